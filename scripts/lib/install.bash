@@ -1,0 +1,42 @@
+# What the tests need beyond Rust. Sourced by scripts/test.
+
+# install_what_is_missing COVERAGE: by apt when root; else says what to install, and fails.
+install_what_is_missing() {
+    local packages=() components=()
+    cargo fmt --version >/dev/null 2>&1 || components+=(rustfmt)
+    cargo clippy --version >/dev/null 2>&1 || components+=(clippy)
+    if ((${#components[@]})); then
+        fail "Rust comes without ${components[*]} here. Add it with: rustup component add ${components[*]}"
+    fi
+
+    command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    has_postgres || packages+=(postgresql)
+    has_mariadb || packages+=(mariadb-server)
+    if $1 && ! find_llvm_tools; then
+        packages+=("llvm-$(llvm_version)")
+    fi
+    if ((${#packages[@]} == 0)); then
+        echo 'nothing is missing'
+        return
+    fi
+
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        fail "Missing. On Debian or Ubuntu, as root: apt-get update && apt-get install -y ${packages[*]}"
+    fi
+    echo "installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q </dev/null
+    apt-get install -q -y --no-install-recommends "${packages[@]}" </dev/null
+    if $1; then
+        find_llvm_tools || fail "still no llvm-profdata and llvm-cov for LLVM $(llvm_version)"
+    fi
+}
+
+# Debian keeps the server's programs out of PATH, each version in a folder of its own.
+has_postgres() {
+    command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+has_mariadb() {
+    command -v mariadb >/dev/null && PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v mariadbd >/dev/null
+}

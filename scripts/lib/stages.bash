@@ -1,0 +1,38 @@
+# Named and timed stages. Sourced by scripts/test and .ci/run.
+
+stages=()
+
+# stage NAME COMMAND...: runs the command under a header; the first that fails ends the script.
+stage() {
+    local name=$1 start=$SECONDS
+    shift
+    printf '\n==> %s\n' "$name"
+    # Not `"$@" || ..`: inside of such a list the shell would go on after an error in a function.
+    "$@"
+    printf -- '--- %s: %d s\n' "$name" "$((SECONDS - start))"
+    stages+=("$(printf '%6d s  %s' "$((SECONDS - start))" "$name")")
+}
+
+summary() {
+    printf '\nAll stages passed:\n'
+    printf '%s\n' "${stages[@]}"
+}
+
+fail() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+# Cargo's closing lines are one for each test program; this is their sum.
+add_up_results() {
+    awk '
+        /^test result:/ {
+            for (i = 2; i <= NF; i++) {
+                if ($i == "passed;") passed += $(i - 1)
+                if ($i == "failed;") failed += $(i - 1)
+                if ($i == "ignored;") skipped += $(i - 1)
+            }
+        }
+        END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }
+    ' "$1"
+}

@@ -1,0 +1,37 @@
+//! Who gets in, in which order, and who is turned away.
+//!
+//! [`AdmitLayer`] puts a fair queue in front of a pool: one permit a connection, handed out first
+//! come, first served, and held by the response until it is dropped. A pool whose own queue lets
+//! newcomers barge (bb8's does) is never asked for more than it has, so its queue stays empty.
+//!
+//! ```
+//! use poolscope::{AdmitLayer, Checkout, Held};
+//! use std::{ops::Deref, time::Duration};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! struct Conn(u32);
+//! # impl Deref for Conn { type Target = u32; fn deref(&self) -> &u32 { &self.0 } }
+//! impl Held for Conn {}
+//!
+//! let pool = service_fn(|_: Checkout| async { Ok::<_, poolscope::PoolError>(Conn(7)) });
+//! let pool = AdmitLayer::new(1, Duration::from_millis(20)).layer(pool);
+//!
+//! let first = pool.clone().oneshot(Checkout::new()).await.unwrap();
+//! assert!(pool.clone().oneshot(Checkout::new()).await.unwrap_err().is_timeout());
+//! drop(first);
+//! assert_eq!(*pool.oneshot(Checkout::new()).await.unwrap(), 7);
+//! # }
+//! ```
+
+mod future;
+mod gate;
+mod layer;
+mod permit;
+mod service;
+
+pub use self::future::ResponseFuture;
+pub use self::gate::Gate;
+pub use self::layer::AdmitLayer;
+pub use self::permit::Admitted;
+pub use self::service::Admit;

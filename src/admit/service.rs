@@ -1,0 +1,56 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::future::ResponseFuture;
+use super::gate::Gate;
+use super::permit::Admitted;
+use crate::checkout::Checkout;
+use crate::error::{BoxError, PoolError};
+
+/// A [`Service<Checkout>`](tower_service::Service) behind a [`Gate`].
+///
+/// The permit is taken in the response future, not in `poll_ready`: a service that was made ready
+/// and never called would sit on it. It is held by the response, unlike that of tower's
+/// `ConcurrencyLimit`, which is free again as soon as the response is there.
+#[derive(Debug, Clone)]
+pub struct Admit<S> {
+    inner: S,
+    gate: Arc<Gate>,
+}
+
+impl<S> Admit<S> {
+    pub(super) fn new(inner: S, gate: Arc<Gate>) -> Self {
+        Self { inner, gate }
+    }
+
+    /// The handle to the gate.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S> Service<Checkout> for Admit<S>
+where
+    S: Service<Checkout> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Response = Admitted<S::Response>;
+    type Error = PoolError;
+    type Future = ResponseFuture<S>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
+        // Readiness of the inner service is awaited behind the gate, by the one whose turn it is.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, checkout: Checkout) -> Self::Future {
+        ResponseFuture::new(self.inner.clone(), Arc::clone(&self.gate), checkout)
+    }
+}

@@ -1,0 +1,203 @@
+//! The monitoring lane: a connection of its own, outside the pool.
+//!
+//! Reports must answer exactly when the pool is exhausted or the server is gone, so they never
+//! queue for a pooled connection. The lane opens its connection when first needed, asks under its
+//! own timeout, shares one answer among all who ask within a second, and closes after a minute idle.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Activity, ConnectError, ConnectErrorKind};
+
+/// How long one question may take, opening the connection included.
+const TIMEOUT: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Opens the lane's connection.
+pub(crate) type OpenLane =
+    Box<dyn Fn() -> BoxFuture<'static, Result<Box<dyn LaneSession>, ConnectError>> + Send + Sync>;
+
+/// The lane's connection, whichever database it is to.
+pub(crate) trait LaneSession: Send {
+    fn ping(&mut self) -> BoxFuture<'_, Result<(), ConnectError>>;
+    fn activity(&mut self) -> BoxFuture<'_, Result<Activity, ConnectError>>;
+}
+
+/// Why the lane could not tell.
+#[derive(Debug, Clone)]
+pub(crate) struct LaneError {
+    pub(crate) cause: ConnectError,
+    /// When the question was first asked: a checkout that succeeded later says otherwise.
+    pub(crate) asked: Instant,
+}
+
+type Answer<T> = Result<Arc<T>, LaneError>;
+
+pub(crate) struct Lane {
+    open: OpenLane,
+    connection: tokio::sync::Mutex<Idle>,
+    pings: Mutex<Shared<()>>,
+    activities: Mutex<Shared<Activity>>,
+}
+
+/// One kind of question: the last answer, and the one under way.
+struct Shared<T> {
+    latest: Option<(Instant, Answer<T>)>,
+    under_way: Option<(Instant, watch::Receiver<Option<Answer<T>>>)>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self { latest: None, under_way: None }
+    }
+}
+
+#[derive(Default)]
+struct Idle {
+    session: Option<Box<dyn LaneSession>>,
+    last_used: Option<Instant>,
+    closer: bool,
+}
+
+impl Lane {
+    /// How long a report may wait for the lane: as long as the lane itself.
+    pub(crate) const TIMEOUT: Duration = TIMEOUT;
+
+    pub(crate) fn new(open: OpenLane) -> Arc<Self> {
+        Arc::new(Self {
+            open,
+            connection: tokio::sync::Mutex::default(),
+            pings: Mutex::default(),
+            activities: Mutex::default(),
+        })
+    }
+
+    /// Whether the server answers, known within `deadline`.
+    pub(crate) async fn ping(self: &Arc<Self>, deadline: Duration) -> Answer<()> {
+        self.ask(deadline, |lane| &lane.pings, |session| session.ping()).await
+    }
+
+    /// The server's view, known within `deadline`.
+    pub(crate) async fn activity(self: &Arc<Self>, deadline: Duration) -> Answer<Activity> {
+        self.ask(deadline, |lane| &lane.activities, |session| session.activity()).await
+    }
+
+    async fn ask<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        deadline: Duration,
+        shared: fn(&Self) -> &Mutex<Shared<T>>,
+        question: for<'a> fn(&'a mut dyn LaneSession) -> BoxFuture<'a, Result<T, ConnectError>>,
+    ) -> Answer<T> {
+        let (asked, mut answer) = {
+            let mut state = shared(self).lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((at, answer)) = &state.latest
+                && at.elapsed() < FRESH
+            {
+                return answer.clone();
+            }
+            match &state.under_way {
+                // A task that died with its runtime has dropped the sender.
+                Some((asked, answer)) if answer.has_changed().is_ok() => (*asked, answer.clone()),
+                _ => {
+                    let (tell, answer) = watch::channel(None);
+                    let asked = Instant::now();
+                    state.under_way = Some((asked, answer.clone()));
+                    // A task of its own, so that one caller going away takes no answer from others.
+                    tokio::spawn(Arc::clone(self).answer(asked, shared, question, tell));
+                    (asked, answer)
+                }
+            }
+        };
+        let late = |what: &str| LaneError {
+            cause: ConnectError::new(ConnectErrorKind::TimedOut, what, None),
+            asked,
+        };
+        match timeout(deadline, answer.wait_for(Option::is_some)).await {
+            Ok(Ok(answer)) => match &*answer {
+                Some(answer) => answer.clone(),
+                None => unreachable!("waited for an answer"),
+            },
+            Ok(Err(_)) => Err(late("the runtime is shutting down")),
+            Err(_) => Err(late(&format!("no answer within {deadline:?}"))),
+        }
+    }
+
+    async fn answer<T: Send + Sync + 'static>(
+        self: Arc<Self>,
+        asked: Instant,
+        shared: fn(&Self) -> &Mutex<Shared<T>>,
+        question: for<'a> fn(&'a mut dyn LaneSession) -> BoxFuture<'a, Result<T, ConnectError>>,
+        tell: watch::Sender<Option<Answer<T>>>,
+    ) {
+        let answer = match timeout(TIMEOUT, self.question(question)).await {
+            Ok(Ok(answer)) => Ok(Arc::new(answer)),
+            Ok(Err(cause)) => Err(LaneError { cause, asked }),
+            Err(_) => {
+                let cause = ConnectError::new(
+                    ConnectErrorKind::TimedOut,
+                    format!("the database did not answer within {TIMEOUT:?}"),
+                    None,
+                );
+                Err(LaneError { cause, asked })
+            }
+        };
+        let mut state = shared(&self).lock().unwrap_or_else(PoisonError::into_inner);
+        state.latest = Some((Instant::now(), answer.clone()));
+        state.under_way = None;
+        tell.send_replace(Some(answer));
+    }
+
+    async fn question<T>(
+        self: &Arc<Self>,
+        question: for<'a> fn(&'a mut dyn LaneSession) -> BoxFuture<'a, Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let mut idle = self.connection.lock().await;
+        // Taken out while in use: a question that is cut off by the timeout drops its connection.
+        if let Some(mut session) = idle.session.take()
+            && let Ok(answer) = question(&mut *session).await
+        {
+            self.keep(&mut idle, session);
+            return Ok(answer);
+        }
+        // None yet, or the server has gone and perhaps come back since.
+        let mut session = (self.open)().await?;
+        let answer = question(&mut *session).await?;
+        self.keep(&mut idle, session);
+        Ok(answer)
+    }
+
+    fn keep(self: &Arc<Self>, idle: &mut Idle, session: Box<dyn LaneSession>) {
+        idle.session = Some(session);
+        idle.last_used = Some(Instant::now());
+        if !std::mem::replace(&mut idle.closer, true) {
+            let lane = Arc::downgrade(self);
+            tokio::spawn(async move {
+                let mut until = Instant::now() + IDLE;
+                loop {
+                    sleep_until(until).await;
+                    let Some(lane) = lane.upgrade() else { return };
+                    let mut idle = lane.connection.lock().await;
+                    match idle.last_used {
+                        Some(used) if used.elapsed() < IDLE => until = used + IDLE,
+                        _ => {
+                            *idle = Idle::default();
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! The databases: one [`Backend`] each says how to connect, to probe, and to read the server's view.
+
+mod activity;
+mod connect_error;
+mod dial;
+mod lane;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use diesel::QueryResult;
+use diesel_async::pooled_connection::PoolableConnection;
+use futures_util::future::BoxFuture;
+
+pub(crate) use self::activity::{Activity, Limits, ServerSession, SessionState};
+pub use self::connect_error::{ConnectError, ConnectErrorKind};
+pub(crate) use self::dial::{from_diesel, from_query};
+pub use self::dial::{Dial, Dialed, Session};
+pub(crate) use self::lane::{Lane, LaneError, LaneSession, OpenLane};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::AsyncSqliteConnection;
+use crate::settings::{DatabaseKind, DatabaseUrl};
+
+/// A diesel-async connection that poolscope can pool and watch: `AsyncPgConnection` (feature
+/// `postgres`), `AsyncMysqlConnection` (feature `mysql`) and
+/// `SyncConnectionWrapper<SqliteConnection>` (feature `sqlite`).
+///
+/// Sealed: what a backend must tell grows with each release.
+pub trait Backend: PoolableConnection + sealed::Sealed + 'static {
+    /// Which database this is.
+    #[doc(hidden)]
+    const KIND: DatabaseKind;
+
+    /// Whether [`Session::transaction`] sees what raw SQL does to the transaction.
+    #[doc(hidden)]
+    const SEES_TRANSACTIONS: bool;
+
+    /// How connections to this URL are opened. The error says what is wrong with the URL.
+    #[doc(hidden)]
+    fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String>;
+
+    /// One round trip to the server.
+    #[doc(hidden)]
+    fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>>;
+
+    /// The server's view of its sessions and limits.
+    #[doc(hidden)]
+    fn activity(&mut self) -> BoxFuture<'_, QueryResult<Activity>>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    #[cfg(feature = "mysql")]
+    impl Sealed for diesel_async::AsyncMysqlConnection {}
+    #[cfg(feature = "postgres")]
+    impl Sealed for diesel_async::AsyncPgConnection {}
+    #[cfg(feature = "sqlite")]
+    impl Sealed for super::AsyncSqliteConnection {}
+}

@@ -1,0 +1,221 @@
+//! MySQL and MariaDB, by the driver under diesel-async.
+
+use std::sync::Arc;
+
+use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text, Unsigned};
+use diesel::{QueryResult, QueryableByName, sql_query};
+use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
+use futures_util::future::BoxFuture;
+use mysql_async::{Conn, Opts, OptsBuilder};
+
+use super::connect_error::io_message;
+use super::dial::ping;
+use super::{
+    Activity, Backend, ConnectError, ConnectErrorKind, Dial, Dialed, Limits, ServerSession, Session,
+    SessionState,
+};
+use crate::settings::{DatabaseKind, DatabaseUrl};
+
+impl Backend for AsyncMysqlConnection {
+    const KIND: DatabaseKind = DatabaseKind::Mysql;
+    const SEES_TRANSACTIONS: bool = false;
+
+    fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
+        let opts = Opts::from_url(url.expose()).map_err(|error| url.redact(&error.to_string()))?;
+        #[cfg(not(feature = "tls"))]
+        if opts.ssl_opts().is_some() {
+            return Err("require_ssl=true needs poolscope's feature `tls`".to_owned());
+        }
+        // As diesel-async connects: it has its own statement cache, and counts found rows as diesel does.
+        let opts = OptsBuilder::from_opts(opts).stmt_cache_size(0).client_found_rows(true).into();
+        Ok(Box::new(Target { opts, url: url.clone() }))
+    }
+
+    fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>> {
+        Box::pin(self.batch_execute("SELECT 1"))
+    }
+
+    fn activity(&mut self) -> BoxFuture<'_, QueryResult<Activity>> {
+        Box::pin(activity(self))
+    }
+}
+
+struct Target {
+    opts: Opts,
+    url: DatabaseUrl,
+}
+
+impl Dial<AsyncMysqlConnection> for Target {
+    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
+        Box::pin(async {
+            let connection = Conn::new(self.opts.clone()).await.map_err(|e| self.explain(&e))?;
+            let session = Arc::new(Thread(connection.id()));
+            let connection = AsyncMysqlConnection::try_from(connection)
+                .await
+                .map_err(|error| from_text(&self.url.redact(&error.to_string())))?;
+            Ok(Dialed { connection, session: Some(session) })
+        })
+    }
+
+    fn ping<'a>(&'a self, connection: &'a mut AsyncMysqlConnection) -> BoxFuture<'a, Result<(), ConnectError>> {
+        Box::pin(ping(connection))
+    }
+}
+
+impl Target {
+    fn explain(&self, error: &mysql_async::Error) -> ConnectError {
+        let (kind, code) = match error {
+            mysql_async::Error::Server(server) => {
+                let kind = match server.code {
+                    1040 | 1203 | 1226 => ConnectErrorKind::TooManyConnections,
+                    1044 | 1045 | 1698 | 3118 => ConnectErrorKind::Authentication,
+                    1049 => ConnectErrorKind::Database,
+                    1053 => ConnectErrorKind::Starting,
+                    _ => ConnectErrorKind::Other,
+                };
+                (kind, Some(server.code.to_string()))
+            }
+            mysql_async::Error::Io(mysql_async::IoError::Io(io)) => (ConnectErrorKind::of_io(io), None),
+            #[cfg(feature = "tls")]
+            mysql_async::Error::Io(_) => (ConnectErrorKind::Tls, None),
+            _ => (ConnectErrorKind::Other, None),
+        };
+        let text = match error {
+            mysql_async::Error::Server(server) => server.message.clone(),
+            mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
+                format!("{} ({}:{})", io_message(io), self.opts.ip_or_hostname(), self.opts.tcp_port())
+            }
+            other => other.to_string(),
+        };
+        ConnectError::new(kind, self.url.redact(&text), code)
+    }
+}
+
+fn from_text(text: &str) -> ConnectError {
+    ConnectError::new(ConnectErrorKind::Other, text, None)
+}
+
+/// The connection's id on the server.
+#[derive(Debug)]
+struct Thread(u32);
+
+impl Session for Thread {
+    fn process_id(&self) -> Option<u64> {
+        Some(u64::from(self.0))
+    }
+}
+
+#[derive(QueryableByName)]
+struct Process {
+    #[diesel(sql_type = Unsigned<BigInt>)]
+    id: u64,
+    #[diesel(sql_type = Text)]
+    command: String,
+    #[diesel(sql_type = Nullable<Double>)]
+    seconds: Option<f64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    stage: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    statement: Option<String>,
+    #[diesel(sql_type = Integer)]
+    same_user: i32,
+    #[diesel(sql_type = Integer)]
+    same_database: i32,
+}
+
+#[derive(QueryableByName)]
+struct Transaction {
+    #[diesel(sql_type = Unsigned<BigInt>)]
+    id: u64,
+    #[diesel(sql_type = Double)]
+    seconds: f64,
+}
+
+#[derive(QueryableByName)]
+struct ServerLimits {
+    #[diesel(sql_type = Unsigned<BigInt>)]
+    max_connections: u64,
+    #[diesel(sql_type = Unsigned<BigInt>)]
+    max_user_connections: u64,
+    #[diesel(sql_type = Unsigned<BigInt>)]
+    lane: u64,
+}
+
+#[derive(QueryableByName)]
+struct Status {
+    #[diesel(sql_type = Text, column_name = "Value")]
+    value: String,
+}
+
+async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity> {
+    let limits: ServerLimits = sql_query(
+        "SELECT CAST(@@global.max_connections AS UNSIGNED) AS max_connections, \
+         CAST(@@max_user_connections AS UNSIGNED) AS max_user_connections, \
+         CAST(CONNECTION_ID() AS UNSIGNED) AS lane",
+    )
+    .get_result(connection)
+    .await?;
+    let connected: Status = sql_query("SHOW GLOBAL STATUS LIKE 'Threads_connected'").get_result(connection).await?;
+    let processes: Vec<Process> = sql_query(
+        "SELECT CAST(ID AS UNSIGNED) AS id, COMMAND AS command, CAST(TIME AS DOUBLE) AS seconds, STATE AS stage, \
+         INFO AS statement, CAST(USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS SIGNED) AS same_user, \
+         CAST(COALESCE(DB = DATABASE(), 0) AS SIGNED) AS same_database \
+         FROM information_schema.PROCESSLIST WHERE COMMAND NOT IN ('Daemon', 'Binlog Dump')",
+    )
+    .load(connection)
+    .await?;
+    // Needs the PROCESS privilege; without it the answer says so instead of failing.
+    let transactions: QueryResult<Vec<Transaction>> = sql_query(
+        "SELECT CAST(trx_mysql_thread_id AS UNSIGNED) AS id, \
+         CAST(TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6)) / 1e6 AS DOUBLE) AS seconds \
+         FROM information_schema.INNODB_TRX",
+    )
+    .load(connection)
+    .await;
+    let (transactions, restricted) = match transactions {
+        Ok(transactions) => (Some(transactions), None),
+        Err(error) if crate::query::is_connection_failure(&error) => return Err(error),
+        Err(_) => (
+            None,
+            Some("sessions of other users and open transactions can't be seen: GRANT PROCESS ON *.* to this user".to_owned()),
+        ),
+    };
+    let sessions = processes
+        .into_iter()
+        .map(|process| {
+            let transaction = transactions.as_ref().map(|all| all.iter().find(|trx| trx.id == process.id));
+            let state = match (process.command.as_str(), &transaction) {
+                ("Sleep", Some(Some(_))) => SessionState::IdleInTransaction,
+                ("Sleep", Some(None)) => SessionState::Idle,
+                ("Sleep", None) => SessionState::IdleUnknown,
+                ("Connect", _) => SessionState::Other,
+                _ => SessionState::Active,
+            };
+            ServerSession {
+                process_id: process.id,
+                state,
+                state_seconds: process.seconds,
+                query_seconds: process.seconds.filter(|_| state == SessionState::Active),
+                transaction_seconds: transaction.flatten().map(|trx| trx.seconds),
+                wait_event: process.stage.filter(|stage| !stage.is_empty()),
+                application_name: None,
+                same_user: process.same_user != 0,
+                same_database: process.same_database != 0,
+                query: process.statement,
+            }
+        })
+        .collect();
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    Ok(Activity {
+        sessions: Some(sessions),
+        limits: Some(Limits {
+            max_connections: narrow(limits.max_connections),
+            // The server keeps its extra connection for administrators beyond max_connections.
+            reserved: 0,
+            in_use: connected.value.parse().unwrap_or(0),
+            user_limit: Some(narrow(limits.max_user_connections)).filter(|&limit| limit > 0),
+        }),
+        lane_process_id: Some(limits.lane),
+        restricted,
+    })
+}

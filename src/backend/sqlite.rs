@@ -1,0 +1,158 @@
+//! SQLite: a file beside the app, opened in WAL mode with a busy timeout.
+
+use diesel::{QueryResult, SqliteConnection};
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use diesel_async::{AsyncConnection, SimpleAsyncConnection};
+use futures_util::future::BoxFuture;
+
+use super::dial::{from_diesel, ping};
+use super::{Activity, Backend, ConnectError, Dial, Dialed};
+use crate::settings::{DatabaseKind, DatabaseUrl};
+
+/// diesel-async's connection to SQLite, under a shorter name.
+pub type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection>;
+
+const JOURNAL_MODES: [&str; 6] = ["delete", "truncate", "persist", "memory", "wal", "off"];
+
+impl Backend for AsyncSqliteConnection {
+    const KIND: DatabaseKind = DatabaseKind::Sqlite;
+    const SEES_TRANSACTIONS: bool = false;
+
+    fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
+        Ok(Box::new(Target::parse(url.expose())?))
+    }
+
+    fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>> {
+        // Reads the file's header: `SELECT 1` would succeed on a file that is gone.
+        Box::pin(self.batch_execute("PRAGMA schema_version"))
+    }
+
+    fn activity(&mut self) -> BoxFuture<'_, QueryResult<Activity>> {
+        Box::pin(async {
+            Backend::probe(self).await?;
+            Ok(Activity::default())
+        })
+    }
+}
+
+/// Where the file is, and how to open it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    /// What SQLite opens: a path, or a `file:` URI with the parameters that are SQLite's own.
+    file: String,
+    /// Run on each new connection.
+    set_up: String,
+}
+
+impl Target {
+    /// Takes our parameters, `journal_mode` and `busy_timeout`, out of the URL.
+    fn parse(url: &str) -> Result<Self, String> {
+        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, query),
+            None => (path, ""),
+        };
+        let (mut journal, mut busy, mut theirs) = (None, 5000_u32, Vec::new());
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("journal_mode", mode)) => {
+                    let mode = mode.to_ascii_lowercase();
+                    if !JOURNAL_MODES.contains(&mode.as_str()) {
+                        return Err(format!("journal_mode=\"{mode}\": expected one of {}", JOURNAL_MODES.join(", ")));
+                    }
+                    journal = Some(mode);
+                }
+                Some(("busy_timeout", ms)) => {
+                    busy = ms.parse().map_err(|_| {
+                        format!("busy_timeout=\"{ms}\": expected a whole number of milliseconds")
+                    })?;
+                }
+                _ => theirs.push(parameter),
+            }
+        }
+        // A file that may not be written keeps the journal mode it has; one in memory has none.
+        let read_only = theirs.iter().any(|p| matches!(*p, "mode=ro" | "immutable=1"));
+        let in_memory = path.contains(":memory:") || path.is_empty() || theirs.contains(&"mode=memory");
+        let journal = journal.or_else(|| (!read_only && !in_memory).then(|| "wal".to_owned()));
+
+        let mut set_up = format!("PRAGMA busy_timeout = {busy};");
+        if let Some(mode) = journal {
+            set_up.push_str(&format!("PRAGMA journal_mode = {mode};"));
+            if mode == "wal" {
+                // Safe with WAL: a crash of the app loses nothing, one of the machine the last commits.
+                set_up.push_str("PRAGMA synchronous = NORMAL;");
+            }
+        }
+        let file = match (path.strip_prefix("file:"), theirs.is_empty()) {
+            (Some(_), true) => path.to_owned(),
+            (Some(_), false) => format!("{path}?{}", theirs.join("&")),
+            (None, true) => path.to_owned(),
+            // A path becomes a URI once it has parameters; what a URI would take for syntax is escaped.
+            (None, false) => {
+                let escaped = percent_encoding::utf8_percent_encode(path, URI_PATH);
+                format!("file:{escaped}?{}", theirs.join("&"))
+            }
+        };
+        Ok(Self { file, set_up })
+    }
+}
+
+const URI_PATH: &percent_encoding::AsciiSet =
+    &percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
+
+impl Dial<AsyncSqliteConnection> for Target {
+    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncSqliteConnection>, ConnectError>> {
+        Box::pin(async {
+            let connect = async {
+                let mut connection = AsyncSqliteConnection::establish(&self.file).await?;
+                connection
+                    .batch_execute(&self.set_up)
+                    .await
+                    .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+                Ok(connection)
+            };
+            match connect.await {
+                Ok(connection) => Ok(Dialed { connection, session: None }),
+                Err(error) => Err(from_diesel(diesel_async::pooled_connection::PoolError::ConnectionError(error))),
+            }
+        })
+    }
+
+    fn ping<'a>(&'a self, connection: &'a mut AsyncSqliteConnection) -> BoxFuture<'a, Result<(), ConnectError>> {
+        Box::pin(ping(connection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> (String, String) {
+        let target = Target::parse(url).unwrap();
+        (target.file, target.set_up)
+    }
+
+    #[test]
+    fn a_plain_file_is_opened_in_wal_mode() {
+        let wal = "PRAGMA busy_timeout = 5000;PRAGMA journal_mode = wal;PRAGMA synchronous = NORMAL;";
+        assert_eq!(parse("sqlite:///var/app.db"), ("/var/app.db".into(), wal.into()));
+        assert_eq!(parse("sqlite:app.db"), ("app.db".into(), wal.into()));
+        assert_eq!(parse("app.db"), ("app.db".into(), wal.into()));
+    }
+
+    #[test]
+    fn the_url_may_say_otherwise() {
+        assert_eq!(
+            parse("sqlite://a b.db?journal_mode=DELETE&busy_timeout=7&mode=rw"),
+            ("file:a%20b.db?mode=rw".into(), "PRAGMA busy_timeout = 7;PRAGMA journal_mode = delete;".into()),
+        );
+        assert_eq!(parse("file:a.db?mode=ro"), ("file:a.db?mode=ro".into(), "PRAGMA busy_timeout = 5000;".into()));
+        assert_eq!(parse(":memory:").1, "PRAGMA busy_timeout = 5000;");
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        assert!(Target::parse("a.db?journal_mode=fast").unwrap_err().contains("expected one of delete"));
+        assert!(Target::parse("a.db?busy_timeout=5s").unwrap_err().contains("busy_timeout=\"5s\""));
+    }
+}

@@ -1,0 +1,127 @@
+//! What travels down the pool's tower stack, and what comes back up of a connection's facts.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A request for a connection: the request type of every layer and service in this crate.
+///
+/// It remembers the source line that asked, so that a report can say who holds what.
+///
+/// ```
+/// use poolscope::Checkout;
+///
+/// let checkout = Checkout::new().label("nightly-report");
+/// assert_eq!(checkout.label_text(), Some("nightly-report"));
+/// assert!(checkout.caller().file().ends_with(".rs"));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Checkout {
+    caller: &'static Location<'static>,
+    label: Option<&'static str>,
+    waits: bool,
+}
+
+impl Checkout {
+    /// A checkout asked for by the calling source line, willing to wait.
+    #[track_caller]
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at(Location::caller())
+    }
+
+    /// A checkout on behalf of another source line.
+    #[must_use]
+    pub const fn at(caller: &'static Location<'static>) -> Self {
+        Self { caller, label: None, waits: true }
+    }
+
+    /// Names the work, for apps whose checkouts all go through one extractor, where the source
+    /// line tells nothing. Static, so that the number of labels is bounded by the program.
+    #[must_use]
+    pub const fn label(mut self, label: &'static str) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    /// Asks for a connection that is idle right now, or an error at once.
+    #[must_use]
+    pub const fn without_waiting(mut self) -> Self {
+        self.waits = false;
+        self
+    }
+
+    /// The source line that asked.
+    #[must_use]
+    pub const fn caller(&self) -> &'static Location<'static> {
+        self.caller
+    }
+
+    /// The label, when one was given.
+    #[must_use]
+    pub const fn label_text(&self) -> Option<&'static str> {
+        self.label
+    }
+
+    /// False after [`without_waiting`](Self::without_waiting).
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.waits
+    }
+}
+
+impl Default for Checkout {
+    #[track_caller]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the response of a [`Service<Checkout>`](tower_service::Service) can tell about the
+/// connection it holds. Everything has a default that says "unknown", so a guard of your own
+/// needs one line: `impl Held for MyGuard {}`.
+pub trait Held {
+    /// Live facts of the connection, kept by the ledger while the connection is held.
+    fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
+        None
+    }
+}
+
+/// What is known of one open connection without asking the server.
+///
+/// Read by reports while somebody else uses the connection, so implementations read atomics.
+pub trait ConnectionFacts: fmt::Debug + Send + Sync {
+    /// The server's id of this session (Postgres: backend pid; MySQL: connection id).
+    fn process_id(&self) -> Option<u64> {
+        None
+    }
+
+    /// Time since the connection was opened.
+    fn age(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Time the server has been at work for this connection since it was opened.
+    fn busy(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether a transaction is open, as far as it can be known.
+    fn transaction(&self) -> Option<TransactionState> {
+        None
+    }
+}
+
+/// The state of the transaction on a connection, in the words of Postgres' `ReadyForQuery`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionState {
+    /// No transaction is open.
+    Idle,
+    /// A transaction is open.
+    Open,
+    /// A transaction is open and has failed: only a rollback is accepted.
+    Failed,
+}

@@ -1,0 +1,168 @@
+//! Where a failed dial finds the checkout that waits for it.
+//!
+//! bb8 dials in a task of its own and keeps the error to itself: a waiting checkout would learn
+//! nothing until its timeout. So each checkout that has to wait leaves a ticket here, and each
+//! failed dial answers the oldest ticket.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::backend::ConnectError;
+
+/// Failures that found no ticket, kept for checkouts that were just about to leave one.
+const KEPT: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Board(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    tickets: VecDeque<oneshot::Sender<Failure>>,
+    unclaimed: VecDeque<Failure>,
+    failures: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Failure {
+    number: u64,
+    error: ConnectError,
+}
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many dials have failed so far. Read before asking bb8, it tells failures that belong
+    /// to this checkout from older ones.
+    pub(super) fn failures(&self) -> u64 {
+        self.state().failures
+    }
+
+    /// Waits for a failure newer than `since`.
+    pub(super) fn ticket(self: &Arc<Self>, since: u64) -> Ticket {
+        let (tell, failure) = oneshot::channel();
+        let mut state = self.state();
+        match state.unclaimed.iter().position(|failure| failure.number > since) {
+            Some(index) => {
+                if let Some(failure) = state.unclaimed.remove(index) {
+                    let _ = tell.send(failure);
+                }
+            }
+            None => state.tickets.push_back(tell),
+        }
+        Ticket { board: Arc::clone(self), failure }
+    }
+
+    /// Answers the oldest ticket whose checkout still waits.
+    pub(super) fn fail(&self, error: ConnectError) {
+        let mut state = self.state();
+        state.failures += 1;
+        let failure = Failure { number: state.failures, error };
+        state.deliver(failure);
+    }
+}
+
+impl State {
+    fn deliver(&mut self, mut failure: Failure) {
+        while let Some(ticket) = self.tickets.pop_front() {
+            match ticket.send(failure) {
+                Ok(()) => return,
+                Err(undelivered) => failure = undelivered,
+            }
+        }
+        if self.unclaimed.len() == KEPT {
+            self.unclaimed.pop_front();
+        }
+        self.unclaimed.push_back(failure);
+    }
+}
+
+/// One waiting checkout's claim to the next failure.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    board: Arc<Board>,
+    failure: oneshot::Receiver<Failure>,
+}
+
+impl Ticket {
+    /// The failure that ends this checkout's waiting.
+    pub(super) async fn failed(&mut self) -> ConnectError {
+        match (&mut self.failure).await {
+            Ok(failure) => failure.error,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.failure.close();
+        // Answered and not needed after all: the failure is somebody else's, who still waits.
+        let unused = self.failure.try_recv();
+        let mut state = self.board.state();
+        if let Ok(failure) = unused {
+            state.deliver(failure);
+        }
+        // A checkout that got its connection leaves no dead ticket behind.
+        if state.tickets.front().is_some_and(oneshot::Sender::is_closed) || state.tickets.len() > 64 {
+            state.tickets.retain(|ticket| !ticket.is_closed());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ConnectErrorKind;
+    use futures_util::FutureExt;
+
+    fn error(text: &str) -> ConnectError {
+        ConnectError::new(ConnectErrorKind::Other, text, None)
+    }
+
+    fn answer(ticket: &mut Ticket) -> Option<String> {
+        ticket.failed().now_or_never().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_oldest_that_still_waits_is_answered() {
+        let board = Arc::new(Board::default());
+        let (gone, mut first, mut second) = (board.ticket(0), board.ticket(0), board.ticket(0));
+        drop(gone);
+        board.fail(error("refused"));
+        assert_eq!(answer(&mut first).as_deref(), Some("refused"));
+        assert_eq!(answer(&mut second), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_needed_goes_to_the_next() {
+        let board = Arc::new(Board::default());
+        let (first, mut second) = (board.ticket(0), board.ticket(0));
+        board.fail(error("refused"));
+        drop(first);
+        assert_eq!(answer(&mut second).as_deref(), Some("refused"));
+    }
+
+    #[test]
+    fn a_failure_before_the_ticket_counts_if_it_is_newer_than_the_asking() {
+        let board = Arc::new(Board::default());
+        board.fail(error("old"));
+        let since = board.failures();
+        assert_eq!(answer(&mut board.ticket(since)), None);
+        board.fail(error("new"));
+        assert_eq!(answer(&mut board.ticket(since)).as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn tickets_do_not_pile_up() {
+        let board = Arc::new(Board::default());
+        let _waiting = board.ticket(0);
+        (0..1000).for_each(|_| drop(board.ticket(0)));
+        assert!(board.state().tickets.len() <= 65);
+        (0..1000).for_each(|_| board.fail(error("nobody asks")));
+        assert_eq!(board.state().unclaimed.len(), KEPT);
+    }
+}

@@ -1,0 +1,141 @@
+//! What a pool knows and decides about its connections, shared by its manager and its service.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use diesel::QueryResult;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::board::Board;
+use super::counter::Counter;
+use super::entry::EntryState;
+use crate::backend::ConnectError;
+use crate::checkout::ConnectionFacts;
+use crate::inventory::Counts;
+use crate::lifecycle::{CloseReason, Lifecycle};
+
+/// An app's own set-up of each new connection.
+pub(crate) type OnConnect<C> =
+    Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
+
+/// The settings that concern connections.
+#[derive(Debug, Clone)]
+pub(crate) struct CareSettings {
+    pub(crate) pool_size: u32,
+    pub(crate) max_overflow: u32,
+    pub(crate) recycle: Option<Duration>,
+    pub(crate) pre_ping: bool,
+    pub(crate) pre_ping_bypass: Duration,
+    pub(crate) pre_ping_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) echo: bool,
+    pub(crate) raw_transactions: bool,
+}
+
+/// Not generic: whatever the database, the care is the same.
+pub(crate) struct Care {
+    pub(super) settings: CareSettings,
+    pub(super) counter: Arc<Counter>,
+    pub(super) board: Arc<Board>,
+    pub(super) last_failure: Mutex<Option<(Instant, ConnectError)>>,
+    /// Raised by every connection failure: connections of an older generation are pinged before
+    /// their next use, whatever their age, for what killed one has often killed them all.
+    generation: AtomicU64,
+    closed: AtomicBool,
+    observer: OnceLock<Weak<dyn Lifecycle>>,
+    /// The runtime of the pool, for the work of a guard dropped outside one.
+    runtime: Handle,
+    /// All open connections, for the reports that join them with the server's sessions.
+    entries: Mutex<HashMap<u64, Arc<EntryState>>>,
+    next_entry: AtomicU64,
+}
+
+impl Care {
+    pub(crate) fn new(settings: CareSettings, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            counter: Arc::default(),
+            board: Arc::default(),
+            last_failure: Mutex::default(),
+            generation: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            observer: OnceLock::new(),
+            runtime,
+            entries: Mutex::default(),
+            next_entry: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let (open, idle) = self.counter.read();
+        Counts::new(open, idle, self.settings.pool_size, self.settings.max_overflow)
+    }
+
+    /// The server's ids of all open connections, as far as they are known.
+    pub(crate) fn process_ids(&self) -> Vec<u64> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.values().filter_map(|entry| entry.process_id()).collect()
+    }
+
+    pub(crate) fn observe(&self, observer: Weak<dyn Lifecycle>) {
+        // The first observer stays: a second layer over the same service sees checkouts only.
+        let _ = self.observer.set(observer);
+    }
+
+    /// From now on no connection is opened, and each that comes back is closed.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// A connection of this generation has failed. News only if no newer one is known: the many
+    /// that die of one cause raise the generation once.
+    pub(super) fn suspect(&self, generation: u64) {
+        let _ = self.generation.compare_exchange(
+            generation,
+            generation + 1,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+
+    pub(super) fn tell(&self, event: impl FnOnce(&dyn Lifecycle)) {
+        if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
+            event(&*observer);
+        }
+    }
+
+    pub(super) fn enter(&self, entry: &Arc<EntryState>) -> u64 {
+        let key = self.next_entry.fetch_add(1, Ordering::Relaxed);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(key, Arc::clone(entry));
+        key
+    }
+
+    pub(super) fn leave(&self, key: u64, reason: CloseReason) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.tell(|observer| observer.closed(reason));
+    }
+}
+
+impl fmt::Debug for Care {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Care").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! A connection and what is kept beside it: born, last used, generation, in flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::care::Care;
+use super::counter::{Idle, Open};
+use crate::backend::{Backend, Session};
+use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::lifecycle::CloseReason;
+use crate::query::QueryState;
+
+/// What bb8 holds.
+pub struct Entry<C> {
+    pub(super) connection: C,
+    pub(super) state: Arc<EntryState>,
+    pub(super) last_used: Instant,
+    pub(super) generation: u64,
+    /// Set when the connection is to be closed instead of going back.
+    pub(super) retired: Option<CloseReason>,
+    /// Set while a probe is under way: one that is dropped half-way has proven nothing.
+    pub(super) probing: bool,
+    pub(super) idle: Option<Idle>,
+    _registered: Registered,
+}
+
+/// The part that reports may read while the connection is in use.
+#[derive(Debug)]
+pub(super) struct EntryState {
+    born: Instant,
+    session: Option<Arc<dyn Session>>,
+    queries: Arc<QueryState>,
+}
+
+/// In the pool's books for as long as it exists.
+struct Registered {
+    care: Arc<Care>,
+    key: u64,
+    reason: CloseReason,
+    _open: Open,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.care.leave(self.key, self.reason);
+    }
+}
+
+impl<C: Backend> Entry<C> {
+    pub(super) fn new(
+        connection: C,
+        session: Option<Arc<dyn Session>>,
+        queries: Arc<QueryState>,
+        care: &Arc<Care>,
+    ) -> Self {
+        let now = Instant::now();
+        let state = Arc::new(EntryState { born: now, session, queries });
+        let open = care.counter.open();
+        // Idle until a checkout takes it: one whose checkout has gone away stays counted right.
+        let idle = Some(care.counter.idle());
+        let key = care.enter(&state);
+        let registered = Registered { care: Arc::clone(care), key, reason: CloseReason::Shutdown, _open: open };
+        Self {
+            connection,
+            state,
+            last_used: now,
+            generation: care.generation(),
+            retired: None,
+            probing: false,
+            idle,
+            _registered: registered,
+        }
+    }
+
+    /// Takes it out of the idle ones.
+    pub(super) fn take(&mut self) {
+        self.idle = None;
+    }
+
+    /// Judges a connection that comes back: `None` when it may be used again.
+    pub(super) fn judge(&mut self, care: &Care) -> Option<CloseReason> {
+        if let Some(reason) = self.retired {
+            return Some(reason);
+        }
+        // First of all: a holder that panicked may have left anything, a poisoned lock included.
+        if std::thread::panicking() {
+            return Some(CloseReason::Broken);
+        }
+        if self.probing {
+            return Some(CloseReason::PingFailed);
+        }
+        if self.state.failed() {
+            care.suspect(self.generation);
+            return Some(CloseReason::Broken);
+        }
+        if self.is_dirty() {
+            return Some(CloseReason::Broken);
+        }
+        care.is_closed().then_some(CloseReason::Shutdown)
+    }
+
+    /// Whether a query is under way or a transaction is open.
+    fn is_dirty(&mut self) -> bool {
+        if self.state.queries.in_flight() > 0 {
+            self.cancel();
+            return true;
+        }
+        let open = match self.state.session.as_ref().and_then(|session| session.transaction()) {
+            Some(state) => state != TransactionState::Idle,
+            None => self.state.queries.in_transaction(),
+        };
+        open || self.connection.is_broken()
+    }
+
+    /// Tells the server to stop what nobody waits for; closing alone would let it work on.
+    fn cancel(&self) {
+        if let Some(cancel) = self.state.session.as_ref().and_then(|session| session.cancel()) {
+            self._registered.care.runtime().spawn(cancel);
+        }
+    }
+
+    pub(super) fn closing(&mut self, reason: CloseReason) {
+        self._registered.reason = reason;
+    }
+
+    /// Whether the server is known to have closed it, by what needs no round trip.
+    pub(super) fn is_gone(&self) -> bool {
+        self.state.failed()
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.state.born.elapsed()
+    }
+
+    /// Whether the last user left commands that the server has not answered yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.state.session.as_ref().and_then(|session| session.outstanding()).is_some_and(|n| n > 0)
+    }
+}
+
+impl EntryState {
+    fn failed(&self) -> bool {
+        self.queries.connection_failed() || self.session.as_ref().is_some_and(|session| session.is_closed())
+    }
+}
+
+impl ConnectionFacts for EntryState {
+    fn process_id(&self) -> Option<u64> {
+        self.session.as_ref()?.process_id()
+    }
+
+    fn age(&self) -> Option<Duration> {
+        Some(self.born.elapsed())
+    }
+
+    fn busy(&self) -> Option<Duration> {
+        self.session.as_ref()?.busy()
+    }
+
+    fn transaction(&self) -> Option<TransactionState> {
+        self.session.as_ref()?.transaction()
+    }
+}
+
+impl<C> std::fmt::Debug for Entry<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("state", &self.state).finish_non_exhaustive()
+    }
+}

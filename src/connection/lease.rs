@@ -1,0 +1,146 @@
+//! A connection taken out of a pool of ours, and the care taken of it before it is handed out.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::future::{Either, poll_fn, select};
+use tokio::time::timeout;
+
+use super::care::Care;
+use super::manager::Manager;
+use crate::backend::{Backend, Dial};
+use crate::checkout::{Checkout, ConnectionFacts, Held};
+use crate::error::PoolError;
+use crate::lifecycle::CloseReason;
+
+/// The bottom guard: a connection of bb8's that derefs to diesel's.
+pub struct Lease<C: Backend>(bb8::PooledConnection<'static, Manager<C>>);
+
+/// What has to be done before a connection is handed out.
+enum Need {
+    Nothing,
+    Ping,
+    Replace(CloseReason),
+}
+
+impl<C: Backend> Lease<C> {
+    /// A connection fit for use: young enough, known to be alive, or just probed.
+    pub(super) async fn checkout(
+        pool: bb8::Pool<Manager<C>>,
+        dial: Arc<dyn Dial<C>>,
+        care: Arc<Care>,
+        checkout: Checkout,
+    ) -> Result<Self, PoolError> {
+        loop {
+            let mut lease = Self::take(&pool, &care).await?;
+            match lease.need(&care) {
+                Need::Nothing => return Ok(lease),
+                Need::Replace(reason) => lease.retire(reason),
+                Need::Ping if !checkout.waits() => {
+                    // Probed beside, so that the next who can't wait finds it fresh.
+                    let (care, dial) = (Arc::clone(&care), Arc::clone(&dial));
+                    care.runtime().clone().spawn(async move { lease.probe(&care, &*dial).await });
+                }
+                Need::Ping => {
+                    if lease.probe(&care, &*dial).await {
+                        return Ok(lease);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An idle connection, or the next that comes back or is opened, or the reason why none is.
+    async fn take(pool: &bb8::Pool<Manager<C>>, care: &Arc<Care>) -> Result<Self, PoolError> {
+        let since = care.board.failures();
+        let mut get = pin!(pool.get_owned());
+        let first = poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await;
+        let got = match first {
+            Poll::Ready(got) => got,
+            Poll::Pending => {
+                let mut ticket = care.board.ticket(since);
+                match select(get, pin!(ticket.failed())).await {
+                    Either::Left((got, _)) => got,
+                    Either::Right((_, _)) if care.is_closed() => return Err(PoolError::Closed),
+                    Either::Right((error, _)) => return Err(PoolError::ConnectFailed(error)),
+                }
+            }
+        };
+        match got {
+            Ok(mut connection) => {
+                connection.take();
+                Ok(Self(connection))
+            }
+            Err(bb8::RunError::User(error)) => Err(PoolError::ConnectFailed(error)),
+            Err(bb8::RunError::TimedOut) => Err(PoolError::timed_out(std::time::Duration::ZERO)),
+        }
+    }
+
+    fn need(&self, care: &Care) -> Need {
+        let settings = &care.settings;
+        if self.0.is_gone() {
+            care.suspect(self.0.generation);
+            Need::Replace(CloseReason::Broken)
+        } else if settings.recycle.is_some_and(|limit| self.0.age() >= limit) {
+            Need::Replace(CloseReason::Recycle)
+        } else if self.0.generation != care.generation()
+            || self.0.is_busy()
+            || (settings.pre_ping && self.0.last_used.elapsed() >= settings.pre_ping_bypass)
+        {
+            Need::Ping
+        } else {
+            Need::Nothing
+        }
+    }
+
+    /// Probes under the probe's own timeout; a connection that fails or hangs is retired.
+    async fn probe(&mut self, care: &Care, dial: &dyn Dial<C>) -> bool {
+        let generation = care.generation();
+        self.0.probing = true;
+        let answer = timeout(care.settings.pre_ping_timeout, dial.ping(&mut self.0.connection)).await;
+        self.0.probing = false;
+        if let Ok(Ok(())) = answer {
+            self.0.generation = generation;
+            self.0.last_used = tokio::time::Instant::now();
+            return true;
+        }
+        care.suspect(self.0.generation);
+        self.0.retired = Some(CloseReason::PingFailed);
+        false
+    }
+
+    /// Closes it instead of putting it back.
+    pub(super) fn retire(mut self, reason: CloseReason) {
+        self.0.retired = Some(reason);
+    }
+}
+
+impl<C: Backend> Deref for Lease<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.0.connection
+    }
+}
+
+impl<C: Backend> DerefMut for Lease<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        &mut self.0.connection
+    }
+}
+
+impl<C: Backend> Held for Lease<C> {
+    fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
+        Some(Arc::clone(&self.0.state) as Arc<dyn ConnectionFacts>)
+    }
+}
+
+impl<C: Backend> fmt::Debug for Lease<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&*self.0).finish()
+    }
+}

@@ -1,0 +1,253 @@
+//! The bottom of the tower stack.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, poll_fn};
+use tower_service::Service;
+
+use super::care::Care;
+use super::lease::Lease;
+use super::manager::Manager;
+use crate::backend::{Activity, Backend, ConnectError, Dial, Lane, LaneSession, OpenLane, from_query};
+use crate::checkout::{Checkout, Held};
+use crate::error::{PoolError, Rejection};
+use crate::inventory::{Counts, Inventory};
+use crate::lifecycle::{CloseReason, Lifecycle};
+
+/// A bb8 manager whose pool can be the bottom of a stack: [`Manager`], and diesel-async's own
+/// [`AsyncDieselConnectionManager`].
+#[doc(hidden)]
+pub trait Managed: bb8::ManageConnection {
+    /// The diesel connection.
+    type Diesel: Backend;
+    /// The guard that derefs to it.
+    type Lease: Held + Send;
+    /// What is shared beside the pool.
+    type Care: Clone + Send + Sync;
+
+    fn lease(
+        pool: &bb8::Pool<Self>,
+        care: &Self::Care,
+        checkout: Checkout,
+    ) -> BoxFuture<'static, Result<Self::Lease, PoolError>>;
+    fn counts(pool: &bb8::Pool<Self>, care: &Self::Care) -> Counts;
+    fn overflow(pool: &bb8::Pool<Self>, care: &Self::Care) -> u32 {
+        Self::counts(pool, care).overflow()
+    }
+    fn dedicated(
+        pool: &bb8::Pool<Self>,
+        care: &Self::Care,
+    ) -> BoxFuture<'static, Result<Self::Diesel, ConnectError>>;
+    fn observe(care: &Self::Care, observer: Weak<dyn Lifecycle>) {
+        let _ = (care, observer);
+    }
+    fn process_ids(care: &Self::Care) -> Option<Vec<u64>> {
+        let _ = care;
+        None
+    }
+}
+
+/// A bb8 pool as a [`Service<Checkout>`](tower_service::Service): one of ours (inside
+/// [`Pool`](crate::Pool)), or the one that an app already has, by [`From`].
+pub struct PoolService<M: Managed> {
+    pool: bb8::Pool<M>,
+    care: M::Care,
+    lane: Arc<Lane>,
+}
+
+impl<M: Managed> PoolService<M> {
+    fn over(pool: bb8::Pool<M>, care: M::Care) -> Self {
+        let (of, with) = (pool.clone(), care.clone());
+        let open: OpenLane = Box::new(move || {
+            let dedicated = M::dedicated(&of, &with);
+            Box::pin(async move {
+                let connection = dedicated.await?;
+                Ok(Box::new(OnLane(connection)) as Box<dyn LaneSession>)
+            })
+        });
+        Self { pool, care, lane: Lane::new(open) }
+    }
+
+    /// The bb8 pool.
+    pub fn get_ref(&self) -> &bb8::Pool<M> {
+        &self.pool
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    pub(crate) fn care(&self) -> &M::Care {
+        &self.care
+    }
+
+    pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
+        M::process_ids(&self.care)
+    }
+
+    pub(crate) async fn dedicated(&self) -> Result<M::Diesel, ConnectError> {
+        M::dedicated(&self.pool, &self.care).await
+    }
+}
+
+impl<C: Backend> PoolService<Manager<C>> {
+    /// Closes what is idle; what is in use closes when it comes back.
+    pub(crate) async fn close(&self) {
+        self.care.care.close();
+        // bb8 has no way to empty a pool, and with the manager closed it opens none meanwhile.
+        while self.care.care.counts().idle > 0 {
+            match self.pool.get_owned().now_or_never() {
+                Some(Ok(mut entry)) => {
+                    entry.take();
+                    entry.retired = Some(CloseReason::Shutdown);
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+impl<C> From<bb8::Pool<AsyncDieselConnectionManager<C>>> for PoolService<AsyncDieselConnectionManager<C>>
+where
+    C: Backend,
+    AsyncDieselConnectionManager<C>: Managed<Care = ()>,
+{
+    fn from(pool: bb8::Pool<AsyncDieselConnectionManager<C>>) -> Self {
+        Self::over(pool, ())
+    }
+}
+
+/// What the service of a pool of ours shares with its manager.
+#[doc(hidden)]
+pub struct OwnCare<C> {
+    pub(crate) care: Arc<Care>,
+    dial: Arc<dyn Dial<C>>,
+}
+
+impl<C> fmt::Debug for OwnCare<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnCare").field("care", &self.care).finish_non_exhaustive()
+    }
+}
+
+impl<C> Clone for OwnCare<C> {
+    fn clone(&self) -> Self {
+        Self { care: Arc::clone(&self.care), dial: Arc::clone(&self.dial) }
+    }
+}
+
+impl<C: Backend> PoolService<Manager<C>> {
+    /// Over a bb8 pool that only hands connections out and takes them back: no probing, no reaper,
+    /// no `min_idle`, no retries of its own. It dials when asked, and never more than `max_size`.
+    pub(crate) fn new(manager: Manager<C>, care: &Arc<Care>) -> Self {
+        let own = OwnCare { care: Arc::clone(care), dial: Arc::clone(&manager.dial) };
+        let settings = &care.settings;
+        let pool = bb8::Pool::builder()
+            .max_size(settings.pool_size.saturating_add(settings.max_overflow))
+            .test_on_check_out(false)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .retry_connection(false)
+            // The gate's deadline rules; bb8's is out of its way.
+            .connection_timeout(std::time::Duration::from_secs(30 * 24 * 3600))
+            // The warmest first: what load no longer needs ages and can be recycled.
+            .queue_strategy(bb8::QueueStrategy::Lifo)
+            .build_unchecked(manager);
+        Self::over(pool, own)
+    }
+}
+
+impl<C: Backend> Managed for Manager<C> {
+    type Diesel = C;
+    type Lease = Lease<C>;
+    type Care = OwnCare<C>;
+
+    fn lease(
+        pool: &bb8::Pool<Self>,
+        own: &OwnCare<C>,
+        checkout: Checkout,
+    ) -> BoxFuture<'static, Result<Lease<C>, PoolError>> {
+        Box::pin(Lease::checkout(pool.clone(), Arc::clone(&own.dial), Arc::clone(&own.care), checkout))
+    }
+
+    fn counts(_: &bb8::Pool<Self>, own: &OwnCare<C>) -> Counts {
+        own.care.counts()
+    }
+
+    fn dedicated(_: &bb8::Pool<Self>, own: &OwnCare<C>) -> BoxFuture<'static, Result<C, ConnectError>> {
+        let dial = Arc::clone(&own.dial);
+        Box::pin(async move { dial.dial().await.map(|dialed| dialed.connection) })
+    }
+
+    fn observe(own: &OwnCare<C>, observer: Weak<dyn Lifecycle>) {
+        own.care.observe(observer);
+    }
+
+    fn process_ids(own: &OwnCare<C>) -> Option<Vec<u64>> {
+        Some(own.care.process_ids())
+    }
+}
+
+impl<M: Managed> Clone for PoolService<M> {
+    fn clone(&self) -> Self {
+        Self { pool: self.pool.clone(), care: self.care.clone(), lane: Arc::clone(&self.lane) }
+    }
+}
+
+impl<M: Managed> Service<Checkout> for PoolService<M> {
+    type Response = M::Lease;
+    type Error = PoolError;
+    type Future = BoxFuture<'static, Result<M::Lease, PoolError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, checkout: Checkout) -> Self::Future {
+        let mut lease = M::lease(&self.pool, &self.care, checkout);
+        if checkout.waits() {
+            return lease;
+        }
+        Box::pin(poll_fn(move |cx| match lease.poll_unpin(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer),
+            Poll::Pending => Poll::Ready(Err(PoolError::Rejected(Rejection::WouldWait))),
+        }))
+    }
+}
+
+impl<M: Managed> Inventory for PoolService<M> {
+    fn counts(&self) -> Counts {
+        M::counts(&self.pool, &self.care)
+    }
+
+    fn overflow(&self) -> u32 {
+        M::overflow(&self.pool, &self.care)
+    }
+
+    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+        M::observe(&self.care, observer);
+    }
+}
+
+/// A diesel connection on the monitoring lane.
+struct OnLane<C>(C);
+
+impl<C: Backend> LaneSession for OnLane<C> {
+    fn ping(&mut self) -> BoxFuture<'_, Result<(), ConnectError>> {
+        Box::pin(async { Backend::probe(&mut self.0).await.map_err(|error| from_query(&error)) })
+    }
+
+    fn activity(&mut self) -> BoxFuture<'_, Result<Activity, ConnectError>> {
+        Box::pin(async { Backend::activity(&mut self.0).await.map_err(|error| from_query(&error)) })
+    }
+}
+
+impl<M: Managed> fmt::Debug for PoolService<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolService").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}

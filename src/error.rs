@@ -1,0 +1,251 @@
+//! Why a checkout failed: what, for how long, why, and what to do about it.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::backend::ConnectError;
+
+/// The boxed error of the tower ecosystem.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a checkout failed.
+///
+/// With the feature `axum` it is a response: `503`, `Retry-After`, `application/problem+json`,
+/// without internals.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// No connection came within the pool's timeout.
+    #[error("{0}")]
+    TimedOut(Box<TimedOut>),
+    /// A connection was needed and opening one failed. The cause is in the text, so that one line
+    /// of a log is enough.
+    #[error("could not connect to the database: {0}")]
+    ConnectFailed(ConnectError),
+    /// The pool has been closed, or is draining.
+    #[error("the pool is closed: it hands out no more connections")]
+    Closed,
+    /// Turned away without waiting.
+    #[error("checkout rejected: {0}")]
+    Rejected(Rejection),
+    /// A layer that is not this crate's failed.
+    #[error("checkout failed")]
+    Other(#[source] BoxError),
+}
+
+impl PoolError {
+    /// A timeout of which only the waiting is known; [`Observe`](crate::Observe) adds the rest.
+    #[must_use]
+    pub fn timed_out(waited: Duration) -> Self {
+        Self::TimedOut(Box::new(TimedOut { waited, scene: None }))
+    }
+
+    /// The value of `error.type` on spans: one of a fixed few words.
+    #[must_use]
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::TimedOut(_) => "timeout",
+            Self::ConnectFailed(error) => error.kind().as_str(),
+            Self::Closed => "closed",
+            Self::Rejected(_) => "rejected",
+            Self::Other(_) => "_OTHER",
+        }
+    }
+
+    /// Whether this is a timeout.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
+    }
+
+    /// After how long it is worth trying again; the `Retry-After` of the HTTP answer.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Self::TimedOut(_) | Self::Rejected(_) | Self::Other(_) => Duration::from_secs(1),
+            Self::ConnectFailed(_) => Duration::from_secs(2),
+            Self::Closed => Duration::from_secs(5),
+        }
+    }
+
+    /// Takes the errors of tower's own layers for what they mean.
+    pub(crate) fn from_layer(error: BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => *error,
+            Err(error) if error.is::<tower::load_shed::error::Overloaded>() => {
+                Self::Rejected(Rejection::Overloaded)
+            }
+            Err(error) if error.is::<tower::timeout::error::Elapsed>() => {
+                Self::timed_out(Duration::ZERO)
+            }
+            Err(error) => Self::Other(error),
+        }
+    }
+}
+
+/// Why a checkout was turned away at once.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// It asked not to wait, and no idle connection was at hand.
+    WouldWait,
+    /// A layer above the pool sheds load.
+    Overloaded,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WouldWait => "no connection is idle, and the caller asked not to wait",
+            Self::Overloaded => "the service is overloaded",
+        })
+    }
+}
+
+/// A timeout, with the scene at the moment it happened.
+#[derive(Debug)]
+pub struct TimedOut {
+    pub(crate) waited: Duration,
+    pub(crate) scene: Option<Scene>,
+}
+
+impl TimedOut {
+    /// How long the caller waited.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The pool at that moment; `None` when the checkout did not go through
+    /// [`Observe`](crate::Observe).
+    #[must_use]
+    pub fn scene(&self) -> Option<&Scene> {
+        self.scene.as_ref()
+    }
+}
+
+/// What the pool looked like when a checkout timed out.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The pool's name.
+    pub pool: String,
+    /// Its size.
+    pub pool_size: u32,
+    /// Its overflow.
+    pub max_overflow: u32,
+    /// Connections handed out.
+    pub checked_out: u32,
+    /// Requests waiting, the one that failed not counted.
+    pub pending: u32,
+    /// Who held a connection for the longest.
+    pub longest_holder: Option<LongestHolder>,
+    /// The last failure to open a connection, if none has succeeded since, and how long ago.
+    pub last_connect_error: Option<(ConnectError, Duration)>,
+}
+
+/// Who held a connection for the longest when a checkout timed out.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct LongestHolder {
+    /// The source line that took it.
+    pub caller: &'static Location<'static>,
+    /// Its label, when it gave one.
+    pub label: Option<&'static str>,
+    /// For how long.
+    pub held: Duration,
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timed out after {:.1?} waiting for a connection", self.waited)?;
+        let Some(scene) = &self.scene else { return Ok(()) };
+        write!(
+            f,
+            " from pool \"{}\": {} of {} checked out (size {} + overflow {}), {} pending",
+            scene.pool,
+            scene.checked_out,
+            scene.pool_size.saturating_add(scene.max_overflow),
+            scene.pool_size,
+            scene.max_overflow,
+            scene.pending,
+        )?;
+        if let Some(holder) = &scene.longest_holder {
+            write!(f, "; held longest: {}:{}", holder.caller.file(), holder.caller.line())?;
+            if let Some(label) = holder.label {
+                write!(f, " ({label})")?;
+            }
+            write!(f, " for {:.1?}", holder.held)?;
+        }
+        if let Some((error, ago)) = &scene.last_connect_error {
+            write!(f, "; last connect error {ago:.1?} ago: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "axum")]
+impl axum_core::response::IntoResponse for PoolError {
+    fn into_response(self) -> axum_core::response::Response {
+        // The caller of a web service learns that it may come back, nothing about the pool.
+        tracing::warn!(error.type = self.error_type(), "answering 503: {self}");
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "the service has no database connection for this request at the moment",
+        });
+        (
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            [
+                (http::header::RETRY_AFTER, self.retry_after().as_secs().to_string()),
+                (http::header::CONTENT_TYPE, "application/problem+json".to_owned()),
+                (http::header::CACHE_CONTROL, "no-store".to_owned()),
+            ],
+            body.to_string(),
+        )
+            .into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_tells_the_whole_scene_in_one_line() {
+        let mut error = TimedOut { waited: Duration::from_secs(30), scene: None };
+        assert_eq!(error.to_string(), "timed out after 30.0s waiting for a connection");
+        error.scene = Some(Scene {
+            pool: "orders".into(),
+            pool_size: 3,
+            max_overflow: 5,
+            checked_out: 8,
+            pending: 22,
+            longest_holder: Some(LongestHolder {
+                caller: Location::caller(),
+                label: Some("report"),
+                held: Duration::from_millis(31_500),
+            }),
+            last_connect_error: None,
+        });
+        let text = error.to_string();
+        assert!(text.contains("8 of 8 checked out (size 3 + overflow 5), 22 pending"), "{text}");
+        assert!(text.contains("error.rs:"), "{text}");
+        assert!(text.contains("(report) for 31.5s"), "{text}");
+    }
+
+    #[test]
+    fn errors_of_tower_layers_keep_their_meaning() {
+        let shed = PoolError::from_layer(Box::new(tower::load_shed::error::Overloaded::new()));
+        assert!(matches!(shed, PoolError::Rejected(Rejection::Overloaded)));
+        let late = PoolError::from_layer(Box::new(tower::timeout::error::Elapsed::new()));
+        assert!(late.is_timeout());
+        let own = PoolError::from_layer(Box::new(PoolError::Closed));
+        assert!(matches!(own, PoolError::Closed));
+        let other = PoolError::from_layer("sink is full".into());
+        assert_eq!(other.error_type(), "_OTHER");
+        assert_eq!(std::error::Error::source(&other).unwrap().to_string(), "sink is full");
+    }
+}

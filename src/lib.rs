@@ -1,0 +1,78 @@
+//! Embedded observability for the database connection pool of an async Rust service.
+//!
+//! A tower [`Layer`](tower_layer::Layer) wraps a diesel-async bb8 pool, times and traces every
+//! checkout with OpenTelemetry, and serves the monitoring and healthcheck routes as a tower
+//! `Service` that any hyper-based app can nest.
+//!
+//! A pool by the environment, in two lines:
+//!
+//! ```no_run
+//! # #[cfg(feature = "postgres")] mod doc {
+//! use diesel_async::AsyncPgConnection;
+//! use poolscope::Pool;
+//!
+//! # pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::<AsyncPgConnection>::from_env().await?; // DATABASE_URL, DB_POOL_SIZE, …
+//! let app: axum::Router =
+//!     axum::Router::new().nest_service("/api/v1/monitoring/pool", pool.monitor());
+//! # Ok(()) }
+//! # } fn main() {}
+//! ```
+//!
+//! Or over the pool that an app already has, which stays as it is: see [`ObserveLayer`].
+//!
+//! The way of a checkout, each step an ordinary tower layer or service:
+//!
+//! ```text
+//! pool.get() ─▶ Observe ─▶ Admit ─▶ PoolService ─▶ Manager ─▶ Postgres / MySQL / SQLite
+//!               span,      fair      bb8            opens, probes,
+//!               metrics,   queue                    recycles
+//!               ledger
+//! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod admit;
+mod backend;
+mod checkout;
+mod connection;
+mod error;
+mod inventory;
+mod lifecycle;
+mod monitor;
+mod observe;
+mod pool;
+mod query;
+mod report;
+mod settings;
+
+pub use self::pool::drop_in as bb8;
+
+pub use self::admit::{Admit, AdmitLayer, Admitted, Gate, ResponseFuture as AdmitFuture};
+#[cfg(feature = "sqlite")]
+pub use self::backend::AsyncSqliteConnection;
+pub use self::backend::{Backend, ConnectError, ConnectErrorKind};
+#[doc(hidden)]
+pub use self::backend::{Dial, Dialed, Session};
+pub use self::checkout::{Checkout, ConnectionFacts, Held, TransactionState};
+pub use self::connection::{ExistingLease, Lease, Manager, PoolService};
+#[doc(hidden)]
+pub use self::connection::{Managed, OwnCare};
+pub use self::error::{BoxError, LongestHolder, PoolError, Rejection, Scene, TimedOut};
+pub use self::inventory::{Counts, Inventory};
+pub use self::lifecycle::{CloseReason, Lifecycle};
+pub use self::monitor::Monitor;
+pub use self::observe::totals::{Closed, Totals};
+pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
+pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
+pub use self::report::{
+    Availability, Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health,
+    Healthcheck, HolderReport, Optimization, SessionReport, Source, SourceLayer, Sourced, Status,
+    Timings, Window, Windows,
+};
+#[doc(hidden)]
+pub use self::report::SourceFacts;
+pub use self::settings::{
+    DatabaseKind, DatabaseUrl, Preset, Problem, Settings, SettingsError, Thresholds,
+    UnknownVariable, Variable,
+};

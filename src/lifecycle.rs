@@ -1,0 +1,57 @@
+//! What happens to connections, told by the room that manages them to the one that writes it down.
+
+use std::time::Duration;
+
+use crate::backend::ConnectError;
+
+/// Why a connection was closed.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It was older than `pool_recycle`.
+    Recycle,
+    /// It came back when `pool_size` connections were idle already.
+    Overflow,
+    /// It failed, came back dirty (a query or a transaction left open), or the server closed it.
+    Broken,
+    /// The pre-ping failed or hung.
+    PingFailed,
+    /// The pool was closed.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of their counters.
+    pub const ALL: [Self; 5] =
+        [Self::Recycle, Self::Overflow, Self::Broken, Self::PingFailed, Self::Shutdown];
+
+    /// The reason in reports and telemetry.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recycle => "recycle",
+            Self::Overflow => "overflow",
+            Self::Broken => "broken",
+            Self::PingFailed => "ping_failed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Receives what happens to the connections of a pool. Called off the checkout's fast path.
+pub trait Lifecycle: Send + Sync {
+    /// A connection was opened, and how long that took.
+    fn opened(&self, took: Duration) {
+        let _ = took;
+    }
+
+    /// Opening a connection failed.
+    fn connect_failed(&self, error: &ConnectError) {
+        let _ = error;
+    }
+
+    /// A connection was closed.
+    fn closed(&self, reason: CloseReason) {
+        let _ = reason;
+    }
+}

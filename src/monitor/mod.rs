@@ -1,0 +1,18 @@
+//! The routes: the reports as a tower `Service` for any hyper-based app.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET status` | the pool's own view, no I/O |
+//! | `GET health` | everything, with warnings and recommendations; 503 when the pool can't serve |
+//! | `GET connections` | the server's side; 503 when too many sessions idle in a transaction |
+//! | `GET optimize` | which size the load needs, and why |
+//! | `GET healthcheck` | `{"status":"ok"}`, or 503 with the reason, within 800 ms |
+//!
+//! The routes name source lines and the database's errors: mount them where only your own people
+//! and machines can reach them.
+
+mod answer;
+mod route;
+mod service;
+
+pub use self::service::Monitor;

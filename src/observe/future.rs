@@ -1,0 +1,130 @@
+//! A checkout under observation, from the asking to the answer, or to its being dropped.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::guard::Observed;
+use super::recorder::{Recorder, Refusal, holder};
+use super::span::CheckoutSpan;
+use crate::checkout::{Checkout, Held};
+use crate::error::{BoxError, PoolError};
+
+pin_project! {
+    /// The future of [`Observe`](super::Observe).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F> {
+        attempt: Option<Attempt>,
+        #[pin]
+        inner: F,
+    }
+}
+
+/// A checkout that has no answer yet. Dropped without one, its caller has gone away.
+struct Attempt {
+    recorder: Arc<Recorder>,
+    checkout: Checkout,
+    asked: Instant,
+    span: Option<CheckoutSpan>,
+    /// The entry in the ledger, once it had to wait.
+    waiter: Option<u32>,
+    polled: bool,
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
+        let attempt = Attempt {
+            span: Some(recorder.tracing.start(&recorder.name, checkout)),
+            recorder: Arc::clone(recorder),
+            checkout,
+            asked: Instant::now(),
+            waiter: None,
+            polled: false,
+        };
+        Self { attempt: Some(attempt), inner }
+    }
+}
+
+impl<F, T, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    T: Held,
+    E: Into<BoxError>,
+{
+    type Output = Result<Observed<T>, PoolError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Some(attempt) = this.attempt.as_mut() {
+            attempt.polled = true;
+        }
+        match this.inner.poll(cx) {
+            Poll::Pending => {
+                if let Some(attempt) = this.attempt.as_mut() {
+                    attempt.wait();
+                }
+                Poll::Pending
+            }
+            Poll::Ready(answer) => {
+                let attempt = this.attempt.take().expect("polled after completion");
+                Poll::Ready(match answer {
+                    Ok(inner) => Ok(attempt.granted(inner)),
+                    Err(error) => Err(attempt.refused(PoolError::from_layer(error.into()))),
+                })
+            }
+        }
+    }
+}
+
+impl Attempt {
+    fn wait(&mut self) {
+        if self.waiter.is_none() {
+            self.waiter = Some(self.recorder.queued(self.asked));
+        }
+    }
+
+    fn granted<T: Held>(mut self, inner: T) -> Observed<T> {
+        let now = Instant::now();
+        let trace = self.span.take().and_then(|span| span.trace());
+        let holder = holder(self.checkout, now, trace, inner.facts());
+        let key = self.recorder.granted(holder, self.waiter.take(), self.asked);
+        self.recorder.tell_slow_wait(self.checkout, now.saturating_duration_since(self.asked));
+        Observed::new(inner, Arc::clone(&self.recorder), key)
+    }
+
+    fn refused(mut self, mut error: PoolError) -> PoolError {
+        let now = Instant::now();
+        self.recorder.refused(Refusal::from(&error), self.waiter.take());
+        if let PoolError::TimedOut(timeout) = &mut error {
+            timeout.waited = now.saturating_duration_since(self.asked);
+            timeout.scene = Some(self.recorder.scene(now));
+        }
+        if let Some(span) = self.span.take() {
+            span.failed(&error);
+        }
+        error
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // The span is taken by whoever answers.
+        let Some(span) = self.span.take() else { return };
+        span.canceled();
+        // A future that was made and never polled has asked for nothing.
+        if self.polled {
+            self.recorder.refused(Refusal::Canceled, self.waiter.take());
+        }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

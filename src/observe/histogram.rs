@@ -1,0 +1,156 @@
+//! A small log-linear histogram of durations: fixed memory, a percentile within 4 %.
+
+use std::time::Duration;
+
+/// Values below this many microseconds have a bucket each.
+const LINEAR: u64 = 32;
+/// Buckets per octave above: a bucket is at most 1/16 of its value wide.
+const PER_OCTAVE: u64 = 16;
+/// Octaves from 32 µs up to 2^33 µs, which is 2.4 hours; longer durations share the last bucket.
+const OCTAVES: u64 = 28;
+const BUCKETS: usize = (LINEAR + OCTAVES * PER_OCTAVE) as usize;
+
+/// Durations of one kind within one slot of time.
+#[derive(Debug, Clone)]
+pub(crate) struct Histogram {
+    buckets: Box<[u32; BUCKETS]>,
+    count: u64,
+    sum: Duration,
+    max: Duration,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: Box::new([0; BUCKETS]), count: 0, sum: Duration::ZERO, max: Duration::ZERO }
+    }
+}
+
+impl Histogram {
+    pub(crate) fn record(&mut self, value: Duration) {
+        let bucket = &mut self.buckets[bucket_of(value)];
+        *bucket = bucket.saturating_add(1);
+        self.count += 1;
+        self.sum = self.sum.saturating_add(value);
+        self.max = self.max.max(value);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        for (into, from) in self.buckets.iter_mut().zip(other.buckets.iter()) {
+            *into = into.saturating_add(*from);
+        }
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+        self.max = self.max.max(other.max);
+    }
+
+    /// Empty again, in the same memory.
+    pub(crate) fn cleared(mut self) -> Self {
+        if self.count > 0 {
+            self.buckets.fill(0);
+        }
+        Self { buckets: self.buckets, count: 0, sum: Duration::ZERO, max: Duration::ZERO }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(crate) fn max(&self) -> Option<Duration> {
+        (self.count > 0).then_some(self.max)
+    }
+
+    pub(crate) fn mean(&self) -> Option<Duration> {
+        (self.count > 0).then(|| self.sum.div_f64(self.count as f64))
+    }
+
+    /// The value that a share `q` (0 to 1) of all durations does not exceed, read from the upper
+    /// edge of its bucket, so that a percentile never flatters.
+    pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
+        if self.count == 0 {
+            return None;
+        }
+        let rank = ((self.count as f64 * q).ceil() as u64).clamp(1, self.count);
+        let mut seen = 0;
+        for (index, &n) in self.buckets.iter().enumerate() {
+            seen += u64::from(n);
+            if seen >= rank {
+                return Some(upper_edge(index).min(self.max));
+            }
+        }
+        Some(self.max)
+    }
+}
+
+fn bucket_of(value: Duration) -> usize {
+    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+    if micros < LINEAR {
+        return micros as usize;
+    }
+    let octave = u64::from(micros.ilog2()) - u64::from(LINEAR.ilog2());
+    if octave >= OCTAVES {
+        return BUCKETS - 1;
+    }
+    // The four bits below the leading one say where in the octave the value is.
+    let within = (micros >> (octave + 1)) & (PER_OCTAVE - 1);
+    (LINEAR + octave * PER_OCTAVE + within) as usize
+}
+
+fn upper_edge(bucket: usize) -> Duration {
+    let bucket = bucket as u64;
+    let micros = if bucket < LINEAR {
+        bucket + 1
+    } else {
+        let (octave, within) = ((bucket - LINEAR) / PER_OCTAVE, (bucket - LINEAR) % PER_OCTAVE);
+        (PER_OCTAVE + within + 1) << (octave + 1)
+    };
+    Duration::from_micros(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn empty_says_so() {
+        let empty = Histogram::default();
+        assert_eq!((empty.quantile(0.5), empty.mean(), empty.max()), (None, None, None));
+    }
+
+    #[test]
+    fn percentiles_of_a_known_series() {
+        let mut h = Histogram::default();
+        (1..=1000).for_each(|ms| h.record(Duration::from_millis(ms)));
+        let p95 = h.quantile(0.95).unwrap().as_secs_f64();
+        assert!((0.95..0.95 * 1.07).contains(&p95), "{p95}");
+        assert_eq!(h.quantile(1.0).unwrap(), Duration::from_secs(1));
+        assert!((h.mean().unwrap().as_secs_f64() - 0.5005).abs() < 1e-6);
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_lies_below_the_upper_edge_of_its_bucket_and_close_to_it(micros in 0_u64..1 << 33) {
+            let value = Duration::from_micros(micros);
+            let edge = upper_edge(bucket_of(value));
+            prop_assert!(edge > value);
+            prop_assert!(edge.as_micros() as f64 <= micros as f64 * 1.0626 + 1.0);
+        }
+
+        #[test]
+        fn merging_is_recording_both(a in prop::collection::vec(any::<u64>(), 0..50), b in prop::collection::vec(any::<u64>(), 0..50)) {
+            let of = |values: &[u64]| {
+                let mut h = Histogram::default();
+                values.iter().for_each(|&n| h.record(Duration::from_nanos(n)));
+                h
+            };
+            let (mut merged, all) = (of(&a), of(&[a.clone(), b.clone()].concat()));
+            merged.merge(&of(&b));
+            prop_assert_eq!(merged.count(), all.count());
+            prop_assert_eq!(merged.quantile(0.9), all.quantile(0.9));
+            prop_assert_eq!(merged.cleared().quantile(0.9), None);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The ledger: who holds a connection, and who waits for one, at this instant.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::trace::TraceId;
+use tokio::time::Instant;
+
+use crate::checkout::{Checkout, ConnectionFacts};
+
+/// One entry of the ledger; read through [`Recorder`](super::recorder::Recorder).
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    pub(crate) checkout: Checkout,
+    pub(crate) since: Instant,
+    pub(crate) trace: Option<TraceId>,
+    /// The route of the request that holds it; filled in by request attribution.
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
+}
+
+impl Holder {
+    pub(crate) fn caller(&self) -> &'static Location<'static> {
+        self.checkout.caller()
+    }
+
+    pub(crate) fn held(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}
+
+/// Someone in the queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiter {
+    pub(crate) since: Instant,
+}
+
+/// A slab: an entry is found by its key without hashing, and a freed key is used again.
+#[derive(Debug)]
+pub(crate) struct Entries<T> {
+    entries: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Entries<T> {
+    pub(crate) fn insert(&mut self, entry: T) -> u32 {
+        if let Some(key) = self.free.pop() {
+            self.entries[key as usize] = Some(entry);
+            return key;
+        }
+        self.entries.push(Some(entry));
+        (self.entries.len() - 1) as u32
+    }
+
+    pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
+        let entry = self.entries.get_mut(key as usize)?.take()?;
+        self.free.push(key);
+        // A burst of waiters should not keep its memory for ever.
+        if self.free.len() == self.entries.len() && self.entries.len() > 1024 {
+            *self = Self::default();
+        }
+        Some(entry)
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        (self.entries.len() - self.free.len()) as u32
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().flatten()
+    }
+}
+
+/// Holders and waiters.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) holders: Entries<Holder>,
+    pub(crate) waiters: Entries<Waiter>,
+}
+
+impl Ledger {
+    /// Who has held a connection for the longest.
+    pub(crate) fn longest_holder(&self) -> Option<&Holder> {
+        self.holders.iter().min_by_key(|holder| holder.since)
+    }
+
+    /// Since when the newest of the holders holds.
+    pub(crate) fn newest_hold(&self) -> Option<Instant> {
+        self.holders.iter().map(|holder| holder.since).max()
+    }
+
+    /// Who has waited for the longest.
+    pub(crate) fn longest_waiter(&self) -> Option<&Waiter> {
+        self.waiters.iter().min_by_key(|waiter| waiter.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn entries_are_a_map(steps in prop::collection::vec(prop_oneof![Just(None), (0_u32..3000).prop_map(Some)], 0..4000)) {
+            let (mut entries, mut model) = (Entries::default(), HashMap::new());
+            for (value, step) in steps.into_iter().enumerate() {
+                match step {
+                    None => prop_assert!(model.insert(entries.insert(value), value).is_none()),
+                    Some(key) => prop_assert_eq!(entries.remove(key), model.remove(&key)),
+                }
+                prop_assert_eq!(entries.len() as usize, model.len());
+            }
+            let mut left: Vec<_> = entries.iter().copied().collect();
+            let mut expected: Vec<_> = model.into_values().collect();
+            left.sort_unstable();
+            expected.sort_unstable();
+            prop_assert_eq!(left, expected);
+        }
+    }
+}

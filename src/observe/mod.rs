@@ -1,0 +1,53 @@
+//! What is written down about each checkout: its span, its metrics, and the ledger of who holds
+//! and who waits.
+//!
+//! [`ObserveLayer`] works on any [`Service<Checkout>`](tower_service::Service) that knows its
+//! [`Inventory`](crate::Inventory). It does not decide anything: it only looks.
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")] mod doc {
+//! use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::Pool};
+//! use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+//! use poolscope::{ObserveLayer, PoolService};
+//! use tower::ServiceBuilder;
+//!
+//! type Sqlite = SyncConnectionWrapper<diesel::SqliteConnection>;
+//!
+//! # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // The pool that a team already has; nothing about it changes.
+//! let theirs: Pool<Sqlite> = Pool::builder()
+//!     .max_size(1)
+//!     .build(AsyncDieselConnectionManager::new(":memory:"))
+//!     .await?;
+//!
+//! let orders = ServiceBuilder::new()
+//!     .layer(ObserveLayer::new("orders"))
+//!     .service(PoolService::from(theirs));
+//!
+//! let held = orders.get().await?;
+//! assert_eq!(orders.status().checked_out, 1);
+//! drop(held);
+//! assert_eq!(orders.status().checked_out, 0);
+//! # Ok(()) }
+//! # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+//! ```
+
+mod future;
+mod guard;
+mod histogram;
+mod layer;
+pub(crate) mod ledger;
+mod metrics;
+pub(crate) mod recorder;
+mod service;
+mod span;
+pub(crate) mod totals;
+pub(crate) mod window;
+
+pub use self::future::ResponseFuture;
+pub use self::guard::Observed;
+pub use self::layer::ObserveLayer;
+pub use self::service::Observe;
+
+pub(crate) use self::histogram::Histogram;
+pub(crate) use self::recorder::Recorder;

@@ -1,0 +1,92 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower::util::Oneshot;
+use tower_service::Service;
+
+use super::future::ResponseFuture;
+use super::guard::Observed;
+use super::recorder::Recorder;
+use crate::checkout::{Checkout, Held};
+use crate::error::{BoxError, PoolError};
+
+/// An observed [`Service<Checkout>`](tower_service::Service), with the reports and the routes of
+/// what it observes. Cheap to clone; all clones write in one book.
+#[derive(Clone)]
+pub struct Observe<S> {
+    inner: S,
+    pub(crate) recorder: Arc<Recorder>,
+}
+
+impl<S> Observe<S> {
+    pub(super) fn new(inner: S, recorder: Arc<Recorder>) -> Self {
+        Self { inner, recorder }
+    }
+
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.recorder.name
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S> Observe<S>
+where
+    S: Service<Checkout> + Clone,
+    S::Response: Held,
+    S::Error: Into<BoxError>,
+{
+    /// A connection, in turn. Dropping the future gives up the place.
+    ///
+    /// # Errors
+    /// [`PoolError`] says why there was none, for how long, and who held them.
+    #[track_caller]
+    pub fn get(
+        &self,
+    ) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
+        self.checkout(Checkout::new())
+    }
+
+    /// A connection for a checkout with a label, or on behalf of another source line.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn checkout(
+        &self,
+        checkout: Checkout,
+    ) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
+        ResponseFuture::new(Oneshot::new(self.inner.clone(), checkout), &self.recorder, checkout)
+    }
+}
+
+impl<S> Service<Checkout> for Observe<S>
+where
+    S: Service<Checkout>,
+    S::Response: Held,
+    S::Error: Into<BoxError>,
+{
+    type Response = Observed<S::Response>;
+    type Error = PoolError;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
+        self.inner.poll_ready(cx).map_err(|error| PoolError::from_layer(error.into()))
+    }
+
+    fn call(&mut self, checkout: Checkout) -> Self::Future {
+        ResponseFuture::new(self.inner.call(checkout), &self.recorder, checkout)
+    }
+}
+
+impl<S> fmt::Debug for Observe<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observe").field("name", &self.recorder.name).finish_non_exhaustive()
+    }
+}

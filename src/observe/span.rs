@@ -1,0 +1,96 @@
+//! The checkout's span, straight through the OpenTelemetry API.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
+use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceId, Tracer};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_semantic_conventions::attribute::{
+    CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
+};
+
+use super::metrics::scope;
+use crate::checkout::Checkout;
+use crate::error::PoolError;
+
+/// The span's name; which pool it was is an attribute.
+const NAME: &str = "pool.checkout";
+/// The attribute of a checkout's label.
+const LABEL: &str = "poolscope.checkout.label";
+
+/// Makes the spans of one pool.
+pub(crate) struct Tracing {
+    tracer: ArcSwap<BoxedTracer>,
+    global: bool,
+    /// Whether the last span was a real one; while it is not, the global provider is asked again.
+    live: AtomicBool,
+}
+
+impl Tracing {
+    pub(crate) fn new(tracer: Option<BoxedTracer>) -> Self {
+        let global = tracer.is_none();
+        let tracer = tracer.unwrap_or_else(|| global::tracer_with_scope(scope()));
+        Self { tracer: ArcSwap::from_pointee(tracer), global, live: AtomicBool::new(false) }
+    }
+
+    /// Takes the global provider again, when nothing was listening so far.
+    pub(crate) fn bind(&self) {
+        if self.global && !self.live.load(Ordering::Relaxed) {
+            self.tracer.store(Arc::new(global::tracer_with_scope(scope())));
+        }
+    }
+
+    /// Opens a checkout's span, child of the current context.
+    pub(crate) fn start(&self, pool: &Arc<str>, checkout: Checkout) -> CheckoutSpan {
+        let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
+        let mut span = self.tracer.load().build_with_context(builder, &Context::current());
+        let live = span.span_context().is_valid();
+        if live != self.live.load(Ordering::Relaxed) {
+            self.live.store(live, Ordering::Relaxed);
+        }
+        if span.is_recording() {
+            let caller = checkout.caller();
+            span.set_attribute(KeyValue::new(DB_CLIENT_CONNECTION_POOL_NAME, Arc::clone(pool)));
+            span.set_attribute(KeyValue::new(CODE_FILE_PATH, caller.file()));
+            span.set_attribute(KeyValue::new(CODE_LINE_NUMBER, i64::from(caller.line())));
+            if let Some(label) = checkout.label_text() {
+                span.set_attribute(KeyValue::new(LABEL, label));
+            }
+        }
+        CheckoutSpan(span)
+    }
+}
+
+/// An open span; it ends when dropped.
+pub(crate) struct CheckoutSpan(BoxedSpan);
+
+impl CheckoutSpan {
+    /// The trace it belongs to, sampled or not.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        let context = self.0.span_context();
+        context.is_valid().then(|| context.trace_id())
+    }
+
+    pub(crate) fn failed(mut self, error: &PoolError) {
+        if self.0.is_recording() {
+            self.0.set_attribute(KeyValue::new(ERROR_TYPE, error.error_type()));
+            self.0.set_status(Status::error(error.to_string()));
+        }
+    }
+
+    /// The caller went away: no error of ours, but no success either.
+    pub(crate) fn canceled(mut self) {
+        if self.0.is_recording() {
+            self.0.set_attribute(KeyValue::new(ERROR_TYPE, "canceled"));
+        }
+    }
+}
+
+impl fmt::Debug for Tracing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracing").field("global", &self.global).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,264 @@
+//! Sliding windows: what happened in the last 10 seconds, minute and 5 minutes.
+//!
+//! One second is written at a time. When it ends it moves into the ring of seconds, and is merged
+//! into the ring of 5-second slots: a record costs one histogram, whatever the number of windows.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::histogram::Histogram;
+
+const SECOND: Duration = Duration::from_secs(1);
+const SECONDS: usize = 10;
+/// Seconds merged into one coarse slot.
+const COARSE: u32 = 5;
+const COARSE_SLOTS: usize = 60;
+
+/// The windows that reports are computed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Span {
+    TenSeconds,
+    Minute,
+    FiveMinutes,
+}
+
+/// How many of what at an instant: what is integrated over time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Level {
+    pub(crate) checked_out: u32,
+    pub(crate) pending: u32,
+    pub(crate) overflow: u32,
+}
+
+/// What happened within one slot, or within a whole window after merging.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slot {
+    pub(crate) wait: Histogram,
+    pub(crate) held: Histogram,
+    pub(crate) create: Histogram,
+    /// Checkouts asked for, whatever became of them.
+    pub(crate) arrivals: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) failures: u64,
+    /// Time covered, and the integrals of the levels over it, in connection-seconds.
+    pub(crate) observed: Duration,
+    pub(crate) checked_out_time: f64,
+    pub(crate) pending_time: f64,
+    pub(crate) overflow_time: f64,
+    pub(crate) peak: Level,
+    /// Most arrivals within one of the slots merged, per second.
+    pub(crate) peak_arrival_rate: f64,
+}
+
+impl Slot {
+    fn merge(&mut self, other: &Self) {
+        self.wait.merge(&other.wait);
+        self.held.merge(&other.held);
+        self.create.merge(&other.create);
+        self.arrivals += other.arrivals;
+        self.timeouts += other.timeouts;
+        self.failures += other.failures;
+        self.observed += other.observed;
+        self.checked_out_time += other.checked_out_time;
+        self.pending_time += other.pending_time;
+        self.overflow_time += other.overflow_time;
+        self.peak.checked_out = self.peak.checked_out.max(other.peak.checked_out);
+        self.peak.pending = self.peak.pending.max(other.peak.pending);
+        self.peak.overflow = self.peak.overflow.max(other.peak.overflow);
+        self.peak_arrival_rate = self.peak_arrival_rate.max(other.peak_arrival_rate);
+    }
+
+    fn clear(&mut self) {
+        // The buckets keep their memory.
+        let Self { wait, held, create, .. } = std::mem::take(self);
+        *self = Self { wait: wait.cleared(), held: held.cleared(), create: create.cleared(), ..Self::default() };
+    }
+
+    fn elapse(&mut self, time: Duration, level: Level) {
+        let seconds = time.as_secs_f64();
+        self.observed += time;
+        self.checked_out_time += seconds * f64::from(level.checked_out);
+        self.pending_time += seconds * f64::from(level.pending);
+        self.overflow_time += seconds * f64::from(level.overflow);
+        self.reach(level);
+    }
+
+    fn reach(&mut self, level: Level) {
+        self.peak.checked_out = self.peak.checked_out.max(level.checked_out);
+        self.peak.pending = self.peak.pending.max(level.pending);
+        self.peak.overflow = self.peak.overflow.max(level.overflow);
+    }
+
+    fn mean_of(&self, integral: f64) -> f64 {
+        let seconds = self.observed.as_secs_f64();
+        if seconds > 0.0 { integral / seconds } else { 0.0 }
+    }
+
+    /// Time-weighted mean of the connections in use.
+    pub(crate) fn mean_checked_out(&self) -> f64 {
+        self.mean_of(self.checked_out_time)
+    }
+
+    /// Time-weighted mean of the connections open beyond the pool size.
+    pub(crate) fn mean_overflow(&self) -> f64 {
+        self.mean_of(self.overflow_time)
+    }
+
+    /// Checkouts asked for per second.
+    pub(crate) fn arrival_rate(&self) -> f64 {
+        self.mean_of(self.arrivals as f64)
+    }
+}
+
+/// The rings, and the second that is being written.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    current: Slot,
+    ends: Instant,
+    /// Up to here the level has been integrated.
+    integrated: Instant,
+    level: Level,
+    seconds: VecDeque<Slot>,
+    /// The front is being filled; each holds up to [`COARSE`] seconds.
+    coarse: VecDeque<Slot>,
+    filling: u32,
+}
+
+impl Windows {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            current: Slot::default(),
+            ends: now + SECOND,
+            integrated: now,
+            level: Level::default(),
+            seconds: VecDeque::with_capacity(SECONDS),
+            coarse: VecDeque::with_capacity(COARSE_SLOTS),
+            filling: 0,
+        }
+    }
+
+    /// Brings the windows up to `now` and gives the second to write into.
+    pub(crate) fn at(&mut self, now: Instant) -> &mut Slot {
+        while now >= self.ends {
+            self.close_second();
+        }
+        self.integrate(now);
+        &mut self.current
+    }
+
+    /// The level from `now` on.
+    pub(crate) fn set_level(&mut self, now: Instant, level: Level) {
+        self.at(now).reach(level);
+        self.level = level;
+    }
+
+    /// Everything within the window, up to `now`.
+    pub(crate) fn read(&mut self, now: Instant, span: Span) -> Slot {
+        self.at(now);
+        let mut sum = Slot::default();
+        match span {
+            Span::TenSeconds => self.seconds.iter().for_each(|slot| sum.merge(slot)),
+            Span::Minute => self.coarse.iter().take(12).for_each(|slot| sum.merge(slot)),
+            Span::FiveMinutes => self.coarse.iter().for_each(|slot| sum.merge(slot)),
+        }
+        sum.merge(&self.current);
+        sum
+    }
+
+    fn integrate(&mut self, until: Instant) {
+        let time = until.saturating_duration_since(self.integrated);
+        if !time.is_zero() {
+            self.current.elapse(time, self.level);
+            self.integrated = until;
+        }
+    }
+
+    fn close_second(&mut self) {
+        let end = self.ends;
+        self.integrate(end);
+        self.ends = end + SECOND;
+        self.current.peak_arrival_rate = self.current.arrivals as f64;
+        if self.filling == 0 {
+            let mut slot = match self.coarse.len() {
+                COARSE_SLOTS => self.coarse.pop_back().unwrap_or_default(),
+                _ => Slot::default(),
+            };
+            slot.clear();
+            self.coarse.push_front(slot);
+        }
+        self.filling = (self.filling + 1) % COARSE;
+        if let Some(front) = self.coarse.front_mut() {
+            front.merge(&self.current);
+        }
+        // The oldest second's memory becomes the new one's.
+        let mut fresh = match self.seconds.len() {
+            SECONDS => self.seconds.pop_back().unwrap_or_default(),
+            _ => Slot::default(),
+        };
+        fresh.clear();
+        self.seconds.push_front(std::mem::replace(&mut self.current, fresh));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn level(checked_out: u32) -> Level {
+        Level { checked_out, ..Level::default() }
+    }
+
+    #[test]
+    fn each_window_forgets_what_is_older_than_itself() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start);
+        windows.at(start).held.record(MS);
+        let seen = |w: &mut Windows, after: u64| {
+            let now = start + Duration::from_secs(after);
+            [Span::TenSeconds, Span::Minute, Span::FiveMinutes].map(|s| w.read(now, s).held.count())
+        };
+        assert_eq!(seen(&mut windows, 0), [1, 1, 1]);
+        assert_eq!(seen(&mut windows, 10), [1, 1, 1]);
+        assert_eq!(seen(&mut windows, 12), [0, 1, 1]);
+        assert_eq!(seen(&mut windows, 70), [0, 0, 1]);
+        assert_eq!(seen(&mut windows, 310), [0, 0, 0]);
+    }
+
+    #[test]
+    fn the_mean_is_weighted_by_time_across_slots() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start);
+        windows.set_level(start, level(10));
+        windows.set_level(start + Duration::from_millis(2500), level(0));
+        let minute = windows.read(start + Duration::from_secs(10), Span::Minute);
+        assert!((minute.mean_checked_out() - 2.5).abs() < 1e-9, "{}", minute.mean_checked_out());
+        assert_eq!(minute.observed, Duration::from_secs(10));
+        assert_eq!(minute.peak.checked_out, 10);
+    }
+
+    #[test]
+    fn an_idle_hour_leaves_empty_windows_and_a_clock_that_goes_back_harms_nothing() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start);
+        windows.at(start).arrivals += 5;
+        let later = start + Duration::from_secs(3600);
+        let minute = windows.read(later, Span::Minute);
+        assert_eq!((minute.arrivals, minute.arrival_rate()), (0, 0.0));
+        windows.at(start).arrivals += 1;
+        assert_eq!(windows.read(later, Span::TenSeconds).arrivals, 1);
+    }
+
+    #[test]
+    fn peaks_of_arrivals_are_kept_per_second() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start);
+        windows.at(start).arrivals += 3;
+        windows.at(start + Duration::from_secs(4)).arrivals += 30;
+        let minute = windows.read(start + Duration::from_secs(6), Span::Minute);
+        assert_eq!((minute.arrivals, minute.peak_arrival_rate), (33, 30.0));
+    }
+}

@@ -1,0 +1,218 @@
+//! A builder for everything the environment sets, and more.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::QueryResult;
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, PoolError as DieselPoolError,
+};
+use futures_util::future::BoxFuture;
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry::trace::{Span, Tracer, TracerProvider};
+use tokio::runtime::Handle;
+use tower_layer::Layer;
+
+use super::handle::Pool;
+use super::stack::Stack;
+use crate::admit::AdmitLayer;
+use crate::backend::{Backend, Dial};
+use crate::connection::{Care, CareSettings, Manager, OnConnect, PoolService};
+use crate::observe::ObserveLayer;
+use crate::settings::{Problem, Settings, SettingsError, Thresholds};
+
+/// Builds a [`Pool`]; made by [`Pool::builder`].
+#[must_use]
+pub struct PoolBuilder<C> {
+    settings: Settings,
+    layer: ObserveLayer,
+    dial: Option<Arc<dyn Dial<C>>>,
+    on_connect: Option<OnConnect<C>>,
+}
+
+impl<C: Backend> PoolBuilder<C> {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, layer: ObserveLayer::new(""), dial: None, on_connect: None }
+    }
+
+    /// The pool's name in telemetry and reports. Defaults to `default`; two pools of one app need
+    /// two names.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
+    /// Connections kept open. Defaults to 10.
+    pub fn pool_size(mut self, connections: u32) -> Self {
+        self.settings.pool_size = connections;
+        self
+    }
+
+    /// Connections opened beyond that under load. Defaults to 20.
+    pub fn max_overflow(mut self, connections: u32) -> Self {
+        self.settings.max_overflow = connections;
+        self
+    }
+
+    /// How long a checkout may take as a whole. Defaults to 30 s.
+    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.pool_timeout = timeout;
+        self
+    }
+
+    /// Age at which a connection is replaced at its next checkout. Defaults to one hour; `None`
+    /// for never.
+    pub fn pool_recycle(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.settings.pool_recycle = age.into();
+        self
+    }
+
+    /// Whether connections are probed before use. Defaults to true.
+    pub fn pool_pre_ping(mut self, ping: bool) -> Self {
+        self.settings.pool_pre_ping = ping;
+        self
+    }
+
+    /// Idle time below which a connection is not probed. Defaults to 500 ms; zero probes always.
+    pub fn pre_ping_bypass(mut self, idle: Duration) -> Self {
+        self.settings.pre_ping_bypass = idle;
+        self
+    }
+
+    /// Logs each statement. Defaults to false.
+    pub fn echo(mut self, echo: bool) -> Self {
+        self.settings.echo = echo;
+        self
+    }
+
+    /// What health warns at.
+    pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
+        self.settings.thresholds = thresholds;
+        self
+    }
+
+    /// Changes any of the settings.
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Opens connections with this manager, instead of by the database URL. What poolscope adds to
+    /// its own connections (the server's process id, exact transaction states) is unknown then.
+    pub fn manager(mut self, manager: AsyncDieselConnectionManager<C>) -> Self
+    where
+        AsyncDieselConnectionManager<C>:
+            bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
+    {
+        self.dial = Some(Arc::new(manager));
+        self
+    }
+
+    /// As [`manager`](Self::manager), from diesel-async's configuration and the database URL.
+    pub fn manager_config(self, config: ManagerConfig<C>) -> Self
+    where
+        AsyncDieselConnectionManager<C>:
+            bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
+    {
+        let url = self.settings.database_url.expose().to_owned();
+        self.manager(AsyncDieselConnectionManager::new_with_config(url, config))
+    }
+
+    /// Sets up each connection after it is opened: session variables, functions, `SET ROLE`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// use diesel_async::SimpleAsyncConnection;
+    /// use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    ///
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url))
+    ///     .on_connect(|conn| Box::pin(conn.batch_execute("PRAGMA foreign_keys = ON")))
+    ///     .build()?;
+    /// # drop(pool.get().await?);
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    pub fn on_connect<F>(mut self, set_up: F) -> Self
+    where
+        F: for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync + 'static,
+    {
+        self.on_connect = Some(Arc::new(set_up));
+        self
+    }
+
+    /// Records into this provider. Defaults to the global one, also when it is set later.
+    pub fn meter_provider(mut self, provider: impl MeterProvider + Send + Sync + 'static) -> Self {
+        self.layer = self.layer.meter_provider(provider);
+        self
+    }
+
+    /// Makes spans with this provider. Defaults to the global one, also when it is set later.
+    pub fn tracer_provider<P>(mut self, provider: P) -> Self
+    where
+        P: TracerProvider + Send + Sync + 'static,
+        P::Tracer: Tracer + Send + Sync + 'static,
+        <P::Tracer as Tracer>::Span: Span + Send + Sync + 'static,
+    {
+        self.layer = self.layer.tracer_provider(provider);
+        self
+    }
+
+    /// Builds the pool. Nothing is connected yet: a database that is absent is no reason for an
+    /// app not to start.
+    ///
+    /// # Errors
+    /// Every bad setting, in one error.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Result<Pool<C>, SettingsError> {
+        let Self { settings, layer, dial, on_connect } = self;
+        settings.validate()?;
+        let dial = match dial {
+            Some(dial) => dial,
+            None => Arc::from(dialer::<C>(&settings)?),
+        };
+        let care = Care::new(CareSettings::from(&settings), Handle::current());
+        let manager = Manager::new(dial, on_connect, Arc::clone(&care));
+        let service = PoolService::new(manager, &care);
+        let admit = AdmitLayer::new(settings.max_connections(), settings.pool_timeout).layer(service);
+        let name = settings.name.clone().unwrap_or_else(|| "default".to_owned());
+        let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
+        let stack = Stack { admit, settings: Arc::new(settings) };
+        Ok(Pool::over(layer.named(name).slow_wait(slow_wait).layer(stack)))
+    }
+}
+
+fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsError> {
+    let url = &settings.database_url;
+    let wrong = |expected: String| Problem::wrong("DATABASE_URL", &url.to_string(), expected);
+    match url.database_kind() {
+        Some(kind) if kind == C::KIND => Ok(C::dialer(url).map_err(wrong)?),
+        _ => Err(wrong(format!("a {:?} URL, for this is a pool of {:?} connections", C::KIND, C::KIND)).into()),
+    }
+}
+
+impl From<&Settings> for CareSettings {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            pool_size: settings.pool_size,
+            max_overflow: settings.max_overflow,
+            recycle: settings.pool_recycle,
+            pre_ping: settings.pool_pre_ping,
+            pre_ping_bypass: settings.pre_ping_bypass,
+            pre_ping_timeout: settings.effective_pre_ping_timeout(),
+            connect_timeout: settings.connect_timeout,
+            echo: settings.echo,
+            raw_transactions: settings.raw_transactions,
+        }
+    }
+}
+
+impl<C> fmt::Debug for PoolBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! The pool as an app holds it.
+
+use std::fmt;
+use std::future::Future;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::builder::PoolBuilder;
+use super::stack::Stack;
+use crate::admit::Admitted;
+use crate::backend::Backend;
+use crate::checkout::Checkout;
+use crate::connection::Lease;
+use crate::error::PoolError;
+use crate::monitor::Monitor;
+use crate::observe::{Observe, Observed, ResponseFuture};
+use crate::report::{Connections, Health, Healthcheck, Optimization, Status};
+use crate::settings::{Settings, SettingsError};
+
+/// A connection out of a [`Pool`]: derefs to the diesel connection, and goes back when dropped.
+pub type PooledConnection<C> = Observed<Admitted<Lease<C>>>;
+
+/// A pool of diesel-async connections that is seen through: [`Observe`] over [`Stack`], with a
+/// name on it. Cheap to clone; all clones are one pool.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] mod doc {
+/// use diesel_async::RunQueryDsl;
+/// use poolscope::{AsyncSqliteConnection, Pool, Settings};
+///
+/// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+/// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).pool_size(2).build()?;
+///
+/// let mut conn = pool.get().await?;
+/// diesel::sql_query("SELECT 1").execute(&mut conn).await?;
+/// assert_eq!(pool.status().checked_out, 1);
+///
+/// drop(conn);
+/// assert_eq!(pool.status().idle, 1);
+/// # Ok(()) }
+/// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+/// ```
+pub struct Pool<C: Backend> {
+    observed: Observe<Stack<C>>,
+}
+
+impl<C: Backend> Pool<C> {
+    /// Builds a pool by these settings.
+    pub fn builder(settings: Settings) -> PoolBuilder<C> {
+        PoolBuilder::new(settings)
+    }
+
+    /// A pool by the environment: `DATABASE_URL`, `DB_POOL_SIZE`, …; see [`Settings::from_env`].
+    ///
+    /// # Errors
+    /// Every bad setting, in one error. An absent database is none.
+    pub async fn from_env() -> Result<Self, SettingsError> {
+        Self::builder(Settings::from_env()?).build()
+    }
+
+    pub(super) fn over(observed: Observe<Stack<C>>) -> Self {
+        Self { observed }
+    }
+
+    /// A connection, in turn: first come, first served. Dropping the future gives up the place.
+    ///
+    /// # Errors
+    /// [`PoolError`] says why there was none, for how long, and who held them.
+    #[track_caller]
+    pub fn get(&self) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
+        self.observed.checkout(Checkout::new())
+    }
+
+    /// As [`get`](Self::get), whose connection is owned already; for those who come from bb8.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    #[track_caller]
+    pub fn get_owned(&self) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
+        self.observed.checkout(Checkout::new())
+    }
+
+    /// A connection for a checkout with a label, or on behalf of another source line.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn checkout(
+        &self,
+        checkout: Checkout,
+    ) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
+        self.observed.checkout(checkout)
+    }
+
+    /// A connection that is idle and fresh right now; never waits.
+    ///
+    /// When there is none but there may be one more, opening it begins in the background.
+    ///
+    /// # Errors
+    /// [`PoolError::Rejected`] when none is at hand, [`PoolError::Closed`] after [`close`](Self::close).
+    #[track_caller]
+    pub fn try_get(&self) -> Result<PooledConnection<C>, PoolError> {
+        let _runtime = self.service().care().care.runtime().enter();
+        let checkout = Checkout::new().without_waiting();
+        match self.observed.checkout(checkout).now_or_never() {
+            Some(answer) => answer,
+            None => unreachable!("a checkout that does not wait is answered at its first poll"),
+        }
+    }
+
+    /// Opens a connection that is not the pool's: not counted, not limited, closed by dropping it.
+    /// For `LISTEN`, migrations, and other work that should not use up the pool.
+    ///
+    /// # Errors
+    /// [`PoolError::ConnectFailed`] with the cause.
+    pub async fn dedicated_connection(&self) -> Result<C, PoolError> {
+        self.service().dedicated().await.map_err(PoolError::ConnectFailed)
+    }
+
+    /// Stops handing out connections, waits up to `deadline` for those in use to come back, and
+    /// closes them. From the first moment on, `healthcheck` answers 503. True if all came back;
+    /// those that did not close when they do.
+    pub async fn close(&self, deadline: Duration) -> bool {
+        let stack = self.observed.get_ref();
+        stack.admit.gate().close();
+        let all_back = timeout(deadline, stack.admit.gate().drained()).await.is_ok();
+        stack.admit.get_ref().close().await;
+        all_back
+    }
+
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.observed.name()
+    }
+
+    /// The settings it was built by.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.observed.get_ref().settings
+    }
+
+    /// bb8's own view, for those who come from there: open and idle connections. Its statistics
+    /// count what bb8 was asked for; [`status`](Self::status) counts what the app asked for.
+    #[must_use]
+    pub fn state(&self) -> bb8::State {
+        self.service().get_ref().state()
+    }
+
+    /// The pool at this instant; no I/O. As `GET status`.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.observed.status()
+    }
+
+    /// The pool's health, with warnings and recommendations. As `GET health`.
+    pub async fn health(&self) -> Health {
+        self.observed.health().await
+    }
+
+    /// The server's view of this pool's sessions. As `GET connections`.
+    pub async fn connections(&self) -> Connections {
+        self.observed.connections().await
+    }
+
+    /// Which size the measured load needs, and why. As `GET optimize`.
+    pub async fn optimize(&self) -> Optimization {
+        self.observed.optimize().await
+    }
+
+    /// Whether the pool can serve, within 800 ms. As `GET healthcheck`.
+    pub async fn healthcheck(&self) -> Healthcheck {
+        self.observed.healthcheck().await
+    }
+
+    /// The monitoring routes as a tower service.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor<Stack<C>> {
+        self.observed.monitor()
+    }
+
+    /// The observed stack that this pool is.
+    #[must_use]
+    pub fn as_service(&self) -> &Observe<Stack<C>> {
+        &self.observed
+    }
+
+    fn service(&self) -> &crate::connection::PoolService<crate::connection::Manager<C>> {
+        self.observed.get_ref().admit.get_ref()
+    }
+}
+
+impl<C: Backend> Service<Checkout> for Pool<C> {
+    type Response = PooledConnection<C>;
+    type Error = PoolError;
+    type Future = ResponseFuture<<Stack<C> as Service<Checkout>>::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
+        self.observed.poll_ready(cx)
+    }
+
+    fn call(&mut self, checkout: Checkout) -> Self::Future {
+        self.observed.call(checkout)
+    }
+}
+
+impl<C: Backend> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self { observed: self.observed.clone() }
+    }
+}
+
+impl<C: Backend> fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("status", &self.status()).finish()
+    }
+}

@@ -1,0 +1,65 @@
+//! What reports are told of the pools there are: this room knows every room below.
+
+use std::sync::Arc;
+
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+
+use super::stack::Stack;
+use crate::backend::Backend;
+use crate::connection::{Managed, PoolService};
+use crate::inventory::Inventory;
+use crate::report::{Availability, Configuration, Source, SourceFacts};
+use crate::settings::Thresholds;
+
+impl<C: Backend> Source for Stack<C> {
+    fn facts(&self) -> SourceFacts {
+        let (service, gate, settings) = (self.admit.get_ref(), self.admit.gate(), &self.settings);
+        let availability = match (gate.is_closed(), gate.admitted()) {
+            (false, _) => Availability::Open,
+            (true, 0) => Availability::Closed,
+            (true, _) => Availability::Draining,
+        };
+        SourceFacts {
+            kind: C::KIND,
+            lane: Arc::clone(service.lane()),
+            availability,
+            configuration: Configuration {
+                pool_size: settings.pool_size,
+                max_overflow: settings.max_overflow,
+                pool_timeout: Some(settings.pool_timeout.as_secs_f64()),
+                pool_recycle: Some(settings.pool_recycle.map_or(-1.0, |age| age.as_secs_f64())),
+                pool_pre_ping: Some(settings.pool_pre_ping),
+            },
+            process_ids: service.process_ids(),
+            thresholds: settings.thresholds.clone(),
+            leak_threshold: settings.leak_threshold,
+            query_text: settings.query_text,
+        }
+    }
+}
+
+/// An existing pool: bb8 tells its size and its timeout; the rest is unknown.
+impl<C: Backend> Source for PoolService<AsyncDieselConnectionManager<C>>
+where
+    AsyncDieselConnectionManager<C>: Managed<Diesel = C>,
+{
+    fn facts(&self) -> SourceFacts {
+        let config = self.get_ref().config();
+        SourceFacts {
+            kind: C::KIND,
+            lane: Arc::clone(self.lane()),
+            availability: Availability::Open,
+            configuration: Configuration {
+                pool_size: self.counts().pool_size,
+                max_overflow: 0,
+                pool_timeout: Some(config.connection_timeout.as_secs_f64()),
+                pool_recycle: Some(config.max_lifetime.map_or(-1.0, |age| age.as_secs_f64())),
+                pool_pre_ping: Some(config.test_on_check_out),
+            },
+            process_ids: None,
+            thresholds: Thresholds::default(),
+            leak_threshold: None,
+            query_text: false,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What `Pool<C>` is made of, below the observation.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use crate::admit::{Admit, Admitted, ResponseFuture};
+use crate::backend::Backend;
+use crate::checkout::Checkout;
+use crate::connection::{Lease, Manager, PoolService};
+use crate::error::PoolError;
+use crate::inventory::{Counts, Inventory};
+use crate::lifecycle::Lifecycle;
+use crate::settings::Settings;
+
+/// Connections of ours behind a fair gate, and the settings that both were made by.
+pub struct Stack<C: Backend> {
+    pub(super) admit: Admit<PoolService<Manager<C>>>,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl<C: Backend> Clone for Stack<C> {
+    fn clone(&self) -> Self {
+        Self { admit: self.admit.clone(), settings: Arc::clone(&self.settings) }
+    }
+}
+
+impl<C: Backend> Service<Checkout> for Stack<C> {
+    type Response = Admitted<Lease<C>>;
+    type Error = PoolError;
+    type Future = ResponseFuture<PoolService<Manager<C>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
+        self.admit.poll_ready(cx)
+    }
+
+    fn call(&mut self, checkout: Checkout) -> Self::Future {
+        self.admit.call(checkout)
+    }
+}
+
+impl<C: Backend> Inventory for Stack<C> {
+    fn counts(&self) -> Counts {
+        self.admit.get_ref().counts()
+    }
+
+    fn overflow(&self) -> u32 {
+        self.admit.get_ref().overflow()
+    }
+
+    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+        self.admit.get_ref().report_to(observer);
+    }
+}
+
+impl<C: Backend> fmt::Debug for Stack<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! What the server can still grant this pool.
+
+use crate::backend::Activity;
+
+/// The server's limits, seen from this pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) max_connections: u32,
+    /// The most connections this pool could have with everybody else staying as they are: our own
+    /// sessions are not counted against us, the monitoring lane is.
+    pub(super) available: u32,
+    /// Sessions that are not this pool's.
+    pub(super) others: u32,
+    pub(super) reserved: u32,
+}
+
+/// `own` tells this pool's sessions by the server's ids; `open` is their number where ids are
+/// unknown.
+pub(super) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Option<Grant> {
+    let limits = activity.limits?;
+    let sessions = activity.sessions.as_deref().unwrap_or_default();
+    let ours = match own {
+        Some(ids) => count(sessions.iter().filter(|session| ids.contains(&session.process_id))),
+        None => open.min(limits.in_use),
+    };
+    let others = limits.in_use.saturating_sub(ours);
+    let mut available = limits.max_connections.saturating_sub(limits.reserved).saturating_sub(others);
+    if let Some(limit) = limits.user_limit {
+        let same_user = count(sessions.iter().filter(|session| session.same_user));
+        available = available.min(limit.saturating_sub(same_user.saturating_sub(ours)));
+    }
+    Some(Grant { max_connections: limits.max_connections, available, others, reserved: limits.reserved })
+}
+
+fn count(sessions: impl Iterator) -> u32 {
+    u32::try_from(sessions.count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Limits, ServerSession, SessionState};
+
+    fn activity(sessions: u64, user_limit: Option<u32>) -> Activity {
+        let session = |process_id| ServerSession {
+            process_id,
+            state: SessionState::Idle,
+            state_seconds: None,
+            query_seconds: None,
+            transaction_seconds: None,
+            wait_event: None,
+            application_name: None,
+            same_user: true,
+            same_database: true,
+            query: None,
+        };
+        Activity {
+            sessions: Some((1..=sessions).map(session).collect()),
+            limits: Some(Limits { max_connections: 100, reserved: 3, in_use: sessions as u32, user_limit }),
+            ..Activity::default()
+        }
+    }
+
+    #[test]
+    fn our_own_sessions_are_not_counted_against_us() {
+        let grant = |own: Option<&[u64]>, limit| grant(&activity(20, limit), own, 15).unwrap();
+        assert_eq!(grant(Some(&[1, 2, 3, 99]), None).available, 100 - 3 - 17);
+        assert_eq!(grant(None, None).available, 100 - 3 - 5);
+        assert_eq!(grant(Some(&[1, 2]), Some(30)).available, 30 - 18);
+    }
+
+    #[test]
+    fn no_limits_no_grant() {
+        assert_eq!(super::grant(&Activity::default(), None, 3), None);
+    }
+}

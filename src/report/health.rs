@@ -1,0 +1,160 @@
+//! `health`: everything on one page, with what is wrong and what to do.
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::connections::{ours, tally};
+use super::grant::grant;
+use super::holders::HolderReport;
+use super::judge::{Readings, judge};
+use super::serving::Evidence;
+use super::source::{Configuration, Source};
+use super::status::Status;
+use super::timings::{Window, round};
+use crate::backend::Lane;
+use crate::observe::Observe;
+use crate::observe::window::Span;
+
+/// How many holders a report names.
+const NAMED: usize = 10;
+
+/// The pool's health. The seed system's `get_pool_health`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// Everything `status` says.
+    #[serde(flatten)]
+    pub status: Status,
+    /// Connections in use at this instant, of all the pool may open, in percent.
+    pub utilization_pct: f64,
+    /// The settings in force.
+    pub configuration: Configuration,
+    /// What is wrong, each with its number and its threshold; empty when healthy.
+    pub warnings: Vec<String>,
+    /// What to do about each.
+    pub recommendations: Vec<String>,
+    /// What the database said.
+    pub database: DatabaseHealth,
+    /// Waits, holds and connects of the last 10 seconds, minute and 5 minutes.
+    pub windows: Windows,
+    /// Checkouts that timed out within the last minute.
+    pub timeouts_last_minute: u64,
+    /// How long the longest waiting has waited, in seconds.
+    pub longest_wait_seconds: Option<f64>,
+    /// Who holds connections, the longest first, at most ten.
+    pub longest_holders: Vec<HolderReport>,
+    /// Why the pool can't serve; absent when it can. Present, the route answers 503.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What the monitoring lane found.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DatabaseHealth {
+    /// Whether the database answered the monitoring lane.
+    pub reachable: bool,
+    /// Why it did not.
+    pub error: Option<String>,
+    /// The last failure to open a connection, if none has succeeded since.
+    pub last_connect_error: Option<String>,
+    /// This pool's sessions that idle in a transaction; `null` where it can't be known.
+    pub idle_in_transaction: Option<u32>,
+    /// This pool's longest current query, in seconds.
+    pub longest_query_seconds: Option<f64>,
+    /// The server's `max_connections`.
+    pub server_max_connections: Option<u32>,
+    /// The most connections this pool could have, with everybody else staying as they are.
+    pub server_can_grant: Option<u32>,
+}
+
+/// The three windows.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Windows {
+    /// The last 10 seconds.
+    pub last_10s: Window,
+    /// The last minute: what warnings are judged by.
+    pub last_1m: Window,
+    /// The last 5 minutes.
+    pub last_5m: Window,
+}
+
+impl Health {
+    /// Whether the pool can serve. Warnings alone do not say otherwise.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        self.reason.is_none()
+    }
+}
+
+impl<S: Source> Observe<S> {
+    /// The pool's health. It asks the database over the monitoring lane, never over the pool.
+    pub async fn health(&self) -> Health {
+        let facts = self.get_ref().facts();
+        let answer = facts.lane.activity(Lane::TIMEOUT).await;
+        // Read after the answer, so that all figures are of one moment.
+        let status = self.status();
+        let evidence = Evidence::gather(&self.recorder, &facts);
+        let reason = evidence
+            .own_verdict()
+            .or_else(|| evidence.unreachable(answer.as_ref().map(|_| ())));
+
+        let activity = answer.as_ref().ok();
+        let own = facts.process_ids.as_deref();
+        let tally = activity.map(|activity| tally(&ours(activity, own).1)).unwrap_or_default();
+        let grant = activity.and_then(|activity| grant(activity, own, evidence.counts.open));
+        let window = |span| self.recorder.read(span, |slot, _, _| slot);
+        let minute = window(Span::Minute);
+        let mut holders = self.holder_reports(&facts);
+        let findings = judge(
+            &Readings {
+                counts: evidence.counts,
+                pending: status.pending,
+                longest_wait: evidence.longest_wait,
+                holders: &holders,
+                minute: &minute,
+                idle_in_transaction: tally.idle_in_transaction,
+                longest_query_seconds: tally.longest_query,
+                grant,
+            },
+            &facts.thresholds,
+        );
+        holders.truncate(NAMED);
+        let (warnings, recommendations) =
+            findings.into_iter().map(|finding| (finding.warning, finding.recommendation)).unzip();
+        let last_connect_error = {
+            let book = self.recorder.book();
+            let last = book.last_connect_error.as_ref();
+            last.map(|(error, at)| format!("{error} ({:.1} s ago)", Instant::now().saturating_duration_since(*at).as_secs_f64()))
+        };
+        Health {
+            utilization_pct: round(
+                f64::from(status.checked_out) * 100.0 / f64::from(status.max_connections.max(1)),
+                1,
+            ),
+            configuration: facts.configuration,
+            warnings,
+            recommendations,
+            database: DatabaseHealth {
+                reachable: answer.is_ok(),
+                error: answer.as_ref().err().map(|error| error.cause.to_string()),
+                last_connect_error,
+                idle_in_transaction: tally.idle_in_transaction,
+                longest_query_seconds: tally.longest_query,
+                server_max_connections: grant.map(|grant| grant.max_connections),
+                server_can_grant: grant.map(|grant| grant.available),
+            },
+            windows: Windows {
+                last_10s: Window::from(&window(Span::TenSeconds)),
+                last_1m: Window::from(&minute),
+                last_5m: Window::from(&window(Span::FiveMinutes)),
+            },
+            timeouts_last_minute: minute.timeouts,
+            longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
+            longest_holders: holders,
+            reason,
+            status,
+        }
+    }
+}

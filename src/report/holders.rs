@@ -1,0 +1,55 @@
+//! Who holds connections, as reports show it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::timings::seconds;
+use crate::checkout::TransactionState;
+use crate::observe::ledger::Holder;
+
+/// Somebody who holds a connection at this instant.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HolderReport {
+    /// The source line that took the connection: `src/orders.rs:41`.
+    pub caller: String,
+    /// Its label, when it gave one.
+    pub label: Option<&'static str>,
+    /// The route of the request it serves; `null` until requests are attributed.
+    pub route: Option<String>,
+    /// The trace it belongs to.
+    pub trace_id: Option<String>,
+    /// For how long, in seconds.
+    pub held_seconds: f64,
+    /// The server's id of the session.
+    pub process_id: Option<u64>,
+    /// The transaction on the connection, where it can be known without asking.
+    pub transaction: Option<TransactionState>,
+    /// Held for longer than the leak threshold.
+    pub leak: bool,
+}
+
+impl HolderReport {
+    pub(super) fn new(holder: &Holder, now: Instant, leak: Option<Duration>) -> Self {
+        let held = holder.held(now);
+        let caller = holder.caller();
+        Self {
+            caller: format!("{}:{}", caller.file(), caller.line()),
+            label: holder.checkout.label_text(),
+            route: holder.route.as_deref().map(str::to_owned),
+            trace_id: holder.trace.map(|trace| trace.to_string()),
+            held_seconds: seconds(held),
+            process_id: holder.facts.as_ref().and_then(|facts| facts.process_id()),
+            transaction: holder.facts.as_ref().and_then(|facts| facts.transaction()),
+            leak: leak.is_some_and(|threshold| held > threshold),
+        }
+    }
+
+    /// `src/orders.rs:41 (label) for 3.2 s`, for a sentence.
+    pub(super) fn sentence(&self) -> String {
+        let label = self.label.map(|label| format!(" ({label})")).unwrap_or_default();
+        format!("{}{label} for {:.1} s", self.caller, self.held_seconds)
+    }
+}

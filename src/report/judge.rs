@@ -1,0 +1,297 @@
+//! The warnings, each with its number, its threshold and the next step. Healthy pools say nothing.
+
+use std::time::Duration;
+
+use super::grant::Grant;
+use super::holders::HolderReport;
+use super::timings::{millis, round};
+use crate::inventory::Counts;
+use crate::observe::window::Slot;
+use crate::settings::Thresholds;
+
+/// A mean over less than this says little about a pool.
+const ENOUGH: Duration = Duration::from_secs(5);
+
+/// What the warnings are judged by.
+pub(super) struct Readings<'a> {
+    pub(super) counts: Counts,
+    pub(super) pending: u32,
+    pub(super) longest_wait: Option<Duration>,
+    /// Longest first.
+    pub(super) holders: &'a [HolderReport],
+    pub(super) minute: &'a Slot,
+    pub(super) idle_in_transaction: Option<u32>,
+    pub(super) longest_query_seconds: Option<f64>,
+    pub(super) grant: Option<Grant>,
+}
+
+/// A finding: what is wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) warning: String,
+    pub(super) recommendation: String,
+}
+
+pub(super) fn judge(readings: &Readings<'_>, limits: &Thresholds) -> Vec<Finding> {
+    [
+        exhausted(readings),
+        leaks(readings),
+        utilization(readings, limits),
+        overflow(readings, limits),
+        timeouts(readings, limits),
+        idle_in_transaction(readings, limits),
+        average_wait(readings, limits),
+        longest_query(readings, limits),
+        grantable(readings),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding> {
+    Some(Finding { warning, recommendation: recommendation.into() })
+}
+
+/// The one that can't wait for a mean over a minute.
+fn exhausted(r: &Readings<'_>) -> Option<Finding> {
+    let max = r.counts.max_connections();
+    if r.pending == 0 || r.counts.checked_out() < max {
+        return None;
+    }
+    let waited = r.longest_wait.unwrap_or_default().as_secs_f64();
+    let held: Vec<_> = r.holders.iter().take(3).map(HolderReport::sentence).collect();
+    finding(
+        format!(
+            "pool exhausted: all {max} connections are checked out and {} requests wait, the longest for {waited:.1} s; held longest by {}",
+            r.pending,
+            if held.is_empty() { "checkouts that did not go through poolscope".to_owned() } else { held.join(", ") },
+        ),
+        "Look at the holders named: shorten their hold (no slow calls while holding a connection), or raise DB_POOL_SIZE or DB_MAX_OVERFLOW if the database has room.",
+    )
+}
+
+fn leaks(r: &Readings<'_>) -> Option<Finding> {
+    let leaks: Vec<_> = r.holders.iter().filter(|h| h.leak).map(HolderReport::sentence).collect();
+    if leaks.is_empty() {
+        return None;
+    }
+    finding(
+        format!("possible connection leak: {} held past DB_POOL_LEAK_THRESHOLD: {}", leaks.len(), leaks.join(", ")),
+        "Drop the connection before other work, and check that no task keeps it; raise DB_POOL_LEAK_THRESHOLD where such holds are meant.",
+    )
+}
+
+fn utilization(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+    let max = r.counts.max_connections();
+    let mean = r.minute.mean_checked_out();
+    let percent = mean * 100.0 / f64::from(max.max(1));
+    if r.minute.observed < ENOUGH || percent <= limits.utilization_pct {
+        return None;
+    }
+    finding(
+        format!(
+            "high pool utilization: {percent:.1} % over the last minute ({mean:.1} of {max} connections in use on average, threshold {} %)",
+            limits.utilization_pct,
+        ),
+        "Raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or shorten the holds: `optimize` says by how much.",
+    )
+}
+
+fn overflow(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+    let max = r.counts.max_overflow;
+    if max == 0 || r.minute.observed < ENOUGH {
+        return None;
+    }
+    let mean = r.minute.mean_overflow();
+    let percent = mean * 100.0 / f64::from(max);
+    if percent <= limits.overflow_pct {
+        return None;
+    }
+    finding(
+        format!(
+            "high overflow: {percent:.1} % of max_overflow over the last minute ({mean:.1} of {max} on average, threshold {} %)",
+            limits.overflow_pct,
+        ),
+        format!(
+            "Overflow is for peaks: raise DB_POOL_SIZE (now {}) so that the usual load fits, and connections are not opened and closed all the time.",
+            r.counts.pool_size,
+        ),
+    )
+}
+
+fn timeouts(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+    let timeouts = r.minute.timeouts;
+    if timeouts as f64 <= limits.timeouts_per_minute {
+        return None;
+    }
+    finding(
+        format!(
+            "connection timeouts: {timeouts} in the last minute (threshold {} a minute)",
+            limits.timeouts_per_minute,
+        ),
+        "Find the longest holders in `connections` and shorten them, or raise DB_POOL_SIZE; a longer DB_POOL_TIMEOUT only makes callers wait longer.",
+    )
+}
+
+fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+    let sessions = r.idle_in_transaction?;
+    if sessions <= limits.idle_in_transaction {
+        return None;
+    }
+    finding(
+        format!(
+            "{sessions} sessions are idle in a transaction (threshold {})",
+            limits.idle_in_transaction,
+        ),
+        "Commit before slow work outside the database; `connections` names who holds them. On Postgres, idle_in_transaction_session_timeout is the safety net.",
+    )
+}
+
+fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+    let mean = r.minute.wait.mean()?;
+    if mean <= limits.average_wait {
+        return None;
+    }
+    finding(
+        format!(
+            "slow checkouts: {} ms on average over the last minute ({} checkouts, threshold {} ms)",
+            round(millis(mean), 1),
+            r.minute.wait.count(),
+            millis(limits.average_wait),
+        ),
+        "Compare with `create` in the windows: if opening connections is what takes long, raise DB_POOL_SIZE so that fewer are opened; else the pool is too small or holds are too long.",
+    )
+}
+
+fn longest_query(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+    let longest = r.longest_query_seconds?;
+    let threshold = limits.longest_query.as_secs_f64();
+    if longest <= threshold {
+        return None;
+    }
+    finding(
+        format!("a query has run for {longest:.1} s (threshold {threshold} s)"),
+        "See it in `connections`, and EXPLAIN it; a statement timeout on the server bounds what one query can do.",
+    )
+}
+
+fn grantable(r: &Readings<'_>) -> Option<Finding> {
+    let grant = r.grant?;
+    let max = r.counts.max_connections();
+    if max <= grant.available {
+        return None;
+    }
+    finding(
+        format!(
+            "the pool may open {max} connections, but the server can grant it {} (max_connections {}, reserved {}, used by others {})",
+            grant.available, grant.max_connections, grant.reserved, grant.others,
+        ),
+        format!(
+            "Lower DB_POOL_SIZE + DB_MAX_OVERFLOW to {} or less, raise the server's max_connections, or put a pooler such as PgBouncer in between.",
+            grant.available,
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Histogram;
+
+    fn slot(checked_out: f64, overflow: f64) -> Slot {
+        Slot {
+            observed: Duration::from_secs(60),
+            checked_out_time: checked_out * 60.0,
+            overflow_time: overflow * 60.0,
+            ..Slot::default()
+        }
+    }
+
+    fn readings(minute: &Slot) -> Readings<'_> {
+        Readings {
+            counts: Counts::new(5, 2, 10, 20),
+            pending: 0,
+            longest_wait: None,
+            holders: &[],
+            minute,
+            idle_in_transaction: Some(0),
+            longest_query_seconds: Some(0.1),
+            grant: Some(Grant { max_connections: 100, available: 97, others: 0, reserved: 3 }),
+        }
+    }
+
+    fn warnings(readings: &Readings<'_>) -> Vec<String> {
+        judge(readings, &Thresholds::default()).into_iter().map(|finding| finding.warning).collect()
+    }
+
+    /// Exactly one warning, which says all of this.
+    #[track_caller]
+    fn only(readings: &Readings<'_>, parts: &[&str]) {
+        let warnings = warnings(readings);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        for part in parts {
+            assert!(warnings[0].contains(part), "{part} in {}", warnings[0]);
+        }
+    }
+
+    #[test]
+    fn a_healthy_pool_says_nothing() {
+        assert_eq!(warnings(&readings(&slot(24.0, 16.0))), Vec::<String>::new());
+        assert_eq!(warnings(&readings(&Slot::default())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn utilization_is_judged_by_the_mean_of_a_minute() {
+        only(&readings(&slot(24.3, 0.0)), &["utilization: 81.0 %", "24.3 of 30", "threshold 80 %"]);
+        let young = Slot { observed: Duration::from_secs(1), ..slot(30.0, 0.0) };
+        assert_eq!(warnings(&readings(&young)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn overflow_is_judged_unless_there_is_none() {
+        only(&readings(&slot(0.0, 17.0)), &["overflow: 85.0 %", "17.0 of 20"]);
+        let minute = slot(0.0, 17.0);
+        let none = Readings { counts: Counts::new(5, 2, 10, 0), ..readings(&minute) };
+        assert_eq!(warnings(&none), Vec::<String>::new());
+    }
+
+    #[test]
+    fn exhaustion_is_said_at_once_with_the_holders() {
+        let minute = Slot::default();
+        let full = Readings { counts: Counts::new(30, 0, 10, 20), pending: 22, longest_wait: Some(Duration::from_millis(1500)), ..readings(&minute) };
+        only(&full, &["all 30 connections", "22 requests wait", "1.5 s"]);
+        let served = Readings { pending: 0, ..full };
+        assert_eq!(warnings(&served), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_other_threshold_is_crossed_only_beyond_it() {
+        let mut minute = Slot::default();
+        minute.timeouts = 1;
+        assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
+        minute.timeouts = 2;
+        only(&readings(&minute), &["timeouts: 2 in the last minute", "threshold 1"]);
+
+        let mut wait = Histogram::default();
+        wait.record(Duration::from_millis(60));
+        only(&readings(&Slot { wait, ..Slot::default() }), &["60 ms on average", "threshold 50 ms"]);
+
+        let minute = Slot::default();
+        let idle = |n| Readings { idle_in_transaction: Some(n), ..readings(&minute) };
+        assert_eq!(warnings(&idle(5)), Vec::<String>::new());
+        only(&idle(6), &["6 sessions are idle in a transaction", "threshold 5"]);
+        let query = |s| Readings { longest_query_seconds: Some(s), ..readings(&minute) };
+        assert_eq!(warnings(&query(30.0)), Vec::<String>::new());
+        only(&query(30.1), &["30.1 s", "threshold 30 s"]);
+        let grant = Grant { max_connections: 40, available: 29, others: 8, reserved: 3 };
+        only(&Readings { grant: Some(grant), ..readings(&minute) }, &["may open 30", "grant it 29", "others 8"]);
+    }
+
+    #[test]
+    fn what_is_unknown_is_not_warned_about() {
+        let minute = Slot::default();
+        let unknown = Readings { idle_in_transaction: None, longest_query_seconds: None, grant: None, ..readings(&minute) };
+        assert_eq!(warnings(&unknown), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,24 @@
+//! What the numbers mean: status, health, connections and advice, as plain serde structs.
+//!
+//! The methods are [`Observe`](crate::Observe)'s, for any observed stack that is a [`Source`].
+
+mod advice;
+mod connections;
+mod grant;
+mod health;
+mod healthcheck;
+mod holders;
+mod judge;
+mod serving;
+mod source;
+mod status;
+mod timings;
+
+pub use self::advice::{CurrentUsage, Evidence, Optimization};
+pub use self::connections::{Connections, SessionReport};
+pub use self::health::{DatabaseHealth, Health, Windows};
+pub use self::healthcheck::Healthcheck;
+pub use self::holders::HolderReport;
+pub use self::source::{Availability, Configuration, Source, SourceFacts, SourceLayer, Sourced};
+pub use self::status::Status;
+pub use self::timings::{Timings, Window};

@@ -1,0 +1,139 @@
+//! Whether the pool can serve: what a load balancer acts on.
+//!
+//! *Busy is not down.* A full pool whose waiters are still served in time is a warning, not a 503,
+//! or a load balancer would take out every replica at once.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::source::{Availability, SourceFacts};
+use crate::backend::{ConnectErrorKind, LaneError};
+use crate::inventory::Counts;
+use crate::observe::Recorder;
+
+/// What is known of the pool at one instant, for the verdict.
+#[derive(Debug, Clone)]
+pub(super) struct Evidence {
+    pub(super) availability: Availability,
+    pub(super) counts: Counts,
+    pub(super) pool_timeout: Option<Duration>,
+    /// For how long the longest waiting has waited.
+    pub(super) longest_wait: Option<Duration>,
+    /// Since when every connection out has been out: the age of the newest hold.
+    pub(super) newest_hold: Option<Duration>,
+    pub(super) since_last_return: Option<Duration>,
+    pub(super) last_granted: Option<Instant>,
+}
+
+impl Evidence {
+    pub(super) fn gather(recorder: &Recorder, facts: &SourceFacts) -> Self {
+        let counts = recorder.counts();
+        let now = Instant::now();
+        let ago = |at: Instant| now.saturating_duration_since(at);
+        let book = recorder.book();
+        Self {
+            availability: facts.availability,
+            counts,
+            pool_timeout: facts.configuration.pool_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()),
+            longest_wait: book.ledger.longest_waiter().map(|waiter| ago(waiter.since)),
+            newest_hold: book.ledger.newest_hold().map(ago),
+            since_last_return: book.last_returned.map(ago),
+            last_granted: book.last_granted,
+        }
+    }
+
+    /// Why the pool can't serve, as far as it can be said without asking the database.
+    pub(super) fn own_verdict(&self) -> Option<String> {
+        match self.availability {
+            Availability::Draining => return Some("the pool is draining: it hands out no more connections".to_owned()),
+            Availability::Closed => return Some("the pool is closed".to_owned()),
+            Availability::Open => {}
+        }
+        // Stalled: all is out, people wait, and for a whole timeout nothing came back. The newest
+        // hold bounds it from below, or a burst after a quiet hour would look like a stall.
+        let timeout = self.pool_timeout?;
+        let waiting = self.longest_wait?;
+        let stuck = self.newest_hold?.min(self.since_last_return.unwrap_or(Duration::MAX));
+        let all_out = self.counts.checked_out() >= self.counts.max_connections();
+        (all_out && stuck >= timeout).then(|| {
+            format!(
+                "stalled: all {} connections are out, nothing has been checked in for {:.0} s, and somebody has waited for {:.1} s",
+                self.counts.checked_out(),
+                stuck.as_secs_f64(),
+                waiting.as_secs_f64(),
+            )
+        })
+    }
+
+    /// Whether the lane's failure means that the database can't be reached. A failure of the lane
+    /// alone is no evidence while checkouts succeed, nor is a server that is full of our own.
+    pub(super) fn unreachable(&self, lane: Result<(), &LaneError>) -> Option<String> {
+        let error = lane.err()?;
+        if self.last_granted.is_some_and(|at| at >= error.asked) {
+            return None;
+        }
+        if error.cause.kind() == ConnectErrorKind::TooManyConnections && self.counts.open > 0 {
+            return None;
+        }
+        Some(format!("the database can't be reached: {}", error.cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ConnectError;
+
+    fn evidence() -> Evidence {
+        Evidence {
+            availability: Availability::Open,
+            counts: Counts::new(8, 0, 3, 5),
+            pool_timeout: Some(Duration::from_secs(30)),
+            longest_wait: Some(Duration::from_secs(29)),
+            newest_hold: Some(Duration::from_secs(31)),
+            since_last_return: None,
+            last_granted: None,
+        }
+    }
+
+    #[test]
+    fn busy_is_not_down() {
+        assert!(evidence().own_verdict().unwrap().starts_with("stalled: all 8"));
+        let served = Evidence { since_last_return: Some(Duration::from_secs(1)), ..evidence() };
+        assert_eq!(served.own_verdict(), None);
+        let nobody_waits = Evidence { longest_wait: None, ..evidence() };
+        assert_eq!(nobody_waits.own_verdict(), None);
+        let burst_after_a_quiet_hour = Evidence {
+            newest_hold: Some(Duration::from_secs(2)),
+            since_last_return: Some(Duration::from_secs(3600)),
+            ..evidence()
+        };
+        assert_eq!(burst_after_a_quiet_hour.own_verdict(), None);
+        let dialing = Evidence { counts: Counts::new(2, 0, 3, 5), ..evidence() };
+        assert_eq!(dialing.own_verdict(), None);
+    }
+
+    #[test]
+    fn a_closed_pool_says_so() {
+        let draining = Evidence { availability: Availability::Draining, ..evidence() };
+        assert!(draining.own_verdict().unwrap().contains("draining"));
+        let closed = Evidence { availability: Availability::Closed, ..evidence() };
+        assert_eq!(closed.own_verdict().unwrap(), "the pool is closed");
+    }
+
+    #[test]
+    fn the_lane_alone_is_no_evidence() {
+        let now = Instant::now();
+        let error = |kind| LaneError { cause: ConnectError::new(kind, "refused", None), asked: now };
+        let refused = error(ConnectErrorKind::Unreachable);
+        assert_eq!(evidence().unreachable(Ok(())), None);
+        assert_eq!(evidence().unreachable(Err(&refused)).unwrap(), "the database can't be reached: refused");
+        let succeeding = Evidence { last_granted: Some(now), ..evidence() };
+        assert_eq!(succeeding.unreachable(Err(&refused)), None);
+        let full = error(ConnectErrorKind::TooManyConnections);
+        assert_eq!(evidence().unreachable(Err(&full)), None);
+        let full_and_none_ours = Evidence { counts: Counts::new(0, 0, 3, 5), ..evidence() };
+        assert!(full_and_none_ours.unreachable(Err(&full)).is_some());
+    }
+}

@@ -1,0 +1,153 @@
+//! What a report needs to know of the pool under an observed stack.
+
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::Serialize;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::backend::Lane;
+use crate::checkout::Checkout;
+use crate::inventory::{Counts, Inventory};
+use crate::lifecycle::Lifecycle;
+use crate::settings::{DatabaseKind, Thresholds};
+
+/// A pool that can be reported on: it knows its connections, and can open one for the monitoring
+/// lane. Implemented by [`PoolService`](crate::PoolService) over an existing pool and by the stack
+/// of [`Pool`](crate::Pool); a stack with other layers in between gets it by [`SourceLayer`].
+pub trait Source: Inventory {
+    /// What reports need beside the counts.
+    #[doc(hidden)]
+    fn facts(&self) -> SourceFacts;
+}
+
+/// What reports need of a pool beside its counts.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct SourceFacts {
+    pub(crate) kind: DatabaseKind,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) availability: Availability,
+    pub(crate) configuration: Configuration,
+    /// The server's ids of the pool's connections; `None` for a pool that is not ours.
+    pub(crate) process_ids: Option<Vec<u64>>,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) leak_threshold: Option<Duration>,
+    pub(crate) query_text: bool,
+}
+
+/// Whether the pool hands out connections.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    /// It does.
+    Open,
+    /// Closed to new checkouts; some connections are still in use.
+    Draining,
+    /// Closed, and all connections are back.
+    Closed,
+}
+
+/// The settings in force; `null` where an existing pool does not tell.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Configuration {
+    /// Connections kept open.
+    pub pool_size: u32,
+    /// Connections opened beyond that under load.
+    pub max_overflow: u32,
+    /// How long a checkout may take, in seconds.
+    pub pool_timeout: Option<f64>,
+    /// Age in seconds at which a connection is replaced; -1 for never.
+    pub pool_recycle: Option<f64>,
+    /// Whether connections are probed before use.
+    pub pool_pre_ping: Option<bool>,
+}
+
+/// Names the [`Source`] of a stack in which foreign layers stand between
+/// [`Observe`](crate::Observe) and the pool.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] mod doc {
+/// # use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::Pool};
+/// # use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+/// # use poolscope::{ObserveLayer, PoolService, SourceLayer};
+/// # use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer};
+/// # type Sqlite = SyncConnectionWrapper<diesel::SqliteConnection>;
+/// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let theirs: Pool<Sqlite> = Pool::builder().max_size(1).build(AsyncDieselConnectionManager::new(":memory:")).await?;
+/// let pool = PoolService::from(theirs);
+/// let stack = ServiceBuilder::new()
+///     .layer(ObserveLayer::new("orders"))
+///     .layer(SourceLayer::new(pool.clone()))
+///     .layer(ConcurrencyLimitLayer::new(64))
+///     .service(pool);
+/// drop(stack.get().await?);
+/// assert_eq!(stack.status().totals.checkouts, 1);
+/// # Ok(()) }
+/// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+/// ```
+#[derive(Debug, Clone)]
+pub struct SourceLayer<P> {
+    source: P,
+}
+
+impl<P: Source + Clone> SourceLayer<P> {
+    /// The pool at the bottom of the stack.
+    #[must_use]
+    pub fn new(source: P) -> Self {
+        Self { source }
+    }
+}
+
+impl<S, P: Clone> Layer<S> for SourceLayer<P> {
+    type Service = Sourced<S, P>;
+
+    fn layer(&self, inner: S) -> Sourced<S, P> {
+        Sourced { inner, source: self.source.clone() }
+    }
+}
+
+/// A service and the [`Source`] it stands on.
+#[derive(Debug, Clone)]
+pub struct Sourced<S, P> {
+    inner: S,
+    source: P,
+}
+
+impl<S: Service<Checkout>, P> Service<Checkout> for Sourced<S, P> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, checkout: Checkout) -> S::Future {
+        self.inner.call(checkout)
+    }
+}
+
+impl<S: Send + Sync + 'static, P: Inventory> Inventory for Sourced<S, P> {
+    fn counts(&self) -> Counts {
+        self.source.counts()
+    }
+
+    fn overflow(&self) -> u32 {
+        self.source.overflow()
+    }
+
+    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+        self.source.report_to(observer);
+    }
+}
+
+impl<S: Send + Sync + 'static, P: Source> Source for Sourced<S, P> {
+    fn facts(&self) -> SourceFacts {
+        self.source.facts()
+    }
+}

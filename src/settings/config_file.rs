@@ -1,0 +1,334 @@
+//! Settings as a part of the app's own config file, in any format that serde reads.
+//!
+//! Every value is taken as the text that one would have put into the environment, so that both are
+//! read by the same code, have the same bounds and fail with the same words, all at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::read::{Found, Source, read};
+use super::suggest::nearest;
+use super::{Problem, Settings};
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Value::Table(entries) = Value::deserialize(deserializer)? else {
+            return Err(de::Error::custom("expected a table of settings"));
+        };
+        let mut fields = Fields::default();
+        fields.add_all("", entries);
+        let Fields {
+            mut texts,
+            mut problems,
+        } = fields;
+
+        problems.extend(
+            texts
+                .keys()
+                .filter(|field| !is_known(field))
+                .map(|field| unknown(field)),
+        );
+        read(Source::Fields, problems, |variable| {
+            texts.remove(variable.field()).map(Found::Text)
+        })
+        .map_err(de::Error::custom)
+    }
+}
+
+/// The entries of a file, tables within it flattened: `thresholds.average_wait`.
+#[derive(Default)]
+struct Fields {
+    texts: BTreeMap<String, String>,
+    problems: Vec<Problem>,
+}
+
+impl Fields {
+    fn add_all(&mut self, path: &str, entries: Vec<(String, Value)>) {
+        for (key, value) in entries {
+            self.add(format!("{path}{key}"), value);
+        }
+    }
+
+    fn add(&mut self, field: String, value: Value) {
+        let text = match value {
+            Value::Table(entries) if field == "thresholds" => {
+                return self.add_all("thresholds.", entries);
+            }
+            Value::Nothing if field == "thresholds" => return,
+            _ if field == "thresholds" => {
+                let expected = "a table of thresholds".to_owned();
+                return self
+                    .problems
+                    .push(Problem::wrong(field, value.kind(), expected));
+            }
+            // Nothing at all is the default, except where it could as well mean "never" or "off":
+            // the word is then no value of theirs, and the error says what is.
+            Value::Nothing if may_be_absent(&field) => "null".to_owned(),
+            Value::Nothing => String::new(),
+            Value::Text(text) => text,
+            Value::Table(_) | Value::List => value.kind().to_owned(),
+        };
+        if self.texts.insert(field.clone(), text).is_some() {
+            self.problems.push(Problem::set_twice(field));
+        }
+    }
+}
+
+/// A value of any format, as the text of an environment variable.
+enum Value {
+    Text(String),
+    Nothing,
+    Table(Vec<(String, Value)>),
+    List,
+}
+
+impl Value {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a single value",
+            Self::Nothing => "null",
+            Self::Table(_) => "a table",
+            Self::List => "a list",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a setting")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        // Never with an exponent, and `10.0` as `10`.
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = table.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Value::Table(entries))
+    }
+}
+
+fn is_known(field: &str) -> bool {
+    fields().any(|known| known == field)
+}
+
+fn fields() -> impl Iterator<Item = &'static str> {
+    Settings::variables().iter().map(super::Variable::field)
+}
+
+/// Whether the field is an `Option` whose `None` is not the default.
+fn may_be_absent(field: &str) -> bool {
+    matches!(field, "pool_recycle" | "leak_threshold" | "slow_wait")
+}
+
+fn unknown(field: &str) -> Problem {
+    // Those who know the variables may have written one: `DB_POOL_SIZE`.
+    let same = Settings::variables()
+        .iter()
+        .find(|variable| variable.name().eq_ignore_ascii_case(field))
+        .map(super::Variable::field);
+    let hint = same
+        .or_else(|| nearest(field, fields()))
+        .map(|known| format!("did you mean {known}?"));
+    Problem::unknown(field).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: serde_json::Value) -> Result<Settings, String> {
+        serde_json::from_value(value).map_err(|error: serde_json::Error| error.to_string())
+    }
+
+    #[test]
+    fn every_field_may_be_left_out_but_the_url() {
+        let settings = read(json!({ "database_url": "sqlite://app.db" })).unwrap();
+        assert_eq!(settings, Settings::new("sqlite://app.db"));
+        let error = read(json!({})).unwrap_err();
+        assert!(
+            error.contains("database_url is not set: expected a URL"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn values_are_written_as_suits_the_format() {
+        let settings = read(json!({
+            "database_url": "sqlite://app.db",
+            "preset": "large",
+            "name": "orders",
+            "pool_size": 7,
+            "max_overflow": "8",
+            "pool_timeout": 0.25,
+            "pool_recycle": -1,
+            "pool_pre_ping": false,
+            "pre_ping_bypass": "100ms",
+            "pre_ping_timeout": "1s",
+            "echo": "yes",
+            "leak_threshold": 0,
+            "thresholds": { "utilization_pct": 90, "average_wait": "1s" },
+        }))
+        .unwrap();
+        assert_eq!((settings.pool_size, settings.max_overflow), (7, 8));
+        assert_eq!(settings.name.as_deref(), Some("orders"));
+        assert_eq!(settings.pool_timeout, Duration::from_millis(250));
+        assert_eq!(
+            (settings.pool_recycle, settings.leak_threshold),
+            (None, None)
+        );
+        assert!(settings.echo && !settings.pool_pre_ping);
+        assert_eq!(settings.pre_ping_bypass, Duration::from_millis(100));
+        assert_eq!(settings.pre_ping_timeout, Duration::from_secs(1));
+        assert_eq!(format!("{}", settings.thresholds.utilization_pct), "90");
+        assert_eq!(settings.thresholds.average_wait, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn every_field_of_the_table_is_read_from_its_place() {
+        for variable in &Settings::variables()[2..] {
+            let field = variable.field();
+            let mut file = json!({ "database_url": "a.db" });
+            match field.split_once('.') {
+                Some((table, key)) => file[table][key] = "!".into(),
+                None => file[field] = "!".into(),
+            }
+            let error = read(file).unwrap_err();
+            assert!(
+                error.contains(&format!("{field}=\"!\": expected")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_config_file_fails_with_the_words_of_the_environment() {
+        let error = read(json!({
+            "database_url": "postgres://app:hunter2@db/shop",
+            "pool_size": 0,
+            "pool_timeout": -3,
+            "echo": [true],
+            "connect_timeout": { "secs": 1 },
+            "pool_sise": 4,
+            "DB_MAX_OVERFLOW": 4,
+            "thresholds": { "utilisation_pct": 3, "average_wait": 1e300 },
+        }))
+        .unwrap_err();
+        for line in [
+            "pool_size=\"0\": expected a whole number from 1 to 10000",
+            "pool_timeout=\"-3\": expected a duration from 1ms to 7 days",
+            "echo=\"a list\": expected true or false",
+            "connect_timeout=\"a table\": expected a duration",
+            "pool_sise is unknown: expected the name of a setting; did you mean pool_size?",
+            "DB_MAX_OVERFLOW is unknown: expected the name of a setting; did you mean max_overflow?",
+            "thresholds.utilisation_pct is unknown",
+            "thresholds.average_wait=\"1000000",
+        ] {
+            assert!(error.contains(line), "{line} is not in {error}");
+        }
+        assert!(!error.contains("hunter2"));
+    }
+
+    #[test]
+    fn null_is_the_default_unless_it_could_mean_never() {
+        let settings = read(json!({
+            "database_url": "a.db", "name": null, "preset": null, "thresholds": null, "echo": null,
+        }));
+        assert_eq!(settings.unwrap(), Settings::new("a.db"));
+        let error = read(json!({ "database_url": "a.db", "pool_recycle": null })).unwrap_err();
+        assert!(error.contains("or -1 for never"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_table_of_settings_is_refused() {
+        for file in [json!(5), json!("postgres://app:hunter2@db"), json!([1])] {
+            let error = read(file).unwrap_err();
+            assert_eq!(error, "expected a table of settings");
+        }
+        let error = read(json!({ "database_url": "a.db", "thresholds": 5 })).unwrap_err();
+        assert!(error.contains("thresholds=\"a single value\": expected a table"));
+        let twice = r#"{ "database_url": "a.db", "echo": true, "echo": false }"#;
+        let error = serde_json::from_str::<Settings>(twice).unwrap_err();
+        assert!(error.to_string().contains("echo is set twice"));
+    }
+
+    #[test]
+    fn contradictions_are_found_in_files_too() {
+        let error = read(json!({ "database_url": ":memory:" })).unwrap_err();
+        assert!(error.contains("set pool_size=1 and max_overflow=0"));
+    }
+
+    #[test]
+    fn a_part_of_a_larger_config_is_read() {
+        #[derive(serde::Deserialize)]
+        struct App {
+            port: u16,
+            database: Settings,
+        }
+        let app: App = serde_json::from_value(
+            json!({ "port": 8000, "database": { "database_url": "a.db", "pool_size": 2 } }),
+        )
+        .unwrap();
+        assert_eq!((app.port, app.database.pool_size), (8000, 2));
+    }
+}

@@ -1,0 +1,113 @@
+//! Which of the accepted forms a URL has.
+
+use super::DatabaseKind;
+use super::key_values;
+
+/// A URL by its form.
+pub(super) enum Form<'a> {
+    /// `postgres://` or `mysql://`, and what follows.
+    Server {
+        kind: DatabaseKind,
+        scheme: &'a str,
+        rest: &'a str,
+    },
+    /// libpq's `host=... user=...`, taken apart.
+    KeyValues(Vec<(&'a str, String)>),
+    /// `sqlite://`, `sqlite:`, `file:` or nothing, and what follows.
+    Sqlite { prefix: &'a str, rest: &'a str },
+    /// None of these. The scheme is only given where `://` makes it one.
+    Unknown { scheme: Option<&'a str> },
+}
+
+impl<'a> Form<'a> {
+    pub(super) fn of(url: &'a str) -> Self {
+        if let Some((scheme, after)) = split_scheme(url) {
+            return match (scheme, after.strip_prefix("//")) {
+                ("postgres" | "postgresql", Some(rest)) => Self::Server {
+                    kind: DatabaseKind::Postgres,
+                    scheme,
+                    rest,
+                },
+                ("mysql", Some(rest)) => Self::Server {
+                    kind: DatabaseKind::Mysql,
+                    scheme,
+                    rest,
+                },
+                // `file://` stays with the path, for there it is SQLite's to read.
+                ("sqlite", Some(rest)) => Self::Sqlite {
+                    prefix: "sqlite://",
+                    rest,
+                },
+                ("sqlite" | "file", _) => Self::Sqlite {
+                    prefix: &url[..=scheme.len()],
+                    rest: after,
+                },
+                (_, Some(_)) => Self::Unknown {
+                    scheme: Some(scheme),
+                },
+                (_, None) => Self::Unknown { scheme: None },
+            };
+        }
+        if let Some(pairs) = key_values::parse(url) {
+            return Self::KeyValues(pairs);
+        }
+        if is_path(url) {
+            return Self::Sqlite {
+                prefix: "",
+                rest: url,
+            };
+        }
+        Self::Unknown { scheme: None }
+    }
+}
+
+/// Trims, writes a known scheme in lower case, and `mariadb` as `mysql`, for the drivers compare
+/// exactly and know no other name.
+pub(super) fn normalise(text: &str) -> String {
+    const KNOWN: [&str; 6] = [
+        "postgres",
+        "postgresql",
+        "mysql",
+        "mariadb",
+        "sqlite",
+        "file",
+    ];
+    let text = text.trim();
+    let Some((scheme, after)) = split_scheme(text) else {
+        return text.to_owned();
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    match scheme.as_str() {
+        "mariadb" if after.starts_with("//") => format!("mysql:{after}"),
+        known if KNOWN.contains(&known) => format!("{known}:{after}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// The scheme and what follows its colon. One letter is a drive of Windows and no scheme.
+pub(super) fn split_scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, after) = url.split_once(':')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let is_scheme = scheme.len() > 1
+        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(plain);
+    is_scheme.then_some((scheme, after))
+}
+
+/// A bare path to a SQLite file.
+///
+/// Colons, `@` and `=` are refused: `user:password@host/db` without its scheme also has a slash,
+/// and a path is shown in full.
+fn is_path(text: &str) -> bool {
+    if let Some(after) = text.strip_prefix(":memory:") {
+        return after.is_empty() || after.starts_with('?');
+    }
+    let (path, _) = text.split_once('?').unwrap_or((text, ""));
+    let without_drive = match path.as_bytes() {
+        [drive, b':', b'/' | b'\\', ..] if drive.is_ascii_alphabetic() => &path[2..],
+        _ => path,
+    };
+    let ends = [".db", ".sqlite", ".sqlite3"];
+    !without_drive.contains([':', '@', '='])
+        && (path.contains(['/', '\\']) || ends.iter().any(|end| path.ends_with(end)))
+}

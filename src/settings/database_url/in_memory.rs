@@ -1,0 +1,70 @@
+//! SQLite databases that are in memory, and whether connections can share one.
+
+use super::DatabaseUrl;
+use super::form::Form;
+use super::redact::percent_decoded;
+
+impl DatabaseUrl {
+    /// Whether each connection would get a database of its own, which is gone with it.
+    pub(in crate::settings) fn is_private_in_memory(&self) -> bool {
+        let Form::Sqlite { prefix, rest } = Form::of(&self.0) else {
+            return false;
+        };
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let path = percent_decoded(path.split('#').next().unwrap_or_default());
+        let parameter = |name: &str| {
+            query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .rfind(|(key, _)| *key == name)
+                .map(|(_, value)| value)
+        };
+        // No name at all is a temporary database, which SQLite never shares.
+        let unnamed = path.is_empty() || (prefix == "file:" && path == "//");
+        let in_memory = path == ":memory:" || parameter("mode") == Some("memory");
+        unnamed || (in_memory && parameter("cache") != Some("shared"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_databases_are_told_from_shared_ones_and_from_files() {
+        for url in [
+            ":memory:",
+            ":memory:?cache=private",
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "sqlite://%3Amemory%3A",
+            "file::memory:",
+            "sqlite:",
+            "sqlite://",
+            "sqlite://?mode=rwc",
+            "file:",
+            "file://",
+            "file:?cache=shared",
+            "file:test?mode=memory",
+            "sqlite://test?mode=memory&cache=private",
+            "file:test?cache=shared&cache=private&mode=memory",
+        ] {
+            assert!(DatabaseUrl::from(url).is_private_in_memory(), "{url}");
+        }
+        for url in [
+            "file:test?mode=memory&cache=shared",
+            "sqlite://test?mode=memory&cache=shared",
+            "file::memory:?cache=shared",
+            ":memory:?cache=shared",
+            "sqlite://app.db",
+            "sqlite:///var/app.db?mode=ro",
+            "app.db",
+            "./:memory:.db",
+            "postgres://db/:memory:",
+            "mysql://db",
+            "",
+        ] {
+            assert!(!DatabaseUrl::from(url).is_private_in_memory(), "{url}");
+        }
+    }
+}

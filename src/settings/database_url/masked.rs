@@ -1,0 +1,143 @@
+//! The URL as it may be shown: without its password, and without the values of its parameters.
+
+use super::form::Form;
+use super::parts::{Parts, is_plain_key, is_port, port_at, split_before, split_query};
+
+pub(super) const HIDDEN: &str = "***";
+
+/// What may be shown of a connection string in the `key=value` form.
+const SHOWN_KEYS: [&str; 5] = ["host", "hostaddr", "port", "user", "dbname"];
+
+/// The URL as it may be shown.
+pub(super) fn masked(url: &str) -> String {
+    match Form::of(url) {
+        Form::Server { scheme, rest, .. } => format!("{scheme}://{}", masked_server(rest)),
+        Form::Sqlite { prefix, rest } => format!("{prefix}{}", masked_file(rest)),
+        Form::KeyValues(pairs) => {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(key, value)| {
+                    let shown = SHOWN_KEYS.contains(key);
+                    format!("{key}={}", if shown { value } else { HIDDEN })
+                })
+                .collect();
+            pairs.join(" ")
+        }
+        Form::Unknown { .. } if url.is_empty() => String::new(),
+        Form::Unknown {
+            scheme: Some(scheme),
+        } => format!("{scheme}://{HIDDEN}"),
+        Form::Unknown { scheme: None } => HIDDEN.to_owned(),
+    }
+}
+
+fn masked_server(rest: &str) -> String {
+    let parts = Parts::of(rest);
+    if !parts.is_clear() {
+        return HIDDEN.to_owned();
+    }
+    let login = match (parts.user, parts.password) {
+        (Some(user), Some(_)) => format!("{user}:{HIDDEN}@"),
+        (Some(user), None) => format!("{user}@"),
+        (None, _) => String::new(),
+    };
+    let (hosts, path) = split_before(parts.place, &['/', '?', '#']);
+    let hosts: Vec<_> = hosts.split(',').map(masked_host).collect();
+    let (path, stray) = split_before(path, &['?', '#']);
+    let stray = if stray.is_empty() { "" } else { HIDDEN };
+    let query = parts.query.map(masked_query).unwrap_or_default();
+    format!("{login}{}{path}{stray}{query}", hosts.join(","))
+}
+
+/// A port is shown if it is a number: without `@host`, a password stands in its place.
+fn masked_host(host: &str) -> String {
+    match port_at(host) {
+        Some(at) if !is_port(&host[at..]) => format!("{}{HIDDEN}", &host[..at]),
+        _ => host.to_owned(),
+    }
+}
+
+fn masked_file(rest: &str) -> String {
+    let (path, query) = split_query(rest);
+    if looks_like_login(path) {
+        return HIDDEN.to_owned();
+    }
+    let (path, stray) = split_before(path, &['?', '#']);
+    let stray = if stray.is_empty() { "" } else { HIDDEN };
+    let query = query.map(masked_query).unwrap_or_default();
+    format!("{path}{stray}{query}")
+}
+
+/// `user:password@...`, which has no place before a file, and is not shown where it is.
+fn looks_like_login(path: &str) -> bool {
+    path.split_once(':')
+        .is_some_and(|(_, after)| after.contains('@'))
+}
+
+fn masked_query(query: &str) -> String {
+    let pairs: Vec<_> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((key, _)) if is_plain_key(key) => format!("{key}={HIDDEN}"),
+            _ => HIDDEN.to_owned(),
+        })
+        .collect();
+    format!("?{}", pairs.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::DatabaseUrl;
+    use super::*;
+
+    #[test]
+    fn what_is_not_secret_is_shown() {
+        for (url, expected) in [
+            (
+                "postgres://app:pw@db:5432/shop",
+                "postgres://app:***@db:5432/shop",
+            ),
+            ("postgres://app@db/shop", "postgres://app@db/shop"),
+            ("postgres://app:@db", "postgres://app:***@db"),
+            (
+                "postgres://db/shop?sslmode=require&x",
+                "postgres://db/shop***",
+            ),
+            (
+                "postgres://a:pw@h1:1,h2:2,[::1]:3/d",
+                "postgres://a:***@h1:1,h2:2,[::1]:3/d",
+            ),
+            (
+                "postgres://a:pw@db/d?user=b@c&k=v",
+                "postgres://a:***@db/d?user=***&k=***",
+            ),
+            ("postgres:///d?host=/run", "postgres:///d?host=***"),
+            ("mysql://app:p@s/s?w#d@db/shop", "mysql://app:***@db/shop"),
+            ("mysql://app:pw/shop", "mysql://app:***/shop"),
+            ("mysql://app:123456/shop", "mysql://app:***/shop"),
+            ("mysql://db/x:pw@y", "mysql://***"),
+            ("postgres://db/shop#pw", "postgres://db/shop***"),
+            (
+                "host=db password='a b' user=app port=1",
+                "host=db password=*** user=app port=1",
+            ),
+            (
+                "sqlite://app.db?key=pw&mode=ro",
+                "sqlite://app.db?key=***&mode=***",
+            ),
+            ("sqlite://:memory:", "sqlite://:memory:"),
+            ("sqlite::memory:", "sqlite::memory:"),
+            ("sqlite://app:pw@db/shop", "sqlite://***"),
+            ("file:///var/app.db", "file:///var/app.db"),
+            ("./app.db", "./app.db"),
+            ("redis://app:pw@db", "redis://***"),
+            ("app:pw@db/shop", "***"),
+            ("", ""),
+        ] {
+            let shown = masked(url);
+            assert_eq!(shown, expected);
+            // Shown again, as in an error that quotes it, it stays as it is.
+            assert_eq!(DatabaseUrl::from(shown.as_str()).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What is wrong with a URL, as far as that is seen without connecting.
+
+use super::form::{Form, split_scheme};
+use super::{DatabaseKind, DatabaseUrl};
+use crate::settings::Problem;
+use crate::settings::suggest::nearest;
+
+pub(in crate::settings) const EXPECTED: &str =
+    "a URL that starts with postgres://, mysql:// or sqlite://, or the path of a SQLite file";
+
+/// What was expected instead, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::settings) struct Mistake {
+    expected: &'static str,
+    hint: Option<String>,
+}
+
+impl DatabaseUrl {
+    pub(in crate::settings) fn mistake(&self) -> Option<Mistake> {
+        let mistake = |expected, hint| Some(Mistake { expected, hint });
+        if self.0.contains(char::is_control) {
+            let hint = "there is a line break or another control character in it";
+            return mistake("a URL in one line", Some(hint.to_owned()));
+        }
+        match Form::of(&self.0) {
+            Form::Unknown { scheme } => mistake(EXPECTED, hint(&self.0, scheme)),
+            Form::Server { rest: "", .. } => mistake(
+                "a host after ://",
+                Some("for example localhost:5432/app".to_owned()),
+            ),
+            Form::Server {
+                kind: DatabaseKind::Postgres,
+                rest,
+                ..
+            } if has_stray_at(rest) => mistake(
+                "one @ before the host",
+                Some("write the others, in the user or password, as %40".to_owned()),
+            ),
+            // SQLAlchemy's way to write it, and here a file in the root directory.
+            Form::Sqlite { rest, .. } if rest.starts_with('/') && is_memory(rest) => mistake(
+                "a file, or sqlite://:memory: for a database in memory",
+                Some("take out the third slash".to_owned()),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The problem to report under `name`; it shows no secret.
+    pub(in crate::settings) fn problem(&self, name: String) -> Problem {
+        let Mistake { expected, hint } = self.mistake().unwrap_or(Mistake {
+            expected: EXPECTED,
+            hint: None,
+        });
+        Problem::wrong(name, &self.to_string(), expected.to_owned()).with_hint(hint)
+    }
+}
+
+/// The Postgres driver ends the login at the first `@`, and would look up the rest as a host.
+fn has_stray_at(rest: &str) -> bool {
+    rest.split_once('@').is_some_and(|(_, place)| {
+        let hosts = place.split(['/', '?', '#']).next().unwrap_or_default();
+        hosts.contains('@')
+    })
+}
+
+fn is_memory(rest: &str) -> bool {
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    path.trim_start_matches('/') == ":memory:"
+}
+
+fn hint(url: &str, scheme: Option<&str>) -> Option<String> {
+    const SCHEMES: [&str; 4] = ["postgres", "postgresql", "mysql", "sqlite"];
+
+    if url.starts_with(['"', '\'']) {
+        return Some("the quotes are part of the value: leave them out".to_owned());
+    }
+    if let Some(("jdbc", _)) = split_scheme(url) {
+        return Some("leave out jdbc:, and put user and password before the host".to_owned());
+    }
+    let scheme = scheme?.to_ascii_lowercase();
+    if let Some((database, _)) = scheme.split_once('+') {
+        return SCHEMES
+            .contains(&database)
+            .then(|| format!("the driver after the + is SQLAlchemy's: write {database}://"));
+    }
+    nearest(&scheme, SCHEMES.into_iter()).map(|known| format!("did you mean {known}://?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(url: &str) -> Option<String> {
+        let url = DatabaseUrl::from(url);
+        url.mistake()?;
+        Some(url.problem("DATABASE_URL".to_owned()).to_string())
+    }
+
+    #[test]
+    fn a_url_that_can_be_used_is_no_mistake() {
+        for url in [
+            "postgres://app:p%40w@db:5432/shop?application_name=a@b",
+            "postgres://app:p/w@db",
+            "postgresql:///shop?host=/run/postgresql",
+            "host=db user=app",
+            "mysql://app:p@w@db/shop",
+            "sqlite://app.db",
+            ":memory:",
+            "app.db",
+        ] {
+            assert_eq!(message(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_says_what_to_write() {
+        for (url, hint) in [
+            ("postgresql+asyncpg://a:hunter2@db", "write postgresql://"),
+            ("mysql+pymysql://a:hunter2@db", "write mysql://"),
+            ("postgre://a:hunter2@db", "did you mean postgres://?"),
+            (
+                "'postgres://a:hunter2@db'",
+                "the quotes are part of the value",
+            ),
+            ("jdbc:postgresql://db?password=hunter2", "leave out jdbc:"),
+            ("postgres://a:hunter2@x@db/shop", "as %40"),
+            ("postgres://a:hunter2@db\nother", "line break"),
+            ("postgres://", "for example localhost"),
+            ("sqlite:///:memory:", "take out the third slash"),
+            ("sqlite:///:memory:?cache=shared", "sqlite://:memory:"),
+        ] {
+            let message = message(url).unwrap();
+            assert!(message.contains(hint), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_at_all_is_not_shown() {
+        for url in ["hunter2", "a:hunter2@db/shop", "hunter2@db"] {
+            assert_eq!(
+                message(url).unwrap(),
+                format!("DATABASE_URL=\"***\": expected {EXPECTED}")
+            );
+        }
+        assert!(
+            message("redis://a:hunter2@db")
+                .unwrap()
+                .starts_with("DATABASE_URL=\"redis://***\"")
+        );
+        assert!(message("redis+x://a:hunter2@db").is_some());
+    }
+}

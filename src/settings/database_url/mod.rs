@@ -1,0 +1,185 @@
+//! Where the database is: a URL that holds a password and does not show it.
+
+mod form;
+mod in_memory;
+mod key_values;
+mod masked;
+mod mistake;
+mod parts;
+mod redact;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use self::form::Form;
+pub(super) use self::mistake::EXPECTED;
+
+/// The URL of the database; its password is shown by [`expose`](Self::expose) and nowhere else.
+///
+/// `Debug`, `Display` and `Serialize` show the URL with `***` for the password and for the values
+/// of all query parameters; what cannot be taken apart with certainty is hidden as a whole.
+///
+/// | form | examples |
+/// |---|---|
+/// | Postgres | `postgres://user:password@host:5432/db`, `postgresql://...`, `host=... user=...` |
+/// | MySQL, MariaDB | `mysql://user:password@host:3306/db`; `mariadb://` is turned into `mysql://` |
+/// | SQLite | `sqlite://app.db`, `sqlite:///absolute/app.db`, `sqlite:app.db`, `file:app.db?mode=ro`, `./app.db`, `:memory:` |
+///
+/// ```
+/// use poolscope::{DatabaseKind, DatabaseUrl};
+///
+/// let url = DatabaseUrl::from("postgres://app:s%40crets@db/shop?sslmode=require");
+/// assert_eq!(url.database_kind(), Some(DatabaseKind::Postgres));
+/// assert_eq!(url.to_string(), "postgres://app:***@db/shop?sslmode=***");
+/// assert_eq!(url.redact("cannot log in with s@crets"), "cannot log in with ***");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(from = "String")]
+pub struct DatabaseUrl(String);
+
+/// The kinds of databases there are a backend for.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DatabaseKind {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// SQLite.
+    Sqlite,
+}
+
+impl DatabaseUrl {
+    /// The URL with its password, for the database driver only.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before `://` or `:`; `None` for a bare path and for `host=... user=...`.
+    #[must_use]
+    pub fn scheme(&self) -> Option<&str> {
+        form::split_scheme(&self.0).map(|(scheme, _)| scheme)
+    }
+
+    /// Which database it leads to; `None` if it has none of the forms above.
+    #[must_use]
+    pub fn database_kind(&self) -> Option<DatabaseKind> {
+        match Form::of(&self.0) {
+            Form::Server { kind, .. } => Some(kind),
+            Form::KeyValues(_) => Some(DatabaseKind::Postgres),
+            Form::Sqlite { .. } => Some(DatabaseKind::Sqlite),
+            Form::Unknown { .. } => None,
+        }
+    }
+}
+
+impl From<&str> for DatabaseUrl {
+    fn from(text: &str) -> Self {
+        Self(form::normalise(text))
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked::masked(&self.0))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DatabaseUrl")
+            .field(&masked::masked(&self.0))
+            .finish()
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_known_by_the_form() {
+        use DatabaseKind::{Mysql, Postgres, Sqlite};
+
+        for (url, kind) in [
+            ("postgres://db/shop", Some(Postgres)),
+            ("postgresql://db/shop", Some(Postgres)),
+            ("POSTGRES://db/shop", Some(Postgres)),
+            ("host=db user=app", Some(Postgres)),
+            ("user = app host = 'a b'", Some(Postgres)),
+            ("mysql://db/shop", Some(Mysql)),
+            ("mariadb://db/shop", Some(Mysql)),
+            ("sqlite://app.db", Some(Sqlite)),
+            ("sqlite:///var/app.db", Some(Sqlite)),
+            ("sqlite:app.db", Some(Sqlite)),
+            ("sqlite::memory:", Some(Sqlite)),
+            ("file:app.db?mode=ro", Some(Sqlite)),
+            ("app.db", Some(Sqlite)),
+            ("./data/app", Some(Sqlite)),
+            ("/data/app.sqlite3", Some(Sqlite)),
+            ("C:\\data\\app.sqlite", Some(Sqlite)),
+            ("app.db?mode=ro", Some(Sqlite)),
+            (":memory:", Some(Sqlite)),
+            ("", None),
+            ("postgres", None),
+            ("postgres:app.db", None),
+            ("redis://db", None),
+            ("postgresql+asyncpg://db/shop", None),
+            ("app:hunter2@db/shop", None),
+            ("hunter2@db/shop", None),
+            ("color=red", None),
+            ("host=db user", None),
+        ] {
+            assert_eq!(DatabaseUrl::from(url).database_kind(), kind, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_normalised_and_nothing_else() {
+        for (text, expected) in [
+            (" MariaDB://App:Pw@DB/Shop\n", "mysql://App:Pw@DB/Shop"),
+            ("PostgreSQL://App@DB", "postgresql://App@DB"),
+            ("SQLite:App.db", "sqlite:App.db"),
+            ("Redis://X", "Redis://X"),
+            ("C:\\App.db", "C:\\App.db"),
+        ] {
+            assert_eq!(DatabaseUrl::from(text).expose(), expected);
+        }
+        assert_eq!(DatabaseUrl::from("mariadb://db").scheme(), Some("mysql"));
+        assert_eq!(
+            DatabaseUrl::from("sqlite::memory:").scheme(),
+            Some("sqlite")
+        );
+        assert_eq!(DatabaseUrl::from("host=db").scheme(), None);
+        assert_eq!(DatabaseUrl::from("C:\\App.db").scheme(), None);
+    }
+
+    #[test]
+    fn serde_reads_the_url_and_writes_it_without_the_password() {
+        let json = r#""mysql://app:hunter2@db/shop""#;
+        let url: DatabaseUrl = serde_json::from_str(json).unwrap();
+        assert_eq!(url.expose(), "mysql://app:hunter2@db/shop");
+        assert_eq!(
+            serde_json::to_string(&url).unwrap(),
+            r#""mysql://app:***@db/shop""#
+        );
+        assert_eq!(
+            format!("{url:?}"),
+            r#"DatabaseUrl("mysql://app:***@db/shop")"#
+        );
+    }
+}

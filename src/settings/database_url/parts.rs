@@ -1,0 +1,136 @@
+//! The parts of what follows `postgres://` or `mysql://`.
+//!
+//! People forget to percent-encode passwords, and drivers differ in what they then make of the URL.
+//! So this is not a URL parser: where two readings are possible it takes the one in which the
+//! password is longer.
+
+/// `user:password@hosts/path?query`, as far as each is there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts<'a> {
+    pub(super) user: Option<&'a str>,
+    pub(super) password: Option<&'a str>,
+    /// Hosts and path; also a query that is none.
+    pub(super) place: &'a str,
+    pub(super) query: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(rest: &'a str) -> Self {
+        let (before, query) = split_query(rest);
+        let Some((login, place)) = before.rsplit_once('@') else {
+            return Self {
+                place: before,
+                query,
+                ..Self::default()
+            };
+        };
+        match login.split_once(':') {
+            Some((user, password)) => Self {
+                user: Some(user),
+                password: Some(password),
+                place,
+                query,
+            },
+            None if login.contains(['/', '?', '#']) => Self {
+                place: before,
+                query,
+                ..Self::default()
+            },
+            None => Self {
+                user: Some(login),
+                password: None,
+                place,
+                query,
+            },
+        }
+    }
+
+    /// Whether the user is one, and not a host and a path before some later `:` and `@`.
+    pub(super) fn is_clear(&self) -> bool {
+        !self.user.is_some_and(|user| user.contains(['/', '?', '#']))
+    }
+}
+
+/// Cuts the query off, where there is no doubt that it is one and not a part of the password.
+pub(super) fn split_query(rest: &str) -> (&str, Option<&str>) {
+    match rest.split_once('?') {
+        Some((before, query))
+            if is_query(query) && (before.contains('@') || !query.contains('@')) =>
+        {
+            (before, Some(query))
+        }
+        _ => (rest, None),
+    }
+}
+
+fn is_query(query: &str) -> bool {
+    query.split('&').all(|pair| {
+        pair.is_empty()
+            || pair
+                .split_once('=')
+                .is_some_and(|(key, _)| is_plain_key(key))
+    })
+}
+
+/// A key that is surely one, and no piece of a password.
+pub(super) fn is_plain_key(key: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    !key.is_empty() && key.bytes().all(plain)
+}
+
+/// Where the port begins, behind the colon and behind an IPv6 address in brackets.
+pub(super) fn port_at(host: &str) -> Option<usize> {
+    let address = if host.starts_with('[') {
+        host.find(']').unwrap_or(0)
+    } else {
+        0
+    };
+    host[address..].find(':').map(|at| address + at + 1)
+}
+
+pub(super) fn is_port(text: &str) -> bool {
+    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Cuts the text before the first of `ends`.
+pub(super) fn split_before<'a>(text: &'a str, ends: &[char]) -> (&'a str, &'a str) {
+    text.split_at(text.find(ends).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(rest: &str) -> (Option<&str>, Option<&str>, &str, Option<&str>) {
+        let parts = Parts::of(rest);
+        (parts.user, parts.password, parts.place, parts.query)
+    }
+
+    #[test]
+    fn a_proper_url_is_taken_apart() {
+        assert_eq!(
+            parts("app:pw@db:5432/shop?a=b&c=d@e"),
+            (Some("app"), Some("pw"), "db:5432/shop", Some("a=b&c=d@e"))
+        );
+        assert_eq!(parts("app@db"), (Some("app"), None, "db", None));
+        assert_eq!(parts("db/shop?a=b"), (None, None, "db/shop", Some("a=b")));
+        assert_eq!(parts("db/a@b"), (None, None, "db/a@b", None));
+        assert_eq!(parts(""), (None, None, "", None));
+    }
+
+    #[test]
+    fn a_password_that_was_not_encoded_is_taken_whole() {
+        for password in [
+            "p@w", "p/w", "p?w", "p#w", "p:w", "12?a=b", "p?a=b&c", "@@", "?=",
+        ] {
+            let url = format!("app:{password}@db/shop");
+            assert_eq!(Parts::of(&url).password, Some(password));
+        }
+    }
+
+    #[test]
+    fn a_login_that_may_be_something_else_is_not_clear() {
+        assert!(!Parts::of("db/x:pw@y").is_clear());
+        assert!(Parts::of("app:p/w@y").is_clear());
+    }
+}

@@ -1,0 +1,346 @@
+//! Settings from environment variables, or from anything that is looked up by their names.
+
+use std::ffi::OsString;
+
+use super::read::{Found, Source, read};
+use super::{Settings, SettingsError};
+
+impl Settings {
+    /// Reads `DATABASE_URL`, `DB_POOL_PRESET` and the `DB_*` variables from the environment.
+    ///
+    /// Space around a value does not count, and an empty variable counts as not set.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, in one error: missing URL, bad values, contradictions.
+    ///
+    /// ```no_run
+    /// use poolscope::Settings;
+    ///
+    /// let settings = Settings::from_env()?;
+    /// println!("up to {} connections", settings.max_connections());
+    /// # Ok::<(), poolscope::SettingsError>(())
+    /// ```
+    pub fn from_env() -> Result<Self, SettingsError> {
+        Self::from_env_prefixed("")
+    }
+
+    /// Reads the settings of one more database of the app, from variables with a prefix.
+    ///
+    /// With `REPLICA_` these are `REPLICA_DATABASE_URL`, `REPLICA_DB_POOL_SIZE` and so on. What is
+    /// not set there has its default, never the value of the variable without the prefix.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env); the names in it have the prefix.
+    ///
+    /// ```no_run
+    /// use poolscope::Settings;
+    ///
+    /// let primary = Settings::from_env()?;
+    /// let replica = Settings::from_env_prefixed("REPLICA_")?;
+    /// # Ok::<(), poolscope::SettingsError>(())
+    /// ```
+    pub fn from_env_prefixed(prefix: &str) -> Result<Self, SettingsError> {
+        Self::from_lookup(prefix, |name| std::env::var_os(name))
+    }
+
+    /// Reads the variables from wherever `lookup` finds them: a test, a vault, a map.
+    ///
+    /// It is asked for each name once, prefix included.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    ///
+    /// ```
+    /// use poolscope::Settings;
+    ///
+    /// let settings = Settings::from_lookup("REPLICA_", |name| match name {
+    ///     "REPLICA_DATABASE_URL" => Some("sqlite://replica.db".into()),
+    ///     "REPLICA_DB_POOL_SIZE" => Some("4".into()),
+    ///     _ => None,
+    /// })?;
+    /// assert_eq!(settings.pool_size, 4);
+    /// # Ok::<(), poolscope::SettingsError>(())
+    /// ```
+    pub fn from_lookup(
+        prefix: &str,
+        lookup: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, SettingsError> {
+        let source = Source::Environment { prefix };
+        read(source, Vec::new(), |variable| {
+            let value = lookup(&source.name_of(variable))?;
+            Some(value.into_string().map_or(Found::NotUtf8, Found::Text))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        read_prefixed("", variables)
+    }
+
+    fn read_prefixed(prefix: &str, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::from_lookup(prefix, |name| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    fn errors(variables: &[(&str, &str)]) -> Vec<String> {
+        let mut with_url = vec![("DATABASE_URL", "postgres://app:hunter2@db/shop")];
+        with_url.extend(variables);
+        match read(&with_url) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.problems().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn only_the_url_is_required() {
+        let settings = read(&[("DATABASE_URL", "sqlite://app.db")]).unwrap();
+        assert_eq!(settings, Settings::new("sqlite://app.db"));
+        assert!(settings.validate().is_ok());
+    }
+
+    #[test]
+    fn a_missing_url_says_what_to_set() {
+        for variables in [&[][..], &[("DATABASE_URL", "")], &[("DATABASE_URL", " \t")]] {
+            let error = read(variables).unwrap_err().to_string();
+            assert!(error.contains("DATABASE_URL is not set: expected a URL"));
+            assert!(error.contains("DATABASE_URL=postgres://user:password@localhost"));
+        }
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let settings = read(&[
+            ("DATABASE_URL", " mysql://app:x@db/shop "),
+            ("DB_POOL_NAME", "orders"),
+            ("DB_POOL_SIZE", " 3 "),
+            ("DB_MAX_OVERFLOW", "0"),
+            ("DB_POOL_TIMEOUT", "0.5"),
+            ("DB_POOL_RECYCLE", "-1"),
+            ("DB_POOL_PRE_PING", "Off"),
+            ("DB_POOL_PRE_PING_BYPASS", "0"),
+            ("DB_POOL_PRE_PING_TIMEOUT", "250ms"),
+            ("DB_POOL_CONNECT_TIMEOUT", "5s"),
+            ("DB_ECHO", "YES"),
+            ("DB_POOL_LEAK_THRESHOLD", "0"),
+            ("DB_POOL_SLOW_WAIT", "0"),
+            ("DB_POOL_QUERY_TEXT", "1"),
+            ("DB_POOL_DETECT_RAW_TRANSACTIONS", "no"),
+            ("DB_POOL_WARN_UTILIZATION_PCT", "90.5"),
+            ("DB_POOL_WARN_OVERFLOW_PCT", "100"),
+            ("DB_POOL_WARN_TIMEOUTS_PER_MINUTE", "0.1"),
+            ("DB_POOL_WARN_IDLE_IN_TRANSACTION", "1"),
+            ("DB_POOL_WARN_AVERAGE_WAIT", "0.5ms"),
+            ("DB_POOL_WARN_LONGEST_QUERY", "1h"),
+        ])
+        .unwrap();
+        assert_eq!(settings.database_url.expose(), "mysql://app:x@db/shop");
+        assert_eq!(settings.name.as_deref(), Some("orders"));
+        assert_eq!((settings.pool_size, settings.max_overflow), (3, 0));
+        assert_eq!(settings.pool_timeout, Duration::from_millis(500));
+        assert_eq!(settings.pool_recycle, None);
+        assert!(!settings.pool_pre_ping && settings.echo && settings.query_text);
+        assert!(!settings.raw_transactions);
+        assert_eq!(settings.pre_ping_bypass, Duration::ZERO);
+        assert_eq!(settings.pre_ping_timeout, Duration::from_millis(250));
+        assert_eq!(settings.connect_timeout, Duration::from_secs(5));
+        assert_eq!((settings.leak_threshold, settings.slow_wait), (None, None));
+        let thresholds = &settings.thresholds;
+        assert_eq!(format!("{}", thresholds.utilization_pct), "90.5");
+        assert_eq!(format!("{}", thresholds.timeouts_per_minute), "0.1");
+        assert_eq!(thresholds.idle_in_transaction, 1);
+        assert_eq!(thresholds.average_wait, Duration::from_micros(500));
+        assert_eq!(thresholds.longest_query, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let mut variables = vec![("DATABASE_URL", "a.db")];
+        variables.extend(Settings::variables()[1..].iter().map(|v| (v.name(), " ")));
+        assert_eq!(read(&variables).unwrap(), Settings::new("a.db"));
+    }
+
+    #[test]
+    fn a_variable_wins_over_the_preset() {
+        let settings = read(&[
+            ("DATABASE_URL", "a.db"),
+            ("DB_POOL_PRESET", "Large"),
+            ("DB_POOL_SIZE", "7"),
+        ])
+        .unwrap();
+        assert_eq!((settings.pool_size, settings.max_overflow), (7, 60));
+        assert_eq!(settings.pool_timeout, Duration::from_secs(20));
+    }
+
+    #[test]
+    fn every_bad_value_says_what_is_allowed() {
+        let duration =
+            "a duration from 1ms to 7 days (a bare number is seconds; or 250ms, 30s, 5m, 1h)";
+        let from_zero = duration.replace("1ms", "0");
+        let count = "a whole number from 1 to 10000";
+        for (name, value, expected) in [
+            ("DB_POOL_SIZE", "ten", count),
+            ("DB_POOL_SIZE", "10.5", count),
+            ("DB_POOL_SIZE", "10001", count),
+            ("DB_POOL_SIZE", "99999999999999999999", count),
+            ("DB_POOL_TIMEOUT", "soon", duration),
+            ("DB_POOL_TIMEOUT", "0.0001", duration),
+            ("DB_POOL_TIMEOUT", "8000h", duration),
+            ("DB_POOL_TIMEOUT", "NaN", duration),
+            ("DB_POOL_PRE_PING_TIMEOUT", "0", duration),
+            ("DB_POOL_PRE_PING_BYPASS", "inf", &from_zero),
+            (
+                "DB_POOL_RECYCLE",
+                "-2",
+                &format!("{duration}, or -1 for never"),
+            ),
+            (
+                "DB_POOL_LEAK_THRESHOLD",
+                "-1",
+                &format!("{duration}, or 0 for off"),
+            ),
+            (
+                "DB_POOL_PRE_PING",
+                "maybe",
+                "true or false (or 1/0, yes/no, on/off)",
+            ),
+            (
+                "DB_POOL_PRESET",
+                "huge",
+                "development, small, medium or large",
+            ),
+            (
+                "DB_POOL_NAME",
+                "a b",
+                "1 to 64 characters out of A-Z a-z 0-9 _ . -",
+            ),
+            (
+                "DB_POOL_WARN_UTILIZATION_PCT",
+                "101",
+                "a number from 0 to 100",
+            ),
+            (
+                "DB_POOL_WARN_UTILIZATION_PCT",
+                "80%",
+                "a number from 0 to 100",
+            ),
+            (
+                "DB_POOL_WARN_TIMEOUTS_PER_MINUTE",
+                "-1",
+                "a number from 0 to 1000000",
+            ),
+        ] {
+            assert_eq!(
+                errors(&[(name, value)]),
+                [format!("{name}={value:?}: expected {expected}")]
+            );
+        }
+    }
+
+    #[test]
+    fn sqlalchemys_special_values_are_explained() {
+        for (name, value, hint) in [
+            ("DB_POOL_SIZE", "0", "set how many connections stay open"),
+            (
+                "DB_MAX_OVERFLOW",
+                "-1",
+                "set how many connections the server can spare",
+            ),
+            (
+                "DB_POOL_TIMEOUT",
+                "0",
+                "a checkout that never waits is a method",
+            ),
+            ("DB_POOL_TIMEOUT", "-1", "set a long one"),
+            ("DB_POOL_RECYCLE", "0", "set -1 for never"),
+            ("DB_POOL_SIZE", "\"10\"", "the quotes are part of the value"),
+            ("DB_ECHO", "'true'", "the quotes are part of the value"),
+        ] {
+            let [error] = errors(&[(name, value)]).try_into().unwrap();
+            assert!(error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn everything_wrong_is_in_one_error() {
+        let all: Vec<_> = Settings::variables()
+            .iter()
+            .map(|variable| (variable.name(), "?"))
+            .collect();
+        let error = read(&all).unwrap_err();
+        let named: Vec<_> = error
+            .problems()
+            .map(super::super::Problem::variable)
+            .collect();
+        let expected: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        assert_eq!(named, expected);
+        assert_eq!(error.to_string().lines().count(), all.len() + 1);
+    }
+
+    #[test]
+    fn a_prefix_is_in_every_name_and_nothing_falls_back() {
+        let error = read_prefixed(
+            "REPLICA_",
+            &[
+                ("DATABASE_URL", "postgres://app:hunter2@db/shop"),
+                ("DB_POOL_SIZE", "3"),
+                ("REPLICA_DB_POOL_SIZE", "ten"),
+            ],
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("REPLICA_DATABASE_URL is not set"), "{error}");
+        assert!(error.contains("REPLICA_DB_POOL_SIZE=\"ten\": expected a whole"));
+
+        let settings = read_prefixed(
+            "REPLICA_",
+            &[("REPLICA_DATABASE_URL", "r.db"), ("DB_POOL_SIZE", "3")],
+        );
+        assert_eq!(settings.unwrap(), Settings::new("r.db"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_utf8_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let error = Settings::from_lookup("", |name| match name {
+            "DATABASE_URL" | "DB_POOL_SIZE" => Some(OsString::from_vec(vec![b'1', 0xFF])),
+            _ => None,
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("DATABASE_URL is not UTF-8: expected a URL"));
+        assert!(error.contains("DB_POOL_SIZE is not UTF-8: expected a whole number"));
+    }
+
+    #[test]
+    fn the_process_environment_is_read() {
+        // Nothing sets this prefix, so the answer is known without touching the environment.
+        let error = Settings::from_env_prefixed("POOLSCOPE_TEST_NOBODY_SETS_THIS_").unwrap_err();
+        assert_eq!(
+            error.problems().next().unwrap().variable(),
+            "POOLSCOPE_TEST_NOBODY_SETS_THIS_DATABASE_URL"
+        );
+        assert!(Settings::from_env_prefixed("a=b\0").is_err());
+    }
+
+    #[test]
+    fn a_value_never_shows_the_password_of_the_url() {
+        let text = errors(&[("DB_POOL_NAME", "the hunter2"), ("DB_ECHO", "hunter2")]).join("\n");
+        assert_eq!(text.lines().count(), 2);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,128 @@
+//! Goes through all settings, wherever they come from, and collects what is wrong with them.
+
+use super::error::masked;
+use super::value::Kind;
+use super::variables::Variable;
+use super::{Problem, Settings, SettingsError, contradictions};
+
+/// Where settings come from, and with that what each of them is called in an error.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// The environment, where every variable starts with the prefix.
+    Environment { prefix: &'a str },
+    /// Fields: of a config file, or of the struct itself.
+    Fields,
+}
+
+impl Source<'_> {
+    pub(super) fn name_of(self, variable: &Variable) -> String {
+        match self {
+            Self::Environment { prefix } => format!("{prefix}{}", variable.name()),
+            Self::Fields => variable.field().to_owned(),
+        }
+    }
+
+    /// The name of the setting with this field.
+    pub(super) fn name_of_field(self, field: &str) -> String {
+        Settings::variables()
+            .iter()
+            .find(|variable| variable.field() == field)
+            .map_or_else(|| field.to_owned(), |variable| self.name_of(variable))
+    }
+}
+
+/// What was found under the name of a setting.
+#[derive(Debug)]
+pub(super) enum Found {
+    Text(String),
+    NotUtf8,
+}
+
+/// Reads every setting from what `find` finds; `problems` are those noticed before.
+pub(super) fn read(
+    source: Source<'_>,
+    mut problems: Vec<Problem>,
+    mut find: impl FnMut(&Variable) -> Option<Found>,
+) -> Result<Settings, SettingsError> {
+    let mut settings = Settings::new("");
+    let mut unread = Vec::new();
+    for variable in Settings::variables() {
+        let problem = match find(variable) {
+            Some(Found::Text(text)) if !text.trim().is_empty() => {
+                apply(variable, source, &mut settings, text.trim())
+            }
+            Some(Found::NotUtf8) => Some(Problem::not_text(
+                source.name_of(variable),
+                variable.kind().expected(),
+            )),
+            // An empty text too: docker-compose makes one of `${DB_POOL_SIZE:-}`.
+            _ => missing(variable, source),
+        };
+        if let Some(problem) = problem {
+            unread.push(variable.field());
+            problems.push(problem);
+        }
+    }
+    problems.extend(contradictions::find(&settings, source, &unread));
+    SettingsError::unless_none(problems, settings)
+}
+
+/// Checks settings that were built in code.
+pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
+    // The table's places are mutable ones; nothing is changed in the copy.
+    let mut copy = settings.clone();
+    let mut problems = Vec::new();
+    let mut wrong = Vec::new();
+    for variable in Settings::variables() {
+        if let Some(value) = variable.kind().out_of_bounds(&mut copy) {
+            problems.push(problem(variable, Source::Fields, settings, &value));
+            wrong.push(variable.field());
+        }
+    }
+    problems.extend(contradictions::find(settings, Source::Fields, &wrong));
+    SettingsError::unless_none(problems, ())
+}
+
+fn apply(
+    variable: &Variable,
+    source: Source<'_>,
+    settings: &mut Settings,
+    text: &str,
+) -> Option<Problem> {
+    let kind = variable.kind();
+    let good = kind.set(settings, text).is_some() && kind.out_of_bounds(settings).is_none();
+    (!good).then(|| problem(variable, source, settings, text))
+}
+
+fn problem(variable: &Variable, source: Source<'_>, settings: &Settings, value: &str) -> Problem {
+    let name = source.name_of(variable);
+    if let Kind::Url = variable.kind() {
+        return settings.database_url.problem(name);
+    }
+    let hint = variable.hint(value).or_else(|| quoted(value));
+    // The URL's password may have been pasted alone, too.
+    let value = settings.database_url.redact(&masked(value));
+    Problem::wrong(name, &value, variable.kind().expected()).with_hint(hint)
+}
+
+fn missing(variable: &Variable, source: Source<'_>) -> Option<Problem> {
+    let Kind::Url = variable.kind() else {
+        return None;
+    };
+    let name = source.name_of(variable);
+    let examples = match source {
+        Source::Environment { .. } => format!(
+            "for example {name}=postgres://user:password@localhost:5432/app or {name}=sqlite://app.db"
+        ),
+        Source::Fields => {
+            "for example postgres://user:password@localhost:5432/app or sqlite://app.db".to_owned()
+        }
+    };
+    Some(Problem::not_set(name, variable.kind().expected()).with_hint(Some(examples)))
+}
+
+/// `docker run --env-file` and some `.env` readers keep the quotes.
+fn quoted(value: &str) -> Option<&'static str> {
+    let quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+    (quoted('"') || quoted('\'')).then_some("the quotes are part of the value: leave them out")
+}

@@ -1,0 +1,177 @@
+//! Names that are nearly those of a setting.
+
+use std::ffi::OsStr;
+use std::fmt;
+
+use super::Settings;
+
+/// A variable that looks like a setting of this crate and is none; see
+/// [`Settings::unknown_variables`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownVariable {
+    name: String,
+    suggestion: Option<String>,
+}
+
+impl UnknownVariable {
+    /// The name as it is set, prefix included.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name that was probably meant, prefix included.
+    #[must_use]
+    pub fn suggestion(&self) -> Option<&str> {
+        self.suggestion.as_deref()
+    }
+}
+
+impl fmt::Display for UnknownVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not a setting and is ignored", self.name)?;
+        match &self.suggestion {
+            Some(suggestion) => write!(f, "; did you mean {suggestion}?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Settings {
+    /// The names out of `names` that look like a setting misspelt, for a warning in the log.
+    ///
+    /// These are all that start with `DB_POOL`, and others that are one or two letters away from
+    /// a setting; an app's own `DB_HOST` is none of them.
+    ///
+    /// ```
+    /// use poolscope::Settings;
+    ///
+    /// let names = ["PATH", "DB_HOST", "DB_POOL_SZIE"]; // or std::env::vars_os().map(|(name, _)| name)
+    /// let [unknown] = &Settings::unknown_variables("", names)[..] else { panic!() };
+    /// assert_eq!(
+    ///     unknown.to_string(),
+    ///     "DB_POOL_SZIE is not a setting and is ignored; did you mean DB_POOL_SIZE?"
+    /// );
+    /// ```
+    #[must_use]
+    pub fn unknown_variables(
+        prefix: &str,
+        names: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Vec<UnknownVariable> {
+        let known = || Self::variables().iter().map(super::Variable::name);
+        let mut unknown: Vec<_> = names
+            .into_iter()
+            .filter_map(|name| {
+                let name = name.as_ref().to_str()?;
+                let bare = name.strip_prefix(prefix)?;
+                if known().any(|known| known == bare) {
+                    return None;
+                }
+                let suggestion = nearest(bare, known());
+                let close = suggestion.is_some_and(|known| distance(bare, known) <= 2);
+                (bare.starts_with("DB_POOL") || close).then(|| UnknownVariable {
+                    name: name.to_owned(),
+                    suggestion: suggestion.map(|known| format!("{prefix}{known}")),
+                })
+            })
+            .collect();
+        unknown.sort_by(|a, b| a.name.cmp(&b.name));
+        unknown
+    }
+}
+
+/// The name out of `known` that is the least different, unless it is another name altogether.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A name from outside can be of any length, and the time it takes grows with it.
+    const LONGEST: usize = 100;
+    if name.len() > LONGEST {
+        return None;
+    }
+    known
+        .map(|known| (distance(name, known), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= name.len() / 3)
+        .map(|(_, known)| known)
+}
+
+/// How many letters to insert, remove or replace to make one of the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, to) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suggestions(prefix: &str, names: &[&str]) -> Vec<String> {
+        Settings::unknown_variables(prefix, names)
+            .iter()
+            .map(|unknown| format!("{} {}", unknown.name(), unknown.suggestion().unwrap_or("-")))
+            .collect()
+    }
+
+    #[test]
+    fn typing_errors_are_found_and_other_peoples_variables_are_not() {
+        let names = [
+            "DB_MAX_OVERFLOWS",
+            "DB_POOL_MAX_OVERFLOW",
+            "DB_POOL_PREPING",
+            "DB_POOL_ZZZZZZZZZZZZZZ",
+            "DATABASE_URI",
+            "DB_HOST",
+            "DB_NAME",
+            "DB_PASSWORD",
+            "DATABASE_URL_TEST",
+            "REPLICA_DB_POOL_SZIE",
+            "HOME",
+            "",
+        ];
+        assert_eq!(
+            suggestions("", &names),
+            [
+                "DATABASE_URI DATABASE_URL",
+                "DB_MAX_OVERFLOWS DB_MAX_OVERFLOW",
+                "DB_POOL_MAX_OVERFLOW DB_MAX_OVERFLOW",
+                "DB_POOL_PREPING DB_POOL_PRE_PING",
+                "DB_POOL_ZZZZZZZZZZZZZZ -",
+            ]
+        );
+        assert_eq!(
+            suggestions("REPLICA_", &names),
+            ["REPLICA_DB_POOL_SZIE REPLICA_DB_POOL_SIZE"]
+        );
+    }
+
+    #[test]
+    fn no_setting_is_unknown() {
+        let names = Settings::variables()
+            .iter()
+            .map(super::super::Variable::name);
+        assert_eq!(Settings::unknown_variables("", names), []);
+    }
+
+    #[test]
+    fn distances_are_levenshteins() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+            ("flaw", "lawn", 2),
+            ("é", "e", 2),
+        ] {
+            assert_eq!(distance(a, b), expected);
+            assert_eq!(distance(b, a), expected);
+        }
+        assert_eq!(nearest(&"x".repeat(1 << 20), ["x"].into_iter()), None);
+    }
+}

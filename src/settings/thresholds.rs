@@ -1,0 +1,49 @@
+//! What `health` warns about.
+
+use std::time::Duration;
+
+/// The limits above which `health` warns, each judged over the last minute unless it says otherwise.
+///
+/// ```
+/// use poolscope::Settings;
+///
+/// let mut settings = Settings::new("sqlite://app.db");
+/// settings.thresholds.utilization_pct = 90.0;
+/// ```
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct Thresholds {
+    /// Checked out, as a share of pool size and overflow, in percent, 0 to 100.
+    /// `DB_POOL_WARN_UTILIZATION_PCT`; 80 by default.
+    pub utilization_pct: f64,
+
+    /// Overflow in use, as a share of `max_overflow`, in percent, 0 to 100.
+    /// `DB_POOL_WARN_OVERFLOW_PCT`; 80 by default.
+    pub overflow_pct: f64,
+
+    /// Checkouts that timed out, a minute. `DB_POOL_WARN_TIMEOUTS_PER_MINUTE`; 1 by default.
+    pub timeouts_per_minute: f64,
+
+    /// Sessions idle in a transaction at this moment, as the server counts them.
+    /// `DB_POOL_WARN_IDLE_IN_TRANSACTION`; 5 by default.
+    pub idle_in_transaction: u32,
+
+    /// Average wait for a connection. `DB_POOL_WARN_AVERAGE_WAIT`; 50 ms by default.
+    pub average_wait: Duration,
+
+    /// The longest query running at this moment. `DB_POOL_WARN_LONGEST_QUERY`; 30 s by default.
+    pub longest_query: Duration,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            utilization_pct: 80.0,
+            overflow_pct: 80.0,
+            timeouts_per_minute: 1.0,
+            idle_in_transaction: 5,
+            average_wait: Duration::from_millis(50),
+            longest_query: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The kinds of values: how a text becomes one, what is allowed, and how that is said.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Preset, Settings, database_url, duration};
+
+/// Where in the settings a value is.
+type Slot<T> = fn(&mut Settings) -> &mut T;
+
+/// A kind of value, the place it goes to, and its bounds.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Url,
+    Preset,
+    Name,
+    Flag(Slot<bool>),
+    Count(Slot<u32>, RangeInclusive<u32>),
+    Number(Slot<f64>, RangeInclusive<f64>),
+    /// A duration, and the shortest that makes sense.
+    Time(Slot<Duration>, Duration),
+    /// A duration that can be absent: the text that says so, and what it then means.
+    TimeOr(Slot<Option<Duration>>, &'static str, &'static str),
+}
+
+/// The shortest duration of those that cannot be zero.
+pub(super) const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Kind {
+    /// What is allowed, to follow "expected".
+    pub(super) fn expected(&self) -> String {
+        let duration = |from: &str| {
+            format!(
+                "a duration from {from} to {} (a bare number is seconds; or 250ms, 30s, 5m, 1h)",
+                duration::LONGEST_TEXT
+            )
+        };
+        match self {
+            Self::Url => database_url::EXPECTED.to_owned(),
+            Self::Preset => Preset::EXPECTED.to_owned(),
+            Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
+            Self::Flag(_) => "true or false (or 1/0, yes/no, on/off)".to_owned(),
+            Self::Count(_, range) => {
+                format!("a whole number from {} to {}", range.start(), range.end())
+            }
+            Self::Number(_, range) => format!("a number from {} to {}", range.start(), range.end()),
+            Self::Time(_, from) if from.is_zero() => duration("0"),
+            Self::Time(..) => duration("1ms"),
+            Self::TimeOr(_, none, meaning) => {
+                format!("{}, or {none} for {meaning}", duration("1ms"))
+            }
+        }
+    }
+
+    /// Reads a text into its place; `None` if it is not of this kind, whatever the bounds.
+    pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Option<()> {
+        match self {
+            Self::Url => settings.database_url = text.into(),
+            Self::Preset => Preset::find(text)?.apply(settings),
+            Self::Name => settings.name = Some(text.to_owned()),
+            Self::Flag(slot) => *slot(settings) = flag(text)?,
+            Self::Count(slot, _) => *slot(settings) = digits(text)?.parse().ok()?,
+            Self::Number(slot, _) => *slot(settings) = number(text)?,
+            Self::Time(slot, _) => *slot(settings) = duration::parse(text)?,
+            Self::TimeOr(slot, none, _) => {
+                *slot(settings) = if text == *none {
+                    None
+                } else {
+                    // A zero with a unit (`0s`) is as good as one without.
+                    Some(duration::parse(text)?).filter(|time| *none != "0" || !time.is_zero())
+                };
+            }
+        }
+        Some(())
+    }
+
+    /// The value as a text, if it is out of bounds.
+    pub(super) fn out_of_bounds(&self, settings: &mut Settings) -> Option<String> {
+        let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
+        let outside = |time: Duration, from| !(from..=duration::LONGEST).contains(&time);
+        match self {
+            Self::Url => settings
+                .database_url
+                .mistake()
+                .map(|_| settings.database_url.to_string()),
+            Self::Preset | Self::Flag(_) => None,
+            Self::Name => settings.name.clone().filter(|name| !is_name(name)),
+            Self::Count(slot, range) => Some(*slot(settings))
+                .filter(|count| !range.contains(count))
+                .map(|count| count.to_string()),
+            Self::Number(slot, range) => Some(*slot(settings))
+                .filter(|number| !range.contains(number))
+                .map(|number| number.to_string()),
+            Self::Time(slot, from) => Some(*slot(settings))
+                .filter(|time| outside(*time, *from))
+                .map(seconds),
+            Self::TimeOr(slot, ..) => slot(settings)
+                .filter(|time| outside(*time, SHORTEST))
+                .map(seconds),
+        }
+    }
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Rust's number parsers also take `+5`, `inf` and `NaN`, which nobody means.
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+}
+
+fn number(text: &str) -> Option<f64> {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| plain)
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_read_in_any_case() {
+        for text in ["true", "TRUE", "1", "yes", "Yes", "on", "oN"] {
+            assert_eq!(flag(text), Some(true), "{text}");
+        }
+        for text in ["false", "False", "0", "no", "NO", "off"] {
+            assert_eq!(flag(text), Some(false), "{text}");
+        }
+        for text in [
+            "", "2", "t", "y", "enabled", "truе", /* a Cyrillic е */
+        ] {
+            assert_eq!(flag(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_plain() {
+        assert_eq!(number("12.5"), Some(12.5));
+        assert_eq!(number("5"), Some(5.0));
+        for text in ["", ".", "-1", "+1", "1e3", "inf", "NaN", "1,5", "0x1"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+        assert_eq!(digits("012"), Some("012"));
+        for text in ["", "-1", "+1", "1.0", "１"] {
+            assert_eq!(digits(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_short_and_plain() {
+        assert!(is_name("orders-replica_2.eu"));
+        assert!(is_name(&"a".repeat(64)));
+        for text in ["", " ", "a b", "a/b", "é", "a\n", &"a".repeat(65)] {
+            assert!(!is_name(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn absent_durations_are_told_from_zero() {
+        let recycle = Kind::TimeOr(|settings| &mut settings.pool_recycle, "-1", "never");
+        let leak = Kind::TimeOr(|settings| &mut settings.leak_threshold, "0", "off");
+        let mut settings = Settings::new("app.db");
+        for text in ["0", "0ms", "0.0"] {
+            assert!(leak.set(&mut settings, text).is_some());
+            assert_eq!(settings.leak_threshold, None);
+            assert!(recycle.set(&mut settings, text).is_some());
+            assert!(recycle.out_of_bounds(&mut settings).is_some());
+        }
+        assert!(recycle.set(&mut settings, "-1").is_some());
+        assert_eq!(settings.pool_recycle, None);
+        assert!(leak.set(&mut settings, "-1").is_none());
+    }
+}
