@@ -34,7 +34,11 @@ impl Checkout {
     /// A checkout on behalf of another source line.
     #[must_use]
     pub const fn at(caller: &'static Location<'static>) -> Self {
-        Self { caller, label: None, waits: true }
+        Self {
+            caller,
+            label: None,
+            waits: true,
+        }
     }
 
     /// Names the work, for apps whose checkouts all go through one extractor, where the source

@@ -38,7 +38,10 @@ impl PoolError {
     /// A timeout of which only the waiting is known; [`Observe`](crate::Observe) adds the rest.
     #[must_use]
     pub fn timed_out(waited: Duration) -> Self {
-        Self::TimedOut(Box::new(TimedOut { waited, scene: None }))
+        Self::TimedOut(Box::new(TimedOut {
+            waited,
+            scene: None,
+        }))
     }
 
     /// The value of `error.type` on spans: one of a fixed few words.
@@ -159,8 +162,14 @@ pub struct LongestHolder {
 
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "timed out after {:.1?} waiting for a connection", self.waited)?;
-        let Some(scene) = &self.scene else { return Ok(()) };
+        write!(
+            f,
+            "timed out after {:.1?} waiting for a connection",
+            self.waited
+        )?;
+        let Some(scene) = &self.scene else {
+            return Ok(());
+        };
         write!(
             f,
             " from pool \"{}\": {} of {} checked out (size {} + overflow {}), {} pending",
@@ -172,7 +181,12 @@ impl fmt::Display for TimedOut {
             scene.pending,
         )?;
         if let Some(holder) = &scene.longest_holder {
-            write!(f, "; held longest: {}:{}", holder.caller.file(), holder.caller.line())?;
+            write!(
+                f,
+                "; held longest: {}:{}",
+                holder.caller.file(),
+                holder.caller.line()
+            )?;
             if let Some(label) = holder.label {
                 write!(f, " ({label})")?;
             }
@@ -199,8 +213,14 @@ impl axum_core::response::IntoResponse for PoolError {
         (
             http::StatusCode::SERVICE_UNAVAILABLE,
             [
-                (http::header::RETRY_AFTER, self.retry_after().as_secs().to_string()),
-                (http::header::CONTENT_TYPE, "application/problem+json".to_owned()),
+                (
+                    http::header::RETRY_AFTER,
+                    self.retry_after().as_secs().to_string(),
+                ),
+                (
+                    http::header::CONTENT_TYPE,
+                    "application/problem+json".to_owned(),
+                ),
                 (http::header::CACHE_CONTROL, "no-store".to_owned()),
             ],
             body.to_string(),
@@ -215,8 +235,14 @@ mod tests {
 
     #[test]
     fn a_timeout_tells_the_whole_scene_in_one_line() {
-        let mut error = TimedOut { waited: Duration::from_secs(30), scene: None };
-        assert_eq!(error.to_string(), "timed out after 30.0s waiting for a connection");
+        let mut error = TimedOut {
+            waited: Duration::from_secs(30),
+            scene: None,
+        };
+        assert_eq!(
+            error.to_string(),
+            "timed out after 30.0s waiting for a connection"
+        );
         error.scene = Some(Scene {
             pool: "orders".into(),
             pool_size: 3,
@@ -231,7 +257,10 @@ mod tests {
             last_connect_error: None,
         });
         let text = error.to_string();
-        assert!(text.contains("8 of 8 checked out (size 3 + overflow 5), 22 pending"), "{text}");
+        assert!(
+            text.contains("8 of 8 checked out (size 3 + overflow 5), 22 pending"),
+            "{text}"
+        );
         assert!(text.contains("error.rs:"), "{text}");
         assert!(text.contains("(report) for 31.5s"), "{text}");
     }
@@ -246,6 +275,9 @@ mod tests {
         assert!(matches!(own, PoolError::Closed));
         let other = PoolError::from_layer("sink is full".into());
         assert_eq!(other.error_type(), "_OTHER");
-        assert_eq!(std::error::Error::source(&other).unwrap().to_string(), "sink is full");
+        assert_eq!(
+            std::error::Error::source(&other).unwrap().to_string(),
+            "sink is full"
+        );
     }
 }

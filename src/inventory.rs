@@ -23,7 +23,12 @@ impl Counts {
     #[must_use]
     pub const fn new(open: u32, idle: u32, pool_size: u32, max_overflow: u32) -> Self {
         let idle = if idle > open { open } else { idle };
-        Self { open, idle, pool_size, max_overflow }
+        Self {
+            open,
+            idle,
+            pool_size,
+            max_overflow,
+        }
     }
 
     /// Connections handed out: `open - idle`.

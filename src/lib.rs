@@ -65,13 +65,13 @@ pub use self::monitor::Monitor;
 pub use self::observe::totals::{Closed, Totals};
 pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
+#[doc(hidden)]
+pub use self::report::SourceFacts;
 pub use self::report::{
     Availability, Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health,
     Healthcheck, HolderReport, Optimization, SessionReport, Source, SourceLayer, Sourced, Status,
     Timings, Window, Windows,
 };
-#[doc(hidden)]
-pub use self::report::SourceFacts;
 pub use self::settings::{
     DatabaseKind, DatabaseUrl, Preset, Problem, Settings, SettingsError, Thresholds,
     UnknownVariable, Variable,

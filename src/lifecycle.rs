@@ -22,8 +22,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 5] =
-        [Self::Recycle, Self::Overflow, Self::Broken, Self::PingFailed, Self::Shutdown];
+    pub const ALL: [Self; 5] = [
+        Self::Recycle,
+        Self::Overflow,
+        Self::Broken,
+        Self::PingFailed,
+        Self::Shutdown,
+    ];
 
     /// The reason in reports and telemetry.
     #[must_use]

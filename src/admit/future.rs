@@ -82,7 +82,8 @@ where
             Poll::Pending => {}
         }
         if this.deadline.is_none() {
-            this.deadline.set(Some(sleep_until(*this.start + this.gate.timeout())));
+            this.deadline
+                .set(Some(sleep_until(*this.start + this.gate.timeout())));
         }
         if let Some(deadline) = this.deadline.as_mut().as_pin_mut() {
             ready!(deadline.poll(cx));
@@ -108,15 +109,21 @@ where
             StepProjection::Arriving { inner } => match gate.try_admit() {
                 Err(GateClosed) => return Poll::Ready(Err(PoolError::Closed)),
                 Ok(Some(permit)) => inside(inner.take(), checkout, permit),
-                Ok(None) => Step::Queued { inner: inner.take(), turn: Box::pin(Arc::clone(gate).admit()) },
+                Ok(None) => Step::Queued {
+                    inner: inner.take(),
+                    turn: Box::pin(Arc::clone(gate).admit()),
+                },
             },
             StepProjection::Queued { inner, turn } => match ready!(turn.as_mut().poll(cx)) {
                 Err(GateClosed) => return Poll::Ready(Err(PoolError::Closed)),
                 Ok(permit) => inside(inner.take(), checkout, permit),
             },
             StepProjection::Inside { response, permit } => {
-                let inner = ready!(response.poll(cx)).map_err(|e| PoolError::from_layer(e.into()))?;
-                let permit = permit.take().expect("the permit is there until the response is");
+                let inner =
+                    ready!(response.poll(cx)).map_err(|e| PoolError::from_layer(e.into()))?;
+                let permit = permit
+                    .take()
+                    .expect("the permit is there until the response is");
                 return Poll::Ready(Ok(Admitted::new(inner, permit)));
             }
             StepProjection::Done => panic!("polled after completion"),
@@ -127,11 +134,16 @@ where
 
 fn inside<S: Service<Checkout>>(inner: Option<S>, checkout: Checkout, permit: Permit) -> Step<S> {
     let inner = inner.expect("the service is there until it is called");
-    Step::Inside { response: Oneshot::new(inner, checkout), permit: Some(permit) }
+    Step::Inside {
+        response: Oneshot::new(inner, checkout),
+        permit: Some(permit),
+    }
 }
 
 impl<S: Service<Checkout>> std::fmt::Debug for ResponseFuture<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseFuture").field("checkout", &self.checkout).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture")
+            .field("checkout", &self.checkout)
+            .finish_non_exhaustive()
     }
 }

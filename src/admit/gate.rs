@@ -42,7 +42,8 @@ impl Gate {
     /// Permits handed out at this instant.
     #[must_use]
     pub fn admitted(&self) -> u32 {
-        self.capacity.saturating_sub(u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX))
+        self.capacity
+            .saturating_sub(u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX))
     }
 
     /// Turns every waiter and every later checkout away with

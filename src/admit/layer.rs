@@ -16,7 +16,9 @@ impl AdmitLayer {
     /// Lets `capacity` checkouts through at a time; each may take `timeout` as a whole.
     #[must_use]
     pub fn new(capacity: u32, timeout: Duration) -> Self {
-        Self { gate: Arc::new(Gate::new(capacity, timeout)) }
+        Self {
+            gate: Arc::new(Gate::new(capacity, timeout)),
+        }
     }
 
     /// The handle to the gate: how many are admitted, and closing it.

@@ -35,7 +35,10 @@ pub struct Admitted<T> {
 
 impl<T> Admitted<T> {
     pub(super) fn new(inner: T, permit: Permit) -> Self {
-        Self { inner, _permit: permit }
+        Self {
+            inner,
+            _permit: permit,
+        }
     }
 
     /// The inner guard.

@@ -65,7 +65,9 @@ pub trait Session: fmt::Debug + Send + Sync {
 
 impl<C> fmt::Debug for Dialed<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialed").field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("Dialed")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,13 +78,22 @@ where
 {
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>> {
         Box::pin(async {
-            let connection = bb8::ManageConnection::connect(self).await.map_err(from_diesel)?;
-            Ok(Dialed { connection, session: None })
+            let connection = bb8::ManageConnection::connect(self)
+                .await
+                .map_err(from_diesel)?;
+            Ok(Dialed {
+                connection,
+                session: None,
+            })
         })
     }
 
     fn ping<'a>(&'a self, connection: &'a mut C) -> BoxFuture<'a, Result<(), ConnectError>> {
-        Box::pin(async { bb8::ManageConnection::is_valid(self, connection).await.map_err(from_diesel) })
+        Box::pin(async {
+            bb8::ManageConnection::is_valid(self, connection)
+                .await
+                .map_err(from_diesel)
+        })
     }
 }
 
@@ -106,13 +117,23 @@ fn from_text(text: &str) -> ConnectError {
     let has = |any: &[&str]| any.iter().any(|part| text.contains(part));
     let kind = if has(&["password authentication failed", "Access denied"]) {
         ConnectErrorKind::Authentication
-    } else if has(&["too many clients", "Too many connections", "remaining connection slots"]) {
+    } else if has(&[
+        "too many clients",
+        "Too many connections",
+        "remaining connection slots",
+    ]) {
         ConnectErrorKind::TooManyConnections
     } else if has(&["starting up", "shutting down"]) {
         ConnectErrorKind::Starting
     } else if has(&["Unknown database", "does not exist"]) {
         ConnectErrorKind::Database
-    } else if has(&["refused", "error connecting", "Input/output error", "timed out", "reset"]) {
+    } else if has(&[
+        "refused",
+        "error connecting",
+        "Input/output error",
+        "timed out",
+        "reset",
+    ]) {
         ConnectErrorKind::Unreachable
     } else {
         ConnectErrorKind::Other

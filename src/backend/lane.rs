@@ -54,7 +54,10 @@ struct Shared<T> {
 
 impl<T> Default for Shared<T> {
     fn default() -> Self {
-        Self { latest: None, under_way: None }
+        Self {
+            latest: None,
+            under_way: None,
+        }
     }
 }
 
@@ -80,12 +83,18 @@ impl Lane {
 
     /// Whether the server answers, known within `deadline`.
     pub(crate) async fn ping(self: &Arc<Self>, deadline: Duration) -> Answer<()> {
-        self.ask(deadline, |lane| &lane.pings, |session| session.ping()).await
+        self.ask(deadline, |lane| &lane.pings, |session| session.ping())
+            .await
     }
 
     /// The server's view, known within `deadline`.
     pub(crate) async fn activity(self: &Arc<Self>, deadline: Duration) -> Answer<Activity> {
-        self.ask(deadline, |lane| &lane.activities, |session| session.activity()).await
+        self.ask(
+            deadline,
+            |lane| &lane.activities,
+            |session| session.activity(),
+        )
+        .await
     }
 
     async fn ask<T: Send + Sync + 'static>(

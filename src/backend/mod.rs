@@ -17,8 +17,8 @@ use futures_util::future::BoxFuture;
 
 pub(crate) use self::activity::{Activity, Limits, ServerSession, SessionState};
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
-pub(crate) use self::dial::{from_diesel, from_query};
 pub use self::dial::{Dial, Dialed, Session};
+pub(crate) use self::dial::{from_diesel, from_query};
 pub(crate) use self::lane::{Lane, LaneError, LaneSession, OpenLane};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::AsyncSqliteConnection;

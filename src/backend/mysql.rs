@@ -11,8 +11,8 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 use super::connect_error::io_message;
 use super::dial::ping;
 use super::{
-    Activity, Backend, ConnectError, ConnectErrorKind, Dial, Dialed, Limits, ServerSession, Session,
-    SessionState,
+    Activity, Backend, ConnectError, ConnectErrorKind, Dial, Dialed, Limits, ServerSession,
+    Session, SessionState,
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
@@ -27,8 +27,14 @@ impl Backend for AsyncMysqlConnection {
             return Err("require_ssl=true needs poolscope's feature `tls`".to_owned());
         }
         // As diesel-async connects: it has its own statement cache, and counts found rows as diesel does.
-        let opts = OptsBuilder::from_opts(opts).stmt_cache_size(0).client_found_rows(true).into();
-        Ok(Box::new(Target { opts, url: url.clone() }))
+        let opts = OptsBuilder::from_opts(opts)
+            .stmt_cache_size(0)
+            .client_found_rows(true)
+            .into();
+        Ok(Box::new(Target {
+            opts,
+            url: url.clone(),
+        }))
     }
 
     fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>> {
@@ -48,16 +54,24 @@ struct Target {
 impl Dial<AsyncMysqlConnection> for Target {
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
         Box::pin(async {
-            let connection = Conn::new(self.opts.clone()).await.map_err(|e| self.explain(&e))?;
+            let connection = Conn::new(self.opts.clone())
+                .await
+                .map_err(|e| self.explain(&e))?;
             let session = Arc::new(Thread(connection.id()));
             let connection = AsyncMysqlConnection::try_from(connection)
                 .await
                 .map_err(|error| from_text(&self.url.redact(&error.to_string())))?;
-            Ok(Dialed { connection, session: Some(session) })
+            Ok(Dialed {
+                connection,
+                session: Some(session),
+            })
         })
     }
 
-    fn ping<'a>(&'a self, connection: &'a mut AsyncMysqlConnection) -> BoxFuture<'a, Result<(), ConnectError>> {
+    fn ping<'a>(
+        &'a self,
+        connection: &'a mut AsyncMysqlConnection,
+    ) -> BoxFuture<'a, Result<(), ConnectError>> {
         Box::pin(ping(connection))
     }
 }
@@ -75,7 +89,9 @@ impl Target {
                 };
                 (kind, Some(server.code.to_string()))
             }
-            mysql_async::Error::Io(mysql_async::IoError::Io(io)) => (ConnectErrorKind::of_io(io), None),
+            mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
+                (ConnectErrorKind::of_io(io), None)
+            }
             #[cfg(feature = "tls")]
             mysql_async::Error::Io(_) => (ConnectErrorKind::Tls, None),
             _ => (ConnectErrorKind::Other, None),
@@ -83,7 +99,12 @@ impl Target {
         let text = match error {
             mysql_async::Error::Server(server) => server.message.clone(),
             mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
-                format!("{} ({}:{})", io_message(io), self.opts.ip_or_hostname(), self.opts.tcp_port())
+                format!(
+                    "{} ({}:{})",
+                    io_message(io),
+                    self.opts.ip_or_hostname(),
+                    self.opts.tcp_port()
+                )
             }
             other => other.to_string(),
         };
@@ -155,7 +176,9 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
     )
     .get_result(connection)
     .await?;
-    let connected: Status = sql_query("SHOW GLOBAL STATUS LIKE 'Threads_connected'").get_result(connection).await?;
+    let connected: Status = sql_query("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+        .get_result(connection)
+        .await?;
     let processes: Vec<Process> = sql_query(
         "SELECT CAST(ID AS UNSIGNED) AS id, COMMAND AS command, CAST(TIME AS DOUBLE) AS seconds, STATE AS stage, \
          INFO AS statement, CAST(USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS SIGNED) AS same_user, \
@@ -183,7 +206,9 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
     let sessions = processes
         .into_iter()
         .map(|process| {
-            let transaction = transactions.as_ref().map(|all| all.iter().find(|trx| trx.id == process.id));
+            let transaction = transactions
+                .as_ref()
+                .map(|all| all.iter().find(|trx| trx.id == process.id));
             let state = match (process.command.as_str(), &transaction) {
                 ("Sleep", Some(Some(_))) => SessionState::IdleInTransaction,
                 ("Sleep", Some(None)) => SessionState::Idle,

@@ -47,7 +47,10 @@ struct Target {
 impl Target {
     /// Takes our parameters, `journal_mode` and `busy_timeout`, out of the URL.
     fn parse(url: &str) -> Result<Self, String> {
-        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+        let path = url
+            .strip_prefix("sqlite://")
+            .or_else(|| url.strip_prefix("sqlite:"))
+            .unwrap_or(url);
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path, query),
             None => (path, ""),
@@ -58,7 +61,10 @@ impl Target {
                 Some(("journal_mode", mode)) => {
                     let mode = mode.to_ascii_lowercase();
                     if !JOURNAL_MODES.contains(&mode.as_str()) {
-                        return Err(format!("journal_mode=\"{mode}\": expected one of {}", JOURNAL_MODES.join(", ")));
+                        return Err(format!(
+                            "journal_mode=\"{mode}\": expected one of {}",
+                            JOURNAL_MODES.join(", ")
+                        ));
                     }
                     journal = Some(mode);
                 }
@@ -71,8 +77,11 @@ impl Target {
             }
         }
         // A file that may not be written keeps the journal mode it has; one in memory has none.
-        let read_only = theirs.iter().any(|p| matches!(*p, "mode=ro" | "immutable=1"));
-        let in_memory = path.contains(":memory:") || path.is_empty() || theirs.contains(&"mode=memory");
+        let read_only = theirs
+            .iter()
+            .any(|p| matches!(*p, "mode=ro" | "immutable=1"));
+        let in_memory =
+            path.contains(":memory:") || path.is_empty() || theirs.contains(&"mode=memory");
         let journal = journal.or_else(|| (!read_only && !in_memory).then(|| "wal".to_owned()));
 
         let mut set_up = format!("PRAGMA busy_timeout = {busy};");
@@ -97,8 +106,11 @@ impl Target {
     }
 }
 
-const URI_PATH: &percent_encoding::AsciiSet =
-    &percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
+const URI_PATH: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+    .add(b'%')
+    .add(b'?')
+    .add(b'#')
+    .add(b' ');
 
 impl Dial<AsyncSqliteConnection> for Target {
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncSqliteConnection>, ConnectError>> {
@@ -112,13 +124,21 @@ impl Dial<AsyncSqliteConnection> for Target {
                 Ok(connection)
             };
             match connect.await {
-                Ok(connection) => Ok(Dialed { connection, session: None }),
-                Err(error) => Err(from_diesel(diesel_async::pooled_connection::PoolError::ConnectionError(error))),
+                Ok(connection) => Ok(Dialed {
+                    connection,
+                    session: None,
+                }),
+                Err(error) => Err(from_diesel(
+                    diesel_async::pooled_connection::PoolError::ConnectionError(error),
+                )),
             }
         })
     }
 
-    fn ping<'a>(&'a self, connection: &'a mut AsyncSqliteConnection) -> BoxFuture<'a, Result<(), ConnectError>> {
+    fn ping<'a>(
+        &'a self,
+        connection: &'a mut AsyncSqliteConnection,
+    ) -> BoxFuture<'a, Result<(), ConnectError>> {
         Box::pin(ping(connection))
     }
 }
@@ -134,8 +154,12 @@ mod tests {
 
     #[test]
     fn a_plain_file_is_opened_in_wal_mode() {
-        let wal = "PRAGMA busy_timeout = 5000;PRAGMA journal_mode = wal;PRAGMA synchronous = NORMAL;";
-        assert_eq!(parse("sqlite:///var/app.db"), ("/var/app.db".into(), wal.into()));
+        let wal =
+            "PRAGMA busy_timeout = 5000;PRAGMA journal_mode = wal;PRAGMA synchronous = NORMAL;";
+        assert_eq!(
+            parse("sqlite:///var/app.db"),
+            ("/var/app.db".into(), wal.into())
+        );
         assert_eq!(parse("sqlite:app.db"), ("app.db".into(), wal.into()));
         assert_eq!(parse("app.db"), ("app.db".into(), wal.into()));
     }
@@ -144,15 +168,32 @@ mod tests {
     fn the_url_may_say_otherwise() {
         assert_eq!(
             parse("sqlite://a b.db?journal_mode=DELETE&busy_timeout=7&mode=rw"),
-            ("file:a%20b.db?mode=rw".into(), "PRAGMA busy_timeout = 7;PRAGMA journal_mode = delete;".into()),
+            (
+                "file:a%20b.db?mode=rw".into(),
+                "PRAGMA busy_timeout = 7;PRAGMA journal_mode = delete;".into()
+            ),
         );
-        assert_eq!(parse("file:a.db?mode=ro"), ("file:a.db?mode=ro".into(), "PRAGMA busy_timeout = 5000;".into()));
+        assert_eq!(
+            parse("file:a.db?mode=ro"),
+            (
+                "file:a.db?mode=ro".into(),
+                "PRAGMA busy_timeout = 5000;".into()
+            )
+        );
         assert_eq!(parse(":memory:").1, "PRAGMA busy_timeout = 5000;");
     }
 
     #[test]
     fn bad_parameters_are_named() {
-        assert!(Target::parse("a.db?journal_mode=fast").unwrap_err().contains("expected one of delete"));
-        assert!(Target::parse("a.db?busy_timeout=5s").unwrap_err().contains("busy_timeout=\"5s\""));
+        assert!(
+            Target::parse("a.db?journal_mode=fast")
+                .unwrap_err()
+                .contains("expected one of delete")
+        );
+        assert!(
+            Target::parse("a.db?busy_timeout=5s")
+                .unwrap_err()
+                .contains("busy_timeout=\"5s\"")
+        );
     }
 }

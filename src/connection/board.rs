@@ -45,7 +45,11 @@ impl Board {
     pub(super) fn ticket(self: &Arc<Self>, since: u64) -> Ticket {
         let (tell, failure) = oneshot::channel();
         let mut state = self.state();
-        match state.unclaimed.iter().position(|failure| failure.number > since) {
+        match state
+            .unclaimed
+            .iter()
+            .position(|failure| failure.number > since)
+        {
             Some(index) => {
                 if let Some(failure) = state.unclaimed.remove(index) {
                     let _ = tell.send(failure);
@@ -53,14 +57,20 @@ impl Board {
             }
             None => state.tickets.push_back(tell),
         }
-        Ticket { board: Arc::clone(self), failure }
+        Ticket {
+            board: Arc::clone(self),
+            failure,
+        }
     }
 
     /// Answers the oldest ticket whose checkout still waits.
     pub(super) fn fail(&self, error: ConnectError) {
         let mut state = self.state();
         state.failures += 1;
-        let failure = Failure { number: state.failures, error };
+        let failure = Failure {
+            number: state.failures,
+            error,
+        };
         state.deliver(failure);
     }
 }
@@ -107,7 +117,12 @@ impl Drop for Ticket {
             state.deliver(failure);
         }
         // A checkout that got its connection leaves no dead ticket behind.
-        if state.tickets.front().is_some_and(oneshot::Sender::is_closed) || state.tickets.len() > 64 {
+        if state
+            .tickets
+            .front()
+            .is_some_and(oneshot::Sender::is_closed)
+            || state.tickets.len() > 64
+        {
             state.tickets.retain(|ticket| !ticket.is_closed());
         }
     }
@@ -124,7 +139,10 @@ mod tests {
     }
 
     fn answer(ticket: &mut Ticket) -> Option<String> {
-        ticket.failed().now_or_never().map(|error| error.to_string())
+        ticket
+            .failed()
+            .now_or_never()
+            .map(|error| error.to_string())
     }
 
     #[test]

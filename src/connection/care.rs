@@ -73,13 +73,21 @@ impl Care {
 
     pub(crate) fn counts(&self) -> Counts {
         let (open, idle) = self.counter.read();
-        Counts::new(open, idle, self.settings.pool_size, self.settings.max_overflow)
+        Counts::new(
+            open,
+            idle,
+            self.settings.pool_size,
+            self.settings.max_overflow,
+        )
     }
 
     /// The server's ids of all open connections, as far as they are known.
     pub(crate) fn process_ids(&self) -> Vec<u64> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.values().filter_map(|entry| entry.process_id()).collect()
+        entries
+            .values()
+            .filter_map(|entry| entry.process_id())
+            .collect()
     }
 
     pub(crate) fn observe(&self, observer: Weak<dyn Lifecycle>) {
@@ -129,13 +137,18 @@ impl Care {
     }
 
     pub(super) fn leave(&self, key: u64, reason: CloseReason) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&key);
         self.tell(|observer| observer.closed(reason));
     }
 }
 
 impl fmt::Debug for Care {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Care").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Care")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -82,9 +82,17 @@ mod tests {
             let barrier = std::sync::Barrier::new(40);
             let kept = std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..40)
-                    .map(|_| scope.spawn(|| { barrier.wait(); counter.idle_within(5) }))
+                    .map(|_| {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            counter.idle_within(5)
+                        })
+                    })
                     .collect();
-                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+                threads
+                    .into_iter()
+                    .filter_map(|thread| thread.join().unwrap())
+                    .collect::<Vec<_>>()
             });
             assert_eq!((kept.len(), counter.read().1), (5, 5));
         }

@@ -56,12 +56,21 @@ impl<C: Backend> Entry<C> {
         care: &Arc<Care>,
     ) -> Self {
         let now = Instant::now();
-        let state = Arc::new(EntryState { born: now, session, queries });
+        let state = Arc::new(EntryState {
+            born: now,
+            session,
+            queries,
+        });
         let open = care.counter.open();
         // Idle until a checkout takes it: one whose checkout has gone away stays counted right.
         let idle = Some(care.counter.idle());
         let key = care.enter(&state);
-        let registered = Registered { care: Arc::clone(care), key, reason: CloseReason::Shutdown, _open: open };
+        let registered = Registered {
+            care: Arc::clone(care),
+            key,
+            reason: CloseReason::Shutdown,
+            _open: open,
+        };
         Self {
             connection,
             state,
@@ -107,7 +116,12 @@ impl<C: Backend> Entry<C> {
             self.cancel();
             return true;
         }
-        let open = match self.state.session.as_ref().and_then(|session| session.transaction()) {
+        let open = match self
+            .state
+            .session
+            .as_ref()
+            .and_then(|session| session.transaction())
+        {
             Some(state) => state != TransactionState::Idle,
             None => self.state.queries.in_transaction(),
         };
@@ -116,7 +130,12 @@ impl<C: Backend> Entry<C> {
 
     /// Tells the server to stop what nobody waits for; closing alone would let it work on.
     fn cancel(&self) {
-        if let Some(cancel) = self.state.session.as_ref().and_then(|session| session.cancel()) {
+        if let Some(cancel) = self
+            .state
+            .session
+            .as_ref()
+            .and_then(|session| session.cancel())
+        {
             self._registered.care.runtime().spawn(cancel);
         }
     }
@@ -136,13 +155,21 @@ impl<C: Backend> Entry<C> {
 
     /// Whether the last user left commands that the server has not answered yet.
     pub(super) fn is_busy(&self) -> bool {
-        self.state.session.as_ref().and_then(|session| session.outstanding()).is_some_and(|n| n > 0)
+        self.state
+            .session
+            .as_ref()
+            .and_then(|session| session.outstanding())
+            .is_some_and(|n| n > 0)
     }
 }
 
 impl EntryState {
     fn failed(&self) -> bool {
-        self.queries.connection_failed() || self.session.as_ref().is_some_and(|session| session.is_closed())
+        self.queries.connection_failed()
+            || self
+                .session
+                .as_ref()
+                .is_some_and(|session| session.is_closed())
     }
 }
 
@@ -166,6 +193,8 @@ impl ConnectionFacts for EntryState {
 
 impl<C> std::fmt::Debug for Entry<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

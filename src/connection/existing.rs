@@ -13,7 +13,9 @@ use crate::error::PoolError;
 use crate::inventory::Counts;
 
 /// The guard of an existing pool. What it can't tell of its connection is unknown, never guessed.
-pub struct ExistingLease<C: Backend>(bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>)
+pub struct ExistingLease<C: Backend>(
+    bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>,
+)
 where
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>;
 
@@ -34,25 +36,31 @@ where
         Box::pin(async move {
             match pool.get_owned().await {
                 Ok(connection) => Ok(ExistingLease(connection)),
-                Err(bb8::RunError::User(error)) => Err(PoolError::ConnectFailed(from_diesel(error))),
-                Err(bb8::RunError::TimedOut) => Err(PoolError::timed_out(pool.config().connection_timeout)),
+                Err(bb8::RunError::User(error)) => {
+                    Err(PoolError::ConnectFailed(from_diesel(error)))
+                }
+                Err(bb8::RunError::TimedOut) => {
+                    Err(PoolError::timed_out(pool.config().connection_timeout))
+                }
             }
         })
     }
 
     fn counts(pool: &bb8::Pool<Self>, (): &()) -> Counts {
         let state = pool.state();
-        Counts::new(state.connections, state.idle_connections, pool.config().max_size, 0)
+        Counts::new(
+            state.connections,
+            state.idle_connections,
+            pool.config().max_size,
+            0,
+        )
     }
 
     fn overflow(_: &bb8::Pool<Self>, (): &()) -> u32 {
         0
     }
 
-    fn dedicated(
-        pool: &bb8::Pool<Self>,
-        (): &(),
-    ) -> BoxFuture<'static, Result<C, ConnectError>> {
+    fn dedicated(pool: &bb8::Pool<Self>, (): &()) -> BoxFuture<'static, Result<C, ConnectError>> {
         let pool = pool.clone();
         Box::pin(async move { pool.dedicated_connection().await.map_err(from_diesel) })
     }

@@ -43,7 +43,9 @@ impl<C: Backend> Lease<C> {
                 Need::Ping if !checkout.waits() => {
                     // Probed beside, so that the next who can't wait finds it fresh.
                     let (care, dial) = (Arc::clone(&care), Arc::clone(&dial));
-                    care.runtime().clone().spawn(async move { lease.probe(&care, &*dial).await });
+                    care.runtime()
+                        .clone()
+                        .spawn(async move { lease.probe(&care, &*dial).await });
                 }
                 Need::Ping => {
                     if lease.probe(&care, &*dial).await {
@@ -101,7 +103,11 @@ impl<C: Backend> Lease<C> {
     async fn probe(&mut self, care: &Care, dial: &dyn Dial<C>) -> bool {
         let generation = care.generation();
         self.0.probing = true;
-        let answer = timeout(care.settings.pre_ping_timeout, dial.ping(&mut self.0.connection)).await;
+        let answer = timeout(
+            care.settings.pre_ping_timeout,
+            dial.ping(&mut self.0.connection),
+        )
+        .await;
         self.0.probing = false;
         if let Ok(Ok(())) = answer {
             self.0.generation = generation;

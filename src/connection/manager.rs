@@ -26,8 +26,16 @@ pub struct Manager<C> {
 }
 
 impl<C: Backend> Manager<C> {
-    pub(crate) fn new(dial: Arc<dyn Dial<C>>, on_connect: Option<OnConnect<C>>, care: Arc<Care>) -> Self {
-        Self { dial, on_connect, care }
+    pub(crate) fn new(
+        dial: Arc<dyn Dial<C>>,
+        on_connect: Option<OnConnect<C>>,
+        care: Arc<Care>,
+    ) -> Self {
+        Self {
+            dial,
+            on_connect,
+            care,
+        }
     }
 
     async fn open(&self) -> Result<Entry<C>, ConnectError> {
@@ -35,12 +43,17 @@ impl<C: Backend> Manager<C> {
         let mut connection = dialed.connection;
         if let Some(set_up) = &self.on_connect {
             set_up(&mut connection).await.map_err(|error| {
-                from_diesel(diesel_async::pooled_connection::PoolError::QueryError(error))
+                from_diesel(diesel_async::pooled_connection::PoolError::QueryError(
+                    error,
+                ))
             })?;
         }
         let settings = &self.care.settings;
         let wired = C::SEES_TRANSACTIONS
-            && dialed.session.as_ref().is_some_and(|session| session.transaction().is_some());
+            && dialed
+                .session
+                .as_ref()
+                .is_some_and(|session| session.transaction().is_some());
         let watch = QueryWatch::new(settings.raw_transactions && !wired, settings.echo);
         let queries = watch.state();
         connection.set_instrumentation(watch);
@@ -67,8 +80,14 @@ impl<C: Backend> Manager<C> {
     }
 
     fn held_off(&self) -> Option<ConnectError> {
-        let last = self.care.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(at, _)| at.elapsed() < HOLD_OFF).map(|(_, error)| error.clone())
+        let last = self
+            .care
+            .last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.as_ref()
+            .filter(|(at, _)| at.elapsed() < HOLD_OFF)
+            .map(|(_, error)| error.clone())
     }
 
     /// Tells the checkout that waits for this dial, unless it has something better to wait for.
@@ -87,7 +106,11 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
 
     async fn connect(&self) -> Result<Entry<C>, ConnectError> {
         if self.care.is_closed() {
-            return Err(ConnectError::new(ConnectErrorKind::Other, "the pool is closed", None));
+            return Err(ConnectError::new(
+                ConnectErrorKind::Other,
+                "the pool is closed",
+                None,
+            ));
         }
         if let Some(error) = self.held_off() {
             self.fail(&error);
@@ -96,12 +119,20 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
         let start = Instant::now();
         match self.open_in_time().await {
             Ok(entry) => {
-                *self.care.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *self
+                    .care
+                    .last_failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = None;
                 self.care.tell(|observer| observer.opened(start.elapsed()));
                 Ok(entry)
             }
             Err(error) => {
-                let mut last = self.care.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut last = self
+                    .care
+                    .last_failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 *last = Some((Instant::now(), error.clone()));
                 drop(last);
                 self.care.tell(|observer| observer.connect_failed(&error));
@@ -138,6 +169,8 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
 
 impl<C> fmt::Debug for Manager<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("care", &self.care).finish_non_exhaustive()
+        f.debug_struct("Manager")
+            .field("care", &self.care)
+            .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,8 @@ mod lease;
 mod manager;
 mod service;
 
+pub(crate) use self::care::{Care, CareSettings, OnConnect};
 pub use self::existing::ExistingLease;
 pub use self::lease::Lease;
 pub use self::manager::Manager;
-pub(crate) use self::care::{Care, CareSettings, OnConnect};
 pub use self::service::{Managed, OwnCare, PoolService};

@@ -12,7 +12,9 @@ use tower_service::Service;
 use super::care::Care;
 use super::lease::Lease;
 use super::manager::Manager;
-use crate::backend::{Activity, Backend, ConnectError, Dial, Lane, LaneSession, OpenLane, from_query};
+use crate::backend::{
+    Activity, Backend, ConnectError, Dial, Lane, LaneSession, OpenLane, from_query,
+};
 use crate::checkout::{Checkout, Held};
 use crate::error::{PoolError, Rejection};
 use crate::inventory::{Counts, Inventory};
@@ -69,7 +71,11 @@ impl<M: Managed> PoolService<M> {
                 Ok(Box::new(OnLane(connection)) as Box<dyn LaneSession>)
             })
         });
-        Self { pool, care, lane: Lane::new(open) }
+        Self {
+            pool,
+            care,
+            lane: Lane::new(open),
+        }
     }
 
     /// The bb8 pool.
@@ -111,7 +117,8 @@ impl<C: Backend> PoolService<Manager<C>> {
     }
 }
 
-impl<C> From<bb8::Pool<AsyncDieselConnectionManager<C>>> for PoolService<AsyncDieselConnectionManager<C>>
+impl<C> From<bb8::Pool<AsyncDieselConnectionManager<C>>>
+    for PoolService<AsyncDieselConnectionManager<C>>
 where
     C: Backend,
     AsyncDieselConnectionManager<C>: Managed<Care = ()>,
@@ -130,13 +137,18 @@ pub struct OwnCare<C> {
 
 impl<C> fmt::Debug for OwnCare<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnCare").field("care", &self.care).finish_non_exhaustive()
+        f.debug_struct("OwnCare")
+            .field("care", &self.care)
+            .finish_non_exhaustive()
     }
 }
 
 impl<C> Clone for OwnCare<C> {
     fn clone(&self) -> Self {
-        Self { care: Arc::clone(&self.care), dial: Arc::clone(&self.dial) }
+        Self {
+            care: Arc::clone(&self.care),
+            dial: Arc::clone(&self.dial),
+        }
     }
 }
 
@@ -144,7 +156,10 @@ impl<C: Backend> PoolService<Manager<C>> {
     /// Over a bb8 pool that only hands connections out and takes them back: no probing, no reaper,
     /// no `min_idle`, no retries of its own. It dials when asked, and never more than `max_size`.
     pub(crate) fn new(manager: Manager<C>, care: &Arc<Care>) -> Self {
-        let own = OwnCare { care: Arc::clone(care), dial: Arc::clone(&manager.dial) };
+        let own = OwnCare {
+            care: Arc::clone(care),
+            dial: Arc::clone(&manager.dial),
+        };
         let settings = &care.settings;
         let pool = bb8::Pool::builder()
             .max_size(settings.pool_size.saturating_add(settings.max_overflow))
@@ -171,14 +186,22 @@ impl<C: Backend> Managed for Manager<C> {
         own: &OwnCare<C>,
         checkout: Checkout,
     ) -> BoxFuture<'static, Result<Lease<C>, PoolError>> {
-        Box::pin(Lease::checkout(pool.clone(), Arc::clone(&own.dial), Arc::clone(&own.care), checkout))
+        Box::pin(Lease::checkout(
+            pool.clone(),
+            Arc::clone(&own.dial),
+            Arc::clone(&own.care),
+            checkout,
+        ))
     }
 
     fn counts(_: &bb8::Pool<Self>, own: &OwnCare<C>) -> Counts {
         own.care.counts()
     }
 
-    fn dedicated(_: &bb8::Pool<Self>, own: &OwnCare<C>) -> BoxFuture<'static, Result<C, ConnectError>> {
+    fn dedicated(
+        _: &bb8::Pool<Self>,
+        own: &OwnCare<C>,
+    ) -> BoxFuture<'static, Result<C, ConnectError>> {
         let dial = Arc::clone(&own.dial);
         Box::pin(async move { dial.dial().await.map(|dialed| dialed.connection) })
     }
@@ -194,7 +217,11 @@ impl<C: Backend> Managed for Manager<C> {
 
 impl<M: Managed> Clone for PoolService<M> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), care: self.care.clone(), lane: Arc::clone(&self.lane) }
+        Self {
+            pool: self.pool.clone(),
+            care: self.care.clone(),
+            lane: Arc::clone(&self.lane),
+        }
     }
 }
 
@@ -238,16 +265,26 @@ struct OnLane<C>(C);
 
 impl<C: Backend> LaneSession for OnLane<C> {
     fn ping(&mut self) -> BoxFuture<'_, Result<(), ConnectError>> {
-        Box::pin(async { Backend::probe(&mut self.0).await.map_err(|error| from_query(&error)) })
+        Box::pin(async {
+            Backend::probe(&mut self.0)
+                .await
+                .map_err(|error| from_query(&error))
+        })
     }
 
     fn activity(&mut self) -> BoxFuture<'_, Result<Activity, ConnectError>> {
-        Box::pin(async { Backend::activity(&mut self.0).await.map_err(|error| from_query(&error)) })
+        Box::pin(async {
+            Backend::activity(&mut self.0)
+                .await
+                .map_err(|error| from_query(&error))
+        })
     }
 }
 
 impl<M: Managed> fmt::Debug for PoolService<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolService").field("counts", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("PoolService")
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
     }
 }

@@ -13,14 +13,20 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serialize) -> Answer {
     match serde_json::to_vec(report) {
         Ok(body) => answer(method, status, "application/json", body),
-        Err(error) => problem(method, StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => problem(
+            method,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &error.to_string(),
+        ),
     }
 }
 
 pub(super) fn refusal(method: &Method, refusal: NoRoute) -> Answer {
     let mut response = problem(method, refusal.status(), refusal.detail());
     if refusal == NoRoute::MethodNotAllowed {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     response
 }
@@ -32,13 +38,22 @@ fn problem(method: &Method, status: StatusCode, detail: &str) -> Answer {
         "status": status.as_u16(),
         "detail": detail,
     });
-    answer(method, status, "application/problem+json", body.to_string().into_bytes())
+    answer(
+        method,
+        status,
+        "application/problem+json",
+        body.to_string().into_bytes(),
+    )
 }
 
 fn answer(method: &Method, status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
     let length = HeaderValue::from(body.len());
     // HEAD tells the length of what GET would send.
-    let body = if method == Method::HEAD { Bytes::new() } else { Bytes::from(body) };
+    let body = if method == Method::HEAD {
+        Bytes::new()
+    } else {
+        Bytes::from(body)
+    };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -29,7 +29,9 @@ impl NoRoute {
 
     pub(super) fn detail(self) -> &'static str {
         match self {
-            Self::NotFound => "there is no such report; there are status, health, connections, optimize and healthcheck",
+            Self::NotFound => {
+                "there is no such report; there are status, health, connections, optimize and healthcheck"
+            }
             Self::MethodNotAllowed => "reports are read with GET or HEAD",
         }
     }
@@ -50,7 +52,11 @@ pub(super) fn route(method: &Method, path: &str, prefix: &str) -> Result<Route, 
         "healthcheck" => Route::Healthcheck,
         _ => return Err(NoRoute::NotFound),
     };
-    if method == Method::GET || method == Method::HEAD { Ok(route) } else { Err(NoRoute::MethodNotAllowed) }
+    if method == Method::GET || method == Method::HEAD {
+        Ok(route)
+    } else {
+        Err(NoRoute::MethodNotAllowed)
+    }
 }
 
 #[cfg(test)]
@@ -63,18 +69,43 @@ mod tests {
     #[test]
     fn with_and_without_the_prefix() {
         for path in ["/status", "/status/", "/api/v1/monitoring/pool/status"] {
-            assert_eq!(route(&Method::GET, path, PREFIX), Ok(Route::Status), "{path}");
+            assert_eq!(
+                route(&Method::GET, path, PREFIX),
+                Ok(Route::Status),
+                "{path}"
+            );
         }
-        assert_eq!(route(&Method::HEAD, "/healthcheck", ""), Ok(Route::Healthcheck));
+        assert_eq!(
+            route(&Method::HEAD, "/healthcheck", ""),
+            Ok(Route::Healthcheck)
+        );
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for path in ["", "/", "//status", "/Status", "/status/x", "/api/v1/monitoring/poolstatus", "/api/v1/monitoring/pool"] {
-            assert_eq!(route(&Method::GET, path, PREFIX), Err(NoRoute::NotFound), "{path}");
+        for path in [
+            "",
+            "/",
+            "//status",
+            "/Status",
+            "/status/x",
+            "/api/v1/monitoring/poolstatus",
+            "/api/v1/monitoring/pool",
+        ] {
+            assert_eq!(
+                route(&Method::GET, path, PREFIX),
+                Err(NoRoute::NotFound),
+                "{path}"
+            );
         }
-        assert_eq!(route(&Method::POST, "/status", PREFIX), Err(NoRoute::MethodNotAllowed));
-        assert_eq!(route(&Method::POST, "/nothing", PREFIX), Err(NoRoute::NotFound));
+        assert_eq!(
+            route(&Method::POST, "/status", PREFIX),
+            Err(NoRoute::MethodNotAllowed)
+        );
+        assert_eq!(
+            route(&Method::POST, "/nothing", PREFIX),
+            Err(NoRoute::NotFound)
+        );
     }
 
     proptest! {

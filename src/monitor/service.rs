@@ -42,7 +42,10 @@ impl<S: Source + Clone> Observe<S> {
     /// ```
     #[must_use]
     pub fn monitor(&self) -> Monitor<S> {
-        Monitor { pool: self.clone(), prefix: Arc::from("/api/v1/monitoring/pool") }
+        Monitor {
+            pool: self.clone(),
+            prefix: Arc::from("/api/v1/monitoring/pool"),
+        }
     }
 }
 
@@ -80,7 +83,13 @@ where
 }
 
 async fn answer<S: Source>(pool: &Observe<S>, route: Route, method: &Method) -> Answer {
-    let ok_if = |ok: bool| if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let ok_if = |ok: bool| {
+        if ok {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
     match route {
         Route::Status => report(method, StatusCode::OK, &pool.status()),
         Route::Health => {
@@ -89,7 +98,11 @@ async fn answer<S: Source>(pool: &Observe<S>, route: Route, method: &Method) -> 
         }
         Route::Connections => {
             let connections = pool.connections().await;
-            report(method, ok_if(!connections.too_many_idle_in_transaction), &connections)
+            report(
+                method,
+                ok_if(!connections.too_many_idle_in_transaction),
+                &connections,
+            )
         }
         Route::Optimize => report(method, StatusCode::OK, &pool.optimize().await),
         Route::Healthcheck => {
@@ -104,12 +117,18 @@ where
     S: Clone,
 {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), prefix: Arc::clone(&self.prefix) }
+        Self {
+            pool: self.pool.clone(),
+            prefix: Arc::clone(&self.prefix),
+        }
     }
 }
 
 impl<S> fmt::Debug for Monitor<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitor").field("pool", &self.pool).field("prefix", &self.prefix).finish()
+        f.debug_struct("Monitor")
+            .field("pool", &self.pool)
+            .field("prefix", &self.prefix)
+            .finish()
     }
 }

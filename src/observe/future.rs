@@ -46,7 +46,10 @@ impl<F> ResponseFuture<F> {
             waiter: None,
             polled: false,
         };
-        Self { attempt: Some(attempt), inner }
+        Self {
+            attempt: Some(attempt),
+            inner,
+        }
     }
 }
 
@@ -92,14 +95,18 @@ impl Attempt {
         let now = Instant::now();
         let trace = self.span.take().and_then(|span| span.trace());
         let holder = holder(self.checkout, now, trace, inner.facts());
-        let key = self.recorder.granted(holder, self.waiter.take(), self.asked);
-        self.recorder.tell_slow_wait(self.checkout, now.saturating_duration_since(self.asked));
+        let key = self
+            .recorder
+            .granted(holder, self.waiter.take(), self.asked);
+        self.recorder
+            .tell_slow_wait(self.checkout, now.saturating_duration_since(self.asked));
         Observed::new(inner, Arc::clone(&self.recorder), key)
     }
 
     fn refused(mut self, mut error: PoolError) -> PoolError {
         let now = Instant::now();
-        self.recorder.refused(Refusal::from(&error), self.waiter.take());
+        self.recorder
+            .refused(Refusal::from(&error), self.waiter.take());
         if let PoolError::TimedOut(timeout) = &mut error {
             timeout.waited = now.saturating_duration_since(self.asked);
             timeout.scene = Some(self.recorder.scene(now));

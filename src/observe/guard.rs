@@ -17,7 +17,10 @@ pub struct Observed<T> {
 
 impl<T> Observed<T> {
     pub(super) fn new(inner: T, recorder: Arc<Recorder>, key: u32) -> Self {
-        Self { hold: Hold { recorder, key }, inner }
+        Self {
+            hold: Hold { recorder, key },
+            inner,
+        }
     }
 
     /// The inner guard.
@@ -65,6 +68,8 @@ impl<T: Held> Held for Observed<T> {
 
 impl<T> fmt::Debug for Observed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observed").field("pool", &self.hold.recorder.name).finish_non_exhaustive()
+        f.debug_struct("Observed")
+            .field("pool", &self.hold.recorder.name)
+            .finish_non_exhaustive()
     }
 }

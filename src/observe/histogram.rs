@@ -21,7 +21,12 @@ pub(crate) struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: Box::new([0; BUCKETS]), count: 0, sum: Duration::ZERO, max: Duration::ZERO }
+        Self {
+            buckets: Box::new([0; BUCKETS]),
+            count: 0,
+            sum: Duration::ZERO,
+            max: Duration::ZERO,
+        }
     }
 }
 
@@ -51,7 +56,12 @@ impl Histogram {
         if self.count > 0 {
             self.buckets.fill(0);
         }
-        Self { buckets: self.buckets, count: 0, sum: Duration::ZERO, max: Duration::ZERO }
+        Self {
+            buckets: self.buckets,
+            count: 0,
+            sum: Duration::ZERO,
+            max: Duration::ZERO,
+        }
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -103,7 +113,10 @@ fn upper_edge(bucket: usize) -> Duration {
     let micros = if bucket < LINEAR {
         bucket + 1
     } else {
-        let (octave, within) = ((bucket - LINEAR) / PER_OCTAVE, (bucket - LINEAR) % PER_OCTAVE);
+        let (octave, within) = (
+            (bucket - LINEAR) / PER_OCTAVE,
+            (bucket - LINEAR) % PER_OCTAVE,
+        );
         (PER_OCTAVE + within + 1) << (octave + 1)
     };
     Duration::from_micros(micros)
@@ -117,7 +130,10 @@ mod tests {
     #[test]
     fn empty_says_so() {
         let empty = Histogram::default();
-        assert_eq!((empty.quantile(0.5), empty.mean(), empty.max()), (None, None, None));
+        assert_eq!(
+            (empty.quantile(0.5), empty.mean(), empty.max()),
+            (None, None, None)
+        );
     }
 
     #[test]

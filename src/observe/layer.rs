@@ -90,6 +90,8 @@ impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
 
 impl fmt::Debug for ObserveLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObserveLayer").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ObserveLayer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

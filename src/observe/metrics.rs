@@ -24,8 +24,9 @@ use super::recorder::Recorder;
 /// Bucket boundaries of the three histograms, in seconds: those of
 /// `db.client.operation.duration`, with 100 µs below, for a pool is faster than a query, and 30 s
 /// above, for that is the default timeout.
-const BOUNDARIES: [f64; 12] =
-    [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+const BOUNDARIES: [f64; 12] = [
+    0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0,
+];
 
 pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
 
@@ -45,7 +46,10 @@ struct Bound {
 
 impl Metrics {
     pub(crate) fn new(provider: Option<SharedMeterProvider>) -> Self {
-        Self { provider, bound: ArcSwapOption::empty() }
+        Self {
+            provider,
+            bound: ArcSwapOption::empty(),
+        }
     }
 
     /// Makes the instruments, again when the global provider has been replaced: instruments made
@@ -53,7 +57,10 @@ impl Metrics {
     pub(crate) fn bind(&self, recorder: &Arc<Recorder>) {
         let provider = self.provider.clone().unwrap_or_else(global::meter_provider);
         let bound = self.bound.load();
-        if bound.as_ref().is_some_and(|bound| Arc::ptr_eq(&bound.provider, &provider)) {
+        if bound
+            .as_ref()
+            .is_some_and(|bound| Arc::ptr_eq(&bound.provider, &provider))
+        {
             return;
         }
         let meter = provider.meter_with_scope(scope());
@@ -81,7 +88,12 @@ impl Metrics {
             "The time it took to create a new connection",
         );
         drop(meter);
-        self.bound.store(Some(Arc::new(Bound { provider, wait, held, create })));
+        self.bound.store(Some(Arc::new(Bound {
+            provider,
+            wait,
+            held,
+            create,
+        })));
     }
 
     pub(crate) fn waited(&self, time: Duration) {
@@ -151,7 +163,15 @@ fn gauges(meter: &Meter, pool: &KeyValue, recorder: &Weak<Recorder>) {
         |r| i64::from(r.book().ledger.waiters.len()),
     );
 
-    let (states, of) = (["idle", "used"].map(|state| [pool.clone(), KeyValue::new(DB_CLIENT_CONNECTION_STATE, state)]), Weak::clone(recorder));
+    let (states, of) = (
+        ["idle", "used"].map(|state| {
+            [
+                pool.clone(),
+                KeyValue::new(DB_CLIENT_CONNECTION_STATE, state),
+            ]
+        }),
+        Weak::clone(recorder),
+    );
     meter
         .i64_observable_up_down_counter(DB_CLIENT_CONNECTION_COUNT)
         .with_unit("{connection}")
@@ -180,6 +200,8 @@ fn gauges(meter: &Meter, pool: &KeyValue, recorder: &Weak<Recorder>) {
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("global", &self.provider.is_none()).finish_non_exhaustive()
+        f.debug_struct("Metrics")
+            .field("global", &self.provider.is_none())
+            .finish_non_exhaustive()
     }
 }

@@ -163,7 +163,9 @@ impl Recorder {
         if let Some(key) = waiter {
             book.ledger.waiters.remove(key);
         }
-        let Book { windows, totals, .. } = &mut *book;
+        let Book {
+            windows, totals, ..
+        } = &mut *book;
         let slot = windows.at(now);
         if waiter.is_none() {
             slot.arrivals += 1;
@@ -284,9 +286,17 @@ impl Lifecycle for Recorder {
         self.book().totals.connections_closed.count(reason);
         match reason {
             CloseReason::Broken | CloseReason::PingFailed => {
-                tracing::info!(pool = &*self.name, reason = reason.as_str(), "connection closed");
+                tracing::info!(
+                    pool = &*self.name,
+                    reason = reason.as_str(),
+                    "connection closed"
+                );
             }
-            _ => tracing::debug!(pool = &*self.name, reason = reason.as_str(), "connection closed"),
+            _ => tracing::debug!(
+                pool = &*self.name,
+                reason = reason.as_str(),
+                "connection closed"
+            ),
         }
     }
 }
@@ -298,11 +308,19 @@ pub(crate) fn holder(
     trace: Option<TraceId>,
     facts: Option<Arc<dyn ConnectionFacts>>,
 ) -> Holder {
-    Holder { checkout, since, trace, route: None, facts }
+    Holder {
+        checkout,
+        since,
+        trace,
+        route: None,
+        facts,
+    }
 }
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Recorder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

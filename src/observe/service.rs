@@ -48,9 +48,7 @@ where
     /// # Errors
     /// [`PoolError`] says why there was none, for how long, and who held them.
     #[track_caller]
-    pub fn get(
-        &self,
-    ) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
+    pub fn get(&self) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
         self.checkout(Checkout::new())
     }
 
@@ -62,7 +60,11 @@ where
         &self,
         checkout: Checkout,
     ) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
-        ResponseFuture::new(Oneshot::new(self.inner.clone(), checkout), &self.recorder, checkout)
+        ResponseFuture::new(
+            Oneshot::new(self.inner.clone(), checkout),
+            &self.recorder,
+            checkout,
+        )
     }
 }
 
@@ -77,7 +79,9 @@ where
     type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
-        self.inner.poll_ready(cx).map_err(|error| PoolError::from_layer(error.into()))
+        self.inner
+            .poll_ready(cx)
+            .map_err(|error| PoolError::from_layer(error.into()))
     }
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
@@ -87,6 +91,8 @@ where
 
 impl<S> fmt::Debug for Observe<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observe").field("name", &self.recorder.name).finish_non_exhaustive()
+        f.debug_struct("Observe")
+            .field("name", &self.recorder.name)
+            .finish_non_exhaustive()
     }
 }

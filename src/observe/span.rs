@@ -33,27 +33,38 @@ impl Tracing {
     pub(crate) fn new(tracer: Option<BoxedTracer>) -> Self {
         let global = tracer.is_none();
         let tracer = tracer.unwrap_or_else(|| global::tracer_with_scope(scope()));
-        Self { tracer: ArcSwap::from_pointee(tracer), global, live: AtomicBool::new(false) }
+        Self {
+            tracer: ArcSwap::from_pointee(tracer),
+            global,
+            live: AtomicBool::new(false),
+        }
     }
 
     /// Takes the global provider again, when nothing was listening so far.
     pub(crate) fn bind(&self) {
         if self.global && !self.live.load(Ordering::Relaxed) {
-            self.tracer.store(Arc::new(global::tracer_with_scope(scope())));
+            self.tracer
+                .store(Arc::new(global::tracer_with_scope(scope())));
         }
     }
 
     /// Opens a checkout's span, child of the current context.
     pub(crate) fn start(&self, pool: &Arc<str>, checkout: Checkout) -> CheckoutSpan {
         let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
-        let mut span = self.tracer.load().build_with_context(builder, &Context::current());
+        let mut span = self
+            .tracer
+            .load()
+            .build_with_context(builder, &Context::current());
         let live = span.span_context().is_valid();
         if live != self.live.load(Ordering::Relaxed) {
             self.live.store(live, Ordering::Relaxed);
         }
         if span.is_recording() {
             let caller = checkout.caller();
-            span.set_attribute(KeyValue::new(DB_CLIENT_CONNECTION_POOL_NAME, Arc::clone(pool)));
+            span.set_attribute(KeyValue::new(
+                DB_CLIENT_CONNECTION_POOL_NAME,
+                Arc::clone(pool),
+            ));
             span.set_attribute(KeyValue::new(CODE_FILE_PATH, caller.file()));
             span.set_attribute(KeyValue::new(CODE_LINE_NUMBER, i64::from(caller.line())));
             if let Some(label) = checkout.label_text() {
@@ -76,7 +87,8 @@ impl CheckoutSpan {
 
     pub(crate) fn failed(mut self, error: &PoolError) {
         if self.0.is_recording() {
-            self.0.set_attribute(KeyValue::new(ERROR_TYPE, error.error_type()));
+            self.0
+                .set_attribute(KeyValue::new(ERROR_TYPE, error.error_type()));
             self.0.set_status(Status::error(error.to_string()));
         }
     }
@@ -91,6 +103,8 @@ impl CheckoutSpan {
 
 impl fmt::Debug for Tracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tracing").field("global", &self.global).finish_non_exhaustive()
+        f.debug_struct("Tracing")
+            .field("global", &self.global)
+            .finish_non_exhaustive()
     }
 }

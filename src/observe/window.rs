@@ -72,8 +72,15 @@ impl Slot {
 
     fn clear(&mut self) {
         // The buckets keep their memory.
-        let Self { wait, held, create, .. } = std::mem::take(self);
-        *self = Self { wait: wait.cleared(), held: held.cleared(), create: create.cleared(), ..Self::default() };
+        let Self {
+            wait, held, create, ..
+        } = std::mem::take(self);
+        *self = Self {
+            wait: wait.cleared(),
+            held: held.cleared(),
+            create: create.cleared(),
+            ..Self::default()
+        };
     }
 
     fn elapse(&mut self, time: Duration, level: Level) {
@@ -93,7 +100,11 @@ impl Slot {
 
     fn mean_of(&self, integral: f64) -> f64 {
         let seconds = self.observed.as_secs_f64();
-        if seconds > 0.0 { integral / seconds } else { 0.0 }
+        if seconds > 0.0 {
+            integral / seconds
+        } else {
+            0.0
+        }
     }
 
     /// Time-weighted mean of the connections in use.
@@ -198,7 +209,8 @@ impl Windows {
             _ => Slot::default(),
         };
         fresh.clear();
-        self.seconds.push_front(std::mem::replace(&mut self.current, fresh));
+        self.seconds
+            .push_front(std::mem::replace(&mut self.current, fresh));
     }
 }
 
@@ -209,7 +221,10 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn level(checked_out: u32) -> Level {
-        Level { checked_out, ..Level::default() }
+        Level {
+            checked_out,
+            ..Level::default()
+        }
     }
 
     #[test]
@@ -235,7 +250,11 @@ mod tests {
         windows.set_level(start, level(10));
         windows.set_level(start + Duration::from_millis(2500), level(0));
         let minute = windows.read(start + Duration::from_secs(10), Span::Minute);
-        assert!((minute.mean_checked_out() - 2.5).abs() < 1e-9, "{}", minute.mean_checked_out());
+        assert!(
+            (minute.mean_checked_out() - 2.5).abs() < 1e-9,
+            "{}",
+            minute.mean_checked_out()
+        );
         assert_eq!(minute.observed, Duration::from_secs(10));
         assert_eq!(minute.peak.checked_out, 10);
     }

@@ -33,7 +33,12 @@ pub struct PoolBuilder<C> {
 
 impl<C: Backend> PoolBuilder<C> {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, layer: ObserveLayer::new(""), dial: None, on_connect: None }
+        Self {
+            settings,
+            layer: ObserveLayer::new(""),
+            dial: None,
+            on_connect: None,
+        }
     }
 
     /// The pool's name in telemetry and reports. Defaults to `default`; two pools of one app need
@@ -169,7 +174,12 @@ impl<C: Backend> PoolBuilder<C> {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn build(self) -> Result<Pool<C>, SettingsError> {
-        let Self { settings, layer, dial, on_connect } = self;
+        let Self {
+            settings,
+            layer,
+            dial,
+            on_connect,
+        } = self;
         settings.validate()?;
         let dial = match dial {
             Some(dial) => dial,
@@ -178,11 +188,20 @@ impl<C: Backend> PoolBuilder<C> {
         let care = Care::new(CareSettings::from(&settings), Handle::current());
         let manager = Manager::new(dial, on_connect, Arc::clone(&care));
         let service = PoolService::new(manager, &care);
-        let admit = AdmitLayer::new(settings.max_connections(), settings.pool_timeout).layer(service);
-        let name = settings.name.clone().unwrap_or_else(|| "default".to_owned());
+        let admit =
+            AdmitLayer::new(settings.max_connections(), settings.pool_timeout).layer(service);
+        let name = settings
+            .name
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
         let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
-        let stack = Stack { admit, settings: Arc::new(settings) };
-        Ok(Pool::over(layer.named(name).slow_wait(slow_wait).layer(stack)))
+        let stack = Stack {
+            admit,
+            settings: Arc::new(settings),
+        };
+        Ok(Pool::over(
+            layer.named(name).slow_wait(slow_wait).layer(stack),
+        ))
     }
 }
 
@@ -191,7 +210,12 @@ fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsE
     let wrong = |expected: String| Problem::wrong("DATABASE_URL", &url.to_string(), expected);
     match url.database_kind() {
         Some(kind) if kind == C::KIND => Ok(C::dialer(url).map_err(wrong)?),
-        _ => Err(wrong(format!("a {:?} URL, for this is a pool of {:?} connections", C::KIND, C::KIND)).into()),
+        _ => Err(wrong(format!(
+            "a {:?} URL, for this is a pool of {:?} connections",
+            C::KIND,
+            C::KIND
+        ))
+        .into()),
     }
 }
 
@@ -213,6 +237,8 @@ impl From<&Settings> for CareSettings {
 
 impl<C> fmt::Debug for PoolBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolBuilder").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("PoolBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -81,7 +81,9 @@ impl<C: Backend> Pool<C> {
     /// # Errors
     /// As [`get`](Self::get).
     #[track_caller]
-    pub fn get_owned(&self) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
+    pub fn get_owned(
+        &self,
+    ) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
         self.observed.checkout(Checkout::new())
     }
 
@@ -118,7 +120,10 @@ impl<C: Backend> Pool<C> {
     /// # Errors
     /// [`PoolError::ConnectFailed`] with the cause.
     pub async fn dedicated_connection(&self) -> Result<C, PoolError> {
-        self.service().dedicated().await.map_err(PoolError::ConnectFailed)
+        self.service()
+            .dedicated()
+            .await
+            .map_err(PoolError::ConnectFailed)
     }
 
     /// Stops handing out connections, waits up to `deadline` for those in use to come back, and
@@ -127,7 +132,9 @@ impl<C: Backend> Pool<C> {
     pub async fn close(&self, deadline: Duration) -> bool {
         let stack = self.observed.get_ref();
         stack.admit.gate().close();
-        let all_back = timeout(deadline, stack.admit.gate().drained()).await.is_ok();
+        let all_back = timeout(deadline, stack.admit.gate().drained())
+            .await
+            .is_ok();
         stack.admit.get_ref().close().await;
         all_back
     }
@@ -210,12 +217,16 @@ impl<C: Backend> Service<Checkout> for Pool<C> {
 
 impl<C: Backend> Clone for Pool<C> {
     fn clone(&self) -> Self {
-        Self { observed: self.observed.clone() }
+        Self {
+            observed: self.observed.clone(),
+        }
     }
 }
 
 impl<C: Backend> fmt::Debug for Pool<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("status", &self.status()).finish()
+        f.debug_struct("Pool")
+            .field("status", &self.status())
+            .finish()
     }
 }

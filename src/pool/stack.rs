@@ -23,7 +23,10 @@ pub struct Stack<C: Backend> {
 
 impl<C: Backend> Clone for Stack<C> {
     fn clone(&self) -> Self {
-        Self { admit: self.admit.clone(), settings: Arc::clone(&self.settings) }
+        Self {
+            admit: self.admit.clone(),
+            settings: Arc::clone(&self.settings),
+        }
     }
 }
 
@@ -57,6 +60,8 @@ impl<C: Backend> Inventory for Stack<C> {
 
 impl<C: Backend> fmt::Debug for Stack<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stack").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Stack")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

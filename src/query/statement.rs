@@ -23,7 +23,10 @@ pub(super) fn transaction_effect(statement: &str) -> TransactionEffect {
         return first;
     }
     // `BEGIN; …; COMMIT` in one batch leaves nothing open.
-    let last = statement.trim_end_matches(|c: char| c == ';' || c.is_whitespace()).rsplit(';').next();
+    let last = statement
+        .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+        .rsplit(';')
+        .next();
     match last.map(effect_of_one) {
         Some(TransactionEffect::Ends) => TransactionEffect::Ends,
         _ => TransactionEffect::Begins,
@@ -32,7 +35,9 @@ pub(super) fn transaction_effect(statement: &str) -> TransactionEffect {
 
 fn effect_of_one(statement: &str) -> TransactionEffect {
     let statement = skip_comments(statement);
-    let mut words = statement.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    let mut words = statement
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty());
     let is = |word: Option<&str>, any: &[&str]| {
         word.is_some_and(|word| any.iter().any(|other| word.eq_ignore_ascii_case(other)))
     };
@@ -40,12 +45,20 @@ fn effect_of_one(statement: &str) -> TransactionEffect {
     if is(first, &["begin"]) {
         TransactionEffect::Begins
     } else if is(first, &["start"]) {
-        if is(words.next(), &["transaction"]) { TransactionEffect::Begins } else { TransactionEffect::None }
+        if is(words.next(), &["transaction"]) {
+            TransactionEffect::Begins
+        } else {
+            TransactionEffect::None
+        }
     } else if is(first, &["commit", "end", "abort"]) {
         TransactionEffect::Ends
     } else if is(first, &["rollback"]) {
         // `ROLLBACK TO SAVEPOINT` stays inside.
-        if words.any(|word| word.eq_ignore_ascii_case("to")) { TransactionEffect::None } else { TransactionEffect::Ends }
+        if words.any(|word| word.eq_ignore_ascii_case("to")) {
+            TransactionEffect::None
+        } else {
+            TransactionEffect::Ends
+        }
     } else {
         TransactionEffect::None
     }
@@ -96,7 +109,10 @@ mod tests {
 
     #[test]
     fn binds_are_cut_off() {
-        assert_eq!(without_binds("SELECT $1 -- binds: [\"secret\"]"), "SELECT $1");
+        assert_eq!(
+            without_binds("SELECT $1 -- binds: [\"secret\"]"),
+            "SELECT $1"
+        );
         assert_eq!(without_binds("SELECT 1"), "SELECT 1");
     }
 }

@@ -81,8 +81,12 @@ impl Instrumentation for QueryWatch {
                 self.state.in_flight.fetch_add(1, Ordering::Relaxed);
                 if self.see_transactions {
                     match transaction_effect(self.print(query)) {
-                        TransactionEffect::Begins => self.state.in_transaction.store(true, Ordering::Relaxed),
-                        TransactionEffect::Ends => self.state.in_transaction.store(false, Ordering::Relaxed),
+                        TransactionEffect::Begins => {
+                            self.state.in_transaction.store(true, Ordering::Relaxed)
+                        }
+                        TransactionEffect::Ends => {
+                            self.state.in_transaction.store(false, Ordering::Relaxed)
+                        }
                         TransactionEffect::None => {}
                     }
                 }
@@ -91,12 +95,18 @@ impl Instrumentation for QueryWatch {
                 }
             }
             InstrumentationEvent::FinishQuery { query, error, .. } => {
-                let _ = self.state.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+                let _ =
+                    self.state
+                        .in_flight
+                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
                 if error.is_some_and(is_connection_failure) {
                     self.state.failed.store(true, Ordering::Relaxed);
                 }
                 if self.echo {
-                    let took = self.started.pop_front().map_or(Duration::ZERO, |at| at.elapsed());
+                    let took = self
+                        .started
+                        .pop_front()
+                        .map_or(Duration::ZERO, |at| at.elapsed());
                     let failed = error.is_some();
                     let statement = self.print(query);
                     tracing::info!(target: "poolscope::echo", took_ms = took.as_secs_f64() * 1e3, failed, "{statement}");
@@ -121,7 +131,8 @@ pub(crate) fn is_connection_failure(error: &Error) -> bool {
         // a socket that failed and a connection that was closed.
         Error::DatabaseError(DatabaseErrorKind::Unknown, info) => {
             let text = info.message();
-            text.starts_with("Input/output error") || text.starts_with("Driver error")
+            text.starts_with("Input/output error")
+                || text.starts_with("Driver error")
                 || text.starts_with("connection closed")
         }
         _ => false,
@@ -154,7 +165,10 @@ mod tests {
             is_connection_failure(&Error::DatabaseError(kind, Box::new(text.to_owned())))
         };
         assert!(of(DatabaseErrorKind::UnableToSendCommand, ""));
-        assert!(of(DatabaseErrorKind::Unknown, "Input/output error: Broken pipe"));
+        assert!(of(
+            DatabaseErrorKind::Unknown,
+            "Input/output error: Broken pipe"
+        ));
         assert!(!of(DatabaseErrorKind::UniqueViolation, "duplicate key"));
         assert!(!of(DatabaseErrorKind::Unknown, "syntax error"));
     }

@@ -114,10 +114,17 @@ fn size(evidence: &Evidence) -> Option<Size> {
     let up = |connections: f64| (connections * HEADROOM).ceil().clamp(1.0, 10_000.0) as u32;
     let usual = up(evidence.mean_connections_needed);
     // What was in use at once is proven need; what the busiest second brought is likely need.
-    let peak = up(evidence.peak_connections_needed.max(f64::from(evidence.peak_checked_out))).max(usual);
+    let peak = up(evidence
+        .peak_connections_needed
+        .max(f64::from(evidence.peak_checked_out)))
+    .max(usual);
     let ceiling = evidence.server_can_grant.unwrap_or(u32::MAX).max(1);
     let pool_size = usual.min(ceiling);
-    Some(Size { pool_size, max_overflow: peak.min(ceiling) - pool_size, capped: peak > ceiling })
+    Some(Size {
+        pool_size,
+        max_overflow: peak.min(ceiling) - pool_size,
+        capped: peak > ceiling,
+    })
 }
 
 fn sentences(evidence: &Evidence, size: Option<Size>, counts: Counts) -> Vec<String> {
@@ -138,7 +145,10 @@ fn sentences(evidence: &Evidence, size: Option<Size>, counts: Counts) -> Vec<Str
         evidence.peak_checked_out,
     );
     let (now, then) = (counts.max_connections(), size.pool_size + size.max_overflow);
-    let paste = format!("DB_POOL_SIZE={} DB_MAX_OVERFLOW={}", size.pool_size, size.max_overflow);
+    let paste = format!(
+        "DB_POOL_SIZE={} DB_MAX_OVERFLOW={}",
+        size.pool_size, size.max_overflow
+    );
     let mut sentences = Vec::new();
     if size.pool_size == counts.pool_size && then == now {
         sentences.push(format!("The pool fits its load: {load}."));
@@ -148,9 +158,13 @@ fn sentences(evidence: &Evidence, size: Option<Size>, counts: Counts) -> Vec<Str
             now - then,
         ));
     } else if then > now {
-        sentences.push(format!("The pool is too small for its peaks: {load}. Set {paste}."));
+        sentences.push(format!(
+            "The pool is too small for its peaks: {load}. Set {paste}."
+        ));
     } else {
-        sentences.push(format!("The total fits the load, the split does not: {load}. Set {paste}."));
+        sentences.push(format!(
+            "The total fits the load, the split does not: {load}. Set {paste}."
+        ));
     }
     if size.capped {
         sentences.push(format!(
@@ -169,16 +183,30 @@ impl<S: Source> Observe<S> {
         let answer = facts.lane.activity(Lane::TIMEOUT).await;
         let counts = self.recorder.counts();
         let own = facts.process_ids.as_deref();
-        let granted = answer.as_ref().ok().and_then(|activity| grant(activity, own, counts.open));
-        let evidence = evidence(&self.recorder.read(Span::FiveMinutes, |slot, _, _| slot), granted);
+        let granted = answer
+            .as_ref()
+            .ok()
+            .and_then(|activity| grant(activity, own, counts.open));
+        let evidence = evidence(
+            &self.recorder.read(Span::FiveMinutes, |slot, _, _| slot),
+            granted,
+        );
         let size = size(&evidence);
         let mut recommendations = sentences(&evidence, size, counts);
         if let Ok(activity) = &answer {
             let tally = tally(&ours(activity, own).1);
-            if let Some(n) = tally.idle_in_transaction.filter(|&n| n > facts.thresholds.idle_in_transaction) {
-                recommendations.push(format!("{n} sessions idle in a transaction: each keeps a connection that does no work."));
+            if let Some(n) = tally
+                .idle_in_transaction
+                .filter(|&n| n > facts.thresholds.idle_in_transaction)
+            {
+                recommendations.push(format!(
+                    "{n} sessions idle in a transaction: each keeps a connection that does no work."
+                ));
             }
-            if let Some(s) = tally.longest_query.filter(|&s| s > facts.thresholds.longest_query.as_secs_f64()) {
+            if let Some(s) = tally
+                .longest_query
+                .filter(|&s| s > facts.thresholds.longest_query.as_secs_f64())
+            {
                 recommendations.push(format!("A query has run for {s:.1} s: shorter queries are the cheaper half of every advice."));
             }
         }
@@ -189,7 +217,8 @@ impl<S: Source> Observe<S> {
                 active_connections: counts.checked_out(),
                 idle_connections: counts.idle,
                 pool_utilization_pct: round(
-                    f64::from(counts.checked_out()) * 100.0 / f64::from(counts.max_connections().max(1)),
+                    f64::from(counts.checked_out()) * 100.0
+                        / f64::from(counts.max_connections().max(1)),
                     1,
                 ),
             },
@@ -212,7 +241,10 @@ mod tests {
             observed: Duration::from_secs(60),
             arrivals: rate * 60,
             peak_arrival_rate: rate as f64,
-            peak: Level { checked_out: peak, ..Level::default() },
+            peak: Level {
+                checked_out: peak,
+                ..Level::default()
+            },
             ..Slot::default()
         };
         (0..rate * 60).for_each(|_| slot.held.record(held));
@@ -220,42 +252,83 @@ mod tests {
     }
 
     fn grant_of(available: u32) -> Option<Grant> {
-        Some(Grant { max_connections: 100, available, others: 0, reserved: 3 })
+        Some(Grant {
+            max_connections: 100,
+            available,
+            others: 0,
+            reserved: 3,
+        })
     }
 
     #[test]
     fn littles_law_with_headroom() {
         let evidence = evidence(&minute(100, Duration::from_millis(80), 14), grant_of(97));
         assert!((evidence.mean_connections_needed - 8.0).abs() < 0.01);
-        assert_eq!(size(&evidence), Some(Size { pool_size: 10, max_overflow: 8, capped: false }));
+        assert_eq!(
+            size(&evidence),
+            Some(Size {
+                pool_size: 10,
+                max_overflow: 8,
+                capped: false
+            })
+        );
     }
 
     #[test]
     fn an_oversized_pool_is_told_to_shrink() {
         let evidence = evidence(&minute(10, Duration::from_millis(50), 2), grant_of(97));
         let size = size(&evidence);
-        assert_eq!(size, Some(Size { pool_size: 1, max_overflow: 2, capped: false }));
+        assert_eq!(
+            size,
+            Some(Size {
+                pool_size: 1,
+                max_overflow: 2,
+                capped: false
+            })
+        );
         let text = sentences(&evidence, size, Counts::new(30, 28, 30, 60)).join(" ");
         assert!(text.contains("oversized"), "{text}");
-        assert!(text.contains("DB_POOL_SIZE=1 DB_MAX_OVERFLOW=2; 87 connections fewer"), "{text}");
+        assert!(
+            text.contains("DB_POOL_SIZE=1 DB_MAX_OVERFLOW=2; 87 connections fewer"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_servers_limit_caps_the_advice() {
         let evidence = evidence(&minute(1000, Duration::from_millis(100), 30), grant_of(40));
         let size = size(&evidence);
-        assert_eq!(size, Some(Size { pool_size: 40, max_overflow: 0, capped: true }));
+        assert_eq!(
+            size,
+            Some(Size {
+                pool_size: 40,
+                max_overflow: 0,
+                capped: true
+            })
+        );
         let text = sentences(&evidence, size, Counts::new(30, 0, 10, 20)).join(" ");
-        assert!(text.contains("too small") && text.contains("can grant only 40"), "{text}");
+        assert!(
+            text.contains("too small") && text.contains("can grant only 40"),
+            "{text}"
+        );
     }
 
     #[test]
     fn too_little_data_is_said_and_nothing_guessed() {
-        let young = Slot { observed: Duration::from_secs(3), ..minute(100, Duration::from_millis(10), 3) };
-        for slot in [Slot::default(), young, minute(1, Duration::from_millis(10), 1)] {
+        let young = Slot {
+            observed: Duration::from_secs(3),
+            ..minute(100, Duration::from_millis(10), 3)
+        };
+        for slot in [
+            Slot::default(),
+            young,
+            minute(1, Duration::from_millis(10), 1),
+        ] {
             let evidence = evidence(&slot, None);
             assert_eq!(size(&evidence), None);
-            assert!(sentences(&evidence, None, Counts::default())[0].starts_with("Not enough data"));
+            assert!(
+                sentences(&evidence, None, Counts::default())[0].starts_with("Not enough data")
+            );
         }
     }
 
@@ -263,7 +336,11 @@ mod tests {
     fn a_pool_that_fits_is_left_alone() {
         let evidence = evidence(&minute(100, Duration::from_millis(80), 14), None);
         let size = size(&evidence);
-        assert!(sentences(&evidence, size, Counts::new(10, 2, 10, 8))[0].starts_with("The pool fits"));
-        assert!(sentences(&evidence, size, Counts::new(10, 2, 9, 9))[0].contains("the split does not"));
+        assert!(
+            sentences(&evidence, size, Counts::new(10, 2, 10, 8))[0].starts_with("The pool fits")
+        );
+        assert!(
+            sentences(&evidence, size, Counts::new(10, 2, 9, 9))[0].contains("the split does not")
+        );
     }
 }

@@ -90,7 +90,11 @@ pub(super) fn ours<'a>(
     own: Option<&[u64]>,
 ) -> (&'static str, Vec<&'a ServerSession>) {
     let sessions = activity.sessions.as_deref().unwrap_or_default();
-    let others = || sessions.iter().filter(|s| Some(s.process_id) != activity.lane_process_id);
+    let others = || {
+        sessions
+            .iter()
+            .filter(|s| Some(s.process_id) != activity.lane_process_id)
+    };
     if let Some(own) = own.filter(|own| !own.is_empty() || activity.sessions.is_some()) {
         let found: Vec<_> = others().filter(|s| own.contains(&s.process_id)).collect();
         // Ids that the server does not know are a pooler's between us and it.
@@ -105,15 +109,30 @@ pub(super) fn ours<'a>(
         .and_then(|lane| lane.application_name.as_deref())
         .filter(|name| !name.is_empty());
     match name {
-        Some(name) => ("application_name", others().filter(|s| s.same_database && s.application_name.as_deref() == Some(name)).collect()),
-        None => ("user_and_database", others().filter(|s| s.same_user && s.same_database).collect()),
+        Some(name) => (
+            "application_name",
+            others()
+                .filter(|s| s.same_database && s.application_name.as_deref() == Some(name))
+                .collect(),
+        ),
+        None => (
+            "user_and_database",
+            others()
+                .filter(|s| s.same_user && s.same_database)
+                .collect(),
+        ),
     }
 }
 
 pub(super) fn tally(sessions: &[&ServerSession]) -> Tally {
-    let count = |of: &[SessionState]| sessions.iter().filter(|s| of.contains(&s.state)).count() as u32;
+    let count =
+        |of: &[SessionState]| sessions.iter().filter(|s| of.contains(&s.state)).count() as u32;
     let longest = |seconds: &dyn Fn(&ServerSession) -> Option<f64>| {
-        sessions.iter().filter_map(|s| seconds(s)).reduce(f64::max).map(|s| round(s.max(0.0), 3))
+        sessions
+            .iter()
+            .filter_map(|s| seconds(s))
+            .reduce(f64::max)
+            .map(|s| round(s.max(0.0), 3))
     };
     let unknown = count(&[SessionState::IdleUnknown]);
     Tally {
@@ -155,8 +174,16 @@ impl<S: Source> Observe<S> {
         let (scope, sessions) = ours(activity, facts.process_ids.as_deref());
         let tally = tally(&sessions);
         let holders = self.holder_reports(facts);
-        let mut by_id: HashMap<u64, HolderReport> = holders.into_iter().filter_map(|h| Some((h.process_id?, h))).collect();
-        let on_database = activity.sessions.iter().flatten().filter(|s| s.same_database).count() as u32;
+        let mut by_id: HashMap<u64, HolderReport> = holders
+            .into_iter()
+            .filter_map(|h| Some((h.process_id?, h)))
+            .collect();
+        let on_database = activity
+            .sessions
+            .iter()
+            .flatten()
+            .filter(|s| s.same_database)
+            .count() as u32;
         let lane = u32::from(activity.lane_process_id.is_some());
         Connections {
             total_connections: tally.total,
@@ -172,7 +199,9 @@ impl<S: Source> Observe<S> {
             monitoring_process_id: activity.lane_process_id,
             restricted: activity.restricted.clone(),
             error: None,
-            too_many_idle_in_transaction: tally.idle_in_transaction.is_some_and(|n| n > facts.thresholds.idle_in_transaction),
+            too_many_idle_in_transaction: tally
+                .idle_in_transaction
+                .is_some_and(|n| n > facts.thresholds.idle_in_transaction),
             sessions: sessions
                 .iter()
                 .map(|session| SessionReport {
@@ -182,7 +211,10 @@ impl<S: Source> Observe<S> {
                     query_seconds: session.query_seconds.map(|s| round(s, 3)),
                     transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
                     wait_event: session.wait_event.clone(),
-                    query: session.query.clone().filter(|_| facts.query_text && scope == "pool"),
+                    query: session
+                        .query
+                        .clone()
+                        .filter(|_| facts.query_text && scope == "pool"),
                     holder: by_id.remove(&session.process_id),
                 })
                 .collect(),
@@ -207,7 +239,8 @@ impl<S: Source> Observe<S> {
             })
             .collect();
         // SQLite has no server: nobody else's transaction can be seen, and ours only by the pool.
-        let idle_in_transaction = (facts.kind == DatabaseKind::Sqlite && error.is_none()).then_some(0);
+        let idle_in_transaction =
+            (facts.kind == DatabaseKind::Sqlite && error.is_none()).then_some(0);
         Connections {
             total_connections: counts.open,
             active_count: counts.checked_out(),
@@ -234,6 +267,9 @@ impl<S: Source> Observe<S> {
         let mut holders: Vec<_> = book.ledger.holders.iter().cloned().collect();
         drop(book);
         holders.sort_by_key(|holder| holder.since);
-        holders.iter().map(|holder| HolderReport::new(holder, now, facts.leak_threshold)).collect()
+        holders
+            .iter()
+            .map(|holder| HolderReport::new(holder, now, facts.leak_threshold))
+            .collect()
     }
 }

@@ -20,16 +20,28 @@ pub(super) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Opti
     let limits = activity.limits?;
     let sessions = activity.sessions.as_deref().unwrap_or_default();
     let ours = match own {
-        Some(ids) => count(sessions.iter().filter(|session| ids.contains(&session.process_id))),
+        Some(ids) => count(
+            sessions
+                .iter()
+                .filter(|session| ids.contains(&session.process_id)),
+        ),
         None => open.min(limits.in_use),
     };
     let others = limits.in_use.saturating_sub(ours);
-    let mut available = limits.max_connections.saturating_sub(limits.reserved).saturating_sub(others);
+    let mut available = limits
+        .max_connections
+        .saturating_sub(limits.reserved)
+        .saturating_sub(others);
     if let Some(limit) = limits.user_limit {
         let same_user = count(sessions.iter().filter(|session| session.same_user));
         available = available.min(limit.saturating_sub(same_user.saturating_sub(ours)));
     }
-    Some(Grant { max_connections: limits.max_connections, available, others, reserved: limits.reserved })
+    Some(Grant {
+        max_connections: limits.max_connections,
+        available,
+        others,
+        reserved: limits.reserved,
+    })
 }
 
 fn count(sessions: impl Iterator) -> u32 {
@@ -56,7 +68,12 @@ mod tests {
         };
         Activity {
             sessions: Some((1..=sessions).map(session).collect()),
-            limits: Some(Limits { max_connections: 100, reserved: 3, in_use: sessions as u32, user_limit }),
+            limits: Some(Limits {
+                max_connections: 100,
+                reserved: 3,
+                in_use: sessions as u32,
+                user_limit,
+            }),
             ..Activity::default()
         }
     }

@@ -102,7 +102,9 @@ impl<S: Source> Observe<S> {
 
         let activity = answer.as_ref().ok();
         let own = facts.process_ids.as_deref();
-        let tally = activity.map(|activity| tally(&ours(activity, own).1)).unwrap_or_default();
+        let tally = activity
+            .map(|activity| tally(&ours(activity, own).1))
+            .unwrap_or_default();
         let grant = activity.and_then(|activity| grant(activity, own, evidence.counts.open));
         let window = |span| self.recorder.read(span, |slot, _, _| slot);
         let minute = window(Span::Minute);
@@ -121,12 +123,19 @@ impl<S: Source> Observe<S> {
             &facts.thresholds,
         );
         holders.truncate(NAMED);
-        let (warnings, recommendations) =
-            findings.into_iter().map(|finding| (finding.warning, finding.recommendation)).unzip();
+        let (warnings, recommendations) = findings
+            .into_iter()
+            .map(|finding| (finding.warning, finding.recommendation))
+            .unzip();
         let last_connect_error = {
             let book = self.recorder.book();
             let last = book.last_connect_error.as_ref();
-            last.map(|(error, at)| format!("{error} ({:.1} s ago)", Instant::now().saturating_duration_since(*at).as_secs_f64()))
+            last.map(|(error, at)| {
+                format!(
+                    "{error} ({:.1} s ago)",
+                    Instant::now().saturating_duration_since(*at).as_secs_f64()
+                )
+            })
         };
         Health {
             utilization_pct: round(

@@ -43,6 +43,13 @@ impl<S: Source> Observe<S> {
                 Evidence::gather(&self.recorder, &facts).unreachable(answer.as_ref().map(|_| ()))
             }
         };
-        Healthcheck { status: if reason.is_none() { "ok" } else { "unavailable" }, reason }
+        Healthcheck {
+            status: if reason.is_none() {
+                "ok"
+            } else {
+                "unavailable"
+            },
+            reason,
+        }
     }
 }

@@ -49,7 +49,10 @@ impl HolderReport {
 
     /// `src/orders.rs:41 (label) for 3.2 s`, for a sentence.
     pub(super) fn sentence(&self) -> String {
-        let label = self.label.map(|label| format!(" ({label})")).unwrap_or_default();
+        let label = self
+            .label
+            .map(|label| format!(" ({label})"))
+            .unwrap_or_default();
         format!("{}{label} for {:.1} s", self.caller, self.held_seconds)
     }
 }

@@ -50,7 +50,10 @@ pub(super) fn judge(readings: &Readings<'_>, limits: &Thresholds) -> Vec<Finding
 }
 
 fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding> {
-    Some(Finding { warning, recommendation: recommendation.into() })
+    Some(Finding {
+        warning,
+        recommendation: recommendation.into(),
+    })
 }
 
 /// The one that can't wait for a mean over a minute.
@@ -60,24 +63,42 @@ fn exhausted(r: &Readings<'_>) -> Option<Finding> {
         return None;
     }
     let waited = r.longest_wait.unwrap_or_default().as_secs_f64();
-    let held: Vec<_> = r.holders.iter().take(3).map(HolderReport::sentence).collect();
+    let held: Vec<_> = r
+        .holders
+        .iter()
+        .take(3)
+        .map(HolderReport::sentence)
+        .collect();
     finding(
         format!(
             "pool exhausted: all {max} connections are checked out and {} requests wait, the longest for {waited:.1} s; held longest by {}",
             r.pending,
-            if held.is_empty() { "checkouts that did not go through poolscope".to_owned() } else { held.join(", ") },
+            if held.is_empty() {
+                "checkouts that did not go through poolscope".to_owned()
+            } else {
+                held.join(", ")
+            },
         ),
         "Look at the holders named: shorten their hold (no slow calls while holding a connection), or raise DB_POOL_SIZE or DB_MAX_OVERFLOW if the database has room.",
     )
 }
 
 fn leaks(r: &Readings<'_>) -> Option<Finding> {
-    let leaks: Vec<_> = r.holders.iter().filter(|h| h.leak).map(HolderReport::sentence).collect();
+    let leaks: Vec<_> = r
+        .holders
+        .iter()
+        .filter(|h| h.leak)
+        .map(HolderReport::sentence)
+        .collect();
     if leaks.is_empty() {
         return None;
     }
     finding(
-        format!("possible connection leak: {} held past DB_POOL_LEAK_THRESHOLD: {}", leaks.len(), leaks.join(", ")),
+        format!(
+            "possible connection leak: {} held past DB_POOL_LEAK_THRESHOLD: {}",
+            leaks.len(),
+            leaks.join(", ")
+        ),
         "Drop the connection before other work, and check that no task keeps it; raise DB_POOL_LEAK_THRESHOLD where such holds are meant.",
     )
 }
@@ -217,12 +238,20 @@ mod tests {
             minute,
             idle_in_transaction: Some(0),
             longest_query_seconds: Some(0.1),
-            grant: Some(Grant { max_connections: 100, available: 97, others: 0, reserved: 3 }),
+            grant: Some(Grant {
+                max_connections: 100,
+                available: 97,
+                others: 0,
+                reserved: 3,
+            }),
         }
     }
 
     fn warnings(readings: &Readings<'_>) -> Vec<String> {
-        judge(readings, &Thresholds::default()).into_iter().map(|finding| finding.warning).collect()
+        judge(readings, &Thresholds::default())
+            .into_iter()
+            .map(|finding| finding.warning)
+            .collect()
     }
 
     /// Exactly one warning, which says all of this.
@@ -243,23 +272,40 @@ mod tests {
 
     #[test]
     fn utilization_is_judged_by_the_mean_of_a_minute() {
-        only(&readings(&slot(24.3, 0.0)), &["utilization: 81.0 %", "24.3 of 30", "threshold 80 %"]);
-        let young = Slot { observed: Duration::from_secs(1), ..slot(30.0, 0.0) };
+        only(
+            &readings(&slot(24.3, 0.0)),
+            &["utilization: 81.0 %", "24.3 of 30", "threshold 80 %"],
+        );
+        let young = Slot {
+            observed: Duration::from_secs(1),
+            ..slot(30.0, 0.0)
+        };
         assert_eq!(warnings(&readings(&young)), Vec::<String>::new());
     }
 
     #[test]
     fn overflow_is_judged_unless_there_is_none() {
-        only(&readings(&slot(0.0, 17.0)), &["overflow: 85.0 %", "17.0 of 20"]);
+        only(
+            &readings(&slot(0.0, 17.0)),
+            &["overflow: 85.0 %", "17.0 of 20"],
+        );
         let minute = slot(0.0, 17.0);
-        let none = Readings { counts: Counts::new(5, 2, 10, 0), ..readings(&minute) };
+        let none = Readings {
+            counts: Counts::new(5, 2, 10, 0),
+            ..readings(&minute)
+        };
         assert_eq!(warnings(&none), Vec::<String>::new());
     }
 
     #[test]
     fn exhaustion_is_said_at_once_with_the_holders() {
         let minute = Slot::default();
-        let full = Readings { counts: Counts::new(30, 0, 10, 20), pending: 22, longest_wait: Some(Duration::from_millis(1500)), ..readings(&minute) };
+        let full = Readings {
+            counts: Counts::new(30, 0, 10, 20),
+            pending: 22,
+            longest_wait: Some(Duration::from_millis(1500)),
+            ..readings(&minute)
+        };
         only(&full, &["all 30 connections", "22 requests wait", "1.5 s"]);
         let served = Readings { pending: 0, ..full };
         assert_eq!(warnings(&served), Vec::<String>::new());
@@ -271,27 +317,61 @@ mod tests {
         minute.timeouts = 1;
         assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
         minute.timeouts = 2;
-        only(&readings(&minute), &["timeouts: 2 in the last minute", "threshold 1"]);
+        only(
+            &readings(&minute),
+            &["timeouts: 2 in the last minute", "threshold 1"],
+        );
 
         let mut wait = Histogram::default();
         wait.record(Duration::from_millis(60));
-        only(&readings(&Slot { wait, ..Slot::default() }), &["60 ms on average", "threshold 50 ms"]);
+        only(
+            &readings(&Slot {
+                wait,
+                ..Slot::default()
+            }),
+            &["60 ms on average", "threshold 50 ms"],
+        );
 
         let minute = Slot::default();
-        let idle = |n| Readings { idle_in_transaction: Some(n), ..readings(&minute) };
+        let idle = |n| Readings {
+            idle_in_transaction: Some(n),
+            ..readings(&minute)
+        };
         assert_eq!(warnings(&idle(5)), Vec::<String>::new());
-        only(&idle(6), &["6 sessions are idle in a transaction", "threshold 5"]);
-        let query = |s| Readings { longest_query_seconds: Some(s), ..readings(&minute) };
+        only(
+            &idle(6),
+            &["6 sessions are idle in a transaction", "threshold 5"],
+        );
+        let query = |s| Readings {
+            longest_query_seconds: Some(s),
+            ..readings(&minute)
+        };
         assert_eq!(warnings(&query(30.0)), Vec::<String>::new());
         only(&query(30.1), &["30.1 s", "threshold 30 s"]);
-        let grant = Grant { max_connections: 40, available: 29, others: 8, reserved: 3 };
-        only(&Readings { grant: Some(grant), ..readings(&minute) }, &["may open 30", "grant it 29", "others 8"]);
+        let grant = Grant {
+            max_connections: 40,
+            available: 29,
+            others: 8,
+            reserved: 3,
+        };
+        only(
+            &Readings {
+                grant: Some(grant),
+                ..readings(&minute)
+            },
+            &["may open 30", "grant it 29", "others 8"],
+        );
     }
 
     #[test]
     fn what_is_unknown_is_not_warned_about() {
         let minute = Slot::default();
-        let unknown = Readings { idle_in_transaction: None, longest_query_seconds: None, grant: None, ..readings(&minute) };
+        let unknown = Readings {
+            idle_in_transaction: None,
+            longest_query_seconds: None,
+            grant: None,
+            ..readings(&minute)
+        };
         assert_eq!(warnings(&unknown), Vec::<String>::new());
     }
 }

@@ -35,7 +35,10 @@ impl Evidence {
         Self {
             availability: facts.availability,
             counts,
-            pool_timeout: facts.configuration.pool_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()),
+            pool_timeout: facts
+                .configuration
+                .pool_timeout
+                .and_then(|s| Duration::try_from_secs_f64(s).ok()),
             longest_wait: book.ledger.longest_waiter().map(|waiter| ago(waiter.since)),
             newest_hold: book.ledger.newest_hold().map(ago),
             since_last_return: book.last_returned.map(ago),
@@ -46,7 +49,9 @@ impl Evidence {
     /// Why the pool can't serve, as far as it can be said without asking the database.
     pub(super) fn own_verdict(&self) -> Option<String> {
         match self.availability {
-            Availability::Draining => return Some("the pool is draining: it hands out no more connections".to_owned()),
+            Availability::Draining => {
+                return Some("the pool is draining: it hands out no more connections".to_owned());
+            }
             Availability::Closed => return Some("the pool is closed".to_owned()),
             Availability::Open => {}
         }
@@ -54,7 +59,9 @@ impl Evidence {
         // hold bounds it from below, or a burst after a quiet hour would look like a stall.
         let timeout = self.pool_timeout?;
         let waiting = self.longest_wait?;
-        let stuck = self.newest_hold?.min(self.since_last_return.unwrap_or(Duration::MAX));
+        let stuck = self
+            .newest_hold?
+            .min(self.since_last_return.unwrap_or(Duration::MAX));
         let all_out = self.counts.checked_out() >= self.counts.max_connections();
         (all_out && stuck >= timeout).then(|| {
             format!(
@@ -99,10 +106,21 @@ mod tests {
 
     #[test]
     fn busy_is_not_down() {
-        assert!(evidence().own_verdict().unwrap().starts_with("stalled: all 8"));
-        let served = Evidence { since_last_return: Some(Duration::from_secs(1)), ..evidence() };
+        assert!(
+            evidence()
+                .own_verdict()
+                .unwrap()
+                .starts_with("stalled: all 8")
+        );
+        let served = Evidence {
+            since_last_return: Some(Duration::from_secs(1)),
+            ..evidence()
+        };
         assert_eq!(served.own_verdict(), None);
-        let nobody_waits = Evidence { longest_wait: None, ..evidence() };
+        let nobody_waits = Evidence {
+            longest_wait: None,
+            ..evidence()
+        };
         assert_eq!(nobody_waits.own_verdict(), None);
         let burst_after_a_quiet_hour = Evidence {
             newest_hold: Some(Duration::from_secs(2)),
@@ -110,30 +128,51 @@ mod tests {
             ..evidence()
         };
         assert_eq!(burst_after_a_quiet_hour.own_verdict(), None);
-        let dialing = Evidence { counts: Counts::new(2, 0, 3, 5), ..evidence() };
+        let dialing = Evidence {
+            counts: Counts::new(2, 0, 3, 5),
+            ..evidence()
+        };
         assert_eq!(dialing.own_verdict(), None);
     }
 
     #[test]
     fn a_closed_pool_says_so() {
-        let draining = Evidence { availability: Availability::Draining, ..evidence() };
+        let draining = Evidence {
+            availability: Availability::Draining,
+            ..evidence()
+        };
         assert!(draining.own_verdict().unwrap().contains("draining"));
-        let closed = Evidence { availability: Availability::Closed, ..evidence() };
+        let closed = Evidence {
+            availability: Availability::Closed,
+            ..evidence()
+        };
         assert_eq!(closed.own_verdict().unwrap(), "the pool is closed");
     }
 
     #[test]
     fn the_lane_alone_is_no_evidence() {
         let now = Instant::now();
-        let error = |kind| LaneError { cause: ConnectError::new(kind, "refused", None), asked: now };
+        let error = |kind| LaneError {
+            cause: ConnectError::new(kind, "refused", None),
+            asked: now,
+        };
         let refused = error(ConnectErrorKind::Unreachable);
         assert_eq!(evidence().unreachable(Ok(())), None);
-        assert_eq!(evidence().unreachable(Err(&refused)).unwrap(), "the database can't be reached: refused");
-        let succeeding = Evidence { last_granted: Some(now), ..evidence() };
+        assert_eq!(
+            evidence().unreachable(Err(&refused)).unwrap(),
+            "the database can't be reached: refused"
+        );
+        let succeeding = Evidence {
+            last_granted: Some(now),
+            ..evidence()
+        };
         assert_eq!(succeeding.unreachable(Err(&refused)), None);
         let full = error(ConnectErrorKind::TooManyConnections);
         assert_eq!(evidence().unreachable(Err(&full)), None);
-        let full_and_none_ours = Evidence { counts: Counts::new(0, 0, 3, 5), ..evidence() };
+        let full_and_none_ours = Evidence {
+            counts: Counts::new(0, 0, 3, 5),
+            ..evidence()
+        };
         assert!(full_and_none_ours.unreachable(Err(&full)).is_some());
     }
 }

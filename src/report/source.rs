@@ -107,7 +107,10 @@ impl<S, P: Clone> Layer<S> for SourceLayer<P> {
     type Service = Sourced<S, P>;
 
     fn layer(&self, inner: S) -> Sourced<S, P> {
-        Sourced { inner, source: self.source.clone() }
+        Sourced {
+            inner,
+            source: self.source.clone(),
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::source::{Availability, Source};
 use super::timings::seconds;
+use crate::observe::Observe;
 use crate::observe::totals::Totals;
 use crate::observe::window::Span;
-use crate::observe::Observe;
 
 /// The pool at this instant. The seed system's `check_pool_status`.
 #[non_exhaustive]
@@ -42,8 +42,9 @@ impl<S: Source> Observe<S> {
     pub fn status(&self) -> Status {
         let counts = self.recorder.counts();
         let availability = self.get_ref().facts().availability;
-        let (pending, totals) =
-            self.recorder.read(Span::TenSeconds, |_, book, _| (book.ledger.waiters.len(), book.totals));
+        let (pending, totals) = self.recorder.read(Span::TenSeconds, |_, book, _| {
+            (book.ledger.waiters.len(), book.totals)
+        });
         Status {
             pool: self.name().to_owned(),
             state: availability,

@@ -1,0 +1,88 @@
+//! The two fields of an `ErrorResponse` that concern the connection.
+
+/// Finds the SQLSTATE and the severity among an error's fields, whose texts may come in pieces.
+#[derive(Debug, Default)]
+pub(super) struct ErrorFields {
+    sqlstate: Option<[u8; 5]>,
+    fatal: bool,
+    ended: bool,
+    /// The type of the field under way.
+    field: Option<u8>,
+    /// The beginning of its text, one byte more than is ever compared.
+    text: [u8; 6],
+    filled: usize,
+}
+
+impl ErrorFields {
+    /// Whether all fields were read.
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The error's code, if it had one of five characters.
+    pub(super) fn sqlstate(&self) -> Option<[u8; 5]> {
+        self.sqlstate
+    }
+
+    /// Whether the server closes the connection because of it.
+    pub(super) fn is_fatal(&self) -> bool {
+        self.fatal
+    }
+
+    /// Reads a piece of the body.
+    pub(super) fn read(&mut self, piece: &[u8]) {
+        for &byte in piece {
+            if self.ended {
+                return;
+            }
+            match (self.field, byte) {
+                (None, 0) => self.ended = true,
+                (None, kind) => (self.field, self.filled) = (Some(kind), 0),
+                (Some(kind), 0) => {
+                    self.end_field(kind);
+                    self.field = None;
+                }
+                (Some(_), letter) => {
+                    if let Some(place) = self.text.get_mut(self.filled) {
+                        *place = letter;
+                        self.filled += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn end_field(&mut self, kind: u8) {
+        match (kind, &self.text[..self.filled]) {
+            // `V` is `S` untranslated; servers before 9.6 and some poolers send only `S`.
+            (b'V' | b'S', b"FATAL" | b"PANIC") => self.fatal = true,
+            (b'C', &[a, b, c, d, e]) => self.sqlstate = Some([a, b, c, d, e]),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_and_the_severity_are_found_in_pieces_of_any_size() {
+        let body = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0not read any more";
+        for size in 1..body.len() {
+            let mut fields = ErrorFields::default();
+            body.chunks(size).for_each(|piece| fields.read(piece));
+            assert!(fields.ended() && fields.is_fatal(), "{size}");
+            assert_eq!(fields.sqlstate(), Some(*b"57P01"));
+        }
+    }
+
+    #[test]
+    fn an_error_is_not_over_before_its_last_byte() {
+        let mut fields = ErrorFields::default();
+        fields.read(b"SERROR\0C23505\0");
+        assert!(!fields.ended());
+        fields.read(b"\0");
+        assert!(fields.ended() && !fields.is_fatal());
+    }
+}

@@ -1,0 +1,13 @@
+//! Postgres.
+mod activity;
+pub(crate) mod commands;
+pub(crate) mod connect;
+pub(crate) mod error_fields;
+pub(crate) mod reader;
+mod session;
+pub(crate) mod tap;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tls;
+pub(crate) mod url;
+pub(crate) mod wire;

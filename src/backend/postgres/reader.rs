@@ -1,0 +1,282 @@
+//! Walks the headers of the messages in both directions of one connection.
+//!
+//! Each message is a type byte and a length (the first one of the client has no type). Bodies are skipped, but for
+//! three small ones. Nothing is kept but the header under way, so a message may be cut anywhere and a row of a gigabyte
+//! costs as little as a short one. The first header that makes no sense turns the reader off for good.
+
+use std::sync::Arc;
+
+use super::commands::Commands;
+use super::error_fields::ErrorFields;
+use super::wire::Wire;
+
+/// The reader of one connection, and the only writer of its [`Wire`].
+#[derive(Debug)]
+pub(super) struct Reader {
+    wire: Arc<Wire>,
+    commands: Commands,
+    client: Header,
+    server: Header,
+    started: bool,
+    /// Bytes of the current message's body still to come, of the client's and of the server's.
+    client_body: u32,
+    server_body: u32,
+    inspect: Inspect,
+    off: bool,
+}
+
+/// What is done with the body of a message from the server.
+#[derive(Debug)]
+enum Inspect {
+    Skip,
+    /// `ReadyForQuery`: one byte, the state of the transaction.
+    Ready,
+    /// `BackendKeyData`: four bytes are the process id, the rest is the secret.
+    Key {
+        process_id: u32,
+        seen: u8,
+    },
+    /// `ErrorResponse`: fields of a type byte and text up to a zero.
+    Error(ErrorFields),
+}
+
+/// Bytes that cannot be the Postgres protocol.
+#[derive(Debug)]
+struct Nonsense;
+
+/// No message is longer than a `StringInfo` of the server may be.
+const LONGEST: u32 = 1 << 30;
+/// libpq's bound for messages that are never long; beyond it, it takes the stream for garbage too.
+const LONGEST_SHORT: u32 = 30_000;
+
+impl Reader {
+    /// A reader for a connection on which nothing was sent yet.
+    pub(super) fn new(wire: Arc<Wire>) -> Self {
+        Self {
+            wire,
+            commands: Commands::default(),
+            client: Header::default(),
+            server: Header::default(),
+            started: false,
+            client_body: 0,
+            server_body: 0,
+            inspect: Inspect::Skip,
+            off: false,
+        }
+    }
+
+    /// Bytes that the transport has accepted from the client.
+    pub(super) fn sent(&mut self, bytes: &[u8]) {
+        self.wire.add_bytes_out(bytes.len());
+        if self.off {
+            return;
+        }
+        match self.walk_client(bytes) {
+            Ok(()) => self.wire.set_outstanding(self.commands.outstanding()),
+            Err(Nonsense) => self.turn_off(),
+        }
+    }
+
+    /// Bytes that came from the server.
+    pub(super) fn received(&mut self, bytes: &[u8]) {
+        self.wire.add_bytes_in(bytes.len());
+        if self.off {
+            return;
+        }
+        let mut rows = 0;
+        let walked = self.walk_server(bytes, &mut rows);
+        self.wire.add_rows(rows);
+        match walked {
+            Ok(()) => self.wire.set_outstanding(self.commands.outstanding()),
+            Err(Nonsense) => self.turn_off(),
+        }
+    }
+
+    /// The connection has ended, whoever ended it.
+    pub(super) fn closed(&mut self) {
+        self.wire.set_closed();
+    }
+
+    fn turn_off(&mut self) {
+        self.off = true;
+        self.wire.set_off();
+    }
+
+    fn walk_client(&mut self, mut bytes: &[u8]) -> Result<(), Nonsense> {
+        loop {
+            skip(&mut bytes, &mut self.client_body);
+            if self.started {
+                let Some([kind, length @ ..]) = self.client.take::<5>(&mut bytes) else {
+                    return Ok(());
+                };
+                self.client_body = self.client_message(kind, u32::from_be_bytes(length))?;
+            } else {
+                let Some([a, b, c, d, code @ ..]) = self.client.take::<8>(&mut bytes) else {
+                    return Ok(());
+                };
+                self.client_body =
+                    self.startup(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(code))?;
+            }
+        }
+    }
+
+    /// The packet without a type: the start of a session, or of a request to cancel somebody else's command.
+    fn startup(&mut self, length: u32, code: u32) -> Result<u32, Nonsense> {
+        const VERSION_3: u32 = 3;
+        const CANCEL_REQUEST: u32 = 80_877_102;
+        const LONGEST_STARTUP: u32 = 10_000;
+        if !(8..=LONGEST_STARTUP).contains(&length)
+            || code >> 16 != VERSION_3 && code != CANCEL_REQUEST
+        {
+            return Err(Nonsense);
+        }
+        self.started = true;
+        self.commands.startup();
+        Ok(length - 8)
+    }
+
+    /// Notes what a message from the client asks for; returns the length of its body.
+    fn client_message(&mut self, kind: u8, length: u32) -> Result<u32, Nonsense> {
+        let longest = match kind {
+            b'S' | b'H' | b'c' | b'X' => 4,
+            b'E' | b'C' | b'D' | b'f' => LONGEST_SHORT,
+            // Passwords and tokens; a GSSAPI token may be long.
+            b'p' => 1 << 17,
+            b'Q' | b'P' | b'B' | b'F' | b'd' => LONGEST,
+            _ => return Err(Nonsense),
+        };
+        let body = body_length(length, 0, longest)?;
+        match kind {
+            b'Q' | b'F' => self.commands.query(),
+            b'P' | b'B' | b'D' | b'E' | b'C' => self.commands.part(),
+            b'S' => self.commands.sync(),
+            b'c' | b'f' => self.commands.copy_ended(),
+            _ => {}
+        }
+        Ok(body)
+    }
+
+    fn walk_server(&mut self, mut bytes: &[u8], rows: &mut u64) -> Result<(), Nonsense> {
+        loop {
+            if !matches!(self.inspect, Inspect::Skip) {
+                let here = bytes.len().min(self.server_body as usize);
+                self.look_into(&bytes[..here])?;
+            }
+            skip(&mut bytes, &mut self.server_body);
+            let Some([kind, length @ ..]) = self.server.take::<5>(&mut bytes) else {
+                return Ok(());
+            };
+            (self.server_body, self.inspect) =
+                self.server_message(kind, u32::from_be_bytes(length))?;
+            *rows += u64::from(kind == b'D');
+        }
+    }
+
+    /// Notes what kind of message comes from the server; returns the length of its body and what to do with it.
+    fn server_message(&mut self, kind: u8, length: u32) -> Result<(u32, Inspect), Nonsense> {
+        const KEY: Inspect = Inspect::Key {
+            process_id: 0,
+            seen: 0,
+        };
+        let (shortest, longest, inspect) = match kind {
+            b'D' | b'd' | b'T' | b't' | b'V' | b'N' | b'A' => (0, LONGEST, Inspect::Skip),
+            b'1' | b'2' | b'3' | b'n' | b's' | b'I' | b'c' => (0, 4, Inspect::Skip),
+            b'C' | b'S' | b'R' | b'G' | b'H' | b'W' | b'v' => (0, LONGEST_SHORT, Inspect::Skip),
+            b'Z' => (1, 5, Inspect::Ready),
+            // A process id, and a key of four bytes or, since protocol 3.2, up to 256.
+            b'K' => (8, 4 + 4 + 256, KEY),
+            b'E' => (1, LONGEST, Inspect::Error(ErrorFields::default())),
+            _ => return Err(Nonsense),
+        };
+        let body = body_length(length, shortest, longest)?;
+        if kind == b'G' {
+            self.commands.copy_began().map_err(|_| Nonsense)?;
+        }
+        Ok((body, inspect))
+    }
+
+    /// Reads a piece of a body that tells something.
+    fn look_into(&mut self, piece: &[u8]) -> Result<(), Nonsense> {
+        match &mut self.inspect {
+            Inspect::Skip => {}
+            Inspect::Ready => {
+                if let Some(&status) = piece.first() {
+                    if !matches!(status, b'I' | b'T' | b'E') {
+                        return Err(Nonsense);
+                    }
+                    self.commands.ready().map_err(|_| Nonsense)?;
+                    self.wire.set_transaction(status);
+                    self.inspect = Inspect::Skip;
+                }
+            }
+            Inspect::Key { process_id, seen } => {
+                for &byte in piece.iter().take(usize::from(4 - *seen)) {
+                    *process_id = *process_id << 8 | u32::from(byte);
+                    *seen += 1;
+                }
+                if *seen == 4 {
+                    self.wire.set_process_id(*process_id);
+                    self.inspect = Inspect::Skip;
+                }
+            }
+            Inspect::Error(fields) => {
+                fields.read(piece);
+                if fields.ended() {
+                    self.wire.add_error(fields.sqlstate());
+                    if fields.is_fatal() {
+                        self.wire.set_closed();
+                    }
+                    self.inspect = Inspect::Skip;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The length in a header counts its own four bytes.
+fn body_length(length: u32, shortest: u32, longest: u32) -> Result<u32, Nonsense> {
+    if length < 4 + shortest || length > longest {
+        return Err(Nonsense);
+    }
+    Ok(length - 4)
+}
+
+/// Passes over as much of the body as is here.
+fn skip(bytes: &mut &[u8], body: &mut u32) {
+    let here = bytes.len().min(*body as usize);
+    *bytes = &bytes[here..];
+    *body -= here as u32;
+}
+
+/// Collects the bytes of a header that may come in pieces.
+#[derive(Debug, Default)]
+struct Header {
+    bytes: [u8; 8],
+    filled: usize,
+}
+
+impl Header {
+    /// The next `N` bytes, if they have all come; else keeps those that have.
+    fn take<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
+        if self.filled == 0
+            && let Some((whole, rest)) = bytes.split_first_chunk::<N>()
+        {
+            *bytes = rest;
+            return Some(*whole);
+        }
+        let here = bytes.len().min(N - self.filled);
+        let (piece, rest) = bytes.split_at(here);
+        self.bytes[self.filled..self.filled + here].copy_from_slice(piece);
+        self.filled += here;
+        *bytes = rest;
+        if self.filled < N {
+            return None;
+        }
+        self.filled = 0;
+        self.bytes.first_chunk().copied()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

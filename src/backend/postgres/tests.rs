@@ -1,0 +1,8 @@
+//! Against real servers, which the tests start themselves: one with TLS and one without.
+
+mod connecting;
+mod copying;
+mod readings;
+mod server;
+#[cfg(feature = "tls")]
+mod tls;

@@ -1,0 +1,136 @@
+//! What can go wrong in connecting without TLS, and that cancelling works.
+
+use std::time::{Duration, Instant};
+
+use super::server::{eventually, plain, refused, run, target};
+use crate::backend::connect_error::ConnectErrorKind;
+use crate::backend::postgres::connect::connect;
+
+#[tokio::test]
+async fn each_obstacle_is_named() {
+    let server = plain().await;
+    let port = server.port;
+
+    let error = refused(&format!("postgres://scram:wrong@127.0.0.1:{port}/offers")).await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Authentication, Some("28P01"))
+    );
+    assert_eq!(
+        error.message(),
+        "password authentication failed for user \"scram\""
+    );
+
+    let error = refused(&format!("postgres://scram@127.0.0.1:{port}/offers")).await;
+    assert_eq!(error.kind(), ConnectErrorKind::Authentication);
+    assert!(error.message().contains("password missing"), "{error}");
+
+    let error = refused(&server.url("127.0.0.1", "nowhere")).await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Authentication, Some("28000")),
+        "{error}"
+    );
+
+    let error = refused(&format!(
+        "postgres://scram:it's%40secret@127.0.0.1:{port}/nowhere"
+    ))
+    .await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Database, Some("3D000"))
+    );
+    assert_eq!(error.message(), "database \"nowhere\" does not exist");
+
+    let error = refused(&format!("postgres://full@127.0.0.1:{port}/postgres")).await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::TooManyConnections, Some("53300"))
+    );
+
+    let error = refused(&server.url("127.0.0.1", "postgres?options=-cno_such_setting%3D1")).await;
+    assert_eq!(error.kind(), ConnectErrorKind::Configuration, "{error}");
+
+    let error = refused("postgres://127.0.0.1:1/postgres").await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Unreachable, None)
+    );
+    assert_eq!(error.message(), "connection refused (127.0.0.1:1)");
+
+    let error = refused("postgres://no-such-host.invalid/postgres").await;
+    assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
+    assert!(
+        error.message().ends_with("(no-such-host.invalid:5432)"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn something_that_is_no_postgres_is_said_not_to_be() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(
+                &mut stream,
+                b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            )
+            .await;
+        }
+    });
+    for mode in ["disable", "prefer"] {
+        let error = refused(&format!("postgres://127.0.0.1:{port}/db?sslmode={mode}")).await;
+        assert!(
+            error.message().ends_with(&format!("(127.0.0.1:{port})")),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_next_host_is_tried_and_only_its_wire_kept() {
+    let server = plain().await;
+    let url = format!(
+        "postgres://postgres@127.0.0.1:1,127.0.0.1:{}/postgres",
+        server.port
+    );
+    let connected = connect(&target(&url)).await.unwrap();
+    let wire = connected.wire.unwrap();
+    assert!(!wire.is_closed());
+    assert_eq!(wire.outstanding(), Some(0));
+}
+
+#[tokio::test]
+async fn a_unix_socket_works_without_a_wire() {
+    let server = plain().await;
+    let url = format!(
+        "postgres://postgres@/postgres?host={}&port={}",
+        server.folder.display(),
+        server.port
+    );
+    let mut connected = connect(&target(&url)).await.unwrap();
+    assert!(connected.wire.is_none());
+    run(&mut connected.connection, "SELECT 1").await.unwrap();
+    connected.cancel.cancel().await.unwrap();
+}
+
+#[tokio::test]
+async fn cancelling_ends_what_the_server_is_doing() {
+    let server = plain().await;
+    let mut connected = server.connect().await;
+    let wire = connected.wire.unwrap();
+    let started = Instant::now();
+    // Dropped, as a request that ran into its time limit: the server goes on, and the wire knows.
+    let limit = Duration::from_millis(100);
+    let query = run(&mut connected.connection, "SELECT pg_sleep(30)");
+    tokio::time::timeout(limit, query).await.unwrap_err();
+    assert_eq!(wire.outstanding(), Some(1));
+    assert!(wire.busy().unwrap() > Duration::from_millis(50));
+    connected.cancel.clone().cancel().await.unwrap();
+    eventually("the query's end", || wire.outstanding() == Some(0)).await;
+    assert_eq!(wire.last_sqlstate(), Some(*b"57014"));
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(!wire.is_closed());
+    run(&mut connected.connection, "SELECT 1").await.unwrap();
+}

@@ -1,0 +1,114 @@
+//! `COPY`, whose answers do not match its commands one by one.
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use std::pin::pin;
+use std::sync::Arc;
+use tokio_postgres::Client;
+
+use super::server::{eventually, plain};
+use crate::backend::postgres::wire::{TransactionState, Wire};
+
+async fn client_with_a_table() -> (Client, Arc<Wire>) {
+    let opened = plain().await.open().await;
+    tokio::spawn(opened.connection);
+    opened
+        .client
+        .batch_execute("CREATE TEMP TABLE t (n int PRIMARY KEY)")
+        .await
+        .unwrap();
+    (opened.client, opened.wire.unwrap())
+}
+
+/// The wire is still on, nothing is outstanding, and the next command is counted right.
+async fn assert_clean(client: &Client, wire: &Wire) {
+    eventually("the copy's end", || wire.outstanding() == Some(0)).await;
+    client.query_one("SELECT 1", &[]).await.unwrap();
+    eventually("the query's end", || wire.outstanding() == Some(0)).await;
+    assert_eq!(wire.transaction(), Some(TransactionState::Idle));
+    assert!(!wire.is_closed());
+}
+
+#[tokio::test]
+async fn data_copied_in_is_one_command() {
+    let (client, wire) = client_with_a_table().await;
+    let mut sink = pin!(
+        client
+            .copy_in::<_, Bytes>("COPY t FROM STDIN")
+            .await
+            .unwrap()
+    );
+    for n in 0..1000 {
+        sink.send(Bytes::from(format!("{n}\n"))).await.unwrap();
+    }
+    assert_eq!(wire.outstanding(), Some(1));
+    assert_eq!(sink.finish().await.unwrap(), 1000);
+    assert_clean(&client, &wire).await;
+    assert_eq!(wire.errors(), 0);
+}
+
+#[tokio::test]
+async fn a_copy_given_up_is_one_command() {
+    let (client, wire) = client_with_a_table().await;
+    {
+        let mut sink = pin!(
+            client
+                .copy_in::<_, Bytes>("COPY t FROM STDIN")
+                .await
+                .unwrap()
+        );
+        sink.send(Bytes::from_static(b"1\n")).await.unwrap();
+    }
+    assert_clean(&client, &wire).await;
+    assert_eq!(wire.last_sqlstate(), Some(*b"57014"));
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_on_its_data_is_one_command() {
+    let (client, wire) = client_with_a_table().await;
+    let mut sink = pin!(
+        client
+            .copy_in::<_, Bytes>("COPY t FROM STDIN")
+            .await
+            .unwrap()
+    );
+    sink.send(Bytes::from_static(b"1\n1\n")).await.unwrap();
+    sink.finish().await.unwrap_err();
+    assert_clean(&client, &wire).await;
+    assert_eq!(wire.last_sqlstate(), Some(*b"23505"));
+}
+
+#[tokio::test]
+async fn a_copy_abandoned_before_the_server_answered_is_one_command() {
+    for _ in 0..20 {
+        let (client, wire) = client_with_a_table().await;
+        let statement = client.prepare("COPY t FROM STDIN").await.unwrap();
+        let copy = Box::pin(client.copy_in::<_, Bytes>(&statement));
+        // Polled once: the command is queued, and given up before any answer.
+        drop(futures_util::future::select(copy, std::future::ready(())).await);
+        assert_clean(&client, &wire).await;
+    }
+}
+
+#[tokio::test]
+async fn data_copied_in_by_a_simple_query_is_left_to_the_client() {
+    // tokio-postgres cannot copy this way: it takes the server's word for an error. The wire still says what is so.
+    let (client, wire) = client_with_a_table().await;
+    client.batch_execute("COPY t FROM STDIN").await.unwrap_err();
+    assert!(wire.outstanding() != Some(0) || wire.is_closed());
+}
+
+#[tokio::test]
+async fn data_copied_out_flows_through() {
+    let (client, wire) = client_with_a_table().await;
+    client
+        .execute("INSERT INTO t SELECT generate_series(1, 5000)", &[])
+        .await
+        .unwrap();
+    let rows = wire.rows();
+    let stream = client.copy_out("COPY t TO STDOUT").await.unwrap();
+    let pieces = pin!(stream).collect::<Vec<_>>().await;
+    assert_eq!(pieces.into_iter().filter(Result::is_ok).count(), 5000);
+    assert_clean(&client, &wire).await;
+    assert_eq!(wire.rows() - rows, 1, "pieces of a copy are no rows");
+}

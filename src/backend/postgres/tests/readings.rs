@@ -1,0 +1,211 @@
+//! The readings of real sessions.
+
+use std::time::Duration;
+
+use diesel::dsl::sql;
+use diesel::sql_types::{Integer, Text};
+use diesel_async::RunQueryDsl;
+use futures_util::{StreamExt, TryStreamExt, future};
+
+use super::server::{eventually, plain, run};
+use crate::backend::postgres::wire::TransactionState;
+
+#[tokio::test]
+async fn a_new_connection_is_idle_and_its_process_known() {
+    let mut connected = plain().await.connect().await;
+    let wire = connected.wire.unwrap();
+    assert_eq!(wire.outstanding(), Some(0));
+    assert_eq!(wire.transaction(), Some(TransactionState::Idle));
+    assert_eq!(
+        (wire.last_sqlstate(), wire.errors(), wire.is_closed()),
+        (None, 0, false)
+    );
+    assert!(wire.bytes_in() > 100 && wire.bytes_out() > 40);
+    let pid: i32 = diesel::select(sql::<Integer>("pg_backend_pid()"))
+        .get_result(&mut connected.connection)
+        .await
+        .unwrap();
+    assert_eq!(wire.process_id(), Some(pid));
+}
+
+#[tokio::test]
+async fn a_transaction_is_seen_however_it_was_begun() {
+    let mut connected = plain().await.connect().await;
+    let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
+    run(connection, "BEGIN").await.unwrap();
+    eventually("BEGIN's end", || {
+        wire.transaction() == Some(TransactionState::Open)
+    })
+    .await;
+    run(connection, "SELECT 1/0").await.unwrap_err();
+    eventually("the error's end", || {
+        wire.transaction() == Some(TransactionState::Failed)
+    })
+    .await;
+    assert_eq!((wire.last_sqlstate(), wire.errors()), (Some(*b"22012"), 1));
+    run(connection, "ROLLBACK").await.unwrap();
+    eventually("ROLLBACK's end", || {
+        wire.transaction() == Some(TransactionState::Idle)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_error_after_the_first_rows_is_seen() {
+    let mut connected = plain().await.connect().await;
+    let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
+    let rows = wire.rows();
+    let query = sql::<Integer>("1000 / (3000 - g) FROM generate_series(1, 4000) g");
+    let stream = diesel::select(query)
+        .load_stream::<i32>(connection)
+        .await
+        .expect("the first rows are good");
+    stream.try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(
+        (wire.last_sqlstate(), wire.rows() - rows),
+        (Some(*b"22012"), 2999)
+    );
+}
+
+#[tokio::test]
+async fn pipelined_queries_are_each_counted() {
+    let connected = plain().await.connect().await;
+    let (connection, wire) = (connected.connection, connected.wire.unwrap());
+    let rows = wire.rows();
+    let (mut first, mut second) = (&connection, &connection);
+    let slowly =
+        |number: i32| diesel::select(sql::<Integer>(&format!("{number} FROM pg_sleep(0.1)")));
+    let both = future::try_join(
+        slowly(1).get_result::<i32>(&mut first),
+        slowly(2).get_result::<i32>(&mut second),
+    );
+    let mut most = 0;
+    let watch = async {
+        loop {
+            most = most.max(wire.outstanding().unwrap());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let answers = tokio::select! {
+        answers = both => answers.unwrap(),
+        () = watch => unreachable!(),
+    };
+    assert_eq!(answers, (1, 2));
+    assert!(most >= 2, "{most}");
+    eventually("the end", || wire.outstanding() == Some(0)).await;
+    assert_eq!(wire.rows() - rows, 2);
+}
+
+#[tokio::test]
+async fn notices_and_notifications_are_no_answers() {
+    let mut connected = plain().await.connect().await;
+    let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
+    run(connection, "LISTEN news").await.unwrap();
+    run(
+        connection,
+        "DO $$ BEGIN RAISE WARNING 'FATAL'; NOTIFY news, 'x'; END $$",
+    )
+    .await
+    .unwrap();
+    eventually("the end", || wire.outstanding() == Some(0)).await;
+    assert_eq!((wire.errors(), wire.is_closed()), (0, false));
+    assert_eq!(wire.transaction(), Some(TransactionState::Idle));
+}
+
+#[tokio::test]
+async fn a_large_row_is_one_row() {
+    let mut connected = plain().await.connect().await;
+    let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
+    let (rows, bytes) = (wire.rows(), wire.bytes_in());
+    let text: String = diesel::select(sql::<Text>("repeat('Z', 1048576)"))
+        .get_result(connection)
+        .await
+        .unwrap();
+    assert_eq!((text.len(), wire.rows() - rows), (1 << 20, 1));
+    assert!((1 << 20..(1 << 20) + 1000).contains(&(wire.bytes_in() - bytes)));
+    let sent = wire.bytes_out();
+    let echoed: i32 = diesel::select(
+        diesel::dsl::sql::<Integer>("length(")
+            .bind::<Text, _>(text)
+            .sql(")"),
+    )
+    .get_result(connection)
+    .await
+    .unwrap();
+    assert_eq!(echoed, 1 << 20);
+    assert!(wire.bytes_out() - sent > 1 << 20);
+    eventually("the end", || wire.outstanding() == Some(0)).await;
+}
+
+#[tokio::test]
+async fn the_server_is_busy_until_the_last_row_and_not_longer() {
+    let mut connected = plain().await.connect().await;
+    let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
+    let before = wire.busy().unwrap();
+    let query =
+        sql::<Integer>("g FROM generate_series(1, 5) g, LATERAL (SELECT pg_sleep(0.06 + 0 * g)) s");
+    let numbers: Vec<i32> = diesel::select(query).load(connection).await.unwrap();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    // diesel-async closes a statement that it does not keep, which is one more command, a moment later.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let busy = wire.busy().unwrap() - before;
+    assert!(
+        (Duration::from_millis(300)..Duration::from_millis(1500)).contains(&busy),
+        "{busy:?}"
+    );
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(wire.busy().unwrap() - before, busy);
+}
+
+#[tokio::test]
+async fn a_slow_reader_keeps_the_server_busy() {
+    let mut connected = plain().await.connect().await;
+    let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
+    let before = wire.busy().unwrap();
+    // More than fits into the buffers between.
+    let query = sql::<Text>("repeat('x', 10000) FROM generate_series(1, 3000)");
+    let mut rows = diesel::select(query)
+        .load_stream::<String>(connection)
+        .await
+        .unwrap();
+    let mut count = 0;
+    while let Some(row) = rows.next().await {
+        row.unwrap();
+        count += 1;
+        if count % 300 == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    drop(rows);
+    assert_eq!(count, 3000);
+    let busy = wire.busy().unwrap() - before;
+    assert!(busy > Duration::from_millis(100), "{busy:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ends_is_known_without_a_query() {
+    let server = plain().await;
+    let (victim, mut other) = (server.connect().await, server.connect().await);
+    let wire = victim.wire.unwrap();
+    let pid = wire.process_id().unwrap();
+    run(
+        &mut other.connection,
+        &format!("SELECT pg_terminate_backend({pid})"),
+    )
+    .await
+    .unwrap();
+    eventually("the end", || wire.is_closed()).await;
+    assert_eq!(wire.last_sqlstate(), Some(*b"57P01"));
+    let busy = wire.busy();
+    assert!(!other.wire.unwrap().is_closed());
+    assert_eq!(wire.busy(), busy);
+    drop(victim.connection);
+}
+
+#[tokio::test]
+async fn dropping_the_connection_closes_it() {
+    let connected = plain().await.connect().await;
+    let wire = connected.wire.unwrap();
+    drop(connected.connection);
+    eventually("the end", || wire.is_closed()).await;
+}

@@ -1,0 +1,375 @@
+//! Every `sslmode` against a server that demands TLS, one that offers it and one that has none.
+
+use std::path::PathBuf;
+
+use diesel::dsl::sql;
+use diesel::sql_types::Bool;
+use diesel_async::RunQueryDsl;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SigningKey};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OnceCell;
+use x509_cert::Certificate;
+use x509_cert::certificate::Version;
+use x509_cert::der::asn1::BitString;
+use x509_cert::der::{Decode, Encode, EncodePem, pem::LineEnding};
+
+use super::server::{Identity, Server, eventually, plain, refused, run, target, write};
+use crate::backend::connect_error::{ConnectError, ConnectErrorKind};
+use crate::backend::postgres::connect::connect;
+
+/// A server with TLS, whose certificate is for `localhost` only, and files of roots.
+struct Secured {
+    server: Server,
+    /// Of the authority that signed the server's certificate.
+    root: PathBuf,
+    /// Of another authority of the same name.
+    other: PathBuf,
+}
+
+async fn secured() -> &'static Secured {
+    static SERVER: OnceCell<Secured> = OnceCell::const_new();
+    SERVER.get_or_init(Secured::start).await
+}
+
+impl Secured {
+    async fn start() -> Self {
+        let (root, identity) = signed_identity();
+        let (other_root, _) = signed_identity();
+        let server = Server::start(Some(identity)).await;
+        let (right, wrong) = (
+            server.folder.join("root.crt"),
+            server.folder.join("other.crt"),
+        );
+        write(&right, &root);
+        write(&wrong, &other_root);
+        Self {
+            server,
+            root: right,
+            other: wrong,
+        }
+    }
+}
+
+/// An authority's certificate, and what it signed for `localhost`.
+fn signed_identity() -> (String, Identity) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    let identity = Identity {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    };
+    (root.pem(), identity)
+}
+
+/// A certificate of version 1, as the Postgres manual's `openssl x509 -req` makes them.
+fn old_identity() -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let new = CertificateParams::new(["localhost".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let mut old = Certificate::from_der(new.der()).unwrap();
+    old.tbs_certificate.version = Version::V1;
+    old.tbs_certificate.extensions = None;
+    let signature = key.sign(&old.tbs_certificate.to_der().unwrap()).unwrap();
+    old.signature = BitString::from_bytes(&signature).unwrap();
+    Identity {
+        certificate: old.to_pem(LineEnding::LF).unwrap(),
+        key: key.serialize_pem(),
+    }
+}
+
+/// Whether the session is encrypted, as the server sees it; or the kind of the error.
+async fn attempt(server: &Server, host: &str, rest: &str) -> Result<bool, ConnectErrorKind> {
+    let mut connected =
+        connect(&target(&server.url(host, rest)))
+            .await
+            .map_err(|error: ConnectError| {
+                assert!(
+                    error.code().is_some() == (error.kind() == ConnectErrorKind::Authentication),
+                    "{error}"
+                );
+                error.kind()
+            })?;
+    let query = sql::<Bool>("ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+    let encrypted = diesel::select(query)
+        .get_result(&mut connected.connection)
+        .await
+        .unwrap();
+    let wire = connected.wire.unwrap();
+    assert!(
+        wire.process_id().is_some(),
+        "the wire reads on, whatever the transport"
+    );
+    eventually("the end", || wire.outstanding() == Some(0)).await;
+    Ok(encrypted)
+}
+
+#[tokio::test]
+async fn each_mode_does_what_it_says_with_each_kind_of_server() {
+    let Secured {
+        server,
+        root,
+        other,
+    } = secured().await;
+    let (root, other) = (root.display(), other.display());
+    let no_tls = plain().await;
+    let (encrypted, in_the_open) = (Ok(true), Ok(false));
+    let (not_let_in, no_trust) = (
+        Err(ConnectErrorKind::Authentication),
+        Err(ConnectErrorKind::Tls),
+    );
+    // Parameters, host, and what happens with a server that demands TLS, offers it, has none.
+    let table = [
+        (
+            "sslmode=disable",
+            "localhost",
+            not_let_in,
+            in_the_open,
+            in_the_open,
+        ),
+        ("", "localhost", encrypted, encrypted, in_the_open),
+        (
+            "sslmode=prefer",
+            "127.0.0.1",
+            encrypted,
+            encrypted,
+            in_the_open,
+        ),
+        (
+            &format!("sslmode=prefer&sslrootcert={other}"),
+            "localhost",
+            encrypted,
+            encrypted,
+            in_the_open,
+        ),
+        (
+            "sslmode=require",
+            "localhost",
+            encrypted,
+            encrypted,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=require&sslrootcert={root}"),
+            "127.0.0.1",
+            encrypted,
+            encrypted,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=require&sslrootcert={other}"),
+            "localhost",
+            no_trust,
+            no_trust,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=verify-ca&sslrootcert={root}"),
+            "localhost",
+            encrypted,
+            encrypted,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=verify-ca&sslrootcert={root}"),
+            "127.0.0.1",
+            encrypted,
+            encrypted,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=verify-ca&sslrootcert={other}"),
+            "localhost",
+            no_trust,
+            no_trust,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=verify-full&sslrootcert={root}"),
+            "localhost",
+            encrypted,
+            encrypted,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=verify-full&sslrootcert={root}"),
+            "127.0.0.1",
+            no_trust,
+            no_trust,
+            no_trust,
+        ),
+        (
+            &format!("sslmode=verify-full&sslrootcert={other}"),
+            "localhost",
+            no_trust,
+            no_trust,
+            no_trust,
+        ),
+        (
+            "sslmode=verify-full",
+            "localhost",
+            no_trust,
+            no_trust,
+            no_trust,
+        ),
+        (
+            "sslmode=verify-full&sslrootcert=system",
+            "localhost",
+            no_trust,
+            no_trust,
+            no_trust,
+        ),
+    ];
+    for (parameters, host, demands, offers, none) in table {
+        let of = async |server, database| {
+            attempt(server, host, &format!("{database}?{parameters}")).await
+        };
+        assert_eq!(
+            of(server, "demands").await,
+            demands,
+            "{parameters} at {host}, TLS demanded"
+        );
+        assert_eq!(
+            of(server, "offers").await,
+            offers,
+            "{parameters} at {host}, TLS offered"
+        );
+        assert_eq!(
+            of(no_tls, "offers").await,
+            none,
+            "{parameters} at {host}, no TLS"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_reason_is_in_the_message() {
+    let Secured {
+        server,
+        root,
+        other,
+    } = secured().await;
+    let message =
+        async |host, parameters: String| refused(&server.url(host, &parameters)).await.to_string();
+    let wrong_root = message(
+        "localhost",
+        format!("offers?sslmode=verify-ca&sslrootcert={}", other.display()),
+    )
+    .await;
+    assert!(
+        wrong_root.starts_with("the TLS handshake failed: invalid peer certificate"),
+        "{wrong_root}"
+    );
+    let wrong_name = message(
+        "127.0.0.1",
+        format!("offers?sslmode=verify-full&sslrootcert={}", root.display()),
+    )
+    .await;
+    assert!(
+        wrong_name.contains("not valid for name \"127.0.0.1\""),
+        "{wrong_name}"
+    );
+    let none = refused(&plain().await.url("localhost", "offers?sslmode=require"))
+        .await
+        .to_string();
+    assert!(
+        none.starts_with("the server does not offer TLS (localhost:"),
+        "{none}"
+    );
+    let demanded = message("localhost", "demands?sslmode=disable".to_owned()).await;
+    assert!(demanded.contains("no encryption"), "{demanded}");
+}
+
+#[tokio::test]
+async fn a_password_is_bound_to_the_certificate() {
+    let Secured { server, .. } = secured().await;
+    let url = |mode| {
+        let place = format!(
+            "postgres://scram:it's%40secret@127.0.0.1:{}/offers",
+            server.port
+        );
+        format!("{place}?sslmode={mode}&channel_binding=require")
+    };
+    connect(&target(&url("require"))).await.unwrap();
+    let error = refused(&url("disable")).await;
+    assert_eq!(error.kind(), ConnectErrorKind::Authentication);
+    assert!(error.message().contains("channel binding"), "{error}");
+    assert!(!format!("{error:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn a_certificate_of_version_1_is_good_enough_where_none_is_checked() {
+    let server = Server::start(Some(old_identity())).await;
+    assert_eq!(attempt(&server, "localhost", "offers").await, Ok(true));
+    let url = format!(
+        "postgres://scram:it's%40secret@127.0.0.1:{}/offers?channel_binding=require",
+        server.port
+    );
+    connect(&target(&url)).await.unwrap();
+    let root = server.folder.join("data/server.crt");
+    let verified = format!("offers?sslmode=verify-ca&sslrootcert={}", root.display());
+    assert_eq!(
+        attempt(&server, "localhost", &verified).await,
+        Err(ConnectErrorKind::Tls)
+    );
+}
+
+#[tokio::test]
+async fn cancelling_follows_the_same_rules() {
+    let Secured { server, root, .. } = secured().await;
+    let url = server.url(
+        "localhost",
+        &format!("demands?sslmode=verify-full&sslrootcert={}", root.display()),
+    );
+    let mut connected = connect(&target(&url)).await.unwrap();
+    let (cancelled, ()) = tokio::join!(
+        run(&mut connected.connection, "SELECT pg_sleep(30)"),
+        async {
+            let wire = connected.wire.as_ref().unwrap();
+            eventually("the query's start", || wire.outstanding() == Some(1)).await;
+            connected.cancel.clone().cancel().await.unwrap();
+        }
+    );
+    assert!(
+        cancelled
+            .unwrap_err()
+            .to_string()
+            .contains("canceling statement")
+    );
+}
+
+#[tokio::test]
+async fn a_request_to_cancel_gives_up_on_a_server_that_says_nothing() {
+    let Secured { server, .. } = secured().await;
+    // Stands between: passes the first connection on, accepts the others and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (front, back) = (listener.local_addr().unwrap().port(), server.port);
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(("127.0.0.1", back)).await.unwrap();
+        tokio::spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+        let _silent = listener.accept().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let connected = connect(&target(&format!(
+        "postgres://postgres@127.0.0.1:{front}/demands"
+    )))
+    .await
+    .unwrap();
+    let error = connected.cancel.cancel().await.unwrap_err();
+    assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
+    assert_eq!(
+        error.message(),
+        format!("no answer to a request to cancel (127.0.0.1:{front})")
+    );
+}

@@ -1,0 +1,285 @@
+//! Where to connect: a Postgres URL, of which we read the parameters on TLS ourselves.
+//!
+//! tokio-postgres knows neither `verify-ca` and `verify-full` nor `sslrootcert`, so these are taken out before it gets
+//! the rest. It also says only "invalid value"; the reasons given here name the parameter, its value and what is
+//! allowed, and never show the password, not even that of a URL that was mangled by one.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+
+use super::tls::{self, TlsMode, TlsRoots, TlsSettings};
+
+/// A parsed Postgres URL.
+#[derive(Clone)]
+pub(crate) struct Target {
+    config: Config,
+    tls: TlsSettings,
+    unix: bool,
+}
+
+mod parameters;
+
+const MODES: &str = "disable, prefer, require, verify-ca or verify-full";
+const EXAMPLE: &str = "postgres://user:password@host:5432/database";
+const ENCODE: &str = "in a user name or password, @ : / ? # must be written %40 %3A %2F %3F %23";
+
+impl Target {
+    /// Reads a `postgres://` or `postgresql://` URL.
+    ///
+    /// No `sslmode` means `prefer`, or `disable` in a build without the feature `tls`; as in libpq,
+    /// `sslrootcert=system` makes it `verify-full`, and a Unix socket never uses TLS. `sslmode=require` together with
+    /// `sslrootcert` is `verify-ca`, as in libpq.
+    ///
+    /// # Errors
+    ///
+    /// The reason, naming the parameter, its value and what is allowed; never the password.
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(format!("expected a URL such as {EXAMPLE}"));
+        }
+        let (place, query) = split_query(url)?;
+        let mut sslmode = None;
+        let mut roots = TlsRoots::Unset;
+        let mut kept = Vec::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let Some((key, value)) = parameter.split_once('=') else {
+                return Err(format!(
+                    "expected name=value for each parameter after the ?; {ENCODE}"
+                ));
+            };
+            let (key, text) = (decode(key)?, decode(value)?);
+            match (&*key, &*text) {
+                ("sslmode", _) => sslmode = Some(parse_mode(&text)?),
+                // libpq takes this for the sake of JDBC's users, and so do hosted databases' instructions.
+                ("ssl", "true") => sslmode = Some(TlsMode::Require),
+                ("sslrootcert", "system") => roots = TlsRoots::System,
+                ("sslrootcert", "") => {}
+                ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
+                // What we do anyway; other values would be silently not done.
+                ("sslnegotiation", "postgres") | ("gssencmode", "disable" | "prefer") => {}
+                ("sslnegotiation", _) => return Err(expected("sslnegotiation", &text, "postgres")),
+                ("gssencmode", _) => {
+                    return Err(expected("gssencmode", &text, "disable or prefer"));
+                }
+                // tokio-postgres splits the hosts of a URL's first part, but not of this parameter.
+                ("host", _) => kept.extend(value.split(',').map(|host| format!("host={host}"))),
+                _ => {
+                    parameters::check(&key, value, &text, query.contains('@'))?;
+                    kept.push(parameter.to_owned());
+                }
+            }
+        }
+        // A raw @ anywhere would be taken for the end of the credentials.
+        let rest = kept.join("&").replace('@', "%40");
+        let config: Config = format!("{place}?{rest}")
+            .parse()
+            .map_err(|error| format!("the URL cannot be read: {}; {ENCODE}", cause(&error)))?;
+        Self::new(config, sslmode, roots)
+    }
+
+    fn new(mut config: Config, sslmode: Option<TlsMode>, roots: TlsRoots) -> Result<Self, String> {
+        if config.get_hosts().is_empty() {
+            // A connector of TLS is asked only where there is a host name.
+            for address in config.get_hostaddrs().to_vec() {
+                config.host(address.to_string());
+            }
+        }
+        let hosts = config.get_hosts();
+        if hosts.is_empty() || hosts.contains(&Host::Tcp(String::new())) {
+            return Err(format!("the URL names no host: expected {EXAMPLE}"));
+        }
+        if !matches!(config.get_ports().len(), 0 | 1) && config.get_ports().len() != hosts.len() {
+            return Err("the URL has more ports than hosts".to_owned());
+        }
+        let unix = hosts.iter().any(is_unix);
+        if unix && !hosts.iter().all(is_unix) {
+            return Err(
+                "the URL mixes Unix sockets with other hosts: expected one kind".to_owned(),
+            );
+        }
+        let tls = TlsSettings {
+            mode: effective_mode(sslmode, &roots, unix)?,
+            roots,
+        };
+        tls.check()?;
+        if unix {
+            config.ssl_mode(SslMode::Disable);
+        } else {
+            // "Require" and "direct" make tokio-postgres send nothing of its own and hand the bare socket to our
+            // connector, which negotiates as the mode says.
+            config
+                .ssl_mode(SslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct);
+        }
+        Ok(Self { config, tls, unix })
+    }
+
+    /// The first host: a name, an address, or the folder of a Unix socket.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self.config.get_hosts().first()? {
+            Host::Tcp(name) => Some(name),
+            #[cfg(unix)]
+            Host::Unix(folder) => folder.to_str(),
+        }
+    }
+
+    /// The first host's port.
+    pub(crate) fn port(&self) -> u16 {
+        self.config.get_ports().first().copied().unwrap_or(5432)
+    }
+
+    /// The database, if the URL names one; else the server takes the user's name.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.config.get_dbname()
+    }
+
+    /// The user, if the URL names one; else it is the one that runs this process.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.config.get_user()
+    }
+
+    /// The name that the server shows for our sessions.
+    pub(crate) fn application_name(&self) -> Option<&str> {
+        self.config.get_application_name()
+    }
+
+    /// Sets the name that the server shows for our sessions.
+    pub(crate) fn set_application_name(&mut self, name: &str) {
+        self.config.application_name(name);
+    }
+
+    /// Whether this is a Unix socket, which has no TLS and cannot be tapped.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.unix
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn tls(&self) -> &TlsSettings {
+        &self.tls
+    }
+
+    /// Each `host:port`, for error messages.
+    pub(super) fn addresses(&self) -> String {
+        let ports = self.config.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        let hosts = self.config.get_hosts().iter().enumerate();
+        let addresses = hosts.map(|(at, host)| match host {
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(at)),
+            Host::Tcp(name) => format!("{name}:{}", port(at)),
+            #[cfg(unix)]
+            Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(at)),
+        });
+        addresses.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://")?;
+        if let Some(user) = self.user() {
+            write!(f, "{user}@")?;
+        }
+        f.write_str(&self.addresses())?;
+        match self.database() {
+            Some(database) => write!(f, "/{database}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("url", &format_args!("{self}"))
+            .field("application_name", &self.application_name())
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Splits at the first `?` that is not a part of the credentials, and sees to it that there is at most one raw `@`
+/// before it: else a part of a password would be taken for a host, and shown.
+fn split_query(url: &str) -> Result<(&str, &str), String> {
+    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    if place.matches('@').count() > 1 {
+        return Err(format!("the URL has more than one @: {ENCODE}"));
+    }
+    Ok((place, query))
+}
+
+fn decode(text: &str) -> Result<Cow<'_, str>, String> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map_err(|_| "the URL is not UTF-8 where it is percent-encoded".to_owned())
+}
+
+fn expected(key: &str, value: &str, allowed: &str) -> String {
+    format!("parameter {key}={value:?}: expected {allowed}")
+}
+
+fn parse_mode(text: &str) -> Result<TlsMode, String> {
+    match text {
+        "disable" => Ok(TlsMode::Disable),
+        "prefer" => Ok(TlsMode::Prefer),
+        "require" => Ok(TlsMode::Require),
+        "verify-ca" => Ok(TlsMode::VerifyCa),
+        "verify-full" => Ok(TlsMode::VerifyFull),
+        "allow" => {
+            Err(expected("sslmode", text, MODES) + "; allow is not supported, prefer comes nearest")
+        }
+        _ => Err(expected("sslmode", text, MODES)),
+    }
+}
+
+/// The mode that is meant, given what else the URL says.
+fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Result<TlsMode, String> {
+    let without_feature = "this build has no TLS: enable poolscope's feature `tls`";
+    if unix {
+        return Ok(TlsMode::Disable);
+    }
+    let mode = match (asked, roots) {
+        (None, TlsRoots::System) => TlsMode::VerifyFull,
+        (None, _) => TlsMode::Prefer,
+        // Certificates that anyone can get prove nothing unless the name is checked too.
+        (Some(mode), TlsRoots::System)
+            if !matches!(mode, TlsMode::VerifyFull | TlsMode::Disable) =>
+        {
+            return Err(expected(
+                "sslmode",
+                mode.as_str(),
+                "verify-full, because of sslrootcert=system",
+            ));
+        }
+        (Some(TlsMode::Require), TlsRoots::File(_)) => TlsMode::VerifyCa,
+        (Some(mode), _) => mode,
+    };
+    match mode {
+        TlsMode::Disable => Ok(TlsMode::Disable),
+        mode if tls::AVAILABLE => Ok(mode),
+        TlsMode::Prefer => Ok(TlsMode::Disable),
+        mode => Err(format!(
+            "parameter sslmode={:?}: {without_feature}",
+            mode.as_str()
+        )),
+    }
+}
+
+/// tokio-postgres says what is wrong only in the source of its error; it never quotes a value.
+fn cause(error: &tokio_postgres::Error) -> String {
+    let source = error.source().map(ToString::to_string);
+    source.unwrap_or_else(|| error.to_string())
+}
+
+fn is_unix(host: &Host) -> bool {
+    !matches!(host, Host::Tcp(_))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! What the message headers of one Postgres connection tell, readable at any time from any thread.
+//!
+//! diesel's `Instrumentation` sees a query from the client's side only: it cannot tell when the server has really
+//! finished, whether an error came after the first row, whether a raw `BEGIN` is open, or which server process is at
+//! work. All of that passes by on the socket. The [`tap`](super::tap) hands every byte to a
+//! [`Reader`](super::reader::Reader), and the reader writes what it understood to this [`Wire`].
+//!
+//! Each figure has one writer, the task that drives the connection, so the writer needs no read-modify-write and the
+//! readers no lock. A reading is never torn, and none goes backwards.
+//!
+//! What is not here: a command that still waits in tokio-postgres's own queue, because it has not been sent.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// The readings of one connection.
+///
+/// Those that come from message headers are `None` once the reader has turned itself off, because it met bytes that
+/// make no sense as the Postgres protocol; [`is_closed`](Self::is_closed) and the byte counts need no headers and stay.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// All times are nanoseconds since this instant.
+    base: Instant,
+    /// Outstanding commands, transaction state and flags in one word, so that a reader sees them of the same moment.
+    state: AtomicU64,
+    /// Idle: the nanoseconds the server has worked so far. At work: [`RUNNING`] and the instant at which it would have
+    /// started had it worked without a break. One word, so that a sum and the start of a stretch always match.
+    work: AtomicU64,
+    /// [`KNOWN`] and the process id.
+    process_id: AtomicU64,
+    /// [`KNOWN`] and the five characters of the last SQLSTATE.
+    sqlstate: AtomicU64,
+    errors: AtomicU64,
+    rows: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+/// What the server said about the transaction when it was last ready for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TransactionState {
+    /// Not in a transaction block.
+    Idle,
+    /// In a transaction block, a raw `BEGIN` included.
+    Open,
+    /// In a transaction block that has failed and takes nothing but its end.
+    Failed,
+}
+
+const TRANSACTION_SHIFT: u32 = 32;
+const OFF: u64 = 1 << 40;
+const CLOSED: u64 = 1 << 41;
+const RUNNING: u64 = 1 << 63;
+const KNOWN: u64 = 1 << 63;
+
+impl Wire {
+    /// A wire that has seen nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            base: Instant::now(),
+            state: AtomicU64::new(0),
+            work: AtomicU64::new(0),
+            process_id: AtomicU64::new(0),
+            sqlstate: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        }
+    }
+
+    /// The server's process id, as in `pg_stat_activity.pid`.
+    pub(crate) fn process_id(&self) -> Option<i32> {
+        let word = self.known(&self.process_id)?;
+        Some(word as u32 as i32)
+    }
+
+    /// How many commands were sent and are not yet answered by `ReadyForQuery`; the connection's start-up is one.
+    pub(crate) fn outstanding(&self) -> Option<u32> {
+        let state = self.state.load(Relaxed);
+        (state & OFF == 0).then_some(state as u32)
+    }
+
+    /// The transaction's state when the server was last ready; `None` also before it was ready the first time.
+    pub(crate) fn transaction(&self) -> Option<TransactionState> {
+        let state = self.state.load(Relaxed);
+        if state & OFF != 0 {
+            return None;
+        }
+        match (state >> TRANSACTION_SHIFT) as u8 {
+            b'I' => Some(TransactionState::Idle),
+            b'T' => Some(TransactionState::Open),
+            b'E' => Some(TransactionState::Failed),
+            _ => None,
+        }
+    }
+
+    /// The time the server was at work: from the first outstanding command to none, all such stretches, the running
+    /// one included. A client that reads its rows slowly keeps the server at work.
+    pub(crate) fn busy(&self) -> Option<Duration> {
+        if self.is_off() {
+            return None;
+        }
+        let work = self.work.load(Relaxed);
+        let nanos = if work & RUNNING == 0 {
+            work
+        } else {
+            self.now().saturating_sub(work & !RUNNING)
+        };
+        Some(Duration::from_nanos(nanos))
+    }
+
+    /// Whether the connection is known to be of no more use: the server closed it or announced that it would
+    /// (a `FATAL` error), the socket failed, or this side dropped it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.load(Relaxed) & CLOSED != 0
+    }
+
+    /// The SQLSTATE of the last error the server reported; compare [`errors`](Self::errors) to know whether it is new.
+    pub(crate) fn last_sqlstate(&self) -> Option<[u8; 5]> {
+        let [_, _, _, code @ ..] = self.known(&self.sqlstate)?.to_be_bytes();
+        Some(code)
+    }
+
+    /// How many errors the server has reported.
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors.load(Relaxed)
+    }
+
+    /// How many rows the server has sent.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.load(Relaxed)
+    }
+
+    /// How many bytes came from the server, after decryption.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Relaxed)
+    }
+
+    /// How many bytes went to the server, before encryption.
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Relaxed)
+    }
+
+    fn is_off(&self) -> bool {
+        self.state.load(Relaxed) & OFF != 0
+    }
+
+    fn known(&self, word: &AtomicU64) -> Option<u64> {
+        let word = word.load(Relaxed);
+        (word & KNOWN != 0 && !self.is_off()).then_some(word & !KNOWN)
+    }
+
+    /// Nanoseconds since the base; the top bit is free for [`RUNNING`] for 292 years.
+    fn now(&self) -> u64 {
+        self.base.elapsed().as_nanos() as u64
+    }
+}
+
+/// The writer's side. Only the one [`Reader`](super::reader::Reader) of this connection may call these: they load and
+/// store instead of exchanging, which is right for a single writer and costs nothing.
+impl Wire {
+    pub(super) fn set_process_id(&self, process_id: u32) {
+        self.process_id
+            .store(KNOWN | u64::from(process_id), Relaxed);
+    }
+
+    pub(super) fn add_error(&self, code: Option<[u8; 5]>) {
+        if let Some([a, b, c, d, e]) = code {
+            let code = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
+            self.sqlstate.store(KNOWN | code, Relaxed);
+        }
+        add(&self.errors, 1);
+    }
+
+    pub(super) fn add_rows(&self, rows: u64) {
+        add(&self.rows, rows);
+    }
+
+    pub(super) fn add_bytes_in(&self, bytes: usize) {
+        add(&self.bytes_in, bytes as u64);
+    }
+
+    pub(super) fn add_bytes_out(&self, bytes: usize) {
+        add(&self.bytes_out, bytes as u64);
+    }
+
+    /// Publishes the commands outstanding, and starts or stops the clock when they leave or reach zero.
+    pub(super) fn set_outstanding(&self, outstanding: u32) {
+        let state = self.state.load(Relaxed);
+        match (state as u32, outstanding) {
+            (0, 1..) => self.start_work(),
+            (1.., 0) => self.stop_work(),
+            _ => {}
+        }
+        self.state.store(
+            state & !u64::from(u32::MAX) | u64::from(outstanding),
+            Relaxed,
+        );
+    }
+
+    /// Publishes the status byte of a `ReadyForQuery`.
+    pub(super) fn set_transaction(&self, status: u8) {
+        let state = self.state.load(Relaxed) & !(0xff << TRANSACTION_SHIFT);
+        self.state
+            .store(state | u64::from(status) << TRANSACTION_SHIFT, Relaxed);
+    }
+
+    /// Says that the headers made no sense.
+    pub(super) fn set_off(&self) {
+        self.state.store(self.state.load(Relaxed) | OFF, Relaxed);
+    }
+
+    /// Says that the connection is gone; what was under way ends with it.
+    pub(super) fn set_closed(&self) {
+        self.stop_work();
+        self.state.store(self.state.load(Relaxed) | CLOSED, Relaxed);
+    }
+
+    fn start_work(&self) {
+        let work = self.work.load(Relaxed);
+        if work & RUNNING == 0 && !self.is_closed() {
+            self.work
+                .store(RUNNING | self.now().saturating_sub(work), Relaxed);
+        }
+    }
+
+    fn stop_work(&self) {
+        let work = self.work.load(Relaxed);
+        if work & RUNNING != 0 {
+            self.work
+                .store(self.now().saturating_sub(work & !RUNNING), Relaxed);
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_wire_knows_nothing() {
+        let wire = Wire::new();
+        assert_eq!(wire.process_id(), None);
+        assert_eq!(wire.outstanding(), Some(0));
+        assert_eq!(wire.transaction(), None);
+        assert_eq!(wire.busy(), Some(Duration::ZERO));
+        assert_eq!(wire.last_sqlstate(), None);
+        assert!(!wire.is_closed());
+    }
+
+    #[test]
+    fn a_reading_does_not_disturb_its_neighbours() {
+        let wire = Wire::new();
+        wire.set_outstanding(3);
+        wire.set_transaction(b'T');
+        assert_eq!(
+            (wire.outstanding(), wire.transaction()),
+            (Some(3), Some(TransactionState::Open))
+        );
+        wire.set_outstanding(0);
+        wire.set_transaction(b'E');
+        assert_eq!(
+            (wire.outstanding(), wire.transaction()),
+            (Some(0), Some(TransactionState::Failed))
+        );
+        assert!(!wire.is_closed());
+        // Process ids are signed on the wire, and zero is one as good as any other.
+        wire.set_process_id(0);
+        assert_eq!(wire.process_id(), Some(0));
+        wire.set_process_id(u32::MAX);
+        assert_eq!(wire.process_id(), Some(-1));
+        wire.add_error(Some(*b"23505"));
+        wire.add_error(None);
+        assert_eq!((wire.last_sqlstate(), wire.errors()), (Some(*b"23505"), 2));
+    }
+
+    #[test]
+    fn busy_time_grows_only_while_something_is_outstanding() {
+        let wire = Wire::new();
+        wire.set_outstanding(1);
+        std::thread::sleep(Duration::from_millis(5));
+        let running = wire.busy().unwrap();
+        assert!(running >= Duration::from_millis(5), "{running:?}");
+        wire.set_outstanding(2);
+        wire.set_outstanding(0);
+        let first = wire.busy().unwrap();
+        assert!(first >= running);
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(wire.busy(), Some(first));
+        wire.set_outstanding(1);
+        assert!(wire.busy().unwrap() >= first);
+        assert!(
+            wire.busy().unwrap() < first + Duration::from_millis(5),
+            "the pause is not counted"
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_connection_ends_the_work() {
+        let wire = Wire::new();
+        wire.set_outstanding(1);
+        wire.set_closed();
+        let busy = wire.busy();
+        wire.set_outstanding(0);
+        wire.set_outstanding(1);
+        assert_eq!(wire.busy(), busy);
+        assert!(wire.is_closed());
+    }
+
+    #[test]
+    fn once_off_only_what_needs_no_headers_is_told() {
+        let wire = Wire::new();
+        wire.set_process_id(7);
+        wire.set_outstanding(1);
+        wire.set_transaction(b'I');
+        wire.add_error(Some(*b"42601"));
+        wire.add_bytes_in(10);
+        wire.set_off();
+        assert_eq!(wire.process_id(), None);
+        assert_eq!(wire.outstanding(), None);
+        assert_eq!(wire.transaction(), None);
+        assert_eq!(wire.busy(), None);
+        assert_eq!(wire.last_sqlstate(), None);
+        assert_eq!(wire.bytes_in(), 10);
+        wire.set_closed();
+        assert!(wire.is_closed());
+    }
+}
