@@ -5,8 +5,8 @@
 # tests run as programs count too, unless they are killed.
 
 # with_coverage COMMAND PERCENT: runs the command with all of this crate instrumented. Fails when it
-# does, or when less than that part of the lines was run.
-with_coverage() {
+# does, or when less than that part of the lines was run. In a shell of its own, for the environment.
+with_coverage() (
     local command=$1 percent=$2 folder=$PWD/target/coverage
     find_llvm_tools || fail 'no llvm-profdata and llvm-cov'
     rm -rf "$folder"
@@ -17,15 +17,13 @@ with_coverage() {
     export LLVM_PROFILE_FILE=$folder/%4m.profraw
     "$command"
     count_lines "$folder"
-    unset RUSTC_WORKSPACE_WRAPPER LLVM_PROFILE_FILE
-
     awk -v "root=$PWD/" -v "least=$percent" -f scripts/lib/coverage.awk "$folder/lcov"
-}
+)
 
 # What the programs wrote down, as LCOV.
 count_lines() {
     local folder=$1 built program programs=()
-    # Has been built; this says where.
+    # Has been built, with the same `locked`; this says where.
     built=$(cargo test "${locked[@]}" --all-features --no-run --quiet --message-format json \
         | grep -o '"executable":"[^"]*"' | cut -d '"' -f 4)
     while read -r program; do

@@ -21,7 +21,8 @@ install_what_is_missing() {
     fi
 
     if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-        fail "Missing. On Debian or Ubuntu, as root: apt-get update && apt-get install -y ${packages[*]}"
+        echo "Missing. On Debian or Ubuntu, as root: apt-get update && apt-get install -y ${packages[*]}" >&2
+        fail '(instead of an LLVM, where rustup has it: rustup component add llvm-tools)'
     fi
     echo "installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive

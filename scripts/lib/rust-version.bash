@@ -5,12 +5,14 @@
 # resolved anew, the way cargo does since 1.84: the newest versions that state no more than ours,
 # and newer ones only where there are none. One of those is what this looks for.
 
-check_rust_version() {
+# In a shell of its own, so that the copy is removed however this ends.
+check_rust_version() (
     local ours copy manifests manifest theirs too_new=()
     ours=$(rust_version_in Cargo.toml)
     [[ -n $ours ]] || fail 'Cargo.toml states no rust-version'
 
     copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
     mkdir "$copy/src"
     touch "$copy/src/lib.rs"
     awk '/^\[/ { skip = /^\[(\[(bench|bin|example|test)\]\]|dev-dependencies)/ } !skip' \
@@ -23,24 +25,21 @@ check_rust_version() {
             too_new+=("$(basename "$(dirname "$manifest")") needs Rust $theirs")
         fi
     done <<<"$manifests"
-    rm -rf "$copy"
 
     if ((${#too_new[@]})); then
         printf '%s\n' "${too_new[@]}" >&2
         fail "Cargo.toml states Rust $ours: state the highest of these, or ask for older versions of them"
     fi
     echo "no dependency needs more than Rust $ours"
-}
+)
 
-manifests_of_dependencies() {
-    (
-        cd "$1"
-        export CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback
-        cargo generate-lockfile --quiet
-        cargo metadata --format-version 1 --all-features \
-            | grep -o '"manifest_path":"[^"]*"' | cut -d '"' -f 4 | grep -vxF "$PWD/Cargo.toml"
-    )
-}
+manifests_of_dependencies() (
+    cd "$1"
+    export CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback
+    cargo generate-lockfile --quiet
+    cargo metadata --format-version 1 --all-features \
+        | grep -o '"manifest_path":"[^"]*"' | cut -d '"' -f 4 | grep -vxF "$PWD/Cargo.toml"
+)
 
 # With three numbers, to be compared: 1.88 is 1.88.0.
 rust_version_in() {

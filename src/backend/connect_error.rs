@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io;
 
-/// Why a connection to the database could not be opened: the kind for programs and metrics, the message for people.
+/// Why a connection to the database could not be opened: the kind for programs and metrics, the
+/// message for people.
 ///
-/// The message never contains a password. It does name the host, the user and the database, so it belongs in logs and
-/// in the answers of the monitoring routes, not in an answer to the public.
+/// The message never contains a password. It does name the host, the user and the database, so it
+/// belongs in logs and in the answers of the monitoring routes, not in an answer to the public.
 ///
 /// ```
 /// # use poolscope::{ConnectError, ConnectErrorKind};
@@ -25,7 +26,8 @@ pub struct ConnectError {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectErrorKind {
-    /// Nobody answers at this address: refused, reset, no route, or a host name that does not resolve.
+    /// Nobody answers at this address: refused, reset, no route, or a host name that does not
+    /// resolve.
     Unreachable,
     /// The server does not let this user in: wrong password, unknown user, no permission.
     Authentication,
@@ -62,7 +64,8 @@ impl ConnectError {
         self.kind
     }
 
-    /// The server's own code, if the server answered at all: an SQLSTATE on Postgres, an error number on MySQL.
+    /// The server's own code, if the server answered at all: an SQLSTATE on Postgres, an error
+    /// number on MySQL.
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
@@ -99,10 +102,11 @@ impl ConnectErrorKind {
 
     /// The kind of a failure of the socket itself.
     ///
-    /// Resolving a name has no [`io::ErrorKind`] of its own, so whatever is not known to be something else counts as
-    /// unreachable.
+    /// Resolving a name has no [`io::ErrorKind`] of its own, so whatever is not known to be
+    /// something else counts as unreachable.
     pub(crate) fn of_io(error: &io::Error) -> Self {
-        // Out of file descriptors, here or in the whole system: the trouble is ours, not the server's.
+        // Out of file descriptors, here or in the whole system: the trouble is ours, not the
+        // server's.
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
         if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {

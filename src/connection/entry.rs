@@ -116,16 +116,20 @@ impl<C: Backend> Entry<C> {
             self.cancel();
             return true;
         }
-        let open = match self
+        !self.is_outside_transaction() || self.connection.is_broken()
+    }
+
+    /// Whether no transaction is open, as far as it can be known.
+    pub(super) fn is_outside_transaction(&self) -> bool {
+        match self
             .state
             .session
             .as_ref()
             .and_then(|session| session.transaction())
         {
-            Some(state) => state != TransactionState::Idle,
-            None => self.state.queries.in_transaction(),
-        };
-        open || self.connection.is_broken()
+            Some(state) => state == TransactionState::Idle,
+            None => !self.state.queries.in_transaction(),
+        }
     }
 
     /// Tells the server to stop what nobody waits for; closing alone would let it work on.

@@ -109,7 +109,10 @@ impl<C: Backend> Lease<C> {
         )
         .await;
         self.0.probing = false;
-        if let Ok(Ok(())) = answer {
+        // What was still under way may have left a transaction open.
+        if let Ok(Ok(())) = answer
+            && self.0.is_outside_transaction()
+        {
             self.0.generation = generation;
             self.0.last_used = tokio::time::Instant::now();
             return true;

@@ -1,22 +1,24 @@
 //! How many answers the server still owes: commands sent less `ReadyForQuery` received.
 //!
-//! It would be a plain difference, but for `COPY … FROM STDIN` in the extended protocol: the client sends
-//! `Bind Execute Sync`, the server answers `CopyInResponse` and from then on *ignores* every `Sync` until the client ends
-//! the copy, also one that was under way already. So two `Sync`s get one `ReadyForQuery`, and a plain difference would
-//! call the connection busy for ever after.
+//! It would be a plain difference, but for `COPY … FROM STDIN` in the extended protocol: the client
+//! sends `Bind Execute Sync`, the server answers `CopyInResponse` and from then on *ignores* every
+//! `Sync` until the client ends the copy, also one that was under way already. So two `Sync`s get
+//! one `ReadyForQuery`, and a plain difference would call the connection busy for ever after.
 
 /// The numbers of the commands sent and answered, the first being 1.
 ///
-/// A copy may be ended, and more commands sent, before the server's `CopyInResponse` is seen. So that it can be told
-/// then which `Sync`s were ignored, two facts are kept about each of the last 64 commands.
+/// A copy may be ended, and more commands sent, before the server's `CopyInResponse` is seen. So
+/// that it can be told then which `Sync`s were ignored, two facts are kept about each of the last
+/// 64 commands.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     sent: u64,
     answered: u64,
-    /// Messages of a command were sent whose `Sync` was not; they count as a command already, since the server starts
-    /// on them at once.
+    /// Messages of a command were sent whose `Sync` was not; they count as a command already, since
+    /// the server starts on them at once.
     open: bool,
-    /// Commands whose copy, if they are one, ends before their `Sync`, and those that have none: `Query`.
+    /// Commands whose copy, if they are one, ends before their `Sync`, and those that have none:
+    /// `Query`.
     whole: Marks,
     /// Commands whose `Sync` is followed by a copy's end.
     ended: Marks,
@@ -45,7 +47,8 @@ enum Copy {
     None,
     /// The server takes data, and ignores `Sync`.
     Data,
-    /// The client has said that this is all; the next `Sync` belongs to the command that was counted already.
+    /// The client has said that this is all; the next `Sync` belongs to the command that was
+    /// counted already.
     Ended,
 }
 
@@ -64,7 +67,8 @@ impl Commands {
         self.begin();
     }
 
-    /// A message was sent that is a part of a command: `Parse`, `Bind`, `Describe`, `Execute` or `Close`.
+    /// A message was sent that is a part of a command: `Parse`, `Bind`, `Describe`, `Execute` or
+    /// `Close`.
     pub(super) fn part(&mut self) {
         if !self.open {
             self.begin();
@@ -89,7 +93,8 @@ impl Commands {
         self.open = false;
     }
 
-    /// `CopyDone` or `CopyFail` was sent, possibly before it was known that the server wanted any data.
+    /// `CopyDone` or `CopyFail` was sent, possibly before it was known that the server wanted any
+    /// data.
     pub(super) fn copy_ended(&mut self) {
         if self.copy == Copy::Data {
             self.copy = Copy::Ended;
@@ -112,7 +117,8 @@ impl Commands {
         let mut unanswered = (current..=self.sent).take(64);
         let last_ignored = unanswered.find(|number| self.ended.has(*number));
         match last_ignored {
-            // The `Sync` after the copy's end was sent too, and will be answered in place of those before the end.
+            // The `Sync` after the copy's end was sent too, and will be answered in place of those
+            // before the end.
             Some(number) if number < self.sent => self.answered = number,
             Some(_) => (self.copy, self.answered) = (Copy::Ended, self.sent - 1),
             None => (self.copy, self.answered) = (Copy::Data, self.sent - 1),

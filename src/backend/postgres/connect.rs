@@ -34,8 +34,8 @@ impl fmt::Debug for Connected {
     }
 }
 
-/// Opens a connection. There is no limit on how long that takes but the URL's `connect_timeout`, which bounds the
-/// socket only: the caller sets one.
+/// Opens a connection. There is no limit on how long that takes but the URL's `connect_timeout`,
+/// which bounds the socket only: the caller sets one.
 pub(crate) async fn connect(target: &Target) -> Result<Connected, ConnectError> {
     let opened = open(target).await?;
     let token = opened.client.cancel_token();
@@ -100,8 +100,8 @@ impl Cancel {
 
     /// Sends the request over a connection of its own, under the same rules of TLS as the first.
     ///
-    /// Whether the server heeds it is not told; if nothing is under way it has no effect, and if the next command has
-    /// begun it hits that one. So it is for a connection that will be closed.
+    /// Whether the server heeds it is not told; if nothing is under way it has no effect, and if
+    /// the next command has begun it hits that one. So it is for a connection that will be closed.
     pub(crate) async fn cancel(mut self) -> Result<(), ConnectError> {
         let request = self.token.cancel_query(&mut self.connector);
         match tokio::time::timeout(Self::TIMEOUT, request).await {
@@ -192,7 +192,8 @@ fn kind_of(sqlstate: &str) -> ConnectErrorKind {
         "53300" => ConnectErrorKind::TooManyConnections,
         // admin_shutdown, crash_shutdown, cannot_connect_now.
         "57P01" | "57P02" | "57P03" => ConnectErrorKind::Starting,
-        // invalid_catalog_name; object_not_in_prerequisite_state: "not currently accepting connections".
+        // invalid_catalog_name; object_not_in_prerequisite_state: "not currently accepting
+        // connections".
         "3D000" | "55000" => ConnectErrorKind::Database,
         // statement_timeout and the like on the way in.
         "57014" | "57P05" => ConnectErrorKind::TimedOut,

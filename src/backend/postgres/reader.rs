@@ -1,8 +1,9 @@
 //! Walks the headers of the messages in both directions of one connection.
 //!
-//! Each message is a type byte and a length (the first one of the client has no type). Bodies are skipped, but for
-//! three small ones. Nothing is kept but the header under way, so a message may be cut anywhere and a row of a gigabyte
-//! costs as little as a short one. The first header that makes no sense turns the reader off for good.
+//! Each message is a type byte and a length (the first one of the client has no type). Bodies are
+//! skipped, but for three small ones. Nothing is kept but the header under way, so a message may be
+//! cut anywhere and a row of a gigabyte costs as little as a short one. The first header that makes
+//! no sense turns the reader off for good.
 
 use std::sync::Arc;
 
@@ -120,7 +121,8 @@ impl Reader {
         }
     }
 
-    /// The packet without a type: the start of a session, or of a request to cancel somebody else's command.
+    /// The packet without a type: the start of a session, or of a request to cancel somebody else's
+    /// command.
     fn startup(&mut self, length: u32, code: u32) -> Result<u32, Nonsense> {
         const VERSION_3: u32 = 3;
         const CANCEL_REQUEST: u32 = 80_877_102;
@@ -172,7 +174,8 @@ impl Reader {
         }
     }
 
-    /// Notes what kind of message comes from the server; returns the length of its body and what to do with it.
+    /// Notes what kind of message comes from the server; returns the length of its body and what to
+    /// do with it.
     fn server_message(&mut self, kind: u8, length: u32) -> Result<(u32, Inspect), Nonsense> {
         const KEY: Inspect = Inspect::Key {
             process_id: 0,

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use super::activity::activity;
 use super::connect::{Cancel, connect};
 use super::url::Target;
-use super::wire::{self, Wire};
+use super::wire::Wire;
 use crate::backend::dial::ping;
 use crate::backend::{Activity, Backend, ConnectError, Dial, Dialed, Session};
 use crate::checkout::TransactionState;
@@ -37,15 +37,13 @@ impl Dial<AsyncPgConnection> for Target {
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncPgConnection>, ConnectError>> {
         Box::pin(async {
             let connected = connect(self).await?;
-            let session = connected.wire.map(|wire| {
-                Arc::new(Wired {
-                    wire,
-                    cancel: connected.cancel,
-                }) as Arc<dyn Session>
-            });
+            let session = PgSession {
+                wire: connected.wire,
+                cancel: connected.cancel,
+            };
             Ok(Dialed {
                 connection: connected.connection,
-                session,
+                session: Some(Arc::new(session)),
             })
         })
     }
@@ -58,38 +56,32 @@ impl Dial<AsyncPgConnection> for Target {
     }
 }
 
-/// A connection whose messages are read.
+/// A connection whose messages are read, but for one over a Unix socket.
 #[derive(Debug)]
-struct Wired {
-    wire: Arc<Wire>,
+struct PgSession {
+    wire: Option<Arc<Wire>>,
     cancel: Cancel,
 }
 
-impl Session for Wired {
+impl Session for PgSession {
     fn process_id(&self) -> Option<u64> {
-        self.wire
-            .process_id()
-            .and_then(|pid| u64::try_from(pid).ok())
+        u64::try_from(self.wire.as_ref()?.process_id()?).ok()
     }
 
     fn is_closed(&self) -> bool {
-        self.wire.is_closed()
+        self.wire.as_ref().is_some_and(|wire| wire.is_closed())
     }
 
     fn outstanding(&self) -> Option<u32> {
-        self.wire.outstanding()
+        self.wire.as_ref()?.outstanding()
     }
 
     fn transaction(&self) -> Option<TransactionState> {
-        self.wire.transaction().map(|state| match state {
-            wire::TransactionState::Idle => TransactionState::Idle,
-            wire::TransactionState::Open => TransactionState::Open,
-            wire::TransactionState::Failed => TransactionState::Failed,
-        })
+        self.wire.as_ref()?.transaction()
     }
 
     fn busy(&self) -> Option<Duration> {
-        self.wire.busy()
+        self.wire.as_ref()?.busy()
     }
 
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {

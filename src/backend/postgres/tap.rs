@@ -19,7 +19,8 @@ pub(crate) struct Tap<S> {
 }
 
 impl<S> Tap<S> {
-    /// Puts a tap on a transport over which nothing of the session was sent yet; `wire` is written by this tap alone.
+    /// Puts a tap on a transport over which nothing of the session was sent yet; `wire` is written
+    /// by this tap alone.
     pub(super) fn new(inner: S, wire: Arc<Wire>) -> Self {
         let reader = Reader::new(wire);
         Self { inner, reader }

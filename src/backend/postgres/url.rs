@@ -1,8 +1,9 @@
 //! Where to connect: a Postgres URL, of which we read the parameters on TLS ourselves.
 //!
-//! tokio-postgres knows neither `verify-ca` and `verify-full` nor `sslrootcert`, so these are taken out before it gets
-//! the rest. It also says only "invalid value"; the reasons given here name the parameter, its value and what is
-//! allowed, and never show the password, not even that of a URL that was mangled by one.
+//! tokio-postgres knows neither `verify-ca` and `verify-full` nor `sslrootcert`, so these are taken
+//! out before it gets the rest. It also says only "invalid value"; the reasons given here name the
+//! parameter, its value and what is allowed, and never show the password, not even that of a URL
+//! that was mangled by one.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -32,8 +33,8 @@ impl Target {
     /// Reads a `postgres://` or `postgresql://` URL.
     ///
     /// No `sslmode` means `prefer`, or `disable` in a build without the feature `tls`; as in libpq,
-    /// `sslrootcert=system` makes it `verify-full`, and a Unix socket never uses TLS. `sslmode=require` together with
-    /// `sslrootcert` is `verify-ca`, as in libpq.
+    /// `sslrootcert=system` makes it `verify-full`, and a Unix socket never uses TLS.
+    /// `sslmode=require` together with `sslrootcert` is `verify-ca`, as in libpq.
     ///
     /// # Errors
     ///
@@ -55,7 +56,8 @@ impl Target {
             let (key, text) = (decode(key)?, decode(value)?);
             match (&*key, &*text) {
                 ("sslmode", _) => sslmode = Some(parse_mode(&text)?),
-                // libpq takes this for the sake of JDBC's users, and so do hosted databases' instructions.
+                // libpq takes this for the sake of JDBC's users, and so do hosted databases'
+                // instructions.
                 ("ssl", "true") => sslmode = Some(TlsMode::Require),
                 ("sslrootcert", "system") => roots = TlsRoots::System,
                 ("sslrootcert", "") => {}
@@ -110,8 +112,8 @@ impl Target {
         if unix {
             config.ssl_mode(SslMode::Disable);
         } else {
-            // "Require" and "direct" make tokio-postgres send nothing of its own and hand the bare socket to our
-            // connector, which negotiates as the mode says.
+            // "Require" and "direct" make tokio-postgres send nothing of its own and hand the bare
+            // socket to our connector, which negotiates as the mode says.
             config
                 .ssl_mode(SslMode::Require)
                 .ssl_negotiation(SslNegotiation::Direct);
@@ -120,6 +122,10 @@ impl Target {
     }
 
     /// The first host: a name, an address, or the folder of a Unix socket.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "query telemetry will name the server")
+    )]
     pub(crate) fn host(&self) -> Option<&str> {
         match self.config.get_hosts().first()? {
             Host::Tcp(name) => Some(name),
@@ -129,6 +135,10 @@ impl Target {
     }
 
     /// The first host's port.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "query telemetry will name the server")
+    )]
     pub(crate) fn port(&self) -> u16 {
         self.config.get_ports().first().copied().unwrap_or(5432)
     }
@@ -149,6 +159,10 @@ impl Target {
     }
 
     /// Sets the name that the server shows for our sessions.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "query telemetry will name the server")
+    )]
     pub(crate) fn set_application_name(&mut self, name: &str) {
         self.config.application_name(name);
     }
@@ -205,8 +219,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Splits at the first `?` that is not a part of the credentials, and sees to it that there is at most one raw `@`
-/// before it: else a part of a password would be taken for a host, and shown.
+/// Splits off the parameters, and sees to it that there is at most one raw `@` before them: else a
+/// part of a password would be taken for a host, and shown.
 fn split_query(url: &str) -> Result<(&str, &str), String> {
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
     if place.matches('@').count() > 1 {
@@ -221,6 +235,10 @@ fn decode(text: &str) -> Result<Cow<'_, str>, String> {
 }
 
 fn expected(key: &str, value: &str, allowed: &str) -> String {
+    if value.contains('@') {
+        // No value has one that can be wrong: this is a piece of a password with a raw ? in it.
+        return format!("parameter {key}: expected {allowed}; {ENCODE}");
+    }
     format!("parameter {key}={value:?}: expected {allowed}")
 }
 

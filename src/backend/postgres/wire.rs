@@ -1,30 +1,37 @@
 //! What the message headers of one Postgres connection tell, readable at any time from any thread.
 //!
-//! diesel's `Instrumentation` sees a query from the client's side only: it cannot tell when the server has really
-//! finished, whether an error came after the first row, whether a raw `BEGIN` is open, or which server process is at
-//! work. All of that passes by on the socket. The [`tap`](super::tap) hands every byte to a
-//! [`Reader`](super::reader::Reader), and the reader writes what it understood to this [`Wire`].
+//! diesel's `Instrumentation` sees a query from the client's side only: it cannot tell when the
+//! server has really finished, whether an error came after the first row, whether a raw `BEGIN` is
+//! open, or which server process is at work. All of that passes by on the socket. The
+//! [`tap`](super::tap) hands every byte to a [`Reader`](super::reader::Reader), and the reader
+//! writes what it understood to this [`Wire`].
 //!
-//! Each figure has one writer, the task that drives the connection, so the writer needs no read-modify-write and the
-//! readers no lock. A reading is never torn, and none goes backwards.
+//! Each figure has one writer, the task that drives the connection, so the writer needs no
+//! read-modify-write and the readers no lock. A reading is never torn, and none goes backwards.
 //!
-//! What is not here: a command that still waits in tokio-postgres's own queue, because it has not been sent.
+//! What is not here: a command that still waits in tokio-postgres's own queue, because it has not
+//! been sent.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::checkout::TransactionState;
+
 /// The readings of one connection.
 ///
-/// Those that come from message headers are `None` once the reader has turned itself off, because it met bytes that
-/// make no sense as the Postgres protocol; [`is_closed`](Self::is_closed) and the byte counts need no headers and stay.
+/// Those that come from message headers are `None` once the reader has turned itself off, because
+/// it met bytes that make no sense as the Postgres protocol; [`is_closed`](Self::is_closed) and the
+/// byte counts need no headers and stay.
 #[derive(Debug)]
 pub(crate) struct Wire {
     /// All times are nanoseconds since this instant.
     base: Instant,
-    /// Outstanding commands, transaction state and flags in one word, so that a reader sees them of the same moment.
+    /// Outstanding commands, transaction state and flags in one word, so that a reader sees them of
+    /// the same moment.
     state: AtomicU64,
-    /// Idle: the nanoseconds the server has worked so far. At work: [`RUNNING`] and the instant at which it would have
-    /// started had it worked without a break. One word, so that a sum and the start of a stretch always match.
+    /// Idle: the nanoseconds the server has worked so far. At work: [`RUNNING`] and the instant at
+    /// which it would have started had it worked without a break. One word, so that a sum and the
+    /// start of a stretch always match.
     work: AtomicU64,
     /// [`KNOWN`] and the process id.
     process_id: AtomicU64,
@@ -34,17 +41,6 @@ pub(crate) struct Wire {
     rows: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-}
-
-/// What the server said about the transaction when it was last ready for a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TransactionState {
-    /// Not in a transaction block.
-    Idle,
-    /// In a transaction block, a raw `BEGIN` included.
-    Open,
-    /// In a transaction block that has failed and takes nothing but its end.
-    Failed,
 }
 
 const TRANSACTION_SHIFT: u32 = 32;
@@ -75,13 +71,15 @@ impl Wire {
         Some(word as u32 as i32)
     }
 
-    /// How many commands were sent and are not yet answered by `ReadyForQuery`; the connection's start-up is one.
+    /// How many commands were sent and are not yet answered by `ReadyForQuery`; the connection's
+    /// start-up is one.
     pub(crate) fn outstanding(&self) -> Option<u32> {
         let state = self.state.load(Relaxed);
         (state & OFF == 0).then_some(state as u32)
     }
 
-    /// The transaction's state when the server was last ready; `None` also before it was ready the first time.
+    /// The transaction's state when the server was last ready; `None` also before it was ready the
+    /// first time.
     pub(crate) fn transaction(&self) -> Option<TransactionState> {
         let state = self.state.load(Relaxed);
         if state & OFF != 0 {
@@ -95,8 +93,9 @@ impl Wire {
         }
     }
 
-    /// The time the server was at work: from the first outstanding command to none, all such stretches, the running
-    /// one included. A client that reads its rows slowly keeps the server at work.
+    /// The time the server was at work: from the first outstanding command to none, all such
+    /// stretches, the running one included. A client that reads its rows slowly keeps the server at
+    /// work.
     pub(crate) fn busy(&self) -> Option<Duration> {
         if self.is_off() {
             return None;
@@ -110,34 +109,39 @@ impl Wire {
         Some(Duration::from_nanos(nanos))
     }
 
-    /// Whether the connection is known to be of no more use: the server closed it or announced that it would
-    /// (a `FATAL` error), the socket failed, or this side dropped it.
+    /// Whether the connection is known to be of no more use: the server closed it or announced that
+    /// it would (a `FATAL` error), the socket failed, or this side dropped it.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.load(Relaxed) & CLOSED != 0
     }
 
-    /// The SQLSTATE of the last error the server reported; compare [`errors`](Self::errors) to know whether it is new.
+    /// The SQLSTATE of the last error the server reported; compare [`errors`](Self::errors) to know
+    /// whether it is new.
     pub(crate) fn last_sqlstate(&self) -> Option<[u8; 5]> {
         let [_, _, _, code @ ..] = self.known(&self.sqlstate)?.to_be_bytes();
         Some(code)
     }
 
     /// How many errors the server has reported.
+    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
     pub(crate) fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
     }
 
     /// How many rows the server has sent.
+    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
     pub(crate) fn rows(&self) -> u64 {
         self.rows.load(Relaxed)
     }
 
     /// How many bytes came from the server, after decryption.
+    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
     pub(crate) fn bytes_in(&self) -> u64 {
         self.bytes_in.load(Relaxed)
     }
 
     /// How many bytes went to the server, before encryption.
+    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
     pub(crate) fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Relaxed)
     }
@@ -157,8 +161,9 @@ impl Wire {
     }
 }
 
-/// The writer's side. Only the one [`Reader`](super::reader::Reader) of this connection may call these: they load and
-/// store instead of exchanging, which is right for a single writer and costs nothing.
+/// The writer's side. Only the one [`Reader`](super::reader::Reader) of this connection may call
+/// these: they load and store instead of exchanging, which is right for a single writer and costs
+/// nothing.
 impl Wire {
     pub(super) fn set_process_id(&self, process_id: u32) {
         self.process_id
@@ -185,7 +190,8 @@ impl Wire {
         add(&self.bytes_out, bytes as u64);
     }
 
-    /// Publishes the commands outstanding, and starts or stops the clock when they leave or reach zero.
+    /// Publishes the commands outstanding, and starts or stops the clock when they leave or reach
+    /// zero.
     pub(super) fn set_outstanding(&self, outstanding: u32) {
         let state = self.state.load(Relaxed);
         match (state as u32, outstanding) {

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Plays messages (client's in letters of the protocol, server's `G` and `Z`), returns what is outstanding after each.
+/// Plays messages (client's in letters of the protocol, server's `G` and `Z`), returns what is
+/// outstanding after each.
 fn play(messages: &str) -> Vec<u32> {
     let mut commands = Commands::default();
     let step = |message| {
@@ -92,8 +93,9 @@ struct FakeServer {
 }
 
 impl FakeServer {
-    /// Answers in the letters of the protocol, of which only `G` and `Z` matter here. A capital among the client's
-    /// messages is of the protocol; `x` is an `Execute` that begins a copy, `!` one that fails, `q` a copy by `Query`.
+    /// Answers in the letters of the protocol, of which only `G` and `Z` matter here. A capital
+    /// among the client's messages is of the protocol; `x` is an `Execute` that begins a copy, `!`
+    /// one that fails, `q` a copy by `Query`.
     fn take(&mut self, message: char) -> &'static str {
         match (message, self.taking_data) {
             ('S', true) => "",
@@ -122,7 +124,8 @@ impl FakeServer {
 }
 
 proptest! {
-    /// Commands of every kind, the answers arriving sooner or later: none is unasked, and in the end none is owed.
+    /// Commands of every kind, the answers arriving sooner or later: none is unasked, and in the
+    /// end none is owed.
     #[test]
     fn the_count_agrees_with_the_server(
         commands in prop::collection::vec(

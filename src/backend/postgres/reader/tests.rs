@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::postgres::wire::TransactionState;
+use crate::checkout::TransactionState;
 
 /// A message of either side: type, length, body.
 pub(in crate::backend::postgres) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -38,7 +38,8 @@ fn greeting(pid: i32) -> Vec<u8> {
     .concat()
 }
 
-/// One command, its answer up to `ReadyForQuery` excluded, and what the answer adds to the readings.
+/// One command, its answer up to `ReadyForQuery` excluded, and what the answer adds to the
+/// readings.
 #[derive(Debug, Clone)]
 struct Exchange {
     client: Vec<u8>,
@@ -145,7 +146,8 @@ fn readings(wire: &Wire) -> Readings {
 }
 
 proptest! {
-    /// Several commands in flight at once, all but the last few answered, every stream cut anywhere.
+    /// Several commands in flight at once, all but the last few answered, every stream cut
+    /// anywhere.
     #[test]
     fn a_session_cut_anywhere_is_read_right(
         pid: i32,
@@ -216,7 +218,8 @@ proptest! {
         prop_assert_eq!(wire_of_cut.bytes_out(), wire_of_whole.bytes_out());
     }
 
-    /// Garbage behind a good beginning: unknown from its first header on, whatever it is followed by.
+    /// Garbage behind a good beginning: unknown from its first header on, whatever it is followed
+    /// by.
     #[test]
     fn a_type_that_does_not_exist_makes_all_unknown(
         exchange in exchanges(),

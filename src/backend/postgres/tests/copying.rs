@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use super::server::{eventually, plain};
-use crate::backend::postgres::wire::{TransactionState, Wire};
+use crate::backend::postgres::wire::Wire;
+use crate::checkout::TransactionState;
 
 async fn client_with_a_table() -> (Client, Arc<Wire>) {
     let opened = plain().await.open().await;
@@ -92,7 +93,8 @@ async fn a_copy_abandoned_before_the_server_answered_is_one_command() {
 
 #[tokio::test]
 async fn data_copied_in_by_a_simple_query_is_left_to_the_client() {
-    // tokio-postgres cannot copy this way: it takes the server's word for an error. The wire still says what is so.
+    // tokio-postgres cannot copy this way: it takes the server's word for an error. The wire still
+    // says what is so.
     let (client, wire) = client_with_a_table().await;
     client.batch_execute("COPY t FROM STDIN").await.unwrap_err();
     assert!(wire.outstanding() != Some(0) || wire.is_closed());

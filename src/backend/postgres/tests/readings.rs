@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use futures_util::{StreamExt, TryStreamExt, future};
 
 use super::server::{eventually, plain, run};
-use crate::backend::postgres::wire::TransactionState;
+use crate::checkout::TransactionState;
 
 #[tokio::test]
 async fn a_new_connection_is_idle_and_its_process_known() {
@@ -146,7 +146,8 @@ async fn the_server_is_busy_until_the_last_row_and_not_longer() {
         sql::<Integer>("g FROM generate_series(1, 5) g, LATERAL (SELECT pg_sleep(0.06 + 0 * g)) s");
     let numbers: Vec<i32> = diesel::select(query).load(connection).await.unwrap();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
-    // diesel-async closes a statement that it does not keep, which is one more command, a moment later.
+    // diesel-async closes a statement that it does not keep, which is one more command, a moment
+    // later.
     tokio::time::sleep(Duration::from_millis(30)).await;
     let busy = wire.busy().unwrap() - before;
     assert!(

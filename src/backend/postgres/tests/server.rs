@@ -13,8 +13,8 @@ use crate::backend::connect_error::{ConnectError, ConnectErrorKind};
 use crate::backend::postgres::connect::{Connected, Opened, connect, open};
 use crate::backend::postgres::url::Target;
 
-/// A running server. It stops, and its folder goes, when this is dropped or the test process ends in whatever way,
-/// because the shell that watches over it then reads the end of its input.
+/// A running server. It stops, and its folder goes, when this is dropped or the test process ends
+/// in whatever way, because the shell that watches over it then reads the end of its input.
 pub(super) struct Server {
     pub(super) port: u16,
     pub(super) folder: PathBuf,
@@ -36,8 +36,9 @@ wait $server
 rm -rf "$2"
 "#;
 
-/// Databases, users, and who may come in how: the database `demands` only with TLS, the user `scram` only with a
-/// password, the user `full` not at all, as its limit of connections is reached.
+/// Databases, users, and who may come in how: the database `demands` only with TLS, the user
+/// `scram` only with a password, the user `full` not at all, as its limit of connections is
+/// reached.
 const ACCESS: &str = "
 local   all     all                 trust
 host    all     scram   127.0.0.1/32 scram-sha-256

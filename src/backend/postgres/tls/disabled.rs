@@ -1,4 +1,5 @@
-//! Without the feature `tls` there is only plain text: nothing of this can be made, and the compiler knows.
+//! Without the feature `tls` there is only plain text: nothing of this can be made, and the
+//! compiler knows.
 
 use tokio_postgres::Socket;
 

@@ -1,4 +1,5 @@
-//! TLS by rustls: asks the server for it, shakes hands, and checks the certificate as far as the mode says.
+//! TLS by rustls: asks the server for it, shakes hands, and checks the certificate as far as the
+//! mode says.
 
 use std::env;
 use std::fmt;
@@ -51,7 +52,8 @@ impl fmt::Debug for Encryption {
 impl Encryption {
     /// Reads the root certificates, if the mode needs any.
     pub(super) fn new(settings: &TlsSettings) -> Result<Self, String> {
-        // Never the process's default provider: that belongs to the app, which may have none or another.
+        // Never the process's default provider: that belongs to the app, which may have none or
+        // another.
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let config = ClientConfig::builder_with_provider(provider)
@@ -95,7 +97,8 @@ impl Encryption {
             }
             b'N' if self.plain_if_not_offered => Ok(Transport::Plain(socket)),
             b'N' => Err(tls_error("the server does not offer TLS")),
-            // A server in trouble answers with an error; its text is not shown, as it may be anybody's.
+            // A server in trouble answers with an error; its text is not shown, as it may be
+            // anybody's.
             b'E' => Err(tls_error(
                 "the server answered the request for TLS with an error",
             )),
@@ -106,8 +109,8 @@ impl Encryption {
     }
 }
 
-/// Sends `SSLRequest` and reads the one byte of its answer, and not one more: what follows belongs to TLS, and plain
-/// bytes that somebody slipped in between must fail the handshake.
+/// Sends `SSLRequest` and reads the one byte of its answer, and not one more: what follows belongs
+/// to TLS, and plain bytes that somebody slipped in between must fail the handshake.
 async fn ask(socket: &mut Socket) -> Result<u8, ConnectError> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
     let exchange = async {
@@ -172,10 +175,11 @@ fn read_root_file(path: &Path) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// Checks less than rustls would: the authority but not the name (`verify-ca`), or neither (`prefer`, `require`).
+/// Checks less than rustls would: the authority but not the name (`verify-ca`), or neither
+/// (`prefer`, `require`).
 ///
-/// That the server holds the key of the certificate it shows is checked in any case, because channel binding (the `PLUS`
-/// of `SCRAM-SHA-256-PLUS`) rests on it.
+/// That the server holds the key of the certificate it shows is checked in any case, because
+/// channel binding (the `PLUS` of `SCRAM-SHA-256-PLUS`) rests on it.
 #[derive(Debug)]
 struct PartialVerifier {
     roots: Option<RootCertStore>,
@@ -221,7 +225,8 @@ impl ServerCertVerifier for PartialVerifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match verify_tls13_signature(message, certificate, signature, &self.algorithms) {
-            // webpki reads only version 3; the certificates that the Postgres manual makes with openssl are version 1.
+            // webpki reads only version 3; the certificates that the Postgres manual makes with
+            // openssl are version 1.
             Err(Error::InvalidCertificate(_)) if self.roots.is_none() => {
                 let key = public_key(certificate)?;
                 verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)

@@ -8,11 +8,13 @@
 //! | `verify-ca` | yes | signed by a trusted authority |
 //! | `verify-full` | yes | the same, and issued for this host name |
 //!
-//! Trusted are the authorities in `sslrootcert=FILE`, or the public ones with `sslrootcert=system`; without
-//! `sslrootcert`, those in `~/.postgresql/root.crt` if there is such a file, else the public ones.
+//! Trusted are the authorities in `sslrootcert=FILE`, or the public ones with `sslrootcert=system`;
+//! without `sslrootcert`, those in `~/.postgresql/root.crt` if there is such a file, else the
+//! public ones.
 //!
-//! Unlike libpq, `prefer` does not try a second time in plain text when an encrypted session fails: it is plain only
-//! if the server answers that it has no TLS. And `prefer` and `require` do not look at `~/.postgresql/root.crt`.
+//! Unlike libpq, `prefer` does not try a second time in plain text when an encrypted session fails:
+//! it is plain only if the server answers that it has no TLS. And `prefer` and `require` do not
+//! look at `~/.postgresql/root.crt`.
 
 use std::future::Future;
 use std::path::PathBuf;

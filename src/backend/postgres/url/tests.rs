@@ -122,6 +122,7 @@ fn a_password_is_never_shown() {
         "postgres://app:hun@ter2@h/db",
         "postgres://app:hun?ter2@h/db",
         "postgres://app:hun?ter2=1@h/db",
+        "postgres://app:hun?port=ter2@h/db",
         "postgres://app:hun@h?ter2=x@h/db",
         "postgres://app:ter2/db",
         "postgres://app:ter2",

@@ -1,0 +1,139 @@
+//! What goes wrong in a handler, and what the client is told of it.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use diesel::result::DatabaseErrorKind::{
+    CheckViolation, ClosedConnection, ExclusionViolation, ForeignKeyViolation, NotNullViolation,
+    RestrictViolation, UnableToSendCommand, UniqueViolation,
+};
+use diesel::result::Error as DatabaseError;
+use poolscope::PoolError;
+use serde_json::json;
+
+pub enum AppError {
+    /// No connection: poolscope answers, with 503 and `Retry-After`.
+    Pool(PoolError),
+    /// A query failed.
+    Database(DatabaseError),
+    /// The request is wrong.
+    Refused(StatusCode, String),
+}
+
+impl IntoResponse for AppError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Pool(error) => error.into_response(),
+            Self::Refused(status, detail) => problem(status, &detail),
+            Self::Database(error) if passes(&error) => {
+                tracing::warn!("answering 503: {error}");
+                let answer = problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the connection to the database was lost; whether the request had an effect is not known",
+                );
+                ([(header::RETRY_AFTER, "2")], answer).into_response()
+            }
+            Self::Database(error) if conflicts(&error) => {
+                tracing::info!("answering 409: {error}");
+                problem(
+                    StatusCode::CONFLICT,
+                    "this is at odds with what is stored already",
+                )
+            }
+            Self::Database(error) => {
+                tracing::error!("answering 500: {error}");
+                problem(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "a query failed; the log says which and why",
+                )
+            }
+        }
+    }
+}
+
+/// An error as `application/problem+json` (RFC 9457).
+pub fn problem(status: StatusCode, detail: &str) -> Response {
+    let body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/problem+json")],
+        Json(body).into_response().into_body(),
+    )
+        .into_response()
+}
+
+/// Whether the connection was lost, or the server is starting or shutting down: what a later try
+/// may not meet.
+fn passes(error: &DatabaseError) -> bool {
+    // Diesel hands on neither SQLSTATE nor MySQL's code of these.
+    const TEXTS: [&str; 9] = [
+        // Postgres: 57P01, 57P02, 57P03.
+        "terminating connection",
+        "the database system is",
+        // MySQL and MariaDB: 1053, 1927, and their driver's own.
+        "Server shutdown in progress",
+        "Connection was killed",
+        "Input/output error",
+        "Driver error",
+        "connection closed",
+        "Connection to the server is closed",
+        "server closed the connection",
+    ];
+    match error {
+        DatabaseError::DatabaseError(ClosedConnection | UnableToSendCommand, _)
+        | DatabaseError::BrokenTransactionManager => true,
+        DatabaseError::DatabaseError(_, info) => {
+            TEXTS.iter().any(|text| info.message().contains(text))
+        }
+        DatabaseError::RollbackErrorOnCommit {
+            rollback_error,
+            commit_error,
+        } => passes(rollback_error) || passes(commit_error),
+        _ => false,
+    }
+}
+
+fn conflicts(error: &DatabaseError) -> bool {
+    matches!(
+        error,
+        DatabaseError::DatabaseError(
+            UniqueViolation
+                | ForeignKeyViolation
+                | NotNullViolation
+                | CheckViolation
+                | RestrictViolation
+                | ExclusionViolation,
+            _
+        )
+    )
+}
+
+impl From<PoolError> for AppError {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error)
+    }
+}
+
+impl From<DatabaseError> for AppError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<JsonRejection> for AppError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Refused(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for AppError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::Refused(rejection.status(), rejection.body_text())
+    }
+}

@@ -1,0 +1,85 @@
+//! A small web shop whose database pool is seen through.
+//!
+//! ```sh
+//! cargo run --example quickstart
+//! ```
+//!
+//! That needs nothing: the database is a SQLite file in a temporary folder. With
+//! `DATABASE_URL=postgres://…` or `mysql://…` it is yours; every `DB_*` variable counts, so does
+//! `PORT`, and so does a file `.env`. `QUICKSTART_TRAFFIC=off` leaves all requests to you.
+
+#![allow(unreachable_pub, reason = "an app has no public interface")]
+
+mod database;
+mod dialect;
+mod error;
+mod ms;
+mod router;
+mod server;
+mod shop;
+mod stop;
+mod traffic;
+mod trouble;
+mod variables;
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use poolscope::{AsyncSqliteConnection, DatabaseKind, Pool, Settings};
+use tracing_subscriber::EnvFilter;
+
+use self::database::Database;
+use self::stop::Stop;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    variables::read_dot_env()?;
+    // poolscope tells of slow waits, failed connects and the like by `tracing`.
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .init();
+
+    // Removed when the value is dropped, at the end of this function.
+    let folder = tempfile::Builder::new().prefix("quickstart-").tempdir()?;
+    let settings = variables::settings(folder.path())?;
+    // An app has one database, and would name its type of connection here.
+    match settings.database_url.database_kind() {
+        Some(DatabaseKind::Postgres) => serve::<AsyncPgConnection>(settings).await,
+        Some(DatabaseKind::Mysql) => serve::<AsyncMysqlConnection>(settings).await,
+        _ => serve::<AsyncSqliteConnection>(settings).await,
+    }
+}
+
+async fn serve<C: Database>(settings: Settings) -> Result<(), Box<dyn Error>> {
+    let url = settings.database_url.to_string();
+    // Nothing is connected yet: the database may be down, and come up later.
+    let pool = Pool::<C>::builder(settings)
+        // A real app is migrated before it is started. This one has to find its tables wherever it
+        // is pointed to, also when the database comes up later, or comes back empty.
+        .on_connect(|conn| Box::pin(conn.prepare()))
+        .build()?;
+    let app = router::router(pool.clone());
+
+    let stop = Stop::listen()?;
+    let listener = server::listen(variables::port()?).await?;
+    if variables::traffic()? {
+        tokio::spawn(traffic::run(app.clone(), pool.clone()));
+    }
+    print!("{}", router::welcome(&url, listener.local_addr()?));
+    server::serve(listener, app, pool, stop).await?;
+    Ok(())
+}

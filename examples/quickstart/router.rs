@@ -1,0 +1,60 @@
+//! Which path leads where.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use poolscope::Pool;
+
+use super::database::Database;
+use super::error::problem;
+use super::{shop, trouble};
+
+const MONITORING: &str = "/api/v1/monitoring/pool";
+
+pub fn router<C: Database>(pool: Pool<C>) -> Router {
+    Router::new()
+        .route("/users", get(shop::users::<C>).post(shop::add_user::<C>))
+        .route("/users/{id}/orders", get(shop::orders::<C>))
+        .route("/n-plus-one", get(trouble::n_plus_one::<C>))
+        .route("/slow", get(trouble::slow::<C>))
+        .route("/query", get(trouble::query::<C>))
+        .route("/transaction", get(trouble::transaction::<C>))
+        .nest_service(MONITORING, pool.monitor())
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is no such route"))
+        .method_not_allowed_fallback(async || {
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this route is not for this method",
+            )
+        })
+        .with_state(pool)
+}
+
+/// What to open.
+pub fn welcome(database: &str, address: SocketAddr) -> String {
+    let url = format!("http://{address}");
+    format!(
+        "\
+listening on {url}
+database: {database}
+
+the app
+  {url}/users                    POST {{\"name\":\"Ada\",\"email\":\"ada@example.org\"}} adds one
+  {url}/users/1/orders
+  {url}/n-plus-one               one query for each user
+  {url}/slow?ms=1000             holds a connection without using it
+  {url}/query?ms=1000            a query that takes so long
+  {url}/transaction?ms=1000      idle in a transaction
+
+the pool
+  {url}{MONITORING}/status
+  {url}{MONITORING}/health
+  {url}{MONITORING}/connections
+  {url}{MONITORING}/optimize
+  {url}{MONITORING}/healthcheck
+
+"
+    )
+}

@@ -1,0 +1,58 @@
+//! Serving, and stopping without losing a request.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use axum::Router;
+use poolscope::{Backend, Pool};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::stop::Stop;
+
+/// How long requests may keep their connections once the app is asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long their answers may take to be sent after that.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+pub async fn listen(port: u16) -> Result<TcpListener, String> {
+    let address = (Ipv4Addr::LOCALHOST, port);
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| {
+        format!("can't listen on 127.0.0.1:{port}: {error}. PORT=0 takes a free port")
+    })
+}
+
+/// Serves until it is asked to stop. The pool is closed first: `healthcheck` is 503 from then on,
+/// so that a load balancer sends nobody new, and the routes are served until every connection is
+/// back. Only then the listener is closed.
+pub async fn serve<C: Backend>(
+    listener: TcpListener,
+    app: Router,
+    pool: Pool<C>,
+    mut stop: Stop,
+) -> io::Result<()> {
+    let (drained, all_drained) = oneshot::channel();
+    let drain = async move {
+        stop.asked().await;
+        tracing::info!(
+            "draining: {} connections are in use",
+            pool.status().checked_out
+        );
+        tokio::select! {
+            all_back = pool.close(DRAIN) => tracing::info!(all_back, "drained"),
+            () = stop.asked() => tracing::warn!("asked to stop twice: not waiting for connections"),
+        }
+        let _ = drained.send(());
+    };
+    let server = axum::serve(listener, app).with_graceful_shutdown(drain);
+    tokio::select! {
+        served = server.into_future() => served,
+        () = async { let _ = all_drained.await; sleep(LAST_ANSWERS).await } => {
+            tracing::warn!("stopped with requests unanswered");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,30 @@
+-- IMMEDIATE takes the lock at once, for two of us starting at the same time.
+BEGIN IMMEDIATE;
+
+CREATE TABLE IF NOT EXISTS quickstart_users (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    email TEXT NOT NULL UNIQUE
+);
+
+CREATE TABLE IF NOT EXISTS quickstart_orders (
+    id INTEGER PRIMARY KEY,
+    user_id INTEGER NOT NULL REFERENCES quickstart_users (id),
+    item TEXT NOT NULL
+);
+
+INSERT INTO quickstart_users (name, email)
+SELECT name, email FROM (
+    SELECT 'Ada' AS name, 'ada@example.com' AS email
+    UNION ALL SELECT 'Edgar', 'edgar@example.com'
+    UNION ALL SELECT 'Grace', 'grace@example.com'
+) AS seed
+WHERE NOT EXISTS (SELECT 1 FROM quickstart_users);
+
+INSERT INTO quickstart_orders (user_id, item)
+SELECT quickstart_users.id, seed.item FROM quickstart_users CROSS JOIN (
+    SELECT 'a keyboard' AS item UNION ALL SELECT 'a lamp'
+) AS seed
+WHERE NOT EXISTS (SELECT 1 FROM quickstart_orders);
+
+COMMIT;

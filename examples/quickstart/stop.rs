@@ -1,0 +1,42 @@
+//! Being asked to stop: SIGTERM from an orchestrator, Ctrl-C from a developer.
+
+use std::io;
+
+#[cfg(unix)]
+pub struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Stop {
+    /// From now on the signals do not end the process.
+    pub fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub struct Stop;
+
+#[cfg(not(unix))]
+impl Stop {
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub async fn asked(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,66 @@
+//! Routes that do to a pool what real apps do to theirs, on purpose.
+
+use axum::Json;
+use axum::extract::State;
+use diesel::QueryResult;
+use diesel_async::AsyncConnection;
+use poolscope::Pool;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::database::Database;
+use super::error::AppError;
+use super::ms::Ms;
+
+/// `GET /n-plus-one`: one query for the users, and one more for each of them.
+pub async fn n_plus_one<C: Database>(State(pool): State<Pool<C>>) -> Result<Json<Value>, AppError> {
+    let mut conn = pool.get().await?;
+    let users = conn.users().await?;
+    let mut orders = 0;
+    for user in &users {
+        orders += conn.orders_of(user.id).await?.len();
+    }
+    Ok(Json(
+        json!({ "users": users.len(), "orders": orders, "queries": 1 + users.len() }),
+    ))
+}
+
+/// `GET /slow?ms=`: holds a connection and does something else.
+pub async fn slow<C: Database>(
+    State(pool): State<Pool<C>>,
+    Ms(time): Ms,
+) -> Result<Json<Value>, AppError> {
+    let conn = pool.get().await?;
+    sleep(time).await;
+    drop(conn);
+    Ok(done("held a connection", time))
+}
+
+/// `GET /query?ms=`: a query that keeps the server busy.
+pub async fn query<C: Database>(
+    State(pool): State<Pool<C>>,
+    Ms(time): Ms,
+) -> Result<Json<Value>, AppError> {
+    let mut conn = pool.get().await?;
+    conn.sleep(time).await?;
+    Ok(done("ran a query", time))
+}
+
+/// `GET /transaction?ms=`: leaves a transaction idle.
+pub async fn transaction<C: Database>(
+    State(pool): State<Pool<C>>,
+    Ms(time): Ms,
+) -> Result<Json<Value>, AppError> {
+    let mut conn = pool.get().await?;
+    conn.transaction(async |conn| {
+        conn.users().await?;
+        sleep(time).await;
+        QueryResult::Ok(())
+    })
+    .await?;
+    Ok(done("kept a transaction open", time))
+}
+
+fn done(what: &str, time: std::time::Duration) -> Json<Value> {
+    Json(json!({ "did": what, "ms": time.as_millis() }))
+}

@@ -1,0 +1,53 @@
+//! What the environment says.
+
+use std::env;
+use std::path::Path;
+
+use poolscope::{Settings, SettingsError};
+
+/// Puts the variables of a file `.env` into the environment, but for those that are there already.
+pub fn read_dot_env() -> Result<(), String> {
+    match dotenvy::dotenv() {
+        Ok(_) => Ok(()),
+        Err(error) if error.not_found() => Ok(()),
+        Err(error) => Err(format!(".env: {error}")),
+    }
+}
+
+/// [`Settings::from_env`], with a SQLite file in `folder` unless there is a `DATABASE_URL`.
+pub fn settings(folder: &Path) -> Result<Settings, SettingsError> {
+    for unknown in Settings::unknown_variables("", env::vars_os().map(|(name, _)| name)) {
+        tracing::warn!("{unknown}");
+    }
+    let file = format!("sqlite://{}", folder.join("quickstart.db").display());
+    Settings::from_lookup("", |name| match env::var_os(name) {
+        None if name == "DATABASE_URL" => Some(file.clone().into()),
+        Some(empty) if empty.is_empty() && name == "DATABASE_URL" => Some(file.clone().into()),
+        value => value,
+    })
+}
+
+/// `PORT`; 0 is any that is free.
+pub fn port() -> Result<u16, String> {
+    match variable("PORT").as_str() {
+        "" => Ok(8000),
+        port => port
+            .parse()
+            .map_err(|_| format!("PORT={port:?}: expected a whole number from 0 to 65535")),
+    }
+}
+
+/// `QUICKSTART_TRAFFIC`: whether the app keeps itself busy.
+pub fn traffic() -> Result<bool, String> {
+    match variable("QUICKSTART_TRAFFIC").as_str() {
+        "" | "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("QUICKSTART_TRAFFIC={other:?}: expected on or off")),
+    }
+}
+
+fn variable(name: &str) -> String {
+    env::var_os(name).map_or_else(String::new, |value| {
+        value.to_string_lossy().trim().to_owned()
+    })
+}

@@ -1,0 +1,98 @@
+//! `close`: stop handing out, wait for what is in use, close.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use poolscope::PoolError;
+
+use crate::databases::{Tested, on_each_database};
+
+const LONG: Duration = Duration::from_secs(30);
+
+on_each_database!(
+    closing_waits_for_what_is_in_use,
+    closing_does_not_wait_beyond_its_deadline,
+    closing_at_once_from_many_sides,
+);
+
+async fn closing_waits_for_what_is_in_use<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database
+        .pool::<C>()
+        .pool_size(2)
+        .max_overflow(0)
+        .build()
+        .unwrap();
+    let mut held = pool.get().await.unwrap();
+    drop(pool.get().await.unwrap());
+    let other = pool.get().await.unwrap();
+    let mut waiting = Box::pin(pool.get());
+    assert!(waiting.as_mut().now_or_never().is_none());
+
+    let mut closing = Box::pin(pool.close(LONG));
+    assert!(closing.as_mut().now_or_never().is_none());
+    assert!(matches!(waiting.await, Err(PoolError::Closed)));
+    assert!(matches!(pool.get().await, Err(PoolError::Closed)));
+    let check = pool.healthcheck().await;
+    assert!(check.reason.unwrap().contains("draining"));
+    // What is in use goes on working.
+    assert_eq!(held.select(4).await.unwrap(), 4);
+    drop((held, other));
+    assert!(closing.await);
+    let status = pool.status();
+    assert_eq!(
+        (
+            status.total_connections,
+            status.totals.connections_closed.shutdown
+        ),
+        (0, 2)
+    );
+    assert!(pool.healthcheck().await.reason.unwrap().contains("closed"));
+}
+
+async fn closing_does_not_wait_beyond_its_deadline<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database.pool::<C>().build().unwrap();
+    let held = pool.get().await.unwrap();
+    assert!(!pool.close(Duration::from_millis(10)).await);
+    assert_eq!(pool.status().total_connections, 1);
+    drop(held);
+    assert_eq!(pool.status().total_connections, 0);
+}
+
+async fn closing_at_once_from_many_sides<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database
+        .pool::<C>()
+        .pool_size(2)
+        .max_overflow(2)
+        .build()
+        .unwrap();
+    let users: Vec<_> = (0..8)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                loop {
+                    match pool.get().await {
+                        Ok(mut conn) => assert_eq!(conn.select(1).await.unwrap(), 1),
+                        Err(PoolError::Closed) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    while pool.status().totals.checkouts < 20 {
+        tokio::task::yield_now().await;
+    }
+    let closed = tokio::join!(pool.close(LONG), pool.close(LONG), pool.close(LONG));
+    assert_eq!(closed, (true, true, true));
+    for user in users {
+        user.await.unwrap();
+    }
+    let status = pool.status();
+    assert_eq!(
+        (status.checked_out, status.total_connections, status.pending),
+        (0, 0, 0)
+    );
+}

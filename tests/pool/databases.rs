@@ -1,0 +1,131 @@
+//! The three databases, so that a behaviour is tested on each with the same words.
+
+use diesel::sql_types::Integer;
+use diesel::{QueryResult, QueryableByName, sql_query};
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
+use poolscope::{AsyncSqliteConnection, Backend, Pool, PoolBuilder, Settings};
+
+use crate::support::folder::Folder;
+use crate::support::{mariadb, postgres};
+
+/// A database of its own for one test, and a way to build pools on it.
+pub struct Database {
+    pub url: String,
+    /// Holds the SQLite file.
+    _folder: Option<Folder>,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = Integer)]
+    n: i32,
+}
+
+/// A kind of connection that tests run on.
+pub trait Tested: Backend {
+    /// A database of its own, named after the test.
+    fn database(name: &str) -> Database;
+
+    /// Which database it is.
+    fn database_name() -> &'static str;
+
+    /// How many rows a table has.
+    fn count(&mut self, table: &str) -> impl Future<Output = QueryResult<i32>> + Send;
+
+    /// `SELECT n`, as a number.
+    fn select(&mut self, n: i32) -> impl Future<Output = QueryResult<i32>> + Send;
+
+    /// A statement without an answer.
+    fn run(&mut self, statement: &str) -> impl Future<Output = QueryResult<usize>> + Send;
+}
+
+impl Database {
+    pub fn pool<C: Tested>(&self) -> PoolBuilder<C> {
+        Pool::builder(Settings::new(self.url.as_str()))
+    }
+}
+
+macro_rules! tested {
+    ($connection:ty, $kind:literal, $name:ident => $database:expr) => {
+        impl Tested for $connection {
+            fn database_name() -> &'static str {
+                $kind
+            }
+
+            async fn count(&mut self, table: &str) -> QueryResult<i32> {
+                // Postgres counts in 64 bits.
+                let integer = if $kind == "mariadb" {
+                    "SIGNED"
+                } else {
+                    "INTEGER"
+                };
+                let query = format!("SELECT CAST(count(*) AS {integer}) AS n FROM {table}");
+                let row: Number = sql_query(query).get_result(self).await?;
+                Ok(row.n)
+            }
+
+            fn database($name: &str) -> Database {
+                $database
+            }
+
+            async fn select(&mut self, n: i32) -> QueryResult<i32> {
+                let row: Number = sql_query(format!("SELECT {n} AS n"))
+                    .get_result(self)
+                    .await?;
+                Ok(row.n)
+            }
+
+            async fn run(&mut self, statement: &str) -> QueryResult<usize> {
+                sql_query(statement).execute(self).await
+            }
+        }
+    };
+}
+
+tested!(AsyncPgConnection, "postgres", name => Database { url: postgres::shared().create_database(name), _folder: None });
+tested!(AsyncMysqlConnection, "mariadb", name => Database { url: mariadb::shared().create_database(name), _folder: None });
+tested!(AsyncSqliteConnection, "sqlite", name => {
+    let folder = Folder::new(name, None, "KILL");
+    let url = format!("sqlite://{}", folder.join("test.db").display());
+    Database { url, _folder: Some(folder) }
+});
+
+/// A row that comes after `seconds`, on MariaDB.
+pub trait SelectAfter {
+    fn select_after(
+        &mut self,
+        n: i32,
+        seconds: i32,
+    ) -> impl Future<Output = QueryResult<i32>> + Send;
+}
+
+impl SelectAfter for AsyncMysqlConnection {
+    async fn select_after(&mut self, n: i32, seconds: i32) -> QueryResult<i32> {
+        let query = format!("SELECT CAST({n} + SLEEP({seconds}) AS SIGNED) AS n");
+        let row: Number = sql_query(query).get_result(self).await?;
+        Ok(row.n)
+    }
+}
+
+/// Makes a test of an `async fn test<C: Tested>(name: &str)` for each database.
+macro_rules! on_each_database {
+    ($($test:ident),+ $(,)?) => { $(
+        mod $test {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() {
+                super::$test::<diesel_async::AsyncPgConnection>(concat!(stringify!($test), "_pg")).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn mariadb() {
+                super::$test::<diesel_async::AsyncMysqlConnection>(concat!(stringify!($test), "_my")).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite() {
+                super::$test::<poolscope::AsyncSqliteConnection>(concat!(stringify!($test), "_lite")).await;
+            }
+        }
+    )+ };
+}
+pub(crate) use on_each_database;
