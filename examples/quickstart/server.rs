@@ -37,10 +37,7 @@ pub async fn serve<C: Backend>(
     let (drained, all_drained) = oneshot::channel();
     let drain = async move {
         stop.asked().await;
-        tracing::info!(
-            "draining: {} connections are in use",
-            pool.status().checked_out
-        );
+        tracing::info!(in_use = pool.status().checked_out, "draining");
         tokio::select! {
             all_back = pool.close(DRAIN) => tracing::info!(all_back, "drained"),
             () = stop.asked() => tracing::warn!("asked to stop twice: not waiting for connections"),

@@ -1,12 +1,15 @@
 //! MySQL and MariaDB, by the driver under diesel-async.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text, Unsigned};
 use diesel::{QueryResult, QueryableByName, sql_query};
-use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncMysqlConnection, MysqlCancelToken, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use mysql_async::{Conn, Opts, OptsBuilder};
+use tokio::time::timeout;
 
 use super::connect_error::io_message;
 use super::dial::ping;
@@ -15,6 +18,9 @@ use super::{
     Session, SessionState,
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
+
+/// Stopping a query takes a connection of its own, which a server in trouble may not give.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
@@ -57,13 +63,17 @@ impl Dial<AsyncMysqlConnection> for Target {
             let connection = Conn::new(self.opts.clone())
                 .await
                 .map_err(|e| self.explain(&e))?;
-            let session = Arc::new(Thread(connection.id()));
+            let id = connection.id();
             let connection = AsyncMysqlConnection::try_from(connection)
                 .await
                 .map_err(|error| from_text(&self.url.redact(&error.to_string())))?;
+            let session = Thread {
+                id,
+                cancel: connection.cancel_token(),
+            };
             Ok(Dialed {
                 connection,
-                session: Some(session),
+                session: Some(Arc::new(session)),
             })
         })
     }
@@ -116,13 +126,29 @@ fn from_text(text: &str) -> ConnectError {
     ConnectError::new(ConnectErrorKind::Other, text, None)
 }
 
-/// The connection's id on the server.
-#[derive(Debug)]
-struct Thread(u32);
+/// The connection's id on the server, and what it takes to stop its query.
+struct Thread {
+    id: u32,
+    cancel: MysqlCancelToken,
+}
 
 impl Session for Thread {
     fn process_id(&self) -> Option<u64> {
-        Some(u64::from(self.0))
+        Some(u64::from(self.id))
+    }
+
+    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
+        let cancel = self.cancel.clone();
+        Some(Box::pin(async move {
+            // Best effort: the connection is closed whatever comes of it.
+            let _ = timeout(CANCEL_TIMEOUT, cancel.cancel_query()).await;
+        }))
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Thread").field(&self.id).finish()
     }
 }
 

@@ -5,6 +5,7 @@
 //! failed dial answers the oldest ticket.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -15,13 +16,16 @@ use crate::backend::ConnectError;
 const KEPT: usize = 64;
 
 #[derive(Debug, Default)]
-pub(super) struct Board(Mutex<State>);
+pub(super) struct Board {
+    state: Mutex<State>,
+    /// Written under the lock, read without: each checkout reads it.
+    failures: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct State {
     tickets: VecDeque<oneshot::Sender<Failure>>,
     unclaimed: VecDeque<Failure>,
-    failures: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -32,13 +36,13 @@ struct Failure {
 
 impl Board {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many dials have failed so far. Read before asking bb8, it tells failures that belong
     /// to this checkout from older ones.
     pub(super) fn failures(&self) -> u64 {
-        self.state().failures
+        self.failures.load(Ordering::Acquire)
     }
 
     /// Waits for a failure newer than `since`.
@@ -66,11 +70,8 @@ impl Board {
     /// Answers the oldest ticket whose checkout still waits.
     pub(super) fn fail(&self, error: ConnectError) {
         let mut state = self.state();
-        state.failures += 1;
-        let failure = Failure {
-            number: state.failures,
-            error,
-        };
+        let number = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
+        let failure = Failure { number, error };
         state.deliver(failure);
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::board::Board;
 use super::counter::Counter;
+use super::dials::Dials;
 use super::entry::EntryState;
 use crate::backend::ConnectError;
 use crate::checkout::ConnectionFacts;
@@ -42,6 +43,7 @@ pub(crate) struct Care {
     pub(super) settings: CareSettings,
     pub(super) counter: Arc<Counter>,
     pub(super) board: Arc<Board>,
+    pub(super) dials: Dials,
     pub(super) last_failure: Mutex<Option<(Instant, ConnectError)>>,
     /// Raised by every connection failure: connections of an older generation are pinged before
     /// their next use, whatever their age, for what killed one has often killed them all.
@@ -57,10 +59,12 @@ pub(crate) struct Care {
 
 impl Care {
     pub(crate) fn new(settings: CareSettings, runtime: Handle) -> Arc<Self> {
+        let (board, counter) = (Arc::<Board>::default(), Arc::<Counter>::default());
         Arc::new(Self {
             settings,
-            counter: Arc::default(),
-            board: Arc::default(),
+            dials: Dials::new(Arc::clone(&board), Arc::clone(&counter)),
+            counter,
+            board,
             last_failure: Mutex::default(),
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),

@@ -104,19 +104,19 @@ impl<C: Backend> Entry<C> {
             care.suspect(self.generation);
             return Some(CloseReason::Broken);
         }
-        if self.is_dirty() {
+        if self.state.queries.in_flight() > 0 {
+            self.cancel();
+            // Dropped, or failed where diesel-async does not say so (on MySQL, a socket found dead
+            // while the last statement is closed): only a wire can tell which.
+            if self.wired().is_none() {
+                care.suspect(self.generation);
+            }
+            return Some(CloseReason::Broken);
+        }
+        if !self.is_outside_transaction() || self.connection.is_broken() {
             return Some(CloseReason::Broken);
         }
         care.is_closed().then_some(CloseReason::Shutdown)
-    }
-
-    /// Whether a query is under way or a transaction is open.
-    fn is_dirty(&mut self) -> bool {
-        if self.state.queries.in_flight() > 0 {
-            self.cancel();
-            return true;
-        }
-        !self.is_outside_transaction() || self.connection.is_broken()
     }
 
     /// Whether no transaction is open, as far as it can be known.
@@ -159,11 +159,12 @@ impl<C: Backend> Entry<C> {
 
     /// Whether the last user left commands that the server has not answered yet.
     pub(super) fn is_busy(&self) -> bool {
-        self.state
-            .session
-            .as_ref()
-            .and_then(|session| session.outstanding())
-            .is_some_and(|n| n > 0)
+        self.wired().is_some_and(|outstanding| outstanding > 0)
+    }
+
+    /// Commands not answered yet, where there is a wire to tell.
+    fn wired(&self) -> Option<u32> {
+        self.state.session.as_ref()?.outstanding()
     }
 }
 

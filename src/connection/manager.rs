@@ -89,21 +89,13 @@ impl<C: Backend> Manager<C> {
             .filter(|(at, _)| at.elapsed() < HOLD_OFF)
             .map(|(_, error)| error.clone())
     }
-
-    /// Tells the checkout that waits for this dial, unless it has something better to wait for.
-    fn fail(&self, error: &ConnectError) {
-        let (open, _) = self.care.counter.read();
-        let others_come_back = open > 0 && error.kind() == ConnectErrorKind::TooManyConnections;
-        if !others_come_back {
-            self.care.board.fail(error.clone());
-        }
-    }
 }
 
 impl<C: Backend> bb8::ManageConnection for Manager<C> {
     type Connection = Entry<C>;
     type Error = ConnectError;
 
+    /// An error returned here comes back by bb8's error sink, [`Dials`](super::dials::Dials).
     async fn connect(&self) -> Result<Entry<C>, ConnectError> {
         if self.care.is_closed() {
             return Err(ConnectError::new(
@@ -112,8 +104,8 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
                 None,
             ));
         }
+        self.care.dials.begun();
         if let Some(error) = self.held_off() {
-            self.fail(&error);
             return Err(error);
         }
         let start = Instant::now();
@@ -124,6 +116,7 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
                     .last_failure
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = None;
+                self.care.dials.succeeded();
                 self.care.tell(|observer| observer.opened(start.elapsed()));
                 Ok(entry)
             }
@@ -136,7 +129,6 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
                 *last = Some((Instant::now(), error.clone()));
                 drop(last);
                 self.care.tell(|observer| observer.connect_failed(&error));
-                self.fail(&error);
                 Err(error)
             }
         }

@@ -6,6 +6,7 @@
 mod board;
 mod care;
 mod counter;
+mod dials;
 mod entry;
 mod existing;
 mod lease;

@@ -30,21 +30,22 @@ struct Attempt {
     recorder: Arc<Recorder>,
     checkout: Checkout,
     asked: Instant,
+    /// Opened at the first poll, as everything else in an `async fn` happens then: so it is a child
+    /// of the context that the future runs in, `pool.get().with_context(cx)` and
+    /// `pool.get().instrument(span)` included. Without one, nothing has been asked for yet.
     span: Option<CheckoutSpan>,
     /// The entry in the ledger, once it had to wait.
     waiter: Option<u32>,
-    polled: bool,
 }
 
 impl<F> ResponseFuture<F> {
     pub(super) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
         let attempt = Attempt {
-            span: Some(recorder.tracing.start(&recorder.name, checkout)),
             recorder: Arc::clone(recorder),
             checkout,
             asked: Instant::now(),
+            span: None,
             waiter: None,
-            polled: false,
         };
         Self {
             attempt: Some(attempt),
@@ -64,7 +65,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Some(attempt) = this.attempt.as_mut() {
-            attempt.polled = true;
+            attempt.begin();
         }
         match this.inner.poll(cx) {
             Poll::Pending => {
@@ -85,6 +86,13 @@ where
 }
 
 impl Attempt {
+    fn begin(&mut self) {
+        if self.span.is_none() {
+            let Recorder { tracing, name, .. } = &*self.recorder;
+            self.span = Some(tracing.start(name, self.checkout));
+        }
+    }
+
     fn wait(&mut self) {
         if self.waiter.is_none() {
             self.waiter = Some(self.recorder.queued(self.asked));
@@ -120,13 +128,10 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // The span is taken by whoever answers.
+        // The span is taken by whoever answers, and a future that was never polled has none.
         let Some(span) = self.span.take() else { return };
         span.canceled();
-        // A future that was made and never polled has asked for nothing.
-        if self.polled {
-            self.recorder.refused(Refusal::Canceled, self.waiter.take());
-        }
+        self.recorder.refused(Refusal::Canceled, self.waiter.take());
     }
 }
 

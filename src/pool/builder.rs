@@ -224,7 +224,10 @@ impl From<&Settings> for CareSettings {
         Self {
             pool_size: settings.pool_size,
             max_overflow: settings.max_overflow,
-            recycle: settings.pool_recycle,
+            // A database in memory is gone with its connection.
+            recycle: settings
+                .pool_recycle
+                .filter(|_| !settings.database_url.is_private_in_memory()),
             pre_ping: settings.pool_pre_ping,
             pre_ping_bypass: settings.pre_ping_bypass,
             pre_ping_timeout: settings.effective_pre_ping_timeout(),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use crate::admit::{Admit, Admitted, ResponseFuture};
+use crate::admit::{Admit, Admitted, Gate, ResponseFuture};
 use crate::backend::Backend;
 use crate::checkout::Checkout;
 use crate::connection::{Lease, Manager, PoolService};
@@ -19,6 +19,14 @@ use crate::settings::Settings;
 pub struct Stack<C: Backend> {
     pub(super) admit: Admit<PoolService<Manager<C>>>,
     pub(super) settings: Arc<Settings>,
+}
+
+impl<C: Backend> Stack<C> {
+    /// The handle to the gate.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        self.admit.gate()
+    }
 }
 
 impl<C: Backend> Clone for Stack<C> {

@@ -120,6 +120,21 @@ impl Instrumentation for QueryWatch {
     }
 }
 
+/// How the texts of errors begin that end a connection.
+const CONNECTION_FAILURES: [&str; 8] = [
+    // mysql_async: the socket failed; the connection was closed; its state is not to be trusted.
+    "Input/output error",
+    "Driver error",
+    // MySQL and MariaDB: 1927, 1053, 4031.
+    "Connection was killed",
+    "Server shutdown in progress",
+    "The client was disconnected",
+    // tokio-postgres, and Postgres: 57P01, 57P02.
+    "connection closed",
+    "terminating connection",
+    "server closed the connection",
+];
+
 /// Whether a query's error means that the connection is gone, as far as diesel lets it be told.
 pub(crate) fn is_connection_failure(error: &Error) -> bool {
     match error {
@@ -127,14 +142,11 @@ pub(crate) fn is_connection_failure(error: &Error) -> bool {
             DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
             _,
         ) => true,
-        // diesel-async hands mysql_async's errors on as text only; these two are its prefixes for
-        // a socket that failed and a connection that was closed.
-        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => {
-            let text = info.message();
-            text.starts_with("Input/output error")
-                || text.starts_with("Driver error")
-                || text.starts_with("connection closed")
-        }
+        // diesel-async hands mysql_async's errors, and those of Postgres' that end a session, on
+        // without their codes.
+        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => CONNECTION_FAILURES
+            .iter()
+            .any(|start| info.message().starts_with(start)),
         _ => false,
     }
 }

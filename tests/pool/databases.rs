@@ -1,6 +1,6 @@
 //! The three databases, so that a behaviour is tested on each with the same words.
 
-use diesel::sql_types::Integer;
+use diesel::sql_types::{Integer, Text};
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
 use poolscope::{AsyncSqliteConnection, Backend, Pool, PoolBuilder, Settings};
@@ -35,11 +35,22 @@ pub trait Tested: Backend {
     /// `SELECT n`, as a number.
     fn select(&mut self, n: i32) -> impl Future<Output = QueryResult<i32>> + Send;
 
+    /// A statement with a bind value that must not be seen.
+    fn select_bound(&mut self, word: &str) -> impl Future<Output = QueryResult<usize>> + Send;
+
     /// A statement without an answer.
     fn run(&mut self, statement: &str) -> impl Future<Output = QueryResult<usize>> + Send;
 }
 
 impl Database {
+    /// One that is there already.
+    pub fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            _folder: None,
+        }
+    }
+
     pub fn pool<C: Tested>(&self) -> PoolBuilder<C> {
         Pool::builder(Settings::new(self.url.as_str()))
     }
@@ -73,6 +84,14 @@ macro_rules! tested {
                     .get_result(self)
                     .await?;
                 Ok(row.n)
+            }
+
+            async fn select_bound(&mut self, word: &str) -> QueryResult<usize> {
+                let mark = if $kind == "postgres" { "$1" } else { "?" };
+                sql_query(format!("SELECT {mark} AS word"))
+                    .bind::<Text, _>(format!("bind-of-{word}"))
+                    .execute(self)
+                    .await
             }
 
             async fn run(&mut self, statement: &str) -> QueryResult<usize> {

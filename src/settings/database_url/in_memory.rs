@@ -6,7 +6,7 @@ use super::redact::percent_decoded;
 
 impl DatabaseUrl {
     /// Whether each connection would get a database of its own, which is gone with it.
-    pub(in crate::settings) fn is_private_in_memory(&self) -> bool {
+    pub(crate) fn is_private_in_memory(&self) -> bool {
         let Form::Sqlite { prefix, rest } = Form::of(&self.0) else {
             return false;
         };

@@ -1,0 +1,82 @@
+//! The monitoring routes in a hyper server without a framework.
+//!
+//! ```sh
+//! cargo run --example hyper_app
+//! ```
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+type Sqlite = AsyncSqliteConnection;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // In production: Pool::<AsyncPgConnection>::from_env().await?
+    let folder = tempfile::tempdir()?;
+    let settings = Settings::new(format!("sqlite://{}/app.db", folder.path().display()));
+    let pool = Pool::<Sqlite>::builder(settings).build()?;
+
+    let port = std::env::var("PORT").map_or(Ok(8000), |port| port.parse())?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    tokio::select! {
+        served = serve(listener, pool) => served,
+        stopped = tokio::signal::ctrl_c() => Ok(stopped?),
+    }
+}
+
+async fn serve(listener: TcpListener, pool: Pool<Sqlite>) -> Result<(), Box<dyn Error>> {
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let pool = pool.clone();
+        let service = tower::service_fn(move |request| route(pool.clone(), request));
+        tokio::spawn(
+            http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)),
+        );
+    }
+}
+
+async fn route(
+    pool: Pool<Sqlite>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    match request.uri().path() {
+        // The monitor takes its prefix off by itself, and any kind of body.
+        path if path.starts_with("/api/v1/monitoring/pool/") => {
+            pool.monitor().oneshot(request).await
+        }
+        "/answer" => Ok(answer(&pool).await),
+        _ => Ok(text(StatusCode::NOT_FOUND, "there is no such route\n")),
+    }
+}
+
+async fn answer(pool: &Pool<Sqlite>) -> Response<Full<Bytes>> {
+    use diesel_async::RunQueryDsl;
+
+    let Ok(mut conn) = pool.get().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "no connection\n");
+    };
+    let answer = diesel::dsl::sql::<diesel::sql_types::Integer>("SELECT 6 * 7");
+    match answer.get_result::<i32>(&mut conn).await {
+        Ok(answer) => text(StatusCode::OK, format!("{answer}\n")),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the query failed\n"),
+    }
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    response
+}

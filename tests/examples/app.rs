@@ -1,0 +1,98 @@
+//! An example that serves, on a port of its own.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::support::http::{self as client, Response};
+use crate::support::process::Example;
+
+pub struct App {
+    pub example: Example,
+    pub url: String,
+}
+
+impl App {
+    /// Starts it and waits until it listens.
+    pub fn start(name: &str, environment: &[(&str, &str)]) -> Self {
+        let environment = [environment, &[("PORT", "0")]].concat();
+        let example = Example::start(name, &environment);
+        let line = example.wait_for("listening on ");
+        let (_, url) = line.split_once("listening on ").expect("it was waited for");
+        App {
+            url: url.to_owned(),
+            example,
+        }
+    }
+
+    /// The quickstart without traffic of its own.
+    pub fn quiet(environment: &[(&str, &str)]) -> Self {
+        let environment = [environment, &[("QUICKSTART_TRAFFIC", "off")]].concat();
+        Self::start("quickstart", &environment)
+    }
+
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        client::get(&self.url_of(path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> Response {
+        client::send(Method::POST, &self.url_of(path), body.to_owned()).await
+    }
+
+    /// The answer of a monitoring route.
+    pub async fn ask(&self, report: &str) -> Response {
+        self.get(&format!("/api/v1/monitoring/pool/{report}")).await
+    }
+
+    /// A report that has to be there.
+    pub async fn report(&self, report: &str) -> Value {
+        let answer = self.ask(report).await;
+        assert_eq!(answer.status, StatusCode::OK, "{report}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Asks for a monitoring route until the answer is as wanted.
+    pub async fn until(&self, report: &str, wanted: impl Fn(&Response) -> bool) -> Response {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = self.ask(report).await;
+            if wanted(&answer) {
+                return answer;
+            }
+            let text = answer.text();
+            assert!(Instant::now() < deadline, "{report} stays at {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Leaves a request under way.
+    pub fn begin(&self, path: &str) -> tokio::task::JoinHandle<Response> {
+        let url = self.url_of(path);
+        tokio::spawn(async move { client::get(&url).await })
+    }
+}
+
+/// What poolscope and the examples say of themselves when they have no database.
+pub fn assert_is_retriable(answer: &Response) {
+    assert_eq!(
+        answer.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        answer.text()
+    );
+    let seconds = answer.header("retry-after");
+    assert!(seconds.parse::<u32>().is_ok(), "Retry-After: {seconds:?}");
+    assert_is_problem(answer);
+}
+
+/// RFC 9457.
+pub fn assert_is_problem(answer: &Response) {
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(answer.json()["status"], answer.status.as_u16());
+    assert!(answer.json()["detail"].is_string(), "{}", answer.text());
+}

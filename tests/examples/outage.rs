@@ -1,0 +1,123 @@
+//! A database that is down before the quickstart starts, comes up, and goes down under it.
+
+use http::StatusCode;
+
+use crate::app::{App, assert_is_retriable};
+use crate::support::mariadb::{self, MariaDb};
+use crate::support::postgres::{self, Postgres, Stop};
+
+/// A server that can be stopped.
+trait Server {
+    fn url(&self) -> String;
+    fn stop(&mut self);
+    fn start_again(&mut self);
+}
+
+impl Server for Postgres {
+    fn url(&self) -> String {
+        Postgres::url(self)
+    }
+
+    fn stop(&mut self) {
+        Postgres::stop(self, Stop::Fast);
+    }
+
+    fn start_again(&mut self) {
+        Postgres::start_again(self);
+    }
+}
+
+impl Server for MariaDb {
+    fn url(&self) -> String {
+        MariaDb::url(self)
+    }
+
+    fn stop(&mut self) {
+        MariaDb::stop(self);
+    }
+
+    fn start_again(&mut self) {
+        MariaDb::start_again(self);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_outlives_outages_of_postgres() {
+    it_outlives_outages(Postgres::start(postgres::Options::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_outlives_outages_of_mariadb() {
+    it_outlives_outages(MariaDb::start(mariadb::Options::new())).await;
+}
+
+async fn it_outlives_outages(mut server: impl Server) {
+    server.stop();
+    let app = App::quiet(&[("DATABASE_URL", &server.url())]);
+    is_down(&app).await;
+
+    server.start_again();
+    let users = app.get("/users").await;
+    assert_eq!(users.status, StatusCode::OK, "{}", users.text());
+    is_up(&app).await;
+
+    // Requests that are at it when the server goes.
+    let (query, transaction) = (
+        app.begin("/query?ms=30000"),
+        app.begin("/transaction?ms=2000"),
+    );
+    app.until("connections", |answer| {
+        let report = answer.json();
+        report["active_count"] == 1 && report["idle_in_transaction"] == 1
+    })
+    .await;
+    server.stop();
+    assert_is_retriable(&query.await.expect("no panic"));
+    assert_is_retriable(&transaction.await.expect("no panic"));
+    is_down(&app).await;
+
+    server.start_again();
+    let users = app.get("/users").await;
+    assert_eq!(users.status, StatusCode::OK, "{}", users.text());
+    is_up(&app).await;
+}
+
+async fn is_down(app: &App) {
+    assert_is_retriable(&app.get("/users").await);
+    let down = app
+        .until("healthcheck", |answer| answer.status == 503)
+        .await
+        .json();
+    let reason = down["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("can't be reached: connection refused"),
+        "{down}"
+    );
+    assert!(!reason.contains(crate::support::PASSWORD), "{down}");
+
+    let health = app.ask("health").await;
+    assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(health.json()["database"]["reachable"], false);
+    let connections = app.report("connections").await;
+    assert_eq!(
+        (&connections["scope"], connections["error"].is_string()),
+        (&"pool_view".into(), true)
+    );
+    for report in ["status", "optimize"] {
+        app.report(report).await;
+    }
+}
+
+async fn is_up(app: &App) {
+    app.until("healthcheck", |answer| answer.status == 200)
+        .await;
+    let health = app
+        .until("health", |answer| {
+            answer.json()["database"]["reachable"] == true
+        })
+        .await;
+    assert_eq!(
+        health.json()["database"]["last_connect_error"],
+        serde_json::Value::Null
+    );
+}

@@ -1,0 +1,90 @@
+//! A quickstart that is told something wrong.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::process::Example;
+
+fn refused(environment: &[(&str, &str)]) -> String {
+    let mut example = Example::start("quickstart", environment);
+    assert_eq!(example.wait().code(), Some(1));
+    // Its last words may still be on their way.
+    example.wait_for("quickstart: ");
+    example.output()
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let mut example = Example::start(
+        "quickstart",
+        &[("DB_POOL_SIZE", "ten"), ("DB_ECHO", "maybe")],
+    );
+    assert_eq!(example.wait().code(), Some(1));
+    example.wait_for("quickstart: 2 settings are wrong");
+    example.wait_for(r#"DB_POOL_SIZE="ten": expected a whole number"#);
+    example.wait_for(r#"DB_ECHO="maybe": expected true or false"#);
+}
+
+#[test]
+fn each_variable_says_what_it_takes() {
+    let port = refused(&[("PORT", "http")]);
+    assert!(
+        port.contains(r#"PORT="http": expected a whole number from 0 to 65535"#),
+        "{port}"
+    );
+    let traffic = refused(&[("QUICKSTART_TRAFFIC", "heavy")]);
+    assert!(
+        traffic.contains(r#"QUICKSTART_TRAFFIC="heavy": expected on or off"#),
+        "{traffic}"
+    );
+    let url = refused(&[("DATABASE_URL", "redis://user:secret@host")]);
+    assert!(
+        url.contains("postgres://, mysql:// or sqlite://") && !url.contains("secret"),
+        "{url}"
+    );
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let said = refused(&[("PORT", &port)]);
+    assert!(
+        said.contains(&format!("can't listen on 127.0.0.1:{port}")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_misspelt_variable_is_a_warning() {
+    let example = Example::start("quickstart", &[("PORT", "0"), ("DB_POOL_SZIE", "4")]);
+    example.wait_for("did you mean DB_POOL_SIZE?");
+    example.wait_for("listening on ");
+}
+
+#[test]
+fn a_dot_env_is_read_and_the_environment_wins() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = "PORT=0\nDB_POOL_SIZE=ten\nDB_MAX_OVERFLOW=twenty\n";
+    std::fs::write(folder.path().join(".env"), file).expect("a file");
+    let output = run_in(folder.path(), ("DB_POOL_SIZE", "eleven"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(r#"DB_POOL_SIZE="eleven""#), "{said}");
+    assert!(said.contains(r#"DB_MAX_OVERFLOW="twenty""#), "{said}");
+}
+
+/// Ends by itself, for its settings are wrong.
+fn run_in(folder: &Path, (name, value): (&str, &str)) -> Output {
+    let test = std::env::current_exe().expect("the path of this program");
+    let target = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps");
+    Command::new(target.join("examples/quickstart"))
+        .current_dir(folder)
+        .env(name, value)
+        .output()
+        .expect("the quickstart is built")
+}

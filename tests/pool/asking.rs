@@ -1,0 +1,74 @@
+//! Asks the monitoring routes, as a server would.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use poolscope::Monitor;
+use serde_json::Value;
+use tokio::time::Instant;
+use tower::{Service, ServiceExt};
+
+use crate::support::http::Response;
+
+/// Long enough for the slowest machine; a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub const ROUTES: [&str; 5] = ["status", "health", "connections", "optimize", "healthcheck"];
+
+/// `GET` of a report, by its name or its path.
+pub async fn get<S>(monitor: Monitor<S>, report: &str) -> Response
+where
+    Monitor<S>: Service<Request<()>, Response = http::Response<Full<Bytes>>, Error = Infallible>,
+{
+    send(monitor, Method::GET, report).await
+}
+
+pub async fn send<S>(monitor: Monitor<S>, method: Method, report: &str) -> Response
+where
+    Monitor<S>: Service<Request<()>, Response = http::Response<Full<Bytes>>, Error = Infallible>,
+{
+    let path = format!("/{}", report.trim_start_matches('/'));
+    let request = Request::builder().method(method).uri(path).body(());
+    let answer = monitor.oneshot(request.expect("a valid request")).await;
+    let (head, body) = answer.expect("infallible").into_parts();
+    Response {
+        status: head.status,
+        headers: head.headers,
+        body: body.collect().await.expect("infallible").to_bytes(),
+    }
+}
+
+/// Asks again and again until the answer is as it should be.
+pub async fn until<T>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> T,
+    is_so: impl Fn(&T) -> bool,
+) -> T
+where
+    T: std::fmt::Debug,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask().await;
+        if is_so(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "never {what}: {answer:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The names in a JSON object.
+pub fn names(object: &Value) -> Vec<&str> {
+    let object = object.as_object().expect("an object");
+    object.keys().map(String::as_str).collect()
+}
+
+/// The strings in a JSON array.
+pub fn strings(array: &Value) -> Vec<&str> {
+    let array = array.as_array().expect("an array");
+    array.iter().map(|text| text.as_str().expect("a string")).collect()
+}

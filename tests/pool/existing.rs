@@ -1,0 +1,166 @@
+//! A pool that an app already has, observed as it stands.
+
+use std::time::Duration;
+
+use diesel_async::pooled_connection::bb8::Pool as TheirPool;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as DieselPoolError};
+use http::StatusCode;
+use poolscope::{Availability, Checkout, Observe, ObserveLayer, PoolError, PoolService};
+use serde_json::{Value, json};
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+use crate::asking::{ROUTES, get, strings, until};
+use crate::collected::{Meters, Spans};
+use crate::databases::{Tested, on_each_database};
+
+type Manager<C> = AsyncDieselConnectionManager<C>;
+type Orders<C> = Observe<PoolService<Manager<C>>>;
+
+/// `on_each_database!` with what Rust wants to be told of a pool that is not ours.
+macro_rules! on_their_pools {
+    ($(async fn $test:ident<C>($name:ident: &str) $body:block)+) => {
+        on_each_database!($($test),+);
+        $(
+            async fn $test<C: Tested>($name: &str)
+            where
+                Manager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
+            $body
+        )+
+    };
+}
+
+async fn theirs<C: Tested>(url: &str) -> TheirPool<C>
+where
+    Manager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
+{
+    let builder = TheirPool::builder().max_size(2).max_lifetime(None);
+    let builder = builder.connection_timeout(Duration::from_secs(5));
+    builder.build(Manager::<C>::new(url)).await.unwrap()
+}
+
+fn observed<C: Tested>(theirs: &TheirPool<C>) -> Orders<C>
+where
+    Manager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
+{
+    ServiceBuilder::new()
+        .layer(ObserveLayer::new("orders"))
+        .service(PoolService::from(theirs.clone()))
+}
+
+on_their_pools! {
+    async fn it_is_reported_on_and_what_it_does_not_tell_is_null<C>(name: &str) {
+        let database = C::database(name);
+        let theirs = theirs::<C>(&database.url).await;
+        let orders = observed(&theirs);
+        let (mut held, line) = (orders.get().await.unwrap(), line!());
+        assert_eq!(held.select(5).await.unwrap(), 5);
+        // Somebody goes on using the pool as before: counted, but not known.
+        let past_us = theirs.get().await.unwrap();
+
+        let status = orders.status();
+        assert_eq!((&*status.pool, status.state), ("orders", Availability::Open));
+        assert_eq!((status.pool_size, status.max_connections, status.overflow), (2, 2, 0));
+        assert_eq!((status.checked_out, status.total_connections, status.idle), (2, 2, 0));
+        assert_eq!((status.totals.checkouts, status.pending), (1, 0));
+
+        let health = orders.health().await;
+        assert_eq!(
+            serde_json::to_value(health.configuration).unwrap(),
+            json!({
+                "pool_size": 2,
+                "max_overflow": 0,
+                "pool_timeout": 5.0,
+                "pool_recycle": -1.0,
+                "pool_pre_ping": true,
+            })
+        );
+        assert!(health.can_serve() && health.database.reachable);
+        let [holder] = &health.longest_holders[..] else { panic!("{health:#?}") };
+        assert_eq!(holder.caller, format!("{}:{line}", file!()));
+        assert_eq!((holder.process_id, holder.transaction), (None, None));
+
+        let connections = async || orders.connections().await;
+        let report = until("both", connections, |report| report.total_connections == 2).await;
+        let scope = match C::database_name() {
+            "sqlite" => "pool_view",
+            _ => "user_and_database",
+        };
+        assert_eq!((report.scope, report.error), (scope, None));
+        assert!(orders.healthcheck().await.is_ok());
+        drop((held, past_us));
+        assert_eq!(orders.status().idle, 2);
+    }
+
+    async fn the_routes_are_the_same<C>(name: &str) {
+        let database = C::database(name);
+        let theirs = theirs::<C>(&database.url).await;
+        let orders = observed(&theirs);
+        let _held = orders.get().await.unwrap();
+        for route in ROUTES {
+            let answer = get(orders.monitor(), route).await;
+            assert_eq!(answer.status, StatusCode::OK, "{route}: {}", answer.text());
+        }
+        let said = get(orders.monitor(), "optimize").await.json();
+        assert_eq!(said["recommended_pool_size"], Value::Null);
+        let status = get(orders.monitor(), "status").await.json();
+        let mut same = serde_json::to_value(orders.status()).unwrap();
+        same["uptime_seconds"] = status["uptime_seconds"].clone();
+        assert_eq!(status, same);
+    }
+
+    async fn its_timeouts_say_who_holds<C>(name: &str) {
+        let database = C::database(name);
+        let builder = TheirPool::builder().max_size(1);
+        let builder = builder.connection_timeout(Duration::from_millis(300));
+        let theirs: TheirPool<C> = builder.build(Manager::<C>::new(&*database.url)).await.unwrap();
+        let orders = observed(&theirs);
+        let held = loop {
+            // It may take longer than that to connect, on a busy machine.
+            if let Ok(held) = orders.checkout(Checkout::new().label("report")).await {
+                break held;
+            }
+        };
+        let before = orders.status().totals.timeouts;
+        let error = orders.get().await.unwrap_err();
+        let PoolError::TimedOut(timeout) = &error else { panic!("{error}") };
+        assert!(timeout.waited() >= Duration::from_millis(300), "{error}");
+        let scene = timeout.scene().unwrap();
+        assert_eq!((scene.pool_size, scene.max_overflow, scene.checked_out), (1, 0, 1));
+        let holder = scene.longest_holder.unwrap();
+        assert_eq!((holder.caller.file(), holder.label), (file!(), Some("report")));
+        assert_eq!(orders.status().totals.timeouts, before + 1);
+
+        let waiting = tokio::spawn(orders.get());
+        let health = async || get(orders.monitor(), "health").await.json();
+        let exhausted = until("exhausted", health, |said| {
+            strings(&said["warnings"]).iter().any(|w| w.starts_with("pool exhausted: all 1"))
+        });
+        tokio::select! {
+            said = exhausted => assert!(said.to_string().contains("(report) for")),
+            // Its turn may be over before a slow machine has looked.
+            Err(_) = async { waiting.await.unwrap() } => {}
+        }
+        drop(held);
+        assert!(orders.get().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn its_telemetry_has_the_layers_name() {
+    let database = poolscope::AsyncSqliteConnection::database("their_telemetry");
+    let theirs = theirs::<poolscope::AsyncSqliteConnection>(&database.url).await;
+    let (meters, spans) = (Meters::new(), Spans::new());
+    let orders = ObserveLayer::new("orders")
+        .meter_provider(meters.provider.clone())
+        .tracer_provider(spans.provider.clone());
+    let mut orders = ServiceBuilder::new().layer(orders).service(PoolService::from(theirs));
+    assert_eq!(meters.number("db.client.connection.max", "orders", None), Some(2));
+    assert_eq!(meters.number("db.client.connection.timeouts", "orders", None), Some(0));
+    // As a tower service too.
+    let held = orders.ready().await.unwrap().call(Checkout::new()).await.unwrap();
+    let used = meters.number("db.client.connection.count", "orders", Some("used"));
+    assert_eq!(used, Some(1));
+    drop(held);
+    assert_eq!(meters.histogram("db.client.connection.use_time", "orders").0, 1);
+    assert_eq!(spans.checkouts().len(), 1);
+}

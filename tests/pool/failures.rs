@@ -1,0 +1,234 @@
+//! What a caller is told when there is no connection to be had, and how soon.
+
+use std::time::Duration;
+
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use futures_util::future::join_all;
+use poolscope::{AsyncSqliteConnection, ConnectErrorKind, Pool, PoolError, Settings};
+use tokio::time::Instant;
+
+use crate::databases::{Tested, on_each_database};
+use crate::support::postgres::{self, Postgres, Stop};
+use crate::support::{PASSWORD, mariadb, ports};
+
+/// Far below the default pool timeout of 30 s, far above what a cause takes to come.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+async fn connect_error<C: Tested>(url: &str) -> poolscope::ConnectError {
+    let pool = Pool::<C>::builder(Settings::new(url)).build().unwrap();
+    let start = Instant::now();
+    let error = pool.get().await.unwrap_err();
+    assert!(
+        start.elapsed() < AT_ONCE,
+        "{error} after {:?}",
+        start.elapsed()
+    );
+    assert!(!format!("{error} {error:?} {pool:?}").contains("wrong-secret"));
+    let totals = pool.status().totals;
+    assert_eq!(
+        (totals.errors, totals.timeouts, totals.connect_failures),
+        (1, 0, 1)
+    );
+    match error {
+        PoolError::ConnectFailed(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_said_at_once() {
+    let error =
+        connect_error::<AsyncPgConnection>(&postgres::shared().url_with_password("wrong-secret"))
+            .await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Authentication, Some("28P01"))
+    );
+    let error =
+        connect_error::<AsyncMysqlConnection>(&mariadb::shared().url_with_password("wrong-secret"))
+            .await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Authentication, Some("1045"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_port_is_said_at_once() {
+    let port = ports::free_port();
+    let error = connect_error::<AsyncPgConnection>(&format!(
+        "postgres://u:wrong-secret@127.0.0.1:{port}/d"
+    ))
+    .await;
+    assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
+    assert!(
+        error.to_string().contains(&format!("127.0.0.1:{port}")),
+        "{error}"
+    );
+    let error = connect_error::<AsyncMysqlConnection>(&format!(
+        "mysql://u:wrong-secret@127.0.0.1:{port}/d"
+    ))
+    .await;
+    assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
+    assert!(
+        error.to_string().contains(&format!("127.0.0.1:{port}")),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_database_and_a_missing_folder_are_said_at_once() {
+    let error = connect_error::<AsyncPgConnection>(&postgres::shared().url_of("nowhere")).await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Database, Some("3D000"))
+    );
+    let error = connect_error::<AsyncMysqlConnection>(&mariadb::shared().url_of("nowhere")).await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Database, Some("1049"))
+    );
+    let error = connect_error::<AsyncSqliteConnection>("sqlite:///no/such/folder/app.db").await;
+    assert!(
+        error.to_string().to_lowercase().contains("unable to open"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_waiter_gets_the_cause_and_nothing_is_lost() {
+    let url = postgres::shared().url_with_password("wrong-secret");
+    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url))
+        .pool_size(4)
+        .max_overflow(0)
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    let errors = join_all((0..64).map(|_| pool.get())).await;
+    assert!(start.elapsed() < AT_ONCE);
+    for error in errors {
+        let error = error.unwrap_err();
+        assert_eq!(error.error_type(), "authentication", "{error}");
+    }
+    let status = pool.status();
+    assert_eq!(
+        (status.checked_out, status.pending, status.total_connections),
+        (0, 0, 0)
+    );
+    // An outage is not dialled by every checkout.
+    assert!(status.totals.connect_failures < 32, "{:?}", status.totals);
+    assert_eq!(pool.as_service().get_ref().gate().admitted(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_out_of_slots_is_no_error_while_connections_come_back() {
+    let server = Postgres::start(postgres::Options::new().max_connections(6));
+    // Three are reserved for superusers, or so the test user thinks: it is one, and gets all six.
+    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
+        .pool_size(20)
+        .build()
+        .unwrap();
+    let users = (0..20).map(|n| {
+        let pool = pool.clone();
+        async move { pool.get().await.unwrap().select(n).await.unwrap() }
+    });
+    let answers = join_all(users).await;
+    assert_eq!(answers, (0..20).collect::<Vec<_>>());
+    assert_eq!(pool.status().totals.errors, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_out_of_slots_is_an_error_for_who_has_none() {
+    let server = Postgres::start(postgres::Options::new().max_connections(5));
+    let theirs = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
+        .pool_size(5)
+        .build()
+        .unwrap();
+    let held = futures_util::future::try_join_all((0..5).map(|_| theirs.get()))
+        .await
+        .unwrap();
+    let error = connect_error::<AsyncPgConnection>(&server.url()).await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::TooManyConnections, Some("53300"))
+    );
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_database_does_not_keep_the_app_from_starting() {
+    let mut server = Postgres::start(postgres::Options::new());
+    server.stop(Stop::Fast);
+    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
+        .build()
+        .unwrap();
+    let check = pool.healthcheck().await;
+    assert!(
+        check
+            .reason
+            .as_deref()
+            .unwrap()
+            .contains("can't be reached"),
+        "{check:?}"
+    );
+    assert!(matches!(pool.get().await, Err(PoolError::ConnectFailed(_))));
+    let health = pool.health().await;
+    assert!(!health.can_serve() && health.database.last_connect_error.is_some());
+
+    server.start_again();
+    let deadline = Instant::now() + AT_ONCE;
+    let mut conn = loop {
+        match pool.get().await {
+            Ok(conn) => break conn,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(conn.select(6).await.unwrap(), 6);
+    while !pool.healthcheck().await.is_ok() {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(pool.health().await.database.last_connect_error, None);
+}
+
+on_each_database!(a_bad_setting_fails_the_building, the_password_is_nowhere,);
+
+async fn a_bad_setting_fails_the_building<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let error = database
+        .pool::<C>()
+        .pool_size(0)
+        .pool_timeout(Duration::ZERO)
+        .build()
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("pool_size=\"0\"") && text.contains("pool_timeout"),
+        "{text}"
+    );
+    let elsewhere = match C::database_name() {
+        "sqlite" => "postgres://u:p@localhost/d",
+        _ => "sqlite://a.db",
+    };
+    let error = Pool::<C>::builder(Settings::new(elsewhere))
+        .build()
+        .unwrap_err();
+    assert!(error.to_string().contains("this is a pool of"), "{error}");
+}
+
+async fn the_password_is_nowhere<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database.pool::<C>().build().unwrap();
+    let conn = pool.get().await.unwrap();
+    let seen = format!(
+        "{pool:?} {conn:?} {:?} {:?} {} {} {} {}",
+        pool.settings(),
+        pool.monitor(),
+        serde_json::to_string(&pool.status()).unwrap(),
+        serde_json::to_string(&pool.health().await).unwrap(),
+        serde_json::to_string(&pool.connections().await).unwrap(),
+        serde_json::to_string(&pool.optimize().await).unwrap(),
+    );
+    assert!(!seen.contains(PASSWORD), "{seen}");
+}

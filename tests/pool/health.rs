@@ -1,0 +1,284 @@
+//! What `health` and `healthcheck` say of a pool that is busy, too large, stalled or closing.
+
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::try_join_all;
+use http::StatusCode;
+use poolscope::{AsyncSqliteConnection, Checkout, Pool};
+use serde_json::{Value, json};
+
+use crate::asking::{ROUTES, get, names, strings, until};
+use crate::databases::{Database, Tested, on_each_database};
+use crate::reports::Served;
+use crate::support::{mariadb, postgres};
+
+type Sqlite = AsyncSqliteConnection;
+
+on_each_database!(
+    an_exhausted_pool_answers_warns_and_serves,
+    a_closing_pool_cannot_serve,
+);
+
+async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database
+        .pool::<C>()
+        .pool_size(2)
+        .max_overflow(1)
+        .build()
+        .unwrap();
+    let (first, line) = (pool.get().await.unwrap(), line!());
+    let report = Checkout::new().label("nightly-report");
+    let held = [pool.checkout(report).await.unwrap(), pool.get().await.unwrap()];
+    let waiters: Vec<_> = (0..20).map(|_| tokio::spawn(pool.get())).collect();
+    until("all wait", async || pool.status().pending, |&n| n == 20).await;
+
+    let started = Instant::now();
+    for route in ROUTES {
+        let asked = Instant::now();
+        let answer = get(pool.monitor(), route).await;
+        // Promised within 250 ms; this is for a machine that runs other things too.
+        assert!(asked.elapsed() < Duration::from_secs(2), "{route}: {:?}", asked.elapsed());
+        assert_eq!(answer.status, StatusCode::OK, "busy is not down: {}", answer.text());
+    }
+    assert!(started.elapsed() < Duration::from_secs(4));
+    assert_eq!(pool.status().pending, 20, "no report stood in the queue");
+
+    let health = get(pool.monitor(), "health").await.json();
+    let warning = strings(&health["warnings"])[0];
+    let holder = format!("{}:{line} for ", file!());
+    for part in ["all 3 connections", "20 requests wait", &*holder, "(nightly-report) for "] {
+        assert!(warning.contains(part), "{part} in {warning}");
+    }
+    assert_eq!(strings(&health["recommendations"]).len(), strings(&health["warnings"]).len());
+    assert_eq!((&health["pending"], &health["utilization_pct"]), (&json!(20), &json!(100.0)));
+    assert!(health["longest_wait_seconds"].as_f64() > Some(0.0));
+    let holders = health["longest_holders"].as_array().unwrap();
+    assert_eq!(holders.len(), 3);
+    assert_eq!(holders[0]["caller"], json!(format!("{}:{line}", file!())));
+
+    drop((first, held));
+    for waiter in waiters {
+        drop(waiter.await.unwrap().unwrap());
+    }
+    let health = pool.health().await;
+    assert_eq!((health.status.pending, health.status.checked_out), (0, 0));
+    assert!(!health.warnings.iter().any(|w| w.contains("exhausted")), "{:?}", health.warnings);
+}
+
+async fn a_closing_pool_cannot_serve<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database.pool::<C>().build().unwrap();
+    let held = pool.get().await.unwrap();
+    assert!(!pool.close(Duration::from_millis(1)).await);
+    let refused = async |state: &str, reason: &str| {
+        let check = get(pool.monitor(), "healthcheck").await;
+        assert_eq!(check.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(check.json()["status"], json!("unavailable"));
+        assert!(check.json()["reason"].as_str().unwrap().contains(reason), "{}", check.text());
+        let health = get(pool.monitor(), "health").await;
+        assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
+        let health = health.json();
+        assert_eq!(health["reason"], check.json()["reason"]);
+        assert_eq!(health["state"], json!(state));
+        for kept in ["pool_size", "warnings", "configuration", "windows"] {
+            assert!(names(&health).contains(&kept), "{kept} in {health:#}");
+        }
+        for route in ["status", "connections", "optimize"] {
+            assert_eq!(get(pool.monitor(), route).await.status, StatusCode::OK, "{route}");
+        }
+    };
+    refused("draining", "draining").await;
+    drop(held);
+    refused("closed", "the pool is closed").await;
+}
+
+/// One connection on SQLite, and the clock under control.
+fn one(name: &str) -> (Database, Pool<Sqlite>) {
+    let database = Sqlite::database(name);
+    let builder = database.pool::<Sqlite>().pool_size(1).max_overflow(0);
+    let pool = builder.pool_timeout(Duration::from_secs(1)).build().unwrap();
+    (database, pool)
+}
+
+fn warned(health: &Value, start: &str) -> bool {
+    strings(&health["warnings"]).iter().any(|warning| warning.starts_with(start))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_in_which_nothing_moves_is_down() {
+    let (_database, pool) = one("stalled");
+    let held = pool.get().await.unwrap();
+    let asking = |pool: Pool<Sqlite>| async move { while pool.get().await.is_err() {} };
+    let waiters = [tokio::spawn(asking(pool.clone())), tokio::spawn(asking(pool.clone()))];
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(pool.healthcheck().await.is_ok(), "it has not been a whole timeout yet");
+    tokio::time::sleep(Duration::from_millis(900)).await;
+
+    let check = get(pool.monitor(), "healthcheck").await;
+    assert_eq!(check.status, StatusCode::SERVICE_UNAVAILABLE);
+    let reason = check.json()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("stalled: all 1 connections are out"), "{reason}");
+    let health = get(pool.monitor(), "health").await;
+    assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
+    let health = health.json();
+    assert!(health["reason"].as_str().unwrap().starts_with("stalled"), "{health}");
+    assert!(warned(&health, "pool exhausted: all 1 connections"), "{health:#}");
+
+    drop(held);
+    for waiter in waiters {
+        waiter.await.unwrap();
+    }
+    assert!(pool.healthcheck().await.is_ok());
+    assert_eq!(get(pool.monitor(), "health").await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_then_nothing_is_stalled() {
+    let (_database, pool) = one("long_hold");
+    let _held = pool.get().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(pool.healthcheck().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_are_warned_of_for_a_minute() {
+    let (_database, pool) = one("warned_timeouts");
+    let held = pool.get().await.unwrap();
+    let timeout = async || assert!(pool.get().await.unwrap_err().is_timeout());
+    let health = async || get(pool.monitor(), "health").await.json();
+    timeout().await;
+    assert!(!warned(&health().await, "connection timeouts"), "one is allowed");
+    timeout().await;
+    drop(held);
+    let said = health().await;
+    assert!(warned(&said, "connection timeouts: 2 in the last minute"), "{said:#}");
+    assert_eq!(said["timeouts_last_minute"], json!(2));
+    assert_eq!(said["totals"]["timeouts"], json!(2));
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    let said = health().await;
+    assert!(!warned(&said, "connection timeouts"), "{said:#}");
+    assert_eq!(said["totals"]["timeouts"], json!(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn high_utilization_and_overflow_are_judged_over_a_minute() {
+    let database = Sqlite::database("utilization");
+    let builder = database.pool::<Sqlite>().pool_size(5).max_overflow(5);
+    let pool = builder.settings(|settings| settings.leak_threshold = None).build().unwrap();
+    let health = async || get(pool.monitor(), "health").await.json();
+    let held = try_join_all((0..10).map(|_| pool.get())).await.unwrap();
+    let said = health().await;
+    assert_eq!(said["utilization_pct"], json!(100.0));
+    assert_eq!(strings(&said["warnings"]), [""; 0], "an instant is no trend");
+
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let said = health().await;
+    assert!(warned(&said, "high pool utilization: 100.0 %"), "{said:#}");
+    assert!(warned(&said, "high overflow: 100.0 %"), "{said:#}");
+
+    drop(held);
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    let said = health().await;
+    assert_eq!(strings(&said["warnings"]), [""; 0]);
+    assert_eq!(said["windows"]["last_5m"]["peak_checked_out"], json!(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_checkouts_are_warned_of_with_their_average() {
+    let (_database, pool) = one("slow_checkouts");
+    let held = pool.get().await.unwrap();
+    let mut next = Box::pin(pool.get());
+    assert!(next.as_mut().now_or_never().is_none());
+    tokio::time::advance(Duration::from_millis(400)).await;
+    drop(held);
+    drop(next.await.unwrap());
+    let said = get(pool.monitor(), "health").await.json();
+    assert!(warned(&said, "slow checkouts: 200"), "{said:#}");
+    let wait = &said["windows"]["last_1m"]["wait"];
+    assert_eq!(wait["count"], json!(2));
+    assert!(wait["max_ms"].as_f64() >= Some(400.0), "{wait}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_comes_back_is_a_possible_leak() {
+    let (_database, pool) = one("leak");
+    let (held, line) = (pool.get().await.unwrap(), line!());
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let said = get(pool.monitor(), "health").await.json();
+    assert!(warned(&said, "possible connection leak: 1 held"), "{said:#}");
+    let warnings = strings(&said["warnings"]).join(" ");
+    assert!(warnings.contains(&format!("{}:{line} for 61", file!())), "{warnings}");
+    assert_eq!(said["longest_holders"][0]["leak"], json!(true));
+    drop(held);
+    let said = get(pool.monitor(), "health").await.json();
+    assert!(!warned(&said, "possible connection leak"), "{said:#}");
+}
+
+/// More than the server can still grant, our own not counted against us and the lane counted.
+async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
+    let database = Database::at(url);
+    let pool = database
+        .pool::<C>()
+        .pool_size(can_grant - 1)
+        .max_overflow(20)
+        .build()
+        .unwrap();
+    let health = async || get(pool.monitor(), "health").await.json();
+    let warning = |said: &Value| {
+        let start = format!(
+            "the pool may open {} connections, but the server can grant it {can_grant} (max_connections 10",
+            can_grant + 19
+        );
+        warned(said, &start)
+    };
+    let said = health().await;
+    assert_eq!(said["database"]["server_can_grant"], json!(can_grant), "{said:#}");
+    assert_eq!(said["database"]["server_max_connections"], json!(10));
+    assert!(warning(&said), "{said:#}");
+
+    // Our own connections change nothing, as soon as the lane looks again.
+    let _held = try_join_all((1..can_grant).map(|_| pool.get())).await.unwrap();
+    let others = async || get(pool.monitor(), "connections").await.json();
+    until("all seen", others, |r| r["total_connections"] == json!(can_grant - 1)).await;
+    let said = health().await;
+    assert_eq!(said["database"]["server_can_grant"], json!(can_grant), "{said:#}");
+    assert!(warning(&said), "{said:#}");
+
+    // Somebody else's do.
+    let _stranger = C::stranger(url).await;
+    until("the stranger seen", health, |said| {
+        said["database"]["server_can_grant"] == json!(can_grant - 1)
+    })
+    .await;
+    let advice = get(pool.monitor(), "optimize").await.json();
+    assert_eq!(advice["evidence"]["server_can_grant"], json!(can_grant - 1));
+
+    let fits = Database::at(url);
+    let fits = fits.pool::<C>().pool_size(1).max_overflow(0).name("fits").build().unwrap();
+    // Its lane is one more session on a server that is nearly full.
+    drop(_held);
+    drop(_stranger);
+    assert!(pool.close(Duration::from_secs(30)).await);
+    let said = until(
+        "room",
+        async || get(fits.monitor(), "health").await.json(),
+        |said| said["database"]["reachable"] == json!(true),
+    )
+    .await;
+    assert_eq!(strings(&said["warnings"]), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_larger_than_postgres_allows_is_warned_of() {
+    let server = postgres::Postgres::start(postgres::Options::new().max_connections(10));
+    // Less three for superusers and one for the lane.
+    what_the_server_can_grant::<diesel_async::AsyncPgConnection>(&server.url(), 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_larger_than_mariadb_allows_is_warned_of() {
+    let server = mariadb::MariaDb::start(mariadb::Options::new().max_connections(10));
+    what_the_server_can_grant::<diesel_async::AsyncMysqlConnection>(&server.url(), 9).await;
+}

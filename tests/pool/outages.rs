@@ -1,0 +1,241 @@
+//! What the routes say when the database is gone, comes back, or answers only the pool.
+
+use std::time::{Duration, Instant};
+
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use http::StatusCode;
+use poolscope::{Pool, Settings};
+use serde_json::{Value, json};
+
+use crate::asking::{ROUTES, get, names, until};
+use crate::databases::{Database, Tested};
+use crate::reports::Served;
+use crate::support::PASSWORD;
+use crate::support::http::Response;
+use crate::support::mariadb::{self, MariaDb};
+use crate::support::postgres::{self, Postgres, Stop};
+
+/// A server that a test may stop and freeze.
+pub trait Own {
+    type Connection: Served;
+    fn start() -> Self;
+    fn url(&self) -> String;
+    fn stop(&mut self);
+    fn start_again(&mut self);
+    fn pause(&mut self);
+    fn resume(&mut self);
+}
+
+macro_rules! own {
+    ($server:ty, $connection:ty, $start:expr, $stop:expr) => {
+        impl Own for $server {
+            type Connection = $connection;
+
+            fn start() -> Self {
+                $start
+            }
+
+            fn url(&self) -> String {
+                <$server>::url(self)
+            }
+
+            fn stop(&mut self) {
+                $stop(self);
+            }
+
+            fn start_again(&mut self) {
+                <$server>::start_again(self);
+            }
+
+            fn pause(&mut self) {
+                <$server>::pause(self);
+            }
+
+            fn resume(&mut self) {
+                <$server>::resume(self);
+            }
+        }
+    };
+}
+
+own!(
+    Postgres,
+    AsyncPgConnection,
+    Postgres::start(postgres::Options::new()),
+    |server: &mut Postgres| server.stop(Stop::Fast)
+);
+own!(
+    MariaDb,
+    AsyncMysqlConnection,
+    MariaDb::start(mariadb::Options::new()),
+    MariaDb::stop
+);
+
+macro_rules! on_each_own_server {
+    ($($test:ident),+ $(,)?) => { $(
+        mod $test {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() {
+                super::$test::<super::Postgres>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn mariadb() {
+                super::$test::<super::MariaDb>().await;
+            }
+        }
+    )+ };
+}
+
+on_each_own_server!(
+    a_stopped_server_is_said_and_a_started_one_is_found,
+    a_frozen_server_is_said_in_time,
+);
+
+async fn ask<C: Tested>(pool: &Pool<C>, route: &str, ceiling: Duration) -> Response {
+    let asked = Instant::now();
+    let answer = get(pool.monitor(), route).await;
+    let took = asked.elapsed();
+    assert!(took < ceiling, "{route} took {took:?}: {}", answer.text());
+    answer
+}
+
+/// Promised within 800 ms; this is for a machine that runs other things too.
+const HEALTHCHECK: Duration = Duration::from_secs(5);
+const REPORT: Duration = Duration::from_secs(10);
+
+/// Down, by the healthcheck and by health, which keeps its whole body.
+async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
+    let check = until(
+        "down",
+        async || ask(pool, "healthcheck", HEALTHCHECK).await,
+        |answer| answer.status == StatusCode::SERVICE_UNAVAILABLE,
+    )
+    .await
+    .json();
+    assert_eq!(check["status"], json!("unavailable"));
+    let reason = check["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the database can't be reached: "), "{reason}");
+    assert!(!reason.contains(PASSWORD), "{reason}");
+
+    let health = ask(pool, "health", REPORT).await;
+    assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE, "{}", health.text());
+    assert!(!health.text().contains(PASSWORD));
+    let health = health.json();
+    assert!(health["reason"].is_string());
+    assert_eq!(health["database"]["reachable"], json!(false));
+    assert!(health["database"]["error"].is_string());
+    for kept in ["pool_size", "checked_out", "configuration", "warnings", "windows"] {
+        assert!(names(&health).contains(&kept), "{kept} in {health:#}");
+    }
+    for route in ["status", "connections", "optimize"] {
+        let answer = ask(pool, route, REPORT).await;
+        assert_eq!(answer.status, StatusCode::OK, "{route}: {}", answer.text());
+    }
+    // What the server can't tell, the pool tells of itself, and says so.
+    let connections = ask(pool, "connections", REPORT).await.json();
+    assert_eq!(connections["scope"], json!("pool_view"));
+    assert!(connections["error"].is_string(), "{connections:#}");
+    assert_eq!(connections["idle_in_transaction"], Value::Null);
+    health
+}
+
+async fn assert_up<C: Tested>(pool: &Pool<C>) {
+    let ok = |answer: &Response| answer.status == StatusCode::OK;
+    for route in ROUTES {
+        let answer = until("up", async || ask(pool, route, REPORT).await, ok).await;
+        assert!(!names(&answer.json()).contains(&"reason"));
+    }
+    assert_eq!(get(pool.monitor(), "healthcheck").await.json(), json!({ "status": "ok" }));
+}
+
+async fn a_stopped_server_is_said_and_a_started_one_is_found<S: Own>() {
+    let mut server = S::start();
+    server.stop();
+    // A database that is absent is no reason for an app not to start.
+    let pool = Database::at(&server.url()).pool::<S::Connection>().build().unwrap();
+    assert_down(&pool).await;
+    server.start_again();
+    assert_up(&pool).await;
+
+    let mut held = pool.get().await.unwrap();
+    assert_eq!(held.select(1).await.unwrap(), 1);
+    drop(held);
+    server.stop();
+    assert_down(&pool).await;
+    assert!(pool.get().await.is_err());
+    let health = assert_down(&pool).await;
+    assert!(health["database"]["last_connect_error"].is_string(), "{health:#}");
+    assert!(health["totals"]["connect_failures"].as_u64() > Some(0));
+
+    server.start_again();
+    assert_up(&pool).await;
+    assert_eq!(pool.get().await.unwrap().select(2).await.unwrap(), 2);
+    let health = get(pool.monitor(), "health").await.json();
+    assert_eq!(health["database"]["last_connect_error"], Value::Null);
+}
+
+async fn a_frozen_server_is_said_in_time<S: Own>() {
+    let mut server = S::start();
+    let pool = Database::at(&server.url()).pool::<S::Connection>().build().unwrap();
+    drop(pool.get().await.unwrap());
+    assert_up(&pool).await;
+    server.pause();
+    assert_down(&pool).await;
+    server.resume();
+    assert_up(&pool).await;
+}
+
+/// The lane finds no slot on a server that is full; the pool's own connections serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_without_a_slot_is_no_outage() {
+    let server = Postgres::start(postgres::Options::new().max_connections(10));
+    let pool = Database::at(&server.url()).pool::<AsyncPgConnection>().build().unwrap();
+    drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
+    let mut strangers = Vec::new();
+    for _ in 0..8 {
+        strangers.push(AsyncPgConnection::stranger(&server.url()).await);
+    }
+    let check = ask(&pool, "healthcheck", HEALTHCHECK).await;
+    assert_eq!(check.status, StatusCode::OK, "{}", check.text());
+    let health = ask(&pool, "health", REPORT).await;
+    assert_eq!(health.status, StatusCode::OK, "{}", health.text());
+    let health = health.json();
+    assert_eq!(health["database"]["reachable"], json!(false));
+    let error = health["database"]["error"].as_str().unwrap();
+    assert!(error.contains("too many clients"), "{error}");
+    assert_eq!(pool.get().await.unwrap().select(7).await.unwrap(), 7);
+}
+
+/// The password was changed under a running app: nobody new gets in, those inside work on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
+    let server = Postgres::start(postgres::Options::new());
+    let url = server.create_user("app");
+    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url)).build().unwrap();
+    drop(pool.get().await.unwrap());
+    server.psql("ALTER ROLE app PASSWORD 'another'");
+
+    let at_work = {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            loop {
+                assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+    };
+    // Some seconds, for the lane asks anew each second.
+    for _ in 0..25 {
+        for route in ["healthcheck", "health"] {
+            let answer = ask(&pool, route, REPORT).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(get(pool.monitor(), "health").await.json()["database"]["reachable"], json!(false));
+
+    // Without them there is no evidence left that anybody is served.
+    at_work.abort();
+    assert_down(&pool).await;
+}
