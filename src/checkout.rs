@@ -115,6 +115,11 @@ pub trait ConnectionFacts: fmt::Debug + Send + Sync {
     fn transaction(&self) -> Option<TransactionState> {
         None
     }
+
+    /// Queries under way on the connection.
+    fn queries_in_flight(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// The state of the transaction on a connection, in the words of Postgres' `ReadyForQuery`.

@@ -76,3 +76,20 @@ pub use self::settings::{
     DatabaseKind, DatabaseUrl, Preset, Problem, Settings, SettingsError, Thresholds,
     UnknownVariable, Variable,
 };
+
+/// Runs the examples of the guides as doctests.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/architecture.md")]
+    struct Architecture;
+    #[doc = include_str!("../docs/best-practices.md")]
+    struct BestPractices;
+    #[doc = include_str!("../docs/monitoring.md")]
+    struct Monitoring;
+    #[doc = include_str!("../docs/production.md")]
+    struct Production;
+    #[doc = include_str!("../docs/troubleshooting.md")]
+    struct Troubleshooting;
+}

@@ -33,10 +33,17 @@ async fn providers_that_are_set_late_get_everything_within_seconds() {
     let checkout = async || drop(pool.get().with_context(incoming()).await.unwrap());
     checkout().await;
 
-    let (metrics, spans) = (InMemoryMetricExporter::default(), InMemorySpanExporter::default());
-    let meters = SdkMeterProvider::builder().with_periodic_exporter(metrics.clone()).build();
+    let (metrics, spans) = (
+        InMemoryMetricExporter::default(),
+        InMemorySpanExporter::default(),
+    );
+    let meters = SdkMeterProvider::builder()
+        .with_periodic_exporter(metrics.clone())
+        .build();
     global::set_meter_provider(meters.clone());
-    let tracers = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
+    let tracers = SdkTracerProvider::builder()
+        .with_simple_exporter(spans.clone())
+        .build();
     global::set_tracer_provider(tracers);
 
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -58,10 +65,17 @@ async fn providers_that_are_set_late_get_everything_within_seconds() {
             let parent = incoming().span().span_context().clone();
             assert_eq!(spans[0].parent_span_id, parent.span_id());
             assert_eq!(spans[0].span_context.trace_id(), parent.trace_id());
-            assert!(names.contains(&"db.client.connection.wait_time"), "{names:?}");
+            assert!(
+                names.contains(&"db.client.connection.wait_time"),
+                "{names:?}"
+            );
             return;
         }
-        assert!(Instant::now() < deadline, "{names:?}, {} spans", spans.len());
+        assert!(
+            Instant::now() < deadline,
+            "{names:?}, {} spans",
+            spans.len()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

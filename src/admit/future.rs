@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -82,8 +83,10 @@ where
             Poll::Pending => {}
         }
         if this.deadline.is_none() {
-            this.deadline
-                .set(Some(sleep_until(*this.start + this.gate.timeout())));
+            this.deadline.set(Some(sleep_until(deadline(
+                *this.start,
+                this.gate.timeout(),
+            ))));
         }
         if let Some(deadline) = this.deadline.as_mut().as_pin_mut() {
             ready!(deadline.poll(cx));
@@ -91,6 +94,12 @@ where
         this.step.set(Step::Done);
         Poll::Ready(Err(PoolError::timed_out(this.start.elapsed())))
     }
+}
+
+/// A timeout that lies beyond the clock's end is none.
+fn deadline(start: Instant, timeout: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    start.checked_add(timeout.min(CENTURY)).unwrap_or(start)
 }
 
 /// Goes as far as it can without waiting.

@@ -34,10 +34,6 @@ pub trait Backend: PoolableConnection + sealed::Sealed + 'static {
     #[doc(hidden)]
     const KIND: DatabaseKind;
 
-    /// Whether [`Session::transaction`] sees what raw SQL does to the transaction.
-    #[doc(hidden)]
-    const SEES_TRANSACTIONS: bool;
-
     /// How connections to this URL are opened. The error says what is wrong with the URL.
     #[doc(hidden)]
     fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String>;

@@ -24,9 +24,15 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
-    const SEES_TRANSACTIONS: bool = false;
 
     fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
+        if verifies_without_tls(url.expose()) {
+            return Err(
+                "verify_ca and verify_identity mean nothing without require_ssl=true: the \
+                connection would be in plain text"
+                    .to_owned(),
+            );
+        }
         let opts = Opts::from_url(url.expose()).map_err(|error| url.redact(&error.to_string()))?;
         #[cfg(not(feature = "tls"))]
         if opts.ssl_opts().is_some() {
@@ -50,6 +56,17 @@ impl Backend for AsyncMysqlConnection {
     fn activity(&mut self) -> BoxFuture<'_, QueryResult<Activity>> {
         Box::pin(activity(self))
     }
+}
+
+/// The driver looks at these parameters only when TLS is required, and says nothing otherwise.
+fn verifies_without_tls(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let has = |name: &str| {
+        query
+            .split('&')
+            .any(|p| p.split_once('=') == Some((name, "true")))
+    };
+    (has("verify_ca") || has("verify_identity")) && !has("require_ssl")
 }
 
 struct Target {

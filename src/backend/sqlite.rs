@@ -16,7 +16,6 @@ const JOURNAL_MODES: [&str; 6] = ["delete", "truncate", "persist", "memory", "wa
 
 impl Backend for AsyncSqliteConnection {
     const KIND: DatabaseKind = DatabaseKind::Sqlite;
-    const SEES_TRANSACTIONS: bool = false;
 
     fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
         Ok(Box::new(Target::parse(url.expose())?))

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use diesel::QueryResult;
-use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -20,10 +18,6 @@ use crate::checkout::ConnectionFacts;
 use crate::inventory::Counts;
 use crate::lifecycle::{CloseReason, Lifecycle};
 
-/// An app's own set-up of each new connection.
-pub(crate) type OnConnect<C> =
-    Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
-
 /// The settings that concern connections.
 #[derive(Debug, Clone)]
 pub(crate) struct CareSettings {
@@ -33,7 +27,6 @@ pub(crate) struct CareSettings {
     pub(crate) pre_ping: bool,
     pub(crate) pre_ping_bypass: Duration,
     pub(crate) pre_ping_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
     pub(crate) echo: bool,
     pub(crate) raw_transactions: bool,
 }
@@ -85,13 +78,15 @@ impl Care {
         )
     }
 
-    /// The server's ids of all open connections, as far as they are known.
-    pub(crate) fn process_ids(&self) -> Vec<u64> {
+    /// The server's ids of all open connections, as far as they are known; `None` when there are
+    /// connections and none tells its id.
+    pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
+        let ids: Vec<_> = entries
             .values()
             .filter_map(|entry| entry.process_id())
-            .collect()
+            .collect();
+        (entries.is_empty() || !ids.is_empty()).then_some(ids)
     }
 
     pub(crate) fn observe(&self, observer: Weak<dyn Lifecycle>) {

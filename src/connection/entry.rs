@@ -121,15 +121,9 @@ impl<C: Backend> Entry<C> {
 
     /// Whether no transaction is open, as far as it can be known.
     pub(super) fn is_outside_transaction(&self) -> bool {
-        match self
-            .state
-            .session
-            .as_ref()
-            .and_then(|session| session.transaction())
-        {
-            Some(state) => state == TransactionState::Idle,
-            None => !self.state.queries.in_transaction(),
-        }
+        self.state
+            .transaction()
+            .is_none_or(|state| state == TransactionState::Idle)
     }
 
     /// Tells the server to stop what nobody waits for; closing alone would let it work on.
@@ -192,7 +186,23 @@ impl ConnectionFacts for EntryState {
     }
 
     fn transaction(&self) -> Option<TransactionState> {
-        self.session.as_ref()?.transaction()
+        // The wire knows; else what the statements' first words told.
+        let wire = self
+            .session
+            .as_ref()
+            .and_then(|session| session.transaction());
+        wire.or_else(|| {
+            let open = self.queries.in_transaction()?;
+            Some(if open {
+                TransactionState::Open
+            } else {
+                TransactionState::Idle
+            })
+        })
+    }
+
+    fn queries_in_flight(&self) -> Option<u32> {
+        Some(self.queries.in_flight())
     }
 }
 

@@ -11,10 +11,12 @@ mod entry;
 mod existing;
 mod lease;
 mod manager;
+mod opener;
 mod service;
 
-pub(crate) use self::care::{Care, CareSettings, OnConnect};
+pub(crate) use self::care::{Care, CareSettings};
 pub use self::existing::ExistingLease;
 pub use self::lease::Lease;
 pub use self::manager::Manager;
+pub(crate) use self::opener::{OnConnect, Opener};
 pub use self::service::{Managed, OwnCare, PoolService};

@@ -12,9 +12,8 @@ use tower_service::Service;
 use super::care::Care;
 use super::lease::Lease;
 use super::manager::Manager;
-use crate::backend::{
-    Activity, Backend, ConnectError, Dial, Lane, LaneSession, OpenLane, from_query,
-};
+use super::opener::Opener;
+use crate::backend::{Activity, Backend, ConnectError, Lane, LaneSession, OpenLane, from_query};
 use crate::checkout::{Checkout, Held};
 use crate::error::{PoolError, Rejection};
 use crate::inventory::{Counts, Inventory};
@@ -132,7 +131,7 @@ where
 #[doc(hidden)]
 pub struct OwnCare<C> {
     pub(crate) care: Arc<Care>,
-    dial: Arc<dyn Dial<C>>,
+    opener: Opener<C>,
 }
 
 impl<C> fmt::Debug for OwnCare<C> {
@@ -147,7 +146,7 @@ impl<C> Clone for OwnCare<C> {
     fn clone(&self) -> Self {
         Self {
             care: Arc::clone(&self.care),
-            dial: Arc::clone(&self.dial),
+            opener: self.opener.clone(),
         }
     }
 }
@@ -158,7 +157,7 @@ impl<C: Backend> PoolService<Manager<C>> {
     pub(crate) fn new(manager: Manager<C>, care: &Arc<Care>) -> Self {
         let own = OwnCare {
             care: Arc::clone(care),
-            dial: Arc::clone(&manager.dial),
+            opener: manager.opener.clone(),
         };
         let settings = &care.settings;
         let pool = bb8::Pool::builder()
@@ -189,7 +188,7 @@ impl<C: Backend> Managed for Manager<C> {
     ) -> BoxFuture<'static, Result<Lease<C>, PoolError>> {
         Box::pin(Lease::checkout(
             pool.clone(),
-            Arc::clone(&own.dial),
+            Arc::clone(own.opener.dial()),
             Arc::clone(&own.care),
             checkout,
         ))
@@ -203,8 +202,8 @@ impl<C: Backend> Managed for Manager<C> {
         _: &bb8::Pool<Self>,
         own: &OwnCare<C>,
     ) -> BoxFuture<'static, Result<C, ConnectError>> {
-        let dial = Arc::clone(&own.dial);
-        Box::pin(async move { dial.dial().await.map(|dialed| dialed.connection) })
+        let opener = own.opener.clone();
+        Box::pin(async move { opener.open().await.map(|dialed| dialed.connection) })
     }
 
     fn observe(own: &OwnCare<C>, observer: Weak<dyn Lifecycle>) {
@@ -212,7 +211,7 @@ impl<C: Backend> Managed for Manager<C> {
     }
 
     fn process_ids(own: &OwnCare<C>) -> Option<Vec<u64>> {
-        Some(own.care.process_ids())
+        own.care.process_ids()
     }
 }
 

@@ -63,7 +63,7 @@ impl ObserveLayer {
         self
     }
 
-    /// Waits at least this long are told as a `tracing` event. Defaults to 50 ms.
+    /// Waits longer than this are told as a `tracing` event. Defaults to 50 ms.
     #[must_use]
     pub fn slow_wait(mut self, threshold: Duration) -> Self {
         self.slow_wait = threshold;

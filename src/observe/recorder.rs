@@ -83,7 +83,10 @@ impl Recorder {
             book: Mutex::new(Book {
                 ledger: Ledger::default(),
                 windows: Windows::new(now),
-                totals: Totals::default(),
+                totals: Totals {
+                    connect_failures: Some(0),
+                    ..Totals::default()
+                },
                 last_granted: None,
                 last_returned: None,
                 last_connect_error: None,
@@ -215,7 +218,7 @@ impl Recorder {
 
     /// Says a wait that was longer than the `slow_wait` setting.
     pub(crate) fn tell_slow_wait(&self, checkout: Checkout, waited: Duration) {
-        if waited >= self.slow_wait {
+        if waited > self.slow_wait {
             tracing::warn!(
                 pool = &*self.name,
                 waited_ms = waited.as_millis() as u64,
@@ -272,7 +275,7 @@ impl Lifecycle for Recorder {
     fn connect_failed(&self, error: &ConnectError) {
         {
             let mut book = self.book();
-            book.totals.connect_failures += 1;
+            *book.totals.connect_failures.get_or_insert_default() += 1;
             book.last_connect_error = Some((error.clone(), Instant::now()));
         }
         tracing::warn!(

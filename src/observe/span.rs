@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceId, Tracer};
+use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, TraceId, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
@@ -51,11 +51,11 @@ impl Tracing {
     /// Opens a checkout's span, child of the current context.
     pub(crate) fn start(&self, pool: &Arc<str>, checkout: Checkout) -> CheckoutSpan {
         let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
-        let mut span = self
-            .tracer
-            .load()
-            .build_with_context(builder, &Context::current());
-        let live = span.span_context().is_valid();
+        let parent = Context::current();
+        let mut span = self.tracer.load().build_with_context(builder, &parent);
+        // A tracer that does nothing gives the parent back, which may be valid: a remote one.
+        let id = span.span_context().span_id();
+        let live = span.span_context().is_valid() && id != parent.span().span_context().span_id();
         if live != self.live.load(Ordering::Relaxed) {
             self.live.store(live, Ordering::Relaxed);
         }

@@ -14,14 +14,15 @@ pub struct Totals {
     pub timeouts: u64,
     /// Checkouts that failed because a connection could not be opened, or for another error.
     pub errors: u64,
-    /// Checkouts turned away at once: closed pool, or asked not to wait.
+    /// Checkouts turned away at once: the pool is closed, they asked not to wait, or a layer in
+    /// between shed them.
     pub rejected: u64,
     /// Checkouts whose caller went away before there was an answer.
     pub canceled: u64,
     /// Connections opened.
     pub connections_opened: u64,
-    /// Attempts to open a connection that failed.
-    pub connect_failures: u64,
+    /// Attempts to open a connection that failed; `null` for an existing pool, which does not tell.
+    pub connect_failures: Option<u64>,
     /// Connections closed, by reason.
     pub connections_closed: Closed,
 }
@@ -40,6 +41,27 @@ pub struct Closed {
     pub ping_failed: u64,
     /// The pool was closed.
     pub shutdown: u64,
+    /// Idle for too long, by an existing pool's own rule; ours has none.
+    pub idle_timeout: u64,
+}
+
+impl Totals {
+    /// With what bb8 counts by itself, for a pool of which we are not told.
+    pub(crate) fn of_existing(self, bb8: &bb8::Statistics) -> Self {
+        Self {
+            connections_opened: bb8.connections_created,
+            connect_failures: None,
+            connections_closed: Closed {
+                recycle: bb8.connections_closed_max_lifetime,
+                overflow: 0,
+                broken: bb8.connections_closed_broken,
+                ping_failed: bb8.connections_closed_invalid,
+                shutdown: 0,
+                idle_timeout: bb8.connections_closed_idle_timeout,
+            },
+            ..self
+        }
+    }
 }
 
 impl Closed {

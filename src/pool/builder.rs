@@ -18,7 +18,7 @@ use super::handle::Pool;
 use super::stack::Stack;
 use crate::admit::AdmitLayer;
 use crate::backend::{Backend, Dial};
-use crate::connection::{Care, CareSettings, Manager, OnConnect, PoolService};
+use crate::connection::{Care, CareSettings, Manager, OnConnect, Opener, PoolService};
 use crate::observe::ObserveLayer;
 use crate::settings::{Problem, Settings, SettingsError, Thresholds};
 
@@ -186,7 +186,8 @@ impl<C: Backend> PoolBuilder<C> {
             None => Arc::from(dialer::<C>(&settings)?),
         };
         let care = Care::new(CareSettings::from(&settings), Handle::current());
-        let manager = Manager::new(dial, on_connect, Arc::clone(&care));
+        let opener = Opener::new(dial, on_connect, settings.connect_timeout);
+        let manager = Manager::new(opener, Arc::clone(&care));
         let service = PoolService::new(manager, &care);
         let admit =
             AdmitLayer::new(settings.max_connections(), settings.pool_timeout).layer(service);
@@ -207,15 +208,23 @@ impl<C: Backend> PoolBuilder<C> {
 
 fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsError> {
     let url = &settings.database_url;
-    let wrong = |expected: String| Problem::wrong("DATABASE_URL", &url.to_string(), expected);
+    let wrong = |expected, hint: Option<String>| {
+        SettingsError::from(
+            Problem::wrong("DATABASE_URL", &url.to_string(), expected).with_hint(hint),
+        )
+    };
     match url.database_kind() {
-        Some(kind) if kind == C::KIND => Ok(C::dialer(url).map_err(wrong)?),
-        _ => Err(wrong(format!(
-            "a {:?} URL, for this is a pool of {:?} connections",
-            C::KIND,
-            C::KIND
-        ))
-        .into()),
+        Some(kind) if kind == C::KIND => {
+            C::dialer(url).map_err(|why| wrong(format!("a usable {:?} URL", C::KIND), Some(why)))
+        }
+        _ => {
+            let expected = format!(
+                "a {:?} URL, for this is a pool of {:?} connections",
+                C::KIND,
+                C::KIND
+            );
+            Err(wrong(expected, None))
+        }
     }
 }
 
@@ -231,7 +240,6 @@ impl From<&Settings> for CareSettings {
             pre_ping: settings.pool_pre_ping,
             pre_ping_bypass: settings.pre_ping_bypass,
             pre_ping_timeout: settings.effective_pre_ping_timeout(),
-            connect_timeout: settings.connect_timeout,
             echo: settings.echo,
             raw_transactions: settings.raw_transactions,
         }

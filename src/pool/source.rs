@@ -20,7 +20,6 @@ impl<C: Backend> Source for Stack<C> {
             (true, _) => Availability::Draining,
         };
         SourceFacts {
-            kind: C::KIND,
             lane: Arc::clone(service.lane()),
             availability,
             configuration: Configuration {
@@ -34,6 +33,7 @@ impl<C: Backend> Source for Stack<C> {
             thresholds: settings.thresholds.clone(),
             leak_threshold: settings.leak_threshold,
             query_text: settings.query_text,
+            statistics: None,
         }
     }
 }
@@ -46,7 +46,6 @@ where
     fn facts(&self) -> SourceFacts {
         let config = self.get_ref().config();
         SourceFacts {
-            kind: C::KIND,
             lane: Arc::clone(self.lane()),
             availability: Availability::Open,
             configuration: Configuration {
@@ -60,6 +59,7 @@ where
             thresholds: Thresholds::default(),
             leak_threshold: None,
             query_text: false,
+            statistics: Some(Arc::new(self.get_ref().state().statistics)),
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct QueryState {
     in_flight: AtomicU32,
     in_transaction: AtomicBool,
     failed: AtomicBool,
+    /// Whether statements are looked at.
+    sees_transactions: bool,
 }
 
 impl QueryState {
@@ -26,9 +28,11 @@ impl QueryState {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Whether a statement seen here has opened a transaction that none seen here has ended.
-    pub(crate) fn in_transaction(&self) -> bool {
-        self.in_transaction.load(Ordering::Relaxed)
+    /// Whether a statement seen here has opened a transaction that none seen here has ended;
+    /// `None` when statements are not looked at.
+    pub(crate) fn in_transaction(&self) -> Option<bool> {
+        self.sees_transactions
+            .then(|| self.in_transaction.load(Ordering::Relaxed))
     }
 
     /// Whether a query failed because the connection did.
@@ -43,8 +47,6 @@ impl QueryState {
 pub(crate) struct QueryWatch {
     state: Arc<QueryState>,
     next: Option<Box<dyn Instrumentation>>,
-    /// Printing a statement costs; without a reason it is not done.
-    see_transactions: bool,
     echo: bool,
     text: String,
     started: VecDeque<Instant>,
@@ -53,9 +55,11 @@ pub(crate) struct QueryWatch {
 impl QueryWatch {
     pub(crate) fn new(see_transactions: bool, echo: bool) -> Self {
         Self {
-            state: Arc::default(),
+            state: Arc::new(QueryState {
+                sees_transactions: see_transactions,
+                ..QueryState::default()
+            }),
             next: get_default_instrumentation(),
-            see_transactions,
             echo,
             text: String::new(),
             started: VecDeque::new(),
@@ -79,7 +83,8 @@ impl Instrumentation for QueryWatch {
         match &event {
             InstrumentationEvent::StartQuery { query, .. } => {
                 self.state.in_flight.fetch_add(1, Ordering::Relaxed);
-                if self.see_transactions {
+                // Printing a statement costs; without a reason it is not done.
+                if self.state.sees_transactions {
                     match transaction_effect(self.print(query)) {
                         TransactionEffect::Begins => {
                             self.state.in_transaction.store(true, Ordering::Relaxed)
@@ -162,13 +167,16 @@ mod tests {
         let state = watch.state();
         let begin = StrQueryHelper::new("BEGIN");
         watch.on_connection_event(InstrumentationEvent::start_query(&begin));
-        assert_eq!((state.in_flight(), state.in_transaction()), (1, true));
+        assert_eq!((state.in_flight(), state.in_transaction()), (1, Some(true)));
         watch.on_connection_event(InstrumentationEvent::finish_query(&begin, None));
         let commit = StrQueryHelper::new("COMMIT");
         watch.on_connection_event(InstrumentationEvent::start_query(&commit));
         watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
         watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
-        assert_eq!((state.in_flight(), state.in_transaction()), (0, false));
+        assert_eq!(
+            (state.in_flight(), state.in_transaction()),
+            (0, Some(false))
+        );
     }
 
     #[test]

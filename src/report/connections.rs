@@ -10,7 +10,6 @@ use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{Activity, Lane, LaneError, ServerSession, SessionState};
 use crate::observe::Observe;
-use crate::settings::DatabaseKind;
 
 /// The server's view of this pool's sessions. The seed system's `get_active_connections`.
 #[non_exhaustive]
@@ -229,8 +228,8 @@ impl<S: Source> Observe<S> {
             .into_iter()
             .map(|holder| SessionReport {
                 process_id: holder.process_id,
-                state: "active",
-                state_seconds: Some(holder.held_seconds),
+                state: holder.state().as_str(),
+                state_seconds: None,
                 query_seconds: None,
                 transaction_seconds: None,
                 wait_event: None,
@@ -238,13 +237,23 @@ impl<S: Source> Observe<S> {
                 holder: Some(holder),
             })
             .collect();
-        // SQLite has no server: nobody else's transaction can be seen, and ours only by the pool.
-        let idle_in_transaction =
-            (facts.kind == DatabaseKind::Sqlite && error.is_none()).then_some(0);
+        let count = |state: SessionState| {
+            sessions
+                .iter()
+                .filter(|s| s.state == state.as_str())
+                .count() as u32
+        };
+        let idle_in_transaction = sessions
+            .iter()
+            .all(|s| s.state != SessionState::IdleUnknown.as_str())
+            .then(|| count(SessionState::IdleInTransaction));
+        let active = count(SessionState::Active);
         Connections {
             total_connections: counts.open,
-            active_count: counts.checked_out(),
-            idle_count: counts.idle,
+            active_count: active,
+            idle_count: counts
+                .open
+                .saturating_sub(active + idle_in_transaction.unwrap_or_default()),
             idle_in_transaction,
             longest_query_seconds: None,
             longest_idle_seconds: None,
@@ -256,7 +265,8 @@ impl<S: Source> Observe<S> {
             restricted: None,
             error: error.map(|error| error.cause.to_string()),
             sessions,
-            too_many_idle_in_transaction: false,
+            too_many_idle_in_transaction: idle_in_transaction
+                .is_some_and(|n| n > facts.thresholds.idle_in_transaction),
         }
     }
 

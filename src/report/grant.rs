@@ -19,14 +19,11 @@ pub(super) struct Grant {
 pub(super) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Option<Grant> {
     let limits = activity.limits?;
     let sessions = activity.sessions.as_deref().unwrap_or_default();
-    let ours = match own {
-        Some(ids) => count(
-            sessions
-                .iter()
-                .filter(|session| ids.contains(&session.process_id)),
-        ),
-        None => open.min(limits.in_use),
-    };
+    let known = own.map(|ids| count(sessions.iter().filter(|s| ids.contains(&s.process_id))));
+    // Unknown to us, or to the server behind a pooler: then as many as are open.
+    let ours = known
+        .filter(|&n| n > 0)
+        .unwrap_or_else(|| open.min(limits.in_use));
     let others = limits.in_use.saturating_sub(ours);
     let mut available = limits
         .max_connections
@@ -83,6 +80,8 @@ mod tests {
         let grant = |own: Option<&[u64]>, limit| grant(&activity(20, limit), own, 15).unwrap();
         assert_eq!(grant(Some(&[1, 2, 3, 99]), None).available, 100 - 3 - 17);
         assert_eq!(grant(None, None).available, 100 - 3 - 5);
+        // Behind a pooler the server knows none of our ids.
+        assert_eq!(grant(Some(&[998, 999]), None).available, 100 - 3 - 5);
         assert_eq!(grant(Some(&[1, 2]), Some(30)).available, 30 - 18);
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::timings::seconds;
+use crate::backend::SessionState;
 use crate::checkout::TransactionState;
 use crate::observe::ledger::Holder;
 
@@ -27,6 +28,8 @@ pub struct HolderReport {
     pub process_id: Option<u64>,
     /// The transaction on the connection, where it can be known without asking.
     pub transaction: Option<TransactionState>,
+    /// Queries under way on the connection; 0 while it is held and not used.
+    pub queries_in_flight: Option<u32>,
     /// Held for longer than the leak threshold.
     pub leak: bool,
 }
@@ -43,7 +46,21 @@ impl HolderReport {
             held_seconds: seconds(held),
             process_id: holder.facts.as_ref().and_then(|facts| facts.process_id()),
             transaction: holder.facts.as_ref().and_then(|facts| facts.transaction()),
+            queries_in_flight: holder
+                .facts
+                .as_ref()
+                .and_then(|facts| facts.queries_in_flight()),
             leak: leak.is_some_and(|threshold| held > threshold),
+        }
+    }
+
+    /// What its connection does, as far as the pool can tell by itself.
+    pub(super) fn state(&self) -> SessionState {
+        match (self.queries_in_flight, self.transaction) {
+            (Some(1..), _) => SessionState::Active,
+            (Some(0), Some(TransactionState::Idle)) => SessionState::Idle,
+            (Some(0), Some(_)) => SessionState::IdleInTransaction,
+            _ => SessionState::IdleUnknown,
         }
     }
 

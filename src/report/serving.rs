@@ -12,6 +12,9 @@ use crate::backend::{ConnectErrorKind, LaneError};
 use crate::inventory::Counts;
 use crate::observe::Recorder;
 
+/// How old a checkout may be that still says that the pool serves.
+const RECENT: Duration = Duration::from_secs(1);
+
 /// What is known of the pool at one instant, for the verdict.
 #[derive(Debug, Clone)]
 pub(super) struct Evidence {
@@ -77,10 +80,18 @@ impl Evidence {
     /// alone is no evidence while checkouts succeed, nor is a server that is full of our own.
     pub(super) fn unreachable(&self, lane: Result<(), &LaneError>) -> Option<String> {
         let error = lane.err()?;
-        if self.last_granted.is_some_and(|at| at >= error.asked) {
+        let kind = error.cause.kind();
+        // Where nobody listens, what was handed out before the question says nothing. Where the
+        // server is there and does not let the lane in, it does: the refusal comes within
+        // milliseconds, and not every app has a checkout in each of them.
+        let since = match kind {
+            ConnectErrorKind::Unreachable | ConnectErrorKind::Starting => error.asked,
+            _ => error.asked.checked_sub(RECENT).unwrap_or(error.asked),
+        };
+        if self.last_granted.is_some_and(|at| at >= since) {
             return None;
         }
-        if error.cause.kind() == ConnectErrorKind::TooManyConnections && self.counts.open > 0 {
+        if kind == ConnectErrorKind::TooManyConnections && self.counts.open > 0 {
             return None;
         }
         Some(format!("the database can't be reached: {}", error.cause))
@@ -167,6 +178,14 @@ mod tests {
             ..evidence()
         };
         assert_eq!(succeeding.unreachable(Err(&refused)), None);
+        let just_before = Evidence {
+            last_granted: now.checked_sub(RECENT / 2),
+            ..evidence()
+        };
+        assert!(just_before.unreachable(Err(&refused)).is_some());
+        let not_let_in = error(ConnectErrorKind::Authentication);
+        assert_eq!(just_before.unreachable(Err(&not_let_in)), None);
+        assert!(evidence().unreachable(Err(&not_let_in)).is_some());
         let full = error(ConnectErrorKind::TooManyConnections);
         assert_eq!(evidence().unreachable(Err(&full)), None);
         let full_and_none_ours = Evidence {

@@ -12,7 +12,7 @@ use crate::backend::Lane;
 use crate::checkout::Checkout;
 use crate::inventory::{Counts, Inventory};
 use crate::lifecycle::Lifecycle;
-use crate::settings::{DatabaseKind, Thresholds};
+use crate::settings::Thresholds;
 
 /// A pool that can be reported on: it knows its connections, and can open one for the monitoring
 /// lane. Implemented by [`PoolService`](crate::PoolService) over an existing pool and by the stack
@@ -27,7 +27,6 @@ pub trait Source: Inventory {
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
-    pub(crate) kind: DatabaseKind,
     pub(crate) lane: Arc<Lane>,
     pub(crate) availability: Availability,
     pub(crate) configuration: Configuration,
@@ -36,6 +35,8 @@ pub struct SourceFacts {
     pub(crate) thresholds: Thresholds,
     pub(crate) leak_threshold: Option<Duration>,
     pub(crate) query_text: bool,
+    /// What an existing pool counts by itself, for it does not tell us as it happens.
+    pub(crate) statistics: Option<Arc<bb8::Statistics>>,
 }
 
 /// Whether the pool hands out connections.

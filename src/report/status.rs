@@ -41,13 +41,13 @@ impl<S: Source> Observe<S> {
     #[must_use]
     pub fn status(&self) -> Status {
         let counts = self.recorder.counts();
-        let availability = self.get_ref().facts().availability;
+        let facts = self.get_ref().facts();
         let (pending, totals) = self.recorder.read(Span::TenSeconds, |_, book, _| {
             (book.ledger.waiters.len(), book.totals)
         });
         Status {
             pool: self.name().to_owned(),
-            state: availability,
+            state: facts.availability,
             pool_size: counts.pool_size,
             checked_out: counts.checked_out(),
             overflow: counts.overflow(),
@@ -55,7 +55,10 @@ impl<S: Source> Observe<S> {
             idle: counts.idle,
             pending,
             max_connections: counts.max_connections(),
-            totals,
+            totals: match &facts.statistics {
+                Some(statistics) => totals.of_existing(statistics),
+                None => totals,
+            },
             uptime_seconds: seconds(self.recorder.started().elapsed()),
         }
     }

@@ -153,7 +153,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
     }

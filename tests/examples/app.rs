@@ -64,8 +64,10 @@ impl App {
             if wanted(&answer) {
                 return answer;
             }
-            let text = answer.text();
-            assert!(Instant::now() < deadline, "{report} stays at {text}");
+            if Instant::now() > deadline {
+                let (text, log) = (answer.text(), self.example.output());
+                panic!("{report} stays at {text}\n{log}");
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
-use poolscope::Monitor;
+use poolscope::{Backend, Monitor, PoolBuilder};
 use serde_json::Value;
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
@@ -17,6 +17,11 @@ use crate::support::http::Response;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ROUTES: [&str; 5] = ["status", "health", "connections", "optimize", "healthcheck"];
+
+/// A machine that is slow to connect is no reason for a warning here.
+pub fn patient<C: Backend>(builder: PoolBuilder<C>) -> PoolBuilder<C> {
+    builder.settings(|settings| settings.thresholds.average_wait = PATIENCE)
+}
 
 /// `GET` of a report, by its name or its path.
 pub async fn get<S>(monitor: Monitor<S>, report: &str) -> Response

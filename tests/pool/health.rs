@@ -8,7 +8,7 @@ use http::StatusCode;
 use poolscope::{AsyncSqliteConnection, Checkout, Pool};
 use serde_json::{Value, json};
 
-use crate::asking::{ROUTES, get, names, strings, until};
+use crate::asking::{ROUTES, get, names, patient, strings, until};
 use crate::databases::{Database, Tested, on_each_database};
 use crate::reports::Served;
 use crate::support::{mariadb, postgres};
@@ -31,7 +31,12 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
     let (first, line) = (pool.get().await.unwrap(), line!());
     let report = Checkout::new().label("nightly-report");
     let held = [pool.checkout(report).await.unwrap(), pool.get().await.unwrap()];
-    let waiters: Vec<_> = (0..20).map(|_| tokio::spawn(pool.get())).collect();
+    let waiters: Vec<_> = (0..20)
+        .map(|_| {
+            let turn = pool.get();
+            tokio::spawn(async move { drop(turn.await.unwrap()) })
+        })
+        .collect();
     until("all wait", async || pool.status().pending, |&n| n == 20).await;
 
     let started = Instant::now();
@@ -60,7 +65,7 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
 
     drop((first, held));
     for waiter in waiters {
-        drop(waiter.await.unwrap().unwrap());
+        waiter.await.unwrap();
     }
     let health = pool.health().await;
     assert_eq!((health.status.pending, health.status.checked_out), (0, 0));
@@ -256,7 +261,7 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     assert_eq!(advice["evidence"]["server_can_grant"], json!(can_grant - 1));
 
     let fits = Database::at(url);
-    let fits = fits.pool::<C>().pool_size(1).max_overflow(0).name("fits").build().unwrap();
+    let fits = patient(fits.pool::<C>()).pool_size(1).max_overflow(0).name("fits").build().unwrap();
     // Its lane is one more session on a server that is nearly full.
     drop(_held);
     drop(_stranger);

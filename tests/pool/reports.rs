@@ -5,10 +5,10 @@ use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::pooled_connection::ManagerConfig;
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
 use http::StatusCode;
-use poolscope::{Checkout, Pool, Settings};
+use poolscope::{AsyncSqliteConnection as Sqlite, Checkout, Pool, Settings};
 use serde_json::{Value, json};
 
-use crate::asking::{get, strings, until};
+use crate::asking::{get, patient, strings, until};
 use crate::databases::{Database, Tested};
 use crate::support::{mariadb, postgres};
 
@@ -211,7 +211,7 @@ async fn strangers_are_counted_beside<C: Served>(name: &str) {
     let replica = database.pool::<C>().name("replica").build().unwrap();
     let _its = replica.get().await.unwrap();
 
-    let pool = database.pool::<C>().pool_size(2).build().unwrap();
+    let pool = patient(database.pool::<C>()).pool_size(2).build().unwrap();
     let mut held = pool.get().await.unwrap();
     let ours = held.own_id().await;
     let report = get(pool.monitor(), "connections").await.json();
@@ -328,7 +328,7 @@ where
 async fn a_plain_user_gets_an_answer<C: Served>(name: &str) {
     let url = C::plain_user(name);
     let database = Database::at(&url);
-    let pool = database.pool::<C>().pool_size(2).build().unwrap();
+    let pool = patient(database.pool::<C>()).pool_size(2).build().unwrap();
     let mut held = pool.get().await.unwrap();
     let id = held.own_id().await;
     drop(pool.get().await.unwrap());
@@ -383,18 +383,46 @@ async fn without_ids_an_application_name_tells_whose_sessions_are_whose() {
 /// SQLite has no server: the pool's own view is all there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_shows_the_pools_own_view() {
-    let database = poolscope::AsyncSqliteConnection::database("own_view");
-    let pool = database.pool::<poolscope::AsyncSqliteConnection>().build().unwrap();
-    let (_held, line) = (pool.get().await.unwrap(), line!());
+    let database = Sqlite::database("own_view");
+    let pool = database.pool::<Sqlite>().build().unwrap();
+    let (mut held, line) = (pool.get().await.unwrap(), line!());
     drop(pool.get().await.unwrap());
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["scope"], json!("pool_view"));
     assert_eq!(report["total_connections"], json!(2));
-    assert_eq!((&report["active_count"], &report["idle_count"]), (&json!(1), &json!(1)));
+    // Held, and not at work.
+    assert_eq!((&report["active_count"], &report["idle_count"]), (&json!(0), &json!(2)));
+    assert_eq!(report["idle_in_transaction"], json!(0));
     for unknown in ["server_max_connections", "other_connections", "longest_query_seconds"] {
         assert_eq!(report[unknown], Value::Null);
     }
     let [session] = &report["sessions"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!(session["holder"]["caller"], json!(format!("{}:{line}", file!())));
-    assert_eq!(session["process_id"], Value::Null);
+    assert_eq!((&session["process_id"], &session["state"]), (&Value::Null, &json!("idle")));
+
+    held.run("BEGIN").await.unwrap();
+    let report = get(pool.monitor(), "connections").await.json();
+    assert_eq!(report["idle_in_transaction"], json!(1));
+    assert_eq!(report["sessions"][0]["state"], json!("idle_in_transaction"));
+    held.run("COMMIT").await.unwrap();
+    let report = get(pool.monitor(), "connections").await.json();
+    assert_eq!(report["idle_in_transaction"], json!(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite_too_many_idle_in_a_transaction_are_a_503() {
+    let database = Sqlite::database("own_view_503");
+    let pool = database.pool::<Sqlite>().build().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let answer = get(pool.monitor(), "connections").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let mut conn = pool.get().await.unwrap();
+        conn.run("BEGIN").await.unwrap();
+        held.push(conn);
+    }
+    let answer = get(pool.monitor(), "connections").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["idle_in_transaction"], json!(6));
+    assert_eq!(get(pool.monitor(), "health").await.status, StatusCode::OK);
 }

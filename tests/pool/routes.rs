@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
-use crate::asking::{ROUTES, get, names, send, strings};
+use crate::asking::{ROUTES, get, names, patient, send, strings};
 use crate::databases::{Database, Tested, on_each_database};
 
 type Sqlite = AsyncSqliteConnection;
@@ -25,8 +25,7 @@ on_each_database!(
 
 async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &str) {
     let database = C::database(name);
-    let pool = database
-        .pool::<C>()
+    let pool = patient(database.pool::<C>())
         .pool_size(2)
         .max_overflow(1)
         .build()

@@ -18,7 +18,6 @@ use crate::settings::{DatabaseKind, DatabaseUrl};
 
 impl Backend for AsyncPgConnection {
     const KIND: DatabaseKind = DatabaseKind::Postgres;
-    const SEES_TRANSACTIONS: bool = true;
 
     fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
         Ok(Box::new(Target::parse(url.expose())?))

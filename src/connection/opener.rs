@@ -1,0 +1,87 @@
+//! Opening one connection: dialled, set up by the app, within a time.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::QueryResult;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::timeout;
+
+use crate::backend::{Backend, ConnectError, ConnectErrorKind, Dial, Dialed, from_query};
+
+/// An app's own set-up of each new connection.
+pub(crate) type OnConnect<C> =
+    Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
+
+/// Opens connections for the pool, and dedicated ones beside it.
+pub(crate) struct Opener<C> {
+    dial: Arc<dyn Dial<C>>,
+    on_connect: Option<OnConnect<C>>,
+    limit: Duration,
+}
+
+impl<C: Backend> Opener<C> {
+    pub(crate) fn new(
+        dial: Arc<dyn Dial<C>>,
+        on_connect: Option<OnConnect<C>>,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            dial,
+            on_connect,
+            limit,
+        }
+    }
+
+    pub(super) fn dial(&self) -> &Arc<dyn Dial<C>> {
+        &self.dial
+    }
+
+    /// Opens one. A panic in the app's set-up is an error like another: it would take bb8's place
+    /// for the connection with it.
+    pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
+        let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
+        match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => error(
+                ConnectErrorKind::Other,
+                "setting up the connection panicked".to_owned(),
+            ),
+            Err(_) => error(
+                ConnectErrorKind::TimedOut,
+                format!("no connection within {:?}", self.limit),
+            ),
+        }
+    }
+
+    async fn set_up(&self) -> Result<Dialed<C>, ConnectError> {
+        let mut dialed = self.dial.dial().await?;
+        if let Some(set_up) = &self.on_connect {
+            set_up(&mut dialed.connection)
+                .await
+                .map_err(|error| from_query(&error))?;
+        }
+        Ok(dialed)
+    }
+}
+
+impl<C> Clone for Opener<C> {
+    fn clone(&self) -> Self {
+        Self {
+            dial: Arc::clone(&self.dial),
+            on_connect: self.on_connect.clone(),
+            limit: self.limit,
+        }
+    }
+}
+
+impl<C> fmt::Debug for Opener<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
