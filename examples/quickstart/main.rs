@@ -8,7 +8,7 @@
 //! `DATABASE_URL=postgres://…` or `mysql://…` it is yours; every `DB_*` variable counts, so does
 //! `PORT`, and so does a file `.env`. `QUICKSTART_TRAFFIC=off` leaves all requests to you.
 
-#![allow(unreachable_pub, reason = "an app has no public interface")]
+#![allow(unreachable_pub, reason = "an app has no API")]
 
 mod database;
 mod dialect;

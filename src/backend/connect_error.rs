@@ -112,6 +112,13 @@ impl ConnectErrorKind {
         if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
             return Self::Other;
         }
+        #[cfg(feature = "tls")]
+        if error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<rustls::Error>())
+        {
+            return Self::Tls;
+        }
         match error.kind() {
             io::ErrorKind::TimedOut => Self::TimedOut,
             io::ErrorKind::InvalidData

@@ -7,8 +7,9 @@ use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tower_layer::Layer;
 
-use super::metrics::{Metrics, SharedMeterProvider, scope};
+use super::metrics::{Metrics, SharedMeterProvider};
 use super::recorder::Recorder;
+use super::scope::scope;
 use super::service::Observe;
 use super::span::Tracing;
 use crate::inventory::Inventory;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use opentelemetry::metrics::{BoundHistogram, Meter, MeterProvider};
-use opentelemetry::{InstrumentationScope, KeyValue, global};
+use opentelemetry::{KeyValue, global};
 use opentelemetry_semantic_conventions::attribute::{
     DB_CLIENT_CONNECTION_POOL_NAME, DB_CLIENT_CONNECTION_STATE,
 };
@@ -20,6 +20,7 @@ use opentelemetry_semantic_conventions::metric::{
 };
 
 use super::recorder::Recorder;
+use super::scope::scope;
 
 /// Bucket boundaries of the three histograms, in seconds: those of
 /// `db.client.operation.duration`, with 100 µs below, for a pool is faster than a query, and 30 s
@@ -113,14 +114,6 @@ impl Metrics {
             bound.create.record(time.as_secs_f64());
         }
     }
-}
-
-/// The scope of everything this crate emits.
-pub(crate) fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-        .with_version(env!("CARGO_PKG_VERSION"))
-        .with_schema_url(opentelemetry_semantic_conventions::SCHEMA_URL)
-        .build()
 }
 
 fn gauges(meter: &Meter, pool: &KeyValue, recorder: &Weak<Recorder>) {

@@ -39,6 +39,7 @@ mod layer;
 pub(crate) mod ledger;
 mod metrics;
 pub(crate) mod recorder;
+mod scope;
 mod service;
 mod span;
 pub(crate) mod totals;

@@ -12,7 +12,7 @@ use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
 };
 
-use super::metrics::scope;
+use super::scope::scope;
 use crate::checkout::Checkout;
 use crate::error::PoolError;
 

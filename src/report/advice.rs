@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::connections::{ours, tally};
+use super::connections::count;
 use super::grant::{Grant, grant};
 use super::source::{Configuration, Source};
 use super::timings::round;
@@ -194,7 +194,8 @@ impl<S: Source> Observe<S> {
         let size = size(&evidence);
         let mut recommendations = sentences(&evidence, size, counts);
         if let Ok(activity) = &answer {
-            let tally = tally(&ours(activity, own).1);
+            let holders = self.holder_reports(&facts);
+            let tally = count(activity, &facts, &holders, counts.open);
             if let Some(n) = tally
                 .idle_in_transaction
                 .filter(|&n| n > facts.thresholds.idle_in_transaction)

@@ -84,10 +84,7 @@ pub(super) struct Tally {
 }
 
 /// Our sessions among all that the server showed, and by what they were told.
-pub(super) fn ours<'a>(
-    activity: &'a Activity,
-    own: Option<&[u64]>,
-) -> (&'static str, Vec<&'a ServerSession>) {
+fn ours<'a>(activity: &'a Activity, own: Option<&[u64]>) -> (&'static str, Vec<&'a ServerSession>) {
     let sessions = activity.sessions.as_deref().unwrap_or_default();
     let others = || {
         sessions
@@ -123,7 +120,7 @@ pub(super) fn ours<'a>(
     }
 }
 
-pub(super) fn tally(sessions: &[&ServerSession]) -> Tally {
+fn tally(sessions: &[&ServerSession]) -> Tally {
     let count =
         |of: &[SessionState]| sessions.iter().filter(|s| of.contains(&s.state)).count() as u32;
     let longest = |seconds: &dyn Fn(&ServerSession) -> Option<f64>| {
@@ -141,6 +138,35 @@ pub(super) fn tally(sessions: &[&ServerSession]) -> Tally {
         idle_in_transaction: (unknown == 0).then(|| count(&[SessionState::IdleInTransaction])),
         longest_query: longest(&|s| s.query_seconds),
         longest_idle: longest(&|s| s.state_seconds.filter(|_| s.state != SessionState::Active)),
+    }
+}
+
+/// What the pool knows by itself.
+fn own_tally(holders: &[HolderReport], open: u32) -> Tally {
+    let count = |state: SessionState| holders.iter().filter(|h| h.state() == state).count() as u32;
+    let active = count(SessionState::Active);
+    let unknown = count(SessionState::IdleUnknown);
+    let in_transaction = count(SessionState::IdleInTransaction);
+    Tally {
+        total: open,
+        active,
+        idle: open.saturating_sub(active + in_transaction),
+        idle_in_transaction: (unknown == 0).then_some(in_transaction),
+        longest_query: None,
+        longest_idle: None,
+    }
+}
+
+/// The server's count of our sessions, or the pool's own where the database has no view of them.
+pub(super) fn count(
+    activity: &Activity,
+    facts: &SourceFacts,
+    holders: &[HolderReport],
+    open: u32,
+) -> Tally {
+    match activity.sessions {
+        Some(_) => tally(&ours(activity, facts.process_ids.as_deref()).1),
+        None => own_tally(holders, open),
     }
 }
 
@@ -223,8 +249,9 @@ impl<S: Source> Observe<S> {
     /// What the pool knows by itself: all there is for SQLite, and the rest when the server is gone.
     fn pool_view(&self, facts: &SourceFacts, error: Option<&LaneError>) -> Connections {
         let counts = self.recorder.counts();
-        let sessions: Vec<_> = self
-            .holder_reports(facts)
+        let holders = self.holder_reports(facts);
+        let tally = own_tally(&holders, counts.open);
+        let sessions: Vec<_> = holders
             .into_iter()
             .map(|holder| SessionReport {
                 process_id: holder.process_id,
@@ -237,24 +264,11 @@ impl<S: Source> Observe<S> {
                 holder: Some(holder),
             })
             .collect();
-        let count = |state: SessionState| {
-            sessions
-                .iter()
-                .filter(|s| s.state == state.as_str())
-                .count() as u32
-        };
-        let idle_in_transaction = sessions
-            .iter()
-            .all(|s| s.state != SessionState::IdleUnknown.as_str())
-            .then(|| count(SessionState::IdleInTransaction));
-        let active = count(SessionState::Active);
         Connections {
-            total_connections: counts.open,
-            active_count: active,
-            idle_count: counts
-                .open
-                .saturating_sub(active + idle_in_transaction.unwrap_or_default()),
-            idle_in_transaction,
+            total_connections: tally.total,
+            active_count: tally.active,
+            idle_count: tally.idle,
+            idle_in_transaction: tally.idle_in_transaction,
             longest_query_seconds: None,
             longest_idle_seconds: None,
             server_max_connections: None,
@@ -265,7 +279,8 @@ impl<S: Source> Observe<S> {
             restricted: None,
             error: error.map(|error| error.cause.to_string()),
             sessions,
-            too_many_idle_in_transaction: idle_in_transaction
+            too_many_idle_in_transaction: tally
+                .idle_in_transaction
                 .is_some_and(|n| n > facts.thresholds.idle_in_transaction),
         }
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::connections::{ours, tally};
+use super::connections::count;
 use super::grant::grant;
 use super::holders::HolderReport;
 use super::judge::{Readings, judge};
@@ -102,13 +102,13 @@ impl<S: Source> Observe<S> {
 
         let activity = answer.as_ref().ok();
         let own = facts.process_ids.as_deref();
+        let mut holders = self.holder_reports(&facts);
         let tally = activity
-            .map(|activity| tally(&ours(activity, own).1))
+            .map(|activity| count(activity, &facts, &holders, evidence.counts.open))
             .unwrap_or_default();
         let grant = activity.and_then(|activity| grant(activity, own, evidence.counts.open));
         let window = |span| self.recorder.read(span, |slot, _, _| slot);
         let minute = window(Span::Minute);
-        let mut holders = self.holder_reports(&facts);
         let findings = judge(
             &Readings {
                 counts: evidence.counts,

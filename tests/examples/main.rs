@@ -1,4 +1,5 @@
 //! The examples, run as a user runs them.
+#![allow(unreachable_pub, reason = "a test binary has no API")]
 
 #[path = "../support/mod.rs"]
 mod support;

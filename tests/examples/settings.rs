@@ -84,6 +84,7 @@ fn run_in(folder: &Path, (name, value): (&str, &str)) -> Output {
         .expect("target/PROFILE/deps");
     Command::new(target.join("examples/quickstart"))
         .current_dir(folder)
+        .env_clear()
         .env(name, value)
         .output()
         .expect("the quickstart is built")

@@ -47,11 +47,7 @@ where
 }
 
 /// Asks again and again until the answer is as it should be.
-pub async fn until<T>(
-    what: &str,
-    mut ask: impl AsyncFnMut() -> T,
-    is_so: impl Fn(&T) -> bool,
-) -> T
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> T, is_so: impl Fn(&T) -> bool) -> T
 where
     T: std::fmt::Debug,
 {
@@ -75,5 +71,8 @@ pub fn names(object: &Value) -> Vec<&str> {
 /// The strings in a JSON array.
 pub fn strings(array: &Value) -> Vec<&str> {
     let array = array.as_array().expect("an array");
-    array.iter().map(|text| text.as_str().expect("a string")).collect()
+    array
+        .iter()
+        .map(|text| text.as_str().expect("a string"))
+        .collect()
 }

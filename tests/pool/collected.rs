@@ -63,7 +63,9 @@ impl Meters {
         self.exporter.reset();
         self.provider.force_flush().expect("metrics are collected");
         let finished = self.exporter.get_finished_metrics().expect("they are kept");
-        let scopes = finished.iter().flat_map(|resource| resource.scope_metrics());
+        let scopes = finished
+            .iter()
+            .flat_map(|resource| resource.scope_metrics());
         let (mut names, mut instruments) = (Vec::new(), BTreeMap::new());
         for scope in scopes {
             names.push(scope.scope().clone());
@@ -96,7 +98,9 @@ impl Meters {
         let instrument = self.read().remove(name)?;
         let wanted = attributes(pool, state);
         let mut points = instrument.points.into_iter();
-        points.find(|(of, _)| *of == wanted).map(|(_, reading)| reading)
+        points
+            .find(|(of, _)| *of == wanted)
+            .map(|(_, reading)| reading)
     }
 }
 
@@ -227,7 +231,10 @@ impl Spans {
 
 /// An attribute of a span, as text; empty if there is none.
 pub fn attribute(span: &SpanData, key: &str) -> String {
-    let found = span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
+    let found = span
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key.as_str() == key);
     found.map_or_else(String::new, |attribute| match &attribute.value {
         Value::Array(Array::String(values)) => format!("{values:?}"),
         value => value.to_string(),

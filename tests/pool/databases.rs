@@ -35,6 +35,9 @@ pub trait Tested: Backend {
     /// `SELECT n`, as a number.
     fn select(&mut self, n: i32) -> impl Future<Output = QueryResult<i32>> + Send;
 
+    /// The number that a statement answers, called `n`.
+    fn number(&mut self, statement: &str) -> impl Future<Output = QueryResult<i32>> + Send;
+
     /// A statement with a bind value that must not be seen.
     fn select_bound(&mut self, word: &str) -> impl Future<Output = QueryResult<usize>> + Send;
 
@@ -83,6 +86,11 @@ macro_rules! tested {
                 let row: Number = sql_query(format!("SELECT {n} AS n"))
                     .get_result(self)
                     .await?;
+                Ok(row.n)
+            }
+
+            async fn number(&mut self, statement: &str) -> QueryResult<i32> {
+                let row: Number = sql_query(statement).get_result(self).await?;
                 Ok(row.n)
             }
 

@@ -94,7 +94,9 @@ async fn a_slow_wait_is_told_with_the_line_that_waited() {
     wait(Duration::from_millis(300)).await;
 
     let told = log.with_message("slow wait");
-    let [line] = &told[..] else { panic!("{told:?}") };
+    let [line] = &told[..] else {
+        panic!("{told:?}")
+    };
     assert_eq!((line.level, line.of("pool")), (Level::WARN, "orders"));
     let waited: u64 = line.of("waited_ms").parse().unwrap();
     assert!((300..400).contains(&waited), "{waited}");
@@ -112,7 +114,9 @@ async fn a_connect_failure_is_told_with_its_kind_and_without_the_password() {
         .unwrap();
     assert!(pool.get().await.is_err());
     let told = log.with_message("could not open a connection");
-    let [line] = &told[..] else { panic!("{told:?}") };
+    let [line] = &told[..] else {
+        panic!("{told:?}")
+    };
     assert_eq!((line.level, line.of("pool")), (Level::WARN, "absent"));
     assert_eq!(line.of("error.type"), "unreachable");
     assert!(line.of("message").contains("refused"), "{line:?}");
@@ -134,7 +138,9 @@ async fn a_connection_that_is_closed_is_told_with_the_reason() {
     let closed = |reason: &str| -> Vec<_> {
         let lines = log.with_message("connection closed");
         let lines = lines.iter().filter(|line| line.of("reason") == reason);
-        lines.map(|line| (line.level, line.of("pool").to_owned())).collect()
+        lines
+            .map(|line| (line.level, line.of("pool").to_owned()))
+            .collect()
     };
     drop(pool.get().await.unwrap());
     tokio::time::sleep(Duration::from_millis(5)).await;

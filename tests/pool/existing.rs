@@ -153,14 +153,33 @@ async fn its_telemetry_has_the_layers_name() {
     let orders = ObserveLayer::new("orders")
         .meter_provider(meters.provider.clone())
         .tracer_provider(spans.provider.clone());
-    let mut orders = ServiceBuilder::new().layer(orders).service(PoolService::from(theirs));
-    assert_eq!(meters.number("db.client.connection.max", "orders", None), Some(2));
-    assert_eq!(meters.number("db.client.connection.timeouts", "orders", None), Some(0));
+    let mut orders = ServiceBuilder::new()
+        .layer(orders)
+        .service(PoolService::from(theirs));
+    assert_eq!(
+        meters.number("db.client.connection.max", "orders", None),
+        Some(2)
+    );
+    assert_eq!(
+        meters.number("db.client.connection.timeouts", "orders", None),
+        Some(0)
+    );
     // As a tower service too.
-    let held = orders.ready().await.unwrap().call(Checkout::new()).await.unwrap();
+    let held = orders
+        .ready()
+        .await
+        .unwrap()
+        .call(Checkout::new())
+        .await
+        .unwrap();
     let used = meters.number("db.client.connection.count", "orders", Some("used"));
     assert_eq!(used, Some(1));
     drop(held);
-    assert_eq!(meters.histogram("db.client.connection.use_time", "orders").0, 1);
+    assert_eq!(
+        meters
+            .histogram("db.client.connection.use_time", "orders")
+            .0,
+        1
+    );
     assert_eq!(spans.checkouts().len(), 1);
 }

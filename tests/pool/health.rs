@@ -30,7 +30,10 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
         .unwrap();
     let (first, line) = (pool.get().await.unwrap(), line!());
     let report = Checkout::new().label("nightly-report");
-    let held = [pool.checkout(report).await.unwrap(), pool.get().await.unwrap()];
+    let held = [
+        pool.checkout(report).await.unwrap(),
+        pool.get().await.unwrap(),
+    ];
     let waiters: Vec<_> = (0..20)
         .map(|_| {
             let turn = pool.get();
@@ -44,8 +47,17 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
         let asked = Instant::now();
         let answer = get(pool.monitor(), route).await;
         // Promised within 250 ms; this is for a machine that runs other things too.
-        assert!(asked.elapsed() < Duration::from_secs(2), "{route}: {:?}", asked.elapsed());
-        assert_eq!(answer.status, StatusCode::OK, "busy is not down: {}", answer.text());
+        assert!(
+            asked.elapsed() < Duration::from_secs(2),
+            "{route}: {:?}",
+            asked.elapsed()
+        );
+        assert_eq!(
+            answer.status,
+            StatusCode::OK,
+            "busy is not down: {}",
+            answer.text()
+        );
     }
     assert!(started.elapsed() < Duration::from_secs(4));
     assert_eq!(pool.status().pending, 20, "no report stood in the queue");
@@ -53,11 +65,22 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
     let health = get(pool.monitor(), "health").await.json();
     let warning = strings(&health["warnings"])[0];
     let holder = format!("{}:{line} for ", file!());
-    for part in ["all 3 connections", "20 requests wait", &*holder, "(nightly-report) for "] {
+    for part in [
+        "all 3 connections",
+        "20 requests wait",
+        &*holder,
+        "(nightly-report) for ",
+    ] {
         assert!(warning.contains(part), "{part} in {warning}");
     }
-    assert_eq!(strings(&health["recommendations"]).len(), strings(&health["warnings"]).len());
-    assert_eq!((&health["pending"], &health["utilization_pct"]), (&json!(20), &json!(100.0)));
+    assert_eq!(
+        strings(&health["recommendations"]).len(),
+        strings(&health["warnings"]).len()
+    );
+    assert_eq!(
+        (&health["pending"], &health["utilization_pct"]),
+        (&json!(20), &json!(100.0))
+    );
     assert!(health["longest_wait_seconds"].as_f64() > Some(0.0));
     let holders = health["longest_holders"].as_array().unwrap();
     assert_eq!(holders.len(), 3);
@@ -69,7 +92,11 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
     }
     let health = pool.health().await;
     assert_eq!((health.status.pending, health.status.checked_out), (0, 0));
-    assert!(!health.warnings.iter().any(|w| w.contains("exhausted")), "{:?}", health.warnings);
+    assert!(
+        !health.warnings.iter().any(|w| w.contains("exhausted")),
+        "{:?}",
+        health.warnings
+    );
 }
 
 async fn a_closing_pool_cannot_serve<C: Tested>(name: &str) {
@@ -81,7 +108,11 @@ async fn a_closing_pool_cannot_serve<C: Tested>(name: &str) {
         let check = get(pool.monitor(), "healthcheck").await;
         assert_eq!(check.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(check.json()["status"], json!("unavailable"));
-        assert!(check.json()["reason"].as_str().unwrap().contains(reason), "{}", check.text());
+        assert!(
+            check.json()["reason"].as_str().unwrap().contains(reason),
+            "{}",
+            check.text()
+        );
         let health = get(pool.monitor(), "health").await;
         assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
         let health = health.json();
@@ -91,7 +122,11 @@ async fn a_closing_pool_cannot_serve<C: Tested>(name: &str) {
             assert!(names(&health).contains(&kept), "{kept} in {health:#}");
         }
         for route in ["status", "connections", "optimize"] {
-            assert_eq!(get(pool.monitor(), route).await.status, StatusCode::OK, "{route}");
+            assert_eq!(
+                get(pool.monitor(), route).await.status,
+                StatusCode::OK,
+                "{route}"
+            );
         }
     };
     refused("draining", "draining").await;
@@ -103,12 +138,17 @@ async fn a_closing_pool_cannot_serve<C: Tested>(name: &str) {
 fn one(name: &str) -> (Database, Pool<Sqlite>) {
     let database = Sqlite::database(name);
     let builder = database.pool::<Sqlite>().pool_size(1).max_overflow(0);
-    let pool = builder.pool_timeout(Duration::from_secs(1)).build().unwrap();
+    let pool = builder
+        .pool_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
     (database, pool)
 }
 
 fn warned(health: &Value, start: &str) -> bool {
-    strings(&health["warnings"]).iter().any(|warning| warning.starts_with(start))
+    strings(&health["warnings"])
+        .iter()
+        .any(|warning| warning.starts_with(start))
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,20 +156,35 @@ async fn a_pool_in_which_nothing_moves_is_down() {
     let (_database, pool) = one("stalled");
     let held = pool.get().await.unwrap();
     let asking = |pool: Pool<Sqlite>| async move { while pool.get().await.is_err() {} };
-    let waiters = [tokio::spawn(asking(pool.clone())), tokio::spawn(asking(pool.clone()))];
+    let waiters = [
+        tokio::spawn(asking(pool.clone())),
+        tokio::spawn(asking(pool.clone())),
+    ];
     tokio::time::sleep(Duration::from_millis(900)).await;
-    assert!(pool.healthcheck().await.is_ok(), "it has not been a whole timeout yet");
+    assert!(
+        pool.healthcheck().await.is_ok(),
+        "it has not been a whole timeout yet"
+    );
     tokio::time::sleep(Duration::from_millis(900)).await;
 
     let check = get(pool.monitor(), "healthcheck").await;
     assert_eq!(check.status, StatusCode::SERVICE_UNAVAILABLE);
     let reason = check.json()["reason"].as_str().unwrap().to_owned();
-    assert!(reason.starts_with("stalled: all 1 connections are out"), "{reason}");
+    assert!(
+        reason.starts_with("stalled: all 1 connections are out"),
+        "{reason}"
+    );
     let health = get(pool.monitor(), "health").await;
     assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
     let health = health.json();
-    assert!(health["reason"].as_str().unwrap().starts_with("stalled"), "{health}");
-    assert!(warned(&health, "pool exhausted: all 1 connections"), "{health:#}");
+    assert!(
+        health["reason"].as_str().unwrap().starts_with("stalled"),
+        "{health}"
+    );
+    assert!(
+        warned(&health, "pool exhausted: all 1 connections"),
+        "{health:#}"
+    );
 
     drop(held);
     for waiter in waiters {
@@ -154,11 +209,17 @@ async fn timeouts_are_warned_of_for_a_minute() {
     let timeout = async || assert!(pool.get().await.unwrap_err().is_timeout());
     let health = async || get(pool.monitor(), "health").await.json();
     timeout().await;
-    assert!(!warned(&health().await, "connection timeouts"), "one is allowed");
+    assert!(
+        !warned(&health().await, "connection timeouts"),
+        "one is allowed"
+    );
     timeout().await;
     drop(held);
     let said = health().await;
-    assert!(warned(&said, "connection timeouts: 2 in the last minute"), "{said:#}");
+    assert!(
+        warned(&said, "connection timeouts: 2 in the last minute"),
+        "{said:#}"
+    );
     assert_eq!(said["timeouts_last_minute"], json!(2));
     assert_eq!(said["totals"]["timeouts"], json!(2));
     tokio::time::sleep(Duration::from_secs(70)).await;
@@ -171,12 +232,19 @@ async fn timeouts_are_warned_of_for_a_minute() {
 async fn high_utilization_and_overflow_are_judged_over_a_minute() {
     let database = Sqlite::database("utilization");
     let builder = database.pool::<Sqlite>().pool_size(5).max_overflow(5);
-    let pool = builder.settings(|settings| settings.leak_threshold = None).build().unwrap();
+    let pool = builder
+        .settings(|settings| settings.leak_threshold = None)
+        .build()
+        .unwrap();
     let health = async || get(pool.monitor(), "health").await.json();
     let held = try_join_all((0..10).map(|_| pool.get())).await.unwrap();
     let said = health().await;
     assert_eq!(said["utilization_pct"], json!(100.0));
-    assert_eq!(strings(&said["warnings"]), [""; 0], "an instant is no trend");
+    assert_eq!(
+        strings(&said["warnings"]),
+        [""; 0],
+        "an instant is no trend"
+    );
 
     tokio::time::sleep(Duration::from_secs(30)).await;
     let said = health().await;
@@ -212,9 +280,15 @@ async fn a_connection_that_never_comes_back_is_a_possible_leak() {
     let (held, line) = (pool.get().await.unwrap(), line!());
     tokio::time::sleep(Duration::from_secs(61)).await;
     let said = get(pool.monitor(), "health").await.json();
-    assert!(warned(&said, "possible connection leak: 1 held"), "{said:#}");
+    assert!(
+        warned(&said, "possible connection leak: 1 held"),
+        "{said:#}"
+    );
     let warnings = strings(&said["warnings"]).join(" ");
-    assert!(warnings.contains(&format!("{}:{line} for 61", file!())), "{warnings}");
+    assert!(
+        warnings.contains(&format!("{}:{line} for 61", file!())),
+        "{warnings}"
+    );
     assert_eq!(said["longest_holders"][0]["leak"], json!(true));
     drop(held);
     let said = get(pool.monitor(), "health").await.json();
@@ -239,16 +313,29 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
         warned(said, &start)
     };
     let said = health().await;
-    assert_eq!(said["database"]["server_can_grant"], json!(can_grant), "{said:#}");
+    assert_eq!(
+        said["database"]["server_can_grant"],
+        json!(can_grant),
+        "{said:#}"
+    );
     assert_eq!(said["database"]["server_max_connections"], json!(10));
     assert!(warning(&said), "{said:#}");
 
     // Our own connections change nothing, as soon as the lane looks again.
-    let _held = try_join_all((1..can_grant).map(|_| pool.get())).await.unwrap();
+    let _held = try_join_all((1..can_grant).map(|_| pool.get()))
+        .await
+        .unwrap();
     let others = async || get(pool.monitor(), "connections").await.json();
-    until("all seen", others, |r| r["total_connections"] == json!(can_grant - 1)).await;
+    until("all seen", others, |r| {
+        r["total_connections"] == json!(can_grant - 1)
+    })
+    .await;
     let said = health().await;
-    assert_eq!(said["database"]["server_can_grant"], json!(can_grant), "{said:#}");
+    assert_eq!(
+        said["database"]["server_can_grant"],
+        json!(can_grant),
+        "{said:#}"
+    );
     assert!(warning(&said), "{said:#}");
 
     // Somebody else's do.
@@ -261,7 +348,12 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     assert_eq!(advice["evidence"]["server_can_grant"], json!(can_grant - 1));
 
     let fits = Database::at(url);
-    let fits = patient(fits.pool::<C>()).pool_size(1).max_overflow(0).name("fits").build().unwrap();
+    let fits = patient(fits.pool::<C>())
+        .pool_size(1)
+        .max_overflow(0)
+        .name("fits")
+        .build()
+        .unwrap();
     // Its lane is one more session on a server that is nearly full.
     drop(_held);
     drop(_stranger);

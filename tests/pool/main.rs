@@ -4,12 +4,24 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asking;
 mod care;
 mod clean;
 mod closing;
+mod collected;
 mod databases;
 mod drop_in;
+mod events;
+mod existing;
 mod failures;
 mod fairness;
+mod health;
 mod log;
+mod optimize;
+mod outages;
 mod overflow;
+mod reports;
+mod routes;
+mod spans;
+mod telemetry;
+mod tls;

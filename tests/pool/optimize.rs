@@ -52,23 +52,46 @@ async fn an_oversized_pool_is_told_to_shrink() {
     load(&pool, 8, 50, 50, Duration::from_secs(60)).await;
     let said = advice(&pool).await;
     let evidence = &said["evidence"];
-    let of = |field: &str| evidence[field].as_f64().unwrap_or_else(|| panic!("{evidence:#}"));
+    let of = |field: &str| {
+        evidence[field]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{evidence:#}"))
+    };
     assert!((59.0..62.0).contains(&of("window_seconds")), "{evidence:#}");
     assert!((4600.0..=4808.0).contains(&of("samples")), "{evidence:#}");
-    assert!((76.0..81.0).contains(&of("arrivals_per_second")), "{evidence:#}");
+    assert!(
+        (76.0..81.0).contains(&of("arrivals_per_second")),
+        "{evidence:#}"
+    );
     assert!((49.0..56.0).contains(&of("mean_use_ms")), "{evidence:#}");
     // Little's law.
-    assert!((3.8..4.4).contains(&of("mean_connections_needed")), "{evidence:#}");
-    assert!((4.0..=8.0).contains(&of("peak_checked_out")), "{evidence:#}");
-    assert_eq!(evidence["server_can_grant"], Value::Null, "SQLite has no limit");
+    assert!(
+        (3.8..4.4).contains(&of("mean_connections_needed")),
+        "{evidence:#}"
+    );
+    assert!(
+        (4.0..=8.0).contains(&of("peak_checked_out")),
+        "{evidence:#}"
+    );
+    assert_eq!(
+        evidence["server_can_grant"],
+        Value::Null,
+        "SQLite has no limit"
+    );
 
     let recommended = |field: &str| said[field].as_u64().unwrap();
     let size = recommended("recommended_pool_size");
     assert!((5..=6).contains(&size), "{said:#}");
-    assert!(size + recommended("recommended_max_overflow") <= 12, "{said:#}");
+    assert!(
+        size + recommended("recommended_max_overflow") <= 12,
+        "{said:#}"
+    );
     let advice = strings(&said["recommendations"])[0];
     assert!(advice.starts_with("The pool is oversized"), "{advice}");
-    assert!(advice.contains(&format!("DB_POOL_SIZE={size} DB_MAX_OVERFLOW=")), "{advice}");
+    assert!(
+        advice.contains(&format!("DB_POOL_SIZE={size} DB_MAX_OVERFLOW=")),
+        "{advice}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +103,10 @@ async fn a_pool_too_small_is_told_to_grow() {
         + said["recommended_max_overflow"].as_u64().unwrap();
     assert!(total > 2, "{said:#}");
     let advice = strings(&said["recommendations"])[0];
-    assert!(advice.starts_with("The pool is too small for its peaks"), "{advice}");
+    assert!(
+        advice.starts_with("The pool is too small for its peaks"),
+        "{advice}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,5 +129,8 @@ async fn too_little_is_said_and_nothing_guessed() {
     // What is older than the windows is forgotten.
     tokio::time::sleep(Duration::from_secs(400)).await;
     unknown("Not enough data: 0 checkouts").await;
-    assert_eq!(advice(&pool).await["current_usage"]["active_connections"], json!(0));
+    assert_eq!(
+        advice(&pool).await["current_usage"]["active_connections"],
+        json!(0)
+    );
 }

@@ -115,17 +115,31 @@ async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
     .json();
     assert_eq!(check["status"], json!("unavailable"));
     let reason = check["reason"].as_str().unwrap();
-    assert!(reason.starts_with("the database can't be reached: "), "{reason}");
+    assert!(
+        reason.starts_with("the database can't be reached: "),
+        "{reason}"
+    );
     assert!(!reason.contains(PASSWORD), "{reason}");
 
     let health = ask(pool, "health", REPORT).await;
-    assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE, "{}", health.text());
+    assert_eq!(
+        health.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        health.text()
+    );
     assert!(!health.text().contains(PASSWORD));
     let health = health.json();
     assert!(health["reason"].is_string());
     assert_eq!(health["database"]["reachable"], json!(false));
     assert!(health["database"]["error"].is_string());
-    for kept in ["pool_size", "checked_out", "configuration", "warnings", "windows"] {
+    for kept in [
+        "pool_size",
+        "checked_out",
+        "configuration",
+        "warnings",
+        "windows",
+    ] {
         assert!(names(&health).contains(&kept), "{kept} in {health:#}");
     }
     for route in ["status", "connections", "optimize"] {
@@ -145,14 +159,20 @@ async fn assert_up<C: Tested>(pool: &Pool<C>) {
         let answer = until("up", async || ask(pool, route, REPORT).await, ok).await;
         assert!(!names(&answer.json()).contains(&"reason"));
     }
-    assert_eq!(get(pool.monitor(), "healthcheck").await.json(), json!({ "status": "ok" }));
+    assert_eq!(
+        get(pool.monitor(), "healthcheck").await.json(),
+        json!({ "status": "ok" })
+    );
 }
 
 async fn a_stopped_server_is_said_and_a_started_one_is_found<S: Own>() {
     let mut server = S::start();
     server.stop();
     // A database that is absent is no reason for an app not to start.
-    let pool = Database::at(&server.url()).pool::<S::Connection>().build().unwrap();
+    let pool = Database::at(&server.url())
+        .pool::<S::Connection>()
+        .build()
+        .unwrap();
     assert_down(&pool).await;
     server.start_again();
     assert_up(&pool).await;
@@ -164,7 +184,10 @@ async fn a_stopped_server_is_said_and_a_started_one_is_found<S: Own>() {
     assert_down(&pool).await;
     assert!(pool.get().await.is_err());
     let health = assert_down(&pool).await;
-    assert!(health["database"]["last_connect_error"].is_string(), "{health:#}");
+    assert!(
+        health["database"]["last_connect_error"].is_string(),
+        "{health:#}"
+    );
     assert!(health["totals"]["connect_failures"].as_u64() > Some(0));
 
     server.start_again();
@@ -176,7 +199,10 @@ async fn a_stopped_server_is_said_and_a_started_one_is_found<S: Own>() {
 
 async fn a_frozen_server_is_said_in_time<S: Own>() {
     let mut server = S::start();
-    let pool = Database::at(&server.url()).pool::<S::Connection>().build().unwrap();
+    let pool = Database::at(&server.url())
+        .pool::<S::Connection>()
+        .build()
+        .unwrap();
     drop(pool.get().await.unwrap());
     assert_up(&pool).await;
     server.pause();
@@ -189,7 +215,10 @@ async fn a_frozen_server_is_said_in_time<S: Own>() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_without_a_slot_is_no_outage() {
     let server = Postgres::start(postgres::Options::new().max_connections(10));
-    let pool = Database::at(&server.url()).pool::<AsyncPgConnection>().build().unwrap();
+    let pool = Database::at(&server.url())
+        .pool::<AsyncPgConnection>()
+        .build()
+        .unwrap();
     drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
     let mut strangers = Vec::new();
     for _ in 0..8 {
@@ -211,7 +240,9 @@ async fn a_lane_without_a_slot_is_no_outage() {
 async fn a_lane_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
     let server = Postgres::start(postgres::Options::new());
     let url = server.create_user("app");
-    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url)).build().unwrap();
+    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url))
+        .build()
+        .unwrap();
     drop(pool.get().await.unwrap());
     server.psql("ALTER ROLE app PASSWORD 'another'");
 
@@ -232,9 +263,35 @@ async fn a_lane_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(get(pool.monitor(), "health").await.json()["database"]["reachable"], json!(false));
+    assert_eq!(
+        get(pool.monitor(), "health").await.json()["database"]["reachable"],
+        json!(false)
+    );
 
     // Without them there is no evidence left that anybody is served.
     at_work.abort();
     assert_down(&pool).await;
+}
+
+/// It says so at once, and does not say which password it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_the_reason() {
+    async fn refused<C: Tested>(url: String, words: &str) {
+        let pool = Database::at(&url).pool::<C>().build().unwrap();
+        let health = assert_down(&pool).await;
+        let error = health["database"]["error"].as_str().unwrap();
+        assert!(error.contains(words), "{error}");
+        for route in ROUTES {
+            assert!(
+                !get(pool.monitor(), route)
+                    .await
+                    .text()
+                    .contains("wr0ng-w0rd")
+            );
+        }
+    }
+    let url = postgres::shared().url_with_password("wr0ng-w0rd");
+    refused::<AsyncPgConnection>(url, "password authentication failed").await;
+    let url = mariadb::shared().url_with_password("wr0ng-w0rd");
+    refused::<AsyncMysqlConnection>(url, "Access denied").await;
 }

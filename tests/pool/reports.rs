@@ -110,33 +110,55 @@ async fn sessions_are_joined_with_holders<C: Served>(name: &str) {
     let (mut plain, line) = (pool.get().await.unwrap(), line!());
     let report = Checkout::new().label("nightly-report");
     let (mut labelled, labels_line) = (pool.checkout(report).await.unwrap(), line!() - 1);
-    let ids = (plain.own_id().await, labelled.own_id().await, idle.own_id().await);
+    let ids = (
+        plain.own_id().await,
+        labelled.own_id().await,
+        idle.own_id().await,
+    );
     drop(idle);
 
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["scope"], json!("pool"));
     assert_eq!(report["total_connections"], json!(3));
-    assert_eq!((&report["active_count"], &report["idle_count"]), (&json!(0), &json!(3)));
+    assert_eq!(
+        (&report["active_count"], &report["idle_count"]),
+        (&json!(0), &json!(3))
+    );
     assert_eq!(report["idle_in_transaction"], json!(0));
     assert_eq!(report["other_connections"], json!(0));
     assert_eq!(report["server_max_connections"], json!(100));
-    assert!(report["server_connections"].as_u64().unwrap() >= 4, "{report:#}");
+    assert!(
+        report["server_connections"].as_u64().unwrap() >= 4,
+        "{report:#}"
+    );
     assert_eq!(report["sessions"].as_array().unwrap().len(), 3);
 
-    let (one, other, unheld) =
-        (session(&report, ids.0), session(&report, ids.1), session(&report, ids.2));
-    assert_eq!(one["holder"]["caller"], json!(format!("{}:{line}", file!())));
+    let (one, other, unheld) = (
+        session(&report, ids.0),
+        session(&report, ids.1),
+        session(&report, ids.2),
+    );
+    assert_eq!(
+        one["holder"]["caller"],
+        json!(format!("{}:{line}", file!()))
+    );
     assert_eq!(one["holder"]["label"], Value::Null);
     assert_eq!(one["holder"]["process_id"], json!(ids.0));
     assert_eq!(one["holder"]["route"], Value::Null);
     assert_eq!(one["holder"]["leak"], json!(false));
     assert!(one["holder"]["held_seconds"].as_f64().unwrap() >= 0.0);
     assert_eq!(other["holder"]["label"], json!("nightly-report"));
-    assert_eq!(other["holder"]["caller"], json!(format!("{}:{labels_line}", file!())));
+    assert_eq!(
+        other["holder"]["caller"],
+        json!(format!("{}:{labels_line}", file!()))
+    );
     assert_eq!(unheld["holder"], Value::Null);
     for session in [one, other, unheld] {
         assert_eq!(session["state"], json!("idle"));
-        assert!(session["state_seconds"].as_f64().unwrap() >= 0.0, "{session}");
+        assert!(
+            session["state_seconds"].as_f64().unwrap() >= 0.0,
+            "{session}"
+        );
     }
     // The lane asks over a session of its own, which is named and not counted.
     let lane = report["monitoring_process_id"].as_u64().unwrap();
@@ -151,8 +173,10 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
         held.push(begun(&pool).await);
     }
     let ask = async || get(pool.monitor(), "connections").await;
-    let counts = |n: u32| move |answer: &crate::support::http::Response| {
-        answer.json()["idle_in_transaction"] == json!(n)
+    let counts = |n: u32| {
+        move |answer: &crate::support::http::Response| {
+            answer.json()["idle_in_transaction"] == json!(n)
+        }
     };
     // The lane's answers are good for a second, and the server's own view may lag a little.
     let five = until("five", ask, counts(5)).await;
@@ -166,7 +190,10 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
     assert_eq!(report["total_connections"], json!(6), "the body is kept");
     for session in report["sessions"].as_array().unwrap() {
         assert_eq!(session["state"], json!("idle_in_transaction"));
-        assert!(session["transaction_seconds"].as_f64().unwrap() >= 0.0, "{session}");
+        assert!(
+            session["transaction_seconds"].as_f64().unwrap() >= 0.0,
+            "{session}"
+        );
         let caller = session["holder"]["caller"].as_str().unwrap();
         assert!(caller.starts_with(file!()), "{session}");
     }
@@ -177,13 +204,18 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
     let health = health.json();
     let warnings = strings(&health["warnings"]);
     assert!(
-        warnings.iter().any(|w| w.starts_with("6 sessions are idle in a transaction (threshold 5)")),
+        warnings
+            .iter()
+            .any(|w| w.starts_with("6 sessions are idle in a transaction (threshold 5)")),
         "{warnings:?}"
     );
     assert_eq!(health["database"]["idle_in_transaction"], json!(6));
     let advice = get(pool.monitor(), "optimize").await.json();
     let advice = strings(&advice["recommendations"]).join(" ");
-    assert!(advice.contains("6 sessions idle in a transaction"), "{advice}");
+    assert!(
+        advice.contains("6 sessions idle in a transaction"),
+        "{advice}"
+    );
 
     for conn in &mut held {
         conn.run("ROLLBACK").await.unwrap();
@@ -195,7 +227,9 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
 /// A connection in the middle of a raw transaction. InnoDB has one only once a table was looked at.
 async fn begun<C: Served>(pool: &Pool<C>) -> poolscope::PooledConnection<C> {
     let mut conn = pool.get().await.unwrap();
-    conn.run("CREATE TABLE IF NOT EXISTS t (n INTEGER)").await.unwrap();
+    conn.run("CREATE TABLE IF NOT EXISTS t (n INTEGER)")
+        .await
+        .unwrap();
     conn.run("BEGIN").await.unwrap();
     conn.run("INSERT INTO t VALUES (1)").await.unwrap();
     conn
@@ -217,7 +251,11 @@ async fn strangers_are_counted_beside<C: Served>(name: &str) {
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["total_connections"], json!(1));
     assert_eq!(report["other_connections"], json!(2));
-    assert_eq!(report["idle_in_transaction"], json!(0), "theirs is not ours to judge");
+    assert_eq!(
+        report["idle_in_transaction"],
+        json!(0),
+        "theirs is not ours to judge"
+    );
     let ids: Vec<_> = report["sessions"].as_array().unwrap().iter().collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(ids[0]["process_id"], json!(ours));
@@ -235,7 +273,10 @@ async fn query_texts_are_shown_only_when_asked_for<C: Served>(name: &str) {
     });
     let build = |shown: bool| {
         let builder = database.pool::<C>().pool_size(1);
-        builder.settings(|settings| settings.query_text = shown).build().unwrap()
+        builder
+            .settings(|settings| settings.query_text = shown)
+            .build()
+            .unwrap()
     };
     for shown in [false, true] {
         let pool = build(shown);
@@ -252,13 +293,19 @@ async fn query_texts_are_shown_only_when_asked_for<C: Served>(name: &str) {
         let json = report.json();
         let session = session(&json, id);
         match shown {
-            true => assert!(session["query"].as_str().unwrap().contains("our-words"), "{session}"),
+            true => assert!(
+                session["query"].as_str().unwrap().contains("our-words"),
+                "{session}"
+            ),
             false => assert_eq!(session.get("query"), None),
         }
         assert!(!report.text().contains("strangers-secret"), "{json:#}");
         for route in ["health", "optimize", "status"] {
             let text = get(pool.monitor(), route).await.text();
-            assert!(!text.contains("our-words") && !text.contains("secret"), "{text}");
+            assert!(
+                !text.contains("our-words") && !text.contains("secret"),
+                "{text}"
+            );
         }
         running.abort();
     }
@@ -281,12 +328,21 @@ async fn a_running_query_is_timed<C: Served>(name: &str) {
         report["longest_query_seconds"].as_f64() > Some(0.5)
     })
     .await;
-    assert_eq!((&report["active_count"], &report["idle_count"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&report["active_count"], &report["idle_count"]),
+        (&json!(1), &json!(0))
+    );
     let session = &report["sessions"][0];
     assert_eq!(session["state"], json!("active"));
-    assert_eq!(session["holder"]["caller"], json!(format!("{}:{line}", file!())));
+    assert_eq!(
+        session["holder"]["caller"],
+        json!(format!("{}:{line}", file!()))
+    );
     assert!(session["query_seconds"].as_f64() > Some(0.5), "{session}");
-    assert!(session["wait_event"].is_string(), "what it waits for: {session}");
+    assert!(
+        session["wait_event"].is_string(),
+        "what it waits for: {session}"
+    );
     assert_eq!(report["longest_idle_seconds"], Value::Null, "none idles");
 
     let health = get(pool.monitor(), "health").await.json();
@@ -302,24 +358,32 @@ async fn a_running_query_is_timed<C: Served>(name: &str) {
 /// With an own manager we don't make the connections, and don't know their ids.
 async fn a_pool_by_a_manager_is_told_by_its_user<C: Served>(name: &str)
 where
-    diesel_async::pooled_connection::AsyncDieselConnectionManager<C>: bb8::ManageConnection<
-            Connection = C,
-            Error = diesel_async::pooled_connection::PoolError,
-        >,
+    diesel_async::pooled_connection::AsyncDieselConnectionManager<C>:
+        bb8::ManageConnection<Connection = C, Error = diesel_async::pooled_connection::PoolError>,
 {
     let database = C::database(name);
     let builder = database.pool::<C>().pool_size(3);
-    let pool = builder.manager_config(ManagerConfig::default()).build().unwrap();
+    let pool = builder
+        .manager_config(ManagerConfig::default())
+        .build()
+        .unwrap();
     let before = get(pool.monitor(), "connections").await.json();
     assert_eq!(before["total_connections"], json!(0));
     let mut held = [pool.get().await.unwrap(), pool.get().await.unwrap()];
     assert_eq!(held[0].select(1).await.unwrap(), 1);
 
     let ask = async || get(pool.monitor(), "connections").await.json();
-    let report = until("both", ask, |report| report["total_connections"] == json!(2)).await;
+    let report = until("both", ask, |report| {
+        report["total_connections"] == json!(2)
+    })
+    .await;
     assert_eq!(report["scope"], json!("user_and_database"));
     assert_eq!(report["idle_count"], json!(2));
-    assert_eq!(report["sessions"][0]["holder"], Value::Null, "not known, and not guessed");
+    assert_eq!(
+        report["sessions"][0]["holder"],
+        Value::Null,
+        "not known, and not guessed"
+    );
     let holders = pool.health().await.longest_holders;
     assert_eq!(holders.len(), 2);
     assert!(holders.iter().all(|holder| holder.process_id.is_none()));
@@ -336,7 +400,10 @@ async fn a_plain_user_gets_an_answer<C: Served>(name: &str) {
     let answer = get(pool.monitor(), "connections").await;
     assert_eq!(answer.status, StatusCode::OK);
     let report = answer.json();
-    assert_eq!((&report["error"], &report["scope"]), (&Value::Null, &json!("pool")));
+    assert_eq!(
+        (&report["error"], &report["scope"]),
+        (&Value::Null, &json!("pool"))
+    );
     assert_eq!(report["total_connections"], json!(2));
     assert_eq!(report["server_max_connections"], json!(100));
     let session = session(&report, id);
@@ -358,7 +425,10 @@ async fn a_plain_user_gets_an_answer<C: Served>(name: &str) {
     let health = get(pool.monitor(), "health").await;
     assert_eq!(health.status, StatusCode::OK);
     let health = health.json();
-    assert_eq!(health["database"]["idle_in_transaction"], idle_in_transaction);
+    assert_eq!(
+        health["database"]["idle_in_transaction"],
+        idle_in_transaction
+    );
     assert_eq!(health["database"]["error"], Value::Null);
     assert_eq!(strings(&health["warnings"]), [""; 0]);
 }
@@ -391,14 +461,29 @@ async fn sqlite_shows_the_pools_own_view() {
     assert_eq!(report["scope"], json!("pool_view"));
     assert_eq!(report["total_connections"], json!(2));
     // Held, and not at work.
-    assert_eq!((&report["active_count"], &report["idle_count"]), (&json!(0), &json!(2)));
+    assert_eq!(
+        (&report["active_count"], &report["idle_count"]),
+        (&json!(0), &json!(2))
+    );
     assert_eq!(report["idle_in_transaction"], json!(0));
-    for unknown in ["server_max_connections", "other_connections", "longest_query_seconds"] {
+    for unknown in [
+        "server_max_connections",
+        "other_connections",
+        "longest_query_seconds",
+    ] {
         assert_eq!(report[unknown], Value::Null);
     }
-    let [session] = &report["sessions"].as_array().unwrap()[..] else { panic!("{report:#}") };
-    assert_eq!(session["holder"]["caller"], json!(format!("{}:{line}", file!())));
-    assert_eq!((&session["process_id"], &session["state"]), (&Value::Null, &json!("idle")));
+    let [session] = &report["sessions"].as_array().unwrap()[..] else {
+        panic!("{report:#}")
+    };
+    assert_eq!(
+        session["holder"]["caller"],
+        json!(format!("{}:{line}", file!()))
+    );
+    assert_eq!(
+        (&session["process_id"], &session["state"]),
+        (&Value::Null, &json!("idle"))
+    );
 
     held.run("BEGIN").await.unwrap();
     let report = get(pool.monitor(), "connections").await.json();
@@ -424,5 +509,28 @@ async fn on_sqlite_too_many_idle_in_a_transaction_are_a_503() {
     let answer = get(pool.monitor(), "connections").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.json()["idle_in_transaction"], json!(6));
-    assert_eq!(get(pool.monitor(), "health").await.status, StatusCode::OK);
+    let health = get(pool.monitor(), "health").await;
+    assert_eq!(health.status, StatusCode::OK);
+    let health = health.json();
+    assert_eq!(health["database"]["idle_in_transaction"], json!(6));
+    let warnings = strings(&health["warnings"]).join(" ");
+    assert!(
+        warnings.contains("6 sessions are idle in a transaction"),
+        "{warnings}"
+    );
+}
+
+/// However many ask, the server is asked once, over one session.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_ask_at_once_share_one_session_and_one_answer() {
+    let database = AsyncPgConnection::database("shared_lane");
+    let pool = database.pool::<AsyncPgConnection>().build().unwrap();
+    let asked = (0..50).map(|n| get(pool.monitor(), ["connections", "health"][n % 2]));
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let report = get(pool.monitor(), "connections").await.json();
+    assert_eq!(report["total_connections"], json!(0));
+    assert_eq!(report["other_connections"], json!(0), "{report:#}");
+    assert!(report["monitoring_process_id"].is_u64());
 }

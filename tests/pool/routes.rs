@@ -56,7 +56,12 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
     let health = ask("health").await;
     has(&health, &seeds_status);
     has(&health, &our_status);
-    let more = ["utilization_pct", "configuration", "warnings", "recommendations"];
+    let more = [
+        "utilization_pct",
+        "configuration",
+        "warnings",
+        "recommendations",
+    ];
     has(&health, &more);
     assert_eq!(health["utilization_pct"], json!(33.3));
     assert_eq!(
@@ -94,7 +99,10 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
     let optimize = ask("optimize").await;
     let recommended = ["recommended_pool_size", "recommended_max_overflow"];
     has(&optimize, &recommended);
-    has(&optimize, &["current_settings", "recommendations", "evidence"]);
+    has(
+        &optimize,
+        &["current_settings", "recommendations", "evidence"],
+    );
     assert_eq!(optimize["current_settings"], health["configuration"]);
     assert_eq!(
         optimize["current_usage"],
@@ -110,7 +118,10 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
         assert_eq!(optimize[field], Value::Null);
     }
     let advice = strings(&optimize["recommendations"]);
-    assert!(advice[0].starts_with("Not enough data: 1 checkouts"), "{advice:?}");
+    assert!(
+        advice[0].starts_with("Not enough data: 1 checkouts"),
+        "{advice:?}"
+    );
 
     assert_eq!(ask("healthcheck").await, json!({ "status": "ok" }));
 }
@@ -144,7 +155,12 @@ async fn counts_add_up_whatever_is_held<C: Tested>(name: &str) {
 
 fn lite(name: &str) -> (Database, Pool<Sqlite>) {
     let database = Sqlite::database(name);
-    let pool = database.pool::<Sqlite>().pool_size(1).max_overflow(0).build().unwrap();
+    let pool = database
+        .pool::<Sqlite>()
+        .pool_size(1)
+        .max_overflow(0)
+        .build()
+        .unwrap();
     (database, pool)
 }
 
@@ -181,7 +197,11 @@ async fn another_method_is_told_which_there_are() {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         for report in ROUTES {
             let answer = send(pool.monitor(), method.clone(), report).await;
-            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {report}");
+            assert_eq!(
+                answer.status,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "{method} {report}"
+            );
             assert_eq!(answer.header("allow"), "GET, HEAD");
             assert_eq!(answer.header("content-type"), "application/problem+json");
             assert_eq!(answer.json()["status"], json!(405));
@@ -192,7 +212,15 @@ async fn another_method_is_told_which_there_are() {
 #[tokio::test]
 async fn another_path_is_a_problem_that_names_the_reports() {
     let (_database, pool) = lite("paths");
-    for path in ["", "nothing", "status/more", "Status", "%73tatus", "..", "health.json"] {
+    for path in [
+        "",
+        "nothing",
+        "status/more",
+        "Status",
+        "%73tatus",
+        "..",
+        "health.json",
+    ] {
         let answer = get(pool.monitor(), path).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
         assert_eq!(answer.header("content-type"), "application/problem+json");
@@ -201,7 +229,10 @@ async fn another_path_is_a_problem_that_names_the_reports() {
         assert_eq!(problem["title"], json!("Not Found"));
         assert_eq!(problem["status"], json!(404));
         for report in ROUTES {
-            assert!(problem["detail"].as_str().unwrap().contains(report), "{problem}");
+            assert!(
+                problem["detail"].as_str().unwrap().contains(report),
+                "{problem}"
+            );
         }
     }
 }
@@ -214,7 +245,12 @@ async fn the_prefix_may_stay_on_the_path() {
         (answer.status == StatusCode::OK).then(|| answer.json()["pool_size"].clone())
     };
     let one = Some(json!(1));
-    for path in ["/status", "/status/", "/status?pretty=1", "/api/v1/monitoring/pool/status"] {
+    for path in [
+        "/status",
+        "/status/",
+        "/status?pretty=1",
+        "/api/v1/monitoring/pool/status",
+    ] {
         assert_eq!(found(pool.monitor(), path).await, one, "{path}");
     }
     for prefix in ["/internal/db", "/internal/db/"] {
@@ -222,7 +258,11 @@ async fn the_prefix_may_stay_on_the_path() {
         assert_eq!(found(monitor.clone(), "/internal/db/status").await, one);
         assert_eq!(found(monitor.clone(), "/status").await, one);
         let usual = "/api/v1/monitoring/pool/status";
-        assert_eq!(found(monitor, usual).await, None, "the prefix is another now");
+        assert_eq!(
+            found(monitor, usual).await,
+            None,
+            "the prefix is another now"
+        );
     }
 }
 
@@ -298,7 +338,10 @@ async fn a_body_that_is_not_send_is_dropped_unread() {
 /// does not name a report exactly gets none.
 #[test]
 fn hostile_requests_get_a_report_or_a_refusal() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let _runtime = runtime.enter();
     let (_database, pool) = lite("hostile");
     let pool = Arc::new(pool);
@@ -310,7 +353,10 @@ fn hostile_requests_get_a_report_or_a_refusal() {
             .prop_map(str::to_owned),
         "[!-~]{0,12}",
     ];
-    let path = (prop::collection::vec(piece, 0..5), prop::option::of("[!-~]{0,20}"));
+    let path = (
+        prop::collection::vec(piece, 0..5),
+        prop::option::of("[!-~]{0,20}"),
+    );
     let path = path.prop_map(|(pieces, query)| {
         let query = query.map_or_else(String::new, |query| format!("?{query}"));
         format!("/{}{query}", pieces.join("/"))
@@ -342,11 +388,17 @@ fn hostile_requests_get_a_report_or_a_refusal() {
         let status = answer.status();
         prop_assert!(
             matches!(status.as_u16(), 200 | 404 | 405),
-            "{} {}: {}", method, path, status
+            "{} {}: {}",
+            method,
+            path,
+            status
         );
         prop_assert!(reads || status != StatusCode::OK, "{} {}", method, path);
         prop_assert_eq!(&answer.headers()["cache-control"], "no-store");
-        let body = runtime.block_on(answer.into_body().collect()).unwrap().to_bytes();
+        let body = runtime
+            .block_on(answer.into_body().collect())
+            .unwrap()
+            .to_bytes();
         prop_assert_eq!(body.is_empty(), method == "HEAD");
         Ok(())
     });

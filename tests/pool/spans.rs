@@ -40,14 +40,16 @@ async fn a_checkout_is_a_child_of_the_current_context() {
     let spans = Spans::new();
     let (_database, pool) = one("parents", &spans);
     let request = request(&spans);
-    let (held, line) = (pool.get().with_context(request.clone()).await.unwrap(), line!());
-    drop(held);
+    let (asked, line) = (pool.get(), line!());
+    drop(asked.with_context(request.clone()).await.unwrap());
     let report = async { pool.checkout(Checkout::new().label("report")).await };
     drop(report.with_context(request.clone()).await.unwrap());
     drop(pool.get().await.unwrap());
 
     let checkouts = spans.checkouts();
-    let [first, second, alone] = &checkouts[..] else { panic!("{checkouts:?}") };
+    let [first, second, alone] = &checkouts[..] else {
+        panic!("{checkouts:?}")
+    };
     let parent = request.span().span_context().clone();
     for child in [first, second] {
         assert_eq!(child.parent_span_id, parent.span_id());
@@ -72,7 +74,11 @@ async fn the_span_covers_the_wait_and_not_the_hold() {
     let spans = Spans::new();
     let (_database, pool) = one("covers", &spans);
     let held = pool.get().await.unwrap();
-    assert_eq!(spans.checkouts().len(), 1, "it ended when the connection was had");
+    assert_eq!(
+        spans.checkouts().len(),
+        1,
+        "it ended when the connection was had"
+    );
     let mut waiting = Box::pin(pool.get());
     assert!(waiting.as_mut().now_or_never().is_none());
     assert_eq!(spans.checkouts().len(), 1);
@@ -155,7 +161,11 @@ async fn other_refusals_are_errors_too() {
     drop(held);
     assert!(pool.close(Duration::from_secs(10)).await);
     assert!(matches!(pool.get().await, Err(PoolError::Closed)));
-    let types: Vec<_> = spans.checkouts().iter().map(|span| attribute(span, "error.type")).collect();
+    let types: Vec<_> = spans
+        .checkouts()
+        .iter()
+        .map(|span| attribute(span, "error.type"))
+        .collect();
     assert_eq!(types, ["", "rejected", "closed"]);
 }
 

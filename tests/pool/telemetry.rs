@@ -128,10 +128,17 @@ async fn instruments_are_the_semantic_conventions() {
         assert_eq!(bounds, &expected, "{name}");
     }
 
-    let [scope] = &scopes[..] else { panic!("{scopes:?}") };
+    let [scope] = &scopes[..] else {
+        panic!("{scopes:?}")
+    };
     assert_eq!(scope.name(), "poolscope");
     assert_eq!(scope.version(), Some(env!("CARGO_PKG_VERSION")));
-    assert!(scope.schema_url().unwrap().contains("opentelemetry.io/schemas/"));
+    assert!(
+        scope
+            .schema_url()
+            .unwrap()
+            .contains("opentelemetry.io/schemas/")
+    );
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub(super) use self::mistake::EXPECTED;
 ///
 /// | form | examples |
 /// |---|---|
-/// | Postgres | `postgres://user:password@host:5432/db`, `postgresql://...`, `host=... user=...` |
+/// | Postgres | `postgres://user:password@host:5432/db`, `postgresql://...` |
 /// | MySQL, MariaDB | `mysql://user:password@host:3306/db`; `mariadb://` is turned into `mysql://` |
 /// | SQLite | `sqlite://app.db`, `sqlite:///absolute/app.db`, `sqlite:app.db`, `file:app.db?mode=ro`, `./app.db`, `:memory:` |
 ///
