@@ -203,7 +203,7 @@ impl fmt::Display for TimedOut {
 impl axum_core::response::IntoResponse for PoolError {
     fn into_response(self) -> axum_core::response::Response {
         // The caller of a web service learns that it may come back, nothing about the pool.
-        tracing::warn!(error.type = self.error_type(), "answering 503: {self}");
+        tracing::warn!(target: "poolscope", status = 503, error.type = self.error_type(), "{self}");
         let body = serde_json::json!({
             "type": "about:blank",
             "title": "Service Unavailable",

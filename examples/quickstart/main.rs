@@ -24,7 +24,6 @@ mod variables;
 
 use std::error::Error;
 use std::io::IsTerminal;
-use std::process::ExitCode;
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use poolscope::{AsyncSqliteConnection, DatabaseKind, Pool, Settings};
@@ -34,14 +33,16 @@ use self::database::Database;
 use self::stop::Stop;
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
+async fn main() {
+    let status = match run().await {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("quickstart: {error}");
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    // Rather than to return, which waits for a query of SQLite that the drain has given up.
+    std::process::exit(status);
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {

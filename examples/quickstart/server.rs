@@ -39,7 +39,10 @@ pub async fn serve<C: Backend>(
         stop.asked().await;
         tracing::info!(in_use = pool.status().checked_out, "draining");
         tokio::select! {
-            all_back = pool.close(DRAIN) => tracing::info!(all_back, "drained"),
+            all_back = pool.close(DRAIN) => match all_back {
+                true => tracing::info!("drained"),
+                false => tracing::warn!(in_use = pool.status().checked_out, "not drained in time"),
+            },
             () = stop.asked() => tracing::warn!("asked to stop twice: not waiting for connections"),
         }
         let _ = drained.send(());

@@ -10,6 +10,7 @@
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! #[derive(Debug)]
 //! struct Conn(u32);
 //! # impl Deref for Conn { type Target = u32; fn deref(&self) -> &u32 { &self.0 } }
 //! impl Held for Conn {}

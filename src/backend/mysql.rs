@@ -233,7 +233,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
     // Needs the PROCESS privilege; without it the answer says so instead of failing.
     let transactions: QueryResult<Vec<Transaction>> = sql_query(
         "SELECT CAST(trx_mysql_thread_id AS UNSIGNED) AS id, \
-         CAST(TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6)) / 1e6 AS DOUBLE) AS seconds \
+         CAST(TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS DOUBLE) AS seconds \
          FROM information_schema.INNODB_TRX",
     )
     .load(connection)

@@ -1,9 +1,13 @@
 //! SQLite: a file beside the app, opened in WAL mode with a busy timeout.
 
-use diesel::{QueryResult, SqliteConnection};
+use std::time::Duration;
+
+use diesel::{ConnectionError, ConnectionResult, QueryResult, SqliteConnection};
+use diesel_async::pooled_connection::PoolError;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
 
 use super::dial::{from_diesel, ping};
 use super::{Activity, Backend, ConnectError, Dial, Dialed};
@@ -41,6 +45,7 @@ struct Target {
     file: String,
     /// Run on each new connection.
     set_up: String,
+    busy_timeout: Duration,
 }
 
 impl Target {
@@ -101,7 +106,11 @@ impl Target {
                 format!("file:{escaped}?{}", theirs.join("&"))
             }
         };
-        Ok(Self { file, set_up })
+        Ok(Self {
+            file,
+            set_up,
+            busy_timeout: Duration::from_millis(busy.into()),
+        })
     }
 }
 
@@ -111,25 +120,43 @@ const URI_PATH: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b'#')
     .add(b' ');
 
+impl Target {
+    async fn open(&self) -> ConnectionResult<AsyncSqliteConnection> {
+        let mut connection = AsyncSqliteConnection::establish(&self.file).await?;
+        connection
+            .batch_execute(&self.set_up)
+            .await
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(connection)
+    }
+}
+
+fn is_locked(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::CouldntSetupConfiguration(error) if error.to_string().contains("is locked"))
+}
+
 impl Dial<AsyncSqliteConnection> for Target {
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncSqliteConnection>, ConnectError>> {
         Box::pin(async {
-            let connect = async {
-                let mut connection = AsyncSqliteConnection::establish(&self.file).await?;
-                connection
-                    .batch_execute(&self.set_up)
-                    .await
-                    .map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
-                Ok(connection)
-            };
-            match connect.await {
-                Ok(connection) => Ok(Dialed {
-                    connection,
-                    session: None,
-                }),
-                Err(error) => Err(from_diesel(
-                    diesel_async::pooled_connection::PoolError::ConnectionError(error),
-                )),
+            let start = Instant::now();
+            loop {
+                match self.open().await {
+                    Ok(connection) => {
+                        return Ok(Dialed {
+                            connection,
+                            session: None,
+                        });
+                    }
+                    // Switching a new file to WAL does not heed the busy timeout, so we do.
+                    Err(error) if is_locked(&error) && start.elapsed() < self.busy_timeout => {
+                        sleep(Duration::from_millis(5)).await;
+                    }
+                    Err(error) => {
+                        let error = from_diesel(PoolError::ConnectionError(error));
+                        let message = format!("{} ({})", error.message(), self.file);
+                        return Err(ConnectError::new(error.kind(), message, None));
+                    }
+                }
             }
         })
     }

@@ -7,13 +7,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use super::board::Board;
 use super::counter::Counter;
 use super::dials::Dials;
 use super::entry::EntryState;
-use crate::backend::ConnectError;
 use crate::checkout::ConnectionFacts;
 use crate::inventory::Counts;
 use crate::lifecycle::{CloseReason, Lifecycle};
@@ -37,7 +35,6 @@ pub(crate) struct Care {
     pub(super) counter: Arc<Counter>,
     pub(super) board: Arc<Board>,
     pub(super) dials: Dials,
-    pub(super) last_failure: Mutex<Option<(Instant, ConnectError)>>,
     /// Raised by every connection failure: connections of an older generation are pinged before
     /// their next use, whatever their age, for what killed one has often killed them all.
     generation: AtomicU64,
@@ -58,7 +55,6 @@ impl Care {
             dials: Dials::new(Arc::clone(&board), Arc::clone(&counter)),
             counter,
             board,
-            last_failure: Mutex::default(),
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             observer: OnceLock::new(),

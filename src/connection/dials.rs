@@ -1,26 +1,40 @@
-//! The dials under way, and which checkout a failed one is news to.
+//! The dials under way, and the one that goes ahead when dials fail.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
 
 use super::board::Board;
 use super::counter::Counter;
 use crate::backend::{ConnectError, ConnectErrorKind};
 
-/// bb8 tells a failed dial here, once it has taken it off its own count: a checkout that was told
-/// earlier could come back and be made to wait for a dial that is over.
-#[derive(Debug, Clone)]
+/// Time between two dials to a database that refuses them.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// All dials of a pool.
+///
+/// While they succeed, each goes its own way. After one has failed, one at a time goes ahead, and
+/// those that were asked for before it began share its failure: an outage is not dialled by every
+/// checkout, and no checkout is told of a failure that is older than itself.
+#[derive(Debug)]
 pub(super) struct Dials {
     board: Arc<Board>,
     counter: Arc<Counter>,
-    state: Arc<Mutex<State>>,
+    begun: AtomicU64,
+    under_way: AtomicU32,
+    failing: AtomicBool,
+    last_failure: Mutex<Option<Failure>>,
+    ahead: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    under_way: u32,
-    /// Refusals for want of a slot, kept while another dial may still succeed: its connection will
-    /// come back, and is worth waiting for.
-    deferred: Vec<ConnectError>,
+#[derive(Debug, Clone)]
+struct Failure {
+    error: ConnectError,
+    /// Its number among all dials begun.
+    number: u64,
+    ended: Instant,
 }
 
 impl Dials {
@@ -28,49 +42,100 @@ impl Dials {
         Self {
             board,
             counter,
-            state: Arc::default(),
+            begun: AtomicU64::new(0),
+            under_way: AtomicU32::new(0),
+            failing: AtomicBool::new(false),
+            last_failure: Mutex::default(),
+            ahead: tokio::sync::Mutex::default(),
         }
     }
 
-    pub(super) fn begun(&self) {
-        self.state().under_way += 1;
+    /// Dials, or shares the failure of one that was begun after this was asked for.
+    pub(super) async fn dial<T>(
+        &self,
+        open: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let _under_way = UnderWay::new(&self.under_way);
+        let asked = self.begun.load(Ordering::Acquire);
+        let _ahead = if self.failing.load(Ordering::Acquire) {
+            let ahead = self.ahead.lock().await;
+            match self.last_failure() {
+                // It has come back meanwhile.
+                None => None,
+                Some(failure) if failure.number > asked => return Err(failure.error),
+                Some(failure) => {
+                    sleep_until(failure.ended + PAUSE).await;
+                    Some(ahead)
+                }
+            }
+        } else {
+            None
+        };
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let outcome = open.await;
+        let failure = outcome.as_ref().err();
+        self.remember(failure.map(|error| Failure {
+            error: error.clone(),
+            number,
+            ended: Instant::now(),
+        }));
+        outcome
     }
 
-    pub(super) fn succeeded(&self) {
-        let mut state = self.state();
-        state.under_way = state.under_way.saturating_sub(1);
-        state.deferred.clear();
-    }
-
-    fn failed(&self, error: ConnectError) {
-        let mut state = self.state();
-        state.under_way = state.under_way.saturating_sub(1);
+    /// Whether a checkout does better to wait on, after a failed dial, than to fail: connections
+    /// that are out will come back, and where the server only lacks room, so will those that other
+    /// dials may yet open.
+    pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
         let (open, _) = self.counter.read();
-        let full = error.kind() == ConnectErrorKind::TooManyConnections;
-        if full && open > 0 {
-            return;
-        }
-        if full && state.under_way > 0 {
-            state.deferred.push(error);
-            return;
-        }
-        if state.under_way == 0 {
-            state
-                .deferred
-                .drain(..)
-                .for_each(|deferred| self.board.fail(deferred));
-        }
-        self.board.fail(error);
+        let full = failure.kind() == ConnectErrorKind::TooManyConnections;
+        open > 0 || (full && self.under_way.load(Ordering::Acquire) > 0)
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn sink(&self) -> Sink {
+        Sink(Arc::clone(&self.board))
+    }
+
+    fn last_failure(&self) -> Option<Failure> {
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn remember(&self, failure: Option<Failure>) {
+        let mut last = self
+            .last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.failing.store(failure.is_some(), Ordering::Release);
+        *last = failure;
     }
 }
 
-impl bb8::ErrorSink<ConnectError> for Dials {
+/// Counts a dial for as long as it takes, however it ends.
+struct UnderWay<'a>(&'a AtomicU32);
+
+impl<'a> UnderWay<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Where bb8 tells a failed dial, once it has taken it off its own count: a checkout that was told
+/// earlier could ask again and be made to wait for a dial that is over.
+#[derive(Debug, Clone)]
+pub(super) struct Sink(Arc<Board>);
+
+impl bb8::ErrorSink<ConnectError> for Sink {
     fn sink(&self, error: ConnectError) {
-        self.failed(error);
+        self.0.fail(error);
     }
 
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<ConnectError>> {
@@ -81,57 +146,56 @@ impl bb8::ErrorSink<ConnectError> for Dials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bb8::ErrorSink;
+    use std::cell::Cell;
 
     fn dials() -> Dials {
         Dials::new(Arc::default(), Arc::default())
     }
 
-    fn full() -> ConnectError {
-        ConnectError::new(
+    fn error(kind: ConnectErrorKind) -> ConnectError {
+        ConnectError::new(kind, "no", None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_ask_during_an_outage_share_one_dial() {
+        let (dials, dialled) = (dials(), Cell::new(0));
+        let refused = || async {
+            dialled.set(dialled.get() + 1);
+            Err::<(), _>(error(ConnectErrorKind::Unreachable))
+        };
+        assert!(dials.dial(refused()).await.is_err());
+        let all = futures_util::future::join_all((0..50).map(|_| dials.dial(refused()))).await;
+        assert!(all.iter().all(Result::is_err));
+        assert_eq!(dialled.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_told_of_a_failure_older_than_the_question() {
+        let dials = dials();
+        let refused = async { Err::<(), _>(error(ConnectErrorKind::Unreachable)) };
+        assert!(dials.dial(refused).await.is_err());
+        // The database is back: the first who asks waits for the pause, and succeeds.
+        let start = Instant::now();
+        assert!(dials.dial(async { Ok(()) }).await.is_ok());
+        assert_eq!(start.elapsed(), PAUSE);
+        // From then on nobody waits.
+        assert!(dials.dial(async { Ok(()) }).await.is_ok());
+        assert_eq!(start.elapsed(), PAUSE);
+    }
+
+    #[test]
+    fn what_is_worth_waiting_for() {
+        let dials = dials();
+        let [refused, full] = [
+            ConnectErrorKind::Unreachable,
             ConnectErrorKind::TooManyConnections,
-            "too many clients",
-            None,
-        )
-    }
-
-    #[test]
-    fn a_full_server_is_no_news_while_a_connection_will_come_back() {
-        let dials = dials();
+        ]
+        .map(error);
+        assert!(!dials.others_may_come(&full) && !dials.others_may_come(&refused));
+        let other = UnderWay::new(&dials.under_way);
+        assert!(dials.others_may_come(&full) && !dials.others_may_come(&refused));
+        drop(other);
         let _open = dials.counter.open();
-        dials.begun();
-        dials.sink(full());
-        assert_eq!(dials.board.failures(), 0);
-    }
-
-    #[test]
-    fn a_full_server_is_news_once_no_other_dial_can_succeed() {
-        let dials = dials();
-        (0..3).for_each(|_| dials.begun());
-        dials.sink(full());
-        dials.sink(full());
-        assert_eq!(dials.board.failures(), 0);
-        dials.sink(full());
-        assert_eq!(dials.board.failures(), 3);
-        (0..2).for_each(|_| dials.begun());
-        dials.sink(full());
-        let _open = dials.counter.open();
-        dials.succeeded();
-        assert_eq!(
-            (dials.board.failures(), dials.state().deferred.len()),
-            (3, 0)
-        );
-    }
-
-    #[test]
-    fn another_failure_is_news_at_once() {
-        let dials = dials();
-        (0..2).for_each(|_| dials.begun());
-        dials.sink(ConnectError::new(
-            ConnectErrorKind::Authentication,
-            "no",
-            None,
-        ));
-        assert_eq!(dials.board.failures(), 1);
+        assert!(dials.others_may_come(&full) && dials.others_may_come(&refused));
     }
 }

@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::timeout;
@@ -16,6 +17,9 @@ use crate::backend::{Backend, Dial};
 use crate::checkout::{Checkout, ConnectionFacts, Held};
 use crate::error::PoolError;
 use crate::lifecycle::CloseReason;
+
+/// A checkout whose dial failed while others hold connections dials again after this.
+const REDIAL: Duration = Duration::from_millis(200);
 
 /// The bottom guard: a connection of bb8's that derefs to diesel's.
 pub struct Lease<C: Backend>(bb8::PooledConnection<'static, Manager<C>>);
@@ -58,27 +62,38 @@ impl<C: Backend> Lease<C> {
 
     /// An idle connection, or the next that comes back or is opened, or the reason why none is.
     async fn take(pool: &bb8::Pool<Manager<C>>, care: &Arc<Care>) -> Result<Self, PoolError> {
-        let since = care.board.failures();
-        let mut get = pin!(pool.get_owned());
-        let first = poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await;
-        let got = match first {
-            Poll::Ready(got) => got,
-            Poll::Pending => {
-                let mut ticket = care.board.ticket(since);
-                match select(get, pin!(ticket.failed())).await {
-                    Either::Left((got, _)) => got,
-                    Either::Right((_, _)) if care.is_closed() => return Err(PoolError::Closed),
-                    Either::Right((error, _)) => return Err(PoolError::ConnectFailed(error)),
+        loop {
+            let since = care.board.failures();
+            let mut get = pin!(pool.get_owned());
+            let first = poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await;
+            let got = match first {
+                Poll::Ready(got) => got,
+                Poll::Pending => {
+                    let mut ticket = care.board.ticket(since);
+                    match select(get, pin!(ticket.failed())).await {
+                        Either::Left((got, _)) => got,
+                        Either::Right(_) if care.is_closed() => return Err(PoolError::Closed),
+                        Either::Right((error, get)) => {
+                            if !care.dials.others_may_come(&error) {
+                                return Err(PoolError::ConnectFailed(error));
+                            }
+                            // The next that comes back; or, if none does soon, another dial.
+                            match timeout(REDIAL, get).await {
+                                Ok(got) => got,
+                                Err(_) => continue,
+                            }
+                        }
+                    }
                 }
-            }
-        };
-        match got {
-            Ok(mut connection) => {
-                connection.take();
-                Ok(Self(connection))
-            }
-            Err(bb8::RunError::User(error)) => Err(PoolError::ConnectFailed(error)),
-            Err(bb8::RunError::TimedOut) => Err(PoolError::timed_out(std::time::Duration::ZERO)),
+            };
+            return match got {
+                Ok(mut connection) => {
+                    connection.take();
+                    Ok(Self(connection))
+                }
+                Err(bb8::RunError::User(error)) => Err(PoolError::ConnectFailed(error)),
+                Err(bb8::RunError::TimedOut) => Err(PoolError::timed_out(Duration::ZERO)),
+            };
         }
     }
 

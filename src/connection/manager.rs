@@ -1,8 +1,7 @@
 //! What bb8 calls to open a connection and to judge one that comes back.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -12,10 +11,6 @@ use super::opener::Opener;
 use crate::backend::{Backend, ConnectError, ConnectErrorKind};
 use crate::lifecycle::CloseReason;
 use crate::query::QueryWatch;
-
-/// After a failed dial the same answer is given for this long, so that an outage is not dialled
-/// by every checkout.
-const HOLD_OFF: Duration = Duration::from_millis(200);
 
 /// Opens, probes and closes the connections of a [`Pool`](crate::Pool).
 pub struct Manager<C> {
@@ -41,35 +36,14 @@ impl<C: Backend> Manager<C> {
         connection.set_instrumentation(watch);
         Ok(Entry::new(connection, dialed.session, queries, &self.care))
     }
-
-    fn held_off(&self) -> Option<ConnectError> {
-        let last = self
-            .care
-            .last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        last.as_ref()
-            .filter(|(at, _)| at.elapsed() < HOLD_OFF)
-            .map(|(_, error)| error.clone())
-    }
-
-    fn remember(&self, failure: Option<ConnectError>) {
-        let mut last = self
-            .care
-            .last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *last = failure.map(|error| (Instant::now(), error));
-    }
 }
 
 impl<C: Backend> bb8::ManageConnection for Manager<C> {
     type Connection = Entry<C>;
     type Error = ConnectError;
 
-    /// An error returned here comes back by bb8's error sink, [`Dials`](super::dials::Dials).
+    /// An error returned here comes back by bb8's error sink, and goes on to the [`Board`](super::board::Board).
     async fn connect(&self) -> Result<Entry<C>, ConnectError> {
-        self.care.dials.begun();
         if self.care.is_closed() {
             return Err(ConnectError::new(
                 ConnectErrorKind::Other,
@@ -77,23 +51,18 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
                 None,
             ));
         }
-        if let Some(error) = self.held_off() {
-            return Err(error);
-        }
-        let start = Instant::now();
-        match self.open().await {
-            Ok(entry) => {
-                self.remember(None);
-                self.care.dials.succeeded();
-                self.care.tell(|observer| observer.opened(start.elapsed()));
-                Ok(entry)
-            }
-            Err(error) => {
-                self.remember(Some(error.clone()));
-                self.care.tell(|observer| observer.connect_failed(&error));
-                Err(error)
-            }
-        }
+        self.care
+            .dials
+            .dial(async {
+                let start = Instant::now();
+                let opened = self.open().await;
+                self.care.tell(|observer| match &opened {
+                    Ok(_) => observer.opened(start.elapsed()),
+                    Err(error) => observer.connect_failed(error),
+                });
+                opened
+            })
+            .await
     }
 
     /// Never asked: [`PoolService`](super::PoolService) probes by itself, where it can close a

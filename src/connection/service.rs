@@ -166,7 +166,7 @@ impl<C: Backend> PoolService<Manager<C>> {
             .max_lifetime(None)
             .idle_timeout(None)
             .retry_connection(false)
-            .error_sink(Box::new(care.dials.clone()))
+            .error_sink(Box::new(care.dials.sink()))
             // The gate's deadline rules; bb8's is out of its way.
             .connection_timeout(std::time::Duration::from_secs(30 * 24 * 3600))
             // The warmest first: what load no longer needs ages and can be recycled.

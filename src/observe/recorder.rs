@@ -21,6 +21,9 @@ use crate::error::{LongestHolder, PoolError, Scene};
 use crate::inventory::{Counts, Inventory};
 use crate::lifecycle::{CloseReason, Lifecycle};
 
+/// The target of all events, so that a filter needs to know one word.
+const TARGET: &str = "poolscope";
+
 /// Everything observed of one pool, shared by the service, its guards and its reports.
 pub(crate) struct Recorder {
     pub(crate) name: Arc<str>,
@@ -219,10 +222,9 @@ impl Recorder {
     /// Says a wait that was longer than the `slow_wait` setting.
     pub(crate) fn tell_slow_wait(&self, checkout: Checkout, waited: Duration) {
         if waited > self.slow_wait {
-            tracing::warn!(
-                pool = &*self.name,
+            tracing::warn!(target: TARGET, pool = &*self.name,
                 waited_ms = waited.as_millis() as u64,
-                caller = %checkout.caller(),
+                caller = %format_args!("{}:{}", checkout.caller().file(), checkout.caller().line()),
                 label = checkout.label_text(),
                 "slow wait for a connection",
             );
@@ -266,7 +268,9 @@ impl Lifecycle for Recorder {
         {
             let mut book = self.book();
             book.totals.connections_opened += 1;
-            book.last_connect_error = None;
+            if book.last_connect_error.take().is_some() {
+                tracing::info!(target: TARGET, pool = &*self.name, "connections can be opened again");
+            }
             book.windows.at(Instant::now()).create.record(took);
         }
         self.metrics.created(took);
@@ -278,8 +282,7 @@ impl Lifecycle for Recorder {
             *book.totals.connect_failures.get_or_insert_default() += 1;
             book.last_connect_error = Some((error.clone(), Instant::now()));
         }
-        tracing::warn!(
-            pool = &*self.name,
+        tracing::warn!(target: TARGET, pool = &*self.name,
             error.type = error.kind().as_str(),
             "could not open a connection: {error}",
         );
@@ -289,14 +292,12 @@ impl Lifecycle for Recorder {
         self.book().totals.connections_closed.count(reason);
         match reason {
             CloseReason::Broken | CloseReason::PingFailed => {
-                tracing::info!(
-                    pool = &*self.name,
+                tracing::info!(target: TARGET, pool = &*self.name,
                     reason = reason.as_str(),
                     "connection closed"
                 );
             }
-            _ => tracing::debug!(
-                pool = &*self.name,
+            _ => tracing::debug!(target: TARGET, pool = &*self.name,
                 reason = reason.as_str(),
                 "connection closed"
             ),

@@ -175,6 +175,7 @@ impl Windows {
             Span::FiveMinutes => self.coarse.iter().for_each(|slot| sum.merge(slot)),
         }
         sum.merge(&self.current);
+        sum.peak_arrival_rate = sum.peak_arrival_rate.max(self.current.arrivals as f64);
         sum
     }
 

@@ -66,9 +66,10 @@ pub struct Evidence {
     /// How long a connection is held, in milliseconds.
     pub mean_use_ms: Option<f64>,
     /// Little's law: arrivals per second times use time, in connections.
-    pub mean_connections_needed: f64,
+    /// `null` before one has come back.
+    pub mean_connections_needed: Option<f64>,
     /// The same for the busiest second.
-    pub peak_connections_needed: f64,
+    pub peak_connections_needed: Option<f64>,
     /// Most connections in use at once.
     pub peak_checked_out: u32,
     /// Most requests waiting at once.
@@ -89,7 +90,7 @@ struct Size {
 }
 
 fn evidence(window: &Slot, grant: Option<Grant>) -> Evidence {
-    let held = window.held.mean().unwrap_or_default().as_secs_f64();
+    let held = window.held.mean().map(|mean| mean.as_secs_f64());
     let rate = window.arrival_rate();
     Evidence {
         window_seconds: round(window.observed.as_secs_f64(), 1),
@@ -97,8 +98,8 @@ fn evidence(window: &Slot, grant: Option<Grant>) -> Evidence {
         arrivals_per_second: round(rate, 3),
         peak_arrivals_per_second: window.peak_arrival_rate,
         mean_use_ms: window.held.mean().map(super::timings::millis),
-        mean_connections_needed: round(rate * held, 3),
-        peak_connections_needed: round(window.peak_arrival_rate * held, 3),
+        mean_connections_needed: held.map(|held| round(rate * held, 3)),
+        peak_connections_needed: held.map(|held| round(window.peak_arrival_rate * held, 3)),
         peak_checked_out: window.peak.checked_out,
         peak_pending: window.peak.pending,
         headroom: HEADROOM,
@@ -112,10 +113,10 @@ fn size(evidence: &Evidence) -> Option<Size> {
         return None;
     }
     let up = |connections: f64| (connections * HEADROOM).ceil().clamp(1.0, 10_000.0) as u32;
-    let usual = up(evidence.mean_connections_needed);
+    let usual = up(evidence.mean_connections_needed?);
     // What was in use at once is proven need; what the busiest second brought is likely need.
     let peak = up(evidence
-        .peak_connections_needed
+        .peak_connections_needed?
         .max(f64::from(evidence.peak_checked_out)))
     .max(usual);
     let ceiling = evidence.server_can_grant.unwrap_or(u32::MAX).max(1);
@@ -140,8 +141,8 @@ fn sentences(evidence: &Evidence, size: Option<Size>, counts: Counts) -> Vec<Str
         "{:.1} checkouts/s held for {:.1} ms need {:.1} connections on average; at the peak {:.1} were needed and {} were in use",
         evidence.arrivals_per_second,
         evidence.mean_use_ms.unwrap_or_default(),
-        evidence.mean_connections_needed,
-        evidence.peak_connections_needed,
+        evidence.mean_connections_needed.unwrap_or_default(),
+        evidence.peak_connections_needed.unwrap_or_default(),
         evidence.peak_checked_out,
     );
     let (now, then) = (counts.max_connections(), size.pool_size + size.max_overflow);
@@ -264,7 +265,7 @@ mod tests {
     #[test]
     fn littles_law_with_headroom() {
         let evidence = evidence(&minute(100, Duration::from_millis(80), 14), grant_of(97));
-        assert!((evidence.mean_connections_needed - 8.0).abs() < 0.01);
+        assert!((evidence.mean_connections_needed.unwrap() - 8.0).abs() < 0.01);
         assert_eq!(
             size(&evidence),
             Some(Size {

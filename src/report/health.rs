@@ -8,7 +8,7 @@ use super::grant::grant;
 use super::holders::HolderReport;
 use super::judge::{Readings, judge};
 use super::serving::Evidence;
-use super::source::{Configuration, Source};
+use super::source::{Availability, Configuration, Source};
 use super::status::Status;
 use super::timings::{Window, round};
 use crate::backend::Lane;
@@ -88,6 +88,18 @@ impl Health {
     }
 }
 
+/// The next step for whoever reads that the pool can't serve.
+fn cannot_serve_advice(availability: Availability) -> &'static str {
+    match availability {
+        Availability::Open => {
+            "See `database` for what it answered, and the longest holders: checkouts succeed again by themselves once the database answers and connections come back."
+        }
+        Availability::Draining | Availability::Closed => {
+            "Nothing to do: the app is shutting down. A pool that should serve has been closed by the app's own code."
+        }
+    }
+}
+
 impl<S: Source> Observe<S> {
     /// The pool's health. It asks the database over the monitoring lane, never over the pool.
     pub async fn health(&self) -> Health {
@@ -123,9 +135,20 @@ impl<S: Source> Observe<S> {
             &facts.thresholds,
         );
         holders.truncate(NAMED);
-        let (warnings, recommendations) = findings
-            .into_iter()
-            .map(|finding| (finding.warning, finding.recommendation))
+        // Why it can't serve comes first, and is there for whoever reads only the warnings.
+        let (warnings, recommendations) = reason
+            .iter()
+            .map(|reason| {
+                (
+                    reason.clone(),
+                    cannot_serve_advice(facts.availability).to_owned(),
+                )
+            })
+            .chain(
+                findings
+                    .into_iter()
+                    .map(|finding| (finding.warning, finding.recommendation)),
+            )
             .unzip();
         let last_connect_error = {
             let book = self.recorder.book();

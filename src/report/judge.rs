@@ -313,8 +313,10 @@ mod tests {
 
     #[test]
     fn each_other_threshold_is_crossed_only_beyond_it() {
-        let mut minute = Slot::default();
-        minute.timeouts = 1;
+        let mut minute = Slot {
+            timeouts: 1,
+            ..Slot::default()
+        };
         assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
         minute.timeouts = 2;
         only(

@@ -143,8 +143,32 @@ async fn a_ping_that_hangs_destroys_its_connection() {
     while pool.get().await.is_err() {}
 }
 
+/// Dropped while it is probed, a connection is closed, not put back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_is_cut_off_has_proven_nothing() {
+    let mut server = Postgres::start(postgres::Options::new());
+    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
+        .pool_size(1)
+        .max_overflow(0)
+        .pre_ping_bypass(Duration::ZERO)
+        .build()
+        .unwrap();
+    drop(pool.get().await.unwrap());
+    server.pause();
+    let mut get = Box::pin(pool.get());
+    assert!(get.as_mut().now_or_never().is_none());
+    drop(get);
+    let status = pool.status();
+    let closed = status.totals.connections_closed.ping_failed;
+    assert_eq!(
+        (status.checked_out, status.total_connections, closed),
+        (0, 0, 1)
+    );
+    server.resume();
+    assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
+}
+
 on_each_database!(
-    a_probe_that_is_cut_off_has_proven_nothing,
     each_connection_is_set_up,
     a_set_up_that_fails_is_the_cause,
     a_set_up_that_panics_is_an_error_like_another,
@@ -152,31 +176,6 @@ on_each_database!(
     a_dedicated_connection_is_not_the_pools,
     statements_are_echoed_without_their_binds,
 );
-
-async fn a_probe_that_is_cut_off_has_proven_nothing<C: Tested>(name: &str) {
-    let database = C::database(name);
-    let pool = database
-        .pool::<C>()
-        .pool_size(1)
-        .max_overflow(0)
-        .pre_ping_bypass(Duration::ZERO)
-        .build()
-        .unwrap();
-    drop(pool.get().await.unwrap());
-    let mut get = Box::pin(pool.get());
-    // Polled once, it is probing; dropped, the connection is closed, not put back.
-    assert!(get.as_mut().now_or_never().is_none());
-    drop(get);
-    let status = pool.status();
-    assert_eq!(
-        (
-            status.total_connections,
-            status.totals.connections_closed.ping_failed
-        ),
-        (0, 1)
-    );
-    assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
-}
 
 async fn each_connection_is_set_up<C: Tested>(name: &str) {
     let database = C::database(name);
