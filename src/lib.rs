@@ -65,6 +65,7 @@ pub use self::monitor::Monitor;
 pub use self::observe::totals::{Closed, Totals};
 pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
+pub use self::query::is_connection_failure;
 #[doc(hidden)]
 pub use self::report::SourceFacts;
 pub use self::report::{

@@ -5,8 +5,8 @@ use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use diesel::result::DatabaseErrorKind::{
-    CheckViolation, ClosedConnection, ExclusionViolation, ForeignKeyViolation, NotNullViolation,
-    RestrictViolation, UnableToSendCommand, UniqueViolation,
+    CheckViolation, ExclusionViolation, ForeignKeyViolation, NotNullViolation, RestrictViolation,
+    UniqueViolation,
 };
 use diesel::result::Error as DatabaseError;
 use poolscope::PoolError;
@@ -26,7 +26,7 @@ impl IntoResponse for AppError {
         match self {
             Self::Pool(error) => error.into_response(),
             Self::Refused(status, detail) => problem(status, &detail),
-            Self::Database(error) if passes(&error) => {
+            Self::Database(error) if poolscope::is_connection_failure(&error) => {
                 tracing::warn!("answering 503: {error}");
                 let answer = problem(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -66,37 +66,6 @@ pub fn problem(status: StatusCode, detail: &str) -> Response {
         Json(body).into_response().into_body(),
     )
         .into_response()
-}
-
-/// Whether the connection was lost, or the server is starting or shutting down: what a later try
-/// may not meet.
-fn passes(error: &DatabaseError) -> bool {
-    // Diesel hands on neither SQLSTATE nor MySQL's code of these.
-    const TEXTS: [&str; 9] = [
-        // Postgres: 57P01, 57P02, 57P03.
-        "terminating connection",
-        "the database system is",
-        // MySQL and MariaDB: 1053, 1927, and their driver's own.
-        "Server shutdown in progress",
-        "Connection was killed",
-        "Input/output error",
-        "Driver error",
-        "connection closed",
-        "Connection to the server is closed",
-        "server closed the connection",
-    ];
-    match error {
-        DatabaseError::DatabaseError(ClosedConnection | UnableToSendCommand, _)
-        | DatabaseError::BrokenTransactionManager => true,
-        DatabaseError::DatabaseError(_, info) => {
-            TEXTS.iter().any(|text| info.message().contains(text))
-        }
-        DatabaseError::RollbackErrorOnCommit {
-            rollback_error,
-            commit_error,
-        } => passes(rollback_error) || passes(commit_error),
-        _ => false,
-    }
 }
 
 fn conflicts(error: &DatabaseError) -> bool {

@@ -42,7 +42,7 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
     type Connection = Entry<C>;
     type Error = ConnectError;
 
-    /// An error returned here comes back by bb8's error sink, and goes on to the [`Board`](super::board::Board).
+    // An error returned here comes back by bb8's error sink, and goes on to the board.
     async fn connect(&self) -> Result<Entry<C>, ConnectError> {
         if self.care.is_closed() {
             return Err(ConnectError::new(

@@ -40,6 +40,7 @@ pub(crate) mod ledger;
 mod metrics;
 pub(crate) mod recorder;
 mod scope;
+mod seldom;
 mod service;
 mod span;
 pub(crate) mod totals;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::ledger::{Holder, Ledger, Waiter};
 use super::metrics::Metrics;
+use super::seldom::Seldom;
 use super::span::Tracing;
 use super::totals::Totals;
 use super::window::{Level, Slot, Span, Windows};
@@ -30,6 +31,7 @@ pub(crate) struct Recorder {
     pub(crate) tracing: Tracing,
     metrics: Metrics,
     slow_wait: Duration,
+    slow_waits: Seldom,
     inventory: Box<dyn Inventory>,
     started: Instant,
     book: Mutex<Book>,
@@ -81,6 +83,7 @@ impl Recorder {
             tracing,
             metrics,
             slow_wait,
+            slow_waits: Seldom::default(),
             inventory,
             started: now,
             book: Mutex::new(Book {
@@ -219,16 +222,24 @@ impl Recorder {
         read(slot, &book, now)
     }
 
-    /// Says a wait that was longer than the `slow_wait` setting.
+    /// Says a wait that was longer than the `slow_wait` setting; in a burst, one a second for all.
     pub(crate) fn tell_slow_wait(&self, checkout: Checkout, waited: Duration) {
-        if waited > self.slow_wait {
-            tracing::warn!(target: TARGET, pool = &*self.name,
-                waited_ms = waited.as_millis() as u64,
-                caller = %format_args!("{}:{}", checkout.caller().file(), checkout.caller().line()),
-                label = checkout.label_text(),
-                "slow wait for a connection",
-            );
+        if waited <= self.slow_wait {
+            return;
         }
+        let Some(untold) = self.slow_waits.tell(Instant::now()) else {
+            return;
+        };
+        let caller = checkout.caller();
+        tracing::warn!(
+            target: TARGET,
+            pool = &*self.name,
+            waited_ms = waited.as_millis() as u64,
+            caller = %format_args!("{}:{}", caller.file(), caller.line()),
+            label = checkout.label_text(),
+            others_within_a_second = untold,
+            "slow wait for a connection",
+        );
     }
 
     /// The scene of a timeout.

@@ -3,4 +3,5 @@
 mod statement;
 mod watch;
 
-pub(crate) use self::watch::{QueryState, QueryWatch, is_connection_failure};
+pub use self::watch::is_connection_failure;
+pub(crate) use self::watch::{QueryState, QueryWatch};

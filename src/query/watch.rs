@@ -126,7 +126,7 @@ impl Instrumentation for QueryWatch {
 }
 
 /// How the texts of errors begin that end a connection.
-const CONNECTION_FAILURES: [&str; 8] = [
+const CONNECTION_FAILURES: [&str; 10] = [
     // mysql_async: the socket failed; the connection was closed; its state is not to be trusted.
     "Input/output error",
     "Driver error",
@@ -138,15 +138,37 @@ const CONNECTION_FAILURES: [&str; 8] = [
     "connection closed",
     "terminating connection",
     "server closed the connection",
+    "Connection to the server is closed",
+    // 57P03.
+    "the database system is",
 ];
 
-/// Whether a query's error means that the connection is gone, as far as diesel lets it be told.
-pub(crate) fn is_connection_failure(error: &Error) -> bool {
+/// Whether a query's error means that its connection is gone or its server is not ready: what a
+/// later try, on another connection, may not meet. An app answers it with 503, not 500.
+///
+/// diesel hands on neither Postgres' SQLSTATE nor MySQL's code of these, so it is told by the kind
+/// of the error, and by how its text begins where the kind is unknown; a server that speaks another
+/// language than English (`lc_messages`) is not understood.
+///
+/// ```
+/// use diesel::result::{DatabaseErrorKind, Error};
+///
+/// let lost = Error::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(String::new()));
+/// assert!(poolscope::is_connection_failure(&lost));
+/// assert!(!poolscope::is_connection_failure(&Error::NotFound));
+/// ```
+#[must_use]
+pub fn is_connection_failure(error: &Error) -> bool {
     match error {
         Error::DatabaseError(
             DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
             _,
-        ) => true,
+        )
+        | Error::BrokenTransactionManager => true,
+        Error::RollbackErrorOnCommit {
+            rollback_error,
+            commit_error,
+        } => is_connection_failure(rollback_error) || is_connection_failure(commit_error),
         // diesel-async hands mysql_async's errors, and those of Postgres' that end a session, on
         // without their codes.
         Error::DatabaseError(DatabaseErrorKind::Unknown, info) => CONNECTION_FAILURES

@@ -84,7 +84,38 @@ pub(super) struct Tally {
 }
 
 /// Our sessions among all that the server showed, and by what they were told.
-fn ours<'a>(activity: &'a Activity, own: Option<&[u64]>) -> (&'static str, Vec<&'a ServerSession>) {
+fn ours(
+    activity: &Activity,
+    own: Option<&[u64]>,
+    holders: &[HolderReport],
+) -> (&'static str, Vec<ServerSession>) {
+    let (scope, mut sessions) = told_apart(activity, own);
+    if scope == "pool" {
+        sessions
+            .iter_mut()
+            .for_each(|session| session.state = completed(session, holders));
+    }
+    (scope, sessions)
+}
+
+/// What a server would not say of a session of ours, the pool may know: one that nobody holds has
+/// come back clean, and of one that is held it has seen the statements.
+fn completed(session: &ServerSession, holders: &[HolderReport]) -> SessionState {
+    if session.state != SessionState::IdleUnknown {
+        return session.state;
+    }
+    let holder = holders
+        .iter()
+        .find(|holder| holder.process_id == Some(session.process_id));
+    match holder.map(HolderReport::state) {
+        None => SessionState::Idle,
+        // The server says that it idles; its last query has ended since.
+        Some(SessionState::Active) => SessionState::IdleUnknown,
+        Some(state) => state,
+    }
+}
+
+fn told_apart(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<ServerSession>) {
     let sessions = activity.sessions.as_deref().unwrap_or_default();
     let others = || {
         sessions
@@ -92,7 +123,10 @@ fn ours<'a>(activity: &'a Activity, own: Option<&[u64]>) -> (&'static str, Vec<&
             .filter(|s| Some(s.process_id) != activity.lane_process_id)
     };
     if let Some(own) = own.filter(|own| !own.is_empty() || activity.sessions.is_some()) {
-        let found: Vec<_> = others().filter(|s| own.contains(&s.process_id)).collect();
+        let found: Vec<_> = others()
+            .filter(|s| own.contains(&s.process_id))
+            .cloned()
+            .collect();
         // Ids that the server does not know are a pooler's between us and it.
         if own.is_empty() || !found.is_empty() {
             return ("pool", found);
@@ -109,24 +143,26 @@ fn ours<'a>(activity: &'a Activity, own: Option<&[u64]>) -> (&'static str, Vec<&
             "application_name",
             others()
                 .filter(|s| s.same_database && s.application_name.as_deref() == Some(name))
+                .cloned()
                 .collect(),
         ),
         None => (
             "user_and_database",
             others()
                 .filter(|s| s.same_user && s.same_database)
+                .cloned()
                 .collect(),
         ),
     }
 }
 
-fn tally(sessions: &[&ServerSession]) -> Tally {
+fn tally(sessions: &[ServerSession]) -> Tally {
     let count =
         |of: &[SessionState]| sessions.iter().filter(|s| of.contains(&s.state)).count() as u32;
     let longest = |seconds: &dyn Fn(&ServerSession) -> Option<f64>| {
         sessions
             .iter()
-            .filter_map(|s| seconds(s))
+            .filter_map(seconds)
             .reduce(f64::max)
             .map(|s| round(s.max(0.0), 3))
     };
@@ -165,7 +201,7 @@ pub(super) fn count(
     open: u32,
 ) -> Tally {
     match activity.sessions {
-        Some(_) => tally(&ours(activity, facts.process_ids.as_deref()).1),
+        Some(_) => tally(&ours(activity, facts.process_ids.as_deref(), holders).1),
         None => own_tally(holders, open),
     }
 }
@@ -196,9 +232,9 @@ impl<S: Source> Observe<S> {
     }
 
     fn server_view(&self, facts: &SourceFacts, activity: &Activity) -> Connections {
-        let (scope, sessions) = ours(activity, facts.process_ids.as_deref());
-        let tally = tally(&sessions);
         let holders = self.holder_reports(facts);
+        let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
+        let tally = tally(&sessions);
         let mut by_id: HashMap<u64, HolderReport> = holders
             .into_iter()
             .filter_map(|h| Some((h.process_id?, h)))

@@ -1,0 +1,49 @@
+//! Saying a thing at most once a second, and how often it was left unsaid.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Decides whether a thing that may happen often is said now.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Seldom {
+    /// `Some` when it is time to say it, with how often it was left unsaid before.
+    pub(super) fn tell(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state
+            .said
+            .is_some_and(|said| now.saturating_duration_since(said) < PAUSE)
+        {
+            state.unsaid += 1;
+            return None;
+        }
+        state.said = Some(now);
+        Some(std::mem::take(&mut state.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_a_second_with_the_number_of_the_others() {
+        let (seldom, start) = (Seldom::default(), Instant::now());
+        assert_eq!(seldom.tell(start), Some(0));
+        assert_eq!(seldom.tell(start), None);
+        assert_eq!(seldom.tell(start + PAUSE / 2), None);
+        assert_eq!(seldom.tell(start + PAUSE), Some(2));
+        assert_eq!(seldom.tell(start + PAUSE * 3), Some(0));
+    }
+}
