@@ -1,5 +1,11 @@
 //! The databases: one [`Backend`] each says how to connect, to probe, and to read the server's view.
 
+// What they have in common is not used whole by each of them alone.
+#![cfg_attr(
+    not(all(feature = "postgres", feature = "mysql")),
+    allow(dead_code, unused_imports)
+)]
+
 mod activity;
 mod connect_error;
 mod dial;
