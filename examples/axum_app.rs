@@ -43,13 +43,19 @@ struct Note {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // Variables may come from a file .env.
+    dotenvy::dotenv().ok();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();
 
     // In production: Pool::<AsyncPgConnection>::from_env().await?
     let folder = tempfile::tempdir()?;
-    let mut settings = Settings::new(format!("sqlite://{}/notes.db", folder.path().display()));
+    let file = format!("sqlite://{}/notes.db", folder.path().display());
+    let mut settings = Settings::from_lookup("", |name| match name {
+        "DATABASE_URL" => Some(file.clone().into()),
+        name => std::env::var_os(name),
+    })?;
     // Shorter than the app's own timeout below: then a request that waits in vain is answered, and
     // logged, with the reason.
     settings.pool_timeout = Duration::from_secs(5);

@@ -29,6 +29,8 @@ type Observed = Observe<PoolService<Manager>>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // Variables may come from a file .env.
+    dotenvy::dotenv().ok();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();

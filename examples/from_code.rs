@@ -24,9 +24,15 @@ struct Reports {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    // Variables may come from a file .env.
+    dotenvy::dotenv().ok();
     // In production: Pool::<AsyncPgConnection>::from_env().await?
     let folder = tempfile::tempdir()?;
-    let settings = Settings::new(format!("sqlite://{}/app.db", folder.path().display()));
+    let file = format!("sqlite://{}/app.db", folder.path().display());
+    let settings = Settings::from_lookup("", |name| match name {
+        "DATABASE_URL" => Some(file.clone().into()),
+        name => std::env::var_os(name),
+    })?;
     let pool = Pool::<AsyncSqliteConnection>::builder(settings)
         .name("reports")
         .pool_size(2)

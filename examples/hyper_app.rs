@@ -22,9 +22,15 @@ type Sqlite = AsyncSqliteConnection;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // Variables may come from a file .env.
+    dotenvy::dotenv().ok();
     // In production: Pool::<AsyncPgConnection>::from_env().await?
     let folder = tempfile::tempdir()?;
-    let settings = Settings::new(format!("sqlite://{}/app.db", folder.path().display()));
+    let file = format!("sqlite://{}/app.db", folder.path().display());
+    let settings = Settings::from_lookup("", |name| match name {
+        "DATABASE_URL" => Some(file.clone().into()),
+        name => std::env::var_os(name),
+    })?;
     let pool = Pool::<Sqlite>::builder(settings).build()?;
 
     let port = std::env::var("PORT").map_or(Ok(8000), |port| port.parse())?;

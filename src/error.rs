@@ -266,6 +266,44 @@ mod tests {
     }
 
     #[test]
+    fn each_error_says_what_it_is_and_when_to_come_back() {
+        let error = ConnectError::new(crate::ConnectErrorKind::Tls, "no TLS here", None);
+        let scene = Scene {
+            pool: "orders".into(),
+            pool_size: 1,
+            max_overflow: 0,
+            checked_out: 0,
+            pending: 0,
+            longest_holder: None,
+            last_connect_error: Some((error.clone(), Duration::from_secs(3))),
+        };
+        let timeout = TimedOut {
+            waited: Duration::from_secs(1),
+            scene: Some(scene),
+        };
+        assert!(
+            timeout
+                .to_string()
+                .ends_with("last connect error 3.0s ago: no TLS here")
+        );
+        assert_eq!(timeout.waited(), Duration::from_secs(1));
+        assert!(timeout.scene().is_some());
+        for (error, kind, seconds) in [
+            (PoolError::TimedOut(Box::new(timeout)), "timeout", 1),
+            (PoolError::ConnectFailed(error), "tls", 2),
+            (PoolError::Closed, "closed", 5),
+            (PoolError::Rejected(Rejection::Overloaded), "rejected", 1),
+            (PoolError::Other("odd".into()), "_OTHER", 1),
+        ] {
+            assert_eq!(
+                (error.error_type(), error.retry_after().as_secs()),
+                (kind, seconds)
+            );
+            assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
     fn errors_of_tower_layers_keep_their_meaning() {
         let shed = PoolError::from_layer(Box::new(tower::load_shed::error::Overloaded::new()));
         assert!(matches!(shed, PoolError::Rejected(Rejection::Overloaded)));

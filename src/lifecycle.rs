@@ -55,6 +55,11 @@ pub trait Lifecycle: Send + Sync {
         let _ = error;
     }
 
+    /// How many requests wait for a connection: asked before one is closed as overflow.
+    fn waiting(&self) -> u32 {
+        0
+    }
+
     /// A connection was closed.
     fn closed(&self, reason: CloseReason) {
         let _ = reason;

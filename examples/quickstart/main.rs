@@ -54,14 +54,29 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         .init();
 
-    // Removed when the value is dropped, at the end of this function.
     let folder = tempfile::Builder::new().prefix("quickstart-").tempdir()?;
     let settings = variables::settings(folder.path())?;
     // An app has one database, and would name its type of connection here.
-    match settings.database_url.database_kind() {
+    let served = match settings.database_url.database_kind() {
         Some(DatabaseKind::Postgres) => serve::<AsyncPgConnection>(settings).await,
         Some(DatabaseKind::Mysql) => serve::<AsyncMysqlConnection>(settings).await,
         _ => serve::<AsyncSqliteConnection>(settings).await,
+    };
+    remove(folder).await;
+    served
+}
+
+/// A connection that closes at the same time takes its files away by itself, and the removal of
+/// the folder may trip over that.
+async fn remove(folder: tempfile::TempDir) {
+    let path = folder.path().to_owned();
+    drop(folder);
+    for _ in 0..50 {
+        if !path.exists() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        let _ = std::fs::remove_dir_all(&path);
     }
 }
 

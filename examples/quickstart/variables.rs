@@ -10,6 +10,11 @@ pub fn read_dot_env() -> Result<(), String> {
     match dotenvy::dotenv() {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
+        // Its text quotes the line, and the line may hold a password.
+        Err(dotenvy::Error::LineParse(..)) => Err(
+            ".env: a line can't be read: expected NAME=value, in single quotes if it has spaces, # or $"
+                .to_owned(),
+        ),
         Err(error) => Err(format!(".env: {error}")),
     }
 }

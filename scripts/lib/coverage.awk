@@ -8,7 +8,7 @@
 /^SF:/ {
     file = substr($0, 4)
     name = index(file, root) == 1 ? substr(file, length(root) + 1) : file
-    tests = first_line_of_tests(file)
+    tests = first_line_of_tests(file, name)
     missed = ""
     first = last = 0
 }
@@ -51,8 +51,9 @@ function end_of_gap() {
     first = last = 0
 }
 
-function first_line_of_tests(file,    text, number, marked, found) {
-    if (file ~ /\/tests(\.rs$|\/)/ && substr(file, length(root) + 1) ~ /^src\//) return 0
+function first_line_of_tests(file, name,    text, number, marked, found) {
+    # By the name, without the root: that may be anywhere, under a folder `tests` too.
+    if (name ~ /^src\/(.*\/)?tests(\.rs$|\/)/) return 0
     found = 1e9
     while ((getline text < file) > 0) {
         number++

@@ -1,4 +1,4 @@
-# Named and timed stages. Sourced by scripts/test and .ci/run.
+# Named and timed stages. Sourced by scripts/test.
 
 stages=()
 

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 
 use super::permit::Permit;
+
+const RECHECK: Duration = Duration::from_millis(100);
 
 /// The state shared by all clones of an [`Admit`](super::Admit), and the handle to steer it.
 ///
@@ -69,7 +72,8 @@ impl Gate {
             if self.is_closed() && self.admitted() == 0 {
                 return;
             }
-            returned.await;
+            // A waiter that goes away with a permit just assigned gives it back inside tokio, unseen.
+            let _ = timeout(RECHECK, returned).await;
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::settings::DatabaseUrl;
+
 /// Why a connection to the database could not be opened: the kind for programs and metrics, the
 /// message for people.
 ///
@@ -56,6 +58,14 @@ impl ConnectError {
             kind,
             message: message.into(),
             code,
+        }
+    }
+
+    /// The same without what this URL keeps secret.
+    pub(crate) fn redacted(self, url: &DatabaseUrl) -> Self {
+        Self {
+            message: url.redact(&self.message),
+            ..self
         }
     }
 

@@ -5,6 +5,7 @@
 //! own timeout, shares one answer among all who ask within a second, and closes after a minute idle.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ type Answer<T> = Result<Arc<T>, LaneError>;
 
 pub(crate) struct Lane {
     open: OpenLane,
+    closed: AtomicBool,
     connection: tokio::sync::Mutex<Idle>,
     pings: Mutex<Shared<()>>,
     activities: Mutex<Shared<Activity>>,
@@ -75,6 +77,7 @@ impl Lane {
     pub(crate) fn new(open: OpenLane) -> Arc<Self> {
         Arc::new(Self {
             open,
+            closed: AtomicBool::new(false),
             connection: tokio::sync::Mutex::default(),
             pings: Mutex::default(),
             activities: Mutex::default(),
@@ -168,17 +171,35 @@ impl Lane {
     ) -> Result<T, ConnectError> {
         let mut idle = self.connection.lock().await;
         // Taken out while in use: a question that is cut off by the timeout drops its connection.
-        if let Some(mut session) = idle.session.take()
-            && let Ok(answer) = question(&mut *session).await
-        {
-            self.keep(&mut idle, session);
-            return Ok(answer);
+        if let Some(mut session) = idle.session.take() {
+            match question(&mut *session).await {
+                // The server has gone, and perhaps come back since.
+                Err(error) if is_lost(&error) => {}
+                answer => {
+                    self.keep(&mut idle, session);
+                    return answer;
+                }
+            }
         }
-        // None yet, or the server has gone and perhaps come back since.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ConnectError::new(
+                ConnectErrorKind::Other,
+                "the pool is closed",
+                None,
+            ));
+        }
         let mut session = (self.open)().await?;
-        let answer = question(&mut *session).await?;
-        self.keep(&mut idle, session);
-        Ok(answer)
+        let answer = question(&mut *session).await;
+        if !answer.as_ref().is_err_and(is_lost) {
+            self.keep(&mut idle, session);
+        }
+        answer
+    }
+
+    /// From now on no connection is opened; the one there is closes.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        *self.connection.lock().await = Idle::default();
     }
 
     fn keep(self: &Arc<Self>, idle: &mut Idle, session: Box<dyn LaneSession>) {
@@ -203,6 +224,15 @@ impl Lane {
             });
         }
     }
+}
+
+/// Whether an error means that the connection is of no more use; a statement that the server
+/// refuses is no such error.
+fn is_lost(error: &ConnectError) -> bool {
+    matches!(
+        error.kind(),
+        ConnectErrorKind::Unreachable | ConnectErrorKind::Starting | ConnectErrorKind::TimedOut
+    )
 }
 
 impl fmt::Debug for Lane {

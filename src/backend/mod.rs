@@ -1,13 +1,11 @@
 //! The databases: one [`Backend`] each says how to connect, to probe, and to read the server's view.
 
-// What they have in common is not used whole by each of them alone.
-#![cfg_attr(
-    not(all(feature = "postgres", feature = "mysql")),
-    allow(dead_code, unused_imports)
-)]
-
+// What the databases have in common is not used whole by each of them alone.
+#[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod activity;
+#[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod connect_error;
+#[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
 mod lane;
 #[cfg(feature = "mysql")]
@@ -21,7 +19,9 @@ use diesel::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;
 use futures_util::future::BoxFuture;
 
-pub(crate) use self::activity::{Activity, Limits, ServerSession, SessionState};
+#[cfg(any(test, feature = "postgres", feature = "mysql"))]
+pub(crate) use self::activity::Limits;
+pub(crate) use self::activity::{Activity, ServerSession, SessionState};
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::dial::{Dial, Dialed, Session};
 pub(crate) use self::dial::{from_diesel, from_query};

@@ -243,7 +243,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
         Err(error) if crate::query::is_connection_failure(&error) => return Err(error),
         Err(_) => (
             None,
-            Some("sessions of other users and open transactions can't be seen: GRANT PROCESS ON *.* to this user".to_owned()),
+            Some("sessions of other users and InnoDB's transactions can't be seen: GRANT PROCESS ON *.* to this user".to_owned()),
         ),
     };
     let sessions = processes

@@ -153,7 +153,9 @@ impl Dial<AsyncSqliteConnection> for Target {
                     }
                     Err(error) => {
                         let error = from_diesel(PoolError::ConnectionError(error));
-                        let message = format!("{} ({})", error.message(), self.file);
+                        // The path alone: parameters may hold a key.
+                        let path = self.file.split('?').next().unwrap_or_default();
+                        let message = format!("{} ({path})", error.message());
                         return Err(ConnectError::new(error.kind(), message, None));
                     }
                 }

@@ -118,6 +118,12 @@ impl Care {
         );
     }
 
+    /// Requests that wait for a connection, as the observer knows them.
+    pub(super) fn waiting(&self) -> u32 {
+        let observer = self.observer.get().and_then(Weak::upgrade);
+        observer.map_or(0, |observer| observer.waiting())
+    }
+
     pub(super) fn tell(&self, event: impl FnOnce(&dyn Lifecycle)) {
         if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
             event(&*observer);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::board::Board;
 use super::counter::Counter;
@@ -12,6 +12,9 @@ use crate::backend::{ConnectError, ConnectErrorKind};
 
 /// Time between two dials to a database that refuses them.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a dial waits for the one that goes ahead.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All dials of a pool.
 ///
@@ -55,22 +58,23 @@ impl Dials {
         &self,
         open: impl Future<Output = Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
-        let _under_way = UnderWay::new(&self.under_way);
         let asked = self.begun.load(Ordering::Acquire);
         let _ahead = if self.failing.load(Ordering::Acquire) {
-            let ahead = self.ahead.lock().await;
+            // Behind a dial that hangs nobody waits for long: the next may succeed at once.
+            let ahead = timeout(PATIENCE, self.ahead.lock()).await.ok();
             match self.last_failure() {
                 // It has come back meanwhile.
                 None => None,
                 Some(failure) if failure.number > asked => return Err(failure.error),
                 Some(failure) => {
                     sleep_until(failure.ended + PAUSE).await;
-                    Some(ahead)
+                    ahead
                 }
             }
         } else {
             None
         };
+        let _under_way = UnderWay::new(&self.under_way);
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let outcome = open.await;
         let failure = outcome.as_ref().err();
@@ -181,6 +185,22 @@ mod tests {
         // From then on nobody waits.
         assert!(dials.dial(async { Ok(()) }).await.is_ok());
         assert_eq!(start.elapsed(), PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_dial_that_hangs_nobody_waits_for_long() {
+        let dials = dials();
+        let refused = async { Err::<(), _>(error(ConnectErrorKind::Unreachable)) };
+        assert!(dials.dial(refused).await.is_err());
+        let start = Instant::now();
+        let hangs = dials.dial(std::future::pending::<Result<(), _>>());
+        let next = dials.dial(async { Ok(()) });
+        tokio::select! {
+            biased;
+            _ = hangs => unreachable!("it hangs"),
+            next = next => assert!(next.is_ok()),
+        }
+        assert!(start.elapsed() <= PATIENCE + PAUSE);
     }
 
     #[test]

@@ -147,8 +147,8 @@ impl<C: Backend> Entry<C> {
         self.state.failed()
     }
 
-    pub(super) fn age(&self) -> Duration {
-        self.state.born.elapsed()
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.state.born)
     }
 
     /// Whether the last user left commands that the server has not answered yet.

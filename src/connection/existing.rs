@@ -46,6 +46,11 @@ where
         })
     }
 
+    /// bb8 may be pinging: cut off, it would put the connection back with the ping still under way.
+    fn abandon(lease: BoxFuture<'static, Result<ExistingLease<C>, PoolError>>) {
+        tokio::spawn(async move { drop(lease.await) });
+    }
+
     fn counts(pool: &bb8::Pool<Self>, (): &()) -> Counts {
         let state = pool.state();
         Counts::new(

@@ -9,16 +9,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{Either, poll_fn, select};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::care::Care;
 use super::manager::Manager;
-use crate::backend::{Backend, Dial};
+use super::service::OwnCare;
+use crate::backend::Backend;
 use crate::checkout::{Checkout, ConnectionFacts, Held};
 use crate::error::PoolError;
 use crate::lifecycle::CloseReason;
 
-/// A checkout whose dial failed while others hold connections dials again after this.
+/// After this, a checkout that still waits asks bb8 again, which dials if nothing is under way.
 const REDIAL: Duration = Duration::from_millis(200);
 
 /// The bottom guard: a connection of bb8's that derefs to diesel's.
@@ -35,25 +36,28 @@ impl<C: Backend> Lease<C> {
     /// A connection fit for use: young enough, known to be alive, or just probed.
     pub(super) async fn checkout(
         pool: bb8::Pool<Manager<C>>,
-        dial: Arc<dyn Dial<C>>,
-        care: Arc<Care>,
+        own: Arc<OwnCare<C>>,
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
+        let care = &own.care;
         loop {
-            let mut lease = Self::take(&pool, &care).await?;
-            match lease.need(&care) {
+            let lease = Self::take(&pool, care).await?;
+            match lease.need(care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
-                Need::Ping if !checkout.waits() => {
-                    // Probed beside, so that the next who can't wait finds it fresh.
-                    let (care, dial) = (Arc::clone(&care), Arc::clone(&dial));
-                    care.runtime()
-                        .clone()
-                        .spawn(async move { lease.probe(&care, &*dial).await });
-                }
                 Need::Ping => {
-                    if lease.probe(&care, &*dial).await {
-                        return Ok(lease);
+                    // In a task of its own: a probe that is not waited for to its end still tells
+                    // whether the connection is fit, and SQLite's may not be dropped half-way on a
+                    // current-thread runtime.
+                    let probing = care.runtime().spawn(Self::probed(lease, Arc::clone(&own)));
+                    if !checkout.waits() {
+                        continue;
+                    }
+                    match probing.await {
+                        Ok(Some(lease)) => return Ok(lease),
+                        Ok(None) => {}
+                        // The runtime shuts down.
+                        Err(_) => return Err(PoolError::Closed),
                     }
                 }
             }
@@ -70,10 +74,13 @@ impl<C: Backend> Lease<C> {
                 Poll::Ready(got) => got,
                 Poll::Pending => {
                     let mut ticket = care.board.ticket(since);
-                    match select(get, pin!(ticket.failed())).await {
-                        Either::Left((got, _)) => got,
-                        Either::Right(_) if care.is_closed() => return Err(PoolError::Closed),
-                        Either::Right((error, get)) => {
+                    // Bounded: the dial that was this checkout's may have served another, whose own
+                    // has failed.
+                    match timeout(REDIAL, select(get, pin!(ticket.failed()))).await {
+                        Err(_) => continue,
+                        Ok(Either::Left((got, _))) => got,
+                        Ok(Either::Right(_)) if care.is_closed() => return Err(PoolError::Closed),
+                        Ok(Either::Right((error, get))) => {
                             if !care.dials.others_may_come(&error) {
                                 return Err(PoolError::ConnectFailed(error));
                             }
@@ -99,14 +106,19 @@ impl<C: Backend> Lease<C> {
 
     fn need(&self, care: &Care) -> Need {
         let settings = &care.settings;
+        let now = Instant::now();
         if self.0.is_gone() {
             care.suspect(self.0.generation);
             Need::Replace(CloseReason::Broken)
-        } else if settings.recycle.is_some_and(|limit| self.0.age() >= limit) {
+        } else if settings
+            .recycle
+            .is_some_and(|limit| self.0.age(now) >= limit)
+        {
             Need::Replace(CloseReason::Recycle)
         } else if self.0.generation != care.generation()
             || self.0.is_busy()
-            || (settings.pre_ping && self.0.last_used.elapsed() >= settings.pre_ping_bypass)
+            || (settings.pre_ping
+                && now.saturating_duration_since(self.0.last_used) >= settings.pre_ping_bypass)
         {
             Need::Ping
         } else {
@@ -115,26 +127,25 @@ impl<C: Backend> Lease<C> {
     }
 
     /// Probes under the probe's own timeout; a connection that fails or hangs is retired.
-    async fn probe(&mut self, care: &Care, dial: &dyn Dial<C>) -> bool {
+    async fn probed(mut lease: Self, own: Arc<OwnCare<C>>) -> Option<Self> {
+        let care = &own.care;
         let generation = care.generation();
-        self.0.probing = true;
-        let answer = timeout(
-            care.settings.pre_ping_timeout,
-            dial.ping(&mut self.0.connection),
-        )
-        .await;
-        self.0.probing = false;
+        let entry = &mut *lease.0;
+        entry.probing = true;
+        let ping = own.opener.dial().ping(&mut entry.connection);
+        let answer = timeout(care.settings.pre_ping_timeout, ping).await;
+        entry.probing = false;
         // What was still under way may have left a transaction open.
         if let Ok(Ok(())) = answer
-            && self.0.is_outside_transaction()
+            && entry.is_outside_transaction()
         {
-            self.0.generation = generation;
-            self.0.last_used = tokio::time::Instant::now();
-            return true;
+            entry.generation = generation;
+            entry.last_used = Instant::now();
+            return Some(lease);
         }
-        care.suspect(self.0.generation);
-        self.0.retired = Some(CloseReason::PingFailed);
-        false
+        care.suspect(entry.generation);
+        lease.retire(CloseReason::PingFailed);
+        None
     }
 
     /// Closes it instead of putting it back.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::care::Care;
+use super::counter::Idle;
 use super::entry::Entry;
 use super::opener::Opener;
 use crate::backend::{Backend, ConnectError, ConnectErrorKind};
@@ -38,20 +39,30 @@ impl<C: Backend> Manager<C> {
     }
 }
 
+impl<C: Backend> Manager<C> {
+    /// A place among the idle ones: `pool_size` of them, and one for each request that waits, for
+    /// several may come back before the first of those is served.
+    fn keep(&self) -> Option<Idle> {
+        let (care, size) = (&self.care, self.care.settings.pool_size);
+        care.counter.idle_within(size).or_else(|| {
+            care.counter
+                .idle_within(size.saturating_add(care.waiting()))
+        })
+    }
+}
+
 impl<C: Backend> bb8::ManageConnection for Manager<C> {
-    type Connection = Entry<C>;
+    /// Boxed: bb8 moves it about some dozen times a checkout.
+    type Connection = Box<Entry<C>>;
     type Error = ConnectError;
 
     // An error returned here comes back by bb8's error sink, and goes on to the board.
-    async fn connect(&self) -> Result<Entry<C>, ConnectError> {
+    async fn connect(&self) -> Result<Box<Entry<C>>, ConnectError> {
         if self.care.is_closed() {
-            return Err(ConnectError::new(
-                ConnectErrorKind::Other,
-                "the pool is closed",
-                None,
-            ));
+            return Err(closed());
         }
-        self.care
+        let opened = self
+            .care
             .dials
             .dial(async {
                 let start = Instant::now();
@@ -62,19 +73,24 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
                 });
                 opened
             })
-            .await
+            .await?;
+        // Closed meanwhile: nobody would ever take it.
+        if self.care.is_closed() {
+            return Err(closed());
+        }
+        Ok(Box::new(opened))
     }
 
     /// Never asked: [`PoolService`](super::PoolService) probes by itself, where it can close a
     /// connection whose probe hangs. bb8 would put the same connection back.
-    async fn is_valid(&self, entry: &mut Entry<C>) -> Result<(), ConnectError> {
+    async fn is_valid(&self, entry: &mut Box<Entry<C>>) -> Result<(), ConnectError> {
         self.opener.dial().ping(&mut entry.connection).await
     }
 
     /// bb8 asks at each check-in, outside its lock.
-    fn has_broken(&self, entry: &mut Entry<C>) -> bool {
+    fn has_broken(&self, entry: &mut Box<Entry<C>>) -> bool {
         let reason = entry.judge(&self.care).or_else(|| {
-            entry.idle = self.care.counter.idle_within(self.care.settings.pool_size);
+            entry.idle = self.keep();
             entry.idle.is_none().then_some(CloseReason::Overflow)
         });
         match reason {
@@ -88,6 +104,10 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
             }
         }
     }
+}
+
+fn closed() -> ConnectError {
+    ConnectError::new(ConnectErrorKind::Other, "the pool is closed", None)
 }
 
 impl<C> fmt::Debug for Manager<C> {

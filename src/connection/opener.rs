@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::backend::{Backend, ConnectError, ConnectErrorKind, Dial, Dialed, from_query};
+use crate::settings::DatabaseUrl;
 
 /// An app's own set-up of each new connection.
 pub(crate) type OnConnect<C> =
@@ -21,6 +22,8 @@ pub(crate) struct Opener<C> {
     dial: Arc<dyn Dial<C>>,
     on_connect: Option<OnConnect<C>>,
     limit: Duration,
+    /// Knows the secrets that a driver's text must not show.
+    url: DatabaseUrl,
 }
 
 impl<C: Backend> Opener<C> {
@@ -28,11 +31,13 @@ impl<C: Backend> Opener<C> {
         dial: Arc<dyn Dial<C>>,
         on_connect: Option<OnConnect<C>>,
         limit: Duration,
+        url: DatabaseUrl,
     ) -> Self {
         Self {
             dial,
             on_connect,
             limit,
+            url,
         }
     }
 
@@ -45,7 +50,7 @@ impl<C: Backend> Opener<C> {
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
         match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
-            Ok(Ok(opened)) => opened,
+            Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
             Ok(Err(_)) => error(
                 ConnectErrorKind::Other,
                 "setting up the connection panicked".to_owned(),
@@ -74,6 +79,7 @@ impl<C> Clone for Opener<C> {
             dial: Arc::clone(&self.dial),
             on_connect: self.on_connect.clone(),
             limit: self.limit,
+            url: self.url.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use futures_util::FutureExt;
@@ -18,6 +19,9 @@ use crate::checkout::{Checkout, Held};
 use crate::error::{PoolError, Rejection};
 use crate::inventory::{Counts, Inventory};
 use crate::lifecycle::{CloseReason, Lifecycle};
+
+/// A check-in that takes longer than this many milliseconds to reach bb8 has lost its thread.
+const CLOSE_TRIES: u32 = 100;
 
 /// A bb8 manager whose pool can be the bottom of a stack: [`Manager`], and diesel-async's own
 /// [`AsyncDieselConnectionManager`].
@@ -35,6 +39,10 @@ pub trait Managed: bb8::ManageConnection {
         care: &Self::Care,
         checkout: Checkout,
     ) -> BoxFuture<'static, Result<Self::Lease, PoolError>>;
+    /// Gives up a lease that has to wait.
+    fn abandon(lease: BoxFuture<'static, Result<Self::Lease, PoolError>>) {
+        drop(lease);
+    }
     fn counts(pool: &bb8::Pool<Self>, care: &Self::Care) -> Counts;
     fn overflow(pool: &bb8::Pool<Self>, care: &Self::Care) -> u32 {
         Self::counts(pool, care).overflow()
@@ -54,7 +62,13 @@ pub trait Managed: bb8::ManageConnection {
 
 /// A bb8 pool as a [`Service<Checkout>`](tower_service::Service): one of ours (inside
 /// [`Pool`](crate::Pool)), or the one that an app already has, by [`From`].
+///
+/// Cheap to clone: each checkout clones its stack.
 pub struct PoolService<M: Managed> {
+    shared: Arc<Shared<M>>,
+}
+
+struct Shared<M: Managed> {
     pool: bb8::Pool<M>,
     care: M::Care,
     lane: Arc<Lane>,
@@ -70,48 +84,50 @@ impl<M: Managed> PoolService<M> {
                 Ok(Box::new(OnLane(connection)) as Box<dyn LaneSession>)
             })
         });
+        let lane = Lane::new(open);
         Self {
-            pool,
-            care,
-            lane: Lane::new(open),
+            shared: Arc::new(Shared { pool, care, lane }),
         }
     }
 
     /// The bb8 pool.
     pub fn get_ref(&self) -> &bb8::Pool<M> {
-        &self.pool
+        &self.shared.pool
     }
 
     pub(crate) fn lane(&self) -> &Arc<Lane> {
-        &self.lane
+        &self.shared.lane
     }
 
     pub(crate) fn care(&self) -> &M::Care {
-        &self.care
+        &self.shared.care
     }
 
     pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
-        M::process_ids(&self.care)
+        M::process_ids(&self.shared.care)
     }
 
     pub(crate) async fn dedicated(&self) -> Result<M::Diesel, ConnectError> {
-        M::dedicated(&self.pool, &self.care).await
+        M::dedicated(&self.shared.pool, &self.shared.care).await
     }
 }
 
 impl<C: Backend> PoolService<Manager<C>> {
     /// Closes what is idle; what is in use closes when it comes back.
     pub(crate) async fn close(&self) {
-        self.care.care.close();
-        // bb8 has no way to empty a pool, and with the manager closed it opens none meanwhile.
-        while self.care.care.counts().idle > 0 {
-            match self.pool.get_owned().now_or_never() {
-                Some(Ok(mut entry)) => {
-                    entry.take();
-                    entry.retired = Some(CloseReason::Shutdown);
-                }
-                _ => break,
+        self.shared.care.care.close();
+        self.shared.lane.close().await;
+        // bb8 has no way to empty a pool, and with the manager closed it opens none meanwhile. A
+        // connection on its way back is counted as idle a moment before bb8 has it.
+        for _ in 0..CLOSE_TRIES {
+            while let Some(Ok(mut entry)) = self.shared.pool.get_owned().now_or_never() {
+                entry.take();
+                entry.retired = Some(CloseReason::Shutdown);
             }
+            if self.shared.care.care.counts().idle == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -131,7 +147,7 @@ where
 #[doc(hidden)]
 pub struct OwnCare<C> {
     pub(crate) care: Arc<Care>,
-    opener: Opener<C>,
+    pub(super) opener: Opener<C>,
 }
 
 impl<C> fmt::Debug for OwnCare<C> {
@@ -142,23 +158,14 @@ impl<C> fmt::Debug for OwnCare<C> {
     }
 }
 
-impl<C> Clone for OwnCare<C> {
-    fn clone(&self) -> Self {
-        Self {
-            care: Arc::clone(&self.care),
-            opener: self.opener.clone(),
-        }
-    }
-}
-
 impl<C: Backend> PoolService<Manager<C>> {
     /// Over a bb8 pool that only hands connections out and takes them back: no probing, no reaper,
     /// no `min_idle`, no retries of its own. It dials when asked, and never more than `max_size`.
     pub(crate) fn new(manager: Manager<C>, care: &Arc<Care>) -> Self {
-        let own = OwnCare {
+        let own = Arc::new(OwnCare {
             care: Arc::clone(care),
             opener: manager.opener.clone(),
-        };
+        });
         let settings = &care.settings;
         let pool = bb8::Pool::builder()
             .max_size(settings.pool_size.saturating_add(settings.max_overflow))
@@ -168,7 +175,7 @@ impl<C: Backend> PoolService<Manager<C>> {
             .retry_connection(false)
             .error_sink(Box::new(care.dials.sink()))
             // The gate's deadline rules; bb8's is out of its way.
-            .connection_timeout(std::time::Duration::from_secs(30 * 24 * 3600))
+            .connection_timeout(Duration::from_secs(30 * 24 * 3600))
             // The warmest first: what load no longer needs ages and can be recycled.
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .build_unchecked(manager);
@@ -179,38 +186,33 @@ impl<C: Backend> PoolService<Manager<C>> {
 impl<C: Backend> Managed for Manager<C> {
     type Diesel = C;
     type Lease = Lease<C>;
-    type Care = OwnCare<C>;
+    type Care = Arc<OwnCare<C>>;
 
     fn lease(
         pool: &bb8::Pool<Self>,
-        own: &OwnCare<C>,
+        own: &Arc<OwnCare<C>>,
         checkout: Checkout,
     ) -> BoxFuture<'static, Result<Lease<C>, PoolError>> {
-        Box::pin(Lease::checkout(
-            pool.clone(),
-            Arc::clone(own.opener.dial()),
-            Arc::clone(&own.care),
-            checkout,
-        ))
+        Box::pin(Lease::checkout(pool.clone(), Arc::clone(own), checkout))
     }
 
-    fn counts(_: &bb8::Pool<Self>, own: &OwnCare<C>) -> Counts {
+    fn counts(_: &bb8::Pool<Self>, own: &Arc<OwnCare<C>>) -> Counts {
         own.care.counts()
     }
 
     fn dedicated(
         _: &bb8::Pool<Self>,
-        own: &OwnCare<C>,
+        own: &Arc<OwnCare<C>>,
     ) -> BoxFuture<'static, Result<C, ConnectError>> {
         let opener = own.opener.clone();
         Box::pin(async move { opener.open().await.map(|dialed| dialed.connection) })
     }
 
-    fn observe(own: &OwnCare<C>, observer: Weak<dyn Lifecycle>) {
+    fn observe(own: &Arc<OwnCare<C>>, observer: Weak<dyn Lifecycle>) {
         own.care.observe(observer);
     }
 
-    fn process_ids(own: &OwnCare<C>) -> Option<Vec<u64>> {
+    fn process_ids(own: &Arc<OwnCare<C>>) -> Option<Vec<u64>> {
         own.care.process_ids()
     }
 }
@@ -218,9 +220,7 @@ impl<C: Backend> Managed for Manager<C> {
 impl<M: Managed> Clone for PoolService<M> {
     fn clone(&self) -> Self {
         Self {
-            pool: self.pool.clone(),
-            care: self.care.clone(),
-            lane: Arc::clone(&self.lane),
+            shared: Arc::clone(&self.shared),
         }
     }
 }
@@ -235,28 +235,33 @@ impl<M: Managed> Service<Checkout> for PoolService<M> {
     }
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
-        let mut lease = M::lease(&self.pool, &self.care, checkout);
+        let mut lease = M::lease(&self.shared.pool, &self.shared.care, checkout);
         if checkout.waits() {
             return lease;
         }
-        Box::pin(poll_fn(move |cx| match lease.poll_unpin(cx) {
-            Poll::Ready(answer) => Poll::Ready(answer),
-            Poll::Pending => Poll::Ready(Err(PoolError::Rejected(Rejection::WouldWait))),
-        }))
+        Box::pin(async move {
+            match poll_fn(|cx| Poll::Ready(lease.poll_unpin(cx))).await {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => {
+                    M::abandon(lease);
+                    Err(PoolError::Rejected(Rejection::WouldWait))
+                }
+            }
+        })
     }
 }
 
 impl<M: Managed> Inventory for PoolService<M> {
     fn counts(&self) -> Counts {
-        M::counts(&self.pool, &self.care)
+        M::counts(&self.shared.pool, &self.shared.care)
     }
 
     fn overflow(&self) -> u32 {
-        M::overflow(&self.pool, &self.care)
+        M::overflow(&self.shared.pool, &self.shared.care)
     }
 
     fn report_to(&self, observer: Weak<dyn Lifecycle>) {
-        M::observe(&self.care, observer);
+        M::observe(&self.shared.care, observer);
     }
 }
 

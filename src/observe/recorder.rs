@@ -32,6 +32,7 @@ pub(crate) struct Recorder {
     metrics: Metrics,
     slow_wait: Duration,
     slow_waits: Seldom,
+    failed_dials: Seldom,
     inventory: Box<dyn Inventory>,
     started: Instant,
     book: Mutex<Book>,
@@ -84,6 +85,7 @@ impl Recorder {
             metrics,
             slow_wait,
             slow_waits: Seldom::default(),
+            failed_dials: Seldom::default(),
             inventory,
             started: now,
             book: Mutex::new(Book {
@@ -276,13 +278,15 @@ impl Recorder {
 
 impl Lifecycle for Recorder {
     fn opened(&self, took: Duration) {
+        let back;
         {
             let mut book = self.book();
             book.totals.connections_opened += 1;
-            if book.last_connect_error.take().is_some() {
-                tracing::info!(target: TARGET, pool = &*self.name, "connections can be opened again");
-            }
+            back = book.last_connect_error.take().is_some();
             book.windows.at(Instant::now()).create.record(took);
+        }
+        if back {
+            tracing::info!(target: TARGET, pool = &*self.name, "connections can be opened again");
         }
         self.metrics.created(took);
     }
@@ -293,10 +297,19 @@ impl Lifecycle for Recorder {
             *book.totals.connect_failures.get_or_insert_default() += 1;
             book.last_connect_error = Some((error.clone(), Instant::now()));
         }
-        tracing::warn!(target: TARGET, pool = &*self.name,
-            error.type = error.kind().as_str(),
-            "could not open a connection: {error}",
-        );
+        if let Some(untold) = self.failed_dials.tell(Instant::now()) {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                error.type = error.kind().as_str(),
+                others_within_a_second = untold,
+                "could not open a connection: {error}",
+            );
+        }
+    }
+
+    fn waiting(&self) -> u32 {
+        self.book().ledger.waiters.len()
     }
 
     fn closed(&self, reason: CloseReason) {

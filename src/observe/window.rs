@@ -15,6 +15,8 @@ const SECONDS: usize = 10;
 /// Seconds merged into one coarse slot.
 const COARSE: u32 = 5;
 const COARSE_SLOTS: usize = 60;
+/// A little more than the longest window.
+const HORIZON: Duration = Duration::from_secs(310);
 
 /// The windows that reports are computed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,17 +72,22 @@ impl Slot {
         self.peak_arrival_rate = self.peak_arrival_rate.max(other.peak_arrival_rate);
     }
 
-    fn clear(&mut self) {
-        // The buckets keep their memory.
-        let Self {
-            wait, held, create, ..
-        } = std::mem::take(self);
-        *self = Self {
-            wait: wait.cleared(),
-            held: held.cleared(),
-            create: create.cleared(),
-            ..Self::default()
-        };
+    /// Empty again, in the same memory.
+    fn cleared(self) -> Self {
+        Self {
+            wait: self.wait.cleared(),
+            held: self.held.cleared(),
+            create: self.create.cleared(),
+            arrivals: 0,
+            timeouts: 0,
+            failures: 0,
+            observed: Duration::ZERO,
+            checked_out_time: 0.0,
+            pending_time: 0.0,
+            overflow_time: 0.0,
+            peak: Level::default(),
+            peak_arrival_rate: 0.0,
+        }
     }
 
     fn elapse(&mut self, time: Duration, level: Level) {
@@ -152,6 +159,12 @@ impl Windows {
 
     /// Brings the windows up to `now` and gives the second to write into.
     pub(crate) fn at(&mut self, now: Instant) -> &mut Slot {
+        // After a long silence only what the windows can still show is caught up with.
+        if let Some(horizon) = now.checked_sub(HORIZON)
+            && self.ends < horizon
+        {
+            (self.ends, self.integrated) = (horizon + SECOND, horizon);
+        }
         while now >= self.ends {
             self.close_second();
         }
@@ -193,11 +206,14 @@ impl Windows {
         self.ends = end + SECOND;
         self.current.peak_arrival_rate = self.current.arrivals as f64;
         if self.filling == 0 {
-            let mut slot = match self.coarse.len() {
-                COARSE_SLOTS => self.coarse.pop_back().unwrap_or_default(),
+            let slot = match self.coarse.len() {
+                COARSE_SLOTS => self
+                    .coarse
+                    .pop_back()
+                    .map(Slot::cleared)
+                    .unwrap_or_default(),
                 _ => Slot::default(),
             };
-            slot.clear();
             self.coarse.push_front(slot);
         }
         self.filling = (self.filling + 1) % COARSE;
@@ -205,11 +221,14 @@ impl Windows {
             front.merge(&self.current);
         }
         // The oldest second's memory becomes the new one's.
-        let mut fresh = match self.seconds.len() {
-            SECONDS => self.seconds.pop_back().unwrap_or_default(),
+        let fresh = match self.seconds.len() {
+            SECONDS => self
+                .seconds
+                .pop_back()
+                .map(Slot::cleared)
+                .unwrap_or_default(),
             _ => Slot::default(),
         };
-        fresh.clear();
         self.seconds
             .push_front(std::mem::replace(&mut self.current, fresh));
     }

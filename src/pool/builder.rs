@@ -186,7 +186,12 @@ impl<C: Backend> PoolBuilder<C> {
             None => Arc::from(dialer::<C>(&settings)?),
         };
         let care = Care::new(CareSettings::from(&settings), Handle::current());
-        let opener = Opener::new(dial, on_connect, settings.connect_timeout);
+        let opener = Opener::new(
+            dial,
+            on_connect,
+            settings.connect_timeout,
+            settings.database_url.clone(),
+        );
         let manager = Manager::new(opener, Arc::clone(&care));
         let service = PoolService::new(manager, &care);
         let admit =
@@ -215,14 +220,10 @@ fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsE
     };
     match url.database_kind() {
         Some(kind) if kind == C::KIND => {
-            C::dialer(url).map_err(|why| wrong(format!("a usable {:?} URL", C::KIND), Some(why)))
+            C::dialer(url).map_err(|why| wrong(format!("a usable {} URL", C::KIND), Some(why)))
         }
         _ => {
-            let expected = format!(
-                "a {:?} URL, for this is a pool of {:?} connections",
-                C::KIND,
-                C::KIND
-            );
+            let expected = format!("a {0} URL, for this is a pool of {0} connections", C::KIND);
             Err(wrong(expected, None))
         }
     }

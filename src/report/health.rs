@@ -105,12 +105,21 @@ impl<S: Source> Observe<S> {
     pub async fn health(&self) -> Health {
         let facts = self.get_ref().facts();
         let answer = facts.lane.activity(Lane::TIMEOUT).await;
+        // A server that refuses to show its sessions is not one that can't be reached.
+        let reached = match &answer {
+            Ok(_) => Ok(()),
+            Err(_) => facts
+                .lane
+                .ping(super::healthcheck::DEADLINE)
+                .await
+                .map(drop),
+        };
         // Read after the answer, so that all figures are of one moment.
         let status = self.status();
         let evidence = Evidence::gather(&self.recorder, &facts);
         let reason = evidence
             .own_verdict()
-            .or_else(|| evidence.unreachable(answer.as_ref().map(|_| ())));
+            .or_else(|| evidence.unreachable(reached.as_ref().map(|_| ())));
 
         let activity = answer.as_ref().ok();
         let own = facts.process_ids.as_deref();
@@ -169,7 +178,7 @@ impl<S: Source> Observe<S> {
             warnings,
             recommendations,
             database: DatabaseHealth {
-                reachable: answer.is_ok(),
+                reachable: reached.is_ok(),
                 error: answer.as_ref().err().map(|error| error.cause.to_string()),
                 last_connect_error,
                 idle_in_transaction: tally.idle_in_transaction,

@@ -9,7 +9,7 @@ use super::source::Source;
 use crate::observe::Observe;
 
 /// The database must have answered within this; the route promises 800 ms.
-const DEADLINE: Duration = Duration::from_millis(650);
+pub(super) const DEADLINE: Duration = Duration::from_millis(650);
 
 /// Whether the pool can serve. For readiness, never for liveness: restarting the app does not
 /// bring a database back.

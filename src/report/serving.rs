@@ -21,6 +21,8 @@ pub(super) struct Evidence {
     pub(super) availability: Availability,
     pub(super) counts: Counts,
     pub(super) pool_timeout: Option<Duration>,
+    /// Those who hold a connection by our own books.
+    pub(super) holders: u32,
     /// For how long the longest waiting has waited.
     pub(super) longest_wait: Option<Duration>,
     /// Since when every connection out has been out: the age of the newest hold.
@@ -42,6 +44,7 @@ impl Evidence {
                 .configuration
                 .pool_timeout
                 .and_then(|s| Duration::try_from_secs_f64(s).ok()),
+            holders: book.ledger.holders.len(),
             longest_wait: book.ledger.longest_waiter().map(|waiter| ago(waiter.since)),
             newest_hold: book.ledger.newest_hold().map(ago),
             since_last_return: book.last_returned.map(ago),
@@ -65,7 +68,9 @@ impl Evidence {
         let stuck = self
             .newest_hold?
             .min(self.since_last_return.unwrap_or(Duration::MAX));
-        let all_out = self.counts.checked_out() >= self.counts.max_connections();
+        let out = self.counts.checked_out();
+        // Of checkouts past our books, on an existing pool, we don't know when they come back.
+        let all_out = out >= self.counts.max_connections() && self.holders >= out;
         (all_out && stuck >= timeout).then(|| {
             format!(
                 "stalled: all {} connections are out, nothing has been checked in for {:.0} s, and somebody has waited for {:.1} s",
@@ -91,7 +96,13 @@ impl Evidence {
         if self.last_granted.is_some_and(|at| at >= since) {
             return None;
         }
-        if kind == ConnectErrorKind::TooManyConnections && self.counts.open > 0 {
+        // The server is there and does not let one more in: what is open already still serves, and
+        // a pool that nobody asks has no checkout to show for it.
+        let absent = matches!(
+            kind,
+            ConnectErrorKind::Unreachable | ConnectErrorKind::Starting | ConnectErrorKind::TimedOut
+        );
+        if !absent && self.counts.open > 0 {
             return None;
         }
         Some(format!("the database can't be reached: {}", error.cause))
@@ -108,6 +119,7 @@ mod tests {
             availability: Availability::Open,
             counts: Counts::new(8, 0, 3, 5),
             pool_timeout: Some(Duration::from_secs(30)),
+            holders: 8,
             longest_wait: Some(Duration::from_secs(29)),
             newest_hold: Some(Duration::from_secs(31)),
             since_last_return: None,
@@ -139,6 +151,11 @@ mod tests {
             ..evidence()
         };
         assert_eq!(burst_after_a_quiet_hour.own_verdict(), None);
+        let past_our_books = Evidence {
+            holders: 7,
+            ..evidence()
+        };
+        assert_eq!(past_our_books.own_verdict(), None);
         let dialing = Evidence {
             counts: Counts::new(2, 0, 3, 5),
             ..evidence()
@@ -185,7 +202,18 @@ mod tests {
         assert!(just_before.unreachable(Err(&refused)).is_some());
         let not_let_in = error(ConnectErrorKind::Authentication);
         assert_eq!(just_before.unreachable(Err(&not_let_in)), None);
-        assert!(evidence().unreachable(Err(&not_let_in)).is_some());
+        // What is open still serves; a pool without any has nothing to serve with.
+        assert_eq!(evidence().unreachable(Err(&not_let_in)), None);
+        let none_open = Evidence {
+            counts: Counts::new(0, 0, 3, 5),
+            ..evidence()
+        };
+        assert!(none_open.unreachable(Err(&not_let_in)).is_some());
+        assert!(
+            evidence()
+                .unreachable(Err(&error(ConnectErrorKind::TimedOut)))
+                .is_some()
+        );
         let full = error(ConnectErrorKind::TooManyConnections);
         assert_eq!(evidence().unreachable(Err(&full)), None);
         let full_and_none_ours = Evidence {

@@ -28,7 +28,9 @@ fn too_many(settings: &Settings, source: Source<'_>) -> Option<Problem> {
             source.name_of_field("max_overflow")
         );
         let expected = format!("at most {} together", Settings::MAX_CONNECTIONS);
-        Problem::wrong(names, &format!("{size} + {overflow}"), expected)
+        Problem::wrong(names, &format!("{size} + {overflow}"), expected).with_hint(Some(
+            "lower one of the two; a server rarely grants more than some hundreds",
+        ))
     })
 }
 
@@ -73,7 +75,8 @@ mod tests {
         assert_eq!(
             error(&sized("a.db", 9_000, 1_001)),
             "a setting is wrong: pool_size + max_overflow=\"9000 + 1001\": \
-             expected at most 10000 together"
+             expected at most 10000 together; \
+             lower one of the two; a server rarely grants more than some hundreds"
         );
     }
 

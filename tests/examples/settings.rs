@@ -75,6 +75,21 @@ fn a_dot_env_is_read_and_the_environment_wins() {
     assert!(said.contains(r#"DB_MAX_OVERFLOW="twenty""#), "{said}");
 }
 
+/// A password with a space, and no quotes around it.
+#[test]
+fn a_dot_env_that_cannot_be_read_does_not_show_its_passwords() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = "PORT=0\nDATABASE_URL=postgres://app:hush hush@h/db\n";
+    std::fs::write(folder.path().join(".env"), file).expect("a file");
+    let output = run_in(folder.path(), ("DB_POOL_SIZE", "1"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(".env: a line can't be read") && !said.contains("hush"),
+        "{said}"
+    );
+}
+
 /// Ends by itself, for its settings are wrong.
 fn run_in(folder: &Path, (name, value): (&str, &str)) -> Output {
     let test = std::env::current_exe().expect("the path of this program");

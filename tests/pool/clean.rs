@@ -8,16 +8,23 @@ use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use diesel_async::{
     AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
 };
-use poolscope::{AsyncSqliteConnection, Pool};
-use tokio::time::timeout;
+use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::asking::until;
 use crate::databases::{SelectAfter, Tested, on_each_database};
+use crate::support::mariadb;
+use crate::support::postgres::{self, Postgres};
 
-/// Long enough to be cut off, short enough to wait for where it can't be.
+/// Far below what the slow queries take, far above what is done about them.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Far longer than a test waits; on SQLite, where it is waited for, long enough to be cut off.
 fn slow_query<C: Tested>() -> &'static str {
     match C::database_name() {
-        "postgres" => "SELECT 111 AS n, pg_sleep(3)",
-        "mariadb" => "SELECT SLEEP(3) + 111 AS n",
+        "postgres" => "SELECT 111 AS n, pg_sleep(30)",
+        // Unlike `SLEEP`, this never looks whether its client is still there.
+        "mariadb" => "SELECT BENCHMARK(1000000000000, 1) + 111 AS n",
         _ => {
             "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3000000) \
               SELECT max(n) AS n FROM c"
@@ -49,11 +56,41 @@ async fn a_dropped_query_is_never_handed_on<C: Tested>(name: &str) {
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.select(1).await.unwrap(), 1);
     let cut = timeout(Duration::from_millis(100), conn.run(slow_query::<C>())).await;
-    // SQLite's query is waited for while its future is dropped: there is no way to stop it.
     assert!(cut.is_err());
     drop(conn);
+    let closed = pool.status().totals.connections_closed.broken;
+    let asked = Instant::now();
     let mut next = pool.get().await.unwrap();
     assert_eq!(next.select(222).await.unwrap(), 222);
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+
+    let running = match C::database_name() {
+        "postgres" => {
+            "SELECT count(*) FROM pg_stat_activity \
+             WHERE state = 'active' AND query LIKE 'SELECT 111 AS n, pg_sleep%'"
+        }
+        "mariadb" => {
+            "SELECT count(*) FROM information_schema.PROCESSLIST \
+             WHERE INFO LIKE 'SELECT BENCHMARK%'"
+        }
+        // It cannot be stopped: it is waited for where its future is dropped. What comes back is
+        // clean.
+        _ => return assert_eq!(closed, 0),
+    };
+    assert_eq!(closed, 1);
+    // Nobody waits for it, so the server was told to stop.
+    let deadline = asked + SOON;
+    loop {
+        let count = match C::database_name() {
+            "postgres" => postgres::shared().psql(running),
+            _ => mariadb::shared().sql(running),
+        };
+        if count == "0" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{count} still run");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn a_raw_begin_is_never_handed_on<C: Tested>(name: &str) {
@@ -133,7 +170,7 @@ async fn diesel_asyncs_own_pool_hands_on_another_querys_rows() {
         .await
         .unwrap();
     let mut conn = pool.get().await.unwrap();
-    assert_eq!(conn.select(1).await.unwrap(), 1);
+    assert_eq!(conn.select_after(1, 0).await, Ok(1));
     assert!(
         timeout(Duration::from_millis(100), conn.select_after(111, 1))
             .await
@@ -141,11 +178,8 @@ async fn diesel_asyncs_own_pool_hands_on_another_querys_rows() {
     );
     drop(conn);
     let mut next = pool.get().await.unwrap();
-    let read = next.select_after(222, 0).await;
-    assert!(
-        !matches!(read, Ok(222)),
-        "diesel-async has mended this: the rule may go; read {read:?}"
-    );
+    // An own answer here would mean that diesel-async has mended this: the rule may go.
+    assert_eq!(next.select_after(222, 0).await, Ok(111));
 }
 
 /// The same without the rule on Postgres: an open transaction is handed on.
@@ -171,14 +205,52 @@ async fn diesel_asyncs_own_pool_hands_on_a_raw_begin() {
     assert_eq!(pool.get().await.unwrap().count("t").await.unwrap(), 0);
 }
 
-/// What stays unseen, as the docs say: a transaction that no statement's first word opens.
-#[tokio::test(flavor = "multi_thread")]
-async fn autocommit_off_stays_unseen_on_mysql() {
-    let (_database, pool) = one::<AsyncMysqlConnection>("autocommit");
+/// What stays unseen, as the docs say: a transaction that no statement's first word opens, where
+/// the server does not tell. The next borrower is inside of it.
+async fn stays_unseen<C: Tested>(name: &str, opens: &str, ends: &str) {
+    let (_database, pool) = one::<C>(name);
     let mut conn = pool.get().await.unwrap();
-    conn.run("SET autocommit=0").await.unwrap();
+    conn.batch_execute("CREATE TABLE t (n INTEGER)")
+        .await
+        .unwrap();
+    if C::database_name() == "mariadb" {
+        conn.batch_execute("CREATE PROCEDURE opens() START TRANSACTION")
+            .await
+            .unwrap();
+    }
+    let mut other = pool.dedicated_connection().await.unwrap();
+    conn.batch_execute(opens).await.unwrap();
+    conn.run("INSERT INTO t VALUES (1)").await.unwrap();
     drop(conn);
     assert_eq!(pool.status().totals.connections_closed.broken, 0);
+
+    let mut next = pool.get().await.unwrap();
+    assert_eq!(next.count("t").await.unwrap(), 1);
+    assert_eq!(other.count("t").await.unwrap(), 0);
+    next.batch_execute(ends).await.unwrap();
+    assert_eq!(other.count("t").await.unwrap(), 1);
+    assert_eq!(pool.status().totals.connections_opened, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn autocommit_off_stays_unseen_on_mysql() {
+    stays_unseen::<AsyncMysqlConnection>("autocommit", "SET autocommit=0", "COMMIT").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_opens_a_transaction_stays_unseen_on_mysql() {
+    stays_unseen::<AsyncMysqlConnection>("a_procedure", "CALL opens()", "COMMIT").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_xa_transaction_stays_unseen_on_mysql() {
+    let ends = "XA END 'a'; XA COMMIT 'a' ONE PHASE";
+    stays_unseen::<AsyncMysqlConnection>("xa", "XA START 'a'", ends).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_savepoint_that_comes_first_stays_unseen_on_sqlite() {
+    stays_unseen::<AsyncSqliteConnection>("savepoint", "SAVEPOINT a", "RELEASE a").await;
 }
 
 /// The switch for those who never send raw transactions and want the last few nanoseconds.
@@ -196,17 +268,39 @@ async fn looking_for_raw_transactions_can_be_turned_off() {
 }
 
 /// A stream that is dropped after its first row leaves the server at work; the next borrower gets
-/// an answer to its own question, after a ping.
+/// an answer to its own question, after a ping that nothing else asks for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_stream_is_pinged_before_the_next_use() {
     use futures_util::StreamExt;
-    let (_database, pool) = one::<AsyncPgConnection>("dropped_stream");
+    let server = Postgres::start(postgres::Options::new().config("log_statement = all"));
+    let pings = || server.log().matches("statement: SELECT 1\n").count();
+    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
+        .pool_size(1)
+        .max_overflow(0)
+        .pool_pre_ping(false)
+        .settings(|settings| settings.pre_ping_timeout = SOON)
+        .build()
+        .unwrap();
+    assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
+    let checkout = async || {
+        let before = pings();
+        drop(pool.get().await.unwrap());
+        pings() - before
+    };
+    // Once the server has answered that a statement is no longer needed.
+    until("handed out without a ping", checkout, |&pings| pings == 0).await;
+
     let mut conn = pool.get().await.unwrap();
-    let query =
-        diesel::dsl::sql::<diesel::sql_types::Integer>("SELECT * FROM generate_series(1, 2000000)");
+    // More than fits into the server's buffer, and a second before the last.
+    let query = diesel::dsl::sql::<diesel::sql_types::Integer>(
+        "SELECT n FROM generate_series(1, 100000) n WHERE n < 100000 OR pg_sleep(1) IS NOT NULL",
+    );
+    let before = pings();
     let mut rows = query.load_stream::<i32>(&mut conn).await.unwrap();
     assert_eq!(rows.next().await.unwrap().unwrap(), 1);
     drop(rows);
     drop(conn);
     assert_eq!(pool.get().await.unwrap().select(5).await.unwrap(), 5);
+    assert_eq!(pings() - before, 1, "{}", server.log());
+    assert_eq!(pool.status().totals.connections_opened, 1);
 }

@@ -1,7 +1,7 @@
 //! The three databases, so that a behaviour is tested on each with the same words.
 
 use diesel::sql_types::{Integer, Text};
-use diesel::{QueryResult, QueryableByName, sql_query};
+use diesel::{QueryResult, QueryableByName, define_sql_function, sql_query};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
 use poolscope::{AsyncSqliteConnection, Backend, Pool, PoolBuilder, Settings};
 
@@ -117,7 +117,7 @@ tested!(AsyncSqliteConnection, "sqlite", name => {
     Database { url, _folder: Some(folder) }
 });
 
-/// A row that comes after `seconds`, on MariaDB.
+/// A row that comes after `seconds`, on MariaDB, by a prepared statement that stays prepared.
 pub trait SelectAfter {
     fn select_after(
         &mut self,
@@ -128,10 +128,12 @@ pub trait SelectAfter {
 
 impl SelectAfter for AsyncMysqlConnection {
     async fn select_after(&mut self, n: i32, seconds: i32) -> QueryResult<i32> {
-        let query = format!("SELECT CAST({n} + SLEEP({seconds}) AS SIGNED) AS n");
-        let row: Number = sql_query(query).get_result(self).await?;
-        Ok(row.n)
+        diesel::select(sleep(seconds) + n).get_result(self).await
     }
+}
+
+define_sql_function! {
+    fn sleep(seconds: Integer) -> Integer;
 }
 
 /// Makes a test of an `async fn test<C: Tested>(name: &str)` for each database.

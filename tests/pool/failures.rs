@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use poolscope::{AsyncSqliteConnection, ConnectErrorKind, Pool, PoolError, Settings};
 use tokio::time::Instant;
 
 use crate::databases::{Tested, on_each_database};
+use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres, Stop};
-use crate::support::{PASSWORD, mariadb, ports};
+use crate::support::{PASSWORD, ports};
 
 /// Far below the default pool timeout of 30 s, far above what a cause takes to come.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -127,34 +128,53 @@ async fn every_waiter_gets_the_cause_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_out_of_slots_is_no_error_while_connections_come_back() {
     let server = Postgres::start(postgres::Options::new().max_connections(6));
-    // Three are reserved for superusers, or so the test user thinks: it is one, and gets all six.
-    let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
+    all_are_served::<AsyncPgConnection>(&server.url()).await;
+    let server = MariaDb::start(mariadb::Options::new().max_connections(10));
+    all_are_served::<AsyncMysqlConnection>(&server.create_user("app")).await;
+}
+
+/// Twenty users of a pool of twenty, on a server with fewer slots.
+async fn all_are_served<C: Tested>(url: &str) {
+    let pool = Pool::<C>::builder(Settings::new(url))
         .pool_size(20)
         .build()
         .unwrap();
     let users = (0..20).map(|n| {
         let pool = pool.clone();
-        async move { pool.get().await.unwrap().select(n).await.unwrap() }
+        async move {
+            let mut conn = pool.get().await.unwrap();
+            // Long enough for the others to dial.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            conn.select(n).await.unwrap()
+        }
     });
     let answers = join_all(users).await;
     assert_eq!(answers, (0..20).collect::<Vec<_>>());
-    assert_eq!(pool.status().totals.errors, 0);
+    let totals = pool.status().totals;
+    assert_eq!((totals.errors, totals.timeouts), (0, 0));
+    assert!(totals.connect_failures > Some(0), "{totals:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_out_of_slots_is_an_error_for_who_has_none() {
     let server = Postgres::start(postgres::Options::new().max_connections(5));
-    let theirs = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
-        .pool_size(5)
+    none_is_left::<AsyncPgConnection>(&server.url(), 5, "53300").await;
+    let server = MariaDb::start(mariadb::Options::new().max_connections(10));
+    none_is_left::<AsyncMysqlConnection>(&server.create_user("app"), 10, "1040").await;
+}
+
+async fn none_is_left<C: Tested>(url: &str, slots: u32, code: &str) {
+    let theirs = Pool::<C>::builder(Settings::new(url))
+        .pool_size(slots)
         .build()
         .unwrap();
-    let held = futures_util::future::try_join_all((0..5).map(|_| theirs.get()))
+    let held = try_join_all((0..slots).map(|_| theirs.get()))
         .await
         .unwrap();
-    let error = connect_error::<AsyncPgConnection>(&server.url()).await;
+    let error = connect_error::<C>(url).await;
     assert_eq!(
         (error.kind(), error.code()),
-        (ConnectErrorKind::TooManyConnections, Some("53300"))
+        (ConnectErrorKind::TooManyConnections, Some(code))
     );
     drop(held);
 }

@@ -24,6 +24,7 @@ pub mod mariadb;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod promises;
 pub mod server;
 
 /// Whether a server speaks TLS.

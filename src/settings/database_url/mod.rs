@@ -50,6 +50,16 @@ pub enum DatabaseKind {
     Sqlite,
 }
 
+impl fmt::Display for DatabaseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Mysql => "MySQL",
+            Self::Sqlite => "SQLite",
+        })
+    }
+}
+
 impl DatabaseUrl {
     /// The URL with its password, for the database driver only.
     #[must_use]

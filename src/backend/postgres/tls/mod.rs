@@ -48,6 +48,10 @@ pub(super) struct TlsSettings {
     /// Whether to encrypt and what to check.
     pub(super) mode: TlsMode,
     /// Whom to trust.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "nothing is encrypted without it")
+    )]
     pub(super) roots: TlsRoots,
 }
 

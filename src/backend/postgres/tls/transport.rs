@@ -16,6 +16,10 @@ pub(in crate::backend::postgres) enum Transport {
     /// Plain TCP.
     Plain(Socket),
     /// TLS over TCP; boxed, as it is many times the size of a socket.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "nothing is encrypted without it")
+    )]
     Encrypted(Box<Encrypted>),
 }
 

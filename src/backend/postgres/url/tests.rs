@@ -170,16 +170,3 @@ fn a_root_certificate_that_cannot_be_used_is_refused_at_once() {
         TlsMode::Prefer
     );
 }
-
-#[cfg(not(feature = "tls"))]
-#[test]
-fn without_the_feature_tls_is_refused_and_never_silently_left_out() {
-    for mode in ["require", "verify-ca", "verify-full"] {
-        let reason = refused(&format!("postgres://h/db?sslmode={mode}"));
-        assert!(reason.contains("feature `tls`"), "{reason}");
-    }
-    assert!(refused("postgres://h/db?sslrootcert=system").contains("feature `tls`"));
-    for url in ["postgres://h/db", "postgres://h/db?sslmode=prefer"] {
-        assert_eq!(Target::parse(url).unwrap().tls().mode, TlsMode::Disable);
-    }
-}

@@ -1,0 +1,182 @@
+//! Opening connections when some attempts fail, hang, or come too late.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use diesel::ConnectionError;
+use diesel_async::AsyncConnection;
+use diesel_async::pooled_connection::ManagerConfig;
+use futures_util::FutureExt;
+use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use crate::databases::{Database, Tested};
+
+/// A pool whose n-th dial (from 1) does what the script says before it opens its connection.
+fn scripted<F, R>(database: &Database, script: F) -> poolscope::PoolBuilder<AsyncSqliteConnection>
+where
+    F: Fn(u32) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), &'static str>> + Send + 'static,
+{
+    let path = database.url.trim_start_matches("sqlite://").to_owned();
+    let (dials, script) = (AtomicU32::new(0), Arc::new(script));
+    let mut config = ManagerConfig::<AsyncSqliteConnection>::default();
+    config.custom_setup = Box::new(move |_| {
+        let number = dials.fetch_add(1, Ordering::Relaxed) + 1;
+        let (path, script) = (path.clone(), Arc::clone(&script));
+        async move {
+            match script(number).await {
+                Ok(()) => AsyncSqliteConnection::establish(&path).await,
+                Err(why) => Err(ConnectionError::BadConnection(why.to_owned())),
+            }
+        }
+        .boxed()
+    });
+    database.pool().manager_config(config)
+}
+
+/// One fails while another succeeds: the connection may go to the wrong one of two waiters, and
+/// still both are served soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_waiter_is_left_without_a_dial() {
+    let database = AsyncSqliteConnection::database("left_without");
+    let pool = scripted(&database, |number| async move {
+        match number {
+            2 => {
+                sleep(Duration::from_millis(50)).await;
+                Err("this one fails")
+            }
+            3 => {
+                sleep(Duration::from_millis(100)).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    })
+    .pool_size(5)
+    .build()
+    .unwrap();
+    let held = pool.get().await.unwrap();
+    let start = Instant::now();
+    let (first, second) = tokio::join!(pool.get(), pool.get());
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(held);
+}
+
+/// Several check-ins before the first waiter wakes: what comes back is for those who wait, not
+/// overflow to be closed and opened again.
+#[tokio::test]
+async fn connections_are_not_closed_while_somebody_waits() {
+    let database = AsyncSqliteConnection::database("churn");
+    let pool = database
+        .pool::<AsyncSqliteConnection>()
+        .pool_size(2)
+        .max_overflow(6)
+        .build()
+        .unwrap();
+    let tasks: Vec<_> = (0..40)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    let held = pool.get().await.unwrap();
+                    sleep(Duration::from_millis(1)).await;
+                    drop(held);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let totals = pool.status().totals;
+    assert_eq!(totals.checkouts, 1000);
+    // Eight are needed; at the end of the rush some go and a few may be missed again.
+    assert!(totals.connections_opened <= 40, "{totals:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_that_ends_after_the_close_leaves_nothing_open() {
+    let database = AsyncSqliteConnection::database("late_dial");
+    let (go, begun) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (hold, say) = (Arc::clone(&go), Arc::clone(&begun));
+    let pool = scripted(&database, move |_| {
+        let (hold, say) = (Arc::clone(&hold), Arc::clone(&say));
+        async move {
+            say.add_permits(1);
+            let _ = hold.acquire().await;
+            Ok(())
+        }
+    })
+    .build()
+    .unwrap();
+    let mut get = Box::pin(pool.get());
+    assert!(get.as_mut().now_or_never().is_none());
+    let _ = begun.acquire().await.unwrap();
+    drop(get);
+    assert!(pool.close(Duration::from_secs(10)).await);
+    go.add_permits(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while pool.status().totals.connections_closed.shutdown == 0 {
+        assert!(Instant::now() < deadline, "{:?}", pool.status());
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(pool.status().total_connections, 0);
+}
+
+/// `PRAGMA key`-like parameters are secrets, and so is what an app's own set-up says of the URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_of_the_url_are_in_no_error() {
+    let url = "sqlite:///no/such/folder/a.db?key=hunter2-secret&mode=rw";
+    let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url))
+        .build()
+        .unwrap();
+    let error = pool.get().await.unwrap_err();
+    let health = serde_json::to_string(&pool.health().await).unwrap();
+    let seen = format!("{error} {error:?} {health} {pool:?}");
+    assert!(seen.contains("/no/such/folder/a.db"), "{seen}");
+    assert!(!seen.contains("hunter2-secret"), "{seen}");
+
+    let database = AsyncSqliteConnection::database("own_secret");
+    let url = format!("{}?key=hunter2-secret", database.url);
+    let mut config = ManagerConfig::<AsyncSqliteConnection>::default();
+    config.custom_setup = Box::new(|url| {
+        let why = format!("can't open {url}");
+        async move { Err(ConnectionError::BadConnection(why)) }.boxed()
+    });
+    let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url))
+        .manager_config(config)
+        .build()
+        .unwrap();
+    let error = pool.get().await.unwrap_err();
+    assert!(
+        !format!("{error} {error:?}").contains("hunter2-secret"),
+        "{error}"
+    );
+}
+
+/// SQLite's queries may not be dropped half-way on a current-thread runtime; a checkout may.
+#[tokio::test]
+async fn a_checkout_can_be_dropped_while_it_pings_on_a_current_thread_runtime() {
+    let database = AsyncSqliteConnection::database("current_thread");
+    let pool = database
+        .pool::<AsyncSqliteConnection>()
+        .pool_size(1)
+        .max_overflow(0)
+        .pre_ping_bypass(Duration::ZERO)
+        .build()
+        .unwrap();
+    drop(pool.get().await.unwrap());
+    let mut get = Box::pin(pool.get());
+    assert!(get.as_mut().now_or_never().is_none());
+    drop(get);
+    assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
+    assert_eq!(pool.status().totals.connections_opened, 1);
+}

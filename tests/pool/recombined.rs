@@ -1,0 +1,176 @@
+//! The stack taken apart and put together otherwise: with tower's layers in between, and over
+//! services that are not pools of this crate.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
+use futures_util::FutureExt;
+use poolscope::{
+    AsyncSqliteConnection, Checkout, CloseReason, ConnectionFacts, Counts, Held, Inventory,
+    Lifecycle, ObserveLayer, PoolError, PoolService, Rejection, SourceLayer,
+};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower::timeout::TimeoutLayer;
+use tower::{Layer, Service, ServiceBuilder};
+
+use crate::databases::Tested;
+
+/// One connection, given out again and again.
+#[derive(Clone)]
+struct Own;
+
+struct Number(i32);
+
+impl Deref for Number {
+    type Target = i32;
+
+    fn deref(&self) -> &i32 {
+        &self.0
+    }
+}
+
+impl DerefMut for Number {
+    fn deref_mut(&mut self) -> &mut i32 {
+        &mut self.0
+    }
+}
+
+impl Held for Number {}
+
+impl Inventory for Own {
+    fn counts(&self) -> Counts {
+        Counts::new(3, 9, 1, 5)
+    }
+}
+
+impl Service<Checkout> for Own {
+    type Response = Number;
+    type Error = std::io::Error;
+    type Future = std::future::Ready<Result<Number, std::io::Error>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), std::io::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, checkout: Checkout) -> Self::Future {
+        std::future::ready(match checkout.label_text() {
+            Some("fails") => Err(std::io::Error::other("no more numbers")),
+            _ => Ok(Number(41)),
+        })
+    }
+}
+
+#[tokio::test]
+async fn any_service_of_checkouts_can_be_observed() {
+    let observed = ObserveLayer::new("numbers").layer(Own);
+    let mut number = observed.get().await.unwrap();
+    *number += 1;
+    assert_eq!(*number, 42);
+    assert!(number.facts().is_none());
+    let error = observed
+        .checkout(Checkout::new().label("fails"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(error.error_type(), "_OTHER");
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "no more numbers"
+    );
+    // A torn reading of the counts is cut to what can be.
+    let counts = observed.get_ref().counts();
+    assert_eq!(
+        (counts.idle, counts.checked_out(), counts.overflow()),
+        (3, 0, 2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn towers_own_layers_fit_in_between() {
+    let database = AsyncSqliteConnection::database("in_between");
+    let path = database.url.trim_start_matches("sqlite://");
+    let manager = AsyncDieselConnectionManager::<AsyncSqliteConnection>::new(path);
+    let pool = PoolService::from(Bb8Pool::builder().max_size(1).build(manager).await.unwrap());
+    let stack = ServiceBuilder::new()
+        .layer(ObserveLayer::new("orders").slow_wait(Duration::from_secs(60)))
+        .layer(SourceLayer::new(pool.clone()))
+        .layer(TimeoutLayer::new(Duration::from_millis(50)))
+        .service(pool.clone());
+    let mut held = stack.get().await.unwrap();
+    assert_eq!(held.select(3).await.unwrap(), 3);
+    let error = stack.get().await.unwrap_err();
+    let PoolError::TimedOut(timeout) = &error else {
+        panic!("{error}")
+    };
+    assert!(timeout.waited() >= Duration::from_millis(50) && timeout.scene().is_some());
+    let status = stack.status();
+    assert_eq!(
+        (
+            status.checked_out,
+            status.max_connections,
+            status.totals.timeouts
+        ),
+        (1, 1, 1)
+    );
+    assert!(stack.health().await.can_serve());
+    drop(held);
+
+    let shed = ServiceBuilder::new()
+        .layer(ObserveLayer::new("shed"))
+        .layer(SourceLayer::new(pool.clone()))
+        .layer(LoadShedLayer::new())
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(pool);
+    let held = shed.get().await.unwrap();
+    let waiting = Box::pin(shed.get());
+    let mut waiting = waiting;
+    assert!(waiting.as_mut().now_or_never().is_none());
+    let error = shed.get().await.unwrap_err();
+    assert!(
+        matches!(error, PoolError::Rejected(Rejection::Overloaded)),
+        "{error}"
+    );
+    drop(held);
+    drop(waiting.await.unwrap());
+}
+
+/// Who implements the small traits has to say only what it knows.
+#[test]
+fn the_small_traits_have_defaults_that_say_unknown() {
+    #[derive(Debug)]
+    struct Silent;
+    impl ConnectionFacts for Silent {}
+    impl Lifecycle for Silent {}
+    assert_eq!(
+        (Silent.process_id(), Silent.age(), Silent.busy()),
+        (None, None, None)
+    );
+    assert_eq!(
+        (Silent.transaction(), Silent.queries_in_flight()),
+        (None, None)
+    );
+    Silent.opened(Duration::ZERO);
+    Silent.closed(CloseReason::Recycle);
+    Silent.connect_failed(&poolscope::ConnectError::new(
+        poolscope::ConnectErrorKind::Other,
+        "nobody listens",
+        None,
+    ));
+}
+
+/// Without `DATABASE_URL` the error says what to set. (With one in the environment of the tests
+/// there is nothing to see here, but that it is read.)
+#[tokio::test]
+async fn a_pool_by_the_environment() {
+    let pool = poolscope::Pool::<AsyncSqliteConnection>::from_env().await;
+    match std::env::var_os("DATABASE_URL") {
+        None => assert!(pool.unwrap_err().to_string().contains("DATABASE_URL")),
+        Some(_) => drop(pool),
+    }
+}

@@ -1,0 +1,57 @@
+//! Without the feature `tls`, a URL that asks for it is refused; it is never silently left out.
+#![cfg(test)]
+
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use poolscope::{Backend, Pool, Settings};
+
+fn refused<C: Backend>(url: &str) -> String {
+    match Pool::<C>::builder(Settings::new(url)).build() {
+        Ok(_) => panic!("{url} is taken"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn taken<C: Backend>(url: &str) {
+    if let Err(error) = Pool::<C>::builder(Settings::new(url)).build() {
+        panic!("{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_that_must_be_encrypted_is_refused() {
+    for parameters in [
+        "sslmode=require",
+        "sslmode=verify-ca",
+        "sslmode=verify-full",
+        "sslmode=verify-full&sslrootcert=system",
+        "sslrootcert=system",
+        "ssl=true",
+    ] {
+        let reason = refused::<AsyncPgConnection>(&format!("postgres://u:p@h/d?{parameters}"));
+        assert!(reason.contains("feature `tls`"), "{parameters}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn mysql_that_must_be_encrypted_is_refused() {
+    for parameters in [
+        "require_ssl=true",
+        "require_ssl=true&verify_ca=false",
+        "require_ssl=true&verify_identity=true",
+    ] {
+        let reason = refused::<AsyncMysqlConnection>(&format!("mysql://u:p@h/d?{parameters}"));
+        assert!(reason.contains("feature `tls`"), "{parameters}: {reason}");
+    }
+    let reason = refused::<AsyncMysqlConnection>("mysql://u:p@h/d?verify_ca=true");
+    assert!(reason.contains("verify_ca"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_may_be_plain_is_taken() {
+    for parameters in ["", "?sslmode=disable", "?sslmode=prefer"] {
+        taken::<AsyncPgConnection>(&format!("postgres://u:p@h/d{parameters}"));
+    }
+    for parameters in ["", "?require_ssl=false"] {
+        taken::<AsyncMysqlConnection>(&format!("mysql://u:p@h/d{parameters}"));
+    }
+}
