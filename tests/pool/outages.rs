@@ -1,5 +1,7 @@
 //! What the routes say when the database is gone, comes back, or answers only the pool.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
