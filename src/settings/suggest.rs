@@ -121,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_variable_says_what_may_have_been_meant() {
+        let said = |name| Settings::unknown_variables("", [name])[0].to_string();
+        assert_eq!(
+            said("DB_POOL_SZIE"),
+            "DB_POOL_SZIE is not a setting and is ignored; did you mean DB_POOL_SIZE?"
+        );
+        assert!(said("DB_POOL_FROBNICATION_QUOTIENT").ends_with("and is ignored"));
+    }
+
+    #[test]
     fn typing_errors_are_found_and_other_peoples_variables_are_not() {
         let names = [
             "DB_MAX_OVERFLOWS",

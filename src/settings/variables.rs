@@ -165,6 +165,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_row_without_a_default_has_none() {
+        let row = hinted(row("DB_X", "x", "", Kind::Name, "x"), &[("0", "off")]);
+        assert_eq!(
+            (row.name(), row.field(), row.default(), row.meaning()),
+            ("DB_X", "x", None, "x")
+        );
+        assert_eq!(row.hints, [("0", "off")]);
+    }
+
+    #[test]
     fn every_default_of_the_table_is_the_default_of_the_code() {
         let expected = Settings::new("sqlite://app.db");
         let mut settings = expected.clone();

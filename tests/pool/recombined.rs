@@ -140,6 +140,38 @@ async fn towers_own_layers_fit_in_between() {
     drop(waiting.await.unwrap());
 }
 
+/// A checkout that does not wait leaves bb8's ping to end by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_existing_pool_can_be_asked_without_waiting() {
+    let database = AsyncSqliteConnection::database("no_wait_existing");
+    let path = database.url.trim_start_matches("sqlite://");
+    let manager = AsyncDieselConnectionManager::<AsyncSqliteConnection>::new(path);
+    let pool = PoolService::from(Bb8Pool::builder().max_size(1).build(manager).await.unwrap());
+    let stack = ObserveLayer::new("orders").layer(pool);
+    let held = stack.get().await.unwrap();
+    let error = stack
+        .checkout(Checkout::new().without_waiting())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, PoolError::Rejected(Rejection::WouldWait)),
+        "{error}"
+    );
+    drop(held);
+    // Idle or being pinged: a connection or a refusal at once, and never a broken one.
+    for n in 0..20 {
+        if let Ok(mut conn) = stack.checkout(Checkout::new().without_waiting()).await {
+            assert_eq!(conn.select(n).await.unwrap(), n);
+        }
+    }
+    assert_eq!(stack.get().await.unwrap().select(7).await.unwrap(), 7);
+    let status = stack.status();
+    assert_eq!(
+        (status.checked_out, status.pending, status.total_connections),
+        (0, 0, 1)
+    );
+}
+
 /// Who implements the small traits has to say only what it knows.
 #[test]
 fn the_small_traits_have_defaults_that_say_unknown() {
