@@ -11,6 +11,7 @@ use crate::settings::Thresholds;
 
 /// A mean over less than this says little about a pool.
 const ENOUGH: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What the warnings are judged by.
 pub(super) struct Readings<'a> {
@@ -170,6 +171,12 @@ fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding>
 }
 
 fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+    // A young pool opens its connections while their first checkouts wait: that is its start, and
+    // says nothing about its health.
+    let young = r.minute.observed < MINUTE;
+    if young && r.minute.wait.count() < 2 * r.minute.create.count() {
+        return None;
+    }
     let mean = r.minute.wait.mean()?;
     if mean <= limits.average_wait {
         return None;
@@ -363,6 +370,21 @@ mod tests {
             },
             &["may open 30", "grant it 29", "others 8"],
         );
+    }
+
+    #[test]
+    fn the_first_connections_of_a_young_pool_are_no_slow_checkouts() {
+        let mut minute = Slot::default();
+        minute.wait.record(Duration::from_millis(80));
+        minute.create.record(Duration::from_millis(80));
+        assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
+        // Grown up, it should not have to open one for each.
+        minute.observed = MINUTE;
+        only(&readings(&minute), &["80 ms on average"]);
+        // And whoever waits for somebody else waits, however young the pool.
+        minute.observed = Duration::ZERO;
+        minute.wait.record(Duration::from_millis(80));
+        only(&readings(&minute), &["80 ms on average"]);
     }
 
     #[test]
