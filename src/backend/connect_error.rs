@@ -61,6 +61,11 @@ impl ConnectError {
         }
     }
 
+    /// What a pool that was closed says instead of opening one more.
+    pub(crate) fn pool_closed() -> Self {
+        Self::new(ConnectErrorKind::Other, "the pool is closed", None)
+    }
+
     /// The same without what this URL keeps secret.
     pub(crate) fn redacted(self, url: &DatabaseUrl) -> Self {
         Self {

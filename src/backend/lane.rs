@@ -182,11 +182,7 @@ impl Lane {
             }
         }
         if self.closed.load(Ordering::Acquire) {
-            return Err(ConnectError::new(
-                ConnectErrorKind::Other,
-                "the pool is closed",
-                None,
-            ));
+            return Err(ConnectError::pool_closed());
         }
         let mut session = (self.open)().await?;
         let answer = question(&mut *session).await;

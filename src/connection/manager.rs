@@ -9,7 +9,7 @@ use super::care::Care;
 use super::counter::Idle;
 use super::entry::Entry;
 use super::opener::Opener;
-use crate::backend::{Backend, ConnectError, ConnectErrorKind};
+use crate::backend::{Backend, ConnectError};
 use crate::lifecycle::CloseReason;
 use crate::query::QueryWatch;
 
@@ -37,9 +37,7 @@ impl<C: Backend> Manager<C> {
         connection.set_instrumentation(watch);
         Ok(Entry::new(connection, dialed.session, queries, &self.care))
     }
-}
 
-impl<C: Backend> Manager<C> {
     /// A place among the idle ones: `pool_size` of them, and one for each request that waits, for
     /// several may come back before the first of those is served.
     fn keep(&self) -> Option<Idle> {
@@ -59,7 +57,7 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
     // An error returned here comes back by bb8's error sink, and goes on to the board.
     async fn connect(&self) -> Result<Box<Entry<C>>, ConnectError> {
         if self.care.is_closed() {
-            return Err(closed());
+            return Err(ConnectError::pool_closed());
         }
         let opened = self
             .care
@@ -76,7 +74,7 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
             .await?;
         // Closed meanwhile: nobody would ever take it.
         if self.care.is_closed() {
-            return Err(closed());
+            return Err(ConnectError::pool_closed());
         }
         Ok(Box::new(opened))
     }
@@ -104,10 +102,6 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
             }
         }
     }
-}
-
-fn closed() -> ConnectError {
-    ConnectError::new(ConnectErrorKind::Other, "the pool is closed", None)
 }
 
 impl<C> fmt::Debug for Manager<C> {
