@@ -5,6 +5,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::occupant::Slot;
+
 /// A request for a connection: the request type of every layer and service in this crate.
 ///
 /// It remembers the source line that asked, so that a report can say who holds what.
@@ -118,6 +120,12 @@ pub trait ConnectionFacts: fmt::Debug + Send + Sync {
 
     /// Queries under way on the connection.
     fn queries_in_flight(&self) -> Option<u32> {
+        None
+    }
+
+    /// Where the connection is told who holds it.
+    #[doc(hidden)]
+    fn slot(&self) -> Option<&Slot> {
         None
     }
 }

@@ -1,8 +1,13 @@
 //! How many connections a pool has: the ground on which gauges and reports stand.
 
 use std::sync::Weak;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use serde::Serialize;
 
 use crate::lifecycle::Lifecycle;
+use crate::totals::Totals;
 
 /// A consistent reading of a pool's connections.
 #[non_exhaustive]
@@ -50,6 +55,19 @@ impl Counts {
     }
 }
 
+/// Whether the pool hands out connections.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    /// It does.
+    Open,
+    /// Closed to new checkouts; some connections are still in use.
+    Draining,
+    /// Closed, and all connections are back.
+    Closed,
+}
+
 /// A service that knows how many connections it has.
 pub trait Inventory: Send + Sync + 'static {
     /// The counts at this instant; no I/O, cheap enough for each checkout.
@@ -59,6 +77,42 @@ pub trait Inventory: Send + Sync + 'static {
     /// where `counts` takes a lock.
     fn overflow(&self) -> u32 {
         self.counts().overflow()
+    }
+
+    /// What telemetry says of the database: `db.system.name`, and where it is as far as it is known.
+    #[doc(hidden)]
+    fn database(&self) -> Vec<KeyValue> {
+        Vec::new()
+    }
+
+    /// Whether connections are handed out.
+    #[doc(hidden)]
+    fn availability(&self) -> Availability {
+        Availability::Open
+    }
+
+    /// How long a checkout may take.
+    #[doc(hidden)]
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What 95 of 100 waits should not exceed.
+    #[doc(hidden)]
+    fn wait_target(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether it is known of each connection if a transaction is open on it.
+    #[doc(hidden)]
+    fn sees_transactions(&self) -> bool {
+        false
+    }
+
+    /// The totals, with what the pool counts by itself.
+    #[doc(hidden)]
+    fn completed(&self, totals: Totals) -> Totals {
+        totals
     }
 
     /// Asks to be told what happens to connections. Held weakly: the observer holds the inventory.

@@ -33,50 +33,68 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
+mod attribution;
 mod backend;
 mod checkout;
 mod connection;
 mod error;
+mod exports;
+// Named to Postgres and to OpenTelemetry.
+#[cfg(any(test, feature = "postgres", feature = "otlp"))]
+mod identity;
 mod inventory;
 mod lifecycle;
 mod monitor;
 mod observe;
+mod occupant;
 mod pool;
 mod query;
 mod report;
+mod request;
+mod scope;
 mod settings;
+#[cfg(feature = "otlp")]
+mod telemetry;
+mod totals;
 
 pub use self::pool::drop_in as bb8;
 
 pub use self::admit::{Admit, AdmitLayer, Admitted, Gate, ResponseFuture as AdmitFuture};
+pub use self::attribution::attributed;
 #[cfg(feature = "sqlite")]
 pub use self::backend::AsyncSqliteConnection;
 pub use self::backend::{Backend, ConnectError, ConnectErrorKind};
 #[doc(hidden)]
-pub use self::backend::{Dial, Dialed, Session};
+pub use self::backend::{Dial, DialOptions, Dialed, Outcome, Session};
 pub use self::checkout::{Checkout, ConnectionFacts, Held, TransactionState};
-pub use self::connection::{ExistingLease, Lease, Manager, PoolService};
 #[doc(hidden)]
-pub use self::connection::{Managed, OwnCare};
+pub use self::connection::{ExistingCare, Managed, OwnCare};
+pub use self::connection::{ExistingLease, Lease, Manager, PoolService};
 pub use self::error::{BoxError, LongestHolder, PoolError, Rejection, Scene, TimedOut};
-pub use self::inventory::{Counts, Inventory};
+pub use self::exports::{Exports, SignalExports};
+pub use self::inventory::{Availability, Counts, Inventory};
 pub use self::lifecycle::{CloseReason, Lifecycle};
 pub use self::monitor::Monitor;
-pub use self::observe::totals::{Closed, Totals};
 pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
+#[doc(hidden)]
+pub use self::occupant::Slot;
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
 pub use self::query::is_connection_failure;
 #[doc(hidden)]
 pub use self::report::SourceFacts;
 pub use self::report::{
-    Availability, Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health,
-    Healthcheck, HolderReport, Optimization, SessionReport, Source, SourceLayer, Sourced, Status,
-    Timings, Window, Windows,
+    Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health, Healthcheck,
+    HoldEfficiency, HolderReport, Optimization, PlaceEfficiency, RepeatedStatement, SessionReport,
+    Source, SourceLayer, Sourced, Status, Timings, Window, Windows,
 };
+pub use self::request::{Attributed, AttributedBody, AttributedFuture, RequestLayer, Route};
 pub use self::settings::{
     DatabaseKind, DatabaseUrl, Preset, Problem, Settings, SettingsError, Thresholds,
     UnknownVariable, Variable,
 };
+#[cfg(feature = "otlp")]
+pub use self::telemetry::{Telemetry, TelemetryBuilder, TelemetryError, Unsent};
+pub use self::totals::{Closed, Totals};
 
 /// Runs the examples of the guides as doctests.
 #[cfg(doctest)]
@@ -91,6 +109,8 @@ mod guides {
     struct Monitoring;
     #[doc = include_str!("../docs/production.md")]
     struct Production;
+    #[doc = include_str!("../docs/telemetry.md")]
+    struct Telemetry;
     #[doc = include_str!("../docs/troubleshooting.md")]
     struct Troubleshooting;
 }

@@ -66,6 +66,14 @@ impl ConnectError {
         Self::new(ConnectErrorKind::Other, "the pool is closed", None)
     }
 
+    /// Whether nobody is there, rather than somebody who refuses.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(
+            self.kind,
+            ConnectErrorKind::Unreachable | ConnectErrorKind::Starting | ConnectErrorKind::TimedOut
+        )
+    }
+
     /// The same without what this URL keeps secret.
     pub(crate) fn redacted(self, url: &DatabaseUrl) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Opening one connection, and what is known of it from then on.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +9,30 @@ use diesel::QueryResult;
 use diesel::result::ConnectionError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError};
 use futures_util::future::BoxFuture;
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::{DB_NAMESPACE, SERVER_ADDRESS, SERVER_PORT};
 
 use super::{Backend, ConnectError, ConnectErrorKind};
 use crate::checkout::TransactionState;
+
+/// How connections are to be opened, beyond what the URL says.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct DialOptions {
+    /// Whether sessions tell the server whose they are, where it has a place for it.
+    pub application_name: bool,
+}
 
 /// Opens connections, and probes them.
 #[doc(hidden)]
 pub trait Dial<C>: Send + Sync {
     /// Opens one.
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>>;
+
+    /// What telemetry says of the database: its name, and where it is, as far as that is known.
+    fn attributes(&self) -> Vec<KeyValue> {
+        Vec::new()
+    }
 
     /// Probes one.
     fn ping<'a>(&'a self, connection: &'a mut C) -> BoxFuture<'a, Result<(), ConnectError>>;
@@ -57,10 +73,45 @@ pub trait Session: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The number of the last command sent, where commands are seen.
+    fn sent(&self) -> Option<u64> {
+        None
+    }
+
+    /// The number of the last command answered.
+    fn answered(&self) -> Option<u64> {
+        None
+    }
+
+    /// What the server has answered to these commands so far; `None` of one that is too long ago.
+    fn outcome(&self, commands: RangeInclusive<u64>) -> Option<Outcome> {
+        let _ = commands;
+        None
+    }
+
+    /// Calls back when the server is done with a command, or will never be: at once, if that is so
+    /// already.
+    fn when_answered(&self, command: u64, done: Box<dyn FnOnce() + Send>) {
+        let _ = command;
+        done();
+    }
+
     /// Stops what the server is doing for this session.
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         None
     }
+}
+
+/// What a server has answered to some commands.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether that is all.
+    pub answered: bool,
+    /// The SQLSTATE of the first error.
+    pub error: Option<[u8; 5]>,
+    /// Rows sent.
+    pub rows: u64,
 }
 
 impl<C> fmt::Debug for Dialed<C> {
@@ -139,6 +190,18 @@ fn from_text(text: &str) -> ConnectError {
         ConnectErrorKind::Other
     };
     ConnectError::new(kind, text, None)
+}
+
+/// The attributes of a database on a server.
+pub(crate) fn place(
+    database: Option<&str>,
+    address: Option<&str>,
+    port: Option<u16>,
+) -> Vec<KeyValue> {
+    let database = database.map(|name| KeyValue::new(DB_NAMESPACE, Arc::<str>::from(name)));
+    let address = address.map(|name| KeyValue::new(SERVER_ADDRESS, Arc::<str>::from(name)));
+    let port = port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port)));
+    [database, address, port].into_iter().flatten().collect()
 }
 
 /// A backend's ping as a [`Dial`] tells it.

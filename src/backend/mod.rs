@@ -22,8 +22,10 @@ use futures_util::future::BoxFuture;
 #[cfg(any(test, feature = "postgres", feature = "mysql"))]
 pub(crate) use self::activity::Limits;
 pub(crate) use self::activity::{Activity, ServerSession, SessionState};
+#[cfg(feature = "otlp")]
+pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
-pub use self::dial::{Dial, Dialed, Session};
+pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
 pub(crate) use self::lane::{Lane, LaneError, LaneSession, OpenLane};
 #[cfg(feature = "sqlite")]
@@ -42,7 +44,7 @@ pub trait Backend: PoolableConnection + sealed::Sealed + 'static {
 
     /// How connections to this URL are opened. The error says what is wrong with the URL.
     #[doc(hidden)]
-    fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String>;
+    fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String>;
 
     /// One round trip to the server.
     #[doc(hidden)]

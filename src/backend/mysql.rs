@@ -9,13 +9,14 @@ use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncMysqlConnection, MysqlCancelToken, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use mysql_async::{Conn, Opts, OptsBuilder};
+use opentelemetry::KeyValue;
 use tokio::time::timeout;
 
 use super::connect_error::io_message;
-use super::dial::ping;
+use super::dial::{ping, place};
 use super::{
-    Activity, Backend, ConnectError, ConnectErrorKind, Dial, Dialed, Limits, ServerSession,
-    Session, SessionState,
+    Activity, Backend, ConnectError, ConnectErrorKind, Dial, DialOptions, Dialed, Limits,
+    ServerSession, Session, SessionState,
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
@@ -25,7 +26,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
 
-    fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
+    fn dialer(url: &DatabaseUrl, _: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         if verifies_without_tls(url.expose()) {
             return Err(
                 "verify_ca and verify_identity mean nothing without require_ssl=true: the \
@@ -93,6 +94,14 @@ impl Dial<AsyncMysqlConnection> for Target {
                 session: Some(Arc::new(session)),
             })
         })
+    }
+
+    fn attributes(&self) -> Vec<KeyValue> {
+        place(
+            self.opts.db_name(),
+            Some(self.opts.ip_or_hostname()),
+            Some(self.opts.tcp_port()),
+        )
     }
 
     fn ping<'a>(

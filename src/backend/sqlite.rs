@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 use super::dial::{from_diesel, ping};
-use super::{Activity, Backend, ConnectError, Dial, Dialed};
+use super::{Activity, Backend, ConnectError, Dial, DialOptions, Dialed};
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 /// diesel-async's connection to SQLite, under a shorter name.
@@ -21,7 +21,7 @@ const JOURNAL_MODES: [&str; 6] = ["delete", "truncate", "persist", "memory", "wa
 impl Backend for AsyncSqliteConnection {
     const KIND: DatabaseKind = DatabaseKind::Sqlite;
 
-    fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
+    fn dialer(url: &DatabaseUrl, _: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         Ok(Box::new(Target::parse(url.expose())?))
     }
 

@@ -15,6 +15,7 @@ use super::entry::EntryState;
 use crate::checkout::ConnectionFacts;
 use crate::inventory::Counts;
 use crate::lifecycle::{CloseReason, Lifecycle};
+use crate::query::QueryOptions;
 
 /// The settings that concern connections.
 #[derive(Debug, Clone)]
@@ -25,8 +26,8 @@ pub(crate) struct CareSettings {
     pub(crate) pre_ping: bool,
     pub(crate) pre_ping_bypass: Duration,
     pub(crate) pre_ping_timeout: Duration,
-    pub(crate) echo: bool,
     pub(crate) raw_transactions: bool,
+    pub(crate) queries: Arc<QueryOptions>,
 }
 
 /// Not generic: whatever the database, the care is the same.

@@ -10,6 +10,7 @@ use super::counter::{Idle, Open};
 use crate::backend::{Backend, Session};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::lifecycle::CloseReason;
+use crate::occupant::Slot;
 use crate::query::QueryState;
 
 /// What bb8 holds.
@@ -105,6 +106,7 @@ impl<C: Backend> Entry<C> {
             return Some(CloseReason::Broken);
         }
         if self.state.queries.in_flight() > 0 {
+            self.state.queries.give_up();
             self.cancel();
             // Dropped, or failed where diesel-async does not say so (on MySQL, a socket found dead
             // while the last statement is closed): only a wire can tell which.
@@ -182,7 +184,8 @@ impl ConnectionFacts for EntryState {
     }
 
     fn busy(&self) -> Option<Duration> {
-        self.session.as_ref()?.busy()
+        let wire = self.session.as_ref().and_then(|session| session.busy());
+        Some(wire.unwrap_or_else(|| self.queries.busy()))
     }
 
     fn transaction(&self) -> Option<TransactionState> {
@@ -203,6 +206,10 @@ impl ConnectionFacts for EntryState {
 
     fn queries_in_flight(&self) -> Option<u32> {
         Some(self.queries.in_flight())
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        Some(&self.queries.slot)
     }
 }
 

@@ -2,22 +2,81 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
 
+use diesel_async::AsyncConnection;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as DieselPoolError};
 use futures_util::future::BoxFuture;
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
 
-use super::service::Managed;
+use super::service::{Managed, PoolService};
 use crate::backend::{Backend, ConnectError, from_diesel};
-use crate::checkout::{Checkout, Held};
+use crate::checkout::{Checkout, ConnectionFacts, Held};
 use crate::error::PoolError;
 use crate::inventory::Counts;
+use crate::query::{QueryOptions, QueryState, QueryWatch};
+use crate::settings::{DatabaseKind, Settings};
+use crate::totals::Totals;
 
 /// The guard of an existing pool. What it can't tell of its connection is unknown, never guessed.
-pub struct ExistingLease<C: Backend>(
-    bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>,
-)
+pub struct ExistingLease<C: Backend>
 where
-    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>;
+    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
+{
+    connection: bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>,
+    queries: Option<Watched>,
+}
+
+/// The queries on a connection that is watched while it is held.
+struct Watched {
+    state: Arc<QueryState>,
+    options: Arc<QueryOptions>,
+}
+
+/// What is kept beside an existing pool.
+#[doc(hidden)]
+#[derive(Debug, Clone, Default)]
+pub struct ExistingCare {
+    /// Its queries are watched.
+    queries: Option<Arc<QueryOptions>>,
+}
+
+impl<C: Backend> PoolService<AsyncDieselConnectionManager<C>>
+where
+    AsyncDieselConnectionManager<C>: Managed<Diesel = C, Care = ExistingCare>,
+{
+    /// Watches the queries too: spans, durations, N+1 and how long the database was at work for
+    /// each hold, as a pool of ours does.
+    ///
+    /// At each checkout the connection gets an instrumentation, in the place of one that the app
+    /// may have set on it; diesel's default instrumentation is still told everything. Of the
+    /// settings, those that begin with `query_`, `echo` and `n_plus_one` count.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// # use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::Pool};
+    /// # use poolscope::{AsyncSqliteConnection, ObserveLayer, PoolService, Settings};
+    /// # use tower::ServiceBuilder;
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let url = ":memory:";
+    /// # let theirs: Pool<AsyncSqliteConnection> = Pool::builder().build(AsyncDieselConnectionManager::new(url)).await?;
+    /// let orders = ServiceBuilder::new()
+    ///     .layer(ObserveLayer::new("orders"))
+    ///     .service(PoolService::from(theirs).watch_queries(&Settings::new(url)));
+    /// # drop(orders.get().await?);
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    #[must_use]
+    pub fn watch_queries(self, settings: &Settings) -> Self {
+        let options = QueryOptions::new(C::KIND, settings, Vec::new());
+        self.with_care(ExistingCare {
+            queries: Some(Arc::new(options)),
+        })
+    }
+}
 
 impl<C: Backend> Managed for AsyncDieselConnectionManager<C>
 where
@@ -25,17 +84,23 @@ where
 {
     type Diesel = C;
     type Lease = ExistingLease<C>;
-    type Care = ();
+    type Care = ExistingCare;
 
     fn lease(
         pool: &bb8::Pool<Self>,
-        (): &(),
+        care: &ExistingCare,
         _: Checkout,
     ) -> BoxFuture<'static, Result<ExistingLease<C>, PoolError>> {
-        let pool = pool.clone();
+        let (pool, options) = (pool.clone(), care.queries.clone());
         Box::pin(async move {
             match pool.get_owned().await {
-                Ok(connection) => Ok(ExistingLease(connection)),
+                Ok(mut connection) => {
+                    let queries = options.map(|options| watch(&mut *connection, options));
+                    Ok(ExistingLease {
+                        connection,
+                        queries,
+                    })
+                }
                 Err(bb8::RunError::User(error)) => {
                     Err(PoolError::ConnectFailed(from_diesel(error)))
                 }
@@ -51,7 +116,7 @@ where
         tokio::spawn(async move { drop(lease.await) });
     }
 
-    fn counts(pool: &bb8::Pool<Self>, (): &()) -> Counts {
+    fn counts(pool: &bb8::Pool<Self>, _: &ExistingCare) -> Counts {
         let state = pool.state();
         Counts::new(
             state.connections,
@@ -61,13 +126,51 @@ where
         )
     }
 
-    fn overflow(_: &bb8::Pool<Self>, (): &()) -> u32 {
+    fn overflow(_: &bb8::Pool<Self>, _: &ExistingCare) -> u32 {
         0
     }
 
-    fn dedicated(pool: &bb8::Pool<Self>, (): &()) -> BoxFuture<'static, Result<C, ConnectError>> {
+    fn dedicated(
+        pool: &bb8::Pool<Self>,
+        _: &ExistingCare,
+    ) -> BoxFuture<'static, Result<C, ConnectError>> {
         let pool = pool.clone();
         Box::pin(async move { pool.dedicated_connection().await.map_err(from_diesel) })
+    }
+
+    fn database(_: &ExistingCare) -> Vec<KeyValue> {
+        vec![KeyValue::new(DB_SYSTEM_NAME, C::KIND.system_name())]
+    }
+
+    fn timeout(pool: &bb8::Pool<Self>) -> Option<Duration> {
+        Some(pool.config().connection_timeout)
+    }
+
+    fn completed(pool: &bb8::Pool<Self>, totals: Totals) -> Totals {
+        totals.of_existing(&pool.state().statistics)
+    }
+}
+
+fn watch<C: AsyncConnection>(connection: &mut C, options: Arc<QueryOptions>) -> Watched {
+    let watch = QueryWatch::new(Arc::clone(&options), None, false);
+    let state = watch.state();
+    connection.set_instrumentation(watch);
+    Watched { state, options }
+}
+
+impl<C: Backend> Drop for ExistingLease<C>
+where
+    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
+{
+    fn drop(&mut self) {
+        // A query whose future was dropped ends now, and not at the connection's next checkout.
+        // SQLite's has been waited for.
+        if let Some(Watched { state, options }) = &self.queries
+            && state.in_flight() > 0
+            && C::KIND != DatabaseKind::Sqlite
+        {
+            watch(&mut *self.connection, Arc::clone(options));
+        }
     }
 }
 
@@ -78,7 +181,7 @@ where
     type Target = C;
 
     fn deref(&self) -> &C {
-        &self.0
+        &self.connection
     }
 }
 
@@ -87,13 +190,18 @@ where
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
     fn deref_mut(&mut self) -> &mut C {
-        &mut self.0
+        &mut self.connection
     }
 }
 
-impl<C: Backend> Held for ExistingLease<C> where
-    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>
+impl<C: Backend> Held for ExistingLease<C>
+where
+    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
+    fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
+        let queries = self.queries.as_ref()?;
+        Some(Arc::clone(&queries.state) as Arc<dyn ConnectionFacts>)
+    }
 }
 
 impl<C: Backend> fmt::Debug for ExistingLease<C>

@@ -32,7 +32,11 @@ impl<C: Backend> Manager<C> {
             .session
             .as_ref()
             .is_some_and(|session| session.transaction().is_some());
-        let watch = QueryWatch::new(settings.raw_transactions && !wired, settings.echo);
+        let watch = QueryWatch::new(
+            Arc::clone(&settings.queries),
+            dialed.session.as_ref(),
+            settings.raw_transactions && !wired,
+        );
         let queries = watch.state();
         connection.set_instrumentation(watch);
         Ok(Entry::new(connection, dialed.session, queries, &self.care))

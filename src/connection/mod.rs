@@ -15,7 +15,7 @@ mod opener;
 mod service;
 
 pub(crate) use self::care::{Care, CareSettings};
-pub use self::existing::ExistingLease;
+pub use self::existing::{ExistingCare, ExistingLease};
 pub use self::lease::Lease;
 pub use self::manager::Manager;
 pub(crate) use self::opener::{OnConnect, Opener};

@@ -8,9 +8,11 @@ use std::time::Duration;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, poll_fn};
+use opentelemetry::KeyValue;
 use tower_service::Service;
 
 use super::care::Care;
+use super::existing::ExistingCare;
 use super::lease::Lease;
 use super::manager::Manager;
 use super::opener::Opener;
@@ -19,6 +21,7 @@ use crate::checkout::{Checkout, Held};
 use crate::error::{PoolError, Rejection};
 use crate::inventory::{Counts, Inventory};
 use crate::lifecycle::{CloseReason, Lifecycle};
+use crate::totals::Totals;
 
 /// A check-in that takes longer than this many milliseconds to reach bb8 has lost its thread.
 const CLOSE_TRIES: u32 = 100;
@@ -58,6 +61,15 @@ pub trait Managed: bb8::ManageConnection {
         let _ = care;
         None
     }
+    fn database(care: &Self::Care) -> Vec<KeyValue>;
+    fn timeout(pool: &bb8::Pool<Self>) -> Option<Duration> {
+        let _ = pool;
+        None
+    }
+    fn completed(pool: &bb8::Pool<Self>, totals: Totals) -> Totals {
+        let _ = pool;
+        totals
+    }
 }
 
 /// A bb8 pool as a [`Service<Checkout>`](tower_service::Service): one of ours (inside
@@ -88,6 +100,11 @@ impl<M: Managed> PoolService<M> {
         Self {
             shared: Arc::new(Shared { pool, care, lane }),
         }
+    }
+
+    /// The same pool, with other care.
+    pub(super) fn with_care(self, care: M::Care) -> Self {
+        Self::over(self.shared.pool.clone(), care)
     }
 
     /// The bb8 pool.
@@ -136,10 +153,10 @@ impl<C> From<bb8::Pool<AsyncDieselConnectionManager<C>>>
     for PoolService<AsyncDieselConnectionManager<C>>
 where
     C: Backend,
-    AsyncDieselConnectionManager<C>: Managed<Care = ()>,
+    AsyncDieselConnectionManager<C>: Managed<Care = ExistingCare>,
 {
     fn from(pool: bb8::Pool<AsyncDieselConnectionManager<C>>) -> Self {
-        Self::over(pool, ())
+        Self::over(pool, ExistingCare::default())
     }
 }
 
@@ -215,6 +232,10 @@ impl<C: Backend> Managed for Manager<C> {
     fn process_ids(own: &Arc<OwnCare<C>>) -> Option<Vec<u64>> {
         own.care.process_ids()
     }
+
+    fn database(own: &Arc<OwnCare<C>>) -> Vec<KeyValue> {
+        own.care.settings.queries.attributes.clone()
+    }
 }
 
 impl<M: Managed> Clone for PoolService<M> {
@@ -258,6 +279,18 @@ impl<M: Managed> Inventory for PoolService<M> {
 
     fn overflow(&self) -> u32 {
         M::overflow(&self.shared.pool, &self.shared.care)
+    }
+
+    fn database(&self) -> Vec<KeyValue> {
+        M::database(&self.shared.care)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        M::timeout(&self.shared.pool)
+    }
+
+    fn completed(&self, totals: Totals) -> Totals {
+        M::completed(&self.shared.pool, totals)
     }
 
     fn report_to(&self, observer: Weak<dyn Lifecycle>) {

@@ -1,12 +1,14 @@
 //! Reports and refusals as HTTP answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, VARY};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::prometheus::{Format, Page};
 use super::route::NoRoute;
+use crate::observe::recorder::Recorder;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -19,6 +21,19 @@ pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serializ
             &error.to_string(),
         ),
     }
+}
+
+/// A scraper throws away what is no 200, so this is one whatever the metrics say.
+pub(super) fn metrics(method: &Method, recorder: &Recorder, format: Format) -> Answer {
+    let page = Page { recorder, format }.to_string().into_bytes();
+    by_accept(answer(method, StatusCode::OK, format.content_type(), page))
+}
+
+/// Tells caches that another `Accept` may get another answer.
+pub(super) fn by_accept(mut answer: Answer) -> Answer {
+    let accept = HeaderValue::from_static("Accept");
+    answer.headers_mut().insert(VARY, accept);
+    answer
 }
 
 pub(super) fn refusal(method: &Method, refusal: NoRoute) -> Answer {

@@ -3,15 +3,18 @@
 //! | route | what |
 //! |---|---|
 //! | `GET status` | the pool's own view, no I/O |
-//! | `GET health` | everything, with warnings and recommendations; 503 when the pool can't serve |
+//! | `GET health` | everything, with warnings and recommendations; 503 when the pool can't serve. To a scraper of metrics: the metrics |
 //! | `GET connections` | the server's side; 503 when too many sessions idle in a transaction |
 //! | `GET optimize` | which size the load needs, and why |
 //! | `GET healthcheck` | `{"status":"ok"}`, or 503 with the reason, within 800 ms |
+//! | `GET metrics` | the metrics, for Prometheus |
 //!
 //! The routes name source lines and the database's errors: mount them where only your own people
 //! and machines can reach them.
 
+mod accept;
 mod answer;
+mod prometheus;
 mod route;
 mod service;
 

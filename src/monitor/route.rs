@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-/// The reports that have a route.
+/// What has a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     Status,
@@ -10,6 +10,7 @@ pub(super) enum Route {
     Connections,
     Optimize,
     Healthcheck,
+    Metrics,
 }
 
 /// What is said to a request that asks for none.
@@ -30,7 +31,7 @@ impl NoRoute {
     pub(super) fn detail(self) -> &'static str {
         match self {
             Self::NotFound => {
-                "there is no such report; there are status, health, connections, optimize and healthcheck"
+                "there is no such report; there are status, health, connections, optimize, healthcheck and metrics"
             }
             Self::MethodNotAllowed => "reports are read with GET or HEAD",
         }
@@ -50,6 +51,7 @@ pub(super) fn route(method: &Method, path: &str, prefix: &str) -> Result<Route, 
         "connections" => Route::Connections,
         "optimize" => Route::Optimize,
         "healthcheck" => Route::Healthcheck,
+        "metrics" => Route::Metrics,
         _ => return Err(NoRoute::NotFound),
     };
     if method == Method::GET || method == Method::HEAD {

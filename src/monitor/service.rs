@@ -9,7 +9,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::answer::{Answer, refusal, report};
+use super::accept::Accept;
+use super::answer::{Answer, by_accept, metrics, refusal, report};
 use super::route::{Route, route};
 use crate::observe::Observe;
 use crate::report::Source;
@@ -76,13 +77,19 @@ where
             Err(no_route) => Box::pin(std::future::ready(Ok(refusal(&method, no_route)))),
             Ok(route) => {
                 let pool = self.pool.clone();
-                Box::pin(async move { Ok(answer(&pool, route, &method).await) })
+                let accept = Accept::of(request.headers());
+                Box::pin(async move { Ok(answer(&pool, route, &method, accept).await) })
             }
         }
     }
 }
 
-async fn answer<S: Source>(pool: &Observe<S>, route: Route, method: &Method) -> Answer {
+async fn answer<S: Source>(
+    pool: &Observe<S>,
+    route: Route,
+    method: &Method,
+    accept: Accept,
+) -> Answer {
     let ok_if = |ok: bool| {
         if ok {
             StatusCode::OK
@@ -92,9 +99,14 @@ async fn answer<S: Source>(pool: &Observe<S>, route: Route, method: &Method) -> 
     };
     match route {
         Route::Status => report(method, StatusCode::OK, &pool.status()),
-        Route::Health => {
+        Route::Health if !accept.prefers_metrics() => {
             let health = pool.health().await;
-            report(method, ok_if(health.can_serve()), &health)
+            by_accept(report(method, ok_if(health.can_serve()), &health))
+        }
+        Route::Health | Route::Metrics => {
+            // For the metrics tell whether it can be reached, also of a pool that nobody uses.
+            pool.ask_database().await;
+            metrics(method, &pool.recorder, accept.format())
         }
         Route::Connections => {
             let connections = pool.connections().await;

@@ -4,16 +4,20 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 
+use opentelemetry::Context;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::guard::Observed;
-use super::recorder::{Recorder, Refusal, holder};
+use super::ledger::Holder;
+use super::recorder::{Recorder, Refusal};
 use super::span::CheckoutSpan;
+use crate::attribution::Attribution;
 use crate::checkout::{Checkout, Held};
 use crate::error::{BoxError, PoolError};
+use crate::occupant::{Occupant, QueryObserver};
 
 pin_project! {
     /// The future of [`Observe`](super::Observe).
@@ -34,6 +38,9 @@ struct Attempt {
     /// of the context that the future runs in, `pool.get().with_context(cx)` and
     /// `pool.get().instrument(span)` included. Without one, nothing has been asked for yet.
     span: Option<CheckoutSpan>,
+    /// The context and the request at that time.
+    context: Context,
+    request: Option<Arc<Attribution>>,
     /// The entry in the ledger, once it had to wait.
     waiter: Option<u32>,
 }
@@ -45,6 +52,8 @@ impl<F> ResponseFuture<F> {
             checkout,
             asked: Instant::now(),
             span: None,
+            context: Context::new(),
+            request: None,
             waiter: None,
         };
         Self {
@@ -62,7 +71,7 @@ where
 {
     type Output = Result<Observed<T>, PoolError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Some(attempt) = this.attempt.as_mut() {
             attempt.begin();
@@ -89,7 +98,9 @@ impl Attempt {
     fn begin(&mut self) {
         if self.span.is_none() {
             let Recorder { tracing, name, .. } = &*self.recorder;
-            self.span = Some(tracing.start(name, self.checkout));
+            self.context = Context::current();
+            self.request = Attribution::current();
+            self.span = Some(tracing.start(name, self.checkout, &self.context));
         }
     }
 
@@ -102,12 +113,27 @@ impl Attempt {
     fn granted<T: Held>(mut self, inner: T) -> Observed<T> {
         let now = Instant::now();
         let trace = self.span.take().and_then(|span| span.trace());
-        let holder = holder(self.checkout, now, trace, inner.facts());
-        let key = self
-            .recorder
-            .granted(holder, self.waiter.take(), self.asked);
-        self.recorder
-            .tell_slow_wait(self.checkout, now.saturating_duration_since(self.asked));
+        let facts = inner.facts();
+        let waited = now.saturating_duration_since(self.asked);
+        let (request, context) = (self.request.take(), std::mem::take(&mut self.context));
+        if let Some(slot) = facts.as_ref().and_then(|facts| facts.slot()) {
+            slot.occupy(Occupant {
+                observer: Arc::clone(&self.recorder) as Arc<dyn QueryObserver>,
+                context,
+                request: request.clone(),
+            });
+        }
+        let holder = Holder {
+            checkout: self.checkout,
+            since: now,
+            waited,
+            trace,
+            request,
+            busy_before: facts.as_ref().and_then(|facts| facts.busy()),
+            facts,
+        };
+        let key = self.recorder.granted(holder, self.waiter.take());
+        self.recorder.tell_slow_wait(self.checkout, waited);
         Observed::new(inner, Arc::clone(&self.recorder), key)
     }
 
@@ -115,6 +141,7 @@ impl Attempt {
         let now = Instant::now();
         self.recorder
             .refused(Refusal::from(&error), self.waiter.take());
+        self.count_wait(now);
         if let PoolError::TimedOut(timeout) = &mut error {
             timeout.waited = now.saturating_duration_since(self.asked);
             timeout.scene = Some(self.recorder.scene(now));
@@ -124,6 +151,14 @@ impl Attempt {
         }
         error
     }
+
+    /// A request that got no connection has waited all the same.
+    fn count_wait(&self, now: Instant) {
+        if let Some(request) = &self.request {
+            let waited = now.saturating_duration_since(self.asked);
+            request.tally(&self.recorder, |tally| tally.used.waited += waited);
+        }
+    }
 }
 
 impl Drop for Attempt {
@@ -132,6 +167,7 @@ impl Drop for Attempt {
         let Some(span) = self.span.take() else { return };
         span.canceled();
         self.recorder.refused(Refusal::Canceled, self.waiter.take());
+        self.count_wait(Instant::now());
     }
 }
 

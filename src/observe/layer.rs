@@ -9,11 +9,11 @@ use tower_layer::Layer;
 
 use super::metrics::{Metrics, SharedMeterProvider};
 use super::recorder::Recorder;
-use super::scope::scope;
 use super::service::Observe;
 use super::span::Tracing;
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
+use crate::scope::scope;
 
 /// Writes down every checkout of a [`Service<Checkout>`](tower_service::Service).
 #[derive(Clone)]

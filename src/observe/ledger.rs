@@ -7,6 +7,7 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
+use crate::attribution::Attribution;
 use crate::checkout::{Checkout, ConnectionFacts};
 
 /// One entry of the ledger; read through [`Recorder`](super::recorder::Recorder).
@@ -14,15 +15,30 @@ use crate::checkout::{Checkout, ConnectionFacts};
 pub(crate) struct Holder {
     pub(crate) checkout: Checkout,
     pub(crate) since: Instant,
+    /// How long it had waited.
+    pub(crate) waited: Duration,
     pub(crate) trace: Option<TraceId>,
-    /// The route of the request that holds it; filled in by request attribution.
-    pub(crate) route: Option<Arc<str>>,
+    /// The request that it serves.
+    pub(crate) request: Option<Arc<Attribution>>,
     pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
+    /// Time the database had been at work for the connection before.
+    pub(crate) busy_before: Option<Duration>,
 }
 
 impl Holder {
     pub(crate) fn caller(&self) -> &'static Location<'static> {
         self.checkout.caller()
+    }
+
+    /// The route of the request that it serves.
+    pub(crate) fn route(&self) -> Option<&Arc<str>> {
+        self.request.as_ref()?.route.as_ref()
+    }
+
+    /// Of the time held, how long the database has been at work.
+    pub(crate) fn busy(&self) -> Option<Duration> {
+        let busy = self.facts.as_ref()?.busy()?;
+        Some(busy.saturating_sub(self.busy_before?))
     }
 
     pub(crate) fn held(&self, now: Instant) -> Duration {

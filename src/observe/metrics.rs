@@ -1,33 +1,22 @@
-//! The pool's OpenTelemetry instruments, as the semantic conventions name them.
-//!
-//! Gauges are absolute readings of the inventory and the ledger, made when the reader asks:
-//! nothing is incremented that could be forgotten.
+//! The pool's OpenTelemetry instruments, made of the list of [`families`](super::families).
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use opentelemetry::metrics::{BoundHistogram, Meter, MeterProvider};
+use opentelemetry::metrics::{BoundHistogram, Histogram, Meter, MeterProvider};
 use opentelemetry::{KeyValue, global};
-use opentelemetry_semantic_conventions::attribute::{
-    DB_CLIENT_CONNECTION_POOL_NAME, DB_CLIENT_CONNECTION_STATE,
-};
-use opentelemetry_semantic_conventions::metric::{
-    DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_CREATE_TIME, DB_CLIENT_CONNECTION_IDLE_MAX,
-    DB_CLIENT_CONNECTION_IDLE_MIN, DB_CLIENT_CONNECTION_MAX, DB_CLIENT_CONNECTION_PENDING_REQUESTS,
-    DB_CLIENT_CONNECTION_TIMEOUTS, DB_CLIENT_CONNECTION_USE_TIME, DB_CLIENT_CONNECTION_WAIT_TIME,
-};
+use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAME;
 
+use super::families::{self as family, Emit, FAMILIES, Family, Kind, Read};
+use super::operations::attributes;
 use super::recorder::Recorder;
-use super::scope::scope;
-
-/// Bucket boundaries of the three histograms, in seconds: those of
-/// `db.client.operation.duration`, with 100 µs below, for a pool is faster than a query, and 30 s
-/// above, for that is the default timeout.
-const BOUNDARIES: [f64; 12] = [
-    0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0,
-];
+use super::requests::Key;
+use crate::attribution::{Attribution, Tally};
+use crate::inventory::Availability;
+use crate::occupant::QueryFailure;
+use crate::scope::scope;
 
 pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
 
@@ -38,11 +27,25 @@ pub(crate) struct Metrics {
     bound: ArcSwapOption<Bound>,
 }
 
+/// The histograms, for those are recorded as things happen.
 struct Bound {
     provider: SharedMeterProvider,
+    pool: KeyValue,
     wait: BoundHistogram<f64>,
     held: BoundHistogram<f64>,
     create: BoundHistogram<f64>,
+    /// Queries that succeeded; those that did not need attributes of their own.
+    query: BoundHistogram<f64>,
+    failed_query: Histogram<f64>,
+    request: PerRequest,
+}
+
+struct PerRequest {
+    checkouts: Histogram<f64>,
+    queries: Histogram<f64>,
+    waited: Histogram<f64>,
+    held: Histogram<f64>,
+    busy: Histogram<f64>,
 }
 
 impl Metrics {
@@ -65,36 +68,34 @@ impl Metrics {
             return;
         }
         let meter = provider.meter_with_scope(scope());
-        let pool = KeyValue::new(DB_CLIENT_CONNECTION_POOL_NAME, recorder.name.to_string());
-        gauges(&meter, &pool, &Arc::downgrade(recorder));
-        let histogram = |name, description| {
-            meter
-                .f64_histogram(name)
-                .with_unit("s")
-                .with_description(description)
-                .with_boundaries(BOUNDARIES.to_vec())
-                .build()
-                .bind(std::slice::from_ref(&pool))
-        };
-        let wait = histogram(
-            DB_CLIENT_CONNECTION_WAIT_TIME,
-            "The time it took to obtain an open connection from the pool",
+        let pool = KeyValue::new(
+            DB_CLIENT_CONNECTION_POOL_NAME,
+            Arc::<str>::clone(&recorder.name),
         );
-        let held = histogram(
-            DB_CLIENT_CONNECTION_USE_TIME,
-            "The time between borrowing a connection and returning it to the pool",
-        );
-        let create = histogram(
-            DB_CLIENT_CONNECTION_CREATE_TIME,
-            "The time it took to create a new connection",
-        );
-        drop(meter);
-        self.bound.store(Some(Arc::new(Bound {
+        for family in FAMILIES {
+            observable(&meter, family, recorder, &pool);
+        }
+        let of_pool = |family| histogram(&meter, family).bind(std::slice::from_ref(&pool));
+        let mut of_query = vec![pool.clone()];
+        of_query.extend_from_slice(recorder.database());
+        let query = histogram(&meter, &family::OPERATION_DURATION);
+        let bound = Bound {
+            wait: of_pool(&family::WAIT_TIME),
+            held: of_pool(&family::USE_TIME),
+            create: of_pool(&family::CREATE_TIME),
+            query: query.bind(&of_query),
+            failed_query: query,
+            request: PerRequest {
+                checkouts: histogram(&meter, &family::REQUEST_CHECKOUTS),
+                queries: histogram(&meter, &family::REQUEST_QUERIES),
+                waited: histogram(&meter, &family::REQUEST_WAIT_TIME),
+                held: histogram(&meter, &family::REQUEST_HELD_TIME),
+                busy: histogram(&meter, &family::REQUEST_QUERY_TIME),
+            },
+            pool,
             provider,
-            wait,
-            held,
-            create,
-        })));
+        };
+        self.bound.store(Some(Arc::new(bound)));
     }
 
     pub(crate) fn waited(&self, time: Duration) {
@@ -114,81 +115,99 @@ impl Metrics {
             bound.create.record(time.as_secs_f64());
         }
     }
+
+    pub(crate) fn query_ended(
+        &self,
+        took: Duration,
+        database: &[KeyValue],
+        failure: Option<&QueryFailure>,
+    ) {
+        let bound = self.bound.load();
+        let Some(bound) = &*bound else { return };
+        match failure {
+            None => bound.query.record(took.as_secs_f64()),
+            Some(failure) => {
+                let mut attributes = attributes(database, failure);
+                attributes.push(bound.pool.clone());
+                bound.failed_query.record(took.as_secs_f64(), &attributes);
+            }
+        }
+    }
+
+    pub(crate) fn request_ended(&self, request: &Attribution, tally: &Tally) {
+        let bound = self.bound.load();
+        let Some(bound) = &*bound else { return };
+        let mut attributes = Key::of(request).attributes();
+        attributes.push(bound.pool.clone());
+        let PerRequest {
+            checkouts,
+            queries,
+            waited,
+            held,
+            busy,
+        } = &bound.request;
+        checkouts.record(tally.used.checkouts as f64, &attributes);
+        queries.record(tally.used.queries as f64, &attributes);
+        waited.record(tally.used.waited.as_secs_f64(), &attributes);
+        held.record(tally.used.held.as_secs_f64(), &attributes);
+        busy.record(tally.used.busy.as_secs_f64(), &attributes);
+    }
 }
 
-fn gauges(meter: &Meter, pool: &KeyValue, recorder: &Weak<Recorder>) {
-    type Read = fn(&Recorder) -> i64;
-    let gauge = |name: &'static str, unit: &'static str, description: &'static str, read: Read| {
-        let (pool, recorder) = (pool.clone(), Weak::clone(recorder));
-        meter
-            .i64_observable_up_down_counter(name)
-            .with_unit(unit)
-            .with_description(description)
-            .with_callback(move |observer| {
-                if let Some(recorder) = recorder.upgrade() {
-                    observer.observe(read(&recorder), std::slice::from_ref(&pool));
-                }
-            })
-            .build();
+fn histogram(meter: &Meter, family: &Family) -> Histogram<f64> {
+    let builder = meter
+        .f64_histogram(family.name)
+        .with_unit(family.unit)
+        .with_description(family.description);
+    match family.kind {
+        Kind::Histogram(boundaries, _) => builder.with_boundaries(boundaries.to_vec()).build(),
+        _ => builder.build(),
+    }
+}
+
+/// Makes the instrument of a family that is read when the reader asks.
+fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, pool: &KeyValue) {
+    let (recorder, pool) = (Arc::downgrade(recorder), pool.clone());
+    // What a reading is told with: its own attributes, and the pool.
+    let gauge = matches!(family.kind, Kind::UpDown(_) | Kind::Gauge(_));
+    let each = move |read: Read, observe: Emit<'_>| {
+        // The last export of an app that ends in good order comes after its pool is closed, and a
+        // collector shows it for minutes: nobody should read there of a replica that cannot serve.
+        let told = recorder
+            .upgrade()
+            .filter(|recorder| !gauge || recorder.availability() != Availability::Closed);
+        if let Some(recorder) = told {
+            let mut all = Vec::new();
+            read(&recorder, &mut |value, attributes| {
+                all.clear();
+                all.extend_from_slice(attributes);
+                all.push(pool.clone());
+                observe(value, &all);
+            });
+        }
     };
-    gauge(
-        DB_CLIENT_CONNECTION_MAX,
-        "{connection}",
-        "The maximum number of open connections allowed: pool size and overflow",
-        |r| i64::from(r.counts().max_connections()),
-    );
-    gauge(
-        DB_CLIENT_CONNECTION_IDLE_MAX,
-        "{connection}",
-        "The maximum number of idle open connections allowed: the pool size",
-        |r| i64::from(r.counts().pool_size),
-    );
-    gauge(
-        DB_CLIENT_CONNECTION_IDLE_MIN,
-        "{connection}",
-        "The minimum number of idle open connections allowed: none are opened ahead of need",
-        |_| 0,
-    );
-    gauge(
-        DB_CLIENT_CONNECTION_PENDING_REQUESTS,
-        "{request}",
-        "The number of current pending requests for an open connection",
-        |r| i64::from(r.book().ledger.waiters.len()),
-    );
-
-    let (states, of) = (
-        ["idle", "used"].map(|state| {
-            [
-                pool.clone(),
-                KeyValue::new(DB_CLIENT_CONNECTION_STATE, state),
-            ]
-        }),
-        Weak::clone(recorder),
-    );
-    meter
-        .i64_observable_up_down_counter(DB_CLIENT_CONNECTION_COUNT)
-        .with_unit("{connection}")
-        .with_description("The number of connections that are currently in the state given")
-        .with_callback(move |observer| {
-            if let Some(recorder) = of.upgrade() {
-                let counts = recorder.counts();
-                observer.observe(i64::from(counts.idle), &states[0]);
-                observer.observe(i64::from(counts.checked_out()), &states[1]);
-            }
-        })
-        .build();
-
-    let (pool, of) = (pool.clone(), Weak::clone(recorder));
-    meter
-        .u64_observable_counter(DB_CLIENT_CONNECTION_TIMEOUTS)
-        .with_unit("{timeout}")
-        .with_description("The number of connection timeouts that have occurred trying to obtain a connection from the pool")
-        .with_callback(move |observer| {
-            if let Some(recorder) = of.upgrade() {
-                observer.observe(recorder.book().totals.timeouts, std::slice::from_ref(&pool));
-            }
-        })
-        .build();
+    macro_rules! build {
+        ($builder:ident, $read:expr, $number:ty) => {{
+            let read = $read;
+            meter
+                .$builder(family.name)
+                .with_unit(family.unit)
+                .with_description(family.description)
+                .with_callback(move |observer| {
+                    each(read, &mut |value, attributes| {
+                        observer.observe(value as $number, attributes);
+                    });
+                })
+                .build();
+        }};
+    }
+    match family.kind {
+        Kind::UpDown(read) => build!(i64_observable_up_down_counter, read, i64),
+        Kind::Gauge(read) => build!(f64_observable_gauge, read, f64),
+        Kind::Counter(read) => build!(u64_observable_counter, read, u64),
+        Kind::Seconds(read) => build!(f64_observable_counter, read, f64),
+        Kind::Histogram(..) => {}
+    }
 }
 
 impl fmt::Debug for Metrics {

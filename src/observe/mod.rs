@@ -32,18 +32,24 @@
 //! # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
 //! ```
 
+mod buckets;
+mod events;
+pub(crate) mod families;
 mod future;
 mod guard;
 mod histogram;
 mod layer;
 pub(crate) mod ledger;
 mod metrics;
+mod operations;
 pub(crate) mod recorder;
-mod scope;
+mod requests;
 mod seldom;
 mod service;
-mod span;
-pub(crate) mod totals;
+pub(crate) mod serving;
+pub(crate) mod span;
+mod tracked;
+pub(crate) mod usage;
 pub(crate) mod window;
 
 pub use self::future::ResponseFuture;
@@ -52,4 +58,3 @@ pub use self::layer::ObserveLayer;
 pub use self::service::Observe;
 
 pub(crate) use self::histogram::Histogram;
-pub(crate) use self::recorder::Recorder;

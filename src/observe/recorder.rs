@@ -3,39 +3,51 @@
 //! Ledger, windows and totals are under one lock, taken twice in the life of a checkout (granted,
 //! returned): every reading is consistent, and no count can drift from another.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::trace::TraceId;
+use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
+use super::buckets::{Buckets, SECONDS};
 use super::ledger::{Holder, Ledger, Waiter};
 use super::metrics::Metrics;
+use super::operations::Operations;
+use super::requests::Requests;
 use super::seldom::Seldom;
+use super::serving::Evidence;
 use super::span::Tracing;
-use super::totals::Totals;
+use super::usage::{Site, SiteUse, Usage};
 use super::window::{Level, Slot, Span, Windows};
 use crate::backend::ConnectError;
-use crate::checkout::{Checkout, ConnectionFacts};
-use crate::error::{LongestHolder, PoolError, Scene};
-use crate::inventory::{Counts, Inventory};
-use crate::lifecycle::{CloseReason, Lifecycle};
+use crate::error::PoolError;
+use crate::inventory::{Availability, Counts, Inventory};
+use crate::totals::Totals;
+
+/// For how long it is believed what the database answered a report.
+const VERDICT_AGE: Duration = Duration::from_secs(60);
 
 /// The target of all events, so that a filter needs to know one word.
-const TARGET: &str = "poolscope";
+pub(super) const TARGET: &str = "poolscope";
 
 /// Everything observed of one pool, shared by the service, its guards and its reports.
 pub(crate) struct Recorder {
     pub(crate) name: Arc<str>,
     pub(crate) tracing: Tracing,
-    metrics: Metrics,
-    slow_wait: Duration,
-    slow_waits: Seldom,
-    failed_dials: Seldom,
+    pub(super) metrics: Metrics,
+    pub(super) slow_wait: Duration,
+    pub(super) slow_waits: Seldom,
+    pub(super) failed_dials: Seldom,
+    pub(super) n_plus_ones: Seldom,
     inventory: Box<dyn Inventory>,
+    database: Vec<KeyValue>,
     started: Instant,
     book: Mutex<Book>,
+    // Locks of their own: queries and requests come in other moments than checkouts.
+    operations: Mutex<Operations>,
+    requests: Mutex<Requests>,
 }
 
 /// What the lock protects.
@@ -44,10 +56,18 @@ pub(crate) struct Book {
     pub(crate) ledger: Ledger,
     pub(crate) windows: Windows,
     pub(crate) totals: Totals,
+    /// Who used how much, by place.
+    pub(crate) usage: Usage,
+    /// All since the start, as Prometheus wants them.
+    pub(crate) waits: Buckets,
+    pub(crate) holds: Buckets,
+    pub(crate) creates: Buckets,
     pub(crate) last_granted: Option<Instant>,
     pub(crate) last_returned: Option<Instant>,
     /// The last failure to connect; forgotten at the next success.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
+    /// Whether the database could be reached, when a report last asked it.
+    lane_verdict: Option<(bool, Instant)>,
     next_bind: Instant,
 }
 
@@ -86,6 +106,8 @@ impl Recorder {
             slow_wait,
             slow_waits: Seldom::default(),
             failed_dials: Seldom::default(),
+            n_plus_ones: Seldom::default(),
+            database: inventory.database(),
             inventory,
             started: now,
             book: Mutex::new(Book {
@@ -95,11 +117,18 @@ impl Recorder {
                     connect_failures: Some(0),
                     ..Totals::default()
                 },
+                usage: Usage::new(now),
+                waits: Buckets::new(SECONDS),
+                holds: Buckets::new(SECONDS),
+                creates: Buckets::new(SECONDS),
                 last_granted: None,
                 last_returned: None,
                 last_connect_error: None,
+                lane_verdict: None,
                 next_bind: now,
             }),
+            operations: Mutex::default(),
+            requests: Mutex::new(Requests::new(now)),
         });
         recorder.metrics.bind(&recorder);
         recorder
@@ -118,6 +147,77 @@ impl Recorder {
         self.started
     }
 
+    /// What telemetry says of the database.
+    pub(crate) fn database(&self) -> &[KeyValue] {
+        &self.database
+    }
+
+    pub(crate) fn availability(&self) -> Availability {
+        self.inventory.availability()
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.inventory.timeout()
+    }
+
+    pub(crate) fn sees_transactions(&self) -> bool {
+        self.inventory.sees_transactions()
+    }
+
+    pub(crate) fn wait_target(&self) -> Option<Duration> {
+        self.inventory.wait_target()
+    }
+
+    pub(crate) fn operations(&self) -> MutexGuard<'_, Operations> {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who used how much.
+    pub(crate) fn usage(&self) -> HashMap<Site, SiteUse> {
+        self.book().usage.read(Instant::now())
+    }
+
+    /// The totals, with what an existing pool counts by itself.
+    pub(crate) fn completed(&self, totals: Totals) -> Totals {
+        self.inventory.completed(totals)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let totals = self.book().totals;
+        self.completed(totals)
+    }
+
+    /// Remembers what a report found when it asked the database: why it can't be reached.
+    pub(crate) fn lane_verdict(&self, unreachable: Option<String>) -> Option<String> {
+        self.book().lane_verdict = Some((unreachable.is_none(), Instant::now()));
+        unreachable
+    }
+
+    /// Whether the database can be reached, as far as it is known without asking it.
+    pub(crate) fn is_database_reachable(&self) -> bool {
+        let book = self.book();
+        let served_since = |at: Instant| book.last_granted.is_some_and(|granted| granted >= at);
+        let refused = book
+            .last_connect_error
+            .as_ref()
+            .is_some_and(|(error, at)| error.is_absence() && !served_since(*at));
+        let asked = book.lane_verdict.is_some_and(|(reached, at)| {
+            !reached && at.elapsed() < VERDICT_AGE && !served_since(at)
+        });
+        !refused && !asked
+    }
+
+    /// Whether the pool can serve, as far as it is known without asking the database.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.is_database_reachable() && Evidence::gather(self).own_verdict().is_none()
+    }
+
     /// Follows a change of the global OpenTelemetry providers, at most once a second.
     pub(crate) fn rebind(self: &Arc<Self>) {
         self.metrics.bind(self);
@@ -134,14 +234,14 @@ impl Recorder {
     }
 
     /// Somebody got a connection.
-    pub(crate) fn granted(
-        self: &Arc<Self>,
-        holder: Holder,
-        waiter: Option<u32>,
-        asked: Instant,
-    ) -> u32 {
-        let now = holder.since;
-        let waited = now.saturating_duration_since(asked);
+    pub(crate) fn granted(self: &Arc<Self>, holder: Holder, waiter: Option<u32>) -> u32 {
+        let (now, waited) = (holder.since, holder.waited);
+        if let Some(request) = &holder.request {
+            request.tally(self, |tally| {
+                tally.used.checkouts += 1;
+                tally.used.waited += waited;
+            });
+        }
         let (key, rebind) = {
             let mut book = self.book();
             let slot = book.windows.at(now);
@@ -151,6 +251,7 @@ impl Recorder {
                 Some(key) => drop(book.ledger.waiters.remove(key)),
             }
             book.totals.checkouts += 1;
+            book.waits.record_time(waited);
             book.last_granted = Some(now);
             let key = book.ledger.holders.insert(holder);
             self.level(&mut book, now);
@@ -199,20 +300,36 @@ impl Recorder {
     /// A connection came back.
     pub(crate) fn returned(&self, key: u32) {
         let now = Instant::now();
-        let mut held = None;
-        {
-            let mut book = self.book();
-            if let Some(holder) = book.ledger.holders.remove(key) {
-                let time = holder.held(now);
-                held = Some(time);
-                book.windows.at(now).held.record(time);
-            }
-            book.last_returned = Some(now);
-            self.level(&mut book, now);
+        let mut book = self.book();
+        let holder = book.ledger.holders.remove(key);
+        let ended = holder.map(|holder| {
+            let (held, busy) = (holder.held(now), holder.busy());
+            book.windows.at(now).held.record(held);
+            book.holds.record_time(held);
+            book.usage.returned(&holder, held, busy, now);
+            (holder, held, busy)
+        });
+        book.last_returned = Some(now);
+        self.level(&mut book, now);
+        drop(book);
+        if let Some((holder, held, busy)) = ended {
+            self.tell_return(&holder, held, busy);
         }
-        if let Some(held) = held {
-            self.metrics.held(held);
+    }
+
+    /// Tells whom else it concerns that a connection came back.
+    fn tell_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
+        if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {
+            slot.vacate();
         }
+        if let Some(request) = &holder.request {
+            let book: *const Self = self;
+            request.update(book, |tally| {
+                tally.used.held += held;
+                tally.used.busy += busy.unwrap_or_default();
+            });
+        }
+        self.metrics.held(held);
     }
 
     /// Everything within a window, and the ledger and totals at the same instant.
@@ -224,48 +341,6 @@ impl Recorder {
         read(slot, &book, now)
     }
 
-    /// Says a wait that was longer than the `slow_wait` setting; in a burst, one a second for all.
-    pub(crate) fn tell_slow_wait(&self, checkout: Checkout, waited: Duration) {
-        if waited <= self.slow_wait {
-            return;
-        }
-        let Some(untold) = self.slow_waits.tell(Instant::now()) else {
-            return;
-        };
-        let caller = checkout.caller();
-        tracing::warn!(
-            target: TARGET,
-            pool = &*self.name,
-            waited_ms = waited.as_millis() as u64,
-            caller = %format_args!("{}:{}", caller.file(), caller.line()),
-            label = checkout.label_text(),
-            others_within_a_second = untold,
-            "slow wait for a connection",
-        );
-    }
-
-    /// The scene of a timeout.
-    pub(crate) fn scene(&self, now: Instant) -> Scene {
-        let counts = self.counts();
-        let book = self.book();
-        Scene {
-            pool: self.name.to_string(),
-            pool_size: counts.pool_size,
-            max_overflow: counts.max_overflow,
-            checked_out: book.ledger.holders.len(),
-            pending: book.ledger.waiters.len(),
-            longest_holder: book.ledger.longest_holder().map(|holder| LongestHolder {
-                caller: holder.caller(),
-                label: holder.checkout.label_text(),
-                held: holder.held(now),
-            }),
-            last_connect_error: book
-                .last_connect_error
-                .as_ref()
-                .map(|(error, at)| (error.clone(), now.saturating_duration_since(*at))),
-        }
-    }
-
     fn level(&self, book: &mut Book, now: Instant) {
         let level = Level {
             checked_out: book.ledger.holders.len(),
@@ -273,75 +348,6 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         book.windows.set_level(now, level);
-    }
-}
-
-impl Lifecycle for Recorder {
-    fn opened(&self, took: Duration) {
-        let back;
-        {
-            let mut book = self.book();
-            book.totals.connections_opened += 1;
-            back = book.last_connect_error.take().is_some();
-            book.windows.at(Instant::now()).create.record(took);
-        }
-        if back {
-            tracing::info!(target: TARGET, pool = &*self.name, "connections can be opened again");
-        }
-        self.metrics.created(took);
-    }
-
-    fn connect_failed(&self, error: &ConnectError) {
-        {
-            let mut book = self.book();
-            *book.totals.connect_failures.get_or_insert_default() += 1;
-            book.last_connect_error = Some((error.clone(), Instant::now()));
-        }
-        if let Some(untold) = self.failed_dials.tell(Instant::now()) {
-            tracing::warn!(
-                target: TARGET,
-                pool = &*self.name,
-                error.type = error.kind().as_str(),
-                others_within_a_second = untold,
-                "could not open a connection: {error}",
-            );
-        }
-    }
-
-    fn waiting(&self) -> u32 {
-        self.book().ledger.waiters.len()
-    }
-
-    fn closed(&self, reason: CloseReason) {
-        self.book().totals.connections_closed.count(reason);
-        match reason {
-            CloseReason::Broken | CloseReason::PingFailed => {
-                tracing::info!(target: TARGET, pool = &*self.name,
-                    reason = reason.as_str(),
-                    "connection closed"
-                );
-            }
-            _ => tracing::debug!(target: TARGET, pool = &*self.name,
-                reason = reason.as_str(),
-                "connection closed"
-            ),
-        }
-    }
-}
-
-/// What the ledger is told of a checkout that succeeded.
-pub(crate) fn holder(
-    checkout: Checkout,
-    since: Instant,
-    trace: Option<TraceId>,
-    facts: Option<Arc<dyn ConnectionFacts>>,
-) -> Holder {
-    Holder {
-        checkout,
-        since,
-        trace,
-        route: None,
-        facts,
     }
 }
 

@@ -12,14 +12,13 @@ use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
 };
 
-use super::scope::scope;
+use super::families::LABEL;
 use crate::checkout::Checkout;
 use crate::error::PoolError;
+use crate::scope::scope;
 
 /// The span's name; which pool it was is an attribute.
 const NAME: &str = "pool.checkout";
-/// The attribute of a checkout's label.
-const LABEL: &str = "poolscope.checkout.label";
 
 /// Makes the spans of one pool.
 pub(crate) struct Tracing {
@@ -48,17 +47,46 @@ impl Tracing {
         }
     }
 
-    /// Opens a checkout's span, child of the current context.
-    pub(crate) fn start(&self, pool: &Arc<str>, checkout: Checkout) -> CheckoutSpan {
-        let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
-        let parent = Context::current();
-        let mut span = self.tracer.load().build_with_context(builder, &parent);
-        // A tracer that does nothing gives the parent back, which may be valid: a remote one.
-        let id = span.span_context().span_id();
-        let live = span.span_context().is_valid() && id != parent.span().span_context().span_id();
+    /// Whether anybody listened when the last span was opened.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Opens a span.
+    pub(crate) fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
+        let span = self.tracer.load().build_with_context(builder, parent);
+        let live = is_real(&span, parent);
         if live != self.live.load(Ordering::Relaxed) {
             self.live.store(live, Ordering::Relaxed);
         }
+        span
+    }
+
+    /// Opens a span, if anybody listens by now: while nobody does the global provider is asked each
+    /// time.
+    pub(crate) fn open_if_live(&self, builder: SpanBuilder, parent: &Context) -> Option<BoxedSpan> {
+        if !self.global || self.is_live() {
+            let span = self.open(builder, parent);
+            return is_real(&span, parent).then_some(span);
+        }
+        let tracer = global::tracer_with_scope(scope());
+        let span = tracer.build_with_context(builder, parent);
+        is_real(&span, parent).then(|| {
+            self.tracer.store(Arc::new(tracer));
+            self.live.store(true, Ordering::Relaxed);
+            span
+        })
+    }
+
+    /// Opens a checkout's span.
+    pub(crate) fn start(
+        &self,
+        pool: &Arc<str>,
+        checkout: Checkout,
+        parent: &Context,
+    ) -> CheckoutSpan {
+        let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
+        let mut span = self.open(builder, parent);
         if span.is_recording() {
             let caller = checkout.caller();
             span.set_attribute(KeyValue::new(
@@ -73,6 +101,12 @@ impl Tracing {
         }
         CheckoutSpan(span)
     }
+}
+
+/// A tracer that does nothing gives the parent back, which may be valid: a remote one.
+fn is_real(span: &BoxedSpan, parent: &Context) -> bool {
+    let id = span.span_context().span_id();
+    span.span_context().is_valid() && id != parent.span().span_context().span_id()
 }
 
 /// An open span; it ends when dropped.

@@ -119,6 +119,11 @@ impl Slot {
         self.mean_of(self.checked_out_time)
     }
 
+    /// Time-weighted mean of the requests that waited.
+    pub(crate) fn mean_pending(&self) -> f64 {
+        self.mean_of(self.pending_time)
+    }
+
     /// Time-weighted mean of the connections open beyond the pool size.
     pub(crate) fn mean_overflow(&self) -> f64 {
         self.mean_of(self.overflow_time)

@@ -17,9 +17,10 @@ use tower_layer::Layer;
 use super::handle::Pool;
 use super::stack::Stack;
 use crate::admit::AdmitLayer;
-use crate::backend::{Backend, Dial};
+use crate::backend::{Backend, Dial, DialOptions};
 use crate::connection::{Care, CareSettings, Manager, OnConnect, Opener, PoolService};
 use crate::observe::ObserveLayer;
+use crate::query::QueryOptions;
 use crate::settings::{Problem, Settings, SettingsError, Thresholds};
 
 /// Builds a [`Pool`]; made by [`Pool::builder`].
@@ -185,7 +186,13 @@ impl<C: Backend> PoolBuilder<C> {
             Some(dial) => dial,
             None => Arc::from(dialer::<C>(&settings)?),
         };
-        let care = Care::new(CareSettings::from(&settings), Handle::current());
+        let care = Care::new(
+            CareSettings::new(
+                &settings,
+                QueryOptions::new(C::KIND, &settings, dial.attributes()),
+            ),
+            Handle::current(),
+        );
         let opener = Opener::new(
             dial,
             on_connect,
@@ -213,15 +220,17 @@ impl<C: Backend> PoolBuilder<C> {
 
 fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsError> {
     let url = &settings.database_url;
+    let options = DialOptions {
+        application_name: settings.application_name,
+    };
     let wrong = |expected, hint: Option<String>| {
         SettingsError::from(
             Problem::wrong("DATABASE_URL", &url.to_string(), expected).with_hint(hint),
         )
     };
     match url.database_kind() {
-        Some(kind) if kind == C::KIND => {
-            C::dialer(url).map_err(|why| wrong(format!("a usable {} URL", C::KIND), Some(why)))
-        }
+        Some(kind) if kind == C::KIND => C::dialer(url, options)
+            .map_err(|why| wrong(format!("a usable {} URL", C::KIND), Some(why))),
         _ => {
             let expected = format!("a {0} URL, for this is a pool of {0} connections", C::KIND);
             Err(wrong(expected, None))
@@ -229,8 +238,8 @@ fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsE
     }
 }
 
-impl From<&Settings> for CareSettings {
-    fn from(settings: &Settings) -> Self {
+impl CareSettings {
+    fn new(settings: &Settings, queries: QueryOptions) -> Self {
         Self {
             pool_size: settings.pool_size,
             max_overflow: settings.max_overflow,
@@ -241,8 +250,8 @@ impl From<&Settings> for CareSettings {
             pre_ping: settings.pool_pre_ping,
             pre_ping_bypass: settings.pre_ping_bypass,
             pre_ping_timeout: settings.effective_pre_ping_timeout(),
-            echo: settings.echo,
             raw_transactions: settings.raw_transactions,
+            queries: Arc::new(queries),
         }
     }
 }

@@ -8,20 +8,14 @@ use super::stack::Stack;
 use crate::backend::Backend;
 use crate::connection::{Managed, PoolService};
 use crate::inventory::Inventory;
-use crate::report::{Availability, Configuration, Source, SourceFacts};
+use crate::report::{Configuration, Source, SourceFacts};
 use crate::settings::Thresholds;
 
 impl<C: Backend> Source for Stack<C> {
     fn facts(&self) -> SourceFacts {
-        let (service, gate, settings) = (self.admit.get_ref(), self.admit.gate(), &self.settings);
-        let availability = match (gate.is_closed(), gate.admitted()) {
-            (false, _) => Availability::Open,
-            (true, 0) => Availability::Closed,
-            (true, _) => Availability::Draining,
-        };
+        let (service, settings) = (self.admit.get_ref(), &self.settings);
         SourceFacts {
             lane: Arc::clone(service.lane()),
-            availability,
             configuration: Configuration {
                 pool_size: settings.pool_size,
                 max_overflow: settings.max_overflow,
@@ -33,7 +27,6 @@ impl<C: Backend> Source for Stack<C> {
             thresholds: settings.thresholds.clone(),
             leak_threshold: settings.leak_threshold,
             query_text: settings.query_text,
-            statistics: None,
         }
     }
 }
@@ -47,7 +40,6 @@ where
         let config = self.get_ref().config();
         SourceFacts {
             lane: Arc::clone(self.lane()),
-            availability: Availability::Open,
             configuration: Configuration {
                 pool_size: self.counts().pool_size,
                 max_overflow: 0,
@@ -59,7 +51,6 @@ where
             thresholds: Thresholds::default(),
             leak_threshold: None,
             query_text: false,
-            statistics: Some(Arc::new(self.get_ref().state().statistics)),
         }
     }
 }

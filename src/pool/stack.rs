@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use tower_service::Service;
 
 use crate::admit::{Admit, Admitted, Gate, ResponseFuture};
@@ -11,9 +13,9 @@ use crate::backend::Backend;
 use crate::checkout::Checkout;
 use crate::connection::{Lease, Manager, PoolService};
 use crate::error::PoolError;
-use crate::inventory::{Counts, Inventory};
+use crate::inventory::{Availability, Counts, Inventory};
 use crate::lifecycle::Lifecycle;
-use crate::settings::Settings;
+use crate::settings::{DatabaseKind, Settings};
 
 /// Connections of ours behind a fair gate, and the settings that both were made by.
 pub struct Stack<C: Backend> {
@@ -59,6 +61,31 @@ impl<C: Backend> Inventory for Stack<C> {
 
     fn overflow(&self) -> u32 {
         self.admit.get_ref().overflow()
+    }
+
+    fn database(&self) -> Vec<KeyValue> {
+        self.admit.get_ref().database()
+    }
+
+    fn availability(&self) -> Availability {
+        let gate = self.gate();
+        match (gate.is_closed(), gate.admitted()) {
+            (false, _) => Availability::Open,
+            (true, 0) => Availability::Closed,
+            (true, _) => Availability::Draining,
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        Some(self.settings.pool_timeout)
+    }
+
+    fn sees_transactions(&self) -> bool {
+        self.settings.raw_transactions || C::KIND == DatabaseKind::Postgres
+    }
+
+    fn wait_target(&self) -> Option<Duration> {
+        Some(self.settings.target_wait)
     }
 
     fn report_to(&self, observer: Weak<dyn Lifecycle>) {

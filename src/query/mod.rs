@@ -1,7 +1,16 @@
 //! What diesel's `Instrumentation` tells of the queries on a connection.
 
+mod failure;
+mod options;
+mod running;
+mod state;
 mod statement;
+mod text;
+mod transaction;
+mod under_way;
 mod watch;
 
-pub use self::watch::is_connection_failure;
-pub(crate) use self::watch::{QueryState, QueryWatch};
+pub use self::failure::is_connection_failure;
+pub(crate) use self::options::QueryOptions;
+pub(crate) use self::state::QueryState;
+pub(crate) use self::watch::QueryWatch;

@@ -1,4 +1,49 @@
-//! What can be told of a statement from its text, without parsing SQL.
+//! The statement of a query, without its bind values, and what its first words do.
+
+use std::fmt::{self, Display, Write};
+
+/// What diesel's `DebugQuery` prints between a statement and its bind values.
+const BINDS: &str = " -- binds: ";
+
+/// A buffer beyond this size is not kept for the next statement.
+const KEPT: usize = 64 * 1024;
+
+/// Prints the statement of a query in place of what is in the buffer. Printing stops where the bind
+/// values begin, so that these are not even formatted.
+pub(super) fn print(query: &dyn Display, buffer: &mut String) {
+    match buffer.capacity() > KEPT {
+        true => *buffer = String::new(),
+        false => buffer.clear(),
+    }
+    let mut statement = Statement {
+        buffer,
+        ended: false,
+    };
+    // A query that can't be printed is one that can't be sent: diesel reports it itself.
+    let _ = write!(statement, "{query}");
+    if !statement.ended {
+        let end = without_binds(buffer).len();
+        buffer.truncate(end);
+    }
+}
+
+/// Takes the pieces of a query until the one that says that bind values follow.
+struct Statement<'a> {
+    buffer: &'a mut String,
+    ended: bool,
+}
+
+impl Write for Statement<'_> {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        // The statement itself is one piece before it, whatever it has in it.
+        self.ended |= piece == BINDS;
+        if self.ended {
+            return Err(fmt::Error);
+        }
+        self.buffer.push_str(piece);
+        Ok(())
+    }
+}
 
 /// What a statement does to the transaction on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,9 +53,10 @@ pub(super) enum TransactionEffect {
     None,
 }
 
-/// Cuts the bind values off what diesel's `DebugQuery` prints: they are data, not statement.
-pub(super) fn without_binds(printed: &str) -> &str {
-    match printed.rfind(" -- binds: [") {
+/// Cuts the bind values off what came in one piece. A statement that itself has this text in it is
+/// cut too early: better than a value that is shown.
+fn without_binds(printed: &str) -> &str {
+    match printed.find(" -- binds: [") {
         Some(end) => &printed[..end],
         None => printed,
     }
@@ -107,12 +153,70 @@ mod tests {
         }
     }
 
+    /// A bind value that must not be formatted.
+    struct Untouchable;
+
+    impl fmt::Debug for Untouchable {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("a bind value was formatted");
+        }
+    }
+
+    /// Prints itself as diesel's `DebugQuery` does.
+    struct Query(&'static str);
+
+    impl Display for Query {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{} -- binds: {:?}", self.0, [Untouchable])
+        }
+    }
+
+    fn printed(query: &dyn Display) -> String {
+        let mut buffer = "what was there before".to_owned();
+        print(query, &mut buffer);
+        buffer
+    }
+
     #[test]
-    fn binds_are_cut_off() {
+    fn printing_stops_before_the_bind_values() {
+        for statement in ["SELECT $1", "SELECT $1 -- binds: [\"of old\"]", ""] {
+            assert_eq!(printed(&Query(statement)), statement);
+        }
+    }
+
+    #[test]
+    fn what_comes_in_one_piece_is_cut() {
         assert_eq!(
-            without_binds("SELECT $1 -- binds: [\"secret\"]"),
+            printed(&"SELECT $1 -- binds: [\"secret\", \" -- binds: [\"]"),
             "SELECT $1"
         );
-        assert_eq!(without_binds("SELECT 1"), "SELECT 1");
+        assert_eq!(printed(&"SELECT 1"), "SELECT 1");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_query_of_diesel_is_printed_without_its_binds() {
+        use diesel::prelude::*;
+
+        diesel::table! {
+            users (id) { id -> Integer, name -> Text, }
+        }
+        let query = users::table
+            .select(users::id)
+            .filter(users::name.eq("secret"));
+        let query = diesel::debug_query::<diesel::pg::Pg, _>(&query);
+        assert!(query.to_string().ends_with(" -- binds: [\"secret\"]"));
+        assert_eq!(
+            printed(&query),
+            r#"SELECT "users"."id" FROM "users" WHERE ("users"."name" = $1)"#
+        );
+    }
+
+    #[test]
+    fn a_huge_buffer_is_not_kept() {
+        let mut buffer = String::with_capacity(2 * KEPT);
+        print(&"SELECT 1", &mut buffer);
+        assert!(buffer.capacity() <= KEPT);
+        assert_eq!(buffer, "SELECT 1");
     }
 }

@@ -1,68 +1,68 @@
-//! The instrumentation that the pool sets on each connection it opens.
+//! The instrumentation that is set on each connection the pool opens.
 
-use std::collections::VecDeque;
-use std::fmt::Write;
+use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
-use diesel::result::{DatabaseErrorKind, Error};
+use diesel::result::Error;
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, SpanBuilder, SpanKind, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_semantic_conventions::attribute::{
+    DB_OPERATION_NAME, DB_QUERY_SUMMARY, DB_QUERY_TEXT,
+};
 use tokio::time::Instant;
 
-use super::statement::{TransactionEffect, transaction_effect, without_binds};
+use super::failure::{by_code, failure, is_connection_failure};
+use super::options::QueryOptions;
+use super::running::Running;
+use super::state::QueryState;
+use super::statement::{self, TransactionEffect, transaction_effect};
+use super::text::describe;
+use super::transaction::Transaction;
+use super::under_way::{Finished, UnderWay};
+use crate::backend::{Outcome, Session};
+use crate::checkout::TransactionState;
+use crate::occupant::{Occupant, QueryFailure, Repeat};
+use crate::settings::DatabaseKind;
 
-/// What is known of the queries on one connection, readable from outside it.
-#[derive(Debug, Default)]
-pub(crate) struct QueryState {
-    in_flight: AtomicU32,
-    in_transaction: AtomicBool,
-    failed: AtomicBool,
-    /// Whether statements are looked at.
-    sees_transactions: bool,
-}
+/// The name of a query's span when its summary is turned off.
+const UNNAMED: &str = "query";
 
-impl QueryState {
-    /// Queries started and not finished: at check-in, those whose futures were dropped.
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Whether a statement seen here has opened a transaction that none seen here has ended;
-    /// `None` when statements are not looked at.
-    pub(crate) fn in_transaction(&self) -> Option<bool> {
-        self.sees_transactions
-            .then(|| self.in_transaction.load(Ordering::Relaxed))
-    }
-
-    /// Whether a query failed because the connection did.
-    pub(crate) fn connection_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
-    }
-}
-
-/// Counts queries, logs them when asked, and sees a transaction that raw SQL opened.
+/// Sees each query on one connection: counts it, times it, makes its span, logs it when asked, and
+/// notices a transaction that raw SQL opened.
 ///
 /// It forwards every event to diesel's default instrumentation, which it takes the place of.
 pub(crate) struct QueryWatch {
     state: Arc<QueryState>,
+    options: Arc<QueryOptions>,
+    /// Where there is a wire, it knows better than diesel when a query ends, and how.
+    wire: Option<Arc<dyn Session>>,
     next: Option<Box<dyn Instrumentation>>,
-    echo: bool,
-    text: String,
-    started: VecDeque<Instant>,
+    under_way: UnderWay,
+    transaction: Option<Transaction>,
+    /// Printing needs a place; this one is kept.
+    printed: String,
 }
 
 impl QueryWatch {
-    pub(crate) fn new(see_transactions: bool, echo: bool) -> Self {
+    /// For a connection with this session. Looks at each statement for `BEGIN`s only when asked.
+    pub(crate) fn new(
+        options: Arc<QueryOptions>,
+        session: Option<&Arc<dyn Session>>,
+        see_transactions: bool,
+    ) -> Self {
         Self {
-            state: Arc::new(QueryState {
-                sees_transactions: see_transactions,
-                ..QueryState::default()
-            }),
+            state: Arc::new(QueryState::new(see_transactions)),
+            wire: session
+                .filter(|session| session.sent().is_some())
+                .map(Arc::clone),
             next: get_default_instrumentation(),
-            echo,
-            text: String::new(),
-            started: VecDeque::new(),
+            under_way: UnderWay::new(options.kind == DatabaseKind::Postgres),
+            transaction: None,
+            printed: String::new(),
+            options,
         }
     }
 
@@ -70,51 +70,241 @@ impl QueryWatch {
         Arc::clone(&self.state)
     }
 
-    fn print(&mut self, query: &dyn std::fmt::Display) -> &str {
-        self.text.clear();
-        // A query that can't be printed is one that can't be sent: diesel reports it itself.
-        let _ = write!(self.text, "{query}");
-        without_binds(&self.text)
+    fn print(&mut self, query: &dyn Display) -> &str {
+        statement::print(query, &mut self.printed);
+        &self.printed
+    }
+
+    fn started(&mut self, query: &dyn Display) {
+        self.state.started();
+        if self.state.sees_transactions() {
+            let effect = transaction_effect(self.print(query));
+            match effect {
+                TransactionEffect::Begins => self.state.set_in_transaction(true),
+                TransactionEffect::Ends => self.state.set_in_transaction(false),
+                TransactionEffect::None => {}
+            }
+        }
+        let occupant = self.occupant();
+        if let Some(Occupant {
+            observer,
+            request: Some(request),
+            ..
+        }) = &occupant
+        {
+            request.update(Arc::as_ptr(observer), |tally| tally.used.queries += 1);
+        }
+        let mut span = occupant
+            .as_ref()
+            .filter(|_| self.options.spans)
+            .map(|occupant| open(occupant, SpanKind::Client));
+        // Printing a statement costs; without a reason it is not done. A second one under way has
+        // to be told from the first.
+        let recording = span.as_ref().is_some_and(Span::is_recording);
+        let wanted = recording || self.under_way.len() > 0;
+        let echoed = self.options.echo && occupant.is_some();
+        if (wanted || echoed) && !self.state.sees_transactions() {
+            self.print(query);
+        }
+        let text = wanted.then(|| self.printed.clone());
+        if let (Some(span), Some(text)) = (&mut span, &text)
+            && recording
+        {
+            describe_on(span, text, &self.options);
+        }
+        // The pool's own pings are not the app's statements.
+        let echo = occupant.as_ref().filter(|_| echoed);
+        let echo = echo.map(|occupant| {
+            let statement = match self.options.echo_binds {
+                true => query.to_string(),
+                false => self.printed.clone(),
+            };
+            (statement, occupant.context.clone())
+        });
+        let wire = self.wire.as_ref();
+        self.under_way.push(Running {
+            since: Instant::now(),
+            options: Arc::clone(&self.options),
+            observer: occupant.map(|occupant| Arc::downgrade(&occupant.observer)),
+            span: span.filter(|_| recording),
+            text,
+            echo,
+            answered_before: wire.and_then(|wire| wire.answered()),
+            sent_before: wire.and_then(|wire| wire.sent()),
+            sent_after: None,
+            shared: false,
+            ended: false,
+        });
+    }
+
+    fn finished(&mut self, query: &dyn Display, error: Option<&Error>) {
+        self.state.finished();
+        if error.is_some_and(is_connection_failure) {
+            self.state.set_connection_failed();
+        }
+        if self.under_way.len() > 1 {
+            self.print(query);
+        }
+        let Some(Finished { running, behind }) = self.under_way.finish(&self.printed) else {
+            return;
+        };
+        self.state.set_live(self.under_way.len() > 0);
+        self.count_in_request(query);
+        // Its commands, to prepare, to execute and to close: what was sent later belongs to those
+        // behind it. If nothing was sent for it at all, it failed on this side.
+        let wire = self.wire.as_ref();
+        let commands = running
+            .sent_before
+            .zip(wire.and_then(|wire| wire.sent()))
+            .map(|(before, sent)| before + 1..=sent.saturating_sub(behind))
+            .filter(|commands| !commands.is_empty());
+        let outcome = wire
+            .zip(commands.clone())
+            .and_then(|(wire, commands)| wire.outcome(commands));
+        // In a pipeline it is not sure whose command it is.
+        let told = outcome.filter(|_| !running.shared);
+        let code = told.and_then(|outcome| outcome.error);
+        let failure = match error {
+            Some(error) => Some(failure(error, code)),
+            // After the first row, which is all that diesel has seen.
+            None => code.map(by_code),
+        };
+        if let Some(transaction) = &mut self.transaction
+            && transaction.statement_ended(failure.as_ref())
+        {
+            self.transaction = None;
+        }
+        match (&self.wire, commands, outcome) {
+            (Some(wire), Some(commands), Some(outcome))
+                if failure.is_none() && !outcome.answered =>
+            {
+                let (of, last) = (Arc::clone(wire), *commands.end());
+                let done = move || end_by(running, of.outcome(commands));
+                wire.when_answered(last, Box::new(done));
+            }
+            _ => running.end(failure.as_ref(), told.map(|outcome| outcome.rows)),
+        }
+    }
+
+    fn occupant(&self) -> Option<Occupant> {
+        self.state.slot.read(Occupant::clone)
+    }
+
+    /// Counts the statement within its request, to find those that are sent again and again.
+    fn count_in_request(&mut self, query: &dyn Display) {
+        let Some(limit) = self.options.n_plus_one else {
+            return;
+        };
+        let Some(Occupant {
+            observer,
+            request: Some(request),
+            ..
+        }) = self.occupant()
+        else {
+            return;
+        };
+        let mut hasher = DefaultHasher::new();
+        self.print(query).hash(&mut hasher);
+        let book = Arc::as_ptr(&observer);
+        let times = request.update(book, |tally| tally.statement(hasher.finish()));
+        if let Some(times) = times
+            && times == limit.saturating_add(1)
+        {
+            let told = describe(&self.printed, self.options.kind, true, true);
+            let repeat = Repeat {
+                text: &told.text,
+                summary: &told.summary,
+                times,
+            };
+            observer.repeated(&request, &repeat);
+        }
+    }
+
+    fn transaction_begins(&mut self) {
+        let occupant = self.occupant().filter(|_| self.options.spans);
+        self.transaction = occupant
+            .map(|occupant| open(&occupant, SpanKind::Internal))
+            .filter(Span::is_recording)
+            .map(|mut span| {
+                span.update_name("transaction");
+                span.set_attributes(self.options.attributes.iter().cloned());
+                Transaction::new(span)
+            });
+    }
+}
+
+/// Ends a query by what the server has answered, after diesel had seen the first response.
+fn end_by(running: Running, outcome: Option<Outcome>) {
+    let told = outcome.filter(|_| !running.shared);
+    let failure = match (told.and_then(|outcome| outcome.error), outcome) {
+        (Some(code), _) => Some(by_code(code)),
+        (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
+        (None, _) => None,
+    };
+    running.end(failure.as_ref(), told.map(|outcome| outcome.rows));
+}
+
+/// A span in the trace of whoever holds the connection: child of the span that is current here,
+/// else of the one at the checkout. SQLite's queries run on a thread where none is current.
+fn open(occupant: &Occupant, kind: SpanKind) -> BoxedSpan {
+    let builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
+    let observer = &occupant.observer;
+    Context::map_current(|current| {
+        let parent = match current.has_active_span() {
+            true => current,
+            false => &occupant.context,
+        };
+        observer.open_span(builder, parent)
+    })
+}
+
+/// Says on a span what the query is.
+fn describe_on(span: &mut BoxedSpan, statement: &str, options: &QueryOptions) {
+    span.set_attributes(options.attributes.iter().cloned());
+    if !options.span_text && !options.span_summary {
+        return;
+    }
+    let told = describe(
+        statement,
+        options.kind,
+        options.span_text,
+        options.span_summary,
+    );
+    // A statement that begins with no word of SQL has none.
+    if options.span_summary && !told.summary.is_empty() {
+        span.update_name(told.summary.clone());
+        span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, told.summary));
+        if let Some(operation) = told.operation {
+            span.set_attribute(KeyValue::new(DB_OPERATION_NAME, operation));
+        }
+    }
+    if options.span_text {
+        span.set_attribute(KeyValue::new(DB_QUERY_TEXT, told.text));
     }
 }
 
 impl Instrumentation for QueryWatch {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         match &event {
-            InstrumentationEvent::StartQuery { query, .. } => {
-                self.state.in_flight.fetch_add(1, Ordering::Relaxed);
-                // Printing a statement costs; without a reason it is not done.
-                if self.state.sees_transactions {
-                    match transaction_effect(self.print(query)) {
-                        TransactionEffect::Begins => {
-                            self.state.in_transaction.store(true, Ordering::Relaxed)
-                        }
-                        TransactionEffect::Ends => {
-                            self.state.in_transaction.store(false, Ordering::Relaxed)
-                        }
-                        TransactionEffect::None => {}
+            InstrumentationEvent::StartQuery { query, .. } => self.started(query),
+            InstrumentationEvent::FinishQuery { query, error, .. } => self.finished(query, *error),
+            InstrumentationEvent::BeginTransaction { depth, .. } if depth.get() == 1 => {
+                self.transaction_begins();
+            }
+            InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() == 1 => {
+                // To the COMMIT of a failed transaction the server answers with a rollback.
+                let wire = self.wire.as_ref().and_then(|wire| wire.transaction());
+                match &mut self.transaction {
+                    Some(transaction) if wire == Some(TransactionState::Failed) => {
+                        transaction.rolls_back();
                     }
-                }
-                if self.echo {
-                    self.started.push_back(Instant::now());
+                    Some(transaction) => transaction.commits(),
+                    None => {}
                 }
             }
-            InstrumentationEvent::FinishQuery { query, error, .. } => {
-                let _ =
-                    self.state
-                        .in_flight
-                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-                if error.is_some_and(is_connection_failure) {
-                    self.state.failed.store(true, Ordering::Relaxed);
-                }
-                if self.echo {
-                    let took = self
-                        .started
-                        .pop_front()
-                        .map_or(Duration::ZERO, |at| at.elapsed());
-                    let failed = error.is_some();
-                    let statement = self.print(query);
-                    tracing::info!(target: "poolscope::echo", took_ms = took.as_secs_f64() * 1e3, failed, "{statement}");
+            InstrumentationEvent::RollbackTransaction { depth, .. } if depth.get() == 1 => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.rolls_back();
                 }
             }
             _ => {}
@@ -125,56 +315,14 @@ impl Instrumentation for QueryWatch {
     }
 }
 
-/// How the texts of errors begin that end a connection.
-const CONNECTION_FAILURES: [&str; 10] = [
-    // mysql_async: the socket failed; the connection was closed; its state is not to be trusted.
-    "Input/output error",
-    "Driver error",
-    // MySQL and MariaDB: 1927, 1053, 4031.
-    "Connection was killed",
-    "Server shutdown in progress",
-    "The client was disconnected",
-    // tokio-postgres, and Postgres: 57P01, 57P02.
-    "connection closed",
-    "terminating connection",
-    "server closed the connection",
-    "Connection to the server is closed",
-    // 57P03.
-    "the database system is",
-];
-
-/// Whether a query's error means that its connection is gone or its server is not ready: what a
-/// later try, on another connection, may not meet. An app answers it with 503, not 500.
-///
-/// diesel hands on neither Postgres' SQLSTATE nor MySQL's code of these, so it is told by the kind
-/// of the error, and by how its text begins where the kind is unknown; a server that speaks another
-/// language than English (`lc_messages`) is not understood.
-///
-/// ```
-/// use diesel::result::{DatabaseErrorKind, Error};
-///
-/// let lost = Error::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(String::new()));
-/// assert!(poolscope::is_connection_failure(&lost));
-/// assert!(!poolscope::is_connection_failure(&Error::NotFound));
-/// ```
-#[must_use]
-pub fn is_connection_failure(error: &Error) -> bool {
-    match error {
-        Error::DatabaseError(
-            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
-            _,
-        )
-        | Error::BrokenTransactionManager => true,
-        Error::RollbackErrorOnCommit {
-            rollback_error,
-            commit_error,
-        } => is_connection_failure(rollback_error) || is_connection_failure(commit_error),
-        // diesel-async hands mysql_async's errors, and those of Postgres' that end a session, on
-        // without their codes.
-        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => CONNECTION_FAILURES
-            .iter()
-            .any(|start| info.message().starts_with(start)),
-        _ => false,
+impl Drop for QueryWatch {
+    fn drop(&mut self) {
+        // diesel-async says nothing of a query whose connection has failed under it.
+        if self.wire.as_ref().is_some_and(|wire| wire.is_closed()) && !self.state.are_given_up() {
+            for running in self.under_way.drain() {
+                running.end(Some(&QueryFailure::LOST), None);
+            }
+        }
     }
 }
 
@@ -183,9 +331,23 @@ mod tests {
     use super::*;
     use diesel::connection::StrQueryHelper;
 
+    fn watch(see_transactions: bool) -> QueryWatch {
+        let options = QueryOptions {
+            kind: DatabaseKind::Mysql,
+            attributes: Vec::new(),
+            spans: true,
+            span_text: true,
+            span_summary: true,
+            echo: false,
+            echo_binds: false,
+            n_plus_one: None,
+        };
+        QueryWatch::new(Arc::new(options), None, see_transactions)
+    }
+
     #[test]
     fn counts_what_has_not_finished_and_sees_raw_transactions() {
-        let mut watch = QueryWatch::new(true, false);
+        let mut watch = watch(true);
         let state = watch.state();
         let begin = StrQueryHelper::new("BEGIN");
         watch.on_connection_event(InstrumentationEvent::start_query(&begin));
@@ -202,16 +364,19 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_socket_is_told_from_a_failed_statement() {
-        let of = |kind, text: &str| {
-            is_connection_failure(&Error::DatabaseError(kind, Box::new(text.to_owned())))
-        };
-        assert!(of(DatabaseErrorKind::UnableToSendCommand, ""));
-        assert!(of(
-            DatabaseErrorKind::Unknown,
-            "Input/output error: Broken pipe"
-        ));
-        assert!(!of(DatabaseErrorKind::UniqueViolation, "duplicate key"));
-        assert!(!of(DatabaseErrorKind::Unknown, "syntax error"));
+    fn one_given_up_does_not_count_as_work() {
+        let mut watch = watch(false);
+        let state = watch.state();
+        let (dropped, next) = (
+            StrQueryHelper::new("SELECT 1"),
+            StrQueryHelper::new("SELECT 2"),
+        );
+        watch.on_connection_event(InstrumentationEvent::start_query(&dropped));
+        watch.on_connection_event(InstrumentationEvent::start_query(&next));
+        watch.on_connection_event(InstrumentationEvent::finish_query(&next, None));
+        assert_eq!((watch.under_way.len(), state.in_flight()), (0, 1));
+        let busy = state.busy();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert_eq!(state.busy(), busy);
     }
 }

@@ -132,7 +132,8 @@ fn told_apart(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<Se
             return ("pool", found);
         }
     }
-    // The lane was opened as the pool's connections are, so it carries the same name.
+    // The lane was opened as the pool's connections are, so it carries the same name: that of this
+    // process, unless the URL has one.
     let name = sessions
         .iter()
         .find(|s| Some(s.process_id) == activity.lane_process_id)

@@ -4,15 +4,19 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::connections::count;
+use super::efficiency::HoldEfficiency;
 use super::grant::grant;
 use super::holders::HolderReport;
 use super::judge::{Readings, judge};
-use super::serving::Evidence;
-use super::source::{Availability, Configuration, Source};
+use super::repeats::RepeatedStatement;
+use super::source::{Configuration, Source};
 use super::status::Status;
 use super::timings::{Window, round};
 use crate::backend::Lane;
+use crate::exports::Exports;
+use crate::inventory::Availability;
 use crate::observe::Observe;
+use crate::observe::serving::Evidence;
 use crate::observe::window::Span;
 
 /// How many holders a report names.
@@ -43,6 +47,13 @@ pub struct Health {
     pub longest_wait_seconds: Option<f64>,
     /// Who holds connections, the longest first, at most ten.
     pub longest_holders: Vec<HolderReport>,
+    /// How well the connections are used while they are held.
+    pub hold_efficiency: HoldEfficiency,
+    /// Routes that send the same statement again and again; needs a
+    /// [`RequestLayer`](crate::RequestLayer).
+    pub n_plus_one: Vec<RepeatedStatement>,
+    /// What became of the telemetry; `null` unless this crate's feature `otlp` exports it.
+    pub telemetry: Option<Exports>,
     /// Why the pool can't serve; absent when it can. Present, the route answers 503.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -116,10 +127,11 @@ impl<S: Source> Observe<S> {
         };
         // Read after the answer, so that all figures are of one moment.
         let status = self.status();
-        let evidence = Evidence::gather(&self.recorder, &facts);
-        let reason = evidence
-            .own_verdict()
-            .or_else(|| evidence.unreachable(reached.as_ref().map(|_| ())));
+        let evidence = Evidence::gather(&self.recorder);
+        let reason = evidence.own_verdict().or_else(|| {
+            self.recorder
+                .lane_verdict(evidence.unreachable(reached.as_ref().map(|_| ())))
+        });
 
         let activity = answer.as_ref().ok();
         let own = facts.process_ids.as_deref();
@@ -130,6 +142,9 @@ impl<S: Source> Observe<S> {
         let grant = activity.and_then(|activity| grant(activity, own, evidence.counts.open));
         let window = |span| self.recorder.read(span, |slot, _, _| slot);
         let minute = window(Span::Minute);
+        let hold_efficiency = HoldEfficiency::read(&self.recorder);
+        let n_plus_one = RepeatedStatement::read(&self.recorder, facts.query_text);
+        let telemetry = Exports::snapshot();
         let findings = judge(
             &Readings {
                 counts: evidence.counts,
@@ -140,6 +155,9 @@ impl<S: Source> Observe<S> {
                 idle_in_transaction: tally.idle_in_transaction,
                 longest_query_seconds: tally.longest_query,
                 grant,
+                efficiency: &hold_efficiency,
+                repeats: &n_plus_one,
+                telemetry: telemetry.as_ref(),
             },
             &facts.thresholds,
         );
@@ -150,7 +168,7 @@ impl<S: Source> Observe<S> {
             .map(|reason| {
                 (
                     reason.clone(),
-                    cannot_serve_advice(facts.availability).to_owned(),
+                    cannot_serve_advice(evidence.availability).to_owned(),
                 )
             })
             .chain(
@@ -194,6 +212,9 @@ impl<S: Source> Observe<S> {
             timeouts_last_minute: minute.timeouts,
             longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
             longest_holders: holders,
+            hold_efficiency,
+            n_plus_one,
+            telemetry,
             reason,
             status,
         }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::serving::Evidence;
 use super::source::Source;
+use crate::inventory::Availability;
 use crate::observe::Observe;
+use crate::observe::serving::Evidence;
 
 /// The database must have answered within this; the route promises 800 ms.
 pub(super) const DEADLINE: Duration = Duration::from_millis(650);
@@ -34,14 +35,9 @@ impl Healthcheck {
 impl<S: Source> Observe<S> {
     /// Whether the pool can serve, within 800 ms.
     pub async fn healthcheck(&self) -> Healthcheck {
-        let facts = self.get_ref().facts();
-        let reason = match Evidence::gather(&self.recorder, &facts).own_verdict() {
+        let reason = match Evidence::gather(&self.recorder).own_verdict() {
             Some(reason) => Some(reason),
-            None => {
-                let answer = facts.lane.ping(DEADLINE).await;
-                // Gathered again: checkouts may have succeeded while the lane waited.
-                Evidence::gather(&self.recorder, &facts).unreachable(answer.as_ref().map(|_| ()))
-            }
+            None => self.ask_database().await,
         };
         Healthcheck {
             status: if reason.is_none() {
@@ -51,5 +47,18 @@ impl<S: Source> Observe<S> {
             },
             reason,
         }
+    }
+
+    /// Asks the database whether it can be reached, remembers it for the metrics, and says why not.
+    /// A pool that was closed asks no more.
+    pub(crate) async fn ask_database(&self) -> Option<String> {
+        if self.recorder.availability() != Availability::Open {
+            return None;
+        }
+        let answer = self.get_ref().facts().lane.ping(DEADLINE).await;
+        // Only now: checkouts may have succeeded while the lane waited.
+        let evidence = Evidence::gather(&self.recorder);
+        self.recorder
+            .lane_verdict(evidence.unreachable(answer.as_ref().map(|_| ())))
     }
 }

@@ -18,7 +18,7 @@ pub struct HolderReport {
     pub caller: String,
     /// Its label, when it gave one.
     pub label: Option<&'static str>,
-    /// The route of the request it serves; `null` until requests are attributed.
+    /// The route of the request it serves; `null` without a [`RequestLayer`](crate::RequestLayer).
     pub route: Option<String>,
     /// The trace it belongs to.
     pub trace_id: Option<String>,
@@ -41,7 +41,7 @@ impl HolderReport {
         Self {
             caller: format!("{}:{}", caller.file(), caller.line()),
             label: holder.checkout.label_text(),
-            route: holder.route.as_deref().map(str::to_owned),
+            route: holder.route().map(|route| route.to_string()),
             trace_id: holder.trace.map(|trace| trace.to_string()),
             held_seconds: seconds(held),
             process_id: holder.facts.as_ref().and_then(|facts| facts.process_id()),

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use super::efficiency::HoldEfficiency;
 use super::grant::Grant;
 use super::holders::HolderReport;
+use super::repeats::RepeatedStatement;
 use super::timings::{millis, round};
+use crate::exports::Exports;
 use crate::inventory::Counts;
 use crate::observe::window::Slot;
 use crate::settings::Thresholds;
@@ -24,6 +27,16 @@ pub(super) struct Readings<'a> {
     pub(super) idle_in_transaction: Option<u32>,
     pub(super) longest_query_seconds: Option<f64>,
     pub(super) grant: Option<Grant>,
+    pub(super) efficiency: &'a HoldEfficiency,
+    pub(super) repeats: &'a [RepeatedStatement],
+    pub(super) telemetry: Option<&'a Exports>,
+}
+
+impl Readings<'_> {
+    /// All is out, and somebody waits.
+    fn is_exhausted(&self) -> bool {
+        self.pending > 0 && self.counts.checked_out() >= self.counts.max_connections()
+    }
 }
 
 /// A finding: what is wrong, and what to do about it.
@@ -44,6 +57,9 @@ pub(super) fn judge(readings: &Readings<'_>, limits: &Thresholds) -> Vec<Finding
         average_wait(readings, limits),
         longest_query(readings, limits),
         grantable(readings),
+        low_efficiency(readings),
+        RepeatedStatement::finding(readings.repeats),
+        lost_telemetry(readings),
     ]
     .into_iter()
     .flatten()
@@ -60,7 +76,7 @@ fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding
 /// The one that can't wait for a mean over a minute.
 fn exhausted(r: &Readings<'_>) -> Option<Finding> {
     let max = r.counts.max_connections();
-    if r.pending == 0 || r.counts.checked_out() < max {
+    if !r.is_exhausted() {
         return None;
     }
     let waited = r.longest_wait.unwrap_or_default().as_secs_f64();
@@ -222,6 +238,20 @@ fn grantable(r: &Readings<'_>) -> Option<Finding> {
     )
 }
 
+fn low_efficiency(r: &Readings<'_>) -> Option<Finding> {
+    // Holding what one does not use is nobody's trouble while there is enough.
+    let most = f64::from(r.counts.max_connections());
+    let is_busy = r.is_exhausted()
+        || r.minute.mean_checked_out() * 2.0 > most
+        || r.minute.mean_pending() >= 1.0;
+    r.efficiency.finding(is_busy)
+}
+
+fn lost_telemetry(r: &Readings<'_>) -> Option<Finding> {
+    let (warning, recommendation) = r.telemetry?.warning()?;
+    finding(warning, recommendation)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +265,11 @@ mod tests {
             ..Slot::default()
         }
     }
+
+    static NOTHING_HELD: HoldEfficiency = HoldEfficiency {
+        pct: None,
+        worst: Vec::new(),
+    };
 
     fn readings(minute: &Slot) -> Readings<'_> {
         Readings {
@@ -251,6 +286,9 @@ mod tests {
                 others: 0,
                 reserved: 3,
             }),
+            efficiency: &NOTHING_HELD,
+            repeats: &[],
+            telemetry: None,
         }
     }
 

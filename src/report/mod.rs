@@ -4,21 +4,24 @@
 
 mod advice;
 mod connections;
+mod efficiency;
 mod grant;
 mod health;
 mod healthcheck;
 mod holders;
 mod judge;
-mod serving;
+mod repeats;
 mod source;
 mod status;
 mod timings;
 
 pub use self::advice::{CurrentUsage, Evidence, Optimization};
 pub use self::connections::{Connections, SessionReport};
+pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};
 pub use self::health::{DatabaseHealth, Health, Windows};
 pub use self::healthcheck::Healthcheck;
 pub use self::holders::HolderReport;
-pub use self::source::{Availability, Configuration, Source, SourceFacts, SourceLayer, Sourced};
+pub use self::repeats::RepeatedStatement;
+pub use self::source::{Configuration, Source, SourceFacts, SourceLayer, Sourced};
 pub use self::status::Status;
 pub use self::timings::{Timings, Window};

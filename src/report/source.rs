@@ -4,15 +4,17 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use serde::Serialize;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::backend::Lane;
 use crate::checkout::Checkout;
-use crate::inventory::{Counts, Inventory};
+use crate::inventory::{Availability, Counts, Inventory};
 use crate::lifecycle::Lifecycle;
 use crate::settings::Thresholds;
+use crate::totals::Totals;
 
 /// A pool that can be reported on: it knows its connections, and can open one for the monitoring
 /// lane. Implemented by [`PoolService`](crate::PoolService) over an existing pool and by the stack
@@ -28,28 +30,12 @@ pub trait Source: Inventory {
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
     pub(crate) lane: Arc<Lane>,
-    pub(crate) availability: Availability,
     pub(crate) configuration: Configuration,
     /// The server's ids of the pool's connections; `None` for a pool that is not ours.
     pub(crate) process_ids: Option<Vec<u64>>,
     pub(crate) thresholds: Thresholds,
     pub(crate) leak_threshold: Option<Duration>,
     pub(crate) query_text: bool,
-    /// What an existing pool counts by itself, for it does not tell us as it happens.
-    pub(crate) statistics: Option<Arc<bb8::Statistics>>,
-}
-
-/// Whether the pool hands out connections.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Availability {
-    /// It does.
-    Open,
-    /// Closed to new checkouts; some connections are still in use.
-    Draining,
-    /// Closed, and all connections are back.
-    Closed,
 }
 
 /// The settings in force; `null` where an existing pool does not tell.
@@ -143,6 +129,30 @@ impl<S: Send + Sync + 'static, P: Inventory> Inventory for Sourced<S, P> {
 
     fn overflow(&self) -> u32 {
         self.source.overflow()
+    }
+
+    fn database(&self) -> Vec<KeyValue> {
+        self.source.database()
+    }
+
+    fn availability(&self) -> Availability {
+        self.source.availability()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.source.timeout()
+    }
+
+    fn wait_target(&self) -> Option<Duration> {
+        self.source.wait_target()
+    }
+
+    fn sees_transactions(&self) -> bool {
+        self.source.sees_transactions()
+    }
+
+    fn completed(&self, totals: Totals) -> Totals {
+        self.source.completed(totals)
     }
 
     fn report_to(&self, observer: Weak<dyn Lifecycle>) {

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::source::{Availability, Source};
+use super::source::Source;
 use super::timings::seconds;
+use crate::inventory::Availability;
 use crate::observe::Observe;
-use crate::observe::totals::Totals;
 use crate::observe::window::Span;
+use crate::totals::Totals;
 
 /// The pool at this instant. The seed system's `check_pool_status`.
 #[non_exhaustive]
@@ -41,13 +42,12 @@ impl<S: Source> Observe<S> {
     #[must_use]
     pub fn status(&self) -> Status {
         let counts = self.recorder.counts();
-        let facts = self.get_ref().facts();
         let (pending, totals) = self.recorder.read(Span::TenSeconds, |_, book, _| {
             (book.ledger.waiters.len(), book.totals)
         });
         Status {
             pool: self.name().to_owned(),
-            state: facts.availability,
+            state: self.recorder.availability(),
             pool_size: counts.pool_size,
             checked_out: counts.checked_out(),
             overflow: counts.overflow(),
@@ -55,10 +55,7 @@ impl<S: Source> Observe<S> {
             idle: counts.idle,
             pending,
             max_connections: counts.max_connections(),
-            totals: match &facts.statistics {
-                Some(statistics) => totals.of_existing(statistics),
-                None => totals,
-            },
+            totals: self.recorder.completed(totals),
             uptime_seconds: seconds(self.recorder.started().elapsed()),
         }
     }

@@ -174,7 +174,10 @@ fn fields() -> impl Iterator<Item = &'static str> {
 
 /// Whether the field is an `Option` whose `None` is not the default.
 fn may_be_absent(field: &str) -> bool {
-    matches!(field, "pool_recycle" | "leak_threshold" | "slow_wait")
+    matches!(
+        field,
+        "pool_recycle" | "leak_threshold" | "slow_wait" | "n_plus_one"
+    )
 }
 
 fn unknown(field: &str) -> Problem {
@@ -297,6 +300,8 @@ mod tests {
         assert_eq!(settings.unwrap(), Settings::new("a.db"));
         let error = read(json!({ "database_url": "a.db", "pool_recycle": null })).unwrap_err();
         assert!(error.contains("or -1 for never"), "{error}");
+        let error = read(json!({ "database_url": "a.db", "n_plus_one": null })).unwrap_err();
+        assert!(error.contains("or 0 for off"), "{error}");
     }
 
     #[test]

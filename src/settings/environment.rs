@@ -134,10 +134,17 @@ mod tests {
             ("DB_POOL_PRE_PING_TIMEOUT", "250ms"),
             ("DB_POOL_CONNECT_TIMEOUT", "5s"),
             ("DB_ECHO", "YES"),
+            ("DB_ECHO_BINDS", "on"),
             ("DB_POOL_LEAK_THRESHOLD", "0"),
             ("DB_POOL_SLOW_WAIT", "0"),
             ("DB_POOL_QUERY_TEXT", "1"),
             ("DB_POOL_DETECT_RAW_TRANSACTIONS", "no"),
+            ("DB_POOL_APPLICATION_NAME", "off"),
+            ("DB_POOL_QUERY_SPANS", "off"),
+            ("DB_POOL_QUERY_SPAN_TEXT", "0"),
+            ("DB_POOL_QUERY_SPAN_SUMMARY", "false"),
+            ("DB_POOL_N_PLUS_ONE", "0"),
+            ("DB_POOL_TARGET_WAIT", "20ms"),
             ("DB_POOL_WARN_UTILIZATION_PCT", "90.5"),
             ("DB_POOL_WARN_OVERFLOW_PCT", "100"),
             ("DB_POOL_WARN_TIMEOUTS_PER_MINUTE", "0.1"),
@@ -152,7 +159,11 @@ mod tests {
         assert_eq!(settings.pool_timeout, Duration::from_millis(500));
         assert_eq!(settings.pool_recycle, None);
         assert!(!settings.pool_pre_ping && settings.echo && settings.query_text);
-        assert!(!settings.raw_transactions);
+        assert!(!settings.raw_transactions && !settings.application_name);
+        assert!(settings.echo_binds && !settings.query_spans);
+        assert!(!settings.query_span_text && !settings.query_span_summary);
+        assert_eq!(settings.n_plus_one, None);
+        assert_eq!(settings.target_wait, Duration::from_millis(20));
         assert_eq!(settings.pre_ping_bypass, Duration::ZERO);
         assert_eq!(settings.pre_ping_timeout, Duration::from_millis(250));
         assert_eq!(settings.connect_timeout, Duration::from_secs(5));

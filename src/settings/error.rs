@@ -44,7 +44,7 @@ impl SettingsError {
     }
 
     /// `value`, unless there are problems.
-    pub(super) fn unless_none<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
+    pub(crate) fn unless_none<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
         if problems.is_empty() {
             Ok(value)
         } else {
@@ -137,7 +137,7 @@ impl Problem {
         Self::with_state(variable, State::NotSet, expected)
     }
 
-    pub(super) fn not_text(variable: impl Into<String>, expected: String) -> Self {
+    pub(crate) fn not_text(variable: impl Into<String>, expected: String) -> Self {
         Self::with_state(variable, State::NotText, expected)
     }
 

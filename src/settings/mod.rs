@@ -120,6 +120,10 @@ pub struct Settings {
     /// Whether each statement is logged, without its bind values. `DB_ECHO`; false by default.
     pub echo: bool,
 
+    /// Whether `echo` shows the bind values too: they may be secrets. Nothing without `echo`.
+    /// `DB_ECHO_BINDS`; false by default.
+    pub echo_binds: bool,
+
     /// A connection held longer than this is reported as a possible leak; `None` for off.
     /// `DB_POOL_LEAK_THRESHOLD`, where 0 is off; 60 s by default.
     pub leak_threshold: Option<Duration>,
@@ -128,14 +132,39 @@ pub struct Settings {
     /// `DB_POOL_SLOW_WAIT`, where 0 is off; 50 ms by default.
     pub slow_wait: Option<Duration>,
 
-    /// Whether `connections` shows the query texts of this pool's own sessions. Never another
-    /// application's. `DB_POOL_QUERY_TEXT`; false by default.
+    /// Whether `connections` shows the query texts of this pool's own sessions, and `health` those
+    /// of statements sent again and again. Never another application's. `DB_POOL_QUERY_TEXT`; false
+    /// by default.
     pub query_text: bool,
 
     /// Whether the first word of each statement is looked at, on MySQL and SQLite, so that a
     /// `BEGIN` sent as plain SQL is seen and its connection not handed on inside a transaction
     /// (on Postgres this is always seen). `DB_POOL_DETECT_RAW_TRANSACTIONS`; true by default.
     pub raw_transactions: bool,
+
+    /// Whether Postgres sessions carry `service@instance` as their `application_name`, unless the
+    /// URL sets one. To be turned off behind a pooler that refuses it.
+    /// `DB_POOL_APPLICATION_NAME`; true by default.
+    pub application_name: bool,
+
+    /// Whether each query has a span. `DB_POOL_QUERY_SPANS`; true by default.
+    pub query_spans: bool,
+
+    /// Whether a query's span has its statement, without bind values and literals, as
+    /// `db.query.text`. `DB_POOL_QUERY_SPAN_TEXT`; true by default.
+    pub query_span_text: bool,
+
+    /// Whether a query's span is named by what it does (`SELECT orders`), or only `query`.
+    /// `DB_POOL_QUERY_SPAN_SUMMARY`; true by default.
+    pub query_span_summary: bool,
+
+    /// The same statement more often than this in one request is told as an N+1; `None` for off.
+    /// `DB_POOL_N_PLUS_ONE`, where 0 is off; 10 by default.
+    pub n_plus_one: Option<u32>,
+
+    /// The wait for a connection that 95 of 100 checkouts should stay below: what alerts and advice
+    /// aim at. `DB_POOL_TARGET_WAIT`; 5 ms by default.
+    pub target_wait: Duration,
 
     /// What `health` warns about. The `DB_POOL_WARN_*` variables.
     pub thresholds: Thresholds,
@@ -165,10 +194,17 @@ impl Settings {
             pre_ping_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(10),
             echo: false,
+            echo_binds: false,
             leak_threshold: Some(Duration::from_secs(60)),
             slow_wait: Some(Duration::from_millis(50)),
             query_text: false,
             raw_transactions: true,
+            application_name: true,
+            query_spans: true,
+            query_span_text: true,
+            query_span_summary: true,
+            n_plus_one: Some(10),
+            target_wait: Duration::from_millis(5),
             thresholds: Thresholds::default(),
         }
     }

@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Name,
     Flag(Slot<bool>),
     Count(Slot<u32>, RangeInclusive<u32>),
+    /// A count that can be absent, which 0 says, and what it then means.
+    CountOr(Slot<Option<u32>>, RangeInclusive<u32>, &'static str),
     Number(Slot<f64>, RangeInclusive<f64>),
     /// A duration, and the shortest that makes sense.
     Time(Slot<Duration>, Duration),
@@ -35,14 +37,16 @@ impl Kind {
                 duration::LONGEST_TEXT
             )
         };
+        let count = |range: &RangeInclusive<u32>| {
+            format!("a whole number from {} to {}", range.start(), range.end())
+        };
         match self {
             Self::Url => database_url::EXPECTED.to_owned(),
             Self::Preset => Preset::EXPECTED.to_owned(),
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Flag(_) => "true or false (or 1/0, yes/no, on/off)".to_owned(),
-            Self::Count(_, range) => {
-                format!("a whole number from {} to {}", range.start(), range.end())
-            }
+            Self::Count(_, range) => count(range),
+            Self::CountOr(_, range, meaning) => format!("{}, or 0 for {meaning}", count(range)),
             Self::Number(_, range) => format!("a number from {} to {}", range.start(), range.end()),
             Self::Time(_, from) if from.is_zero() => duration("0"),
             Self::Time(..) => duration("1ms"),
@@ -60,6 +64,9 @@ impl Kind {
             Self::Name => settings.name = Some(text.to_owned()),
             Self::Flag(slot) => *slot(settings) = flag(text)?,
             Self::Count(slot, _) => *slot(settings) = digits(text)?.parse().ok()?,
+            Self::CountOr(slot, ..) => {
+                *slot(settings) = Some(digits(text)?.parse().ok()?).filter(|count| *count != 0);
+            }
             Self::Number(slot, _) => *slot(settings) = number(text)?,
             Self::Time(slot, _) => *slot(settings) = duration::parse(text)?,
             Self::TimeOr(slot, none, _) => {
@@ -86,6 +93,9 @@ impl Kind {
             Self::Preset | Self::Flag(_) => None,
             Self::Name => settings.name.clone().filter(|name| !is_name(name)),
             Self::Count(slot, range) => Some(*slot(settings))
+                .filter(|count| !range.contains(count))
+                .map(|count| count.to_string()),
+            Self::CountOr(slot, range, _) => slot(settings)
                 .filter(|count| !range.contains(count))
                 .map(|count| count.to_string()),
             Self::Number(slot, range) => Some(*slot(settings))
@@ -183,5 +193,25 @@ mod tests {
         assert!(recycle.set(&mut settings, "-1").is_some());
         assert_eq!(settings.pool_recycle, None);
         assert!(leak.set(&mut settings, "-1").is_none());
+    }
+
+    #[test]
+    fn absent_counts_are_zero() {
+        let kind = Kind::CountOr(|settings| &mut settings.n_plus_one, 1..=50, "off");
+        assert_eq!(kind.expected(), "a whole number from 1 to 50, or 0 for off");
+        let mut settings = Settings::new("app.db");
+        for (text, read) in [("0", None), ("1", Some(1)), ("50", Some(50))] {
+            assert!(kind.set(&mut settings, text).is_some(), "{text}");
+            assert_eq!(settings.n_plus_one, read);
+            assert_eq!(kind.out_of_bounds(&mut settings), None);
+        }
+        assert!(kind.set(&mut settings, "51").is_some());
+        assert_eq!(kind.out_of_bounds(&mut settings).as_deref(), Some("51"));
+        for text in ["-1", "", "1.5", "off", "99999999999"] {
+            assert!(kind.set(&mut settings, text).is_none(), "{text}");
+        }
+        // From code a zero that is no absence.
+        settings.n_plus_one = Some(0);
+        assert_eq!(kind.out_of_bounds(&mut settings).as_deref(), Some("0"));
     }
 }

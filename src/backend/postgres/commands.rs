@@ -57,9 +57,9 @@ enum Copy {
 pub(super) struct Unasked;
 
 impl Commands {
-    /// Commands sent and not yet answered.
-    pub(super) fn outstanding(&self) -> u32 {
-        u32::try_from(self.sent - self.answered).unwrap_or(u32::MAX)
+    /// The numbers of the last command sent and of the last one answered.
+    pub(super) fn numbers(&self) -> (u64, u64) {
+        (self.sent, self.answered)
     }
 
     /// The start-up packet was sent.

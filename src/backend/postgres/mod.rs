@@ -1,8 +1,11 @@
 //! Postgres.
 mod activity;
+mod application_name;
+mod awaited;
 pub(crate) mod commands;
 pub(crate) mod connect;
 pub(crate) mod error_fields;
+mod outcomes;
 pub(crate) mod reader;
 mod session;
 pub(crate) mod tap;

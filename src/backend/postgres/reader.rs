@@ -23,6 +23,8 @@ pub(super) struct Reader {
     client_body: u32,
     server_body: u32,
     inspect: Inspect,
+    /// Rows of the current command that are not published yet.
+    rows: u64,
     off: bool,
 }
 
@@ -62,6 +64,7 @@ impl Reader {
             client_body: 0,
             server_body: 0,
             inspect: Inspect::Skip,
+            rows: 0,
             off: false,
         }
     }
@@ -73,7 +76,7 @@ impl Reader {
             return;
         }
         match self.walk_client(bytes) {
-            Ok(()) => self.wire.set_outstanding(self.commands.outstanding()),
+            Ok(()) => self.publish(),
             Err(Nonsense) => self.turn_off(),
         }
     }
@@ -84,11 +87,10 @@ impl Reader {
         if self.off {
             return;
         }
-        let mut rows = 0;
-        let walked = self.walk_server(bytes, &mut rows);
-        self.wire.add_rows(rows);
+        let walked = self.walk_server(bytes);
+        self.publish_rows();
         match walked {
-            Ok(()) => self.wire.set_outstanding(self.commands.outstanding()),
+            Ok(()) => self.publish(),
             Err(Nonsense) => self.turn_off(),
         }
     }
@@ -96,6 +98,24 @@ impl Reader {
     /// The connection has ended, whoever ended it.
     pub(super) fn closed(&mut self) {
         self.wire.set_closed();
+    }
+
+    /// The command that the server answers now, if it was asked for anything.
+    fn current(&self) -> Option<u64> {
+        let (sent, answered) = self.commands.numbers();
+        (answered < sent).then_some(answered + 1)
+    }
+
+    fn publish_rows(&mut self) {
+        let rows = std::mem::take(&mut self.rows);
+        if let (1.., Some(command)) = (rows, self.current()) {
+            self.wire.add_rows(command, rows);
+        }
+    }
+
+    fn publish(&self) {
+        let (sent, answered) = self.commands.numbers();
+        self.wire.set_commands(sent, answered);
     }
 
     fn turn_off(&mut self) {
@@ -158,7 +178,7 @@ impl Reader {
         Ok(body)
     }
 
-    fn walk_server(&mut self, mut bytes: &[u8], rows: &mut u64) -> Result<(), Nonsense> {
+    fn walk_server(&mut self, mut bytes: &[u8]) -> Result<(), Nonsense> {
         loop {
             if !matches!(self.inspect, Inspect::Skip) {
                 let here = bytes.len().min(self.server_body as usize);
@@ -170,7 +190,7 @@ impl Reader {
             };
             (self.server_body, self.inspect) =
                 self.server_message(kind, u32::from_be_bytes(length))?;
-            *rows += u64::from(kind == b'D');
+            self.rows += u64::from(kind == b'D');
         }
     }
 
@@ -207,6 +227,7 @@ impl Reader {
                     if !matches!(status, b'I' | b'T' | b'E') {
                         return Err(Nonsense);
                     }
+                    self.publish_rows();
                     self.commands.ready().map_err(|_| Nonsense)?;
                     self.wire.set_transaction(status);
                     self.inspect = Inspect::Skip;
@@ -225,11 +246,14 @@ impl Reader {
             Inspect::Error(fields) => {
                 fields.read(piece);
                 if fields.ended() {
-                    self.wire.add_error(fields.sqlstate());
-                    if fields.is_fatal() {
+                    let (code, fatal) = (fields.sqlstate(), fields.is_fatal());
+                    self.inspect = Inspect::Skip;
+                    self.wire.add_error(self.current(), code);
+                    if fatal {
+                        // Those who wait are called at once, and those who have an answer get it.
+                        self.publish();
                         self.wire.set_closed();
                     }
-                    self.inspect = Inspect::Skip;
                 }
             }
         }

@@ -1,26 +1,35 @@
 //! Postgres as a [`Backend`]: dialling through the wire, and what the wire tells afterwards.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
+use opentelemetry::KeyValue;
 
 use super::activity::activity;
+use super::application_name;
 use super::connect::{Cancel, connect};
 use super::url::Target;
 use super::wire::Wire;
-use crate::backend::dial::ping;
-use crate::backend::{Activity, Backend, ConnectError, Dial, Dialed, Session};
+use crate::backend::dial::{ping, place};
+use crate::backend::{
+    Activity, Backend, ConnectError, Dial, DialOptions, Dialed, Outcome, Session,
+};
 use crate::checkout::TransactionState;
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 impl Backend for AsyncPgConnection {
     const KIND: DatabaseKind = DatabaseKind::Postgres;
 
-    fn dialer(url: &DatabaseUrl) -> Result<Box<dyn Dial<Self>>, String> {
-        Ok(Box::new(Target::parse(url.expose())?))
+    fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
+        let mut target = Target::parse(url.expose())?;
+        if options.application_name && !target.has_application_name() {
+            target.set_application_name(&application_name::of_this_process());
+        }
+        Ok(Box::new(target))
     }
 
     fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>> {
@@ -45,6 +54,16 @@ impl Dial<AsyncPgConnection> for Target {
                 session: Some(Arc::new(session)),
             })
         })
+    }
+
+    fn attributes(&self) -> Vec<KeyValue> {
+        // Without a name of its own, the database is called like the user.
+        let database = self.database().or_else(|| self.user());
+        place(
+            database,
+            self.host(),
+            (!self.is_unix()).then(|| self.port()),
+        )
     }
 
     fn ping<'a>(
@@ -81,6 +100,37 @@ impl Session for PgSession {
 
     fn busy(&self) -> Option<Duration> {
         self.wire.as_ref()?.busy()
+    }
+
+    fn sent(&self) -> Option<u64> {
+        self.wire.as_ref()?.sent()
+    }
+
+    fn answered(&self) -> Option<u64> {
+        self.wire.as_ref()?.answered()
+    }
+
+    fn outcome(&self, commands: RangeInclusive<u64>) -> Option<Outcome> {
+        let wire = self.wire.as_ref()?;
+        let mut all = Outcome {
+            // First: what is answered is there to be read.
+            answered: wire.answered()? >= *commands.end(),
+            error: None,
+            rows: 0,
+        };
+        for command in commands {
+            let (error, rows) = wire.outcome(command)?;
+            all.error = all.error.or(error);
+            all.rows += rows;
+        }
+        Some(all)
+    }
+
+    fn when_answered(&self, command: u64, done: Box<dyn FnOnce() + Send>) {
+        match &self.wire {
+            Some(wire) => wire.when_answered(command, done),
+            None => done(),
+        }
     }
 
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {

@@ -122,10 +122,6 @@ impl Target {
     }
 
     /// The first host: a name, an address, or the folder of a Unix socket.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "query telemetry will name the server")
-    )]
     pub(crate) fn host(&self) -> Option<&str> {
         match self.config.get_hosts().first()? {
             Host::Tcp(name) => Some(name),
@@ -135,10 +131,6 @@ impl Target {
     }
 
     /// The first host's port.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "query telemetry will name the server")
-    )]
     pub(crate) fn port(&self) -> u16 {
         self.config.get_ports().first().copied().unwrap_or(5432)
     }
@@ -158,11 +150,15 @@ impl Target {
         self.config.get_application_name()
     }
 
+    /// Whether the URL names our sessions, be it as a variable in `options`, which would lose
+    /// against a name that we set.
+    pub(crate) fn has_application_name(&self) -> bool {
+        let options = self.config.get_options().unwrap_or_default();
+        let options = options.to_ascii_lowercase().replace('-', "_");
+        self.application_name().is_some() || options.contains("application_name=")
+    }
+
     /// Sets the name that the server shows for our sessions.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "query telemetry will name the server")
-    )]
     pub(crate) fn set_application_name(&mut self, name: &str) {
         self.config.application_name(name);
     }

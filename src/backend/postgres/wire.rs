@@ -15,6 +15,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::awaited::Awaited;
+use super::outcomes::{Outcomes, code_in, word_of};
 use crate::checkout::TransactionState;
 
 /// The readings of one connection.
@@ -35,12 +37,14 @@ pub(crate) struct Wire {
     work: AtomicU64,
     /// [`KNOWN`] and the process id.
     process_id: AtomicU64,
-    /// [`KNOWN`] and the five characters of the last SQLSTATE.
+    /// The last SQLSTATE, see [`word_of`].
     sqlstate: AtomicU64,
     errors: AtomicU64,
     rows: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    outcomes: Outcomes,
+    awaited: Awaited,
 }
 
 const TRANSACTION_SHIFT: u32 = 32;
@@ -62,6 +66,8 @@ impl Wire {
             rows: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            outcomes: Outcomes::default(),
+            awaited: Awaited::default(),
         }
     }
 
@@ -118,32 +124,55 @@ impl Wire {
     /// The SQLSTATE of the last error the server reported; compare [`errors`](Self::errors) to know
     /// whether it is new.
     pub(crate) fn last_sqlstate(&self) -> Option<[u8; 5]> {
-        let [_, _, _, code @ ..] = self.known(&self.sqlstate)?.to_be_bytes();
-        Some(code)
+        code_in(self.sqlstate.load(Relaxed)).filter(|_| !self.is_off())
     }
 
     /// How many errors the server has reported.
-    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
     pub(crate) fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
     }
 
     /// How many rows the server has sent.
-    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
     pub(crate) fn rows(&self) -> u64 {
         self.rows.load(Relaxed)
     }
 
     /// How many bytes came from the server, after decryption.
-    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
     pub(crate) fn bytes_in(&self) -> u64 {
         self.bytes_in.load(Relaxed)
     }
 
     /// How many bytes went to the server, before encryption.
-    #[cfg_attr(not(test), expect(dead_code, reason = "query telemetry will read it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
     pub(crate) fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Relaxed)
+    }
+
+    /// The number of the last command sent.
+    pub(crate) fn sent(&self) -> Option<u64> {
+        (!self.is_off()).then(|| self.awaited.sent())
+    }
+
+    /// The number of the last command answered.
+    pub(crate) fn answered(&self) -> Option<u64> {
+        (!self.is_off()).then(|| self.awaited.answered())
+    }
+
+    /// The SQLSTATE and the rows of a command, as far as they have come; `None` of one too long ago.
+    pub(crate) fn outcome(&self, number: u64) -> Option<(Option<[u8; 5]>, u64)> {
+        self.outcomes.read(number, self.sent()?)
+    }
+
+    /// Calls back when a command is answered, or never will be: at once, if that is so already.
+    /// Else by the task that drives the connection.
+    pub(crate) fn when_answered(&self, number: u64, done: Box<dyn FnOnce() + Send>) {
+        self.awaited.push(number, done);
+        if self.is_off() || self.is_closed() {
+            self.awaited.call_all();
+        }
     }
 
     fn is_off(&self) -> bool {
@@ -170,15 +199,20 @@ impl Wire {
             .store(KNOWN | u64::from(process_id), Relaxed);
     }
 
-    pub(super) fn add_error(&self, code: Option<[u8; 5]>) {
-        if let Some([a, b, c, d, e]) = code {
-            let code = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
-            self.sqlstate.store(KNOWN | code, Relaxed);
+    /// An error, and the command that it is the answer to.
+    pub(super) fn add_error(&self, command: Option<u64>, code: Option<[u8; 5]>) {
+        if let (Some(command), Some(code)) = (command, code) {
+            self.outcomes.failed(command, code);
+        }
+        if let Some(code) = code {
+            self.sqlstate.store(word_of(code), Relaxed);
         }
         add(&self.errors, 1);
     }
 
-    pub(super) fn add_rows(&self, rows: u64) {
+    /// Rows of a command.
+    pub(super) fn add_rows(&self, command: u64, rows: u64) {
+        self.outcomes.add_rows(command, rows);
         add(&self.rows, rows);
     }
 
@@ -190,9 +224,15 @@ impl Wire {
         add(&self.bytes_out, bytes as u64);
     }
 
-    /// Publishes the commands outstanding, and starts or stops the clock when they leave or reach
-    /// zero.
-    pub(super) fn set_outstanding(&self, outstanding: u32) {
+    /// Publishes the numbers of the last command sent and of the last one answered, and starts or
+    /// stops the clock when the outstanding ones leave or reach zero.
+    pub(super) fn set_commands(&self, sent: u64, answered: u64) {
+        self.set_outstanding(u32::try_from(sent - answered).unwrap_or(u32::MAX));
+        self.outcomes.begin(self.awaited.sent(), sent);
+        self.awaited.set(sent, answered);
+    }
+
+    fn set_outstanding(&self, outstanding: u32) {
         let state = self.state.load(Relaxed);
         match (state as u32, outstanding) {
             (0, 1..) => self.start_work(),
@@ -215,12 +255,14 @@ impl Wire {
     /// Says that the headers made no sense.
     pub(super) fn set_off(&self) {
         self.state.store(self.state.load(Relaxed) | OFF, Relaxed);
+        self.awaited.call_all();
     }
 
     /// Says that the connection is gone; what was under way ends with it.
     pub(super) fn set_closed(&self) {
         self.stop_work();
         self.state.store(self.state.load(Relaxed) | CLOSED, Relaxed);
+        self.awaited.call_all();
     }
 
     fn start_work(&self) {
@@ -280,8 +322,8 @@ mod tests {
         assert_eq!(wire.process_id(), Some(0));
         wire.set_process_id(u32::MAX);
         assert_eq!(wire.process_id(), Some(-1));
-        wire.add_error(Some(*b"23505"));
-        wire.add_error(None);
+        wire.add_error(None, Some(*b"23505"));
+        wire.add_error(None, None);
         assert_eq!((wire.last_sqlstate(), wire.errors()), (Some(*b"23505"), 2));
     }
 
@@ -324,7 +366,7 @@ mod tests {
         wire.set_process_id(7);
         wire.set_outstanding(1);
         wire.set_transaction(b'I');
-        wire.add_error(Some(*b"42601"));
+        wire.add_error(None, Some(*b"42601"));
         wire.add_bytes_in(10);
         wire.set_off();
         assert_eq!(wire.process_id(), None);

@@ -6,6 +6,13 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl Commands {
+    fn outstanding(&self) -> u32 {
+        let (sent, answered) = self.numbers();
+        u32::try_from(sent - answered).unwrap()
+    }
+}
+
 /// Plays messages (client's in letters of the protocol, server's `G` and `Z`), returns what is
 /// outstanding after each.
 fn play(messages: &str) -> Vec<u32> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::server::{eventually, plain, refused, run, target};
 use crate::backend::connect_error::ConnectErrorKind;
+use crate::backend::postgres::application_name::joined;
 use crate::backend::postgres::connect::connect;
 
 #[tokio::test]
@@ -113,6 +114,35 @@ async fn a_unix_socket_works_without_a_wire() {
     assert!(connected.wire.is_none());
     run(&mut connected.connection, "SELECT 1").await.unwrap();
     connected.cancel.cancel().await.unwrap();
+}
+
+/// Whatever they are called, the server shows sessions by the name that was sent.
+#[tokio::test]
+async fn names_of_sessions_are_kept_by_the_server() {
+    use diesel::sql_types::Text;
+    use diesel_async::RunQueryDsl;
+
+    let server = plain().await;
+    let uuid = "0f4c9a52-7d1e-4b8a-9c3f-2e6d5b1a8c70";
+    for (service, instance) in [
+        ("orders", uuid),
+        (
+            "a service with a name that is longer than there is room for",
+            uuid,
+        ),
+        ("\u{e9}\u{1f980} it's \"odd\"\t\\ %s", "pod-7"),
+        ("orders", &"i".repeat(80)),
+    ] {
+        let name = joined(service, instance);
+        let mut target = target(&server.url("127.0.0.1", "postgres"));
+        target.set_application_name(&name);
+        let mut connected = connect(&target).await.unwrap();
+        let shown = diesel::dsl::sql::<Text>(
+            "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+        );
+        let shown: String = shown.get_result(&mut connected.connection).await.unwrap();
+        assert_eq!(shown, name);
+    }
 }
 
 #[tokio::test]

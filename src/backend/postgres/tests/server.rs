@@ -63,7 +63,7 @@ impl Server {
     pub(super) async fn start(identity: Option<Identity>) -> Self {
         let programs = programs();
         let folder =
-            PathBuf::from(output(&["mktemp", "-d", "/tmp/poolscope-postgres.XXXXXX"]).trim());
+            PathBuf::from(output(&["mktemp", "-d", "-t", "poolscope-postgres.XXXXXX"]).trim());
         let data = folder.join("data");
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()

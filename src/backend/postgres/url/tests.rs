@@ -34,8 +34,24 @@ fn the_application_name_can_be_set() {
         (target.port(), target.user(), target.database()),
         (5432, None, None)
     );
+    assert!(!target.has_application_name());
     target.set_application_name("poolscope");
     assert_eq!(target.application_name(), Some("poolscope"));
+}
+
+#[test]
+fn an_application_name_is_seen_wherever_the_url_has_it() {
+    for (parameter, named) in [
+        ("application_name=orders", true),
+        ("application_name=", true),
+        ("options=-c%20Application_Name%3Dorders", true),
+        ("options=--application-name%3Dorders", true),
+        ("options=-c%20search_path%3Dorders", false),
+        ("dbname=application_name", false),
+    ] {
+        let target = Target::parse(&format!("postgres://localhost?{parameter}")).unwrap();
+        assert_eq!(target.has_application_name(), named, "{parameter}");
+    }
 }
 
 #[test]

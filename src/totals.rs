@@ -74,4 +74,14 @@ impl Closed {
             CloseReason::Shutdown => &mut self.shutdown,
         } += 1;
     }
+
+    pub(crate) fn of(&self, reason: CloseReason) -> u64 {
+        match reason {
+            CloseReason::Recycle => self.recycle,
+            CloseReason::Overflow => self.overflow,
+            CloseReason::Broken => self.broken,
+            CloseReason::PingFailed => self.ping_failed,
+            CloseReason::Shutdown => self.shutdown,
+        }
+    }
 }

@@ -7,43 +7,39 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::source::{Availability, SourceFacts};
+use super::recorder::Recorder;
 use crate::backend::{ConnectErrorKind, LaneError};
-use crate::inventory::Counts;
-use crate::observe::Recorder;
+use crate::inventory::{Availability, Counts};
 
 /// How old a checkout may be that still says that the pool serves.
 const RECENT: Duration = Duration::from_secs(1);
 
 /// What is known of the pool at one instant, for the verdict.
 #[derive(Debug, Clone)]
-pub(super) struct Evidence {
-    pub(super) availability: Availability,
-    pub(super) counts: Counts,
-    pub(super) pool_timeout: Option<Duration>,
+pub(crate) struct Evidence {
+    pub(crate) availability: Availability,
+    pub(crate) counts: Counts,
+    pub(crate) pool_timeout: Option<Duration>,
     /// Those who hold a connection by our own books.
-    pub(super) holders: u32,
+    pub(crate) holders: u32,
     /// For how long the longest waiting has waited.
-    pub(super) longest_wait: Option<Duration>,
+    pub(crate) longest_wait: Option<Duration>,
     /// Since when every connection out has been out: the age of the newest hold.
-    pub(super) newest_hold: Option<Duration>,
-    pub(super) since_last_return: Option<Duration>,
-    pub(super) last_granted: Option<Instant>,
+    pub(crate) newest_hold: Option<Duration>,
+    pub(crate) since_last_return: Option<Duration>,
+    pub(crate) last_granted: Option<Instant>,
 }
 
 impl Evidence {
-    pub(super) fn gather(recorder: &Recorder, facts: &SourceFacts) -> Self {
+    pub(crate) fn gather(recorder: &Recorder) -> Self {
         let counts = recorder.counts();
         let now = Instant::now();
         let ago = |at: Instant| now.saturating_duration_since(at);
         let book = recorder.book();
         Self {
-            availability: facts.availability,
+            availability: recorder.availability(),
             counts,
-            pool_timeout: facts
-                .configuration
-                .pool_timeout
-                .and_then(|s| Duration::try_from_secs_f64(s).ok()),
+            pool_timeout: recorder.timeout(),
             holders: book.ledger.holders.len(),
             longest_wait: book.ledger.longest_waiter().map(|waiter| ago(waiter.since)),
             newest_hold: book.ledger.newest_hold().map(ago),
@@ -53,7 +49,7 @@ impl Evidence {
     }
 
     /// Why the pool can't serve, as far as it can be said without asking the database.
-    pub(super) fn own_verdict(&self) -> Option<String> {
+    pub(crate) fn own_verdict(&self) -> Option<String> {
         match self.availability {
             Availability::Draining => {
                 return Some("the pool is draining: it hands out no more connections".to_owned());
@@ -83,7 +79,7 @@ impl Evidence {
 
     /// Whether the lane's failure means that the database can't be reached. A failure of the lane
     /// alone is no evidence while checkouts succeed, nor is a server that is full of our own.
-    pub(super) fn unreachable(&self, lane: Result<(), &LaneError>) -> Option<String> {
+    pub(crate) fn unreachable(&self, lane: Result<(), &LaneError>) -> Option<String> {
         let error = lane.err()?;
         let kind = error.cause.kind();
         // Where nobody listens, what was handed out before the question says nothing. Where the
@@ -98,11 +94,7 @@ impl Evidence {
         }
         // The server is there and does not let one more in: what is open already still serves, and
         // a pool that nobody asks has no checkout to show for it.
-        let absent = matches!(
-            kind,
-            ConnectErrorKind::Unreachable | ConnectErrorKind::Starting | ConnectErrorKind::TimedOut
-        );
-        if !absent && self.counts.open > 0 {
+        if !error.cause.is_absence() && self.counts.open > 0 {
             return None;
         }
         Some(format!("the database can't be reached: {}", error.cause))

@@ -1,0 +1,120 @@
+//! What a request's `Accept` ranks above what.
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+
+use super::prometheus::Format;
+
+/// How much each kind of answer is wanted, in thousandths; `None` where it is not named.
+///
+/// What can't be understood is passed over, as if it were not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Accept {
+    /// `application/openmetrics-text`, of whichever version.
+    openmetrics: Option<u16>,
+    /// `text/plain` of a version, which only Prometheus speaks of.
+    versioned_text: Option<u16>,
+    /// `text/plain`, as anybody asks for it.
+    plain_text: Option<u16>,
+    any_text: Option<u16>,
+    json: Option<u16>,
+    any_application: Option<u16>,
+    anything: Option<u16>,
+}
+
+impl Accept {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut accept = Self::default();
+        for line in headers.get_all(ACCEPT) {
+            for range in pieces(&String::from_utf8_lossy(line.as_bytes()), ',') {
+                accept.add(range);
+            }
+        }
+        accept
+    }
+
+    /// Whether metrics, under a name of their own, rank above JSON.
+    pub(super) fn prefers_metrics(&self) -> bool {
+        let metrics = self.openmetrics.max(self.versioned_text);
+        let json = self.json.or(self.any_application).or(self.anything);
+        metrics.unwrap_or(0) > json.unwrap_or(0)
+    }
+
+    /// The format for whoever gets metrics. Of two that are wanted as much it is the text, unless
+    /// the other one is asked for by its name.
+    pub(super) fn format(&self) -> Format {
+        let openmetrics = self.openmetrics.or(self.any_application).or(self.anything);
+        let text = self.versioned_text.or(self.plain_text);
+        let text = text.or(self.any_text).or(self.anything);
+        let (openmetrics, text) = (openmetrics.unwrap_or(0), text.unwrap_or(0));
+        let named = self.openmetrics > Some(0);
+        if openmetrics > text || (named && openmetrics == text) {
+            Format::OpenMetrics
+        } else {
+            Format::Text
+        }
+    }
+
+    /// Notes one range, such as `text/plain;version=0.0.4;q=0.5`.
+    fn add(&mut self, range: &str) -> Option<()> {
+        let mut parts = pieces(range, ';');
+        let kind = parts.next()?.to_ascii_lowercase();
+        let (mut version, mut weight) = (None, 1000);
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            let (name, value) = (name.trim(), value.trim().trim_matches('"'));
+            if name.eq_ignore_ascii_case("q") {
+                weight = thousandths(value)?;
+            } else if name.eq_ignore_ascii_case("version") {
+                version = Some(value);
+            }
+        }
+        let wanted = match (&*kind, version) {
+            ("application/openmetrics-text", _) => &mut self.openmetrics,
+            // 1.0.0 is 0.0.4 with names that need quotes, of which there are none here.
+            ("text/plain", Some("0.0.4" | "1.0.0")) => &mut self.versioned_text,
+            ("text/plain", None) => &mut self.plain_text,
+            ("text/*", _) => &mut self.any_text,
+            ("application/json", _) => &mut self.json,
+            ("application/*", _) => &mut self.any_application,
+            ("*/*", _) => &mut self.anything,
+            _ => return None,
+        };
+        // Named twice, it is wanted as much as where it is wanted more.
+        *wanted = (*wanted).max(Some(weight));
+        Some(())
+    }
+}
+
+/// What stands between the separators, those within quotes left out.
+fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let separates = move |c: char| {
+        let literal = std::mem::take(&mut escaped);
+        match c {
+            _ if literal => {}
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => return !quoted && c == separator,
+        }
+        false
+    };
+    text.split(separates).map(str::trim)
+}
+
+/// A weight from 0 to 1, cut after its third decimal.
+fn thousandths(weight: &str) -> Option<u16> {
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
+    if !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let digits = decimals.bytes().chain(*b"000").take(3);
+    let part = digits.fold(0, |part, digit| 10 * part + u16::from(digit - b'0'));
+    match whole {
+        "0" => Some(part),
+        "1" if decimals.bytes().all(|digit| digit == b'0') => Some(1000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+use std::fmt;
+
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAME;
+
+use super::Format;
+use super::name::{Name, underscored};
+use super::text::{Escaped, Number};
+use crate::observe::families::{FAMILIES, Family, Kind};
+use crate::observe::recorder::Recorder;
+
+/// The metrics of one pool in one format, read when it is written.
+pub(in crate::monitor) struct Page<'a> {
+    pub(in crate::monitor) recorder: &'a Recorder,
+    pub(in crate::monitor) format: Format,
+}
+
+impl fmt::Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for family in FAMILIES {
+            match family.kind {
+                Kind::UpDown(read)
+                | Kind::Gauge(read)
+                | Kind::Counter(read)
+                | Kind::Seconds(read) => {
+                    // Put aside first: what is read may be under a lock that a checkout waits for.
+                    let mut series = Vec::new();
+                    read(self.recorder, &mut |value, attributes| {
+                        series.push((self.labels(attributes), value));
+                    });
+                    self.family(f, family, series, |f, name, labels, value| {
+                        writeln!(f, "{name}{{{labels}}} {}", Number(*value))
+                    })?;
+                }
+                Kind::Histogram(_, read) => {
+                    let mut series = Vec::new();
+                    read(self.recorder, &mut |buckets, attributes| {
+                        series.push((self.labels(attributes), buckets.clone()));
+                    });
+                    self.family(f, family, series, |f, name, labels, buckets| {
+                        let mut count = 0;
+                        for (bound, within) in buckets.iter() {
+                            count += within;
+                            let bound = self.bound(bound);
+                            writeln!(f, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}")?;
+                        }
+                        writeln!(f, "{name}_sum{{{labels}}} {}", Number(buckets.sum()))?;
+                        writeln!(f, "{name}_count{{{labels}}} {count}")
+                    })?;
+                }
+            }
+        }
+        match self.format {
+            Format::Text => Ok(()),
+            Format::OpenMetrics => writeln!(f, "# EOF"),
+        }
+    }
+}
+
+impl Page<'_> {
+    /// Writes a family, if it has any series, in an order that stays the same from page to page.
+    fn family<T>(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        family: &Family,
+        mut series: Vec<(String, T)>,
+        write: impl Fn(&mut fmt::Formatter<'_>, &str, &str, &T) -> fmt::Result,
+    ) -> fmt::Result {
+        if series.is_empty() {
+            return Ok(());
+        }
+        series.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let name = Name::of(family);
+        self.head(f, family, &name)?;
+        for (labels, value) in &series {
+            write(f, &name.series, labels, value)?;
+        }
+        Ok(())
+    }
+
+    fn head(&self, f: &mut fmt::Formatter<'_>, family: &Family, name: &Name) -> fmt::Result {
+        let kind = match family.kind {
+            Kind::UpDown(_) | Kind::Gauge(_) => "gauge",
+            Kind::Counter(_) | Kind::Seconds(_) => "counter",
+            Kind::Histogram(..) => "histogram",
+        };
+        match self.format {
+            Format::Text => {
+                let (name, help) = (&name.series, Escaped::line(family.description));
+                // promtool keeps the suffix for histograms, OpenTelemetry does not: a gauge of such
+                // a name has no type here.
+                let kind = if kind == "gauge" && name.ends_with("_count") {
+                    "untyped"
+                } else {
+                    kind
+                };
+                writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")
+            }
+            Format::OpenMetrics => {
+                let help = Escaped::quoted(family.description);
+                let Name { family, unit, .. } = name;
+                writeln!(f, "# TYPE {family} {kind}")?;
+                if let Some(unit) = unit {
+                    writeln!(f, "# UNIT {family} {unit}")?;
+                }
+                writeln!(f, "# HELP {family} {help}")
+            }
+        }
+    }
+
+    /// The labels of a series without the braces, the pool first.
+    fn labels(&self, attributes: &[KeyValue]) -> String {
+        let pool = Escaped::quoted(&self.recorder.name);
+        let mut labels = format!("{}=\"{pool}\"", underscored(DB_CLIENT_CONNECTION_POOL_NAME));
+        for attribute in attributes {
+            let value = attribute.value.as_str();
+            labels.push(',');
+            labels.push_str(&underscored(attribute.key.as_str()));
+            labels.push_str("=\"");
+            labels.push_str(&Escaped::quoted(&value).to_string());
+            labels.push('"');
+        }
+        labels
+    }
+
+    /// A bucket's upper bound, which OpenMetrics wants with a fraction.
+    fn bound(&self, bound: f64) -> String {
+        match self.format {
+            Format::OpenMetrics if bound.is_finite() => format!("{bound:?}"),
+            _ => Number(bound).to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

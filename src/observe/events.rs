@@ -1,0 +1,109 @@
+//! What is said in the log, and in a timeout's error.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::recorder::{Recorder, TARGET};
+use crate::backend::ConnectError;
+use crate::checkout::Checkout;
+use crate::error::{LongestHolder, Scene};
+use crate::lifecycle::{CloseReason, Lifecycle};
+
+impl Recorder {
+    /// Says a wait that was longer than the `slow_wait` setting; in a burst, one a second for all.
+    pub(crate) fn tell_slow_wait(&self, checkout: Checkout, waited: Duration) {
+        if waited <= self.slow_wait {
+            return;
+        }
+        let Some(untold) = self.slow_waits.tell(Instant::now()) else {
+            return;
+        };
+        let caller = checkout.caller();
+        tracing::warn!(
+            target: TARGET,
+            pool = &*self.name,
+            waited_ms = waited.as_millis() as u64,
+            caller = %format_args!("{}:{}", caller.file(), caller.line()),
+            label = checkout.label_text(),
+            others_within_a_second = untold,
+            "slow wait for a connection",
+        );
+    }
+
+    /// The scene of a timeout.
+    pub(crate) fn scene(&self, now: Instant) -> Scene {
+        let counts = self.counts();
+        let book = self.book();
+        Scene {
+            pool: self.name.to_string(),
+            pool_size: counts.pool_size,
+            max_overflow: counts.max_overflow,
+            checked_out: book.ledger.holders.len(),
+            pending: book.ledger.waiters.len(),
+            longest_holder: book.ledger.longest_holder().map(|holder| LongestHolder {
+                caller: holder.caller(),
+                label: holder.checkout.label_text(),
+                held: holder.held(now),
+            }),
+            last_connect_error: book
+                .last_connect_error
+                .as_ref()
+                .map(|(error, at)| (error.clone(), now.saturating_duration_since(*at))),
+        }
+    }
+}
+
+impl Lifecycle for Recorder {
+    fn opened(&self, took: Duration) {
+        let back;
+        {
+            let mut book = self.book();
+            book.totals.connections_opened += 1;
+            back = book.last_connect_error.take().is_some();
+            book.windows.at(Instant::now()).create.record(took);
+            book.creates.record_time(took);
+        }
+        if back {
+            tracing::info!(target: TARGET, pool = &*self.name, "connections can be opened again");
+        }
+        self.metrics.created(took);
+    }
+
+    fn connect_failed(&self, error: &ConnectError) {
+        {
+            let mut book = self.book();
+            *book.totals.connect_failures.get_or_insert_default() += 1;
+            book.last_connect_error = Some((error.clone(), Instant::now()));
+        }
+        if let Some(untold) = self.failed_dials.tell(Instant::now()) {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                error.type = error.kind().as_str(),
+                others_within_a_second = untold,
+                "could not open a connection: {error}",
+            );
+        }
+    }
+
+    fn waiting(&self) -> u32 {
+        self.book().ledger.waiters.len()
+    }
+
+    fn closed(&self, reason: CloseReason) {
+        self.book().totals.connections_closed.count(reason);
+        match reason {
+            CloseReason::Broken | CloseReason::PingFailed => {
+                tracing::info!(target: TARGET, pool = &*self.name,
+                    reason = reason.as_str(),
+                    "connection closed"
+                );
+            }
+            _ => tracing::debug!(target: TARGET, pool = &*self.name,
+                reason = reason.as_str(),
+                "connection closed"
+            ),
+        }
+    }
+}

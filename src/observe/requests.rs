@@ -1,0 +1,141 @@
+//! What requests use of the pool, by route.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::{HTTP_REQUEST_METHOD, HTTP_ROUTE};
+use tokio::time::Instant;
+
+use super::buckets::{Buckets, COUNTS, SECONDS};
+use super::tracked::{Marker, Tracked};
+use crate::attribution::{Attribution, Tally};
+use crate::occupant::Repeat;
+
+/// Routes told apart by the pool itself, should a request layer have no bound; each with a method.
+const ROUTES: usize = 2000;
+
+/// The requests of one pool.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    routes: HashMap<Key, PerRequest>,
+    repeated: HashMap<Option<Arc<str>>, Repeated>,
+    marker: Marker,
+}
+
+/// A route and a method.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) method: &'static str,
+}
+
+/// What one request has used, as histograms over all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct PerRequest {
+    pub(crate) checkouts: Buckets,
+    pub(crate) queries: Buckets,
+    pub(crate) waited: Buckets,
+    pub(crate) held: Buckets,
+    pub(crate) busy: Buckets,
+}
+
+/// Requests of one route that sent the same statement again and again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Repeated {
+    pub(crate) requests: Tracked<u64>,
+    /// The last such statement, without values, and what it does to which tables.
+    pub(crate) text: String,
+    pub(crate) summary: String,
+}
+
+impl Requests {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            routes: HashMap::new(),
+            repeated: HashMap::new(),
+            marker: Marker::new(now),
+        }
+    }
+
+    pub(crate) fn ended(&mut self, request: &Attribution, tally: &Tally) {
+        let mut key = Key::of(request);
+        if self.routes.len() >= ROUTES && !self.routes.contains_key(&key) {
+            key.route = Some(Arc::from("_OTHER"));
+        }
+        let used = self.routes.entry(key).or_insert_with(|| PerRequest {
+            checkouts: Buckets::new(COUNTS),
+            queries: Buckets::new(COUNTS),
+            waited: Buckets::new(SECONDS),
+            held: Buckets::new(SECONDS),
+            busy: Buckets::new(SECONDS),
+        });
+        used.checkouts.record(tally.used.checkouts as f64);
+        used.queries.record(tally.used.queries as f64);
+        used.waited.record_time(tally.used.waited);
+        used.held.record_time(tally.used.held);
+        used.busy.record_time(tally.used.busy);
+    }
+
+    /// A request has sent the same statement again and again; `first`: no other one before.
+    pub(crate) fn repeated(
+        &mut self,
+        route: Option<&Arc<str>>,
+        statement: &Repeat<'_>,
+        first: bool,
+        now: Instant,
+    ) {
+        self.advance(now);
+        if self.repeated.len() >= ROUTES && !self.repeated.contains_key(&route.cloned()) {
+            return;
+        }
+        let repeated = self.repeated.entry(route.cloned()).or_default();
+        repeated.requests.total += u64::from(first);
+        statement.text.clone_into(&mut repeated.text);
+        statement.summary.clone_into(&mut repeated.summary);
+    }
+
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&Key, &PerRequest)> {
+        self.routes.iter()
+    }
+
+    pub(crate) fn all_repeated(
+        &mut self,
+        now: Instant,
+    ) -> impl Iterator<Item = (Option<&Arc<str>>, &Repeated)> {
+        self.advance(now);
+        self.repeated
+            .iter()
+            .map(|(route, repeated)| (route.as_ref(), repeated))
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let all = self
+            .repeated
+            .values_mut()
+            .map(|repeated| &mut repeated.requests);
+        self.marker.advance(now, all);
+    }
+}
+
+/// `http.route`, where there is one.
+pub(crate) fn route_attribute(route: Option<&Arc<str>>) -> Option<KeyValue> {
+    route.map(|route| KeyValue::new(HTTP_ROUTE, Arc::clone(route)))
+}
+
+impl Key {
+    pub(crate) fn of(request: &Attribution) -> Self {
+        Self {
+            route: request.route.clone(),
+            method: request.method,
+        }
+    }
+
+    pub(crate) fn attributes(&self) -> Vec<KeyValue> {
+        let method = KeyValue::new(HTTP_REQUEST_METHOD, self.method);
+        route_attribute(self.route.as_ref())
+            .into_iter()
+            .chain([method])
+            .collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! Who uses how much connection time: by source line (or label) and route.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Sub;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ledger::Holder;
+use super::tracked::{Marker, Tracked};
+
+/// Places told apart; further ones share one entry, so that neither memory nor the number of time
+/// series grows without end.
+const SITES: usize = 1000;
+
+/// What checkouts of one place have used.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Use {
+    pub(crate) checkouts: u64,
+    pub(crate) waited: Duration,
+    pub(crate) held: Duration,
+    /// Of [`measured`](Self::measured), the time the database was at work.
+    pub(crate) busy: Duration,
+    /// The part of the time held of which it is known.
+    pub(crate) measured: Duration,
+}
+
+impl Use {
+    /// The share of the time held in which the database was at work.
+    pub(crate) fn efficiency(&self) -> Option<f64> {
+        (self.measured > Duration::ZERO)
+            .then(|| (self.busy.as_secs_f64() / self.measured.as_secs_f64()).min(1.0))
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.checkouts += other.checkouts;
+        self.waited += other.waited;
+        self.held += other.held;
+        self.busy += other.busy;
+        self.measured += other.measured;
+    }
+}
+
+impl Sub for Use {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            checkouts: self.checkouts - before.checkouts,
+            waited: self.waited - before.waited,
+            held: self.held - before.held,
+            busy: self.busy - before.busy,
+            measured: self.measured - before.measured,
+        }
+    }
+}
+
+/// A place that takes connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Site {
+    /// `src/orders.rs:41`; `_OTHER` for those beyond the bound.
+    pub(crate) caller: Arc<str>,
+    pub(crate) label: Option<&'static str>,
+    pub(crate) route: Option<Arc<str>>,
+}
+
+/// A place by the addresses of its parts, so that it is found without reading a text. One place may
+/// have several. An address stays taken: callers and labels are static, and the site keeps its route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    caller: usize,
+    label: (usize, usize),
+    route: usize,
+}
+
+impl Key {
+    fn of(holder: &Holder) -> Self {
+        let text = |text: &str| (text.as_ptr().addr(), text.len());
+        Self {
+            caller: std::ptr::from_ref(holder.caller()).addr(),
+            label: holder.checkout.label_text().map_or((0, 0), text),
+            route: holder.route().map_or(0, |route| text(route).0),
+        }
+    }
+}
+
+/// All places of one pool.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    sites: HashMap<Key, (Site, Tracked<Use>)>,
+    other: Tracked<Use>,
+    marker: Marker,
+}
+
+/// What one place has used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SiteUse {
+    pub(crate) total: Use,
+    /// Within the last five minutes.
+    pub(crate) recent: Use,
+}
+
+impl Usage {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            sites: HashMap::new(),
+            other: Tracked::default(),
+            marker: Marker::new(now),
+        }
+    }
+
+    /// A connection came back.
+    pub(crate) fn returned(
+        &mut self,
+        holder: &Holder,
+        held: Duration,
+        busy: Option<Duration>,
+        now: Instant,
+    ) {
+        self.advance(now);
+        let used = Use {
+            checkouts: 1,
+            waited: holder.waited,
+            held,
+            busy: busy.unwrap_or_default(),
+            measured: if busy.is_some() { held } else { Duration::ZERO },
+        };
+        let full = self.sites.len() >= SITES;
+        let tracked = match self.sites.entry(Key::of(holder)) {
+            Entry::Occupied(known) => &mut known.into_mut().1,
+            Entry::Vacant(_) if full => &mut self.other,
+            Entry::Vacant(new) => &mut new.insert((Site::of(holder), Tracked::default())).1,
+        };
+        tracked.total.add(&used);
+    }
+
+    /// All places, each once, in no order.
+    pub(crate) fn read(&mut self, now: Instant) -> HashMap<Site, SiteUse> {
+        self.advance(now);
+        let mut read = HashMap::<Site, SiteUse>::with_capacity(self.sites.len());
+        let known = self
+            .sites
+            .values()
+            .map(|(site, tracked)| (site.clone(), tracked));
+        let other = (self.other.total.checkouts > 0).then(|| (Site::other(), &self.other));
+        for (site, tracked) in known.chain(other) {
+            let sum = read.entry(site).or_default();
+            sum.total.add(&tracked.total);
+            sum.recent.add(&tracked.recent());
+        }
+        read
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let all = self.sites.values_mut().map(|(_, tracked)| tracked);
+        self.marker.advance(now, all.chain([&mut self.other]));
+    }
+}
+
+impl Site {
+    fn of(holder: &Holder) -> Self {
+        let caller = holder.caller();
+        Self {
+            caller: Arc::from(format!("{}:{}", caller.file(), caller.line())),
+            // To Prometheus, one that is empty is none.
+            label: holder
+                .checkout
+                .label_text()
+                .filter(|label| !label.is_empty()),
+            route: holder.route().cloned(),
+        }
+    }
+
+    fn other() -> Self {
+        Self {
+            caller: Arc::from("_OTHER"),
+            label: None,
+            route: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribution::Attribution;
+    use crate::checkout::Checkout;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn holder(checkout: Checkout, route: Option<&Arc<str>>) -> Holder {
+        Holder {
+            checkout,
+            since: Instant::now(),
+            waited: SECOND,
+            trace: None,
+            request: route.map(|route| Attribution::new("GET", Some(Arc::clone(route)))),
+            facts: None,
+            busy_before: None,
+        }
+    }
+
+    #[test]
+    fn one_place_is_one_whatever_its_addresses() {
+        let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
+        let checkout = Checkout::new();
+        let (one, same): (Arc<str>, Arc<str>) = (Arc::from("/users"), Arc::from("/users"));
+        usage.returned(&holder(checkout, Some(&one)), 4 * SECOND, Some(SECOND), now);
+        usage.returned(&holder(checkout, Some(&same)), 4 * SECOND, None, now);
+        usage.returned(&holder(checkout, None), SECOND, None, now);
+        usage.returned(&holder(checkout.label("nightly"), None), SECOND, None, now);
+        let read = usage.read(now);
+        assert_eq!(read.len(), 3);
+        let users = read
+            .iter()
+            .find(|(site, _)| site.route.is_some())
+            .unwrap()
+            .1;
+        assert_eq!((users.total.checkouts, users.total.held), (2, 8 * SECOND));
+        assert_eq!(users.total.efficiency(), Some(0.25));
+        let later = usage.read(now + Duration::from_secs(3600));
+        assert!(later.values().all(|used| used.recent == Use::default()));
+        assert!(later.values().all(|used| used.total.checkouts > 0));
+    }
+
+    #[test]
+    fn places_are_bounded_in_number() {
+        let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
+        for number in 0..2 * SITES {
+            let route = Arc::from(format!("/{number}"));
+            usage.returned(&holder(Checkout::new(), Some(&route)), SECOND, None, now);
+        }
+        let read = usage.read(now);
+        assert_eq!(read.len(), SITES + 1);
+        let other = &read[&Site::other()];
+        assert_eq!(other.total.checkouts as usize, SITES);
+    }
+}

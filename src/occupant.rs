@@ -1,0 +1,108 @@
+//! Who holds a connection, told to the connection: so that a query finds out on whatever thread it
+//! runs whose it is, and where its telemetry goes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::SpanBuilder;
+
+use crate::attribution::Attribution;
+
+/// Who holds a connection.
+#[derive(Clone)]
+pub(crate) struct Occupant {
+    /// Where its queries are written down.
+    pub(crate) observer: Arc<dyn QueryObserver>,
+    /// The context of the checkout: the parent of the queries' spans.
+    pub(crate) context: Context,
+    /// The request it serves.
+    pub(crate) request: Option<Arc<Attribution>>,
+}
+
+/// The place beside a connection where its [`Occupant`] is named.
+#[doc(hidden)]
+#[derive(Default)]
+pub struct Slot(Mutex<Option<Occupant>>);
+
+impl Slot {
+    pub(crate) fn occupy(&self, occupant: Occupant) {
+        *self.lock() = Some(occupant);
+    }
+
+    pub(crate) fn vacate(&self) {
+        let occupant = self.lock().take();
+        // Outside the lock: the last of a request's handles may do some work.
+        drop(occupant);
+    }
+
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Occupant) -> T) -> Option<T> {
+        self.lock().as_ref().map(read)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Occupant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes down the queries of a pool's connections.
+pub(crate) trait QueryObserver: Send + Sync {
+    /// Opens a span.
+    fn open_span(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan;
+
+    /// A query has ended.
+    fn query_ended(&self, took: Duration, failure: Option<&QueryFailure>);
+
+    /// A request has sent the same statement more often than is reasonable; told once for each
+    /// statement and request.
+    fn repeated(&self, request: &Attribution, statement: &Repeat<'_>);
+}
+
+/// A statement that one request has sent again and again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Repeat<'a> {
+    /// The statement, without any value.
+    pub(crate) text: &'a str,
+    /// What it does, to which tables.
+    pub(crate) summary: &'a str,
+    /// How often by now.
+    pub(crate) times: u32,
+}
+
+/// How a query failed, without any text of the server's: that may quote data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct QueryFailure {
+    /// `error.type`: the SQLSTATE, else diesel's kind of the error, else `canceled`.
+    pub(crate) error_type: Cow<'static, str>,
+    /// `db.response.status_code`: the SQLSTATE, where it is known.
+    pub(crate) status_code: Option<String>,
+}
+
+impl QueryFailure {
+    /// Nobody waits for the query any more.
+    pub(crate) const CANCELED: Self = Self {
+        error_type: Cow::Borrowed("canceled"),
+        status_code: None,
+    };
+
+    /// One of too many kinds.
+    pub(crate) const OTHER: Self = Self {
+        error_type: Cow::Borrowed("_OTHER"),
+        status_code: None,
+    };
+
+    /// The connection ended before the answer did.
+    pub(crate) const LOST: Self = Self {
+        error_type: Cow::Borrowed("connection_closed"),
+        status_code: None,
+    };
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,37 @@
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
+
+use crate::settings::{DatabaseKind, Settings};
+
+/// What is told of the queries of one pool.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryOptions {
+    pub(crate) kind: DatabaseKind,
+    /// What telemetry says of the database: `db.system.name`, and its address where it is known.
+    pub(crate) attributes: Vec<KeyValue>,
+    pub(crate) spans: bool,
+    pub(crate) span_text: bool,
+    pub(crate) span_summary: bool,
+    pub(crate) echo: bool,
+    pub(crate) echo_binds: bool,
+    /// A statement sent more often than this in one request is told.
+    pub(crate) n_plus_one: Option<u32>,
+}
+
+impl QueryOptions {
+    /// Of the settings those that concern queries; `place` is where the database is.
+    pub(crate) fn new(kind: DatabaseKind, settings: &Settings, place: Vec<KeyValue>) -> Self {
+        let mut attributes = vec![KeyValue::new(DB_SYSTEM_NAME, kind.system_name())];
+        attributes.extend(place);
+        Self {
+            kind,
+            attributes,
+            spans: settings.query_spans,
+            span_text: settings.query_span_text,
+            span_summary: settings.query_span_summary,
+            echo: settings.echo,
+            echo_binds: settings.echo_binds,
+            n_plus_one: settings.n_plus_one,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! One query under way: it ends exactly once, whatever becomes of it.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, Status};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_semantic_conventions::attribute::{
+    DB_RESPONSE_RETURNED_ROWS, DB_RESPONSE_STATUS_CODE, ERROR_TYPE,
+};
+use tokio::time::Instant;
+
+use super::options::QueryOptions;
+use crate::occupant::{QueryFailure, QueryObserver};
+
+/// Dropped without an end, it was cancelled.
+pub(super) struct Running {
+    pub(super) since: Instant,
+    pub(super) options: Arc<QueryOptions>,
+    /// Whose it is; nobody's, when the pool itself asks the database something. Weak, for the
+    /// observer may hold the pool whose connection holds this.
+    pub(super) observer: Option<Weak<dyn QueryObserver>>,
+    pub(super) span: Option<BoxedSpan>,
+    /// The statement, where it had to be printed already.
+    pub(super) text: Option<String>,
+    /// The statement as the log shows it, and the context that the line belongs to.
+    pub(super) echo: Option<(String, Context)>,
+    /// The last command that was sent before it, and the last that was answered, where commands are
+    /// seen.
+    pub(super) sent_before: Option<u64>,
+    pub(super) answered_before: Option<u64>,
+    /// The last that was sent before the next one: this one's own, unless the two are a pipeline.
+    pub(super) sent_after: Option<u64>,
+    /// Others were under way at the same time.
+    pub(super) shared: bool,
+    pub(super) ended: bool,
+}
+
+impl Running {
+    pub(super) fn end(mut self, failure: Option<&QueryFailure>, rows: Option<u64>) {
+        self.finish(failure, rows);
+    }
+
+    fn finish(&mut self, failure: Option<&QueryFailure>, rows: Option<u64>) {
+        self.ended = true;
+        let took = self.since.elapsed();
+        if let Some((statement, context)) = self.echo.take() {
+            let _in_its_trace = context.attach();
+            let error = failure.map(|failure| &*failure.error_type);
+            tracing::info!(
+                target: "poolscope::echo",
+                took_ms = took.as_micros() as f64 / 1e3,
+                failed = failure.is_some(),
+                error.type = error,
+                "{statement}"
+            );
+        }
+        if let Some(mut span) = self.span.take() {
+            if let Some(rows) = rows {
+                let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+                span.set_attribute(KeyValue::new(DB_RESPONSE_RETURNED_ROWS, rows));
+            }
+            if let Some(failure) = failure {
+                tell(&mut span, failure);
+            }
+            span.end();
+        }
+        if let Some(observer) = self.observer.as_ref().and_then(Weak::upgrade) {
+            observer.query_ended(took, failure);
+        }
+    }
+}
+
+/// Marks a span as failed, without the server's text, which may quote data.
+pub(super) fn tell(span: &mut BoxedSpan, failure: &QueryFailure) {
+    let error_type = failure.error_type.clone();
+    span.set_attribute(KeyValue::new(ERROR_TYPE, error_type));
+    if let Some(code) = &failure.status_code {
+        span.set_attribute(KeyValue::new(DB_RESPONSE_STATUS_CODE, code.clone()));
+    }
+    if *failure != QueryFailure::CANCELED {
+        span.set_status(Status::error(failure.error_type.clone()));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.finish(Some(&QueryFailure::CANCELED), None);
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("since", &self.since)
+            .field("kind", &self.options.kind)
+            .finish_non_exhaustive()
+    }
+}

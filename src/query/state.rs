@@ -1,0 +1,143 @@
+//! What is known of the queries on one connection, readable from outside it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::occupant::Slot;
+
+const LIVE: u64 = 1 << 63;
+
+/// Written by the [`QueryWatch`](super::QueryWatch) of the connection.
+#[derive(Debug)]
+pub(crate) struct QueryState {
+    in_flight: AtomicU32,
+    in_transaction: AtomicBool,
+    failed: AtomicBool,
+    given_up: AtomicBool,
+    /// Whether statements are looked at.
+    sees_transactions: bool,
+    base: Instant,
+    /// Nanoseconds with a query under way, up to the last time when none was.
+    busy: AtomicU64,
+    /// [`LIVE`] and since when there is one, in nanoseconds since the base.
+    busy_since: AtomicU64,
+    /// Who holds the connection.
+    pub(crate) slot: Slot,
+}
+
+impl QueryState {
+    pub(super) fn new(sees_transactions: bool) -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            in_transaction: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            sees_transactions,
+            base: Instant::now(),
+            busy: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
+            slot: Slot::default(),
+        }
+    }
+
+    /// Queries started and not finished: at check-in, those whose futures were dropped.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Whether a statement seen here has opened a transaction that none seen here has ended;
+    /// `None` when statements are not looked at.
+    pub(crate) fn in_transaction(&self) -> Option<bool> {
+        self.sees_transactions
+            .then(|| self.in_transaction.load(Relaxed))
+    }
+
+    /// Whether a query failed because the connection did.
+    pub(crate) fn connection_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    /// Time with a query under way, as its caller sees it.
+    pub(crate) fn busy(&self) -> Duration {
+        let past = self.busy.load(Relaxed);
+        let now = match self.busy_since.load(Relaxed) {
+            since if since & LIVE != 0 => self.now().saturating_sub(since & !LIVE),
+            _ => 0,
+        };
+        Duration::from_nanos(past + now)
+    }
+
+    /// The connection is closed because queries were given up, and not the other way round.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Relaxed);
+    }
+
+    pub(super) fn are_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
+    }
+
+    pub(super) fn sees_transactions(&self) -> bool {
+        self.sees_transactions
+    }
+
+    pub(super) fn set_in_transaction(&self, open: bool) {
+        self.in_transaction.store(open, Relaxed);
+    }
+
+    pub(super) fn set_connection_failed(&self) {
+        self.failed.store(true, Relaxed);
+    }
+
+    // Only one writer at a time: diesel's lock on the instrumentation.
+
+    pub(super) fn started(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.set_live(true);
+    }
+
+    pub(super) fn finished(&self) {
+        let under_way = self.in_flight.load(Relaxed);
+        self.in_flight.store(under_way.saturating_sub(1), Relaxed);
+    }
+
+    /// Whether somebody waits for an answer: not for those given up, which stay in flight.
+    pub(super) fn set_live(&self, live: bool) {
+        let since = self.busy_since.load(Relaxed);
+        match (since & LIVE != 0, live) {
+            (false, true) => self.busy_since.store(LIVE | self.now(), Relaxed),
+            (true, false) => {
+                let worked = self.now().saturating_sub(since & !LIVE);
+                self.busy.store(self.busy.load(Relaxed) + worked, Relaxed);
+                self.busy_since.store(0, Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.base.elapsed().as_nanos() as u64
+    }
+}
+
+/// All that is known of a connection that a pool of somebody else's has opened.
+impl ConnectionFacts for QueryState {
+    fn busy(&self) -> Option<Duration> {
+        Some(self.busy())
+    }
+
+    fn transaction(&self) -> Option<TransactionState> {
+        Some(match self.in_transaction()? {
+            true => TransactionState::Open,
+            false => TransactionState::Idle,
+        })
+    }
+
+    fn queries_in_flight(&self) -> Option<u32> {
+        Some(self.in_flight())
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        Some(&self.slot)
+    }
+}

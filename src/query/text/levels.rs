@@ -1,0 +1,37 @@
+//! What holds within the parentheses of a statement.
+
+/// What holds within the parentheses that are open, the innermost in the lowest bit.
+#[derive(Default)]
+pub(super) struct Levels {
+    pub(super) depth: u32,
+    /// A comma is followed by another table.
+    pub(super) tables: u64,
+    /// `FROM` is followed by tables: not in `extract(year FROM d)`.
+    pub(super) from: u64,
+    /// In a list of common table expressions.
+    pub(super) ctes: u64,
+}
+
+impl Levels {
+    pub(super) fn open(&mut self) {
+        self.depth += 1;
+        self.tables <<= 1;
+        self.from <<= 1;
+        self.ctes <<= 1;
+    }
+
+    pub(super) fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.tables >>= 1;
+        self.from >>= 1;
+        self.ctes >>= 1;
+    }
+}
+
+pub(super) fn set(bits: &mut u64, on: bool) {
+    *bits = *bits & !1 | u64::from(on);
+}
+
+pub(super) fn is_set(bits: u64) -> bool {
+    bits & 1 == 1
+}

@@ -1,0 +1,279 @@
+//! The text of a statement, with a `?` for each literal.
+//!
+//! Lists of values become one `?`, and of the rows of `VALUES` only the first stays: else there
+//! would be a text for every number of values.
+
+use super::boundary;
+use super::keyword::Keyword;
+use super::lexer::{Kind, Token};
+use crate::settings::DatabaseKind;
+
+/// The longest text, without the `…` that says that it was cut.
+pub(super) const LONGEST: usize = 2048;
+
+pub(super) struct Sanitized {
+    text: String,
+    sqlite: bool,
+    /// What was before, as far as it says what comes next.
+    before: Before,
+    list: Option<List>,
+    rows: Rows,
+    setting: Setting,
+    /// A list with numbered binds was shortened: how the later ones are numbered depends on it.
+    renumbered: bool,
+    full: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// `IN`, or `ARRAY`: what is in parentheses is a list of values.
+    List,
+    Values,
+    /// A value follows.
+    Operator,
+    Dot,
+    /// `::`, after which there is a type.
+    Colon,
+    Other,
+}
+
+/// A list of nothing but values, as far as it was read.
+struct List {
+    /// Where in the text it begins, behind its parenthesis.
+    start: usize,
+    depth: u32,
+    numbered: bool,
+    empty: bool,
+}
+
+/// Where in a `SET` the token is: its value may be a word without quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    /// At the begin of a statement.
+    Begin,
+    Name,
+    Value,
+    /// In another statement.
+    None,
+}
+
+impl Setting {
+    fn after(self, token: &Token<'_>) -> Self {
+        let is = |word: &str| token.text.eq_ignore_ascii_case(word);
+        match (self, token.kind) {
+            (_, Kind::Symbol(b';')) => Self::Begin,
+            (Self::Begin, _) if is("set") => Self::Name,
+            (Self::Begin, _) => Self::None,
+            (Self::Name, Kind::Symbol(b'=')) => Self::Value,
+            (Self::Name, _) if is("to") => Self::Value,
+            (state, _) => state,
+        }
+    }
+}
+
+/// The rows of `VALUES`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    None,
+    /// In the first, so many parentheses deep.
+    First(u32),
+    /// Behind one.
+    Between,
+    /// Behind the comma behind one.
+    Comma,
+    /// In another, which is left out.
+    Further(u32),
+}
+
+impl Sanitized {
+    pub(super) fn new(dialect: DatabaseKind, length: usize) -> Self {
+        Self {
+            text: String::with_capacity(length.min(LONGEST) + '…'.len_utf8()),
+            sqlite: dialect == DatabaseKind::Sqlite,
+            before: Before::Other,
+            list: None,
+            rows: Rows::None,
+            setting: Setting::Begin,
+            renumbered: false,
+            full: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, token: &Token<'_>) {
+        if self.full || self.left_out(token) {
+            return;
+        }
+        let literal = self.is_literal(token);
+        let word = matches!(token.kind, Kind::Word(_) | Kind::Quoted);
+        let set = word && self.setting == Setting::Value;
+        self.setting = self.setting.after(token);
+        let shown = match token.kind {
+            _ if literal || set => "?",
+            Kind::Placeholder if self.renumbered && is_numbered(token) => "?",
+            _ => token.text,
+        };
+        self.write(shown, token.spaced);
+        self.follow_list(token, literal);
+        self.begin(token);
+        self.before = before(token, self.before);
+        if self.list.is_none() && self.text.len() > LONGEST {
+            self.cut();
+        }
+    }
+
+    /// The text; `more` says that the statement was not read to its end.
+    pub(super) fn finish(mut self, more: bool) -> String {
+        if let Some(list) = self.list.take() {
+            // It did not end within what was read.
+            self.text.truncate(list.start);
+            self.text.push('?');
+        }
+        if more && !self.full {
+            self.cut();
+        }
+        let end = self.text.trim_end_matches([';', ' ']).len();
+        self.text.truncate(end);
+        self.text
+    }
+
+    fn write(&mut self, piece: &str, spaced: bool) {
+        // A long list becomes short when it ends; if it turns out to be none, the text is cut.
+        if self.text.len() > LONGEST {
+            return;
+        }
+        if spaced && !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        self.text.push_str(&piece[..boundary(piece, LONGEST + 1)]);
+    }
+
+    fn cut(&mut self) {
+        self.text.truncate(boundary(&self.text, LONGEST));
+        self.text.push('…');
+        self.full = true;
+    }
+
+    fn is_literal(&self, token: &Token<'_>) -> bool {
+        match token.kind {
+            Kind::Literal => true,
+            Kind::Word(Keyword::Truth) => self.before != Before::Dot && token.next != b'.',
+            Kind::Quoted => {
+                self.sqlite
+                    && token.text.starts_with('"')
+                    && self.before != Before::Dot
+                    && token.next != b'.'
+                    && (self.list.is_some()
+                        || self.rows != Rows::None
+                        || self.before == Before::Operator
+                        || !looks_like_a_name(token.text))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the token is of a row of values that is left out.
+    fn left_out(&mut self, token: &Token<'_>) -> bool {
+        let (rows, out) = match (self.rows, token.kind) {
+            (Rows::First(depth), Kind::Symbol(b'(')) => (Rows::First(depth + 1), false),
+            (Rows::First(1), Kind::Symbol(b')')) => (Rows::Between, false),
+            (Rows::First(depth), Kind::Symbol(b')')) => (Rows::First(depth - 1), false),
+            (Rows::Between, Kind::Symbol(b',')) if token.next == b'(' => (Rows::Comma, true),
+            (Rows::Comma, Kind::Symbol(b'(')) => (Rows::Further(1), true),
+            (Rows::Further(1), Kind::Symbol(b')')) => (Rows::Between, true),
+            (Rows::Further(depth), Kind::Symbol(b'(')) => (Rows::Further(depth + 1), true),
+            (Rows::Further(depth), Kind::Symbol(b')')) => (Rows::Further(depth - 1), true),
+            (Rows::Further(depth), _) => {
+                self.renumbered |= is_numbered(token);
+                (Rows::Further(depth), true)
+            }
+            (Rows::Between | Rows::Comma, _) => (Rows::None, false),
+            (rows, _) => (rows, false),
+        };
+        self.rows = rows;
+        out
+    }
+
+    /// Sees a list begin.
+    fn begin(&mut self, token: &Token<'_>) {
+        let opens = matches!(token.kind, Kind::Symbol(b'(' | b'['));
+        match self.before {
+            Before::List if opens && self.list.is_none() => {
+                self.list = Some(List {
+                    start: self.text.len(),
+                    depth: 1,
+                    numbered: false,
+                    empty: true,
+                });
+            }
+            Before::Values if opens && self.rows == Rows::None => self.rows = Rows::First(1),
+            _ => {}
+        }
+    }
+
+    /// Goes on with a list, and shortens it at its end.
+    fn follow_list(&mut self, token: &Token<'_>, literal: bool) {
+        let Some(list) = &mut self.list else {
+            return;
+        };
+        let value = match token.kind {
+            Kind::Symbol(b'(' | b'[') => {
+                list.depth += 1;
+                true
+            }
+            Kind::Symbol(b')' | b']') => {
+                list.depth -= 1;
+                true
+            }
+            Kind::Symbol(b',' | b':' | b'-' | b'+') | Kind::Placeholder => true,
+            Kind::Word(Keyword::Nothing | Keyword::Array) => true,
+            Kind::Word(_) => literal || self.before == Before::Colon,
+            _ => literal,
+        };
+        if !value {
+            self.list = None;
+            return;
+        }
+        list.numbered |= is_numbered(token);
+        if list.depth > 0 {
+            list.empty = false;
+            return;
+        }
+        if !list.empty {
+            self.text.truncate(list.start);
+            self.text.push('?');
+            self.text.push_str(token.text);
+            self.renumbered |= list.numbered;
+        }
+        self.list = None;
+    }
+}
+
+fn before(token: &Token<'_>, before: Before) -> Before {
+    match token.kind {
+        Kind::Word(Keyword::In | Keyword::Array) => Before::List,
+        Kind::Word(Keyword::Values) => Before::Values,
+        Kind::Word(Keyword::Operator) => Before::Operator,
+        // `IS NOT`.
+        Kind::Word(Keyword::Filler) if before == Before::Operator => before,
+        Kind::Symbol(b'.') => Before::Dot,
+        Kind::Symbol(b':') => Before::Colon,
+        Kind::Symbol(
+            b'=' | b'<' | b'>' | b'!' | b'|' | b'&' | b'~' | b'+' | b'-' | b'*' | b'/' | b'%',
+        ) => Before::Operator,
+        _ => Before::Other,
+    }
+}
+
+/// `$1` and `?1`, but not `?` and `:name`.
+fn is_numbered(token: &Token<'_>) -> bool {
+    token.kind == Kind::Placeholder
+        && token.text.len() > 1
+        && token.text[1..].bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether what is in quotes could do without.
+pub(super) fn looks_like_a_name(quoted: &str) -> bool {
+    let name = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    name.chars().all(plain) && name.starts_with(|c: char| !c.is_numeric())
+}

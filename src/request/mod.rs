@@ -1,0 +1,52 @@
+//! Which request uses the pool, and for what: attribution to routes, and the request's span.
+//!
+//! [`RequestLayer`] works on any tower HTTP service, and one is enough for all pools of an app. What
+//! the handler checks out and queries, also while its body is sent, is counted for the request and
+//! its route.
+//!
+//! ```
+//! # #[cfg(all(feature = "sqlite", feature = "axum"))] mod doc {
+//! use axum::{Router, extract::State, routing::get};
+//! use poolscope::{AsyncSqliteConnection, Pool, PoolError, RequestLayer, Settings};
+//!
+//! type Sqlite = Pool<AsyncSqliteConnection>;
+//!
+//! async fn order(State(pool): State<Sqlite>) -> Result<(), PoolError> {
+//!     let _conn = pool.get().await?; // counts for GET /orders/{id}
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use tower::ServiceExt;
+//! # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+//! let pool = Sqlite::builder(Settings::new(url)).build()?;
+//! let app: Router = Router::new()
+//!     .route("/orders/{id}", get(order))
+//!     .layer(RequestLayer::new())
+//!     // After the layer, and so without a span for every scrape.
+//!     .nest_service("/api/v1/monitoring/pool", pool.monitor())
+//!     .with_state(pool);
+//! # let request = http::Request::get("/orders/7").body(axum::body::Body::empty())?;
+//! # assert_eq!(app.oneshot(request).await?.status(), 200);
+//! # Ok(()) }
+//! # } #[cfg(all(feature = "sqlite", feature = "axum"))] fn main() { doc::main().unwrap() }
+//! # #[cfg(not(all(feature = "sqlite", feature = "axum")))] fn main() {}
+//! ```
+
+mod body;
+mod extent;
+mod future;
+mod layer;
+mod method;
+mod open;
+mod route;
+mod routes;
+mod service;
+mod span;
+mod url;
+
+pub use self::body::AttributedBody;
+pub use self::future::AttributedFuture;
+pub use self::layer::RequestLayer;
+pub use self::route::Route;
+pub use self::service::Attributed;

@@ -1,0 +1,101 @@
+//! A request under way.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::request::Parts;
+use opentelemetry::ContextGuard;
+
+use super::extent::is_head;
+use super::layer::Options;
+use super::span::{Outcome, RequestSpan};
+use crate::attribution::Attribution;
+
+/// A request under way. Dropped without having been ended, it was given up, or has panicked.
+#[derive(Debug)]
+pub(super) struct Open {
+    request: Arc<Attribution>,
+    /// The request inside of which this one is: another layer is around this one.
+    outer: Option<Arc<Attribution>>,
+    span: RequestSpan,
+    status: Option<StatusCode>,
+    is_head: bool,
+    /// Inner code is at work, or was when it panicked.
+    working: bool,
+    ended: bool,
+}
+
+impl Open {
+    pub(super) fn new(parts: &Parts, options: &Options) -> Self {
+        let outer = Attribution::current();
+        let method = options.methods.name(&parts.method);
+        let route = options.rule.find(parts, &options.routes);
+        let request = Attribution::new(method, route);
+        Self {
+            span: RequestSpan::of(&request, outer.as_deref(), parts, options),
+            request,
+            outer,
+            status: None,
+            is_head: is_head(&parts.method),
+            working: false,
+            ended: false,
+        }
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// Does something as part of the request.
+    pub(super) fn work<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.working = true;
+        let current = self.span.enter();
+        let done = Arc::clone(&self.request).sync_scope(work);
+        drop(current);
+        self.working = false;
+        done
+    }
+
+    pub(super) fn has_panicked(&self) -> bool {
+        self.working
+    }
+
+    /// Makes its span current; for what is dropped.
+    pub(super) fn enter(&self) -> Option<ContextGuard> {
+        self.span.enter()
+    }
+
+    /// The head of the response is there; its body will come from memory, or may use the pool.
+    pub(super) fn answered(&mut self, status: StatusCode, from_memory: bool) {
+        self.status = Some(status);
+        if from_memory {
+            self.span.answered(|| self.request.used());
+        }
+    }
+
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.close(outcome);
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        self.ended = true;
+        let used = self.request.finish();
+        if let (Some(outer), Some(used)) = (&self.outer, &used) {
+            outer.add_within(used);
+        }
+        let span = std::mem::replace(&mut self.span, RequestSpan::None);
+        span.end(used, self.status, outcome);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.close(if self.has_panicked() {
+                Outcome::Panicked
+            } else {
+                Outcome::Canceled
+            });
+        }
+    }
+}

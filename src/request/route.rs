@@ -1,0 +1,89 @@
+//! Which route a request takes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::routes::Routes;
+
+/// The template of a request's path, such as `/users/{id}`: put into the request's extensions by a
+/// router, or by a middleware that knows it, in front of [`RequestLayer`](crate::RequestLayer).
+///
+/// Never the path itself: each value is one more series of every metric by route.
+///
+/// ```
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(poolscope::Route::new("/users/{id}"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route(Cow<'static, str>);
+
+impl Route {
+    /// A route with this template.
+    #[must_use]
+    pub fn new(template: impl Into<Cow<'static, str>>) -> Self {
+        Self(template.into())
+    }
+
+    /// The template.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The app's own way to tell a request's route.
+type OwnRule = dyn Fn(&Parts, &Routes) -> Option<Arc<str>> + Send + Sync;
+
+/// How a request's route is found: by the app's own rule, else by the extension [`Route`], else by
+/// axum's `MatchedPath`.
+#[derive(Clone, Default)]
+pub(super) struct Rule {
+    own: Option<Arc<OwnRule>>,
+}
+
+impl Rule {
+    pub(super) fn own<F, R>(rule: F) -> Self
+    where
+        F: Fn(&Parts) -> Option<R> + Send + Sync + 'static,
+        R: AsRef<str>,
+    {
+        let own = move |parts: &Parts, routes: &Routes| routes.get(rule(parts)?.as_ref());
+        Self {
+            own: Some(Arc::new(own)),
+        }
+    }
+
+    pub(super) fn find(&self, parts: &Parts, routes: &Routes) -> Option<Arc<str>> {
+        self.own
+            .as_ref()
+            .and_then(|own| own(parts, routes))
+            .or_else(|| routes.get(parts.extensions.get::<Route>()?.as_str()))
+            .or_else(|| matched(parts, routes))
+    }
+}
+
+#[cfg(feature = "axum")]
+fn matched(parts: &Parts, routes: &Routes) -> Option<Arc<str>> {
+    routes.get(
+        parts
+            .extensions
+            .get::<axum::extract::MatchedPath>()?
+            .as_str(),
+    )
+}
+
+#[cfg(not(feature = "axum"))]
+fn matched(_: &Parts, _: &Routes) -> Option<Arc<str>> {
+    None
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule")
+            .field("own", &self.own.is_some())
+            .finish()
+    }
+}

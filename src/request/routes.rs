@@ -1,0 +1,131 @@
+//! The routes of an app, each text kept once, and no more of them than is allowed.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::method::OTHER;
+
+/// Routes told apart when nothing else is said.
+const LIMIT: usize = 200;
+
+#[derive(Debug)]
+pub(super) struct Routes {
+    // Read by every request, and written to once for each route.
+    known: ArcSwap<HashSet<Arc<str>>>,
+    adding: Mutex<()>,
+    limit: usize,
+    other: Arc<str>,
+    told: AtomicBool,
+}
+
+impl Routes {
+    pub(super) fn with_limit(limit: usize) -> Self {
+        Self {
+            known: ArcSwap::default(),
+            adding: Mutex::default(),
+            limit,
+            other: Arc::from(OTHER),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// The one copy of this route, or [`OTHER`] when there are too many already. An empty one is none.
+    pub(super) fn get(&self, route: &str) -> Option<Arc<str>> {
+        if route.is_empty() {
+            return None;
+        }
+        let known = self.known.load();
+        Some(match known.get(route) {
+            Some(route) => Arc::clone(route),
+            None if known.len() >= self.limit => self.one_too_many(),
+            None => self.add(route),
+        })
+    }
+
+    fn add(&self, route: &str) -> Arc<str> {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.load();
+        if let Some(route) = known.get(route) {
+            return Arc::clone(route);
+        }
+        if known.len() >= self.limit {
+            return self.one_too_many();
+        }
+        let route: Arc<str> = Arc::from(route);
+        let mut more = HashSet::clone(&known);
+        more.insert(Arc::clone(&route));
+        self.known.store(Arc::new(more));
+        route
+    }
+
+    fn one_too_many(&self) -> Arc<str> {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "poolscope",
+                limit = self.limit,
+                "more than {} routes: all others are counted as {OTHER}. A route is a template such as \
+                 /users/{{id}}, never a path; an app that has more of them raises the limit with \
+                 RequestLayer::max_routes",
+                self.limit,
+            );
+        }
+        Arc::clone(&self.other)
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::with_limit(LIMIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_kept_once() {
+        let routes = Routes::default();
+        let first = routes.get("/users/{id}").unwrap();
+        let again = routes.get(&String::from("/users/{id}")).unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        assert_eq!(routes.get(""), None);
+    }
+
+    #[test]
+    fn those_beyond_the_limit_are_one() {
+        let routes = Routes::with_limit(2);
+        let known: Vec<_> = ["/a", "/b"].map(|route| routes.get(route).unwrap()).into();
+        let others: Vec<_> = (0..1000)
+            .map(|n| routes.get(&format!("/users/{n}")).unwrap())
+            .collect();
+        assert!(others.iter().all(|other| Arc::ptr_eq(other, &others[0])));
+        assert_eq!(&*others[0], "_OTHER");
+        assert!(Arc::ptr_eq(&routes.get("/b").unwrap(), &known[1]));
+        assert_eq!(routes.known.load().len(), 2);
+    }
+
+    #[test]
+    fn many_at_once_do_not_exceed_the_limit_and_agree() {
+        let routes = Routes::with_limit(10);
+        let ask = || -> Vec<_> {
+            let all = (0..20).map(|n| routes.get(&format!("/{n}")).unwrap());
+            all.collect()
+        };
+        let answers: Vec<Vec<Arc<str>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(routes.known.load().len(), 10);
+        for (n, first) in answers[0].iter().enumerate() {
+            let known = routes.get(&format!("/{n}")).unwrap();
+            for answer in &answers {
+                // Who was told "another" was told so for good.
+                assert!(Arc::ptr_eq(&answer[n], &known), "{first} {}", answer[n]);
+            }
+        }
+    }
+}

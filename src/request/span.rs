@@ -1,0 +1,256 @@
+//! The span that tells of a request: one of its own, or the one that was there.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::request::Parts;
+use opentelemetry::global::get_text_map_propagator;
+use opentelemetry::trace::{
+    Span, SpanBuilder, SpanContext, SpanId, SpanKind, SpanRef, Status, TraceContextExt,
+};
+use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_semantic_conventions::attribute::{
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE, NETWORK_PROTOCOL_VERSION, USER_AGENT_ORIGINAL,
+};
+
+use super::layer::Options;
+use super::method::OTHER;
+use super::url;
+use crate::attribution::{Attribution, ToldOn, Used};
+
+/// How a request has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    /// With the whole of its response.
+    Answered,
+    /// With an error of this type, in place of a response or amid its body.
+    Failed(&'static str),
+    /// Nobody waits for it any more: the client has gone, or a timeout is over.
+    Canceled,
+    Panicked,
+}
+
+#[derive(Debug)]
+pub(super) enum RequestSpan {
+    /// Nobody listens.
+    None,
+    /// Opened here, with the context in which it is current.
+    Own(Context),
+    /// Somebody else's, with the context that was current when the request came.
+    Current {
+        context: Context,
+        /// The request's numbers are still to be put on it. A layer around this one may do so.
+        untold: bool,
+    },
+}
+
+impl RequestSpan {
+    /// Takes the span that is current, or opens one.
+    pub(super) fn of(
+        request: &Attribution,
+        outer: Option<&Attribution>,
+        parts: &Parts,
+        options: &Options,
+    ) -> Self {
+        let span = if Context::map_current(has_local_span) {
+            join(request, outer)
+        } else {
+            open(request, parts, options)
+        };
+        if let (Some(context), None) = (span.context(), request.span.get()) {
+            let id = id(context);
+            let lacks_route = matches!(span, Self::Own(_)) && request.route.is_none();
+            let _ = request.span.set(ToldOn { id, lacks_route });
+        }
+        span
+    }
+
+    /// Makes its context the current one while the guard lives, where it is not.
+    pub(super) fn enter(&self) -> Option<ContextGuard> {
+        match self {
+            Self::None => None,
+            Self::Own(context) => Some(context.clone().attach()),
+            // Whoever made it current has done so again, or something inside of it: for the body
+            // not everybody does.
+            Self::Current { context, .. } => {
+                let there = Context::map_current(has_local_span);
+                (!there).then(|| context.clone().attach())
+            }
+        }
+    }
+
+    /// Somebody else's span may end as soon as the response's head is there; then it is told now,
+    /// unless the body may use the pool too.
+    pub(super) fn answered(&mut self, used: impl FnOnce() -> Option<Used>) {
+        if let Self::Current { context, untold } = self
+            && *untold
+        {
+            // A layer inside may still have it all, until it ends.
+            if let Some(used) = used() {
+                *untold = false;
+                tell(&context.span(), Some(used));
+            }
+        }
+    }
+
+    pub(super) fn end(self, used: Option<Used>, status: Option<StatusCode>, outcome: Outcome) {
+        match self {
+            Self::None => {}
+            Self::Current { context, untold } => {
+                if untold {
+                    tell(&context.span(), used);
+                }
+            }
+            Self::Own(context) => {
+                let span = context.span();
+                if span.is_recording() {
+                    tell(&span, used);
+                    tell_outcome(&span, status, outcome);
+                }
+                // Not when the last handle is gone: work that was spawned may keep one for long.
+                span.end();
+            }
+        }
+    }
+
+    fn context(&self) -> Option<&Context> {
+        match self {
+            Self::None => None,
+            Self::Own(context) | Self::Current { context, .. } => Some(context),
+        }
+    }
+}
+
+/// A span of this process is current. One that came with the headers is the parent of ours.
+fn has_local_span(context: &Context) -> bool {
+    let local = |span: &SpanContext| span.is_valid() && !span.is_remote();
+    context.has_active_span() && local(context.span().span_context())
+}
+
+fn id(context: &Context) -> SpanId {
+    context.span().span_context().span_id()
+}
+
+/// Under a span that is there already.
+fn join(request: &Attribution, outer: Option<&Attribution>) -> RequestSpan {
+    let context = Context::current();
+    let told = outer.and_then(|outer| outer.span.get().copied());
+    let told = told.filter(|told| told.id == id(&context));
+    if let Some(ToldOn { id, lacks_route }) = told {
+        if let (true, Some(route)) = (lacks_route, &request.route) {
+            let span = context.span();
+            span.update_name(name(request));
+            span.set_attribute(KeyValue::new(HTTP_ROUTE, Arc::clone(route)));
+        }
+        let lacks_route = lacks_route && request.route.is_none();
+        let _ = request.span.set(ToldOn { id, lacks_route });
+    }
+    RequestSpan::Current {
+        context,
+        untold: told.is_none(),
+    }
+}
+
+fn open(request: &Attribution, parts: &Parts, options: &Options) -> RequestSpan {
+    let tracing = &options.tracing;
+    let parent = get_text_map_propagator(|propagator| {
+        Context::map_current(|current| {
+            propagator.extract_with_context(current, &HeaderExtractor(&parts.headers))
+        })
+    });
+    // A sampler may want them, but not where nobody has listened so far.
+    let expected = tracing.is_live();
+    let mut builder = SpanBuilder::from_name(request.method).with_kind(SpanKind::Server);
+    if expected {
+        builder = SpanBuilder::from_name(name(request))
+            .with_kind(SpanKind::Server)
+            .with_attributes(attributes(request, parts, options));
+    }
+    let Some(mut span) = tracing.open_if_live(builder, &parent) else {
+        return RequestSpan::None;
+    };
+    if !expected && span.is_recording() {
+        span.update_name(name(request));
+        span.set_attributes(attributes(request, parts, options));
+    }
+    RequestSpan::Own(parent.with_span(span))
+}
+
+fn name(request: &Attribution) -> String {
+    let method = match request.method {
+        OTHER => "HTTP",
+        known => known,
+    };
+    match &request.route {
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
+    }
+}
+
+fn attributes(request: &Attribution, parts: &Parts, options: &Options) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(8);
+    attributes.push(KeyValue::new(HTTP_REQUEST_METHOD, request.method));
+    if request.method == OTHER {
+        let original = parts.method.as_str().to_owned();
+        attributes.push(KeyValue::new(HTTP_REQUEST_METHOD_ORIGINAL, original));
+    }
+    if let Some(route) = &request.route {
+        attributes.push(KeyValue::new(HTTP_ROUTE, Arc::clone(route)));
+    }
+    url::attributes(parts, options.url_path, &mut attributes);
+    if let Some(version) = version(parts) {
+        attributes.push(KeyValue::new(NETWORK_PROTOCOL_VERSION, version));
+    }
+    let agent = parts.headers.get(http::header::USER_AGENT);
+    if let Some(agent) = agent.and_then(|agent| agent.to_str().ok()) {
+        attributes.push(KeyValue::new(USER_AGENT_ORIGINAL, agent.to_owned()));
+    }
+    attributes
+}
+
+fn version(parts: &Parts) -> Option<&'static str> {
+    match parts.version {
+        http::Version::HTTP_10 => Some("1.0"),
+        http::Version::HTTP_11 => Some("1.1"),
+        http::Version::HTTP_2 => Some("2"),
+        http::Version::HTTP_3 => Some("3"),
+        _ => None,
+    }
+}
+
+/// Nothing is told of a request that has used no pool.
+fn tell(span: &SpanRef<'_>, used: Option<Used>) {
+    let Some(used) = used.filter(|_| span.is_recording()) else {
+        return;
+    };
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    span.set_attributes([
+        KeyValue::new("poolscope.request.checkouts", count(used.checkouts)),
+        KeyValue::new("poolscope.request.queries", count(used.queries)),
+        KeyValue::new("poolscope.request.wait_time", used.waited.as_secs_f64()),
+        KeyValue::new("poolscope.request.held_time", used.held.as_secs_f64()),
+        KeyValue::new("poolscope.request.query_time", used.busy.as_secs_f64()),
+    ]);
+}
+
+fn tell_outcome(span: &SpanRef<'_>, status: Option<StatusCode>, outcome: Outcome) {
+    if let Some(status) = status {
+        let code = i64::from(status.as_u16());
+        span.set_attribute(KeyValue::new(HTTP_RESPONSE_STATUS_CODE, code));
+    }
+    let server_error = status.filter(StatusCode::is_server_error);
+    let (error_type, is_error) = match (outcome, server_error) {
+        (Outcome::Failed(error), _) => (error.to_owned(), true),
+        (Outcome::Panicked, _) => ("panic".to_owned(), true),
+        (_, Some(status)) => (status.as_str().to_owned(), true),
+        // No error of the server's.
+        (Outcome::Canceled, None) => ("canceled".to_owned(), false),
+        (Outcome::Answered, None) => return,
+    };
+    span.set_attribute(KeyValue::new(ERROR_TYPE, error_type));
+    if is_error {
+        span.set_status(Status::error(""));
+    }
+}

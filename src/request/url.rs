@@ -1,0 +1,46 @@
+//! What a request's span tells of its URL: nothing that could hold a secret by design, such as the
+//! query or a user's password.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Authority;
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::{
+    SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_SCHEME,
+};
+
+pub(super) fn attributes(parts: &Parts, with_path: bool, attributes: &mut Vec<KeyValue>) {
+    attributes.push(KeyValue::new(URL_SCHEME, scheme(parts)));
+    if with_path {
+        attributes.push(KeyValue::new(URL_PATH, parts.uri.path().to_owned()));
+    }
+    if let Some((host, port)) = server(parts) {
+        attributes.push(KeyValue::new(SERVER_ADDRESS, host));
+        if let Some(port) = port {
+            attributes.push(KeyValue::new(SERVER_PORT, i64::from(port)));
+        }
+    }
+}
+
+/// As the client sees it, if a proxy says so.
+fn scheme(parts: &Parts) -> &'static str {
+    let forwarded = || {
+        let said = parts.headers.get("x-forwarded-proto")?.to_str().ok()?;
+        said.split(',').next().map(str::trim)
+    };
+    match forwarded().or_else(|| parts.uri.scheme_str()) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
+        _ => "http",
+    }
+}
+
+fn server(parts: &Parts) -> Option<(String, Option<u16>)> {
+    let tell = |authority: &Authority| (authority.host().to_owned(), authority.port_u16());
+    match parts.uri.authority() {
+        Some(authority) => Some(tell(authority)),
+        None => {
+            let host = parts.headers.get(HOST)?;
+            Authority::try_from(host.as_bytes()).ok().as_ref().map(tell)
+        }
+    }
+}
