@@ -122,7 +122,7 @@ async fn is_up(app: &App) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!(users.status, StatusCode::OK, "{}", app.example.output());
-    assert_eq!(users.json().as_array().map(Vec::len), Some(3));
+    assert_eq!(users.json().as_array().map(Vec::len), Some(12));
     app.until("healthcheck", |answer| answer.status == 200)
         .await;
     let health = app

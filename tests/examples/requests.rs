@@ -29,14 +29,14 @@ async fn users_are_added_and_found(database: Database) {
     let users = app.get("/users").await;
     assert_eq!(
         (users.status, users.json().as_array().map(Vec::len)),
-        (StatusCode::OK, Some(3))
+        (StatusCode::OK, Some(12))
     );
 
     let new = json!({ "name": " Zoë 🦀 ", "email": "zoe@example.com" }).to_string();
     let added = app.post("/users", &new).await;
     assert_eq!(added.status, StatusCode::CREATED, "{}", added.text());
     assert_eq!(added.json()["name"], "Zoë 🦀");
-    assert_eq!(app.get("/users").await.json()[3], added.json());
+    assert_eq!(app.get("/users").await.json()[12], added.json());
 
     let again = app.post("/users", &new).await;
     assert_eq!(again.status, StatusCode::CONFLICT);

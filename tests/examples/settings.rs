@@ -33,6 +33,11 @@ fn each_variable_says_what_it_takes() {
         port.contains(r#"PORT="http": expected a whole number from 0 to 65535"#),
         "{port}"
     );
+    let host = refused(&[("QUICKSTART_HOST", "localhost")]);
+    assert!(
+        host.contains(r#"QUICKSTART_HOST="localhost": expected an address such as 0.0.0.0"#),
+        "{host}"
+    );
     let traffic = refused(&[("QUICKSTART_TRAFFIC", "heavy")]);
     assert!(
         traffic.contains(r#"QUICKSTART_TRAFFIC="heavy": expected on or off"#),

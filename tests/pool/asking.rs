@@ -37,7 +37,14 @@ where
 {
     let path = format!("/{}", report.trim_start_matches('/'));
     let request = Request::builder().method(method).uri(path).body(());
-    let answer = monitor.oneshot(request.expect("a valid request")).await;
+    answer_to(monitor, request.expect("a valid request")).await
+}
+
+pub async fn answer_to<S>(monitor: Monitor<S>, request: Request<()>) -> Response
+where
+    Monitor<S>: Service<Request<()>, Response = http::Response<Full<Bytes>>, Error = Infallible>,
+{
+    let answer = monitor.oneshot(request).await;
     let (head, body) = answer.expect("infallible").into_parts();
     Response {
         status: head.status,

@@ -31,6 +31,7 @@ pub struct Instrument {
 pub enum Kind {
     UpDownCounter,
     Counter,
+    Gauge,
     Histogram,
 }
 
@@ -157,9 +158,14 @@ fn points<T: Copy + Into64>(
             });
             (Kind::Histogram, points.collect())
         }
-        MetricData::Gauge(_) | MetricData::ExponentialHistogram(_) => {
-            panic!("no instrument of ours is one of these")
+        MetricData::Gauge(gauge) => {
+            let points = gauge.data_points().map(|point| {
+                let attributes = as_text(point.attributes());
+                (attributes, Reading::Number(number(point.value())))
+            });
+            (Kind::Gauge, points.collect())
         }
+        MetricData::ExponentialHistogram(_) => panic!("no instrument of ours is one of these"),
     }
 }
 
@@ -215,9 +221,26 @@ impl Spans {
 
     /// The checkouts' spans that have ended, in the order of their ends.
     pub fn checkouts(&self) -> Vec<SpanData> {
+        self.named("pool.checkout")
+    }
+
+    /// Those of this name.
+    pub fn named(&self, name: &str) -> Vec<SpanData> {
         let mut spans = self.exporter.get_finished_spans().expect("they are kept");
-        spans.retain(|span| span.name == "pool.checkout");
+        spans.retain(|span| span.name == name);
         spans
+    }
+
+    /// Those whose name starts so.
+    pub fn named_like(&self, start: &str) -> Vec<SpanData> {
+        let mut spans = self.exporter.get_finished_spans().expect("they are kept");
+        spans.retain(|span| span.name.starts_with(start));
+        spans
+    }
+
+    /// Forgets all.
+    pub fn reset(&self) {
+        self.exporter.reset();
     }
 
     /// The only one.

@@ -61,7 +61,7 @@ async fn everything_is_debug_and_nothing_shows_the_password<C: Tested>(name: &st
     assert_eq!(conn.get_mut().get_mut().select(5).await.unwrap(), 5);
     let known = C::database_name() != "sqlite";
     assert_eq!(facts.process_id().is_some(), known);
-    assert_eq!(facts.busy().is_some(), C::database_name() == "postgres");
+    assert!(facts.busy().is_some());
 }
 
 /// `poll_ready` as a tower user calls it.

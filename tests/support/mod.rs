@@ -17,13 +17,19 @@
 //! ```
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+pub mod answers;
 pub mod certificates;
+pub mod collector;
 pub mod folder;
 pub mod http;
+pub mod jaeger;
 pub mod mariadb;
+pub mod otlp;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod programs;
+pub mod prometheus;
 pub mod promises;
 pub mod server;
 

@@ -1,0 +1,161 @@
+//! What of the pool's use is counted for a request.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get as on_get;
+
+use crate::watched::{Watched, assert_child, attributes, counts, get, query, send, use_pool};
+
+#[tokio::test]
+async fn checkouts_queries_and_times_are_told() {
+    let watched = Watched::new();
+    let pool = watched.pool.clone();
+    let handler = async move || {
+        use_pool(&pool, 2).await;
+        let mut conn = pool.get().await.unwrap();
+        query(&mut conn).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    };
+    let app: Router = Router::new()
+        .route("/", on_get(handler))
+        .layer(watched.layer());
+    send(&app, get("/")).await;
+    let span = watched.server();
+    assert_eq!(counts(&span), Some((2, 3)));
+    let attributes = attributes(&span);
+    let seconds = |name: &str| -> f64 { attributes[name].parse().unwrap() };
+    let held = seconds("poolscope.request.held_time");
+    let busy = seconds("poolscope.request.query_time");
+    assert!(held >= 0.03, "{attributes:?}");
+    assert!((0.0..held).contains(&busy), "{attributes:?}");
+    assert!(seconds("poolscope.request.wait_time") >= 0.0);
+}
+
+#[tokio::test]
+async fn all_pools_of_the_app_are_added_up() {
+    let watched = Watched::new();
+    let (one, other) = (
+        watched.pool.clone(),
+        watched.another_pool("other").build().unwrap(),
+    );
+    let handler = async move || {
+        use_pool(&one, 1).await;
+        use_pool(&other, 2).await;
+    };
+    let app: Router = Router::new()
+        .route("/", on_get(handler))
+        .layer(watched.layer());
+    send(&app, get("/")).await;
+    assert_eq!(counts(&watched.server()), Some((2, 3)));
+}
+
+#[tokio::test]
+async fn a_wait_in_vain_is_a_wait() {
+    let watched = Watched::new();
+    let mut small = watched.another_pool("small").pool_size(1).max_overflow(0);
+    small = small.pool_timeout(Duration::from_secs(1));
+    let pool = small.build().unwrap();
+    let handler = {
+        let pool = pool.clone();
+        async move || assert!(pool.get().await.is_err())
+    };
+    let app: Router = Router::new()
+        .route("/", on_get(handler))
+        .layer(watched.layer());
+    let held = pool.get().await.unwrap();
+    send(&app, get("/")).await;
+    drop(held);
+    let span = watched.server();
+    assert_eq!(counts(&span), Some((0, 0)));
+    let waited: f64 = attributes(&span)["poolscope.request.wait_time"]
+        .parse()
+        .unwrap();
+    assert!((1.0..30.0).contains(&waited), "{waited}");
+}
+
+#[tokio::test]
+async fn work_that_is_spawned_counts_when_it_is_wrapped() {
+    let watched = Watched::new();
+    let pool = watched.pool.clone();
+    let handler = async move || {
+        let spawned = pool.clone();
+        tokio::spawn(async move { use_pool(&spawned, 5).await })
+            .await
+            .unwrap();
+        tokio::spawn(poolscope::attributed(
+            async move { use_pool(&pool, 1).await },
+        ))
+        .await
+        .unwrap();
+    };
+    let app: Router = Router::new()
+        .route("/", on_get(handler))
+        .layer(watched.layer());
+    send(&app, get("/")).await;
+    let server = watched.server();
+    assert_eq!(counts(&server), Some((1, 1)));
+    let spans = watched.spans();
+    let mut checkouts = spans.iter().filter(|span| span.name == "pool.checkout");
+    let (alone, wrapped) = (checkouts.next().unwrap(), checkouts.next().unwrap());
+    assert_ne!(
+        alone.span_context.trace_id(),
+        server.span_context.trace_id()
+    );
+    assert_child(wrapped, &server);
+}
+
+/// The request is over then, and its span has ended: only the pool's own tables by route know.
+#[tokio::test]
+async fn work_that_outlives_the_request_does_not_hold_its_span_open() {
+    let watched = Watched::new();
+    let (pool, go) = (
+        watched.pool.clone(),
+        std::sync::Arc::new(tokio::sync::Notify::new()),
+    );
+    let (tasks, mut spawned) = tokio::sync::mpsc::unbounded_channel();
+    let handler = {
+        let go = go.clone();
+        async move || {
+            let (pool, go) = (pool.clone(), go.clone());
+            let work = poolscope::attributed(async move {
+                go.notified().await;
+                use_pool(&pool, 1).await;
+            });
+            tasks.send(tokio::spawn(work)).unwrap();
+        }
+    };
+    let app: Router = Router::new()
+        .route("/", on_get(handler))
+        .layer(watched.layer());
+    send(&app, get("/")).await;
+    let server = watched.server();
+    assert_eq!(counts(&server), None);
+    go.notify_one();
+    spawned.recv().await.unwrap().await.unwrap();
+    assert_child(&watched.named("pool.checkout"), &server);
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time_do_not_mix() {
+    let watched = Watched::new();
+    let pool = watched.pool.clone();
+    let handler = async move |axum::extract::Path(n): axum::extract::Path<usize>| {
+        for _ in 0..n {
+            tokio::task::yield_now().await;
+            use_pool(&pool, n).await;
+        }
+    };
+    let app: Router = Router::new()
+        .route("/{n}", on_get(handler))
+        .layer(watched.layer());
+    let paths: Vec<_> = (0..10).map(|n| format!("/{n}")).collect();
+    let all = paths.iter().map(|path| send(&app, get(path)));
+    futures_util::future::join_all(all).await;
+    for span in watched.servers() {
+        let n: u64 = attributes(&span)["url.path"][1..].parse().unwrap();
+        let expected = (n > 0).then_some((n, n * n));
+        assert_eq!(counts(&span), expected);
+    }
+    assert_eq!(watched.servers().len(), 10);
+}

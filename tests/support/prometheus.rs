@@ -1,0 +1,248 @@
+//! Real Prometheus servers, and what they make of what they scraped.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::answers::answers;
+use super::folder::Folder;
+use super::http;
+use super::ports::free_port;
+use super::programs;
+use super::server::Server;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A Prometheus on 127.0.0.1 that scrapes once a second.
+pub struct Prometheus {
+    server: Server,
+    port: u16,
+}
+
+/// What a [`Prometheus`] scrapes and judges.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    jobs: String,
+    rules: Vec<PathBuf>,
+}
+
+/// One series of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub labels: BTreeMap<String, String>,
+    pub value: f64,
+}
+
+/// Something that is scraped.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub job: String,
+    /// `up`, `down`, or `unknown` before the first scrape.
+    pub health: String,
+    pub last_error: String,
+}
+
+impl Options {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Scrapes a page of `target`, which is a host and a port.
+    pub fn scrape(self, job: &str, target: &str, path: &str) -> Self {
+        self.scrape_config(&format!(
+            "  - job_name: '{job}'\n    metrics_path: '{path}'\n    static_configs:\n      \
+             - targets: ['{target}']\n"
+        ))
+    }
+
+    /// Adds to the list `scrape_configs` as it is.
+    pub fn scrape_config(mut self, yaml: &str) -> Self {
+        self.jobs.push_str(yaml);
+        self
+    }
+
+    /// Loads a file of rules.
+    pub fn rules(mut self, file: impl Into<PathBuf>) -> Self {
+        self.rules.push(file.into());
+        self
+    }
+
+    fn config(&self) -> String {
+        let rules: Vec<_> = self
+            .rules
+            .iter()
+            .map(|file| format!("  - '{}'\n", file.display()))
+            .collect();
+        format!(
+            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files:\n{}\
+             scrape_configs:\n{}",
+            rules.concat(),
+            self.jobs
+        )
+    }
+}
+
+impl Prometheus {
+    /// Starts a new one (a second), or says that the test is skipped and why. It scrapes for the
+    /// first time some seconds later.
+    pub fn start(options: &Options) -> Option<Self> {
+        let program = programs::find_or_skip("prometheus")?;
+        let port = free_port();
+        let folder = Folder::new("prometheus", None, "TERM");
+        let argument = |name: &str, file: PathBuf| {
+            let mut argument = OsString::from(name);
+            argument.push(file);
+            argument
+        };
+        let arguments = vec![
+            argument(
+                "--config.file=",
+                folder.write("config.yaml", options.config()),
+            ),
+            argument("--storage.tsdb.path=", folder.join("data")),
+            format!("--web.listen-address=127.0.0.1:{port}").into(),
+            "--log.level=warn".into(),
+        ];
+        let command = (program, arguments);
+        let mut prometheus = Prometheus {
+            server: Server::new("Prometheus", folder, Signal::TERM, command),
+            port,
+        };
+        prometheus.server.start(|_| answers(port, "/-/ready"));
+        Some(prometheus)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What an expression is now; a scalar has no labels.
+    ///
+    /// # Panics
+    /// When Prometheus refuses it.
+    pub async fn query(&self, expression: &str) -> Vec<Sample> {
+        let query: String = expression
+            .bytes()
+            .map(|byte| format!("%{byte:02X}"))
+            .collect();
+        let path = format!("/api/v1/query?query={query}");
+        let answer = http::get(&format!("{}{path}", self.url())).await.json();
+        assert_eq!(answer["status"], "success", "{expression}: {answer}");
+        let data = &answer["data"];
+        match data["resultType"].as_str() {
+            Some("scalar") => vec![Sample::read(&Value::Null, &data["result"])],
+            _ => {
+                let series = data["result"].as_array().into_iter().flatten();
+                series
+                    .map(|series| Sample::read(&series["metric"], &series["value"]))
+                    .collect()
+            }
+        }
+    }
+
+    /// Waits until an expression is as wanted.
+    ///
+    /// # Panics
+    /// When it is not after a minute.
+    pub async fn query_when(
+        &self,
+        expression: &str,
+        wanted: impl Fn(&[Sample]) -> bool,
+    ) -> Vec<Sample> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let samples = self.query(expression).await;
+            if wanted(&samples) {
+                return samples;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{expression} stays at {samples:?}; {:?}\n{}",
+                self.targets().await,
+                self.server.log()
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What it scrapes, and how that goes.
+    pub async fn targets(&self) -> Vec<Target> {
+        let answer = self.ask("/api/v1/targets?state=active").await;
+        let targets = answer["data"]["activeTargets"].as_array();
+        let targets = targets.into_iter().flatten();
+        targets
+            .map(|target| Target {
+                job: text(&target["labels"]["job"]),
+                health: text(&target["health"]),
+                last_error: text(&target["lastError"]),
+            })
+            .collect()
+    }
+
+    /// Waits until the last scrape of every target was a success: on a busy machine one may take
+    /// longer than the second that it has.
+    ///
+    /// # Panics
+    /// When that is not so after a minute.
+    pub async fn scraped(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let targets = self.targets().await;
+            if !targets.is_empty() && targets.iter().all(|target| target.health == "up") {
+                return;
+            }
+            let log = self.server.log();
+            assert!(Instant::now() < deadline, "{targets:?}\n{log}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The rules that it has loaded, as its API tells of them.
+    pub async fn rules(&self) -> Vec<Value> {
+        let answer = self.ask("/api/v1/rules").await;
+        let groups = answer["data"]["groups"].as_array().into_iter().flatten();
+        let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        rules.cloned().collect()
+    }
+
+    /// The names of the alerts that are pending or fire.
+    pub async fn alerts(&self) -> Vec<String> {
+        let answer = self.ask("/api/v1/alerts").await;
+        let alerts = answer["data"]["alerts"].as_array().into_iter().flatten();
+        alerts
+            .map(|alert| text(&alert["labels"]["alertname"]))
+            .collect()
+    }
+
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    async fn ask(&self, path: &str) -> Value {
+        let answer = http::get(&format!("{}{path}", self.url())).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.text());
+        answer.json()
+    }
+}
+
+impl Sample {
+    fn read(labels: &Value, value: &Value) -> Self {
+        let labels = labels.as_object().into_iter().flatten();
+        Sample {
+            labels: labels
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect(),
+            // Prometheus writes numbers as text, for NaN and infinities.
+            value: text(&value[1]).parse().expect("a number"),
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

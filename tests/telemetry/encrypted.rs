@@ -1,0 +1,100 @@
+//! A collector that is reached by `https` only.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::alone::alone;
+use crate::app::{produce, telemetry};
+use crate::support::certificates::Certificates;
+use crate::support::folder::Folder;
+use crate::support::ports::free_port;
+use crate::support::programs;
+use crate::support::server::Server;
+
+/// A collector with a certificate of `authority.pem`, which takes everything and keeps nothing.
+struct Encrypted {
+    _server: Server,
+    certificates: Certificates,
+    grpc: u16,
+    http: u16,
+}
+
+fn start() -> Option<Encrypted> {
+    let program = programs::find_or_skip("otelcol")?;
+    let folder = Folder::new("encrypted", None, "TERM");
+    let certificates = Certificates::new(&folder, &["localhost".to_owned()]);
+    let (grpc, http) = (free_port(), free_port());
+    let tls = format!(
+        "tls: {{ cert_file: {:?}, key_file: {:?} }}",
+        certificates.server, certificates.server_key
+    );
+    let config = format!(
+        r#"
+receivers:
+  otlp:
+    protocols:
+      grpc: {{ endpoint: "127.0.0.1:{grpc}", {tls} }}
+      http: {{ endpoint: "127.0.0.1:{http}", {tls} }}
+exporters:
+  file: {{ path: "{}" }}
+service:
+  telemetry: {{ metrics: {{ level: none }} }}
+  pipelines:
+    traces: {{ receivers: [otlp], exporters: [file] }}
+    logs: {{ receivers: [otlp], exporters: [file] }}
+"#,
+        folder.join("received.jsonl").display()
+    );
+    let config = folder.write("config.yaml", config);
+    let argument = format!("--config={}", config.display());
+    let command = (program, vec![argument.into()]);
+    let mut server = Server::new("an encrypted collector", folder, Signal::TERM, command);
+    let listens = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    server.start(|_| listens(grpc) && listens(http));
+    Some(Encrypted {
+        _server: server,
+        certificates,
+        grpc,
+        http,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_authority_is_trusted_and_no_other() {
+    let _alone = alone().await;
+    let Some(collector) = start() else {
+        return;
+    };
+    let authority = collector.certificates.authority.display().to_string();
+    let wrong = collector.certificates.wrong_authority.display().to_string();
+    for (port, protocol) in [(collector.grpc, "grpc"), (collector.http, "http/protobuf")] {
+        let endpoint = format!("https://localhost:{port}");
+        let common = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_METRICS_EXPORTER", "none"),
+        ];
+        let with = |roots: Option<&str>| {
+            let roots = roots.map(|roots| ("OTEL_EXPORTER_OTLP_CERTIFICATE", roots));
+            telemetry(&common.into_iter().chain(roots).collect::<Vec<_>>())
+        };
+
+        let trusted = with(Some(&authority));
+        produce(&trusted, 3);
+        let unsent = trusted.shutdown(Duration::from_secs(60)).await;
+        assert!(unsent.is_none(), "{protocol}: {unsent}");
+        let exports = trusted.exports().expect("it exported");
+        assert_eq!((exports.traces.exported, exports.logs.exported), (3, 3));
+
+        // The public authorities, and another private one.
+        for roots in [None, Some(&*wrong)] {
+            let untrusting = with(roots);
+            produce(&untrusting, 3);
+            let unsent = untrusting.shutdown(Duration::from_secs(60)).await;
+            assert_eq!((unsent.spans, unsent.log_records), (3, 3), "{protocol}");
+            let reason = unsent.reason.expect("there is one");
+            assert!(reason.contains("certificate"), "{protocol}: {reason}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The end: what is left is sent within the deadline, and what is not is said.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use poolscope::Telemetry;
+
+use crate::alone::alone;
+use crate::app::{produce, telemetry};
+use crate::receiver::{Answer, Receiver};
+
+/// A minute for what takes half a second: the machine may be busy.
+const GENEROUS: Duration = Duration::from_secs(30);
+
+/// Nothing is exported before the end.
+fn patient(endpoint: &str) -> Telemetry {
+    telemetry(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "3600000"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "3600000"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000"),
+    ])
+}
+
+fn count_something() {
+    let meter = opentelemetry::global::meter("test");
+    meter.u64_counter("things").build().add(1, &[]);
+}
+
+async fn a_receiver_that_hangs() {
+    let alone = alone().await;
+    let receiver = Receiver::start(Answer::Never);
+    let telemetry = patient(&receiver.url());
+    count_something();
+    produce(&telemetry, 100);
+    let start = Instant::now();
+    let unsent = telemetry.shutdown(Duration::from_millis(500)).await;
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(400), "{took:?}");
+    assert!(took < GENEROUS, "{took:?}");
+    assert_eq!((unsent.spans, unsent.log_records), (100, 100), "{unsent}");
+    assert_eq!(unsent.data_points, 1, "{unsent}");
+    let reason = unsent.reason.as_deref().expect("there is one");
+    assert_eq!(reason, "no answer until the app ended");
+    let last = alone.log().pop().expect("it is said");
+    assert!(
+        last.ends_with("telemetry could not be sent before the end: 100 spans, 1 data point, 100 log records (no answer until the app ended)"),
+        "{last}"
+    );
+    // And again, there is nothing to do.
+    assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_deadline_holds_on_one_thread() {
+    a_receiver_that_hangs().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_holds_on_several_threads() {
+    a_receiver_that_hangs().await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_left_is_sent() {
+    let alone = alone().await;
+    let receiver = Receiver::start(Answer::Status(StatusCode::OK));
+    let telemetry = patient(&receiver.url());
+    count_something();
+    produce(&telemetry, 100);
+    let other = tokio::spawn(async { "the runtime goes on" });
+    let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
+    assert!(unsent.is_none(), "{unsent}");
+    assert_eq!(other.await.expect("no panic"), "the runtime goes on");
+    let exports = telemetry.exports().expect("it exported");
+    assert_eq!(exports.traces.exported, 100);
+    assert_eq!(exports.logs.exported, 100);
+    assert_eq!(exports.metrics.exported, 1);
+    let mut paths: Vec<_> = receiver
+        .requests()
+        .iter()
+        .map(|request| request.uri().path().to_owned())
+        .collect();
+    paths.sort();
+    assert_eq!(paths, ["/v1/logs", "/v1/metrics", "/v1/traces"]);
+    assert!(alone.log().is_empty(), "{:#?}", alone.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_the_end_is_counted_as_dropped() {
+    let _alone = alone().await;
+    let receiver = Receiver::start(Answer::Status(StatusCode::OK));
+    let telemetry = patient(&receiver.url());
+    assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
+    produce(&telemetry, 3);
+    let exports = telemetry.exports().expect("it exported");
+    assert_eq!(exports.logs.dropped, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_longer_than_a_batch_is_sent_whole() {
+    let _alone = alone().await;
+    let receiver = Receiver::start(Answer::Late(Duration::from_millis(20)));
+    let telemetry = patient(&receiver.url());
+    // Fewer than a batch of 512 would be sent before the end: they are not waited for.
+    produce(&telemetry, 2_000);
+    let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
+    assert!(unsent.is_none(), "{unsent}");
+    let exports = telemetry.exports().expect("it exported");
+    assert_eq!(exports.traces.exported, 2_000);
+    assert_eq!(exports.logs.exported, 2_000);
+}

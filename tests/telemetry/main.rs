@@ -1,0 +1,17 @@
+//! Exporting: what arrives at a real collector, and what happens where none takes it.
+#![allow(unreachable_pub, reason = "a test binary has no API")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod alone;
+mod app;
+mod receiver;
+
+mod arrival;
+mod encrypted;
+mod ending;
+mod losses;
+mod own_subscriber;
+mod quickstart;
+mod variables;

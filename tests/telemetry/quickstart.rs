@@ -1,0 +1,155 @@
+//! The quickstart as a user runs it, with variables that are good, bad, and absent.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use crate::receiver::{Answer, Mute, Receiver};
+use crate::support::http as client;
+use crate::support::process::Example;
+
+/// The quickstart without traffic of its own.
+pub struct App {
+    pub example: Example,
+    url: String,
+}
+
+pub fn start(environment: &[(&str, &str)]) -> App {
+    let quiet = [("PORT", "0"), ("QUICKSTART_TRAFFIC", "off")];
+    let example = Example::start("quickstart", &[environment, &quiet].concat());
+    let line = example.wait_for("listening on ");
+    let (_, url) = line.split_once("listening on ").expect("it was waited for");
+    App {
+        url: url.to_owned(),
+        example,
+    }
+}
+
+impl App {
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+}
+
+/// The drain, the flush and a busy machine; a receiver that is waited for would take an hour.
+const BOUNDED: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_in_time_where_the_receiver_hangs() {
+    let receiver = Mute::start();
+    for protocol in ["http/protobuf", "grpc"] {
+        let mut app = start(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000"),
+        ]);
+        let start = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(
+                client::get(&app.url_of("/users")).await.status,
+                StatusCode::OK
+            );
+        }
+        assert!(start.elapsed() < BOUNDED, "{:?}", start.elapsed());
+        let start = Instant::now();
+        assert!(app.example.terminate().success());
+        assert!(start.elapsed() < BOUNDED, "{:?}", start.elapsed());
+        let said = app
+            .example
+            .wait_for("telemetry could not be sent before the end: ");
+        for items in ["span", "data point", "log record"] {
+            assert!(said.contains(items), "{said}");
+        }
+        // The drain came first.
+        let output = app.example.output();
+        let at = |text: &str| output.find(text).expect("it was said");
+        assert!(at("drained") < at("could not be sent"), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_endpoint_there_is_only_the_log() {
+    for environment in [
+        &[][..],
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")],
+        &[("OTEL_TRACES_EXPORTER", "otlp")],
+    ] {
+        let mut app = start(environment);
+        assert_eq!(telemetry_threads(&app.example), Vec::<String>::new());
+        assert!(app.example.terminate().success());
+        app.example.wait_for("INFO quickstart::server: drained");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_switched_off_is_not_exported() {
+    let receiver = Receiver::start(Answer::Late(Duration::ZERO));
+    let url = receiver.url();
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url);
+    let none = [
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_LOGS_EXPORTER", "none"),
+    ];
+    for off in [&[("OTEL_SDK_DISABLED", "true")][..], &none] {
+        let mut app = start(&[&[endpoint], off].concat());
+        client::get(&app.url_of("/users")).await;
+        assert_eq!(telemetry_threads(&app.example), Vec::<String>::new());
+        assert!(app.example.terminate().success());
+    }
+    let mut app = start(&[&[endpoint], &none[1..]].concat());
+    client::get(&app.url_of("/users")).await;
+    assert_eq!(telemetry_threads(&app.example).len(), 2);
+    assert!(app.example.terminate().success());
+    let requests = receiver.requests();
+    let paths = requests.iter().map(|request| request.uri().path());
+    assert!(paths.clone().count() > 0);
+    assert!(paths.clone().all(|path| path == "/v1/traces"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mistake_is_told_at_once_and_no_secret() {
+    let quiet = ("QUICKSTART_TRAFFIC", "off");
+    let mut example = Example::start(
+        "quickstart",
+        &[
+            quiet,
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "http://me:hush-hush-4711@localhost:4318",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "authorization=hush-hush-4711,hush-hush-4711",
+            ),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_TRACES_SAMPLER", "sometimes"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "10s"),
+        ],
+    );
+    assert!(!example.wait().success());
+    let output = example.output();
+    for expected in [
+        "quickstart: 5 settings are wrong",
+        "OTEL_EXPORTER_OTLP_ENDPOINT=\"http://***\": expected a URL such as",
+        "OTEL_EXPORTER_OTLP_HEADERS=\"(not shown)\": expected name=value pairs",
+        "pair 2 has no =",
+        "OTEL_EXPORTER_OTLP_PROTOCOL=\"http/json\": expected http/protobuf or grpc; JSON is not built in",
+        "OTEL_TRACES_SAMPLER=\"sometimes\": expected parentbased_always_on,",
+        "OTEL_METRIC_EXPORT_INTERVAL=\"10s\": expected milliseconds",
+    ] {
+        assert!(output.contains(expected), "no {expected:?} in\n{output}");
+    }
+    assert!(!output.contains("hush-hush"), "{output}");
+}
+
+/// The names of the threads that export, which the system keeps by their first 15 letters.
+fn telemetry_threads(example: &Example) -> Vec<String> {
+    let tasks = format!("/proc/{}/task", example.id());
+    let tasks = std::fs::read_dir(tasks).expect("it runs");
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names
+        .filter(|name| name.starts_with("OpenTelemetry") || name.starts_with("poolscope-otlp"))
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Receivers that do what no real one would do on demand: refuse, answer late, or never.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Status(StatusCode),
+    /// A success, but for what the body says.
+    Body(Vec<u8>),
+    /// 200, so late.
+    Late(Duration),
+    Never,
+}
+
+/// A receiver of OTLP over HTTP, on a thread of its own, as the test's may be taken.
+pub struct Receiver {
+    address: SocketAddr,
+    state: Arc<State>,
+    _running: oneshot::Sender<()>,
+}
+
+struct State {
+    answer: Mutex<Answer>,
+    requests: Mutex<Vec<Request<Bytes>>>,
+}
+
+impl Receiver {
+    pub fn start(answer: Answer) -> Self {
+        let state = Arc::new(State {
+            answer: Mutex::new(answer),
+            requests: Mutex::default(),
+        });
+        let shared = Arc::clone(&state);
+        let (address, running) = on_a_thread(move |socket| {
+            let state = Arc::clone(&shared);
+            let service = service_fn(move |request| take(request, Arc::clone(&state)));
+            http1::Builder::new().serve_connection(TokioIo::new(socket), service)
+        });
+        Receiver {
+            address,
+            state,
+            _running: running,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on it answers so.
+    pub fn answer(&self, answer: Answer) {
+        *self.state.answer.lock().expect("no panic") = answer;
+    }
+
+    /// The requests that came so far, read to their ends.
+    pub fn requests(&self) -> Vec<Request<Bytes>> {
+        self.state.requests.lock().expect("no panic").clone()
+    }
+}
+
+/// Takes connections, of any protocol, and never says a word: the system does that for a listener
+/// that nobody asks for them.
+pub struct Mute(std::net::TcpListener);
+
+impl Mute {
+    pub fn start() -> Self {
+        Mute(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("it is bound"))
+    }
+}
+
+/// A receiver of OTLP over gRPC that answers every call with one message and one status.
+pub struct Grpc {
+    address: SocketAddr,
+    _running: oneshot::Sender<()>,
+}
+
+impl Grpc {
+    pub fn start(status: u16, message: Vec<u8>) -> Self {
+        let (address, running) = on_a_thread(move |socket| {
+            let message = message.clone();
+            let service = service_fn(move |request| call(request, status, message.clone()));
+            http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(socket), service)
+        });
+        Grpc {
+            address,
+            _running: running,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+async fn call(
+    request: Request<Incoming>,
+    status: u16,
+    message: Vec<u8>,
+) -> Result<Response<impl Body<Data = Bytes, Error = Infallible>>, Infallible> {
+    let _ = request.into_body().collect().await;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", status.into());
+    // Each message has a byte, which says that it is not compressed, and its length before it.
+    let length = u32::try_from(message.len()).expect("a short message");
+    let frame = [&[0][..], &length.to_be_bytes(), &message].concat();
+    let trailers = std::future::ready(Some(Ok(trailers)));
+    let body = Full::new(Bytes::from(frame)).with_trailers(trailers);
+    let mut response = Response::new(body);
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert("content-type", grpc);
+    Ok(response)
+}
+
+/// Serves on a thread that ends with the sender.
+fn on_a_thread<F, C>(serve: F) -> (SocketAddr, oneshot::Sender<()>)
+where
+    F: Fn(TcpStream) -> C + Send + 'static,
+    C: Future + Send + 'static,
+    C::Output: Send,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    listener.set_nonblocking(true).expect("a socket");
+    let (running, ended) = oneshot::channel::<()>();
+    thread::spawn(move || {
+        let accept = async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket));
+            }
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                () = accept => {}
+                _ = ended => {}
+            }
+        });
+    });
+    (address, running)
+}
+
+async fn take(
+    request: Request<Incoming>,
+    state: Arc<State>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_or(Bytes::new(), |body| body.to_bytes());
+    state
+        .requests
+        .lock()
+        .expect("no panic")
+        .push(Request::from_parts(parts, body));
+    let answer = state.answer.lock().expect("no panic").clone();
+    let mut response = Response::new(Full::default());
+    match answer {
+        Answer::Status(status) => *response.status_mut() = status,
+        Answer::Body(body) => *response.body_mut() = Full::from(body),
+        Answer::Late(delay) => tokio::time::sleep(delay).await,
+        Answer::Never => std::future::pending().await,
+    }
+    Ok(response)
+}
