@@ -15,7 +15,9 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use poolscope::{AsyncSqliteConnection, Checkout, Pool, PoolError, PooledConnection, Settings};
+use poolscope::{
+    AsyncSqliteConnection, Checkout, Pool, PoolError, PooledConnection, RequestLayer, Settings,
+};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
@@ -71,6 +73,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(
             ServiceBuilder::new()
                 .layer(TraceLayer::new_for_http())
+                // Inside of the span of a request, and around the timeout, whose answer it sees.
+                .layer(RequestLayer::new())
                 .layer(TimeoutLayer::with_status_code(
                     StatusCode::SERVICE_UNAVAILABLE,
                     Duration::from_secs(10),

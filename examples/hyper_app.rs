@@ -1,4 +1,4 @@
-//! The monitoring routes in a hyper server without a framework.
+//! The monitoring routes in a hyper server without a framework, and its requests seen by route.
 //!
 //! ```sh
 //! cargo run --example hyper_app
@@ -8,15 +8,16 @@ use std::convert::Infallible;
 use std::error::Error;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use poolscope::{AsyncSqliteConnection, AttributedBody, Pool, RequestLayer, Settings};
 use tokio::net::TcpListener;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
 type Sqlite = AsyncSqliteConnection;
 
@@ -43,10 +44,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(listener: TcpListener, pool: Pool<Sqlite>) -> Result<(), Box<dyn Error>> {
+    let requests = RequestLayer::new().route(template);
     loop {
         let (socket, _) = listener.accept().await?;
-        let pool = pool.clone();
-        let service = tower::service_fn(move |request| route(pool.clone(), request));
+        let (pool, requests) = (pool.clone(), requests.clone());
+        let service =
+            tower::service_fn(move |request| route(pool.clone(), requests.clone(), request));
         tokio::spawn(
             http1::Builder::new()
                 .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)),
@@ -54,18 +57,37 @@ async fn serve(listener: TcpListener, pool: Pool<Sqlite>) -> Result<(), Box<dyn 
     }
 }
 
+/// The monitor's answers, and the app's.
+type Body = Either<Full<Bytes>, AttributedBody<Full<Bytes>>>;
+
 async fn route(
     pool: Pool<Sqlite>,
+    requests: RequestLayer,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    if request.uri().path().starts_with("/api/v1/monitoring/pool/") {
+        // The monitor takes its prefix off by itself, and any kind of body.
+        let response = pool.monitor().oneshot(request).await?;
+        return Ok(response.map(Either::Left));
+    }
+    let app = tower::service_fn(|request| app(&pool, request));
+    let response = requests.layer(app).oneshot(request).await?;
+    Ok(response.map(Either::Right))
+}
+
+/// What requests are told apart by: never the path itself, for clients may send any.
+fn template(parts: &Parts) -> Option<&'static str> {
+    (parts.uri.path() == "/answer").then_some("/answer")
+}
+
+async fn app(
+    pool: &Pool<Sqlite>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    match request.uri().path() {
-        // The monitor takes its prefix off by itself, and any kind of body.
-        path if path.starts_with("/api/v1/monitoring/pool/") => {
-            pool.monitor().oneshot(request).await
-        }
-        "/answer" => Ok(answer(&pool).await),
-        _ => Ok(text(StatusCode::NOT_FOUND, "there is no such route\n")),
-    }
+    Ok(match request.uri().path() {
+        "/answer" => answer(pool).await,
+        _ => text(StatusCode::NOT_FOUND, "there is no such route\n"),
+    })
 }
 
 async fn answer(pool: &Pool<Sqlite>) -> Response<Full<Bytes>> {

@@ -6,7 +6,9 @@
 //!
 //! That needs nothing: the database is a SQLite file in a temporary folder. With
 //! `DATABASE_URL=postgres://…` or `mysql://…` it is yours; every `DB_*` variable counts, so does
-//! `PORT`, and so does a file `.env`. `QUICKSTART_TRAFFIC=off` leaves all requests to you.
+//! `PORT`, and so does a file `.env`. `QUICKSTART_TRAFFIC=off` leaves all requests to you, and
+//! `QUICKSTART_HOST=0.0.0.0` lets in those of other machines. With
+//! `OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318` traces, metrics and logs are sent there.
 
 #![allow(unreachable_pub, reason = "an app has no API")]
 
@@ -23,14 +25,16 @@ mod trouble;
 mod variables;
 
 use std::error::Error;
-use std::io::IsTerminal;
+use std::time::Duration;
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
-use poolscope::{AsyncSqliteConnection, DatabaseKind, Pool, Settings};
-use tracing_subscriber::EnvFilter;
+use poolscope::{AsyncSqliteConnection, DatabaseKind, Pool, Settings, Telemetry};
 
 use self::database::Database;
 use self::stop::Stop;
+
+/// How long the last spans, metrics and log records may take to be sent.
+const LAST_EXPORTS: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() {
@@ -47,13 +51,16 @@ async fn main() {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     variables::read_dot_env()?;
-    // poolscope tells of slow waits, failed connects and the like by `tracing`.
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
-        .init();
+    // poolscope tells of slow waits, failed connects and the like by `tracing`: to stderr, and to
+    // an OpenTelemetry collector if there is an endpoint in the environment.
+    let telemetry = Telemetry::from_env()?.install()?;
+    let ran = run_shop().await;
+    // Last of all: the drain is in the traces, too.
+    telemetry.shutdown(LAST_EXPORTS).await;
+    ran
+}
 
+async fn run_shop() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::Builder::new().prefix("quickstart-").tempdir()?;
     let settings = variables::settings(folder.path())?;
     // An app has one database, and would name its type of connection here.
@@ -91,7 +98,7 @@ async fn serve<C: Database>(settings: Settings) -> Result<(), Box<dyn Error>> {
     let app = router::router(pool.clone());
 
     let stop = Stop::listen()?;
-    let listener = server::listen(variables::port()?).await?;
+    let listener = server::listen(variables::host()?, variables::port()?).await?;
     if variables::traffic()? {
         tokio::spawn(traffic::run(app.clone(), pool.clone()));
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use poolscope::Pool;
+use poolscope::{Pool, RequestLayer};
 
 use super::database::Database;
 use super::error::problem;
@@ -21,7 +21,6 @@ pub fn router<C: Database>(pool: Pool<C>) -> Router {
         .route("/slow", get(trouble::slow::<C>))
         .route("/query", get(trouble::query::<C>))
         .route("/transaction", get(trouble::transaction::<C>))
-        .nest_service(MONITORING, pool.monitor())
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is no such route"))
         .method_not_allowed_fallback(async || {
             problem(
@@ -29,6 +28,10 @@ pub fn router<C: Database>(pool: Pool<C>) -> Router {
                 "this route is not for this method",
             )
         })
+        // Each request is a span, and what it uses of the pool is counted for its route.
+        .layer(RequestLayer::new())
+        // After the layer, and so without it: a scraper's requests would be noise.
+        .nest_service(MONITORING, pool.monitor())
         .with_state(pool)
 }
 
@@ -54,6 +57,7 @@ the pool
   {url}{MONITORING}/connections
   {url}{MONITORING}/optimize
   {url}{MONITORING}/healthcheck
+  {url}{MONITORING}/metrics
 
 "
     )

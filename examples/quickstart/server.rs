@@ -1,7 +1,7 @@
 //! Serving, and stopping without losing a request.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,12 +17,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long their answers may take to be sent after that.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-pub async fn listen(port: u16) -> Result<TcpListener, String> {
-    let address = (Ipv4Addr::LOCALHOST, port);
+pub async fn listen(host: IpAddr, port: u16) -> Result<TcpListener, String> {
+    let address = SocketAddr::from((host, port));
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| {
-        format!("can't listen on 127.0.0.1:{port}: {error}. PORT=0 takes a free port")
-    })
+    listener
+        .map_err(|error| format!("can't listen on {address}: {error}. PORT=0 takes a free port"))
 }
 
 /// Serves until it is asked to stop. The pool is closed first: `healthcheck` is 503 from then on,

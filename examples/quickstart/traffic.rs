@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use http_body_util::BodyExt;
 use poolscope::{Availability, Backend, Pool};
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -32,6 +33,8 @@ pub async fn run<C: Backend>(app: Router, pool: Pool<C>) {
         let Ok(answer) = app.clone().oneshot(request).await;
         // No need to hammer a database that is down, nor to fill the log.
         let failed = answer.status().is_server_error();
+        // To its end, as a client would: a request lasts as long as its answer.
+        let _ = answer.into_body().collect().await;
         sleep(if failed {
             Duration::from_secs(10)
         } else {

@@ -1,6 +1,7 @@
 //! What the environment says.
 
 use std::env;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use poolscope::{Settings, SettingsError};
@@ -30,6 +31,16 @@ pub fn settings(folder: &Path) -> Result<Settings, SettingsError> {
         Some(empty) if empty.is_empty() && name == "DATABASE_URL" => Some(file.clone().into()),
         value => value,
     })
+}
+
+/// `QUICKSTART_HOST`: this machine only, unless it says otherwise, as it must in a container.
+pub fn host() -> Result<IpAddr, String> {
+    match variable("QUICKSTART_HOST").as_str() {
+        "" => Ok(Ipv4Addr::LOCALHOST.into()),
+        host => host
+            .parse()
+            .map_err(|_| format!("QUICKSTART_HOST={host:?}: expected an address such as 0.0.0.0")),
+    }
 }
 
 /// `PORT`; 0 is any that is free.

@@ -19,6 +19,15 @@ SELECT name, email FROM (
     SELECT 'Ada' AS name, 'ada@example.com' AS email
     UNION ALL SELECT 'Edgar', 'edgar@example.com'
     UNION ALL SELECT 'Grace', 'grace@example.com'
+    UNION ALL SELECT 'Alan', 'alan@example.com'
+    UNION ALL SELECT 'Annie', 'annie@example.com'
+    UNION ALL SELECT 'Barbara', 'barbara@example.com'
+    UNION ALL SELECT 'Donald', 'donald@example.com'
+    UNION ALL SELECT 'Frances', 'frances@example.com'
+    UNION ALL SELECT 'Jean', 'jean@example.com'
+    UNION ALL SELECT 'John', 'john@example.com'
+    UNION ALL SELECT 'Katherine', 'katherine@example.com'
+    UNION ALL SELECT 'Radia', 'radia@example.com'
 ) AS seed
 WHERE NOT EXISTS (SELECT 1 FROM quickstart_users);
 

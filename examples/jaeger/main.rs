@@ -1,0 +1,78 @@
+//! One trace in Jaeger: the request, its wait for a connection, each query.
+//!
+//! ```sh
+//! docker compose -f examples/stack/compose.yaml up -d jaeger collector  # or scripts/stack
+//! cargo run --example jaeger
+//! ```
+//!
+//! Sends a few requests to a small app, exports their traces to `OTEL_EXPORTER_OTLP_ENDPOINT`
+//! (by default `http://localhost:4318`), reads them back from Jaeger at `JAEGER_URL` (by default
+//! `http://localhost:16686`), and shows them here, with the address of each in Jaeger's own page.
+
+#![allow(unreachable_pub, reason = "an app has no API")]
+
+mod app;
+mod jaeger;
+mod tree;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use poolscope::Telemetry;
+
+const ENDPOINT: &str = "http://localhost:4318";
+const JAEGER: &str = "http://localhost:16686";
+/// How long the traces may take to be sent, and then to be found.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jaeger: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let telemetry = Telemetry::from_lookup(|name| match (name, std::env::var_os(name)) {
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", None) => Some(ENDPOINT.into()),
+        ("OTEL_SERVICE_NAME", None) => Some("jaeger-example".into()),
+        (_, set) => set,
+    })?
+    .install()?;
+
+    let folder = tempfile::tempdir()?;
+    let (app, pool) = app::new(&format!("sqlite://{}/shop.db", folder.path().display()))?;
+    // The first opens a connection; four at once on two connections wait for each other; one sends
+    // the same query again and again; one leaves its transaction idle.
+    let mut traces = vec![app::trace_of(&app, "/users").await?];
+    let together = join_all((0..4).map(|_| app::trace_of(&app, "/report"))).await;
+    traces.extend(together.into_iter().collect::<Result<Vec<_>, _>>()?);
+    traces.push(app::trace_of(&app, "/n-plus-one").await?);
+    traces.push(app::trace_of(&app, "/transaction").await?);
+    pool.close(PATIENCE).await;
+
+    let unsent = telemetry.shutdown(PATIENCE).await;
+    if unsent.spans > 0 {
+        return Err(format!(
+            "{} spans could not be sent. Is a collector there? Start one with scripts/stack, or with \
+             docker compose -f examples/stack/compose.yaml up; another endpoint than {ENDPOINT} goes \
+             into OTEL_EXPORTER_OTLP_ENDPOINT",
+            unsent.spans
+        )
+        .into());
+    }
+    let jaeger = std::env::var("JAEGER_URL").unwrap_or_else(|_| JAEGER.to_owned());
+    let jaeger = jaeger.trim_end_matches('/');
+    for (path, trace) in &traces {
+        let spans = jaeger::spans(jaeger, trace, PATIENCE).await?;
+        println!("\nGET {path}   {jaeger}/trace/{trace}");
+        print!("{}", tree::drawn(&spans));
+    }
+    Ok(())
+}

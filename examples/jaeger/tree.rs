@@ -1,0 +1,39 @@
+//! A trace as a tree, in text.
+
+use std::fmt::Write;
+
+use super::jaeger::Span;
+
+/// How many columns the whole trace takes.
+const WIDTH: u64 = 40;
+
+/// One line a span: its name, when it was, and how long it took.
+pub fn drawn(spans: &[Span]) -> String {
+    let mut text = String::new();
+    for root in spans.iter().filter(|span| span.parent.is_none()) {
+        draw(spans, root, root, 0, &mut text);
+    }
+    text
+}
+
+fn draw(spans: &[Span], root: &Span, span: &Span, depth: usize, text: &mut String) {
+    let total = root.took.max(1);
+    let column = |time: u64| (time.saturating_sub(root.start) * WIDTH / total).min(WIDTH) as usize;
+    let (from, to) = (column(span.start), column(span.start + span.took));
+    let bar = "━".repeat((to - from).max(1));
+    let name = format!("{}{}", "  ".repeat(depth), span.name);
+    let _ = writeln!(
+        text,
+        "  {name:32} {:>9.2} ms  {}{bar}",
+        span.took as f64 / 1e3,
+        " ".repeat(from)
+    );
+    let mut children: Vec<_> = spans
+        .iter()
+        .filter(|child| child.parent.as_deref() == Some(&span.id))
+        .collect();
+    children.sort_by_key(|child| child.start);
+    for child in children {
+        draw(spans, root, child, depth + 1, text);
+    }
+}

@@ -1,0 +1,70 @@
+# The programs that telemetry goes to: the OpenTelemetry Collector, Jaeger, Prometheus and promtool.
+# Sourced by scripts/test and scripts/stack.
+#
+# Each is taken from the folder POOLSCOPE_BACKENDS if that is set, from PATH, or from a folder in the
+# user's cache, into which the first two are built. tests/support/programs.rs looks in the same
+# places, and skips the tests whose programs are missing, except on a CI machine.
+
+backends=${XDG_CACHE_HOME:-$HOME/.cache}/poolscope/backends
+
+# Fails only on a CI machine.
+install_backends() {
+    local program missing=()
+    if ! has_backends prometheus promtool; then
+        install_prometheus || echo 'Prometheus could not be installed.' >&2
+    fi
+    build_backends || echo 'The collector or Jaeger could not be built.' >&2
+
+    for program in otelcol jaeger prometheus promtool; do
+        if has_backends "$program"; then
+            echo "$program: $(find_backend "$program")"
+        else
+            missing+=("$program")
+        fi
+    done
+    if ((${#missing[@]} == 0)); then
+        return
+    fi
+    echo "Missing: ${missing[*]}. Put them into PATH or into $backends." >&2
+    if [[ -n ${CI:-} ]]; then
+        fail 'On a CI machine (CI is set) their tests may not be skipped.'
+    fi
+    echo 'The tests that need them are skipped, and listed at the end.' >&2
+}
+
+# has_backends PROGRAM...: all of them.
+has_backends() {
+    local program
+    for program in "$@"; do
+        find_backend "$program" >/dev/null || return 1
+    done
+}
+
+# find_backend PROGRAM: prints where it is.
+find_backend() {
+    if [[ -n ${POOLSCOPE_BACKENDS:-} && -x $POOLSCOPE_BACKENDS/$1 ]]; then
+        echo "$POOLSCOPE_BACKENDS/$1"
+    elif ! type -P "$1"; then
+        [[ -x $backends/$1 ]] && echo "$backends/$1"
+    fi
+}
+
+install_prometheus() {
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        echo 'Prometheus is missing. On Debian or Ubuntu, as root:' \
+            'apt-get update && apt-get install -y --no-install-recommends prometheus' >&2
+        return 1
+    fi
+    echo 'installing prometheus'
+    apt-get update -q </dev/null \
+        && DEBIAN_FRONTEND=noninteractive \
+            apt-get install -q -y --no-install-recommends prometheus </dev/null
+}
+
+# Not for those who have their own. Builds anew what was built here from other versions.
+build_backends() {
+    if [[ -n ${POOLSCOPE_BACKENDS:-} ]] || { type -P otelcol && type -P jaeger; } >/dev/null; then
+        return
+    fi
+    tests/backends/build "$backends"
+}
