@@ -26,9 +26,12 @@ pub enum PoolError {
     /// The pool has been closed, or is draining.
     #[error("the pool is closed: it hands out no more connections")]
     Closed,
-    /// Turned away without waiting.
+    /// Turned away before the pool's timeout, for load's sake.
     #[error("checkout rejected: {0}")]
     Rejected(Rejection),
+    /// The pool is suspended, and was told not to let checkouts wait.
+    #[error("the pool is suspended, and DB_POOL_FAIL_WHEN_SUSPENDED lets nobody wait for it")]
+    Suspended,
     /// A layer that is not this crate's failed.
     #[error("checkout failed")]
     Other(#[source] BoxError),
@@ -51,7 +54,9 @@ impl PoolError {
             Self::TimedOut(_) => "timeout",
             Self::ConnectFailed(error) => error.kind().as_str(),
             Self::Closed => "closed",
+            Self::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => "shed",
             Self::Rejected(_) => "rejected",
+            Self::Suspended => "suspended",
             Self::Other(_) => "_OTHER",
         }
     }
@@ -68,7 +73,7 @@ impl PoolError {
         match self {
             Self::TimedOut(_) | Self::Rejected(_) | Self::Other(_) => Duration::from_secs(1),
             Self::ConnectFailed(_) => Duration::from_secs(2),
-            Self::Closed => Duration::from_secs(5),
+            Self::Closed | Self::Suspended => Duration::from_secs(5),
         }
     }
 
@@ -87,7 +92,7 @@ impl PoolError {
     }
 }
 
-/// Why a checkout was turned away at once.
+/// Why a checkout was turned away before its time.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
@@ -95,14 +100,35 @@ pub enum Rejection {
     WouldWait,
     /// A layer above the pool sheds load.
     Overloaded,
+    /// As many checkouts wait as may: `DB_POOL_MAX_PENDING`.
+    TooManyPending {
+        /// How many may.
+        limit: u32,
+    },
+    /// The queue has been slower than `DB_POOL_QUEUE_TARGET` for a while, and this checkout would
+    /// have been served too late for the others to be served in time.
+    Shed {
+        /// How long it had queued.
+        queued: Duration,
+    },
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WouldWait => "no connection is idle, and the caller asked not to wait",
-            Self::Overloaded => "the service is overloaded",
-        })
+        match self {
+            Self::WouldWait => {
+                f.write_str("no connection is idle, and the caller asked not to wait")
+            }
+            Self::Overloaded => f.write_str("the service is overloaded"),
+            Self::TooManyPending { limit } => write!(
+                f,
+                "{limit} checkouts wait already, which is as many as DB_POOL_MAX_PENDING allows"
+            ),
+            Self::Shed { queued } => write!(
+                f,
+                "the pool is overloaded and sheds load: queued for {queued:.1?}, and the queue has been slower than DB_POOL_QUEUE_TARGET for a while"
+            ),
+        }
     }
 }
 
@@ -293,6 +319,19 @@ mod tests {
             (PoolError::ConnectFailed(error), "tls", 2),
             (PoolError::Closed, "closed", 5),
             (PoolError::Rejected(Rejection::Overloaded), "rejected", 1),
+            (PoolError::Suspended, "suspended", 5),
+            (
+                PoolError::Rejected(Rejection::TooManyPending { limit: 3 }),
+                "shed",
+                1,
+            ),
+            (
+                PoolError::Rejected(Rejection::Shed {
+                    queued: Duration::from_millis(7),
+                }),
+                "shed",
+                1,
+            ),
             (PoolError::Other("odd".into()), "_OTHER", 1),
         ] {
             assert_eq!(

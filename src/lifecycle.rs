@@ -18,16 +18,19 @@ pub enum CloseReason {
     PingFailed,
     /// The pool was closed.
     Shutdown,
+    /// The pool was made smaller.
+    Resize,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Recycle,
         Self::Overflow,
         Self::Broken,
         Self::PingFailed,
         Self::Shutdown,
+        Self::Resize,
     ];
 
     /// The reason in reports and telemetry.
@@ -39,6 +42,7 @@ impl CloseReason {
             Self::Broken => "broken",
             Self::PingFailed => "ping_failed",
             Self::Shutdown => "shutdown",
+            Self::Resize => "resize",
         }
     }
 }

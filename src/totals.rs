@@ -41,6 +41,8 @@ pub struct Closed {
     pub ping_failed: u64,
     /// The pool was closed.
     pub shutdown: u64,
+    /// The pool was made smaller.
+    pub resize: u64,
     /// Idle for too long, by an existing pool's own rule; ours has none.
     pub idle_timeout: u64,
 }
@@ -57,6 +59,7 @@ impl Totals {
                 broken: bb8.connections_closed_broken,
                 ping_failed: bb8.connections_closed_invalid,
                 shutdown: 0,
+                resize: 0,
                 idle_timeout: bb8.connections_closed_idle_timeout,
             },
             ..self
@@ -72,6 +75,7 @@ impl Closed {
             CloseReason::Broken => &mut self.broken,
             CloseReason::PingFailed => &mut self.ping_failed,
             CloseReason::Shutdown => &mut self.shutdown,
+            CloseReason::Resize => &mut self.resize,
         } += 1;
     }
 
@@ -82,6 +86,7 @@ impl Closed {
             CloseReason::Broken => self.broken,
             CloseReason::PingFailed => self.ping_failed,
             CloseReason::Shutdown => self.shutdown,
+            CloseReason::Resize => self.resize,
         }
     }
 }

@@ -84,7 +84,7 @@ impl From<&PoolError> for Refusal {
     fn from(error: &PoolError) -> Self {
         match error {
             PoolError::TimedOut(_) => Self::TimedOut,
-            PoolError::Closed | PoolError::Rejected(_) => Self::Rejected,
+            PoolError::Closed | PoolError::Suspended | PoolError::Rejected(_) => Self::Rejected,
             PoolError::ConnectFailed(_) | PoolError::Other(_) => Self::Failed,
         }
     }

@@ -117,6 +117,35 @@ pub struct Settings {
     /// How long opening one connection may take. `DB_POOL_CONNECT_TIMEOUT`; 10 s by default.
     pub connect_timeout: Duration,
 
+    /// How many connections may be being opened at the same time. `DB_POOL_MAX_CONNECTING`.
+    pub max_connecting: u32,
+
+    /// By how much each connection's `pool_recycle` is shortened at most, in percent of it, so that
+    /// a pool's connections don't all end at once. `DB_POOL_RECYCLE_JITTER_PCT`.
+    pub recycle_jitter_pct: f64,
+
+    /// How long a connection may be idle before it is pinged in the background; `None` for never.
+    /// `DB_POOL_KEEPALIVE`.
+    pub keepalive: Option<Duration>,
+
+    /// In which time `pool_size` connections are opened in the background at the start; `None`:
+    /// they are opened when they are needed. `DB_POOL_WARM_UP`.
+    pub warm_up: Option<Duration>,
+
+    /// How many checkouts may wait at the same time; `None` for any number. `DB_POOL_MAX_PENDING`.
+    pub max_pending: Option<u32>,
+
+    /// When the time that checkouts queue stays above this for a whole `queue_interval`, load is
+    /// shed; `None` for never. `DB_POOL_QUEUE_TARGET`.
+    pub queue_target: Option<Duration>,
+
+    /// How long the queue may stay slow before load is shed. `DB_POOL_QUEUE_INTERVAL`.
+    pub queue_interval: Duration,
+
+    /// Whether checkouts fail at once while the pool is suspended, instead of waiting.
+    /// `DB_POOL_FAIL_WHEN_SUSPENDED`.
+    pub fail_when_suspended: bool,
+
     /// Whether each statement is logged, without its bind values. `DB_ECHO`; false by default.
     pub echo: bool,
 
@@ -193,6 +222,14 @@ impl Settings {
             pre_ping_bypass: Duration::from_millis(500),
             pre_ping_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(10),
+            max_connecting: 8,
+            recycle_jitter_pct: 10.0,
+            keepalive: None,
+            warm_up: None,
+            max_pending: None,
+            queue_target: None,
+            queue_interval: Duration::from_millis(100),
+            fail_when_suspended: false,
             echo: false,
             echo_binds: false,
             leak_threshold: Some(Duration::from_secs(60)),
