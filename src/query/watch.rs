@@ -293,11 +293,9 @@ impl Instrumentation for QueryWatch {
             }
             InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() == 1 => {
                 // To the COMMIT of a failed transaction the server answers with a rollback.
-                let wire = self.wire.as_ref().and_then(|wire| wire.transaction());
+                let failed = self.wire.as_deref().is_some_and(is_in_failed_transaction);
                 match &mut self.transaction {
-                    Some(transaction) if wire == Some(TransactionState::Failed) => {
-                        transaction.rolls_back();
-                    }
+                    Some(transaction) if failed => transaction.rolls_back(),
                     Some(transaction) => transaction.commits(),
                     None => {}
                 }
@@ -313,6 +311,14 @@ impl Instrumentation for QueryWatch {
             next.on_connection_event(event);
         }
     }
+}
+
+/// The state is known when all is answered. Of what is not, an error may have come already.
+fn is_in_failed_transaction(wire: &dyn Session) -> bool {
+    let unanswered = wire.answered().zip(wire.sent());
+    let failing = unanswered.and_then(|(answered, sent)| wire.outcome(answered + 1..=sent));
+    failing.is_some_and(|outcome| outcome.error.is_some())
+        || wire.transaction() == Some(TransactionState::Failed)
 }
 
 impl Drop for QueryWatch {
