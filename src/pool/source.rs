@@ -25,7 +25,6 @@ impl<C: Backend> Source for Stack<C> {
             },
             process_ids: service.process_ids(),
             thresholds: settings.thresholds.clone(),
-            leak_threshold: settings.leak_threshold,
             query_text: settings.query_text,
         }
     }
@@ -49,7 +48,6 @@ where
             },
             process_ids: None,
             thresholds: Thresholds::default(),
-            leak_threshold: None,
             query_text: false,
         }
     }

@@ -207,18 +207,6 @@ pub(super) fn count(
     }
 }
 
-impl SessionState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Idle => "idle",
-            Self::IdleInTransaction => "idle_in_transaction",
-            Self::IdleUnknown => "idle_unknown",
-            Self::Other => "other",
-        }
-    }
-}
-
 impl<S: Source> Observe<S> {
     /// The server's view of this pool's sessions. It asks over the monitoring lane, never over the
     /// pool; when the server does not answer, the counts are the pool's own and `error` says why.
@@ -233,7 +221,7 @@ impl<S: Source> Observe<S> {
     }
 
     fn server_view(&self, facts: &SourceFacts, activity: &Activity) -> Connections {
-        let holders = self.holder_reports(facts);
+        let holders = self.holder_reports();
         let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
         let tally = tally(&sessions);
         let mut by_id: HashMap<u64, HolderReport> = holders
@@ -286,7 +274,7 @@ impl<S: Source> Observe<S> {
     /// What the pool knows by itself: all there is for SQLite, and the rest when the server is gone.
     fn pool_view(&self, facts: &SourceFacts, error: Option<&LaneError>) -> Connections {
         let counts = self.recorder.counts();
-        let holders = self.holder_reports(facts);
+        let holders = self.holder_reports();
         let tally = own_tally(&holders, counts.open);
         let sessions: Vec<_> = holders
             .into_iter()
@@ -323,7 +311,7 @@ impl<S: Source> Observe<S> {
     }
 
     /// Everybody who holds a connection, the longest first.
-    pub(super) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
+    pub(super) fn holder_reports(&self) -> Vec<HolderReport> {
         let now = Instant::now();
         let book = self.recorder.book();
         let mut holders: Vec<_> = book.ledger.holders.iter().cloned().collect();
@@ -331,7 +319,7 @@ impl<S: Source> Observe<S> {
         holders.sort_by_key(|holder| holder.since);
         holders
             .iter()
-            .map(|holder| HolderReport::new(holder, now, facts.leak_threshold))
+            .map(|holder| HolderReport::new(holder, now, &self.recorder.leaks))
             .collect()
     }
 }

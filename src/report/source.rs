@@ -34,7 +34,6 @@ pub struct SourceFacts {
     /// The server's ids of the pool's connections; `None` for a pool that is not ours.
     pub(crate) process_ids: Option<Vec<u64>>,
     pub(crate) thresholds: Thresholds,
-    pub(crate) leak_threshold: Option<Duration>,
     pub(crate) query_text: bool,
 }
 
