@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::text::describe;
+use super::text::summary;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::occupant::Slot;
 use crate::settings::DatabaseKind;
@@ -74,9 +74,7 @@ impl QueryState {
 
     /// The summary of the statement that was sent last in this hold.
     pub(crate) fn last_query(&self) -> Option<String> {
-        let statement = self.slot.last_statement()?;
-        let summary = describe(&statement, self.kind, false, true).summary;
-        (!summary.is_empty()).then_some(summary)
+        summary(&self.slot.last_statement()?, self.kind)
     }
 
     /// The connection is closed because queries were given up, and not the other way round.

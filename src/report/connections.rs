@@ -10,6 +10,8 @@ use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{Activity, Lane, LaneError, ServerSession, SessionState};
 use crate::observe::Observe;
+use crate::query::summary;
+use crate::settings::DatabaseKind;
 
 /// The server's view of this pool's sessions. The seed system's `get_active_connections`.
 #[non_exhaustive]
@@ -112,6 +114,24 @@ fn completed(session: &ServerSession, holders: &[HolderReport]) -> SessionState 
         // The server says that it idles; its last query has ended since.
         Some(SessionState::Active) => SessionState::IdleUnknown,
         Some(state) => state,
+    }
+}
+
+/// What is under way the pool does not always know; the server does.
+fn name_queries_under_way(
+    holders: &mut [HolderReport],
+    sessions: &[ServerSession],
+    kind: DatabaseKind,
+) {
+    let unnamed = |holder: &&mut HolderReport| {
+        holder.state() == SessionState::Active && holder.last_query.is_none()
+    };
+    for holder in holders.iter_mut().filter(unnamed) {
+        let session = sessions.iter().find(|session| {
+            Some(session.process_id) == holder.process_id && session.state == SessionState::Active
+        });
+        let query = session.and_then(|session| session.query.as_deref());
+        holder.last_query = query.and_then(|query| summary(query, kind));
     }
 }
 
@@ -221,8 +241,11 @@ impl<S: Source> Observe<S> {
     }
 
     fn server_view(&self, facts: &SourceFacts, activity: &Activity) -> Connections {
-        let holders = self.holder_reports();
+        let mut holders = self.holder_reports();
         let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
+        if scope == "pool" {
+            name_queries_under_way(&mut holders, &sessions, facts.kind);
+        }
         let tally = tally(&sessions);
         let mut by_id: HashMap<u64, HolderReport> = holders
             .into_iter()
