@@ -46,7 +46,7 @@ fn hold(recorder: &Arc<Recorder>, checkout: Checkout) -> u32 {
         busy_before: None,
         told_as_leak: false,
     };
-    recorder.granted(holder, None)
+    recorder.granted(holder, None, None)
 }
 
 /// The events of this thread, by their fields.
