@@ -212,9 +212,12 @@ impl<C: Backend> PoolBuilder<C> {
             admit,
             settings: Arc::new(settings),
         };
-        Ok(Pool::over(
-            layer.named(name).slow_wait(slow_wait).layer(stack),
-        ))
+        let warm_up = stack.settings.warm_up;
+        let pool = Pool::over(layer.named(name).slow_wait(slow_wait).layer(stack));
+        if let Some(deadline) = warm_up {
+            pool.warm_up_in_background(deadline);
+        }
+        Ok(pool)
     }
 }
 
@@ -243,6 +246,9 @@ impl CareSettings {
         Self {
             pool_size: settings.pool_size,
             max_overflow: settings.max_overflow,
+            max_connecting: settings.max_connecting,
+            keepalive: settings.keepalive,
+            recycle_jitter_pct: settings.recycle_jitter_pct,
             // A database in memory is gone with its connection.
             recycle: settings
                 .pool_recycle

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::stack::Stack;
 use crate::admit::Admitted;
 use crate::backend::Backend;
 use crate::checkout::Checkout;
-use crate::connection::Lease;
+use crate::connection::{Lease, WarmUp};
 use crate::error::PoolError;
 use crate::monitor::Monitor;
 use crate::observe::{Observe, Observed, ResponseFuture};
@@ -124,6 +125,54 @@ impl<C: Backend> Pool<C> {
             .dedicated()
             .await
             .map_err(PoolError::ConnectFailed)
+    }
+
+    /// Opens connections until `pool_size` are open, and waits for it up to `deadline`, never longer.
+    /// A database that is not there is tried again until then.
+    ///
+    /// Dropping the future stops nothing: what has begun goes on in the background, until the same
+    /// deadline. The setting `warm_up` does this when the pool is built, and tells in the log what
+    /// came of it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// # use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// # use std::time::Duration;
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).pool_size(3).build()?;
+    /// let warm_up = pool.warm_up(Duration::from_secs(10)).await;
+    /// assert!(warm_up.is_complete(), "{warm_up:?}");
+    /// assert_eq!(pool.status().idle, 3);
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    pub async fn warm_up(&self, deadline: Duration) -> WarmUp {
+        self.service().warm_up(deadline).await
+    }
+
+    /// The same without waiting for it. Nobody who waits for its end keeps the pool alive.
+    pub(super) fn warm_up_in_background(&self, deadline: Duration) {
+        let name = Arc::<str>::from(self.name());
+        let warm_up = self.service().warm_up(deadline);
+        let runtime = self.service().care().care.runtime();
+        runtime.spawn(async move {
+            let WarmUp {
+                opened,
+                failed,
+                error,
+                took,
+                ..
+            } = warm_up.await;
+            let took_ms = took.as_millis() as u64;
+            if failed == 0 {
+                tracing::info!(target: "poolscope", pool = &*name, opened, took_ms, "pool warmed up");
+            } else {
+                let error = error.map(tracing::field::display);
+                tracing::warn!(target: "poolscope", pool = &*name, opened, failed, took_ms, error,
+                    "pool not warmed up: connections are opened when they are needed");
+            }
+        });
     }
 
     /// Stops handing out connections, waits up to `deadline` for those in use to come back, and
