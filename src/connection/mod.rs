@@ -20,6 +20,8 @@ mod own;
 mod prober;
 mod service;
 mod steering;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
 mod warm_up;
 
 pub(crate) use self::care::{Care, CareSettings};

@@ -59,11 +59,12 @@ impl<C: Backend> OwnCare<C> {
             return Err(ConnectError::no_room());
         };
         let dialed = self.opened().await?;
+        let entry = self.entry(dialed, place);
         // Closed meanwhile: nobody would ever take it.
         if self.care.is_closed() {
             return Err(ConnectError::pool_closed());
         }
-        Ok(self.entry(dialed, place))
+        Ok(entry)
     }
 
     /// A connection of one's own dial; during an outage, that of a probe.

@@ -45,12 +45,12 @@ pub(super) async fn warm_up<C: Backend>(
 ) -> WarmUp {
     let start = Instant::now();
     let until = start + deadline;
-    let missing = number.saturating_sub(own.care.counter.open_or_opening());
+    let missing = number.saturating_sub(own.care.counter.read().0);
     let (tell, mut told) = mpsc::unbounded_channel();
     for _ in 0..missing {
         let (own, tell) = (Arc::clone(own), tell.clone());
         let runtime = own.care.runtime().clone();
-        runtime.spawn(async move { open(&own, until, tell).await });
+        runtime.spawn(async move { open(&own, number, until, tell).await });
     }
     drop(tell);
     let mut result = WarmUp {
@@ -82,27 +82,32 @@ pub(super) async fn warm_up<C: Backend>(
     result
 }
 
-/// Opens one, and tells each failure on the way; false: it is not needed any more.
+/// Opens one, and tells each failure on the way; false if it is not needed any more.
 async fn open<C: Backend>(
     own: &Arc<OwnCare<C>>,
+    number: u32,
     until: Instant,
     tell: mpsc::UnboundedSender<Result<bool, ConnectError>>,
 ) {
     while own.pool().is_some() {
+        // The checkouts have opened enough meanwhile.
+        if own.care.counter.read().0 >= number {
+            let _ = tell.send(Ok(false));
+            return;
+        }
         match own.connect().await {
             Ok(entry) => {
                 own.admit(entry);
                 let _ = tell.send(Ok(true));
                 return;
             }
-            // The others, and the checkouts, have opened enough.
-            Err(error) if error.is_no_room() => {
-                let _ = tell.send(Ok(false));
-                return;
-            }
             Err(error) => {
-                let again = error.is_absence() && Instant::now() + PAUSE < until;
-                let _ = tell.send(Err(error));
+                // Others are opening as many as there may be; they may yet fail.
+                let no_room = error.is_no_room();
+                let again = (no_room || error.is_absence()) && Instant::now() + PAUSE < until;
+                if !no_room {
+                    let _ = tell.send(Err(error));
+                }
                 if !again {
                     return;
                 }
