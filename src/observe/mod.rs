@@ -32,6 +32,7 @@
 //! # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
 //! ```
 
+mod addresses;
 mod buckets;
 mod events;
 pub(crate) mod families;

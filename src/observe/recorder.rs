@@ -20,7 +20,7 @@ use super::requests::Requests;
 use super::seldom::Seldom;
 use super::serving::Evidence;
 use super::span::Tracing;
-use super::usage::{Site, SiteUse, Usage};
+use super::usage::{BySite, Scraped, Site, SiteUse, Usage};
 use super::window::{Level, Slot, Span, Windows};
 use crate::backend::ConnectError;
 use crate::error::PoolError;
@@ -50,6 +50,8 @@ pub(crate) struct Recorder {
     // Locks of their own: queries and requests come in other moments than checkouts.
     operations: Mutex<Operations>,
     requests: Mutex<Requests>,
+    /// The usage as the last scrape has read it.
+    scraped: Scraped,
 }
 
 /// What the lock protects.
@@ -133,6 +135,7 @@ impl Recorder {
             }),
             operations: Mutex::default(),
             requests: Mutex::new(Requests::new(now)),
+            scraped: Scraped::default(),
         });
         recorder.metrics.bind(&recorder);
         recorder
@@ -184,7 +187,13 @@ impl Recorder {
 
     /// Who used how much.
     pub(crate) fn usage(&self) -> HashMap<Site, SiteUse> {
-        self.book().usage.read(Instant::now())
+        let reading = self.book().usage.read(Instant::now());
+        reading.by_site()
+    }
+
+    /// Who used how much, for one of several metrics that are read one after the other.
+    pub(crate) fn usage_of_scrape(&self, is_first: bool) -> BySite {
+        self.scraped.read(is_first, Instant::now(), || self.usage())
     }
 
     /// The totals, with what an existing pool counts by itself.
