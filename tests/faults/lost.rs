@@ -30,7 +30,7 @@ pub async fn nothing_is_lost<C: Tested>(pool: &Pool<C>) {
 }
 
 /// As many connections as the pool may have open; one more is not to be had.
-pub async fn all_at_once<C: Tested>(pool: &Pool<C>) -> Vec<PooledConnection<C>> {
+async fn all_at_once<C: Tested>(pool: &Pool<C>) -> Vec<PooledConnection<C>> {
     let all = pool.settings().max_connections();
     let held = within_patience("all at once", try_join_all((0..all).map(|_| pool.get()))).await;
     let held = held.unwrap_or_else(|error| panic!("{error}: {:?}", pool.status()));
