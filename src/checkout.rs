@@ -96,7 +96,8 @@ pub trait Held {
 
 /// What is known of one open connection without asking the server.
 ///
-/// Read by reports while somebody else uses the connection, so implementations read atomics.
+/// Read by reports while somebody else uses the connection, so implementations read atomics, or
+/// lock for no longer than a copy takes.
 pub trait ConnectionFacts: fmt::Debug + Send + Sync {
     /// The server's id of this session (Postgres: backend pid; MySQL: connection id).
     fn process_id(&self) -> Option<u64> {
@@ -120,6 +121,12 @@ pub trait ConnectionFacts: fmt::Debug + Send + Sync {
 
     /// Queries under way on the connection.
     fn queries_in_flight(&self) -> Option<u32> {
+        None
+    }
+
+    /// What the last query of whoever holds the connection does, and to which tables
+    /// (`SELECT orders`): nothing that was in it as a value.
+    fn last_query(&self) -> Option<String> {
         None
     }
 

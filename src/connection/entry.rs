@@ -208,6 +208,10 @@ impl ConnectionFacts for EntryState {
         Some(self.queries.in_flight())
     }
 
+    fn last_query(&self) -> Option<String> {
+        self.queries.last_query()
+    }
+
     fn slot(&self) -> Option<&Slot> {
         Some(&self.queries.slot)
     }

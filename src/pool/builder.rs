@@ -207,12 +207,17 @@ impl<C: Backend> PoolBuilder<C> {
             .clone()
             .unwrap_or_else(|| "default".to_owned());
         let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
+        let leak_threshold = settings.leak_threshold;
         let stack = Stack {
             admit,
             settings: Arc::new(settings),
         };
         Ok(Pool::over(
-            layer.named(name).slow_wait(slow_wait).layer(stack),
+            layer
+                .named(name)
+                .slow_wait(slow_wait)
+                .leak_threshold(leak_threshold)
+                .layer(stack),
         ))
     }
 }
