@@ -42,23 +42,24 @@ impl<C: Backend> Lease<C> {
     ) -> Result<Self, PoolError> {
         let care = &own.care;
         loop {
-            let lease = during(Phase::Connecting, Self::take(&pool, care)).await?;
+            let mut lease = during(Phase::Connecting, Self::take(&pool, care)).await?;
             match lease.need(care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
                 Need::Ping => {
                     // In a task of its own: a probe that is not waited for to its end still tells
                     // whether the connection is fit, and SQLite's may not be dropped half-way on a
-                    // current-thread runtime.
+                    // current-thread runtime. Where the runtime is over the task is dropped at once,
+                    // and the connection with it.
+                    lease.0.probing = true;
                     let probing = care.runtime().spawn(Self::probed(lease, Arc::clone(&own)));
                     if !checkout.waits() {
                         continue;
                     }
                     match during(Phase::Pinging, probing).await {
                         Ok(Some(lease)) => return Ok(lease),
-                        Ok(None) => {}
-                        // The runtime shuts down.
-                        Err(_) => return Err(PoolError::Closed),
+                        // The connection is gone: the next, opened in this runtime if need be.
+                        Ok(None) | Err(_) => {}
                     }
                 }
             }
@@ -132,7 +133,6 @@ impl<C: Backend> Lease<C> {
         let care = &own.care;
         let generation = care.generation();
         let entry = &mut *lease.0;
-        entry.probing = true;
         let ping = own.opener.dial().ping(&mut entry.connection);
         let answer = timeout(care.settings.pre_ping_timeout, ping).await;
         entry.probing = false;
