@@ -14,7 +14,7 @@ use crate::settings::Thresholds;
 
 impl<C: Backend> Source for Stack<C> {
     fn facts(&self) -> SourceFacts {
-        let (service, settings) = (self.admit.get_ref(), &self.settings);
+        let (service, settings) = (self.admit.get_ref(), &self.built.settings);
         let counts = service.counts();
         SourceFacts {
             kind: C::KIND,

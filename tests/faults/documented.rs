@@ -33,7 +33,10 @@ fn every_test_that_the_guide_names_is_there() {
     assert!(linked.len() > 20, "{linked:?}");
     for (name, file) in linked {
         let text = read(&repository().join(&file));
-        assert!(text.contains(&format!("fn {name}")), "{name} is not in {file}");
+        assert!(
+            text.contains(&format!("fn {name}")),
+            "{name} is not in {file}"
+        );
     }
 }
 
@@ -66,13 +69,19 @@ fn tests(text: &str) -> Vec<String> {
             let (_, name) = function.split_once("fn ").expect("a test's function");
             found.push(name.split('(').next().unwrap_or_default().to_owned());
         }
-        if let Some(first) = line.strip_prefix("on_each_").and_then(|line| line.split_once("!(")) {
+        if let Some(first) = line
+            .strip_prefix("on_each_")
+            .and_then(|line| line.split_once("!("))
+        {
             let mut names = first.1.to_owned();
             while !names.contains(");") {
                 names.push_str(lines.next().expect("the macro's end").trim());
             }
             let names = names.split(");").next().unwrap_or_default();
-            let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+            let names = names
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty());
             found.extend(names.map(str::to_owned));
         }
     }

@@ -222,7 +222,12 @@ async fn a_transaction_is_dropped<C: Rows>(name: &str) {
             the_next_is_fine(&pool, polls).await;
             let mut next = pool.get().await.unwrap();
             // Not at once: a commit that was under way may come to its end in between.
-            let counts = async || (next.count("t").await.unwrap(), other.count("t").await.unwrap());
+            let counts = async || {
+                (
+                    next.count("t").await.unwrap(),
+                    other.count("t").await.unwrap(),
+                )
+            };
             let both = until("the same", counts, |(inside, outside)| inside == outside).await;
             assert_eq!(both.0 % 2, 0, "half of a transaction");
         },

@@ -115,9 +115,13 @@ impl<C: Tested> Load<C> {
     pub async fn is_served(&self, count: u64) -> Duration {
         let now = Instant::now();
         let since = self.since_now();
-        since.until("the first is served", |seen| seen.served > 0).await;
+        since
+            .until("the first is served", |seen| seen.served > 0)
+            .await;
         let first = now.elapsed();
-        since.until("they are served", |seen| seen.served >= count).await;
+        since
+            .until("they are served", |seen| seen.served >= count)
+            .await;
         first
     }
 

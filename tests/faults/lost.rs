@@ -41,7 +41,10 @@ async fn all_at_once<C: Tested>(pool: &Pool<C>) -> Vec<PooledConnection<C>> {
         "{status:?}"
     );
     let one_more = pool.try_get();
-    assert!(matches!(one_more, Err(PoolError::Rejected(_))), "{status:?}");
+    assert!(
+        matches!(one_more, Err(PoolError::Rejected(_))),
+        "{status:?}"
+    );
     held
 }
 

@@ -16,7 +16,14 @@ use crate::lost::{nothing_is_lost, within_patience};
 
 /// Of each single answer, on a machine that runs other things too.
 const CEILING: Duration = Duration::from_secs(10);
-const ROUTES: [&str; 6] = ["status", "health", "connections", "optimize", "healthcheck", "metrics"];
+const ROUTES: [&str; 6] = [
+    "status",
+    "health",
+    "connections",
+    "optimize",
+    "healthcheck",
+    "metrics",
+];
 
 type Pool = poolscope::Pool<AsyncPgConnection>;
 
@@ -62,7 +69,10 @@ async fn the_routes_are_hammered_while_the_pool_is_exhausted() {
         assert!(get.as_mut().now_or_never().is_none());
     }
     hammer(&pool, 10, 16, |route, answer| match route {
-        "metrics" => assert!(answer.contains("db_client_connection_pending_requests"), "{answer}"),
+        "metrics" => assert!(
+            answer.contains("db_client_connection_pending_requests"),
+            "{answer}"
+        ),
         "healthcheck" => {}
         _ => {
             let answer: serde_json::Value = serde_json::from_str(answer).unwrap();

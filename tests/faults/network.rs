@@ -64,7 +64,12 @@ async fn connections_are_reset<S: Faulty>(name: &str) {
     let load = Load::start(&pool, 32);
     for _ in 0..3 {
         // A dial that is reset is one that fails, so none may be under way.
-        until("all open", async || pool.status().total_connections, |&n| n == 8).await;
+        until(
+            "all open",
+            async || pool.status().total_connections,
+            |&n| n == 8,
+        )
+        .await;
         load.is_served(200).await;
         proxy.reset();
         load.is_served(200).await;
@@ -106,6 +111,10 @@ async fn a_slow_network<S: Faulty>(name: &str) {
     proxy.delay(Duration::from_millis(50));
     load.is_served(50).await;
     let seen = load.end().await;
-    assert_eq!((seen.failed, seen.given_up, seen.refusals()), (0, 0, 0), "{seen:?}");
+    assert_eq!(
+        (seen.failed, seen.given_up, seen.refusals()),
+        (0, 0, 0),
+        "{seen:?}"
+    );
     nothing_is_lost(&pool).await;
 }

@@ -33,9 +33,12 @@ pub fn pool<C: Tested>(url: &str) -> Pool<C> {
 pub async fn is_refused<C: Tested>(load: &Load<C>, kinds: &[&str]) {
     let since = load.since_now();
     since.until("refused", |seen| seen.refusals() > 0).await;
-    let ask = promised("a checkout during an outage", FAIL_FAST, AT_ONCE, async || {
-        load.ask().await
-    });
+    let ask = promised(
+        "a checkout during an outage",
+        FAIL_FAST,
+        AT_ONCE,
+        async || load.ask().await,
+    );
     let error = ask.await.expect_err("the database is down");
     assert!(matches!(error, PoolError::ConnectFailed(_)), "{error}");
     let seen = since.outcomes();

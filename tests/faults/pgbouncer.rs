@@ -53,7 +53,11 @@ async fn a_pooler_with_one_session() {
     // The pool's ids are the pooler's, and no session of the server has them.
     let held = pool.get().await.unwrap();
     let connections = get(pool.monitor(), "connections").await.json();
-    assert_eq!(connections["scope"], json!("application_name"), "{connections:#}");
+    assert_eq!(
+        connections["scope"],
+        json!("application_name"),
+        "{connections:#}"
+    );
     assert_eq!(connections["error"], Value::Null, "{connections:#}");
     for session in connections["sessions"].as_array().unwrap() {
         assert_eq!(session["holder"], Value::Null, "{connections:#}");
@@ -87,7 +91,11 @@ async fn a_pooler_with_several_sessions() {
     });
     within_patience("all of them", join_all(users)).await;
     let totals = pool.status().totals;
-    assert_eq!((totals.checkouts + totals.errors, totals.timeouts), (320, 0), "{totals:?}");
+    assert_eq!(
+        (totals.checkouts + totals.errors, totals.timeouts),
+        (320, 0),
+        "{totals:?}"
+    );
     assert!(totals.checkouts > 0, "{}", pooler.log());
 
     at_rest(&pool).await;
@@ -105,7 +113,9 @@ async fn a_pooler_with_several_sessions() {
 }
 
 fn connected(answer: Result<PooledConnection<Pg>, PoolError>) -> Option<PooledConnection<Pg>> {
-    answer.map_err(|error| assert_unprepared(&error.to_string())).ok()
+    answer
+        .map_err(|error| assert_unprepared(&error.to_string()))
+        .ok()
 }
 
 fn assert_unprepared(error: &str) {

@@ -47,7 +47,11 @@ async fn without_a_slot<S: Faulty>(url: &str, slots: u32) {
         .pool_size(slots)
         .build()
         .unwrap();
-    let take = async |slots| try_join_all((0..slots).map(|_| theirs.get())).await.unwrap();
+    let take = async |slots| {
+        try_join_all((0..slots).map(|_| theirs.get()))
+            .await
+            .unwrap()
+    };
     let mut taken = take(slots).await;
     let ours = pool::<S::Connection>(url);
     let load = Load::start(&ours, 32);

@@ -17,7 +17,9 @@ async fn table(name: &str) -> Database {
     let database = Lite::database(name);
     let pool = database.pool::<Lite>().build().unwrap();
     let mut conn = pool.get().await.unwrap();
-    conn.run("CREATE TABLE t (n INTEGER, wide BLOB)").await.unwrap();
+    conn.run("CREATE TABLE t (n INTEGER, wide BLOB)")
+        .await
+        .unwrap();
     drop(conn);
     assert!(pool.close(Duration::from_secs(30)).await);
     database
@@ -39,7 +41,10 @@ async fn a_file_that_may_only_be_read() {
     let load = Load::start(&pool, 8);
     let mut conn = pool.get().await.unwrap();
     for _ in 0..3 {
-        let error = conn.run("INSERT INTO t VALUES (1, NULL)").await.unwrap_err();
+        let error = conn
+            .run("INSERT INTO t VALUES (1, NULL)")
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("readonly"), "{error}");
         assert_eq!(conn.count("t").await.unwrap(), 0);
         let work = conn.transaction::<(), Error, _>(async |conn| {
@@ -104,9 +109,16 @@ async fn a_file_that_another_writes() {
     let mut conn = pool.get().await.unwrap();
     for _ in 0..3 {
         let asked = Instant::now();
-        let error = conn.run("INSERT INTO t VALUES (1, NULL)").await.unwrap_err();
+        let error = conn
+            .run("INSERT INTO t VALUES (1, NULL)")
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("locked"), "{error}");
-        assert!(asked.elapsed() >= Duration::from_millis(150), "{:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() >= Duration::from_millis(150),
+            "{:?}",
+            asked.elapsed()
+        );
         let work = conn.transaction::<(), Error, _>(async |conn| {
             conn.run("INSERT INTO t VALUES (1, NULL)").await.map(drop)
         });

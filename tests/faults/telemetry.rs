@@ -64,7 +64,10 @@ async fn the_collector_is_gone() {
         proxy.pass().await;
         let exported = traces().await.exported;
         until("spans arrive again", traces, more(exported)).await;
-        until("it works again", traces, |now| now.failing_for_seconds.is_none()).await;
+        until("it works again", traces, |now| {
+            now.failing_for_seconds.is_none()
+        })
+        .await;
     }
     proxy.refuse().await;
     let seen = load.end().await;
@@ -73,5 +76,9 @@ async fn the_collector_is_gone() {
 
     let asked = Instant::now();
     telemetry.shutdown(Duration::from_secs(1)).await;
-    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        asked.elapsed()
+    );
 }

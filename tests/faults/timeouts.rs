@@ -54,7 +54,9 @@ async fn an_idle_transaction_is_ended_by_the_server<S: Faulty>(name: &str) {
         }
         conn.select(1).await
     });
-    within_patience("the query in it", left_alone).await.unwrap_err();
+    within_patience("the query in it", left_alone)
+        .await
+        .unwrap_err();
     drop(conn);
     assert_eq!(pool.status().totals.connections_closed.broken, 1);
     let mut next = pool.get().await.unwrap();
@@ -78,7 +80,9 @@ async fn sessions<C: Tested>(conn: &mut PooledConnection<C>, id: i32) -> i32 {
         "postgres" => ("pg_stat_activity", "pid"),
         _ => ("information_schema.PROCESSLIST", "ID"),
     };
-    conn.count(&format!("{table} WHERE {column} = {id}")).await.unwrap()
+    conn.count(&format!("{table} WHERE {column} = {id}"))
+        .await
+        .unwrap()
 }
 
 /// `statement_timeout`: the query fails, and its connection is as good as before.

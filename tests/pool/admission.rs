@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::future::try_join_all;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use poolscope::{
@@ -16,9 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::asking::get;
+use crate::asking::{get, until};
 use crate::collected::{Meters, Reading, Spans};
-use crate::databases::{Database, Tested};
+use crate::databases::{Database, Tested, on_each_database};
 
 type Sqlite = AsyncSqliteConnection;
 
@@ -430,4 +431,99 @@ async fn a_waiter_that_was_let_in_and_went_away_lets_the_next_in() {
     drop(first);
     drop(second.await.unwrap().unwrap());
     assert_eq!((gate.gate().admitted(), gate.gate().pending()), (0, 0));
+}
+
+on_each_database!(a_resized_pool_has_the_new_size_and_nobody_loses_a_connection);
+
+async fn a_resized_pool_has_the_new_size_and_nobody_loses_a_connection<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database
+        .pool::<C>()
+        .pool_size(2)
+        .max_overflow(0)
+        .build()
+        .unwrap();
+    let mut held = try_join_all([pool.get(), pool.get()]).await.unwrap();
+    let waiting: Vec<_> = (0..3).map(|_| pool.get()).map(tokio::spawn).collect();
+    until("three wait", async || pool.status().pending, |n| *n == 3).await;
+
+    pool.resize(3, 2).unwrap();
+    for waiter in waiting {
+        held.push(waiter.await.unwrap().unwrap());
+    }
+    let health = pool.health().await;
+    assert_eq!((health.status.checked_out, health.status.overflow), (5, 2));
+    assert_eq!(health.configuration.pool_size, 3);
+    assert_eq!(health.configuration.max_overflow, 2);
+
+    // All five are out and stay out; they close as they come back.
+    pool.resize(1, 0).unwrap();
+    for conn in &mut held {
+        assert_eq!(conn.select(7).await.unwrap(), 7);
+    }
+    let next = asked!(pool.get());
+    let last = held.pop();
+    drop(held);
+    until(
+        "four are closed",
+        async || pool.status(),
+        |s| s.total_connections == 1,
+    )
+    .await;
+    let status = pool.status();
+    assert_eq!(
+        (status.checked_out, status.pending, status.max_connections),
+        (1, 1, 1)
+    );
+    drop(last);
+    let mut conn = next.await.unwrap();
+    assert_eq!(conn.select(8).await.unwrap(), 8);
+    drop(conn);
+    let status = pool.status();
+    assert_eq!((status.idle, status.total_connections), (1, 1));
+    assert_eq!(status.totals.connections_closed.resize, 4);
+
+    let error = pool.resize(0, 3).unwrap_err().to_string();
+    assert!(error.contains("pool_size=\"0\""), "{error}");
+    assert_eq!(pool.status().max_connections, 1);
+}
+
+#[tokio::test]
+async fn idle_connections_close_at_once_when_the_pool_is_made_smaller() {
+    let (_database, pool) = pool("shrunk_idle", |settings| settings.pool_size = 4);
+    drop(try_join_all((0..4).map(|_| pool.get())).await.unwrap());
+    pool.resize(1, 0).unwrap();
+    until(
+        "they are closed",
+        async || pool.status().idle,
+        |idle| *idle == 1,
+    )
+    .await;
+    assert_eq!(pool.status().totals.connections_closed.resize, 3);
+}
+
+on_each_database!(after_a_suspension_each_connection_is_pinged);
+
+async fn after_a_suspension_each_connection_is_pinged<C: Tested>(name: &str) {
+    let spans = Spans::new();
+    let database = C::database(name);
+    let pool = database
+        .pool::<C>()
+        .pre_ping_bypass(Duration::from_secs(600))
+        .tracer_provider(spans.provider.clone())
+        .build()
+        .unwrap();
+    drop(pool.get().await.unwrap());
+    drop(pool.get().await.unwrap());
+    pool.suspend();
+    pool.resume();
+    drop(pool.get().await.unwrap());
+    let checkouts = spans.checkouts();
+    let pinged = |span: &opentelemetry_sdk::trace::SpanData| {
+        span.events.iter().any(|event| event.name == "pinging")
+    };
+    assert!(
+        !pinged(&checkouts[1]) && pinged(&checkouts[2]),
+        "{checkouts:?}"
+    );
 }
