@@ -80,16 +80,16 @@ pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as Obser
 pub use self::occupant::Slot;
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
 pub use self::query::is_connection_failure;
-#[doc(hidden)]
-pub use self::report::SourceFacts;
 pub use self::report::{
     Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health, Healthcheck,
     HoldEfficiency, HolderReport, Optimization, PlaceEfficiency, RepeatedStatement, SessionReport,
     Source, SourceLayer, Sourced, Status, Timings, Window, Windows,
 };
+#[doc(hidden)]
+pub use self::report::{RouteSettings, SourceFacts};
 pub use self::request::{Attributed, AttributedBody, AttributedFuture, RequestLayer, Route};
 pub use self::settings::{
-    DatabaseKind, DatabaseUrl, Preset, Problem, Settings, SettingsError, Thresholds,
+    DatabaseKind, DatabaseUrl, Preset, Problem, Secret, Settings, SettingsError, Thresholds,
     UnknownVariable, Variable,
 };
 #[cfg(feature = "otlp")]

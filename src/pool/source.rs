@@ -8,7 +8,7 @@ use super::stack::Stack;
 use crate::backend::Backend;
 use crate::connection::{Managed, PoolService};
 use crate::inventory::Inventory;
-use crate::report::{Configuration, Source, SourceFacts};
+use crate::report::{Configuration, RouteSettings, Source, SourceFacts};
 use crate::settings::Thresholds;
 
 impl<C: Backend> Source for Stack<C> {
@@ -27,7 +27,12 @@ impl<C: Backend> Source for Stack<C> {
             thresholds: settings.thresholds.clone(),
             leak_threshold: settings.leak_threshold,
             query_text: settings.query_text,
+            source_lines: true,
         }
+    }
+
+    fn routes(&self) -> RouteSettings {
+        RouteSettings::from(&*self.settings)
     }
 }
 
@@ -51,6 +56,7 @@ where
             thresholds: Thresholds::default(),
             leak_threshold: None,
             query_text: false,
+            source_lines: true,
         }
     }
 }

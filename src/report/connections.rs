@@ -223,7 +223,10 @@ impl<S: Source> Observe<S> {
     /// The server's view of this pool's sessions. It asks over the monitoring lane, never over the
     /// pool; when the server does not answer, the counts are the pool's own and `error` says why.
     pub async fn connections(&self) -> Connections {
-        let facts = self.get_ref().facts();
+        self.connections_by(self.get_ref().facts()).await
+    }
+
+    pub(crate) async fn connections_by(&self, facts: SourceFacts) -> Connections {
         let answer = facts.lane.activity(Lane::TIMEOUT).await;
         match answer {
             Ok(activity) if activity.sessions.is_some() => self.server_view(&facts, &activity),
@@ -331,7 +334,13 @@ impl<S: Source> Observe<S> {
         holders.sort_by_key(|holder| holder.since);
         holders
             .iter()
-            .map(|holder| HolderReport::new(holder, now, facts.leak_threshold))
+            .map(|holder| {
+                let report = HolderReport::new(holder, now, facts.leak_threshold);
+                match facts.source_lines {
+                    true => report,
+                    false => report.without_caller(),
+                }
+            })
             .collect()
     }
 }

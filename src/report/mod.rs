@@ -22,6 +22,6 @@ pub use self::health::{DatabaseHealth, Health, Windows};
 pub use self::healthcheck::Healthcheck;
 pub use self::holders::HolderReport;
 pub use self::repeats::RepeatedStatement;
-pub use self::source::{Configuration, Source, SourceFacts, SourceLayer, Sourced};
+pub use self::source::{Configuration, RouteSettings, Source, SourceFacts, SourceLayer, Sourced};
 pub use self::status::Status;
 pub use self::timings::{Timings, Window};
