@@ -15,6 +15,7 @@ impl<C: Backend> Source for Stack<C> {
     fn facts(&self) -> SourceFacts {
         let (service, settings) = (self.admit.get_ref(), &self.settings);
         SourceFacts {
+            kind: C::KIND,
             lane: Arc::clone(service.lane()),
             configuration: Configuration {
                 pool_size: settings.pool_size,
@@ -44,6 +45,7 @@ where
     fn facts(&self) -> SourceFacts {
         let config = self.get_ref().config();
         SourceFacts {
+            kind: C::KIND,
             lane: Arc::clone(self.lane()),
             configuration: Configuration {
                 pool_size: self.counts().pool_size,

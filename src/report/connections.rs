@@ -10,6 +10,7 @@ use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{Activity, Lane, LaneError, ServerSession, SessionState};
 use crate::observe::Observe;
+use crate::query::describe;
 
 /// The server's view of this pool's sessions. The seed system's `get_active_connections`.
 #[non_exhaustive]
@@ -65,7 +66,7 @@ pub struct SessionReport {
     pub transaction_seconds: Option<f64>,
     /// What it waits for on the server.
     pub wait_event: Option<String>,
-    /// Its query; only with `DB_POOL_QUERY_TEXT`.
+    /// Its query without values; only with `DB_POOL_QUERY_TEXT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// Who holds the connection; `null` while it is idle in the pool.
@@ -276,10 +277,13 @@ impl<S: Source> Observe<S> {
                     query_seconds: session.query_seconds.map(|s| round(s, 3)),
                     transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
                     wait_event: session.wait_event.clone(),
+                    // MySQL and MariaDB write a statement's bind values into its text while they
+                    // keep a general log or a binlog.
                     query: session
                         .query
-                        .clone()
-                        .filter(|_| facts.query_text && scope == "pool"),
+                        .as_deref()
+                        .filter(|_| facts.query_text && scope == "pool")
+                        .map(|query| describe(query, facts.kind, true, false).text),
                     holder: by_id.remove(&session.process_id),
                 })
                 .collect(),

@@ -13,7 +13,7 @@ use crate::backend::Lane;
 use crate::checkout::Checkout;
 use crate::inventory::{Availability, Counts, Inventory};
 use crate::lifecycle::Lifecycle;
-use crate::settings::{Secret, Settings, Thresholds};
+use crate::settings::{DatabaseKind, Secret, Settings, Thresholds};
 use crate::totals::Totals;
 
 /// A pool that can be reported on: it knows its connections, and can open one for the monitoring
@@ -64,6 +64,7 @@ impl Default for RouteSettings {
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
+    pub(crate) kind: DatabaseKind,
     pub(crate) lane: Arc<Lane>,
     pub(crate) configuration: Configuration,
     /// The server's ids of the pool's connections; `None` for a pool that is not ours.

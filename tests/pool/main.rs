@@ -31,6 +31,7 @@ mod queries_given_up;
 mod recombined;
 mod reports;
 mod routes;
+mod secrets;
 mod session_names;
 mod spans;
 mod telemetry;
