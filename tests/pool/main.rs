@@ -20,6 +20,7 @@ mod faces;
 mod failures;
 mod fairness;
 mod health;
+mod hostile;
 mod log;
 mod n_plus_one;
 mod optimize;
