@@ -43,7 +43,8 @@ impl Healthcheck {
 }
 
 /// The beginnings of all reasons, for those who may not know more.
-const SHORT: [&str; 4] = [
+const SHORT: [&str; 5] = [
+    "the pool is suspended",
     "the pool is draining",
     "the pool is closed",
     "stalled",
