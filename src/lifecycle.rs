@@ -59,6 +59,12 @@ pub trait Lifecycle: Send + Sync {
         let _ = error;
     }
 
+    /// Opening a connection failed again, in the background, while the database is known to be down.
+    fn still_down(&self, error: &ConnectError, lasts: Duration) {
+        let _ = lasts;
+        self.connect_failed(error);
+    }
+
     /// How many requests wait for a connection: asked before one is closed as overflow.
     fn waiting(&self) -> u32 {
         0

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::care::Care;
@@ -183,6 +184,24 @@ impl<C: Backend> Entry<C> {
     /// Whether the last user left commands that the server has not answered yet.
     pub(super) fn is_busy(&self) -> bool {
         self.wired().is_some_and(|outstanding| outstanding > 0)
+    }
+
+    /// Waits for the server to answer what was sent before.
+    pub(super) fn answered(&self) -> impl Future<Output = ()> + Send + use<C> {
+        let session = self.state.session.clone();
+        async move {
+            let sent = session
+                .as_ref()
+                .and_then(|session| Some((session, session.sent()?)));
+            if let Some((session, sent)) = sent {
+                let (tell, told) = oneshot::channel();
+                let done = move || {
+                    let _ = tell.send(());
+                };
+                session.when_answered(sent, Box::new(done));
+                let _ = told.await;
+            }
+        }
     }
 
     /// Commands not answered yet, where there is a wire to tell.

@@ -43,7 +43,7 @@ async fn round<C: Backend>(
         match oldest(own, &pool.pool, idle) {
             Err(next) => return next,
             // Back as the one used last, or closed.
-            Ok(lease) => drop(Lease::probed(lease, Arc::clone(own)).await),
+            Ok(lease) => drop(Lease::probed(lease, Arc::clone(own), true).await),
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Lease<C: Backend>(bb8::PooledConnection<'static, Manager<C>>);
 /// What has to be done before a connection is handed out.
 enum Need {
     Nothing,
+    /// The server is about to answer something, such as the closing of a statement.
+    Quiet,
     Ping,
     Replace(CloseReason),
 }
@@ -47,13 +49,14 @@ impl<C: Backend> Lease<C> {
             match lease.need(&own.care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
-                Need::Ping => {
+                need => {
                     // In a task of its own: a probe that is not waited for to its end still tells
                     // whether the connection is fit, and SQLite's may not be dropped half-way on a
                     // current-thread runtime. Where the runtime is over the task is dropped at once,
                     // and the connection with it.
                     lease.0.probing = true;
-                    let probed = Self::probed(lease, Arc::clone(own));
+                    let ping = matches!(need, Need::Ping);
+                    let probed = Self::probed(lease, Arc::clone(own), ping);
                     let probing = own.care.runtime().spawn(probed);
                     if !checkout.waits() {
                         continue;
@@ -138,30 +141,35 @@ impl<C: Backend> Lease<C> {
         } else if self.0.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
         } else if self.0.generation != care.generation()
-            || self.0.is_busy()
             || (settings.pre_ping
                 && now.saturating_duration_since(self.0.last_used) >= settings.pre_ping_bypass)
         {
             Need::Ping
+        } else if self.0.is_busy() {
+            Need::Quiet
         } else {
             Need::Nothing
         }
     }
 
-    /// Probes under the probe's own timeout; a connection that fails or hangs is retired.
-    pub(super) async fn probed(mut lease: Self, own: Arc<OwnCare<C>>) -> Option<Self> {
+    /// Probes under the probe's own timeout: by a ping, or by the answer to what is under way, which
+    /// is here sooner and says as much. A connection that fails or hangs is retired.
+    pub(super) async fn probed(mut lease: Self, own: Arc<OwnCare<C>>, ping: bool) -> Option<Self> {
         let care = &own.care;
         let generation = care.generation();
         let entry = &mut *lease.0;
         entry.untouched = false;
         entry.probing = true;
-        let ping = own.opener.dial().ping(&mut entry.connection);
-        let answer = timeout(care.settings.pre_ping_timeout, ping).await;
+        let limit = care.settings.pre_ping_timeout;
+        let answered = if ping {
+            let ping = own.opener.dial().ping(&mut entry.connection);
+            matches!(timeout(limit, ping).await, Ok(Ok(())))
+        } else {
+            timeout(limit, entry.answered()).await.is_ok() && !entry.is_gone()
+        };
         entry.probing = false;
         // What was still under way may have left a transaction open.
-        if let Ok(Ok(())) = answer
-            && entry.is_outside_transaction()
-        {
+        if answered && entry.is_outside_transaction() {
             entry.generation = generation;
             entry.last_used = Instant::now();
             return Some(lease);

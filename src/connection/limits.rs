@@ -37,7 +37,6 @@ impl Limits {
     }
 
     /// Sets both, at a moment at which `open` connections are open.
-    #[allow(dead_code, reason = "the pool's handle is about to")]
     pub(super) fn set(&self, size: u32, overflow: u32, open: u32) {
         let before = self.word.swap(pack(size, overflow), Ordering::AcqRel);
         let stayed = open.min((before >> 32) as u32);

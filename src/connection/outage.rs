@@ -17,6 +17,9 @@ use crate::backend::ConnectError;
 /// How long anybody waits for a verdict.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Younger outages are not told how old they are.
+const WORTH_TELLING: Duration = Duration::from_millis(50);
+
 /// For how long a connection that came back well makes it worth waiting for others.
 const TRUST: Duration = Duration::from_secs(1);
 
@@ -71,11 +74,14 @@ impl Down {
         asked.max(self.since) + PATIENCE
     }
 
+    /// The cause, and what is known of the outage unless it has just begun.
     fn error(&self, now: Instant) -> ConnectError {
         let ago = |at| now.saturating_duration_since(at);
-        self.cause
-            .clone()
-            .during_outage(ago(self.since), ago(self.tried))
+        let (cause, lasts) = (self.cause.clone(), ago(self.since));
+        if lasts < WORTH_TELLING {
+            return cause;
+        }
+        cause.during_outage(lasts, ago(self.tried))
     }
 }
 
@@ -133,13 +139,21 @@ impl<T> Outage<T> {
         state.down = Some(Down {
             since: now,
             cause: cause.clone(),
-            failed: began,
+            // A dial answers those who asked for it at the very moment at which it began.
+            failed: began + Duration::from_nanos(1),
             tried: began,
             life: now,
         });
         self.down.store(true, Ordering::Release);
         self.news.send_replace(());
         Some(state.number)
+    }
+
+    /// For how long the database has been down.
+    pub(super) fn lasts(&self) -> Duration {
+        let state = self.state();
+        let since = state.down.as_ref().map(|down| down.since.elapsed());
+        since.unwrap_or_default()
     }
 
     /// Whether this outage goes on, and somebody waits for its end.

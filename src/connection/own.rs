@@ -16,7 +16,7 @@ use super::outage::{Outage, Verdict};
 use super::prober;
 use super::service::Shared;
 use crate::backend::{Backend, ConnectError, Dialed};
-use crate::lifecycle::CloseReason;
+use crate::lifecycle::{CloseReason, Lifecycle};
 use crate::query::QueryWatch;
 
 #[doc(hidden)]
@@ -98,7 +98,12 @@ impl<C: Backend> OwnCare<C> {
                 Err(error) if is_absent => self.declare(began, error),
                 Err(_) => {}
             }
-            return opened;
+            // The board's news come a moment later than the outage's: who asks in between would be
+            // told of a dial that is older than the question.
+            return opened.map_err(|error| match error.is_absence() && outage.is_down() {
+                true => error.unheard(),
+                false => error,
+            });
         }
     }
 
@@ -123,12 +128,26 @@ impl<C: Backend> OwnCare<C> {
     }
 
     /// Dials, and tells what comes of it.
-    pub(super) async fn dial(&self) -> Result<Dialed<C>, ConnectError> {
+    async fn dial(&self) -> Result<Dialed<C>, ConnectError> {
+        self.dial_and_tell(|observer, error| observer.connect_failed(error))
+            .await
+    }
+
+    /// The same in the background, during an outage.
+    pub(super) async fn probe(&self) -> Result<Dialed<C>, ConnectError> {
+        self.dial_and_tell(|observer, error| observer.still_down(error, self.outage.lasts()))
+            .await
+    }
+
+    async fn dial_and_tell(
+        &self,
+        failed: impl FnOnce(&dyn Lifecycle, &ConnectError),
+    ) -> Result<Dialed<C>, ConnectError> {
         let start = Instant::now();
         let opened = self.opener.open().await;
         self.care.tell(|observer| match &opened {
             Ok(_) => observer.opened(start.elapsed()),
-            Err(error) => observer.connect_failed(error),
+            Err(error) => failed(observer, error),
         });
         opened
     }

@@ -53,7 +53,7 @@ pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
                 let dialing = Arc::clone(&own);
                 dials.push(Probe {
                     began: now,
-                    dial: Box::pin(async move { dialing.dial().await }),
+                    dial: Box::pin(async move { dialing.probe().await }),
                 });
                 own.outage.tries(now);
                 pace.began(now);

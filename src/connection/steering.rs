@@ -45,7 +45,6 @@ impl<C: Backend> PoolService<Manager<C>> {
 
     /// Changes how many connections stay open, and how many more there may be. What is idle beyond
     /// that closes now, what is in use when it comes back; nothing is taken from anybody.
-    #[allow(dead_code, reason = "the pool's handle is about to")]
     pub(crate) fn resize(&self, size: u32, overflow: u32) {
         let care = &self.shared.care.care;
         let (open, _) = care.counter.read();
@@ -59,7 +58,6 @@ impl<C: Backend> PoolService<Manager<C>> {
     }
 
     /// Has every connection that is open now pinged before its next use, however fresh it is.
-    #[allow(dead_code, reason = "the pool's handle is about to")]
     pub(crate) fn invalidate(&self) {
         self.shared.care.care.suspect_all();
     }

@@ -11,6 +11,9 @@ use crate::error::{LongestHolder, Scene};
 use crate::lifecycle::{CloseReason, Lifecycle};
 use crate::phase::{Phase, Phases};
 
+/// An outage is told when it begins, and then so often.
+const LASTING: Duration = Duration::from_secs(60);
+
 impl Recorder {
     /// Says a wait that was longer than the `slow_wait` setting; in a burst, one a second for all.
     pub(crate) fn tell_slow_wait(
@@ -39,6 +42,12 @@ impl Recorder {
             others_within_a_second = untold,
             "slow wait for a connection",
         );
+    }
+
+    fn count_failed_dial(&self, error: &ConnectError) {
+        let mut book = self.book();
+        *book.totals.connect_failures.get_or_insert_default() += 1;
+        book.last_connect_error = Some((error.clone(), Instant::now()));
     }
 
     /// The scene of a timeout.
@@ -81,11 +90,7 @@ impl Lifecycle for Recorder {
     }
 
     fn connect_failed(&self, error: &ConnectError) {
-        {
-            let mut book = self.book();
-            *book.totals.connect_failures.get_or_insert_default() += 1;
-            book.last_connect_error = Some((error.clone(), Instant::now()));
-        }
+        self.count_failed_dial(error);
         if let Some(untold) = self.failed_dials.tell(Instant::now()) {
             tracing::warn!(
                 target: TARGET,
@@ -93,6 +98,24 @@ impl Lifecycle for Recorder {
                 error.type = error.kind().as_str(),
                 others_within_a_second = untold,
                 "could not open a connection: {error}",
+            );
+        }
+    }
+
+    fn still_down(&self, error: &ConnectError, lasts: Duration) {
+        self.count_failed_dial(error);
+        // Its beginning was told.
+        if lasts < LASTING {
+            return;
+        }
+        if let Some(untold) = self.lasting_outages.tell_each(LASTING, Instant::now()) {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                error.type = error.kind().as_str(),
+                lasts_s = lasts.as_secs(),
+                others_within_a_minute = untold,
+                "the database is still down: {error}",
             );
         }
     }

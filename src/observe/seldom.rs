@@ -20,10 +20,15 @@ struct State {
 impl Seldom {
     /// `Some` when it is time to say it, with how often it was left unsaid before.
     pub(super) fn tell(&self, now: Instant) -> Option<u64> {
+        self.tell_each(PAUSE, now)
+    }
+
+    /// The same with a pause of your own.
+    pub(super) fn tell_each(&self, pause: Duration, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .said
-            .is_some_and(|said| now.saturating_duration_since(said) < PAUSE)
+            .is_some_and(|said| now.saturating_duration_since(said) < pause)
         {
             state.unsaid += 1;
             return None;

@@ -26,10 +26,9 @@ async fn connect_error<C: Tested>(url: &str) -> poolscope::ConnectError {
     );
     assert!(!format!("{error} {error:?} {pool:?}").contains("wrong-secret"));
     let totals = pool.status().totals;
-    assert_eq!(
-        (totals.errors, totals.timeouts, totals.connect_failures),
-        (1, 0, Some(1))
-    );
+    assert_eq!((totals.errors, totals.timeouts), (1, 0));
+    // More if the database was tried again meanwhile, in the background.
+    assert!(totals.connect_failures >= Some(1));
     match error {
         PoolError::ConnectFailed(error) => error,
         other => panic!("{other}"),

@@ -14,6 +14,7 @@ mod collected;
 mod databases;
 mod dialing;
 mod documented;
+mod down;
 mod drop_in;
 mod events;
 mod existing;

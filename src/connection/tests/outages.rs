@@ -31,6 +31,7 @@ async fn an_outage_is_not_dialled_by_every_checkout() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);
+    sleep(ms(1)).await;
     let start = Instant::now();
     let all = join_all((0..200).map(|_| pool.get())).await;
     assert!(all.iter().all(Result::is_err));
@@ -247,6 +248,7 @@ async fn a_probes_connection_is_not_lost_with_a_checkout_that_goes_away() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);
+    sleep(ms(1)).await;
     let mut get = pool.get();
     assert!(get.as_mut().now_or_never().is_none());
     sleep(ms(1)).await;
