@@ -101,16 +101,23 @@ async fn dropped_everywhere<F: Future>(
     mut look: impl AsyncFnMut(i32),
 ) {
     for moment in MOMENTS {
-        let mut polls = 0;
-        loop {
-            let future = make().await;
-            let done = within_patience("it goes on", cut(future, polls, moment)).await;
-            look(polls as i32).await;
-            if done {
-                assert!(polls > 1, "it never had to wait");
-                break;
+        // On SQLite each answer may be there before it is asked for, now and then.
+        let mut rounds = 0;
+        while {
+            let mut polls = 0;
+            loop {
+                let future = make().await;
+                let done = within_patience("it goes on", cut(future, polls, moment)).await;
+                look(polls as i32).await;
+                if done {
+                    break;
+                }
+                polls += 1 + polls / 8;
             }
-            polls += 1 + polls / 8;
+            polls <= 1
+        } {
+            rounds += 1;
+            assert!(rounds < 50, "it never has to wait");
         }
     }
 }
