@@ -112,6 +112,8 @@ mod guides {
     struct Monitoring;
     #[doc = include_str!("../docs/production.md")]
     struct Production;
+    #[doc = include_str!("../docs/reliability.md")]
+    struct Reliability;
     #[doc = include_str!("../docs/telemetry.md")]
     struct Telemetry;
     #[doc = include_str!("../docs/troubleshooting.md")]

@@ -80,6 +80,10 @@ where
         let mut answer = advance(this.gate, *this.checkout, this.step.as_mut(), cx);
         if answer.is_pending() {
             answer = if this.checkout.waits() {
+                if this.waiting.is_none() {
+                    // Whoever has queued during an outage is not made to wait for news once more.
+                    *this.checkout = this.checkout.asked_at(this.checkout.asked());
+                }
                 let waiting = this
                     .waiting
                     .get_or_insert_with(|| Waiting::from_now(this.gate.timeout()));

@@ -61,11 +61,10 @@ impl<C: Backend> Lease<C> {
                     if !checkout.waits() {
                         continue;
                     }
-                    match during(Phase::Pinging, probing).await {
-                        Ok(Some(lease)) => return Ok(lease),
-                        // The connection is gone: the next, opened in this runtime if need be.
-                        Ok(None) | Err(_) => {}
+                    if let Ok(Some(lease)) = during(Phase::Pinging, probing).await {
+                        return Ok(lease);
                     }
+                    // The connection is gone: the next.
                 }
             }
         }

@@ -43,6 +43,8 @@ mod layer;
 pub(crate) mod leaks;
 pub(crate) mod ledger;
 mod metrics;
+#[cfg(test)]
+mod models;
 mod operations;
 pub(crate) mod recorder;
 mod requests;

@@ -97,20 +97,26 @@ async fn cut<F: Future>(future: F, polls: usize, moment: Duration) -> bool {
 /// Drops a future after each number of polls, until it is done before; after many, some are
 /// skipped. Looks at the pool each time.
 async fn dropped_everywhere<F: Future>(
-    mut make: impl AsyncFnMut() -> F,
+    mut make: impl FnMut() -> F,
     mut look: impl AsyncFnMut(i32),
 ) {
     for moment in MOMENTS {
-        let mut polls = 0;
-        loop {
-            let future = make().await;
-            let done = within_patience("it goes on", cut(future, polls, moment)).await;
-            look(polls as i32).await;
-            if done {
-                assert!(polls > 1, "it never had to wait");
-                break;
+        // On SQLite each answer may be there before it is asked for, now and then.
+        let mut rounds = 0;
+        while {
+            let mut polls = 0;
+            loop {
+                let done = within_patience("it goes on", cut(make(), polls, moment)).await;
+                look(polls as i32).await;
+                if done {
+                    break;
+                }
+                polls += 1 + polls / 8;
             }
-            polls += 1 + polls / 8;
+            polls <= 1
+        } {
+            rounds += 1;
+            assert!(rounds < 50, "it never has to wait");
         }
     }
 }
@@ -147,7 +153,7 @@ async fn a_checkout_is_dropped_while_it_pings<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = small(database.pool::<C>().pre_ping_bypass(Duration::ZERO));
     dropped_everywhere(
-        async || pool.get(),
+        || pool.get(),
         async |polls| the_next_is_fine(&pool, polls).await,
     )
     .await;
@@ -158,10 +164,11 @@ async fn a_checkout_is_dropped_while_it_queues<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = small(database.pool::<C>());
     dropped_everywhere(
-        async || {
-            let held = pool.get().await.unwrap();
-            let (first, second) = (pool.get(), pool.get());
+        || {
+            let pool = pool.clone();
             async move {
+                let held = pool.get().await.unwrap();
+                let (first, second) = (pool.get(), pool.get());
                 let released = async {
                     // The others queue first, and get their turns in between.
                     tokio::task::yield_now().await;
@@ -185,7 +192,7 @@ async fn a_query_is_dropped_before_and_after_its_first_row<C: Rows>(name: &str) 
     let database = C::database(name);
     let pool = small(database.pool::<C>());
     dropped_everywhere(
-        async || {
+        || {
             let pool = pool.clone();
             async move {
                 let mut conn = pool.get().await.unwrap();
@@ -205,7 +212,7 @@ async fn a_transaction_is_dropped<C: Rows>(name: &str) {
     let mut other = pool.dedicated_connection().await.unwrap();
     other.run("CREATE TABLE t (n INTEGER)").await.unwrap();
     dropped_everywhere(
-        async || {
+        || {
             let pool = pool.clone();
             async move {
                 let mut conn = pool.get().await.unwrap();

@@ -64,11 +64,9 @@ async fn ten_thousand_wait_and_are_served_in_order() {
     for task in tasks {
         within_patience("its turn", task).await.unwrap();
     }
-    let order = order.lock().unwrap();
-    assert!(order.iter().copied().eq(0..MANY));
+    assert!(order.lock().unwrap().iter().copied().eq(0..MANY));
     assert_eq!(pool.status().totals.checkouts as usize, MANY + 1);
     assert_eq!(pool.status().totals.connections_opened, 1);
-    drop(order);
     nothing_is_lost(&pool).await;
 }
 
