@@ -67,8 +67,10 @@ async fn everything(pool: Pool<Pg>, layer: RequestLayer) {
             let late =
                 conn.transaction(async |conn| conn.run("INSERT INTO t VALUES (1), (1)").await);
             late.await.unwrap_err();
-            let waiting = pool.get().await;
+            // One that waits in vain, and one that may not even wait beside it.
+            let (waiting, shed) = tokio::join!(pool.get(), pool.get());
             assert!(waiting.is_err_and(|error| error.is_timeout()));
+            assert!(shed.is_err_and(|error| error.error_type() == "shed"));
             let mut answer = Response::new(Full::new(Bytes::new()));
             *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
             Ok::<_, std::convert::Infallible>(answer)
@@ -96,7 +98,8 @@ async fn every_metric_and_span_is_in_the_guide_and_the_other_way_round() {
         .pool_size(1)
         .max_overflow(0)
         .name("orders")
-        .pool_timeout(Duration::from_millis(200))
+        .settings(|settings| settings.max_pending = Some(1))
+        .pool_timeout(Duration::from_secs(2))
         .meter_provider(meters.provider.clone())
         .tracer_provider(spans.provider.clone())
         .build()

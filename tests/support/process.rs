@@ -124,6 +124,7 @@ impl Example {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                self.read_to_the_end();
                 return status;
             }
             let late = Instant::now() >= deadline;
@@ -135,6 +136,18 @@ impl Example {
             );
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Of one that has ended, what it printed last may still be on its way. Not for ever: a child of
+    /// its own may hold the other end.
+    fn read_to_the_end(&self) {
+        let lines = self.output.lines.lock().expect("no panic");
+        let ended = |lines: &mut Lines| lines.streams_ended < 2;
+        let waited = self
+            .output
+            .grew
+            .wait_timeout_while(lines, Duration::from_secs(5), ended);
+        drop(waited.expect("no panic"));
     }
 
     /// Sends SIGTERM and waits for its end.
