@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::backend::ConnectError;
+use crate::phase::Phases;
 
 /// The boxed error of the tower ecosystem.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -43,6 +44,7 @@ impl PoolError {
     pub fn timed_out(waited: Duration) -> Self {
         Self::TimedOut(Box::new(TimedOut {
             waited,
+            phases: None,
             scene: None,
         }))
     }
@@ -136,6 +138,7 @@ impl fmt::Display for Rejection {
 #[derive(Debug)]
 pub struct TimedOut {
     pub(crate) waited: Duration,
+    pub(crate) phases: Option<Phases>,
     pub(crate) scene: Option<Scene>,
 }
 
@@ -144,6 +147,12 @@ impl TimedOut {
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// What it waited for, as far as the layers below tell; `None` for an existing pool.
+    #[must_use]
+    pub fn phases(&self) -> Option<Phases> {
+        self.phases
     }
 
     /// The pool at that moment; `None` when the checkout did not go through
@@ -193,6 +202,9 @@ impl fmt::Display for TimedOut {
             "timed out after {:.1?} waiting for a connection",
             self.waited
         )?;
+        if let Some(phases) = &self.phases {
+            write!(f, " ({phases})")?;
+        }
         let Some(scene) = &self.scene else {
             return Ok(());
         };
@@ -263,6 +275,7 @@ mod tests {
     fn a_timeout_tells_the_whole_scene_in_one_line() {
         let mut error = TimedOut {
             waited: Duration::from_secs(30),
+            phases: None,
             scene: None,
         };
         assert_eq!(
@@ -305,6 +318,7 @@ mod tests {
         };
         let timeout = TimedOut {
             waited: Duration::from_secs(1),
+            phases: None,
             scene: Some(scene),
         };
         assert!(

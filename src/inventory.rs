@@ -62,6 +62,8 @@ impl Counts {
 pub enum Availability {
     /// It does.
     Open,
+    /// It hands out none until it is resumed.
+    Suspended,
     /// Closed to new checkouts; some connections are still in use.
     Draining,
     /// Closed, and all connections are back.

@@ -47,6 +47,7 @@ mod lifecycle;
 mod monitor;
 mod observe;
 mod occupant;
+mod phase;
 mod pool;
 mod query;
 mod report;
@@ -78,14 +79,16 @@ pub use self::monitor::Monitor;
 pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
 #[doc(hidden)]
 pub use self::occupant::Slot;
+pub use self::phase::{Phase, Phases};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
 pub use self::query::is_connection_failure;
 #[doc(hidden)]
 pub use self::report::SourceFacts;
 pub use self::report::{
     Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health, Healthcheck,
-    HoldEfficiency, HolderReport, Optimization, PlaceEfficiency, RepeatedStatement, SessionReport,
-    Source, SourceLayer, Sourced, Status, Timings, Window, Windows,
+    HoldEfficiency, HolderReport, Optimization, PhaseTimings, PlaceEfficiency, RepeatedStatement,
+    SessionReport, ShedReport, ShedRoute, Source, SourceLayer, Sourced, Status, Timings,
+    WaitingFor, Window, Windows,
 };
 pub use self::request::{Attributed, AttributedBody, AttributedFuture, RequestLayer, Route};
 pub use self::settings::{

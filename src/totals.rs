@@ -14,9 +14,12 @@ pub struct Totals {
     pub timeouts: u64,
     /// Checkouts that failed because a connection could not be opened, or for another error.
     pub errors: u64,
-    /// Checkouts turned away at once: the pool is closed, they asked not to wait, or a layer in
-    /// between shed them.
+    /// Checkouts turned away at once: the pool is closed or suspended, they asked not to wait, or a
+    /// layer in between shed them.
     pub rejected: u64,
+    /// Checkouts that the pool itself turned away for load's sake: `DB_POOL_MAX_PENDING`,
+    /// `DB_POOL_QUEUE_TARGET`.
+    pub shed: u64,
     /// Checkouts whose caller went away before there was an answer.
     pub canceled: u64,
     /// Connections opened.

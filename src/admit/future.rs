@@ -11,12 +11,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::gate::{Gate, GateClosed};
+use super::gate::{Entered, Gate, Turn};
 use super::permit::{Admitted, Permit};
+use super::queue::Refusal;
 use crate::checkout::Checkout;
 use crate::error::{BoxError, PoolError, Rejection};
-
-type Turn = Pin<Box<dyn Future<Output = Result<Permit, GateClosed>> + Send>>;
+use crate::phase::{self, Phase};
 
 pin_project! {
     /// The future of [`Admit`](super::Admit).
@@ -27,13 +27,20 @@ pin_project! {
     {
         gate: Arc<Gate>,
         checkout: Checkout,
-        start: Instant,
-        // Armed at the first `Pending`: most checkouts never wait.
+        // Most checkouts never wait, and need no clock.
+        waiting: Option<Waiting>,
         #[pin]
-        deadline: Option<Sleep>,
+        alarm: Option<Sleep>,
         #[pin]
         step: Step<S>,
     }
+}
+
+/// For how long it goes on.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    since: Instant,
+    deadline: Instant,
 }
 
 pin_project! {
@@ -43,7 +50,7 @@ pin_project! {
         S: Service<Checkout>,
     {
         Arriving { inner: Option<S> },
-        Queued { inner: Option<S>, turn: Turn },
+        Queued { inner: Option<S>, #[pin] turn: Turn },
         Inside { #[pin] response: Oneshot<S, Checkout>, permit: Option<Permit> },
         Done,
     }
@@ -54,8 +61,8 @@ impl<S: Service<Checkout>> ResponseFuture<S> {
         Self {
             gate,
             checkout,
-            start: Instant::now(),
-            deadline: None,
+            waiting: None,
+            alarm: None,
             step: Step::Arriving { inner: Some(inner) },
         }
     }
@@ -70,36 +77,75 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        match advance(this.gate, *this.checkout, this.step.as_mut(), cx) {
-            Poll::Ready(outcome) => {
-                this.step.set(Step::Done);
-                return Poll::Ready(outcome);
-            }
-            Poll::Pending if !this.checkout.waits() => {
-                // Dropping the step gives back the place or the permit at once.
-                this.step.set(Step::Done);
-                return Poll::Ready(Err(PoolError::Rejected(Rejection::WouldWait)));
-            }
-            Poll::Pending => {}
+        let mut answer = advance(this.gate, *this.checkout, this.step.as_mut(), cx);
+        if answer.is_pending() {
+            answer = if this.checkout.waits() {
+                let waiting = this
+                    .waiting
+                    .get_or_insert_with(|| Waiting::from_now(this.gate.timeout()));
+                wait(this.gate, *waiting, this.step.as_mut(), this.alarm, cx)
+            } else {
+                Poll::Ready(Err(PoolError::Rejected(Rejection::WouldWait)))
+            };
         }
-        if this.deadline.is_none() {
-            this.deadline.set(Some(sleep_until(deadline(
-                *this.start,
-                this.gate.timeout(),
-            ))));
+        if answer.is_ready() {
+            // Gives back the place or the permit at once.
+            this.step.set(Step::Done);
         }
-        if let Some(deadline) = this.deadline.as_mut().as_pin_mut() {
-            ready!(deadline.poll(cx));
-        }
-        this.step.set(Step::Done);
-        Poll::Ready(Err(PoolError::timed_out(this.start.elapsed())))
+        answer
     }
 }
 
-/// A timeout that lies beyond the clock's end is none.
-fn deadline(start: Instant, timeout: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    start.checked_add(timeout.min(CENTURY)).unwrap_or(start)
+impl Waiting {
+    fn from_now(timeout: Duration) -> Self {
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        let since = Instant::now();
+        // A timeout that lies beyond the clock's end is none.
+        let deadline = since.checked_add(timeout.min(CENTURY)).unwrap_or(since);
+        Self { since, deadline }
+    }
+}
+
+/// Waits until the deadline, or until it is of no use to queue any longer.
+fn wait<S, T>(
+    gate: &Gate,
+    waiting: Waiting,
+    mut step: Pin<&mut Step<S>>,
+    mut alarm: Pin<&mut Option<Sleep>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, PoolError>>
+where
+    S: Service<Checkout>,
+{
+    let patience = match &*step {
+        Step::Queued { .. } => gate.patience(),
+        _ => None,
+    };
+    if alarm.is_none() {
+        let first = patience.and_then(|(first, _)| waiting.since.checked_add(first));
+        let until = first.map_or(waiting.deadline, |first| first.min(waiting.deadline));
+        alarm.set(Some(sleep_until(until)));
+    }
+    loop {
+        let Some(mut sleep) = alarm.as_mut().as_pin_mut() else {
+            unreachable!("it was set above");
+        };
+        ready!(sleep.as_mut().poll(cx));
+        let now = Instant::now();
+        if now >= waiting.deadline {
+            return Poll::Ready(Err(PoolError::timed_out(now - waiting.since)));
+        }
+        let mut next = waiting.deadline;
+        if let StepProjection::Queued { mut turn, .. } = step.as_mut().project()
+            && let Some((_, interval)) = patience
+        {
+            if let Some(refusal) = turn.overdue(now) {
+                return Poll::Ready(Err(refusal.into()));
+            }
+            next = next.min(now + interval);
+        }
+        sleep.as_mut().reset(next);
+    }
 }
 
 /// Goes as far as it can without waiting.
@@ -115,17 +161,23 @@ where
 {
     loop {
         let next = match step.as_mut().project() {
-            StepProjection::Arriving { inner } => match gate.try_admit() {
-                Err(GateClosed) => return Poll::Ready(Err(PoolError::Closed)),
-                Ok(Some(permit)) => inside(inner.take(), checkout, permit),
-                Ok(None) => Step::Queued {
-                    inner: inner.take(),
-                    turn: Box::pin(Arc::clone(gate).admit()),
+            StepProjection::Arriving { inner } => match gate.enter()? {
+                Some(permit) => inside(inner.take(), checkout, permit),
+                None if !checkout.waits() => return Poll::Pending,
+                None => match gate.enter_or_wait(Instant::now(), cx.waker())? {
+                    Entered::In(permit) => inside(inner.take(), checkout, permit),
+                    Entered::Waits(turn) => Step::Queued {
+                        inner: inner.take(),
+                        turn,
+                    },
                 },
             },
-            StepProjection::Queued { inner, turn } => match ready!(turn.as_mut().poll(cx)) {
-                Err(GateClosed) => return Poll::Ready(Err(PoolError::Closed)),
-                Ok(permit) => inside(inner.take(), checkout, permit),
+            StepProjection::Queued { inner, turn } => match turn.poll(cx)? {
+                Poll::Ready(permit) => inside(inner.take(), checkout, permit),
+                Poll::Pending => {
+                    phase::waits_in(Phase::Queued);
+                    return Poll::Pending;
+                }
             },
             StepProjection::Inside { response, permit } => {
                 let inner =
@@ -146,6 +198,19 @@ fn inside<S: Service<Checkout>>(inner: Option<S>, checkout: Checkout, permit: Pe
     Step::Inside {
         response: Oneshot::new(inner, checkout),
         permit: Some(permit),
+    }
+}
+
+impl From<Refusal> for PoolError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Closed => Self::Closed,
+            Refusal::Suspended => Self::Suspended,
+            Refusal::TooManyPending { limit } => {
+                Self::Rejected(Rejection::TooManyPending { limit })
+            }
+            Refusal::Shed { queued } => Self::Rejected(Rejection::Shed { queued }),
+        }
     }
 }
 

@@ -1,39 +1,44 @@
-//! The gate: as many permits as there may be connections, in the order they were asked for.
+//! The gate: a queue behind a lock, and the handle to steer it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::permit::Permit;
-
-const RECHECK: Duration = Duration::from_millis(100);
+use super::places::Key;
+use super::queue::{Queue, Refusal, Rules, Woken};
+use super::shedding::Shedding;
 
 /// The state shared by all clones of an [`Admit`](super::Admit), and the handle to steer it.
 ///
-/// tokio's `Semaphore` is a FIFO queue in which a newcomer never overtakes: a released permit is
-/// assigned to the longest waiting before `try_acquire` can see it.
+/// First come, first served: a newcomer never overtakes, and a permit that comes back belongs to the
+/// longest waiting before anybody else can see it.
 #[derive(Debug)]
 pub struct Gate {
-    permits: Semaphore,
-    capacity: u32,
+    queue: Mutex<Queue<Waker>>,
     timeout: Duration,
-    closed: AtomicBool,
-    /// Woken at each return of a permit once the gate is closed, for [`drained`](Self::drained).
-    returned: Notify,
+    shedding: Option<Shedding>,
+    /// Woken when the gate is closed and the last permit comes back.
+    drained: Notify,
 }
 
 impl Gate {
-    pub(super) fn new(capacity: u32, timeout: Duration) -> Self {
+    pub(super) fn new(capacity: u32, timeout: Duration, rules: Rules) -> Self {
         Self {
-            permits: Semaphore::new(capacity as usize),
-            capacity,
+            queue: Mutex::new(Queue::new(capacity, rules)),
             timeout,
-            closed: AtomicBool::new(false),
-            returned: Notify::new(),
+            shedding: rules.shedding,
+            drained: Notify::new(),
         }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<Waker>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a checkout may take as a whole.
@@ -42,71 +47,178 @@ impl Gate {
         self.timeout
     }
 
-    /// Permits handed out at this instant.
+    /// How many permits there are.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.queue().capacity()
+    }
+
+    /// Permits handed out at this instant; after [`resize`](Self::resize) it may be more than the
+    /// capacity for a while.
     #[must_use]
     pub fn admitted(&self) -> u32 {
-        self.capacity
-            .saturating_sub(u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX))
+        self.queue().admitted()
+    }
+
+    /// Checkouts that wait for a permit at this instant.
+    #[must_use]
+    pub fn pending(&self) -> u32 {
+        self.queue().pending()
+    }
+
+    /// Changes how many permits there are. More of them serve those who wait at once; of fewer,
+    /// those handed out are taken back as they return.
+    pub fn resize(&self, capacity: u32) {
+        let woken = self.queue().resize(capacity, Instant::now);
+        wake(woken);
+    }
+
+    /// Lets nobody in until [`resume`](Self::resume): those who come wait, or fail at once with
+    /// [`PoolError::Suspended`](crate::PoolError::Suspended), by setting. Those already admitted
+    /// keep their permits.
+    pub fn suspend(&self) {
+        let woken = self.queue().suspend();
+        wake(woken);
+    }
+
+    /// Ends a [`suspend`](Self::suspend).
+    pub fn resume(&self) {
+        let woken = self.queue().resume(Instant::now());
+        wake(woken);
+    }
+
+    /// Whether [`suspend`](Self::suspend) is in force.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.queue().is_suspended()
     }
 
     /// Turns every waiter and every later checkout away with
     /// [`PoolError::Closed`](crate::PoolError::Closed). Those already admitted keep their permits.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        self.permits.close();
+        let woken = self.queue().close();
+        wake(woken);
     }
 
     /// Whether [`close`](Self::close) was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.queue().is_closed()
     }
 
     /// Resolves when the gate is closed and every permit has come back.
     pub async fn drained(&self) {
         loop {
-            let returned = self.returned.notified();
-            tokio::pin!(returned);
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
             // Registered before the count is read, so that a return in between is not missed.
-            returned.as_mut().enable();
-            if self.is_closed() && self.admitted() == 0 {
+            drained.as_mut().enable();
+            if self.is_drained() {
                 return;
             }
-            // A waiter that goes away with a permit just assigned gives it back inside tokio, unseen.
-            let _ = timeout(RECHECK, returned).await;
+            drained.await;
         }
     }
 
-    /// A permit without waiting: `Ok(None)` when there is none, `Err(())` when closed.
-    pub(super) fn try_admit(self: &Arc<Self>) -> Result<Option<Permit>, GateClosed> {
-        match self.permits.try_acquire() {
-            Ok(permit) => {
-                permit.forget();
-                Ok(Some(Permit::new(Arc::clone(self))))
-            }
-            Err(tokio::sync::TryAcquireError::NoPermits) => Ok(None),
-            Err(tokio::sync::TryAcquireError::Closed) => Err(GateClosed),
-        }
+    fn is_drained(&self) -> bool {
+        let queue = self.queue();
+        queue.is_closed() && queue.admitted() == 0
     }
 
-    /// A permit, in turn. Dropping the future gives up the place in the queue.
-    pub(super) async fn admit(self: Arc<Self>) -> Result<Permit, GateClosed> {
-        match self.permits.acquire().await {
-            // No await between the two lines: the permit is never without an owner.
-            Ok(permit) => permit.forget(),
-            Err(_) => return Err(GateClosed),
-        }
-        Ok(Permit::new(self))
+    /// When a waiter should first ask [`Turn::overdue`], and how often from then on.
+    pub(super) fn patience(&self) -> Option<(Duration, Duration)> {
+        let shedding = self.shedding.as_ref()?;
+        Some((shedding.patience(), shedding.interval()))
+    }
+
+    /// A permit without waiting; `None` when there is none.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Option<Permit>, Refusal> {
+        let admitted = self.queue().enter()?;
+        Ok(admitted.then(|| Permit::new(Arc::clone(self))))
+    }
+
+    /// A permit after all, or a place in the queue.
+    pub(super) fn enter_or_wait(
+        self: &Arc<Self>,
+        now: Instant,
+        waker: &Waker,
+    ) -> Result<Entered, Refusal> {
+        let key = self.queue().enter_or_wait(now, waker.clone())?;
+        let gate = Arc::clone(self);
+        Ok(match key {
+            None => Entered::In(Permit::new(gate)),
+            Some(_) => Entered::Waits(Turn { gate, key }),
+        })
     }
 
     pub(super) fn release(&self) {
-        self.permits.add_permits(1);
-        if self.is_closed() {
-            self.returned.notify_waiters();
+        let (woken, drained) = {
+            let mut queue = self.queue();
+            let woken = queue.release(Instant::now);
+            (woken, queue.is_closed() && queue.admitted() == 0)
+        };
+        wake(woken);
+        if drained {
+            self.drained.notify_waiters();
         }
     }
 }
 
-/// The gate was closed before a permit was had.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct GateClosed;
+/// What became of asking for a permit.
+pub(super) enum Entered {
+    In(Permit),
+    Waits(Turn),
+}
+
+/// Outside the lock: a waker may run anything.
+fn wake(woken: Woken<Waker>) {
+    woken.into_each().for_each(Waker::wake);
+}
+
+/// A place in the queue, and the permit once it has come to the front. Dropped, it is given up.
+#[derive(Debug)]
+pub(super) struct Turn {
+    gate: Arc<Gate>,
+    key: Option<Key>,
+}
+
+impl Turn {
+    /// Gives up if the queue is too slow for a waiter that has waited for so long.
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<Refusal> {
+        let refusal = self.gate.queue().overdue(self.key?, now)?;
+        self.key = None;
+        Some(refusal)
+    }
+}
+
+impl Future for Turn {
+    type Output = Result<Permit, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let key = self.key.expect("polled after completion");
+        let answer = self.gate.queue().answer(key, |waker| {
+            let same = waker.is_some_and(|waker| waker.will_wake(cx.waker()));
+            (!same).then(|| cx.waker().clone())
+        });
+        let Some(answer) = answer else {
+            return Poll::Pending;
+        };
+        self.key = None;
+        Poll::Ready(answer.map(|()| Permit::new(Arc::clone(&self.gate))))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let (woken, drained) = {
+            let mut queue = self.gate.queue();
+            let woken = queue.leave(key, Instant::now);
+            (woken, queue.is_closed() && queue.admitted() == 0)
+        };
+        wake(woken);
+        if drained {
+            self.gate.drained.notify_waiters();
+        }
+    }
+}

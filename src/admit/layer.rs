@@ -4,12 +4,18 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::gate::Gate;
+use super::queue::Rules;
 use super::service::Admit;
+use super::shedding::Shedding;
 
 /// Puts a fair queue in front of a [`Service<Checkout>`](tower_service::Service).
+///
+/// Each service it makes has a gate of its own; see [`Admit::gate`].
 #[derive(Debug, Clone)]
 pub struct AdmitLayer {
-    gate: Arc<Gate>,
+    capacity: u32,
+    timeout: Duration,
+    rules: Rules,
 }
 
 impl AdmitLayer {
@@ -17,14 +23,38 @@ impl AdmitLayer {
     #[must_use]
     pub fn new(capacity: u32, timeout: Duration) -> Self {
         Self {
-            gate: Arc::new(Gate::new(capacity, timeout)),
+            capacity,
+            timeout,
+            rules: Rules {
+                max_pending: None,
+                shedding: None,
+                fails_when_suspended: false,
+            },
         }
     }
 
-    /// The handle to the gate: how many are admitted, and closing it.
+    /// Turns away whoever would have to wait while so many wait already. Defaults to no limit.
     #[must_use]
-    pub fn gate(&self) -> Arc<Gate> {
-        Arc::clone(&self.gate)
+    pub fn max_pending(mut self, limit: impl Into<Option<u32>>) -> Self {
+        self.rules.max_pending = limit.into();
+        self
+    }
+
+    /// Sheds load: when for a whole `interval` nobody was let in who had queued for less than
+    /// `target`, those who have queued, or would have to queue, for twice as long are turned away.
+    /// Defaults to never.
+    #[must_use]
+    pub fn shed(mut self, target: Duration, interval: Duration) -> Self {
+        self.rules.shedding = Some(Shedding::new(target, interval));
+        self
+    }
+
+    /// Whether checkouts fail at once while the gate is suspended, instead of waiting. Defaults to
+    /// false.
+    #[must_use]
+    pub fn fail_when_suspended(mut self, fail: bool) -> Self {
+        self.rules.fails_when_suspended = fail;
+        self
     }
 }
 
@@ -32,6 +62,7 @@ impl<S> Layer<S> for AdmitLayer {
     type Service = Admit<S>;
 
     fn layer(&self, inner: S) -> Admit<S> {
-        Admit::new(inner, Arc::clone(&self.gate))
+        let gate = Gate::new(self.capacity, self.timeout, self.rules);
+        Admit::new(inner, Arc::new(gate))
     }
 }

@@ -4,6 +4,8 @@
 //! come, first served, and held by the response until it is dropped. A pool whose own queue lets
 //! newcomers barge (bb8's does) is never asked for more than it has, so its queue stays empty.
 //!
+//! `queue.rs` has all of the rules, without a lock or a clock; `gate.rs` puts the lock around it.
+//!
 //! ```
 //! use poolscope::{AdmitLayer, Checkout, Held};
 //! use std::{ops::Deref, time::Duration};
@@ -29,7 +31,10 @@ mod future;
 mod gate;
 mod layer;
 mod permit;
+mod places;
+mod queue;
 mod service;
+mod shedding;
 
 pub use self::future::ResponseFuture;
 pub use self::gate::Gate;

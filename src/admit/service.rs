@@ -1,6 +1,8 @@
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -8,6 +10,9 @@ use super::gate::Gate;
 use super::permit::Admitted;
 use crate::checkout::Checkout;
 use crate::error::{BoxError, PoolError};
+use crate::inventory::{Availability, Counts, Inventory};
+use crate::lifecycle::Lifecycle;
+use crate::totals::Totals;
 
 /// A [`Service<Checkout>`](tower_service::Service) behind a [`Gate`].
 ///
@@ -52,5 +57,50 @@ where
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
         ResponseFuture::new(self.inner.clone(), Arc::clone(&self.gate), checkout)
+    }
+}
+
+/// What the service underneath has; whether it is handed out, and within which time, the gate says.
+impl<S: Inventory> Inventory for Admit<S> {
+    fn counts(&self) -> Counts {
+        self.inner.counts()
+    }
+
+    fn overflow(&self) -> u32 {
+        self.inner.overflow()
+    }
+
+    fn database(&self) -> Vec<KeyValue> {
+        self.inner.database()
+    }
+
+    fn availability(&self) -> Availability {
+        let gate = &self.gate;
+        match (gate.is_closed(), gate.admitted()) {
+            (false, _) if gate.is_suspended() => Availability::Suspended,
+            (false, _) => self.inner.availability(),
+            (true, 0) => Availability::Closed,
+            (true, _) => Availability::Draining,
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        Some(self.gate.timeout())
+    }
+
+    fn wait_target(&self) -> Option<Duration> {
+        self.inner.wait_target()
+    }
+
+    fn sees_transactions(&self) -> bool {
+        self.inner.sees_transactions()
+    }
+
+    fn completed(&self, totals: Totals) -> Totals {
+        self.inner.completed(totals)
+    }
+
+    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+        self.inner.report_to(observer);
     }
 }

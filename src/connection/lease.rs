@@ -18,6 +18,7 @@ use crate::backend::Backend;
 use crate::checkout::{Checkout, ConnectionFacts, Held};
 use crate::error::PoolError;
 use crate::lifecycle::CloseReason;
+use crate::phase::{Phase, during};
 
 /// After this, a checkout that still waits asks bb8 again, which dials if nothing is under way.
 const REDIAL: Duration = Duration::from_millis(200);
@@ -41,7 +42,7 @@ impl<C: Backend> Lease<C> {
     ) -> Result<Self, PoolError> {
         let care = &own.care;
         loop {
-            let lease = Self::take(&pool, care).await?;
+            let lease = during(Phase::Connecting, Self::take(&pool, care)).await?;
             match lease.need(care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
@@ -53,7 +54,7 @@ impl<C: Backend> Lease<C> {
                     if !checkout.waits() {
                         continue;
                     }
-                    match probing.await {
+                    match during(Phase::Pinging, probing).await {
                         Ok(Some(lease)) => return Ok(lease),
                         Ok(None) => {}
                         // The runtime shuts down.

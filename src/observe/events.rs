@@ -9,10 +9,16 @@ use crate::backend::ConnectError;
 use crate::checkout::Checkout;
 use crate::error::{LongestHolder, Scene};
 use crate::lifecycle::{CloseReason, Lifecycle};
+use crate::phase::{Phase, Phases};
 
 impl Recorder {
     /// Says a wait that was longer than the `slow_wait` setting; in a burst, one a second for all.
-    pub(crate) fn tell_slow_wait(&self, checkout: Checkout, waited: Duration) {
+    pub(crate) fn tell_slow_wait(
+        &self,
+        checkout: Checkout,
+        waited: Duration,
+        phases: Option<Phases>,
+    ) {
         if waited <= self.slow_wait {
             return;
         }
@@ -20,10 +26,14 @@ impl Recorder {
             return;
         };
         let caller = checkout.caller();
+        let millis = |phase| phases.map(|phases| phases.of(phase).as_millis() as u64);
         tracing::warn!(
             target: TARGET,
             pool = &*self.name,
             waited_ms = waited.as_millis() as u64,
+            queued_ms = millis(Phase::Queued),
+            connecting_ms = millis(Phase::Connecting),
+            pinging_ms = millis(Phase::Pinging),
             caller = %format_args!("{}:{}", caller.file(), caller.line()),
             label = checkout.label_text(),
             others_within_a_second = untold,

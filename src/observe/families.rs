@@ -22,6 +22,7 @@ use super::requests::{Key, PerRequest, route_attribute};
 use super::usage::{Site, Use};
 use crate::checkout::TransactionState;
 use crate::lifecycle::CloseReason;
+use crate::phase::Phase;
 
 /// A metric.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub(crate) type EmitBuckets<'a> = &'a mut dyn FnMut(&Buckets, &[KeyValue]);
 pub(crate) const CALLER: &str = "poolscope.caller";
 /// The attribute of a checkout's label.
 pub(crate) const LABEL: &str = "poolscope.checkout.label";
+/// The attribute of what a checkout waited for.
+pub(crate) const PHASE: &str = "poolscope.checkout.phase";
 
 pub(crate) static WAIT_TIME: Family = Family {
     name: DB_CLIENT_CONNECTION_WAIT_TIME,
@@ -76,6 +79,17 @@ pub(crate) static CREATE_TIME: Family = Family {
     unit: "s",
     description: "The time it took to create a new connection",
     kind: Kind::Histogram(SECONDS, |r, emit| emit(&r.book().creates, &[])),
+};
+pub(crate) static PHASE_TIME: Family = Family {
+    name: "poolscope.checkout.phase_time",
+    unit: "s",
+    description: "Of the time it took to obtain a connection, the part in each phase, of the checkouts that waited in it",
+    kind: Kind::Histogram(SECONDS, |r, emit| {
+        let phases = r.book().phases.clone();
+        for (phase, buckets) in Phase::ALL.into_iter().zip(&phases) {
+            emit(buckets, &[KeyValue::new(PHASE, phase.as_str())]);
+        }
+    }),
 };
 pub(crate) static OPERATION_DURATION: Family = Family {
     name: DB_CLIENT_OPERATION_DURATION,
@@ -246,6 +260,7 @@ static CHECKOUTS: Family = Family {
             ("timeout", totals.timeouts),
             ("error", totals.errors),
             ("rejected", totals.rejected),
+            ("shed", totals.shed),
             ("canceled", totals.canceled),
         ] {
             emit(count as f64, &[KeyValue::new("outcome", outcome)]);
@@ -299,6 +314,19 @@ static USE_BUSY_TIME: Family = Family {
         sites(r, |used| used.busy.as_secs_f64(), known, emit);
     }),
 };
+static SHED: Family = Family {
+    name: "poolscope.checkouts.shed",
+    unit: "{checkout}",
+    description: "Checkouts turned away for load's sake, by route",
+    kind: Kind::Counter(|r, emit| {
+        for (route, shed) in r.shed(Instant::now()) {
+            emit(
+                shed.total as f64,
+                route_attribute(route.as_ref()).as_slice(),
+            );
+        }
+    }),
+};
 static N_PLUS_ONE: Family = Family {
     name: "poolscope.request.n_plus_one",
     unit: "{request}",
@@ -313,7 +341,7 @@ static N_PLUS_ONE: Family = Family {
 };
 
 /// All of them, in the order of the guide.
-pub(crate) static FAMILIES: [&Family; 31] = [
+pub(crate) static FAMILIES: [&Family; 33] = [
     &COUNT,
     &MAX,
     &IDLE_MAX,
@@ -323,6 +351,7 @@ pub(crate) static FAMILIES: [&Family; 31] = [
     &WAIT_TIME,
     &USE_TIME,
     &CREATE_TIME,
+    &PHASE_TIME,
     &OPERATION_DURATION,
     &SERVING,
     &REACHABLE,
@@ -333,6 +362,7 @@ pub(crate) static FAMILIES: [&Family; 31] = [
     &OPEN_FAILURES,
     &CLOSED,
     &CHECKOUTS,
+    &SHED,
     &LONGEST_WAIT,
     &WAIT_TARGET,
     &USE_CHECKOUTS,

@@ -18,6 +18,7 @@ use crate::attribution::Attribution;
 use crate::checkout::{Checkout, Held};
 use crate::error::{BoxError, PoolError};
 use crate::occupant::{Occupant, QueryObserver};
+use crate::phase::{self, Phase, Phases};
 
 pin_project! {
     /// The future of [`Observe`](super::Observe).
@@ -41,8 +42,19 @@ struct Attempt {
     /// The context and the request at that time.
     context: Context,
     request: Option<Arc<Attribution>>,
-    /// The entry in the ledger, once it had to wait.
-    waiter: Option<u32>,
+    /// Once it had to wait.
+    waiting: Option<Waiting>,
+}
+
+/// A wait, and how long what has taken of it.
+struct Waiting {
+    /// The entry in the ledger.
+    key: u32,
+    phase: Option<Phase>,
+    since: Instant,
+    /// When it was last woken, which is when a phase ends.
+    woken: Instant,
+    phases: Option<Phases>,
 }
 
 impl<F> ResponseFuture<F> {
@@ -54,7 +66,7 @@ impl<F> ResponseFuture<F> {
             span: None,
             context: Context::new(),
             request: None,
-            waiter: None,
+            waiting: None,
         };
         Self {
             attempt: Some(attempt),
@@ -76,10 +88,12 @@ where
         if let Some(attempt) = this.attempt.as_mut() {
             attempt.begin();
         }
+        // What a stack that nobody observes may have left.
+        phase::reason();
         match this.inner.poll(cx) {
             Poll::Pending => {
                 if let Some(attempt) = this.attempt.as_mut() {
-                    attempt.wait();
+                    attempt.wait(phase::reason());
                 }
                 Poll::Pending
             }
@@ -96,6 +110,9 @@ where
 
 impl Attempt {
     fn begin(&mut self) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.woken = Instant::now();
+        }
         if self.span.is_none() {
             let Recorder { tracing, name, .. } = &*self.recorder;
             self.context = Context::current();
@@ -104,14 +121,44 @@ impl Attempt {
         }
     }
 
-    fn wait(&mut self) {
-        if self.waiter.is_none() {
-            self.waiter = Some(self.recorder.queued(self.asked));
+    fn wait(&mut self, phase: Option<Phase>) {
+        let Some(waiting) = &mut self.waiting else {
+            let since = self.asked;
+            self.waiting = Some(Waiting {
+                key: self.recorder.queued(since, phase),
+                phase,
+                since,
+                woken: since,
+                phases: None,
+            });
+            return;
+        };
+        if waiting.phase != phase {
+            let (key, woken) = (waiting.key, waiting.woken);
+            waiting.end_phase(woken, self.span.as_mut());
+            (waiting.phase, waiting.since) = (phase, woken);
+            self.recorder.waits_for(key, phase);
         }
+    }
+
+    /// The entry in the ledger and the phases of a wait that is over.
+    fn end_waiting(&mut self, now: Instant) -> (Option<u32>, Option<Phases>) {
+        match self.waiting.take() {
+            None => (None, None),
+            Some(mut waiting) => {
+                waiting.end_phase(now, self.span.as_mut());
+                (Some(waiting.key), waiting.phases)
+            }
+        }
+    }
+
+    fn route(&self) -> Option<&Arc<str>> {
+        self.request.as_ref()?.route.as_ref()
     }
 
     fn granted<T: Held>(mut self, inner: T) -> Observed<T> {
         let now = Instant::now();
+        let (waiter, phases) = self.end_waiting(now);
         let trace = self.span.take().and_then(|span| span.trace());
         let facts = inner.facts();
         let waited = now.saturating_duration_since(self.asked);
@@ -132,18 +179,20 @@ impl Attempt {
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
         };
-        let key = self.recorder.granted(holder, self.waiter.take());
-        self.recorder.tell_slow_wait(self.checkout, waited);
+        let key = self.recorder.granted(holder, waiter, phases);
+        self.recorder.tell_slow_wait(self.checkout, waited, phases);
         Observed::new(inner, Arc::clone(&self.recorder), key)
     }
 
     fn refused(mut self, mut error: PoolError) -> PoolError {
         let now = Instant::now();
+        let (waiter, phases) = self.end_waiting(now);
         self.recorder
-            .refused(Refusal::from(&error), self.waiter.take());
+            .refused(Refusal::from(&error), waiter, self.route());
         self.count_wait(now);
         if let PoolError::TimedOut(timeout) = &mut error {
             timeout.waited = now.saturating_duration_since(self.asked);
+            timeout.phases = phases;
             timeout.scene = Some(self.recorder.scene(now));
         }
         if let Some(span) = self.span.take() {
@@ -161,13 +210,31 @@ impl Attempt {
     }
 }
 
+impl Waiting {
+    fn end_phase(&mut self, at: Instant, span: Option<&mut CheckoutSpan>) {
+        let Some(phase) = self.phase else { return };
+        let time = at.saturating_duration_since(self.since);
+        self.phases.get_or_insert_default().add(phase, time);
+        if let Some(span) = span {
+            span.waited(phase, time);
+        }
+    }
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
         // The span is taken by whoever answers, and a future that was never polled has none.
-        let Some(span) = self.span.take() else { return };
-        span.canceled();
-        self.recorder.refused(Refusal::Canceled, self.waiter.take());
-        self.count_wait(Instant::now());
+        if self.span.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let (waiter, _) = self.end_waiting(now);
+        if let Some(span) = self.span.take() {
+            span.canceled();
+        }
+        self.recorder
+            .refused(Refusal::Canceled, waiter, self.route());
+        self.count_wait(now);
     }
 }
 

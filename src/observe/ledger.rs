@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::attribution::Attribution;
 use crate::checkout::{Checkout, ConnectionFacts};
+use crate::phase::Phase;
 
 /// One entry of the ledger; read through [`Recorder`](super::recorder::Recorder).
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ impl Holder {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiter {
     pub(crate) since: Instant,
+    /// What for, where it is known.
+    pub(crate) phase: Option<Phase>,
 }
 
 /// A slab: an entry is found by its key without hashing, and a freed key is used again.
@@ -88,6 +91,10 @@ impl<T> Entries<T> {
         Some(entry)
     }
 
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
+        self.entries.get_mut(key as usize)?.as_mut()
+    }
+
     pub(crate) fn len(&self) -> u32 {
         (self.entries.len() - self.free.len()) as u32
     }
@@ -113,6 +120,12 @@ impl Ledger {
     /// Since when the newest of the holders holds.
     pub(crate) fn newest_hold(&self) -> Option<Instant> {
         self.holders.iter().map(|holder| holder.since).max()
+    }
+
+    /// How many wait for this.
+    pub(crate) fn waiting_in(&self, phase: Phase) -> u32 {
+        let waiters = self.waiters.iter();
+        waiters.filter(|waiter| waiter.phase == Some(phase)).count() as u32
     }
 
     /// Who has waited for the longest.

@@ -9,13 +9,14 @@ use opentelemetry::metrics::{BoundHistogram, Histogram, Meter, MeterProvider};
 use opentelemetry::{KeyValue, global};
 use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAME;
 
-use super::families::{self as family, Emit, FAMILIES, Family, Kind, Read};
+use super::families::{self as family, Emit, FAMILIES, Family, Kind, PHASE, Read};
 use super::operations::attributes;
 use super::recorder::Recorder;
 use super::requests::Key;
 use crate::attribution::{Attribution, Tally};
 use crate::inventory::Availability;
 use crate::occupant::QueryFailure;
+use crate::phase::{Phase, Phases};
 use crate::scope::scope;
 
 pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
@@ -34,6 +35,7 @@ struct Bound {
     wait: BoundHistogram<f64>,
     held: BoundHistogram<f64>,
     create: BoundHistogram<f64>,
+    phases: [BoundHistogram<f64>; 3],
     /// Queries that succeeded; those that did not need attributes of their own.
     query: BoundHistogram<f64>,
     failed_query: Histogram<f64>,
@@ -83,6 +85,10 @@ impl Metrics {
             wait: of_pool(&family::WAIT_TIME),
             held: of_pool(&family::USE_TIME),
             create: of_pool(&family::CREATE_TIME),
+            phases: Phase::ALL.map(|phase| {
+                histogram(&meter, &family::PHASE_TIME)
+                    .bind(&[pool.clone(), KeyValue::new(PHASE, phase.as_str())])
+            }),
             query: query.bind(&of_query),
             failed_query: query,
             request: PerRequest {
@@ -98,9 +104,16 @@ impl Metrics {
         self.bound.store(Some(Arc::new(bound)));
     }
 
-    pub(crate) fn waited(&self, time: Duration) {
-        if let Some(bound) = &*self.bound.load() {
-            bound.wait.record(time.as_secs_f64());
+    pub(crate) fn waited(&self, time: Duration, phases: Option<&Phases>) {
+        let bound = self.bound.load();
+        let Some(bound) = &*bound else { return };
+        bound.wait.record(time.as_secs_f64());
+        let Some(phases) = phases else { return };
+        for (phase, histogram) in Phase::ALL.into_iter().zip(&bound.phases) {
+            let time = phases.of(phase);
+            if !time.is_zero() {
+                histogram.record(time.as_secs_f64());
+            }
         }
     }
 

@@ -19,11 +19,12 @@ use super::requests::Requests;
 use super::seldom::Seldom;
 use super::serving::Evidence;
 use super::span::Tracing;
-use super::usage::{Site, SiteUse, Usage};
+use super::usage::{Shed, Site, SiteUse, Usage};
 use super::window::{Level, Slot, Span, Windows};
 use crate::backend::ConnectError;
-use crate::error::PoolError;
+use crate::error::{PoolError, Rejection};
 use crate::inventory::{Availability, Counts, Inventory};
+use crate::phase::{Phase, Phases};
 use crate::totals::Totals;
 
 /// For how long it is believed what the database answered a report.
@@ -62,6 +63,7 @@ pub(crate) struct Book {
     pub(crate) waits: Buckets,
     pub(crate) holds: Buckets,
     pub(crate) creates: Buckets,
+    pub(crate) phases: [Buckets; 3],
     pub(crate) last_granted: Option<Instant>,
     pub(crate) last_returned: Option<Instant>,
     /// The last failure to connect; forgotten at the next success.
@@ -77,6 +79,8 @@ pub(crate) enum Refusal {
     TimedOut,
     Failed,
     Rejected,
+    /// Turned away for load's sake.
+    Shed,
     Canceled,
 }
 
@@ -84,6 +88,9 @@ impl From<&PoolError> for Refusal {
     fn from(error: &PoolError) -> Self {
         match error {
             PoolError::TimedOut(_) => Self::TimedOut,
+            PoolError::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => {
+                Self::Shed
+            }
             PoolError::Closed | PoolError::Suspended | PoolError::Rejected(_) => Self::Rejected,
             PoolError::ConnectFailed(_) | PoolError::Other(_) => Self::Failed,
         }
@@ -121,6 +128,7 @@ impl Recorder {
                 waits: Buckets::new(SECONDS),
                 holds: Buckets::new(SECONDS),
                 creates: Buckets::new(SECONDS),
+                phases: [SECONDS; 3].map(Buckets::new),
                 last_granted: None,
                 last_returned: None,
                 last_connect_error: None,
@@ -183,6 +191,11 @@ impl Recorder {
         self.book().usage.read(Instant::now())
     }
 
+    /// Checkouts turned away for load's sake, by route.
+    pub(crate) fn shed(&self, now: Instant) -> Vec<(Option<Arc<str>>, Shed)> {
+        self.book().usage.read_shed(now)
+    }
+
     /// The totals, with what an existing pool counts by itself.
     pub(crate) fn completed(&self, totals: Totals) -> Totals {
         self.inventory.completed(totals)
@@ -225,16 +238,28 @@ impl Recorder {
     }
 
     /// Somebody has to wait.
-    pub(crate) fn queued(&self, since: Instant) -> u32 {
+    pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
         let mut book = self.book();
         book.windows.at(since).arrivals += 1;
-        let key = book.ledger.waiters.insert(Waiter { since });
+        let key = book.ledger.waiters.insert(Waiter { since, phase });
         self.level(&mut book, since);
         key
     }
 
+    /// Somebody waits on, for something else.
+    pub(crate) fn waits_for(&self, key: u32, phase: Option<Phase>) {
+        if let Some(waiter) = self.book().ledger.waiters.get_mut(key) {
+            waiter.phase = phase;
+        }
+    }
+
     /// Somebody got a connection.
-    pub(crate) fn granted(self: &Arc<Self>, holder: Holder, waiter: Option<u32>) -> u32 {
+    pub(crate) fn granted(
+        self: &Arc<Self>,
+        holder: Holder,
+        waiter: Option<u32>,
+        phases: Option<Phases>,
+    ) -> u32 {
         let (now, waited) = (holder.since, holder.waited);
         if let Some(request) = &holder.request {
             request.tally(self, |tally| {
@@ -246,12 +271,23 @@ impl Recorder {
             let mut book = self.book();
             let slot = book.windows.at(now);
             slot.wait.record(waited);
+            if let Some(phases) = &phases {
+                slot.waited_in(phases);
+            }
             match waiter {
                 None => slot.arrivals += 1,
                 Some(key) => drop(book.ledger.waiters.remove(key)),
             }
             book.totals.checkouts += 1;
             book.waits.record_time(waited);
+            if let Some(phases) = &phases {
+                for (phase, buckets) in Phase::ALL.into_iter().zip(&mut book.phases) {
+                    let time = phases.of(phase);
+                    if !time.is_zero() {
+                        buckets.record_time(time);
+                    }
+                }
+            }
             book.last_granted = Some(now);
             let key = book.ledger.holders.insert(holder);
             self.level(&mut book, now);
@@ -264,19 +300,22 @@ impl Recorder {
         if rebind {
             self.rebind();
         }
-        self.metrics.waited(waited);
+        self.metrics.waited(waited, phases.as_ref());
         key
     }
 
     /// Somebody got no connection.
-    pub(crate) fn refused(&self, refusal: Refusal, waiter: Option<u32>) {
+    pub(crate) fn refused(&self, refusal: Refusal, waiter: Option<u32>, route: Option<&Arc<str>>) {
         let now = Instant::now();
         let mut book = self.book();
         if let Some(key) = waiter {
             book.ledger.waiters.remove(key);
         }
         let Book {
-            windows, totals, ..
+            windows,
+            totals,
+            usage,
+            ..
         } = &mut *book;
         let slot = windows.at(now);
         if waiter.is_none() {
@@ -292,6 +331,11 @@ impl Recorder {
                 slot.failures += 1;
             }
             Refusal::Rejected => totals.rejected += 1,
+            Refusal::Shed => {
+                totals.shed += 1;
+                slot.shed += 1;
+                usage.shed(route, now);
+            }
             Refusal::Canceled => totals.canceled += 1,
         }
         self.level(&mut book, now);

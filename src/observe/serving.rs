@@ -55,6 +55,12 @@ impl Evidence {
                 return Some("the pool is draining: it hands out no more connections".to_owned());
             }
             Availability::Closed => return Some("the pool is closed".to_owned()),
+            Availability::Suspended => {
+                return Some(
+                    "the pool is suspended: it hands out no connections until it is resumed"
+                        .to_owned(),
+                );
+            }
             Availability::Open => {}
         }
         // Stalled: all is out, people wait, and for a whole timeout nothing came back. The newest

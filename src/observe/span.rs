@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
@@ -12,9 +13,10 @@ use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
 };
 
-use super::families::LABEL;
+use super::families::{LABEL, PHASE_TIME};
 use crate::checkout::Checkout;
 use crate::error::PoolError;
+use crate::phase::Phase;
 use crate::scope::scope;
 
 /// The span's name; which pool it was is an attribute.
@@ -117,6 +119,14 @@ impl CheckoutSpan {
     pub(crate) fn trace(&self) -> Option<TraceId> {
         let context = self.0.span_context();
         context.is_valid().then(|| context.trace_id())
+    }
+
+    /// A phase of the wait is over.
+    pub(crate) fn waited(&mut self, phase: Phase, time: Duration) {
+        if self.0.is_recording() {
+            let took = KeyValue::new(PHASE_TIME.name, time.as_secs_f64());
+            self.0.add_event(phase.as_str(), vec![took]);
+        }
     }
 
     pub(crate) fn failed(mut self, error: &PoolError) {

@@ -89,6 +89,7 @@ impl Key {
 /// All places of one pool.
 #[derive(Debug)]
 pub(crate) struct Usage {
+    shed: HashMap<Option<Arc<str>>, Tracked<u64>>,
     sites: HashMap<Key, (Site, Tracked<Use>)>,
     other: Tracked<Use>,
     marker: Marker,
@@ -102,9 +103,19 @@ pub(crate) struct SiteUse {
     pub(crate) recent: Use,
 }
 
+/// Checkouts of one route that were turned away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shed {
+    pub(crate) total: u64,
+    /// Within the last five minutes.
+    pub(crate) recent: u64,
+}
+
 impl Usage {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
+            // There before anything is shed, so that the first is an increase.
+            shed: HashMap::from([(None, Tracked::default())]),
             sites: HashMap::new(),
             other: Tracked::default(),
             marker: Marker::new(now),
@@ -136,6 +147,29 @@ impl Usage {
         tracked.total.add(&used);
     }
 
+    /// A checkout for this route was turned away.
+    pub(crate) fn shed(&mut self, route: Option<&Arc<str>>, now: Instant) {
+        self.advance(now);
+        let full = self.shed.len() >= SITES;
+        let route = match route {
+            Some(route) if full && !self.shed.contains_key(&Some(Arc::clone(route))) => {
+                Some(Arc::from("_OTHER"))
+            }
+            route => route.cloned(),
+        };
+        self.shed.entry(route).or_default().total += 1;
+    }
+
+    /// How many were turned away, by route.
+    pub(crate) fn read_shed(&mut self, now: Instant) -> Vec<(Option<Arc<str>>, Shed)> {
+        self.advance(now);
+        let each = self.shed.iter().map(|(route, shed)| {
+            let (total, recent) = (shed.total, shed.recent());
+            (route.clone(), Shed { total, recent })
+        });
+        each.collect()
+    }
+
     /// All places, each once, in no order.
     pub(crate) fn read(&mut self, now: Instant) -> HashMap<Site, SiteUse> {
         self.advance(now);
@@ -155,6 +189,8 @@ impl Usage {
 
     fn advance(&mut self, now: Instant) {
         let all = self.sites.values_mut().map(|(_, tracked)| tracked);
+        let mut marker = self.marker;
+        marker.advance(now, self.shed.values_mut());
         self.marker.advance(now, all.chain([&mut self.other]));
     }
 }

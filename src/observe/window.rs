@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::histogram::Histogram;
+use crate::phase::{Phase, Phases};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SECONDS: usize = 10;
@@ -34,16 +35,68 @@ pub(crate) struct Level {
     pub(crate) overflow: u32,
 }
 
+/// The waits of one slot by what was waited for. Those that did not wait for it are not in it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PhaseTimes {
+    pub(crate) queued: Histogram,
+    pub(crate) connecting: Histogram,
+    pub(crate) pinging: Histogram,
+}
+
+impl PhaseTimes {
+    pub(crate) fn of(&self, phase: Phase) -> &Histogram {
+        match phase {
+            Phase::Queued => &self.queued,
+            Phase::Connecting => &self.connecting,
+            Phase::Pinging => &self.pinging,
+        }
+    }
+
+    fn each(&mut self) -> [(Phase, &mut Histogram); 3] {
+        [
+            (Phase::Queued, &mut self.queued),
+            (Phase::Connecting, &mut self.connecting),
+            (Phase::Pinging, &mut self.pinging),
+        ]
+    }
+
+    fn record(&mut self, phases: &Phases) {
+        for (phase, histogram) in self.each() {
+            let time = phases.of(phase);
+            if !time.is_zero() {
+                histogram.record(time);
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (phase, histogram) in self.each() {
+            histogram.merge(other.of(phase));
+        }
+    }
+
+    fn cleared(self) -> Self {
+        Self {
+            queued: self.queued.cleared(),
+            connecting: self.connecting.cleared(),
+            pinging: self.pinging.cleared(),
+        }
+    }
+}
+
 /// What happened within one slot, or within a whole window after merging.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Slot {
     pub(crate) wait: Histogram,
     pub(crate) held: Histogram,
     pub(crate) create: Histogram,
+    /// `None` as long as nobody waited, or it is not known for what.
+    pub(crate) phases: Option<Box<PhaseTimes>>,
     /// Checkouts asked for, whatever became of them.
     pub(crate) arrivals: u64,
     pub(crate) timeouts: u64,
     pub(crate) failures: u64,
+    pub(crate) shed: u64,
     /// Time covered, and the integrals of the levels over it, in connection-seconds.
     pub(crate) observed: Duration,
     pub(crate) checked_out_time: f64,
@@ -59,9 +112,13 @@ impl Slot {
         self.wait.merge(&other.wait);
         self.held.merge(&other.held);
         self.create.merge(&other.create);
+        if let Some(phases) = &other.phases {
+            self.phases.get_or_insert_default().merge(phases);
+        }
         self.arrivals += other.arrivals;
         self.timeouts += other.timeouts;
         self.failures += other.failures;
+        self.shed += other.shed;
         self.observed += other.observed;
         self.checked_out_time += other.checked_out_time;
         self.pending_time += other.pending_time;
@@ -78,9 +135,11 @@ impl Slot {
             wait: self.wait.cleared(),
             held: self.held.cleared(),
             create: self.create.cleared(),
+            phases: self.phases.map(|phases| Box::new(phases.cleared())),
             arrivals: 0,
             timeouts: 0,
             failures: 0,
+            shed: 0,
             observed: Duration::ZERO,
             checked_out_time: 0.0,
             pending_time: 0.0,
@@ -88,6 +147,11 @@ impl Slot {
             peak: Level::default(),
             peak_arrival_rate: 0.0,
         }
+    }
+
+    /// What a checkout waited for.
+    pub(crate) fn waited_in(&mut self, phases: &Phases) {
+        self.phases.get_or_insert_default().record(phases);
     }
 
     fn elapse(&mut self, time: Duration, level: Level) {

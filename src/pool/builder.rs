@@ -201,8 +201,7 @@ impl<C: Backend> PoolBuilder<C> {
         );
         let manager = Manager::new(opener, Arc::clone(&care));
         let service = PoolService::new(manager, &care);
-        let admit =
-            AdmitLayer::new(settings.max_connections(), settings.pool_timeout).layer(service);
+        let admit = admission(&settings).layer(service);
         let name = settings
             .name
             .clone()
@@ -215,6 +214,16 @@ impl<C: Backend> PoolBuilder<C> {
         Ok(Pool::over(
             layer.named(name).slow_wait(slow_wait).layer(stack),
         ))
+    }
+}
+
+fn admission(settings: &Settings) -> AdmitLayer {
+    let layer = AdmitLayer::new(settings.max_connections(), settings.pool_timeout)
+        .max_pending(settings.max_pending)
+        .fail_when_suspended(settings.fail_when_suspended);
+    match settings.queue_target {
+        Some(target) => layer.shed(target, settings.queue_interval),
+        None => layer,
     }
 }
 

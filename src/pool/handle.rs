@@ -126,6 +126,21 @@ impl<C: Backend> Pool<C> {
             .map_err(PoolError::ConnectFailed)
     }
 
+    /// Hands out no more connections until [`resume`](Self::resume): for a failover, or maintenance
+    /// of the database. Those in use stay in use; those who ask wait, up to the pool's timeout, or
+    /// fail at once with [`PoolError::Suspended`] where `DB_POOL_FAIL_WHEN_SUSPENDED` says so.
+    /// Meanwhile `health` and `healthcheck` answer 503.
+    pub fn suspend(&self) {
+        self.observed.get_ref().gate().suspend();
+        tracing::info!(target: "poolscope", pool = self.name(), "the pool is suspended");
+    }
+
+    /// Ends a [`suspend`](Self::suspend): who waits is served in turn.
+    pub fn resume(&self) {
+        self.observed.get_ref().gate().resume();
+        tracing::info!(target: "poolscope", pool = self.name(), "the pool is resumed");
+    }
+
     /// Stops handing out connections, waits up to `deadline` for those in use to come back, and
     /// closes them. From the first moment on, `healthcheck` answers 503. True if all came back;
     /// those that did not close when they do.

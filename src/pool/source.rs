@@ -5,6 +5,7 @@ use std::sync::Arc;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 
 use super::stack::Stack;
+use crate::admit::Admit;
 use crate::backend::Backend;
 use crate::connection::{Managed, PoolService};
 use crate::inventory::Inventory;
@@ -14,11 +15,12 @@ use crate::settings::Thresholds;
 impl<C: Backend> Source for Stack<C> {
     fn facts(&self) -> SourceFacts {
         let (service, settings) = (self.admit.get_ref(), &self.settings);
+        let counts = service.counts();
         SourceFacts {
             lane: Arc::clone(service.lane()),
             configuration: Configuration {
-                pool_size: settings.pool_size,
-                max_overflow: settings.max_overflow,
+                pool_size: counts.pool_size,
+                max_overflow: counts.max_overflow,
                 pool_timeout: Some(settings.pool_timeout.as_secs_f64()),
                 pool_recycle: Some(settings.pool_recycle.map_or(-1.0, |age| age.as_secs_f64())),
                 pool_pre_ping: Some(settings.pool_pre_ping),
@@ -28,6 +30,15 @@ impl<C: Backend> Source for Stack<C> {
             leak_threshold: settings.leak_threshold,
             query_text: settings.query_text,
         }
+    }
+}
+
+/// A gate of the app's own over any of them.
+impl<S: Source> Source for Admit<S> {
+    fn facts(&self) -> SourceFacts {
+        let mut facts = self.get_ref().facts();
+        facts.configuration.pool_timeout = Some(self.gate().timeout().as_secs_f64());
+        facts
     }
 }
 

@@ -56,28 +56,23 @@ impl<C: Backend> Service<Checkout> for Stack<C> {
 
 impl<C: Backend> Inventory for Stack<C> {
     fn counts(&self) -> Counts {
-        self.admit.get_ref().counts()
+        self.admit.counts()
     }
 
     fn overflow(&self) -> u32 {
-        self.admit.get_ref().overflow()
+        self.admit.overflow()
     }
 
     fn database(&self) -> Vec<KeyValue> {
-        self.admit.get_ref().database()
+        self.admit.database()
     }
 
     fn availability(&self) -> Availability {
-        let gate = self.gate();
-        match (gate.is_closed(), gate.admitted()) {
-            (false, _) => Availability::Open,
-            (true, 0) => Availability::Closed,
-            (true, _) => Availability::Draining,
-        }
+        self.admit.availability()
     }
 
     fn timeout(&self) -> Option<Duration> {
-        Some(self.settings.pool_timeout)
+        self.admit.timeout()
     }
 
     fn sees_transactions(&self) -> bool {
@@ -89,7 +84,7 @@ impl<C: Backend> Inventory for Stack<C> {
     }
 
     fn report_to(&self, observer: Weak<dyn Lifecycle>) {
-        self.admit.get_ref().report_to(observer);
+        self.admit.report_to(observer);
     }
 }
 

@@ -9,6 +9,7 @@ use super::grant::grant;
 use super::holders::HolderReport;
 use super::judge::{Readings, judge};
 use super::repeats::RepeatedStatement;
+use super::shed::ShedReport;
 use super::source::{Configuration, Source};
 use super::status::Status;
 use super::timings::{Window, round};
@@ -43,6 +44,8 @@ pub struct Health {
     pub windows: Windows,
     /// Checkouts that timed out within the last minute.
     pub timeouts_last_minute: u64,
+    /// Checkouts turned away for load's sake.
+    pub shed: ShedReport,
     /// How long the longest waiting has waited, in seconds.
     pub longest_wait_seconds: Option<f64>,
     /// Who holds connections, the longest first, at most ten.
@@ -105,6 +108,9 @@ fn cannot_serve_advice(availability: Availability) -> &'static str {
         Availability::Open => {
             "See `database` for what it answered, and the longest holders: checkouts succeed again by themselves once the database answers and connections come back."
         }
+        Availability::Suspended => {
+            "The app's own code has suspended the pool, and has to resume it (`Pool::resume`) when the maintenance is over."
+        }
         Availability::Draining | Availability::Closed => {
             "Nothing to do: the app is shutting down. A pool that should serve has been closed by the app's own code."
         }
@@ -144,6 +150,7 @@ impl<S: Source> Observe<S> {
         let minute = window(Span::Minute);
         let hold_efficiency = HoldEfficiency::read(&self.recorder);
         let n_plus_one = RepeatedStatement::read(&self.recorder, facts.query_text);
+        let shed = ShedReport::read(&self.recorder, &minute);
         let telemetry = Exports::snapshot();
         let findings = judge(
             &Readings {
@@ -157,6 +164,7 @@ impl<S: Source> Observe<S> {
                 grant,
                 efficiency: &hold_efficiency,
                 repeats: &n_plus_one,
+                shed: &shed,
                 telemetry: telemetry.as_ref(),
             },
             &facts.thresholds,
@@ -210,6 +218,7 @@ impl<S: Source> Observe<S> {
                 last_5m: Window::from(&window(Span::FiveMinutes)),
             },
             timeouts_last_minute: minute.timeouts,
+            shed,
             longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
             longest_holders: holders,
             hold_efficiency,

@@ -6,6 +6,7 @@ use super::efficiency::HoldEfficiency;
 use super::grant::Grant;
 use super::holders::HolderReport;
 use super::repeats::RepeatedStatement;
+use super::shed::ShedReport;
 use super::timings::{millis, round};
 use crate::exports::Exports;
 use crate::inventory::Counts;
@@ -29,6 +30,7 @@ pub(super) struct Readings<'a> {
     pub(super) grant: Option<Grant>,
     pub(super) efficiency: &'a HoldEfficiency,
     pub(super) repeats: &'a [RepeatedStatement],
+    pub(super) shed: &'a ShedReport,
     pub(super) telemetry: Option<&'a Exports>,
 }
 
@@ -53,6 +55,7 @@ pub(super) fn judge(readings: &Readings<'_>, limits: &Thresholds) -> Vec<Finding
         utilization(readings, limits),
         overflow(readings, limits),
         timeouts(readings, limits),
+        shed(readings),
         idle_in_transaction(readings, limits),
         average_wait(readings, limits),
         longest_query(readings, limits),
@@ -172,6 +175,20 @@ fn timeouts(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     )
 }
 
+fn shed(r: &Readings<'_>) -> Option<Finding> {
+    if r.shed.last_minute == 0 {
+        return None;
+    }
+    finding(
+        format!(
+            "load shed: {} checkouts were turned away within the last minute; in the last five by route: {}",
+            r.shed.last_minute,
+            r.shed.sentence(),
+        ),
+        "More is asked of the pool than it can serve: shorten the holds of the busiest routes, raise DB_POOL_SIZE if the database has room, or add replicas. DB_POOL_QUEUE_TARGET and DB_POOL_MAX_PENDING say when load is shed.",
+    )
+}
+
 fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     let sessions = r.idle_in_transaction?;
     if sessions <= limits.idle_in_transaction {
@@ -254,6 +271,7 @@ fn lost_telemetry(r: &Readings<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shed::ShedRoute;
     use super::*;
     use crate::observe::Histogram;
 
@@ -269,6 +287,12 @@ mod tests {
     static NOTHING_HELD: HoldEfficiency = HoldEfficiency {
         pct: None,
         worst: Vec::new(),
+    };
+
+    static NOTHING_SHED: ShedReport = ShedReport {
+        last_minute: 0,
+        total: 0,
+        routes: Vec::new(),
     };
 
     fn readings(minute: &Slot) -> Readings<'_> {
@@ -288,6 +312,7 @@ mod tests {
             }),
             efficiency: &NOTHING_HELD,
             repeats: &[],
+            shed: &NOTHING_SHED,
             telemetry: None,
         }
     }
@@ -307,6 +332,35 @@ mod tests {
         for part in parts {
             assert!(warnings[0].contains(part), "{part} in {}", warnings[0]);
         }
+    }
+
+    #[test]
+    fn shed_load_is_warned_of_with_the_routes_that_lost_it() {
+        let minute = slot(5.0, 0.0);
+        let lost = |route: Option<&str>, last_5_minutes| ShedRoute {
+            route: route.map(str::to_owned),
+            last_5_minutes,
+            total: 100,
+        };
+        let shed = ShedReport {
+            last_minute: 7,
+            total: 300,
+            routes: vec![
+                lost(Some("/orders"), 9),
+                lost(None, 2),
+                lost(Some("/old"), 0),
+            ],
+        };
+        let readings = Readings {
+            shed: &shed,
+            ..readings(&minute)
+        };
+        let parts = [
+            "load shed: 7 checkouts",
+            "by route: /orders (9), outside of a request (2)",
+        ];
+        only(&readings, &parts);
+        assert!(!warnings(&readings)[0].contains("/old"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::observe::Histogram;
-use crate::observe::window::Slot;
+use crate::observe::window::{PhaseTimes, Slot};
 
 /// How long something took within a window. All in milliseconds; `null` when nothing happened.
 /// Percentiles are within 7 % above the exact value, never below it.
@@ -40,6 +40,28 @@ impl From<&Histogram> for Timings {
     }
 }
 
+/// What waits were spent on; each of those that spent time on it.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PhaseTimings {
+    /// Waiting for their turn, all connections being in use.
+    pub queued: Timings,
+    /// Waiting for a connection to be opened.
+    pub connecting: Timings,
+    /// Waiting for the answer to a pre-ping.
+    pub pinging: Timings,
+}
+
+impl From<&PhaseTimes> for PhaseTimings {
+    fn from(times: &PhaseTimes) -> Self {
+        Self {
+            queued: Timings::from(&times.queued),
+            connecting: Timings::from(&times.connecting),
+            pinging: Timings::from(&times.pinging),
+        }
+    }
+}
+
 /// What happened within a window.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -58,6 +80,10 @@ pub struct Window {
     pub peak_pending: u32,
     /// From asking to having a connection; successes only.
     pub wait: Timings,
+    /// Checkouts turned away for load's sake.
+    pub shed: u64,
+    /// What the waits were spent on; `null` for an existing pool, which does not tell.
+    pub phases: Option<PhaseTimings>,
     /// From having a connection to giving it back.
     #[serde(rename = "use")]
     pub held: Timings,
@@ -75,6 +101,8 @@ impl From<&Slot> for Window {
             peak_checked_out: slot.peak.checked_out,
             peak_pending: slot.peak.pending,
             wait: Timings::from(&slot.wait),
+            shed: slot.shed,
+            phases: slot.phases.as_deref().map(PhaseTimings::from),
             held: Timings::from(&slot.held),
             create: Timings::from(&slot.create),
         }

@@ -87,18 +87,16 @@ async fn an_existing_pool_is_debug_too() {
     shows(&ObserveLayer::new("orders"), "orders");
     let admit = AdmitLayer::new(1, Duration::MAX);
     shows(&admit, "AdmitLayer");
-    assert_eq!(
-        (admit.gate().admitted(), admit.gate().timeout()),
-        (0, Duration::MAX)
-    );
     let mut admitted = admit.layer(service);
+    let gate = std::sync::Arc::clone(admitted.gate());
+    assert_eq!((gate.admitted(), gate.timeout()), (0, Duration::MAX));
     shows(&admitted, "Admit");
     let future = admitted.call(Checkout::default());
     shows(&future, "ResponseFuture");
     let conn = future.await.unwrap();
     shows(&conn, "ExistingLease");
     assert!(conn.facts().is_none());
-    assert_eq!(admit.gate().admitted(), 1);
+    assert_eq!(gate.admitted(), 1);
     // Waiting without end is a timeout like another.
     let mut waiting = Box::pin(admitted.call(Checkout::new()));
     assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());

@@ -31,7 +31,7 @@ impl Inventory for Connections {
 /// What a pool of that name has to tell of a request of that route.
 fn page(format: Format, pool: &str, route: &str) -> String {
     let recorder = ObserveLayer::new(pool).layer(Connections).recorder;
-    recorder.refused(Refusal::TimedOut, None);
+    recorder.refused(Refusal::TimedOut, None, None);
     let request = Attribution::new("GET", Some(Arc::from(route)));
     for queries in [1, 4, 4000] {
         let mut tally = Tally::default();

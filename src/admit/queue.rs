@@ -1,0 +1,287 @@
+//! Who is in, who waits, and who is turned away: the whole of the admission's rules, without a lock
+//! or a clock, so that they can be checked by themselves.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::places::{Key, Places};
+use super::shedding::Shedding;
+
+/// The state of a gate. `W` is how a waiter is told that its turn has come.
+#[derive(Debug)]
+pub(super) struct Queue<W> {
+    capacity: u32,
+    admitted: u32,
+    places: Places<Place<W>>,
+    max_pending: Option<u32>,
+    shedding: Option<Shedding>,
+    fails_when_suspended: bool,
+    suspended: bool,
+    closed: bool,
+}
+
+/// What the gate is told once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) max_pending: Option<u32>,
+    pub(super) shedding: Option<Shedding>,
+    pub(super) fails_when_suspended: bool,
+}
+
+/// Why somebody does not get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Closed,
+    Suspended,
+    TooManyPending { limit: u32 },
+    Shed { queued: Duration },
+}
+
+/// A waiter's place.
+#[derive(Debug)]
+struct Place<W> {
+    since: Instant,
+    waker: Option<W>,
+    /// `None` while it waits.
+    answer: Option<Result<(), Refusal>>,
+}
+
+/// Whom to wake, once the lock is released.
+#[must_use = "somebody's turn has come"]
+#[derive(Debug)]
+pub(super) struct Woken<W> {
+    /// Mostly it is one, who should not cost an allocation.
+    first: Option<W>,
+    others: Vec<W>,
+}
+
+impl<W> Woken<W> {
+    const fn nobody() -> Self {
+        Self {
+            first: None,
+            others: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, waker: Option<W>) {
+        match waker {
+            Some(waker) if self.first.is_none() => self.first = Some(waker),
+            Some(waker) => self.others.push(waker),
+            None => {}
+        }
+    }
+
+    pub(super) fn into_each(self) -> impl Iterator<Item = W> {
+        self.first.into_iter().chain(self.others)
+    }
+}
+
+impl<W> Queue<W> {
+    pub(super) fn new(capacity: u32, rules: Rules) -> Self {
+        Self {
+            capacity,
+            admitted: 0,
+            places: Places::default(),
+            max_pending: rules.max_pending,
+            shedding: rules.shedding,
+            fails_when_suspended: rules.fails_when_suspended,
+            suspended: false,
+            closed: false,
+        }
+    }
+
+    pub(super) fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    pub(super) fn admitted(&self) -> u32 {
+        self.admitted
+    }
+
+    pub(super) fn pending(&self) -> u32 {
+        self.places.queued()
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// In at once, or not. A newcomer overtakes nobody: while somebody waits there is no room.
+    pub(super) fn enter(&mut self) -> Result<bool, Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        if self.suspended {
+            return match self.fails_when_suspended {
+                true => Err(Refusal::Suspended),
+                false => Ok(false),
+            };
+        }
+        let room = self.admitted < self.capacity && self.places.queued() == 0;
+        if room {
+            self.admitted += 1;
+            if let Some(shedding) = &mut self.shedding {
+                shedding.let_in_at_once();
+            }
+        }
+        Ok(room)
+    }
+
+    /// In at once, or a place at the end of the queue.
+    pub(super) fn enter_or_wait(&mut self, now: Instant, waker: W) -> Result<Option<Key>, Refusal> {
+        if self.enter()? {
+            return Ok(None);
+        }
+        let pending = self.pending();
+        if let Some(limit) = self.max_pending.filter(|limit| pending >= *limit) {
+            return Err(Refusal::TooManyPending { limit });
+        }
+        let oldest = self.oldest();
+        if let Some(shedding) = &mut self.shedding
+            && !self.suspended
+            && shedding.turns_away(now, pending, oldest)
+        {
+            let queued = Duration::ZERO;
+            return Err(Refusal::Shed { queued });
+        }
+        Ok(Some(self.places.push(Place {
+            since: now,
+            waker: Some(waker),
+            answer: None,
+        })))
+    }
+
+    /// The answer to a waiter, who then has no place any more; `None` while it has to wait on.
+    pub(super) fn answer(
+        &mut self,
+        key: Key,
+        waker: impl FnOnce(Option<&W>) -> Option<W>,
+    ) -> Option<Result<(), Refusal>> {
+        let place = self.places.get_mut(key);
+        match place.answer {
+            Some(answer) => {
+                self.places.remove(key);
+                Some(answer)
+            }
+            None => {
+                if let Some(new) = waker(place.waker.as_ref()) {
+                    place.waker = Some(new);
+                }
+                None
+            }
+        }
+    }
+
+    /// A waiter goes away before it has taken its answer.
+    pub(super) fn leave(&mut self, key: Key, now: impl FnOnce() -> Instant) -> Woken<W> {
+        match self.places.remove(key).answer {
+            // It was let in, and does not come.
+            Some(Ok(())) => self.release(now),
+            _ => Woken::nobody(),
+        }
+    }
+
+    /// Whether this waiter has queued for too long for a queue that is too slow.
+    pub(super) fn overdue(&mut self, key: Key, now: Instant) -> Option<Refusal> {
+        let oldest = self.oldest();
+        let place = self.places.get_mut(key);
+        if place.answer.is_some() || self.suspended {
+            return None;
+        }
+        let queued = self.shedding.as_mut()?.queued(place.since, now);
+        if !self.shedding.as_mut()?.sheds(queued, now, oldest) {
+            return None;
+        }
+        self.places.remove(key);
+        Some(Refusal::Shed { queued })
+    }
+
+    /// Somebody who was in has left.
+    pub(super) fn release(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
+        self.admitted -= 1;
+        self.serve(now)
+    }
+
+    /// From now on so many may be in. Nobody who is in is asked to leave.
+    pub(super) fn resize(&mut self, capacity: u32, now: impl FnOnce() -> Instant) -> Woken<W> {
+        self.capacity = capacity;
+        self.serve(now)
+    }
+
+    /// Lets nobody in any more, until it is resumed.
+    pub(super) fn suspend(&mut self) -> Woken<W> {
+        self.suspended = true;
+        let mut woken = Woken::nobody();
+        if self.fails_when_suspended {
+            self.refuse_all(Refusal::Suspended, &mut woken);
+        }
+        woken
+    }
+
+    pub(super) fn resume(&mut self, now: Instant) -> Woken<W> {
+        self.suspended = false;
+        if let Some(shedding) = &mut self.shedding {
+            shedding.begin_anew(now);
+        }
+        self.serve(|| now)
+    }
+
+    /// Refuses all who wait, and all who come.
+    pub(super) fn close(&mut self) -> Woken<W> {
+        self.closed = true;
+        let mut woken = Woken::nobody();
+        self.refuse_all(Refusal::Closed, &mut woken);
+        woken
+    }
+
+    fn refuse_all(&mut self, refusal: Refusal, woken: &mut Woken<W>) {
+        while let Some(place) = self.places.pop() {
+            place.answer = Some(Err(refusal));
+            woken.add(place.waker.take());
+        }
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.places.front().map(|place| place.since)
+    }
+
+    /// Lets in those whose turn it is, and turns away whom it comes too late for.
+    fn serve(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
+        let mut woken = Woken::nobody();
+        if self.pending() == 0 || self.suspended {
+            return woken;
+        }
+        // Most pools don't shed, and need no clock.
+        let now = self.shedding.as_ref().map(|_| now());
+        while self.admitted < self.capacity {
+            let (oldest, others) = (self.oldest(), self.pending() > 1);
+            let Some(place) = self.places.pop() else {
+                break;
+            };
+            let mut answer = Ok(());
+            if let (Some(shedding), Some(now)) = (&mut self.shedding, now) {
+                let queued = shedding.queued(place.since, now);
+                // The last of them is served late rather than nobody.
+                if shedding.sheds(queued, now, oldest) && others {
+                    answer = Err(Refusal::Shed { queued });
+                } else {
+                    shedding.let_in(queued);
+                }
+            }
+            if answer.is_ok() {
+                self.admitted += 1;
+            }
+            place.answer = Some(answer);
+            woken.add(place.waker.take());
+        }
+        woken
+    }
+}
+
+#[cfg(test)]
+mod tests;
