@@ -5,6 +5,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::occupant::Slot;
 
 /// A request for a connection: the request type of every layer and service in this crate.
@@ -23,6 +25,7 @@ pub struct Checkout {
     caller: &'static Location<'static>,
     label: Option<&'static str>,
     waits: bool,
+    asked: Option<Instant>,
 }
 
 impl Checkout {
@@ -40,6 +43,7 @@ impl Checkout {
             caller,
             label: None,
             waits: true,
+            asked: None,
         }
     }
 
@@ -56,6 +60,19 @@ impl Checkout {
     pub const fn without_waiting(mut self) -> Self {
         self.waits = false;
         self
+    }
+
+    /// Since when the caller has waited, told by a layer that made it wait. During an outage, who
+    /// has waited long enough before is not made to wait for another dial.
+    #[must_use]
+    pub const fn asked_at(mut self, asked: Instant) -> Self {
+        self.asked = Some(asked);
+        self
+    }
+
+    /// Since when the caller has waited; now, if nobody has told.
+    pub(crate) fn asked(&self) -> Instant {
+        self.asked.unwrap_or_else(Instant::now)
     }
 
     /// The source line that asked.
@@ -96,7 +113,8 @@ pub trait Held {
 
 /// What is known of one open connection without asking the server.
 ///
-/// Read by reports while somebody else uses the connection, so implementations read atomics.
+/// Read by reports while somebody else uses the connection, so implementations read atomics, or
+/// lock for no longer than a copy takes.
 pub trait ConnectionFacts: fmt::Debug + Send + Sync {
     /// The server's id of this session (Postgres: backend pid; MySQL: connection id).
     fn process_id(&self) -> Option<u64> {
@@ -120,6 +138,12 @@ pub trait ConnectionFacts: fmt::Debug + Send + Sync {
 
     /// Queries under way on the connection.
     fn queries_in_flight(&self) -> Option<u32> {
+        None
+    }
+
+    /// What the last query of whoever holds the connection does, and to which tables
+    /// (`SELECT orders`): nothing that was in it as a value.
+    fn last_query(&self) -> Option<String> {
         None
     }
 

@@ -26,24 +26,63 @@ pub(crate) struct Occupant {
 /// The place beside a connection where its [`Occupant`] is named.
 #[doc(hidden)]
 #[derive(Default)]
-pub struct Slot(Mutex<Option<Occupant>>);
+pub struct Slot(Mutex<Occupied>);
+
+#[derive(Default)]
+struct Occupied {
+    by: Option<Occupant>,
+    /// The statement that the occupant has sent last, without bind values.
+    statement: String,
+    /// Whether it is: a statement is not always known while it is under way.
+    is_known: bool,
+}
 
 impl Slot {
     pub(crate) fn occupy(&self, occupant: Occupant) {
-        *self.lock() = Some(occupant);
+        let mut slot = self.lock();
+        slot.by = Some(occupant);
+        slot.is_known = false;
     }
 
     pub(crate) fn vacate(&self) {
-        let occupant = self.lock().take();
+        let occupant = {
+            let mut slot = self.lock();
+            slot.is_known = false;
+            slot.by.take()
+        };
         // Outside the lock: the last of a request's handles may do some work.
         drop(occupant);
     }
 
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Occupant) -> T) -> Option<T> {
-        self.lock().as_ref().map(read)
+        self.lock().by.as_ref().map(read)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Occupant>> {
+    /// Another statement is sent; says by whom.
+    pub(crate) fn statement_starts(&self) -> Option<Occupant> {
+        let mut slot = self.lock();
+        slot.is_known = false;
+        slot.by.clone()
+    }
+
+    /// Keeps the text of the statement sent last, unless nobody holds the connection: the pool's own
+    /// pings are nobody's. Takes the text and gives a buffer for it, so that nothing is allocated.
+    pub(crate) fn keep_statement(&self, text: &mut String) {
+        let mut slot = self.lock();
+        if slot.by.is_some() {
+            std::mem::swap(&mut slot.statement, text);
+            slot.is_known = true;
+        }
+    }
+
+    /// The statement that the occupant has sent last. A copy, so that no query waits for whoever
+    /// reads it.
+    pub(crate) fn last_statement(&self) -> Option<String> {
+        let slot = self.lock();
+        slot.is_known.then(|| slot.statement.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Occupied> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

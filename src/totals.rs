@@ -22,6 +22,8 @@ pub struct Totals {
     pub shed: u64,
     /// Checkouts whose caller went away before there was an answer.
     pub canceled: u64,
+    /// Connections held for longer than the leak threshold, those that came back included.
+    pub leaks: u64,
     /// Connections opened.
     pub connections_opened: u64,
     /// Attempts to open a connection that failed; `null` for an existing pool, which does not tell.

@@ -1,5 +1,7 @@
 //! The server's view: which sessions it has, and how many it can grant.
 
+use crate::checkout::TransactionState;
+
 /// What one look at the server showed.
 #[derive(Debug, Clone, Default)]
 #[doc(hidden)]
@@ -39,6 +41,28 @@ pub(crate) enum SessionState {
     /// Idle, and the server did not say whether a transaction is open.
     IdleUnknown,
     Other,
+}
+
+impl SessionState {
+    /// What a connection does by what the pool has seen of it.
+    pub(crate) fn seen(queries_in_flight: u32, transaction: Option<TransactionState>) -> Self {
+        match (queries_in_flight, transaction) {
+            (1.., _) => Self::Active,
+            (0, Some(TransactionState::Idle)) => Self::Idle,
+            (0, Some(_)) => Self::IdleInTransaction,
+            (0, None) => Self::IdleUnknown,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::IdleInTransaction => "idle_in_transaction",
+            Self::IdleUnknown => "idle_unknown",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// How many sessions the server grants.

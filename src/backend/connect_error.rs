@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::settings::DatabaseUrl;
 
@@ -22,6 +23,8 @@ pub struct ConnectError {
     kind: ConnectErrorKind,
     message: String,
     code: Option<String>,
+    /// Those who wait for a dial are not told: they will hear otherwise, or are served otherwise.
+    unheard: bool,
 }
 
 /// What kind of obstacle it was; each needs a different person to remove it.
@@ -58,12 +61,47 @@ impl ConnectError {
             kind,
             message: message.into(),
             code,
+            unheard: false,
         }
     }
 
     /// What a pool that was closed says instead of opening one more.
     pub(crate) fn pool_closed() -> Self {
         Self::new(ConnectErrorKind::Other, "the pool is closed", None)
+    }
+
+    /// What a dial says that would open more connections than the pool may have.
+    pub(crate) fn no_room() -> Self {
+        let why = "the pool has as many connections as it may have";
+        Self::new(ConnectErrorKind::Other, why, None).unheard()
+    }
+
+    /// The same, for nobody who waits.
+    pub(crate) fn unheard(self) -> Self {
+        Self {
+            unheard: true,
+            ..self
+        }
+    }
+
+    /// Whether it is [`no_room`](Self::no_room).
+    pub(crate) fn is_no_room(&self) -> bool {
+        self.unheard && !self.is_absence()
+    }
+
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.unheard
+    }
+
+    /// The same, with what is known of the outage.
+    pub(crate) fn during_outage(self, lasts: Duration, tried: Duration) -> Self {
+        let message = format!(
+            "{}; the database has been down for {:.1} s, last tried {:.1} s ago",
+            self.message,
+            lasts.as_secs_f64(),
+            tried.as_secs_f64()
+        );
+        Self { message, ..self }
     }
 
     /// Whether nobody is there, rather than somebody who refuses.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::board::Board;
-use super::counter::Counter;
+use super::counter::{Counter, Idle, Open, Place};
 use super::dials::Dials;
 use super::entry::EntryState;
+use super::limits::Limits;
 use crate::checkout::ConnectionFacts;
 use crate::inventory::Counts;
 use crate::lifecycle::{CloseReason, Lifecycle};
@@ -22,7 +23,10 @@ use crate::query::QueryOptions;
 pub(crate) struct CareSettings {
     pub(crate) pool_size: u32,
     pub(crate) max_overflow: u32,
+    pub(crate) max_connecting: u32,
     pub(crate) recycle: Option<Duration>,
+    pub(crate) recycle_jitter_pct: f64,
+    pub(crate) keepalive: Option<Duration>,
     pub(crate) pre_ping: bool,
     pub(crate) pre_ping_bypass: Duration,
     pub(crate) pre_ping_timeout: Duration,
@@ -33,6 +37,7 @@ pub(crate) struct CareSettings {
 /// Not generic: whatever the database, the care is the same.
 pub(crate) struct Care {
     pub(super) settings: CareSettings,
+    pub(super) limits: Limits,
     pub(super) counter: Arc<Counter>,
     pub(super) board: Arc<Board>,
     pub(super) dials: Dials,
@@ -40,6 +45,8 @@ pub(crate) struct Care {
     /// their next use, whatever their age, for what killed one has often killed them all.
     generation: AtomicU64,
     closed: AtomicBool,
+    /// All idle connections are out of bb8 for a moment.
+    gathered: AtomicBool,
     observer: OnceLock<Weak<dyn Lifecycle>>,
     /// The runtime of the pool, for the work of a guard dropped outside one.
     runtime: Handle,
@@ -52,12 +59,18 @@ impl Care {
     pub(crate) fn new(settings: CareSettings, runtime: Handle) -> Arc<Self> {
         let (board, counter) = (Arc::<Board>::default(), Arc::<Counter>::default());
         Arc::new(Self {
+            limits: Limits::new(settings.pool_size, settings.max_overflow),
+            dials: Dials::new(
+                Arc::clone(&board),
+                Arc::clone(&counter),
+                settings.max_connecting,
+            ),
             settings,
-            dials: Dials::new(Arc::clone(&board), Arc::clone(&counter)),
             counter,
             board,
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            gathered: AtomicBool::new(false),
             observer: OnceLock::new(),
             runtime,
             entries: Mutex::default(),
@@ -67,12 +80,28 @@ impl Care {
 
     pub(crate) fn counts(&self) -> Counts {
         let (open, idle) = self.counter.read();
-        Counts::new(
-            open,
-            idle,
-            self.settings.pool_size,
-            self.settings.max_overflow,
-        )
+        let (size, overflow) = self.limits.read();
+        Counts::new(open, idle, size, overflow)
+    }
+
+    /// A place for one more connection, if there may be one.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.counter.place(self.limits.most())
+    }
+
+    /// A place among the idle ones, or why it is to be closed: `pool_size` of them, and one for each
+    /// request that waits, for several may come back before the first of those is served.
+    pub(super) fn keep(&self, open: &mut Open) -> Result<Idle, CloseReason> {
+        let (size, overflow) = self.limits.read();
+        // Only after the pool was made smaller.
+        if open.gives_way(size.saturating_add(overflow)) {
+            return Err(CloseReason::Resize);
+        }
+        let waiting = || size.saturating_add(self.waiting());
+        self.counter
+            .idle_within(size)
+            .or_else(|| self.counter.idle_within(waiting()))
+            .ok_or_else(|| self.limits.reason_beyond())
     }
 
     /// The server's ids of all open connections, as far as they are known; `None` when there are
@@ -100,6 +129,16 @@ impl Care {
         self.closed.load(Ordering::SeqCst)
     }
 
+    /// Until this is dropped no connection need be opened: those that are missing come back at once.
+    pub(super) fn gather(&self) -> Gathering<'_> {
+        self.gathered.store(true, Ordering::Release);
+        Gathering(self)
+    }
+
+    pub(super) fn is_gathered(&self) -> bool {
+        self.gathered.load(Ordering::Acquire)
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -117,6 +156,11 @@ impl Care {
             Ordering::AcqRel,
             Ordering::Acquire,
         );
+    }
+
+    /// Has every connection that is open now pinged before its next use.
+    pub(super) fn suspect_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Requests that wait for a connection, as the observer knows them.
@@ -144,6 +188,15 @@ impl Care {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&key);
         self.tell(|observer| observer.closed(reason));
+    }
+}
+
+/// The keepalive looks at the idle connections.
+pub(super) struct Gathering<'a>(&'a Care);
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        self.0.gathered.store(false, Ordering::Release);
     }
 }
 

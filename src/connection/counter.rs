@@ -1,24 +1,53 @@
-//! How many connections are open and how many of them idle, as tokens that count while they live.
+//! How many connections are open, how many of them idle, and how many are being opened, as tokens
+//! that count while they live.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const OPEN: u64 = 1 << 32;
+/// Far more than a pool may have.
+const BITS: u32 = 21;
+const MASK: u64 = (1 << BITS) - 1;
+const OPEN: u64 = 1 << BITS;
+const OPENING: u64 = 1 << (2 * BITS);
 
-/// Both counts in one word, so that a reading is consistent.
+/// All counts in one word, so that a reading is consistent.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
+
+fn idle(word: u64) -> u32 {
+    (word & MASK) as u32
+}
+
+fn open(word: u64) -> u32 {
+    (word >> BITS & MASK) as u32
+}
+
+fn opening(word: u64) -> u32 {
+    (word >> (2 * BITS)) as u32
+}
 
 impl Counter {
     /// `(open, idle)`.
     pub(super) fn read(&self) -> (u32, u32) {
         let word = self.0.load(Ordering::Acquire);
-        ((word >> 32) as u32, word as u32)
+        (open(word), idle(word))
     }
 
-    pub(super) fn open(self: &Arc<Self>) -> Open {
-        self.0.fetch_add(OPEN, Ordering::AcqRel);
-        Open(Arc::clone(self))
+    /// Those that are open, and those that will be if their dials succeed.
+    #[cfg(test)]
+    pub(super) fn open_or_opening(&self) -> u32 {
+        let word = self.0.load(Ordering::Acquire);
+        open(word) + opening(word)
+    }
+
+    /// A place for one more connection, unless `limit` are open or being opened.
+    pub(super) fn place(self: &Arc<Self>, limit: u32) -> Option<Place> {
+        self.0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                (open(word) + opening(word) < limit).then_some(word + OPENING)
+            })
+            .ok()
+            .map(|_| Place(Some(Arc::clone(self))))
     }
 
     /// Counts one more idle connection, whatever their number.
@@ -32,20 +61,67 @@ impl Counter {
     pub(super) fn idle_within(self: &Arc<Self>, limit: u32) -> Option<Idle> {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                ((word as u32) < limit).then_some(word + 1)
+                (idle(word) < limit).then_some(word + 1)
             })
             .ok()
             .map(|_| Idle(Arc::clone(self)))
     }
 }
 
+/// Counts as being opened until dropped.
+#[derive(Debug)]
+pub(super) struct Place(Option<Arc<Counter>>);
+
+impl Place {
+    /// It is open now. At no moment does it count twice, or not at all.
+    pub(super) fn opened(mut self) -> Open {
+        let counter = self.0.take().expect("taken here only");
+        counter
+            .0
+            .fetch_add(OPEN.wrapping_sub(OPENING), Ordering::AcqRel);
+        Open(Some(counter))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(counter) = &self.0 {
+            counter.0.fetch_sub(OPENING, Ordering::AcqRel);
+        }
+    }
+}
+
 /// Counts as open until dropped.
 #[derive(Debug)]
-pub(super) struct Open(Arc<Counter>);
+pub(super) struct Open(Option<Arc<Counter>>);
+
+impl Open {
+    /// Stops counting if there are more than `limit`. Of many at once exactly as many do as there
+    /// are too many.
+    pub(super) fn gives_way(&mut self, limit: u32) -> bool {
+        let Some(counter) = &self.0 else { return false };
+        // Read first: hardly ever are there too many.
+        if open(counter.0.load(Ordering::Acquire)) <= limit {
+            return false;
+        }
+        let gone = counter
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                (open(word) > limit).then(|| word - OPEN)
+            })
+            .is_ok();
+        if gone {
+            self.0 = None;
+        }
+        gone
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(OPEN, Ordering::AcqRel);
+        if let Some(counter) = &self.0 {
+            counter.0.fetch_sub(OPEN, Ordering::AcqRel);
+        }
     }
 }
 
@@ -63,38 +139,77 @@ impl Drop for Idle {
 mod tests {
     use super::*;
 
+    /// What comes of forty who do it at once.
+    fn forty<T: Send>(each: impl Fn() -> Option<T> + Sync) -> Vec<T> {
+        let barrier = std::sync::Barrier::new(40);
+        std::thread::scope(|scope| {
+            let one = || {
+                barrier.wait();
+                each()
+            };
+            let threads: Vec<_> = (0..40).map(|_| scope.spawn(one)).collect();
+            threads
+                .into_iter()
+                .filter_map(|thread| thread.join().unwrap())
+                .collect()
+        })
+    }
+
     #[test]
     fn counts_live_as_long_as_their_tokens() {
         let counter = Arc::new(Counter::default());
-        let open = [counter.open(), counter.open(), counter.open()];
+        let places: Vec<_> = (0..5).filter_map(|_| counter.place(3)).collect();
+        assert_eq!((counter.read(), counter.open_or_opening()), ((0, 0), 3));
+        let open: Vec<_> = places.into_iter().map(Place::opened).collect();
+        assert_eq!((counter.read(), counter.open_or_opening()), ((3, 0), 3));
         let idle: Vec<_> = (0..3).filter_map(|_| counter.idle_within(2)).collect();
         assert_eq!((counter.read(), idle.len()), ((3, 2), 2));
         let fresh = counter.idle();
         assert_eq!(counter.read(), (3, 3));
+        let given_up = counter.place(4);
+        assert!(counter.place(4).is_none());
+        drop(given_up);
+        assert!(counter.place(4).is_some());
         drop((idle, open, fresh));
-        assert_eq!(counter.read(), (0, 0));
+        assert_eq!((counter.read(), counter.open_or_opening()), ((0, 0), 0));
     }
 
     #[test]
     fn of_forty_check_ins_at_once_exactly_five_stay() {
         for _ in 0..20 {
             let counter = Arc::new(Counter::default());
-            let barrier = std::sync::Barrier::new(40);
-            let kept = std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..40)
-                    .map(|_| {
-                        scope.spawn(|| {
-                            barrier.wait();
-                            counter.idle_within(5)
-                        })
-                    })
-                    .collect();
-                threads
-                    .into_iter()
-                    .filter_map(|thread| thread.join().unwrap())
-                    .collect::<Vec<_>>()
-            });
+            let kept = forty(|| counter.idle_within(5));
             assert_eq!((kept.len(), counter.read().1), (5, 5));
+        }
+    }
+
+    #[test]
+    fn of_forty_dials_at_once_exactly_as_many_go_as_there_are_places() {
+        for _ in 0..20 {
+            let counter = Arc::new(Counter::default());
+            let _open = [(); 3].map(|()| counter.place(3).unwrap().opened());
+            let open = forty(|| counter.place(8).map(Place::opened));
+            assert_eq!((open.len(), counter.read().0), (5, 8));
+        }
+    }
+
+    #[test]
+    fn of_forty_that_are_too_many_exactly_the_rest_gives_way() {
+        for _ in 0..20 {
+            let counter = Arc::new(Counter::default());
+            let open = std::sync::Mutex::new(Vec::new());
+            for _ in 0..40 {
+                open.lock()
+                    .unwrap()
+                    .push(counter.place(40).unwrap().opened());
+            }
+            let stayed = forty(|| {
+                let mut open = open.lock().unwrap().pop()?;
+                (!open.gives_way(7)).then_some(open)
+            });
+            assert_eq!((stayed.len(), counter.read().0), (7, 7));
+            drop(stayed);
+            assert_eq!(counter.read().0, 0);
         }
     }
 }

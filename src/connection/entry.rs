@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::care::Care;
-use super::counter::{Idle, Open};
+use super::counter::{Idle, Open, Place};
+use super::jitter;
 use crate::backend::{Backend, Session};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::lifecycle::CloseReason;
@@ -21,10 +22,14 @@ pub struct Entry<C> {
     pub(super) generation: u64,
     /// Set when the connection is to be closed instead of going back.
     pub(super) retired: Option<CloseReason>,
+    /// Set when it was taken out of bb8 only to be looked at: it goes back as it was.
+    pub(super) untouched: bool,
     /// Set while a probe is under way: one that is dropped half-way has proven nothing.
     pub(super) probing: bool,
     pub(super) idle: Option<Idle>,
-    _registered: Registered,
+    /// When it is too old to be handed out.
+    expires: Option<Instant>,
+    registered: Registered,
 }
 
 /// The part that reports may read while the connection is in use.
@@ -40,7 +45,7 @@ struct Registered {
     care: Arc<Care>,
     key: u64,
     reason: CloseReason,
-    _open: Open,
+    open: Option<Open>,
 }
 
 impl Drop for Registered {
@@ -55,6 +60,7 @@ impl<C: Backend> Entry<C> {
         session: Option<Arc<dyn Session>>,
         queries: Arc<QueryState>,
         care: &Arc<Care>,
+        place: Place,
     ) -> Self {
         let now = Instant::now();
         let state = Arc::new(EntryState {
@@ -62,7 +68,7 @@ impl<C: Backend> Entry<C> {
             session,
             queries,
         });
-        let open = care.counter.open();
+        let open = Some(place.opened());
         // Idle until a checkout takes it: one whose checkout has gone away stays counted right.
         let idle = Some(care.counter.idle());
         let key = care.enter(&state);
@@ -70,17 +76,23 @@ impl<C: Backend> Entry<C> {
             care: Arc::clone(care),
             key,
             reason: CloseReason::Shutdown,
-            _open: open,
+            open,
         };
+        let settings = &care.settings;
+        let expires = settings
+            .recycle
+            .map(|age| now + jitter::shortened(age, settings.recycle_jitter_pct));
         Self {
             connection,
             state,
             last_used: now,
             generation: care.generation(),
             retired: None,
+            untouched: false,
             probing: false,
             idle,
-            _registered: registered,
+            expires,
+            registered,
         }
     }
 
@@ -136,12 +148,27 @@ impl<C: Backend> Entry<C> {
             .as_ref()
             .and_then(|session| session.cancel())
         {
-            self._registered.care.runtime().spawn(cancel);
+            self.registered.care.runtime().spawn(cancel);
         }
     }
 
+    /// A place among the idle ones, or why there is none.
+    pub(super) fn keep(&mut self, care: &Care) -> Result<(), CloseReason> {
+        // One that was looked after in the background has kept its place.
+        if self.idle.is_none()
+            && let Some(open) = &mut self.registered.open
+        {
+            self.idle = Some(care.keep(open)?);
+        }
+        Ok(())
+    }
+
+    /// It no longer counts as open: before bb8 wakes one who waits and may open another in its
+    /// place.
     pub(super) fn closing(&mut self, reason: CloseReason) {
-        self._registered.reason = reason;
+        self.idle = None;
+        self.registered.reason = reason;
+        self.registered.open = None;
     }
 
     /// Whether the server is known to have closed it, by what needs no round trip.
@@ -149,8 +176,8 @@ impl<C: Backend> Entry<C> {
         self.state.failed()
     }
 
-    pub(super) fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.state.born)
+    pub(super) fn is_too_old(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
     }
 
     /// Whether the last user left commands that the server has not answered yet.
@@ -206,6 +233,10 @@ impl ConnectionFacts for EntryState {
 
     fn queries_in_flight(&self) -> Option<u32> {
         Some(self.queries.in_flight())
+    }
+
+    fn last_query(&self) -> Option<String> {
+        self.queries.last_query()
     }
 
     fn slot(&self) -> Option<&Slot> {

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
 
-use super::service::{Managed, PoolService};
+use super::service::{Managed, PoolService, Shared};
 use crate::backend::{Backend, ConnectError, from_diesel};
 use crate::checkout::{Checkout, ConnectionFacts, Held};
 use crate::error::PoolError;
@@ -87,10 +87,10 @@ where
     type Care = ExistingCare;
 
     fn lease(
-        pool: &bb8::Pool<Self>,
-        care: &ExistingCare,
+        pool: &Arc<Shared<Self>>,
         _: Checkout,
     ) -> BoxFuture<'static, Result<ExistingLease<C>, PoolError>> {
+        let Shared { pool, care, .. } = &**pool;
         let (pool, options) = (pool.clone(), care.queries.clone());
         Box::pin(async move {
             match pool.get_owned().await {

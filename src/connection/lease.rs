@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout};
 
 use super::care::Care;
 use super::manager::Manager;
-use super::service::OwnCare;
+use super::own::OwnCare;
+use super::service::Shared;
 use crate::backend::Backend;
 use crate::checkout::{Checkout, ConnectionFacts, Held};
 use crate::error::PoolError;
@@ -36,21 +37,22 @@ enum Need {
 impl<C: Backend> Lease<C> {
     /// A connection fit for use: young enough, known to be alive, or just probed.
     pub(super) async fn checkout(
-        pool: bb8::Pool<Manager<C>>,
-        own: Arc<OwnCare<C>>,
+        pool: Arc<Shared<Manager<C>>>,
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
-        let care = &own.care;
+        let own = &pool.care;
         loop {
-            let lease = during(Phase::Connecting, Self::take(&pool, care)).await?;
-            match lease.need(care) {
+            let taking = Self::take(&pool.pool, own, checkout);
+            let lease = during(Phase::Connecting, taking).await?;
+            match lease.need(&own.care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
                 Need::Ping => {
                     // In a task of its own: a probe that is not waited for to its end still tells
                     // whether the connection is fit, and SQLite's may not be dropped half-way on a
                     // current-thread runtime.
-                    let probing = care.runtime().spawn(Self::probed(lease, Arc::clone(&own)));
+                    let probed = Self::probed(lease, Arc::clone(own));
+                    let probing = own.care.runtime().spawn(probed);
                     if !checkout.waits() {
                         continue;
                     }
@@ -66,7 +68,13 @@ impl<C: Backend> Lease<C> {
     }
 
     /// An idle connection, or the next that comes back or is opened, or the reason why none is.
-    async fn take(pool: &bb8::Pool<Manager<C>>, care: &Arc<Care>) -> Result<Self, PoolError> {
+    async fn take(
+        pool: &bb8::Pool<Manager<C>>,
+        own: &OwnCare<C>,
+        checkout: Checkout,
+    ) -> Result<Self, PoolError> {
+        let care = &own.care;
+        let mut asked = None;
         loop {
             let since = care.board.failures();
             let mut get = pin!(pool.get_owned());
@@ -74,15 +82,20 @@ impl<C: Backend> Lease<C> {
             let got = match first {
                 Poll::Ready(got) => got,
                 Poll::Pending => {
+                    let asked = *asked.get_or_insert_with(|| checkout.asked());
                     let mut ticket = care.board.ticket(since);
+                    let mut failed = pin!(ticket.failed());
+                    let mut hopeless = pin!(own.outage.hopeless(asked));
+                    let failed = select(failed.as_mut(), hopeless.as_mut());
                     // Bounded: the dial that was this checkout's may have served another, whose own
                     // has failed.
-                    match timeout(REDIAL, select(get, pin!(ticket.failed()))).await {
+                    match timeout(REDIAL, select(get, failed)).await {
                         Err(_) => continue,
                         Ok(Either::Left((got, _))) => got,
                         Ok(Either::Right(_)) if care.is_closed() => return Err(PoolError::Closed),
-                        Ok(Either::Right((error, get))) => {
-                            if !care.dials.others_may_come(&error) {
+                        Ok(Either::Right((failure, get))) => {
+                            let error = failure.factor_first().0;
+                            if !own.others_may_come(&error) {
                                 return Err(PoolError::ConnectFailed(error));
                             }
                             // The next that comes back; or, if none does soon, another dial.
@@ -105,16 +118,23 @@ impl<C: Backend> Lease<C> {
         }
     }
 
+    /// One that is taken out only to be looked at: it still counts as idle, and goes back as it was.
+    pub(super) fn looked_at(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
+        connection.untouched = true;
+        Self(connection)
+    }
+
+    pub(super) fn last_used(&self) -> Instant {
+        self.0.last_used
+    }
+
     fn need(&self, care: &Care) -> Need {
         let settings = &care.settings;
         let now = Instant::now();
         if self.0.is_gone() {
             care.suspect(self.0.generation);
             Need::Replace(CloseReason::Broken)
-        } else if settings
-            .recycle
-            .is_some_and(|limit| self.0.age(now) >= limit)
-        {
+        } else if self.0.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
         } else if self.0.generation != care.generation()
             || self.0.is_busy()
@@ -128,10 +148,11 @@ impl<C: Backend> Lease<C> {
     }
 
     /// Probes under the probe's own timeout; a connection that fails or hangs is retired.
-    async fn probed(mut lease: Self, own: Arc<OwnCare<C>>) -> Option<Self> {
+    pub(super) async fn probed(mut lease: Self, own: Arc<OwnCare<C>>) -> Option<Self> {
         let care = &own.care;
         let generation = care.generation();
         let entry = &mut *lease.0;
+        entry.untouched = false;
         entry.probing = true;
         let ping = own.opener.dial().ping(&mut entry.connection);
         let answer = timeout(care.settings.pre_ping_timeout, ping).await;

@@ -9,14 +9,26 @@ mod counter;
 mod dials;
 mod entry;
 mod existing;
+mod jitter;
+mod keepalive;
 mod lease;
+mod limits;
 mod manager;
 mod opener;
+mod outage;
+mod own;
+mod prober;
 mod service;
+mod steering;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
+mod warm_up;
 
 pub(crate) use self::care::{Care, CareSettings};
 pub use self::existing::{ExistingCare, ExistingLease};
 pub use self::lease::Lease;
 pub use self::manager::Manager;
 pub(crate) use self::opener::{OnConnect, Opener};
-pub use self::service::{Managed, OwnCare, PoolService};
+pub use self::own::OwnCare;
+pub use self::service::{Managed, PoolService};
+pub use self::warm_up::WarmUp;

@@ -11,20 +11,16 @@ use futures_util::future::{BoxFuture, poll_fn};
 use opentelemetry::KeyValue;
 use tower_service::Service;
 
-use super::care::Care;
 use super::existing::ExistingCare;
 use super::lease::Lease;
 use super::manager::Manager;
-use super::opener::Opener;
+use super::own::OwnCare;
 use crate::backend::{Activity, Backend, ConnectError, Lane, LaneSession, OpenLane, from_query};
 use crate::checkout::{Checkout, Held};
 use crate::error::{PoolError, Rejection};
 use crate::inventory::{Counts, Inventory};
-use crate::lifecycle::{CloseReason, Lifecycle};
+use crate::lifecycle::Lifecycle;
 use crate::totals::Totals;
-
-/// A check-in that takes longer than this many milliseconds to reach bb8 has lost its thread.
-const CLOSE_TRIES: u32 = 100;
 
 /// A bb8 manager whose pool can be the bottom of a stack: [`Manager`], and diesel-async's own
 /// [`AsyncDieselConnectionManager`].
@@ -38,8 +34,7 @@ pub trait Managed: bb8::ManageConnection {
     type Care: Clone + Send + Sync;
 
     fn lease(
-        pool: &bb8::Pool<Self>,
-        care: &Self::Care,
+        pool: &Arc<Shared<Self>>,
         checkout: Checkout,
     ) -> BoxFuture<'static, Result<Self::Lease, PoolError>>;
     /// Gives up a lease that has to wait.
@@ -77,17 +72,19 @@ pub trait Managed: bb8::ManageConnection {
 ///
 /// Cheap to clone: each checkout clones its stack.
 pub struct PoolService<M: Managed> {
-    shared: Arc<Shared<M>>,
+    pub(super) shared: Arc<Shared<M>>,
 }
 
-struct Shared<M: Managed> {
-    pool: bb8::Pool<M>,
-    care: M::Care,
-    lane: Arc<Lane>,
+/// What the clones of a [`PoolService`] share.
+#[doc(hidden)]
+pub struct Shared<M: Managed> {
+    pub(super) pool: bb8::Pool<M>,
+    pub(super) care: M::Care,
+    pub(super) lane: Arc<Lane>,
 }
 
 impl<M: Managed> PoolService<M> {
-    fn over(pool: bb8::Pool<M>, care: M::Care) -> Self {
+    pub(super) fn over(pool: bb8::Pool<M>, care: M::Care) -> Self {
         let (of, with) = (pool.clone(), care.clone());
         let open: OpenLane = Box::new(move || {
             let dedicated = M::dedicated(&of, &with);
@@ -129,26 +126,6 @@ impl<M: Managed> PoolService<M> {
     }
 }
 
-impl<C: Backend> PoolService<Manager<C>> {
-    /// Closes what is idle; what is in use closes when it comes back.
-    pub(crate) async fn close(&self) {
-        self.shared.care.care.close();
-        self.shared.lane.close().await;
-        // bb8 has no way to empty a pool, and with the manager closed it opens none meanwhile. A
-        // connection on its way back is counted as idle a moment before bb8 has it.
-        for _ in 0..CLOSE_TRIES {
-            while let Some(Ok(mut entry)) = self.shared.pool.get_owned().now_or_never() {
-                entry.take();
-                entry.retired = Some(CloseReason::Shutdown);
-            }
-            if self.shared.care.care.counts().idle == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
 impl<C> From<bb8::Pool<AsyncDieselConnectionManager<C>>>
     for PoolService<AsyncDieselConnectionManager<C>>
 where
@@ -160,57 +137,16 @@ where
     }
 }
 
-/// What the service of a pool of ours shares with its manager.
-#[doc(hidden)]
-pub struct OwnCare<C> {
-    pub(crate) care: Arc<Care>,
-    pub(super) opener: Opener<C>,
-}
-
-impl<C> fmt::Debug for OwnCare<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnCare")
-            .field("care", &self.care)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<C: Backend> PoolService<Manager<C>> {
-    /// Over a bb8 pool that only hands connections out and takes them back: no probing, no reaper,
-    /// no `min_idle`, no retries of its own. It dials when asked, and never more than `max_size`.
-    pub(crate) fn new(manager: Manager<C>, care: &Arc<Care>) -> Self {
-        let own = Arc::new(OwnCare {
-            care: Arc::clone(care),
-            opener: manager.opener.clone(),
-        });
-        let settings = &care.settings;
-        let pool = bb8::Pool::builder()
-            .max_size(settings.pool_size.saturating_add(settings.max_overflow))
-            .test_on_check_out(false)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .retry_connection(false)
-            .error_sink(Box::new(care.dials.sink()))
-            // The gate's deadline rules; bb8's is out of its way.
-            .connection_timeout(Duration::from_secs(30 * 24 * 3600))
-            // The warmest first: what load no longer needs ages and can be recycled.
-            .queue_strategy(bb8::QueueStrategy::Lifo)
-            .build_unchecked(manager);
-        Self::over(pool, own)
-    }
-}
-
 impl<C: Backend> Managed for Manager<C> {
     type Diesel = C;
     type Lease = Lease<C>;
     type Care = Arc<OwnCare<C>>;
 
     fn lease(
-        pool: &bb8::Pool<Self>,
-        own: &Arc<OwnCare<C>>,
+        pool: &Arc<Shared<Self>>,
         checkout: Checkout,
     ) -> BoxFuture<'static, Result<Lease<C>, PoolError>> {
-        Box::pin(Lease::checkout(pool.clone(), Arc::clone(own), checkout))
+        Box::pin(Lease::checkout(Arc::clone(pool), checkout))
     }
 
     fn counts(_: &bb8::Pool<Self>, own: &Arc<OwnCare<C>>) -> Counts {
@@ -256,7 +192,7 @@ impl<M: Managed> Service<Checkout> for PoolService<M> {
     }
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
-        let mut lease = M::lease(&self.shared.pool, &self.shared.care, checkout);
+        let mut lease = M::lease(&self.shared, checkout);
         if checkout.waits() {
             return lease;
         }
@@ -316,6 +252,12 @@ impl<C: Backend> LaneSession for OnLane<C> {
                 .await
                 .map_err(|error| from_query(&error))
         })
+    }
+}
+
+impl<M: Managed> fmt::Debug for Shared<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 

@@ -339,9 +339,29 @@ static N_PLUS_ONE: Family = Family {
         }
     }),
 };
+static LEAKING: Family = Family {
+    name: "poolscope.connection.leaking",
+    unit: "{connection}",
+    description: "Connections held for longer than the leak threshold at this moment",
+    kind: Kind::UpDown(|r, emit| {
+        if let Some(leaking) = r.leaking() {
+            emit(leaking as f64, &[]);
+        }
+    }),
+};
+static LEAKS: Family = Family {
+    name: "poolscope.connection.leaks",
+    unit: "{connection}",
+    description: "Connections held for longer than the leak threshold, those that came back included",
+    kind: Kind::Counter(|r, emit| {
+        if r.leaks.threshold().is_some() {
+            emit(r.totals().leaks as f64, &[]);
+        }
+    }),
+};
 
 /// All of them, in the order of the guide.
-pub(crate) static FAMILIES: [&Family; 33] = [
+pub(crate) static FAMILIES: [&Family; 35] = [
     &COUNT,
     &MAX,
     &IDLE_MAX,
@@ -358,6 +378,8 @@ pub(crate) static FAMILIES: [&Family; 33] = [
     &OVERFLOW,
     &OVERFLOW_MAX,
     &IDLE_IN_TRANSACTION,
+    &LEAKING,
+    &LEAKS,
     &OPENED,
     &OPEN_FAILURES,
     &CLOSED,

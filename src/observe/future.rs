@@ -178,6 +178,7 @@ impl Attempt {
             request,
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
+            told_as_leak: false,
         };
         let key = self.recorder.granted(holder, waiter, phases);
         self.recorder.tell_slow_wait(self.checkout, waited, phases);

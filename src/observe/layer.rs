@@ -7,6 +7,7 @@ use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tower_layer::Layer;
 
+use super::leaks::Leaks;
 use super::metrics::{Metrics, SharedMeterProvider};
 use super::recorder::Recorder;
 use super::service::Observe;
@@ -23,6 +24,7 @@ pub struct ObserveLayer {
     /// A way to make tracers, for a tracer can't be cloned.
     tracers: Option<Arc<dyn Fn() -> BoxedTracer + Send + Sync>>,
     slow_wait: Duration,
+    leak_threshold: Option<Duration>,
 }
 
 impl ObserveLayer {
@@ -35,6 +37,7 @@ impl ObserveLayer {
             meters: None,
             tracers: None,
             slow_wait: Duration::from_millis(50),
+            leak_threshold: Some(Duration::from_secs(60)),
         }
     }
 
@@ -70,6 +73,15 @@ impl ObserveLayer {
         self.slow_wait = threshold;
         self
     }
+
+    /// A connection held for longer than this is told as a possible leak: by `tracing` events, once
+    /// and again when it comes back, in `health` and in the metrics. Nothing is done about it.
+    /// Defaults to 60 s; `None` or zero for off.
+    #[must_use]
+    pub fn leak_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
+        self.leak_threshold = threshold.into();
+        self
+    }
 }
 
 impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
@@ -81,6 +93,7 @@ impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
             Tracing::new(self.tracers.as_ref().map(|tracer| tracer())),
             Metrics::new(self.meters.clone()),
             self.slow_wait,
+            Leaks::new(self.leak_threshold),
             Box::new(inner.clone()),
         );
         let observer: Arc<dyn Lifecycle> = recorder.clone();

@@ -8,6 +8,7 @@ use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
 use crate::attribution::Attribution;
+use crate::backend::SessionState;
 use crate::checkout::{Checkout, ConnectionFacts};
 use crate::phase::Phase;
 
@@ -24,6 +25,8 @@ pub(crate) struct Holder {
     pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
     /// Time the database had been at work for the connection before.
     pub(crate) busy_before: Option<Duration>,
+    /// The log has it as a leak.
+    pub(crate) told_as_leak: bool,
 }
 
 impl Holder {
@@ -40,6 +43,16 @@ impl Holder {
     pub(crate) fn busy(&self) -> Option<Duration> {
         let busy = self.facts.as_ref()?.busy()?;
         Some(busy.saturating_sub(self.busy_before?))
+    }
+
+    /// What its connection does, as far as the pool can tell by itself; `None` where queries are not
+    /// watched.
+    pub(crate) fn state(&self) -> Option<SessionState> {
+        let facts = self.facts.as_ref()?;
+        Some(SessionState::seen(
+            facts.queries_in_flight()?,
+            facts.transaction(),
+        ))
     }
 
     pub(crate) fn held(&self, now: Instant) -> Duration {
@@ -101,6 +114,10 @@ impl<T> Entries<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().flatten()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().flatten()
     }
 }
 

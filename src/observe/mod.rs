@@ -39,6 +39,7 @@ mod future;
 mod guard;
 mod histogram;
 mod layer;
+pub(crate) mod leaks;
 pub(crate) mod ledger;
 mod metrics;
 mod operations;

@@ -12,6 +12,7 @@ use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 use super::buckets::{Buckets, SECONDS};
+use super::leaks::Leaks;
 use super::ledger::{Holder, Ledger, Waiter};
 use super::metrics::Metrics;
 use super::operations::Operations;
@@ -42,6 +43,7 @@ pub(crate) struct Recorder {
     pub(super) slow_waits: Seldom,
     pub(super) failed_dials: Seldom,
     pub(super) n_plus_ones: Seldom,
+    pub(crate) leaks: Leaks,
     inventory: Box<dyn Inventory>,
     database: Vec<KeyValue>,
     started: Instant,
@@ -103,6 +105,7 @@ impl Recorder {
         tracing: Tracing,
         metrics: Metrics,
         slow_wait: Duration,
+        leaks: Leaks,
         inventory: Box<dyn Inventory>,
     ) -> Arc<Self> {
         let now = Instant::now();
@@ -114,6 +117,7 @@ impl Recorder {
             slow_waits: Seldom::default(),
             failed_dials: Seldom::default(),
             n_plus_ones: Seldom::default(),
+            leaks,
             database: inventory.database(),
             inventory,
             started: now,
@@ -299,6 +303,7 @@ impl Recorder {
         };
         if rebind {
             self.rebind();
+            self.look_for_leaks();
         }
         self.metrics.waited(waited, phases.as_ref());
         key
@@ -351,6 +356,9 @@ impl Recorder {
             book.windows.at(now).held.record(held);
             book.holds.record_time(held);
             book.usage.returned(&holder, held, busy, now);
+            if self.leaks.is_leak(held) && !holder.told_as_leak {
+                book.totals.leaks += 1;
+            }
             (holder, held, busy)
         });
         book.last_returned = Some(now);
@@ -363,6 +371,7 @@ impl Recorder {
 
     /// Tells whom else it concerns that a connection came back.
     fn tell_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
+        self.tell_end_of_leak(holder, held);
         if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {
             slot.vacate();
         }

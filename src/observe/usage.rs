@@ -235,6 +235,7 @@ mod tests {
             request: route.map(|route| Attribution::new("GET", Some(Arc::clone(route)))),
             facts: None,
             busy_before: None,
+            told_as_leak: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A builder for everything the environment sets, and more.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tower_layer::Layer;
 
 use super::handle::Pool;
-use super::stack::Stack;
+use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
 use crate::backend::{Backend, Dial, DialOptions};
 use crate::connection::{Care, CareSettings, Manager, OnConnect, Opener, PoolService};
@@ -207,13 +207,26 @@ impl<C: Backend> PoolBuilder<C> {
             .clone()
             .unwrap_or_else(|| "default".to_owned());
         let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
+        let leak_threshold = settings.leak_threshold;
         let stack = Stack {
             admit,
-            settings: Arc::new(settings),
+            built: Arc::new(Built {
+                settings,
+                resizing: Mutex::default(),
+            }),
         };
-        Ok(Pool::over(
-            layer.named(name).slow_wait(slow_wait).layer(stack),
-        ))
+        let warm_up = stack.built.settings.warm_up;
+        let pool = Pool::over(
+            layer
+                .named(name)
+                .slow_wait(slow_wait)
+                .leak_threshold(leak_threshold)
+                .layer(stack),
+        );
+        if let Some(deadline) = warm_up {
+            pool.warm_up_in_background(deadline);
+        }
+        Ok(pool)
     }
 }
 
@@ -252,6 +265,9 @@ impl CareSettings {
         Self {
             pool_size: settings.pool_size,
             max_overflow: settings.max_overflow,
+            max_connecting: settings.max_connecting,
+            keepalive: settings.keepalive,
+            recycle_jitter_pct: settings.recycle_jitter_pct,
             // A database in memory is gone with its connection.
             recycle: settings
                 .pool_recycle

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::stack::Stack;
 use crate::admit::Admitted;
 use crate::backend::Backend;
 use crate::checkout::Checkout;
-use crate::connection::Lease;
+use crate::connection::{Lease, WarmUp};
 use crate::error::PoolError;
 use crate::monitor::Monitor;
 use crate::observe::{Observe, Observed, ResponseFuture};
@@ -126,6 +127,36 @@ impl<C: Backend> Pool<C> {
             .map_err(PoolError::ConnectFailed)
     }
 
+    /// Changes the size at run time. More connections serve those who wait at once; of fewer, idle
+    /// ones are closed now and those in use when they come back, with
+    /// [`CloseReason::Resize`](crate::CloseReason::Resize). Nobody's connection is taken away.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// # use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).pool_size(3).build()?;
+    /// pool.resize(5, 10)?;
+    /// assert_eq!(pool.status().max_connections, 15);
+    ///
+    /// let error = pool.resize(0, 10).unwrap_err();
+    /// assert!(error.to_string().contains("pool_size"));
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// A size that could not be a setting; nothing is changed then.
+    pub fn resize(&self, pool_size: u32, max_overflow: u32) -> Result<(), SettingsError> {
+        let mut wanted = self.settings().clone();
+        (wanted.pool_size, wanted.max_overflow) = (pool_size, max_overflow);
+        wanted.validate()?;
+        self.observed.get_ref().resize(pool_size, max_overflow);
+        tracing::info!(target: "poolscope", pool = self.name(), pool_size, max_overflow, "the pool is resized");
+        Ok(())
+    }
+
     /// Hands out no more connections until [`resume`](Self::resume): for a failover, or maintenance
     /// of the database. Those in use stay in use; those who ask wait, up to the pool's timeout, or
     /// fail at once with [`PoolError::Suspended`] where `DB_POOL_FAIL_WHEN_SUSPENDED` says so.
@@ -135,10 +166,60 @@ impl<C: Backend> Pool<C> {
         tracing::info!(target: "poolscope", pool = self.name(), "the pool is suspended");
     }
 
-    /// Ends a [`suspend`](Self::suspend): who waits is served in turn.
+    /// Ends a [`suspend`](Self::suspend): who waits is served in turn. Every connection that is open
+    /// is pinged before its next use, for the server may be another one.
     pub fn resume(&self) {
+        self.service().invalidate();
         self.observed.get_ref().gate().resume();
         tracing::info!(target: "poolscope", pool = self.name(), "the pool is resumed");
+    }
+
+    /// Opens connections until `pool_size` are open, and waits for it up to `deadline`, never longer.
+    /// A database that is not there is tried again until then.
+    ///
+    /// Dropping the future stops nothing: what has begun goes on in the background, until the same
+    /// deadline. The setting `warm_up` does this when the pool is built, and tells in the log what
+    /// came of it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// # use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// # use std::time::Duration;
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).pool_size(3).build()?;
+    /// let warm_up = pool.warm_up(Duration::from_secs(10)).await;
+    /// assert!(warm_up.is_complete(), "{warm_up:?}");
+    /// assert_eq!(pool.status().idle, 3);
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    pub async fn warm_up(&self, deadline: Duration) -> WarmUp {
+        self.service().warm_up(deadline).await
+    }
+
+    /// The same without waiting for it. Nobody who waits for its end keeps the pool alive.
+    pub(super) fn warm_up_in_background(&self, deadline: Duration) {
+        let name = Arc::<str>::from(self.name());
+        let warm_up = self.service().warm_up(deadline);
+        let runtime = self.service().care().care.runtime();
+        runtime.spawn(async move {
+            let WarmUp {
+                opened,
+                failed,
+                error,
+                took,
+                ..
+            } = warm_up.await;
+            let took_ms = took.as_millis() as u64;
+            if failed == 0 {
+                tracing::info!(target: "poolscope", pool = &*name, opened, took_ms, "pool warmed up");
+            } else {
+                let error = error.map(tracing::field::display);
+                tracing::warn!(target: "poolscope", pool = &*name, opened, failed, took_ms, error,
+                    "pool not warmed up: connections are opened when they are needed");
+            }
+        });
     }
 
     /// Stops handing out connections, waits up to `deadline` for those in use to come back, and
@@ -163,7 +244,7 @@ impl<C: Backend> Pool<C> {
     /// The settings it was built by.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.observed.get_ref().settings
+        &self.observed.get_ref().built.settings
     }
 
     /// bb8's own view, for those who come from there: open and idle connections. Its statistics

@@ -14,9 +14,10 @@ use crate::settings::Thresholds;
 
 impl<C: Backend> Source for Stack<C> {
     fn facts(&self) -> SourceFacts {
-        let (service, settings) = (self.admit.get_ref(), &self.settings);
+        let (service, settings) = (self.admit.get_ref(), &self.built.settings);
         let counts = service.counts();
         SourceFacts {
+            kind: C::KIND,
             lane: Arc::clone(service.lane()),
             configuration: Configuration {
                 pool_size: counts.pool_size,
@@ -27,7 +28,6 @@ impl<C: Backend> Source for Stack<C> {
             },
             process_ids: service.process_ids(),
             thresholds: settings.thresholds.clone(),
-            leak_threshold: settings.leak_threshold,
             query_text: settings.query_text,
         }
     }
@@ -50,6 +50,7 @@ where
     fn facts(&self) -> SourceFacts {
         let config = self.get_ref().config();
         SourceFacts {
+            kind: C::KIND,
             lane: Arc::clone(self.lane()),
             configuration: Configuration {
                 pool_size: self.counts().pool_size,
@@ -60,7 +61,6 @@ where
             },
             process_ids: None,
             thresholds: Thresholds::default(),
-            leak_threshold: None,
             query_text: false,
         }
     }

@@ -1,7 +1,7 @@
 //! What `Pool<C>` is made of, below the observation.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +20,13 @@ use crate::settings::{DatabaseKind, Settings};
 /// Connections of ours behind a fair gate, and the settings that both were made by.
 pub struct Stack<C: Backend> {
     pub(super) admit: Admit<PoolService<Manager<C>>>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) built: Arc<Built>,
+}
+
+/// One for all clones: a checkout clones the stack.
+pub(super) struct Built {
+    pub(super) settings: Settings,
+    pub(super) resizing: Mutex<()>,
 }
 
 impl<C: Backend> Stack<C> {
@@ -29,13 +35,32 @@ impl<C: Backend> Stack<C> {
     pub fn gate(&self) -> &Arc<Gate> {
         self.admit.gate()
     }
+
+    /// There is never a permit for which there may be no connection: so the connections' limit goes
+    /// first when it grows, and last when it shrinks.
+    pub(super) fn resize(&self, pool_size: u32, max_overflow: u32) {
+        let _one_at_a_time = self
+            .built
+            .resizing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (gate, service) = (self.admit.gate(), self.admit.get_ref());
+        let most = pool_size.saturating_add(max_overflow);
+        if most >= gate.capacity() {
+            service.resize(pool_size, max_overflow);
+            gate.resize(most);
+        } else {
+            gate.resize(most);
+            service.resize(pool_size, max_overflow);
+        }
+    }
 }
 
 impl<C: Backend> Clone for Stack<C> {
     fn clone(&self) -> Self {
         Self {
             admit: self.admit.clone(),
-            settings: Arc::clone(&self.settings),
+            built: Arc::clone(&self.built),
         }
     }
 }
@@ -76,11 +101,11 @@ impl<C: Backend> Inventory for Stack<C> {
     }
 
     fn sees_transactions(&self) -> bool {
-        self.settings.raw_transactions || C::KIND == DatabaseKind::Postgres
+        self.built.settings.raw_transactions || C::KIND == DatabaseKind::Postgres
     }
 
     fn wait_target(&self) -> Option<Duration> {
-        Some(self.settings.target_wait)
+        Some(self.built.settings.target_wait)
     }
 
     fn report_to(&self, observer: Weak<dyn Lifecycle>) {
@@ -91,7 +116,7 @@ impl<C: Backend> Inventory for Stack<C> {
 impl<C: Backend> fmt::Debug for Stack<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stack")
-            .field("settings", &self.settings)
+            .field("settings", &self.built.settings)
             .finish_non_exhaustive()
     }
 }

@@ -3,14 +3,17 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::text::summary;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::occupant::Slot;
+use crate::settings::DatabaseKind;
 
 const LIVE: u64 = 1 << 63;
 
 /// Written by the [`QueryWatch`](super::QueryWatch) of the connection.
 #[derive(Debug)]
 pub(crate) struct QueryState {
+    kind: DatabaseKind,
     in_flight: AtomicU32,
     in_transaction: AtomicBool,
     failed: AtomicBool,
@@ -27,8 +30,9 @@ pub(crate) struct QueryState {
 }
 
 impl QueryState {
-    pub(super) fn new(sees_transactions: bool) -> Self {
+    pub(super) fn new(kind: DatabaseKind, sees_transactions: bool) -> Self {
         Self {
+            kind,
             in_flight: AtomicU32::new(0),
             in_transaction: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -66,6 +70,11 @@ impl QueryState {
             _ => 0,
         };
         Duration::from_nanos(past + now)
+    }
+
+    /// The summary of the statement that was sent last in this hold.
+    pub(crate) fn last_query(&self) -> Option<String> {
+        summary(&self.slot.last_statement()?, self.kind)
     }
 
     /// The connection is closed because queries were given up, and not the other way round.
@@ -135,6 +144,10 @@ impl ConnectionFacts for QueryState {
 
     fn queries_in_flight(&self) -> Option<u32> {
         Some(self.in_flight())
+    }
+
+    fn last_query(&self) -> Option<String> {
+        self.last_query()
     }
 
     fn slot(&self) -> Option<&Slot> {

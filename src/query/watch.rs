@@ -44,6 +44,10 @@ pub(crate) struct QueryWatch {
     transaction: Option<Transaction>,
     /// Printing needs a place; this one is kept.
     printed: String,
+    /// Whether the statement of this event is in it.
+    is_printed: bool,
+    /// Whether the slot has the statement sent last.
+    is_kept: bool,
 }
 
 impl QueryWatch {
@@ -54,7 +58,7 @@ impl QueryWatch {
         see_transactions: bool,
     ) -> Self {
         Self {
-            state: Arc::new(QueryState::new(see_transactions)),
+            state: Arc::new(QueryState::new(options.kind, see_transactions)),
             wire: session
                 .filter(|session| session.sent().is_some())
                 .map(Arc::clone),
@@ -62,6 +66,8 @@ impl QueryWatch {
             under_way: UnderWay::new(options.kind == DatabaseKind::Postgres),
             transaction: None,
             printed: String::new(),
+            is_printed: false,
+            is_kept: false,
             options,
         }
     }
@@ -71,11 +77,23 @@ impl QueryWatch {
     }
 
     fn print(&mut self, query: &dyn Display) -> &str {
-        statement::print(query, &mut self.printed);
+        if !self.is_printed {
+            statement::print(query, &mut self.printed);
+            self.is_printed = true;
+        }
         &self.printed
     }
 
+    /// Keeps what was printed for whoever wants to know what was sent last over the connection.
+    fn keep(&mut self) {
+        self.state.slot.keep_statement(&mut self.printed);
+        self.is_printed = false;
+        // Of several under way, the one that is told is the last that has finished.
+        self.is_kept = self.under_way.len() <= 1;
+    }
+
     fn started(&mut self, query: &dyn Display) {
+        self.is_printed = false;
         self.state.started();
         if self.state.sees_transactions() {
             let effect = transaction_effect(self.print(query));
@@ -85,7 +103,8 @@ impl QueryWatch {
                 TransactionEffect::None => {}
             }
         }
-        let occupant = self.occupant();
+        let occupant = self.state.slot.statement_starts();
+        self.is_kept = false;
         if let Some(Occupant {
             observer,
             request: Some(request),
@@ -103,7 +122,7 @@ impl QueryWatch {
         let recording = span.as_ref().is_some_and(Span::is_recording);
         let wanted = recording || self.under_way.len() > 0;
         let echoed = self.options.echo && occupant.is_some();
-        if (wanted || echoed) && !self.state.sees_transactions() {
+        if wanted || echoed {
             self.print(query);
         }
         let text = wanted.then(|| self.printed.clone());
@@ -135,9 +154,22 @@ impl QueryWatch {
             shared: false,
             ended: false,
         });
+        if self.is_printed {
+            self.keep();
+        }
+    }
+
+    /// A statement is prepared that was not printed at its start.
+    fn prepared(&mut self, statement: &str) {
+        if !self.is_kept && self.under_way.len() > 0 {
+            self.is_printed = false;
+            self.print(&statement);
+            self.keep();
+        }
     }
 
     fn finished(&mut self, query: &dyn Display, error: Option<&Error>) {
+        self.is_printed = false;
         self.state.finished();
         if error.is_some_and(is_connection_failure) {
             self.state.set_connection_failed();
@@ -150,6 +182,11 @@ impl QueryWatch {
         };
         self.state.set_live(self.under_way.len() > 0);
         self.count_in_request(query);
+        if !self.is_kept {
+            // The database's own text by now, where it has one: to copy it is cheap.
+            self.print(query);
+            self.keep();
+        }
         // Its commands, to prepare, to execute and to close: what was sent later belongs to those
         // behind it. If nothing was sent for it at all, it failed on this side.
         let wire = self.wire.as_ref();
@@ -288,16 +325,15 @@ impl Instrumentation for QueryWatch {
         match &event {
             InstrumentationEvent::StartQuery { query, .. } => self.started(query),
             InstrumentationEvent::FinishQuery { query, error, .. } => self.finished(query, *error),
+            InstrumentationEvent::CacheQuery { sql, .. } => self.prepared(sql),
             InstrumentationEvent::BeginTransaction { depth, .. } if depth.get() == 1 => {
                 self.transaction_begins();
             }
             InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() == 1 => {
                 // To the COMMIT of a failed transaction the server answers with a rollback.
-                let wire = self.wire.as_ref().and_then(|wire| wire.transaction());
+                let failed = self.wire.as_deref().is_some_and(is_in_failed_transaction);
                 match &mut self.transaction {
-                    Some(transaction) if wire == Some(TransactionState::Failed) => {
-                        transaction.rolls_back();
-                    }
+                    Some(transaction) if failed => transaction.rolls_back(),
                     Some(transaction) => transaction.commits(),
                     None => {}
                 }
@@ -313,6 +349,14 @@ impl Instrumentation for QueryWatch {
             next.on_connection_event(event);
         }
     }
+}
+
+/// The state is known when all is answered. Of what is not, an error may have come already.
+fn is_in_failed_transaction(wire: &dyn Session) -> bool {
+    let unanswered = wire.answered().zip(wire.sent());
+    let failing = unanswered.and_then(|(answered, sent)| wire.outcome(answered + 1..=sent));
+    failing.is_some_and(|outcome| outcome.error.is_some())
+        || wire.transaction() == Some(TransactionState::Failed)
 }
 
 impl Drop for QueryWatch {

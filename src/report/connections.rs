@@ -10,6 +10,8 @@ use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{Activity, Lane, LaneError, ServerSession, SessionState};
 use crate::observe::Observe;
+use crate::query::summary;
+use crate::settings::DatabaseKind;
 
 /// The server's view of this pool's sessions. The seed system's `get_active_connections`.
 #[non_exhaustive]
@@ -115,6 +117,24 @@ fn completed(session: &ServerSession, holders: &[HolderReport]) -> SessionState 
     }
 }
 
+/// What is under way the pool does not always know; the server does.
+fn name_queries_under_way(
+    holders: &mut [HolderReport],
+    sessions: &[ServerSession],
+    kind: DatabaseKind,
+) {
+    let unnamed = |holder: &&mut HolderReport| {
+        holder.state() == SessionState::Active && holder.last_query.is_none()
+    };
+    for holder in holders.iter_mut().filter(unnamed) {
+        let session = sessions.iter().find(|session| {
+            Some(session.process_id) == holder.process_id && session.state == SessionState::Active
+        });
+        let query = session.and_then(|session| session.query.as_deref());
+        holder.last_query = query.and_then(|query| summary(query, kind));
+    }
+}
+
 fn told_apart(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<ServerSession>) {
     let sessions = activity.sessions.as_deref().unwrap_or_default();
     let others = || {
@@ -207,18 +227,6 @@ pub(super) fn count(
     }
 }
 
-impl SessionState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Idle => "idle",
-            Self::IdleInTransaction => "idle_in_transaction",
-            Self::IdleUnknown => "idle_unknown",
-            Self::Other => "other",
-        }
-    }
-}
-
 impl<S: Source> Observe<S> {
     /// The server's view of this pool's sessions. It asks over the monitoring lane, never over the
     /// pool; when the server does not answer, the counts are the pool's own and `error` says why.
@@ -233,8 +241,11 @@ impl<S: Source> Observe<S> {
     }
 
     fn server_view(&self, facts: &SourceFacts, activity: &Activity) -> Connections {
-        let holders = self.holder_reports(facts);
+        let mut holders = self.holder_reports();
         let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
+        if scope == "pool" {
+            name_queries_under_way(&mut holders, &sessions, facts.kind);
+        }
         let tally = tally(&sessions);
         let mut by_id: HashMap<u64, HolderReport> = holders
             .into_iter()
@@ -286,7 +297,7 @@ impl<S: Source> Observe<S> {
     /// What the pool knows by itself: all there is for SQLite, and the rest when the server is gone.
     fn pool_view(&self, facts: &SourceFacts, error: Option<&LaneError>) -> Connections {
         let counts = self.recorder.counts();
-        let holders = self.holder_reports(facts);
+        let holders = self.holder_reports();
         let tally = own_tally(&holders, counts.open);
         let sessions: Vec<_> = holders
             .into_iter()
@@ -323,7 +334,7 @@ impl<S: Source> Observe<S> {
     }
 
     /// Everybody who holds a connection, the longest first.
-    pub(super) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
+    pub(super) fn holder_reports(&self) -> Vec<HolderReport> {
         let now = Instant::now();
         let book = self.recorder.book();
         let mut holders: Vec<_> = book.ledger.holders.iter().cloned().collect();
@@ -331,7 +342,7 @@ impl<S: Source> Observe<S> {
         holders.sort_by_key(|holder| holder.since);
         holders
             .iter()
-            .map(|holder| HolderReport::new(holder, now, facts.leak_threshold))
+            .map(|holder| HolderReport::new(holder, now, &self.recorder.leaks))
             .collect()
     }
 }

@@ -141,7 +141,7 @@ impl<S: Source> Observe<S> {
 
         let activity = answer.as_ref().ok();
         let own = facts.process_ids.as_deref();
-        let mut holders = self.holder_reports(&facts);
+        let mut holders = self.holder_reports();
         let tally = activity
             .map(|activity| count(activity, &facts, &holders, evidence.counts.open))
             .unwrap_or_default();

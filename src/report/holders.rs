@@ -1,13 +1,12 @@
 //! Who holds connections, as reports show it.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::timings::seconds;
 use crate::backend::SessionState;
 use crate::checkout::TransactionState;
+use crate::observe::leaks::Leaks;
 use crate::observe::ledger::Holder;
 
 /// Somebody who holds a connection at this instant.
@@ -28,14 +27,20 @@ pub struct HolderReport {
     pub process_id: Option<u64>,
     /// The transaction on the connection, where it can be known without asking.
     pub transaction: Option<TransactionState>,
+    /// What the connection does as the pool sees it: `active`, `idle`, `idle_in_transaction` or
+    /// `idle_unknown` (whether in a transaction); `null` where its queries are not watched.
+    pub state: Option<&'static str>,
     /// Queries under way on the connection; 0 while it is held and not used.
     pub queries_in_flight: Option<u32>,
+    /// What its last query does, and to which tables: `SELECT orders`. No text, no values. `null`
+    /// before the first, and where it is not known while it is under way.
+    pub last_query: Option<String>,
     /// Held for longer than the leak threshold.
     pub leak: bool,
 }
 
 impl HolderReport {
-    pub(super) fn new(holder: &Holder, now: Instant, leak: Option<Duration>) -> Self {
+    pub(super) fn new(holder: &Holder, now: Instant, leaks: &Leaks) -> Self {
         let held = holder.held(now);
         let caller = holder.caller();
         Self {
@@ -50,17 +55,17 @@ impl HolderReport {
                 .facts
                 .as_ref()
                 .and_then(|facts| facts.queries_in_flight()),
-            leak: leak.is_some_and(|threshold| held > threshold),
+            state: holder.state().map(SessionState::as_str),
+            last_query: holder.facts.as_ref().and_then(|facts| facts.last_query()),
+            leak: leaks.is_leak(held),
         }
     }
 
     /// What its connection does, as far as the pool can tell by itself.
     pub(super) fn state(&self) -> SessionState {
-        match (self.queries_in_flight, self.transaction) {
-            (Some(1..), _) => SessionState::Active,
-            (Some(0), Some(TransactionState::Idle)) => SessionState::Idle,
-            (Some(0), Some(_)) => SessionState::IdleInTransaction,
-            _ => SessionState::IdleUnknown,
+        match self.queries_in_flight {
+            Some(queries) => SessionState::seen(queries, self.transaction),
+            None => SessionState::IdleUnknown,
         }
     }
 

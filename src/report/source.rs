@@ -13,7 +13,7 @@ use crate::backend::Lane;
 use crate::checkout::Checkout;
 use crate::inventory::{Availability, Counts, Inventory};
 use crate::lifecycle::Lifecycle;
-use crate::settings::Thresholds;
+use crate::settings::{DatabaseKind, Thresholds};
 use crate::totals::Totals;
 
 /// A pool that can be reported on: it knows its connections, and can open one for the monitoring
@@ -29,12 +29,12 @@ pub trait Source: Inventory {
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
+    pub(crate) kind: DatabaseKind,
     pub(crate) lane: Arc<Lane>,
     pub(crate) configuration: Configuration,
     /// The server's ids of the pool's connections; `None` for a pool that is not ours.
     pub(crate) process_ids: Option<Vec<u64>>,
     pub(crate) thresholds: Thresholds,
-    pub(crate) leak_threshold: Option<Duration>,
     pub(crate) query_text: bool,
 }
 

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod asking;
 mod care;
 mod clean;
@@ -19,6 +20,7 @@ mod faces;
 mod failures;
 mod fairness;
 mod health;
+mod leaks;
 mod log;
 mod n_plus_one;
 mod optimize;

@@ -38,7 +38,7 @@ fn every_alert_fires_when_it_should_and_not_otherwise() {
 #[test]
 fn every_alert_is_tested_firing_and_silent() {
     let alerts: BTreeSet<_> = alerts().into_keys().collect();
-    assert_eq!(alerts.len(), 7);
+    assert_eq!(alerts.len(), 9);
 
     let (mut firing, mut silent) = (BTreeSet::new(), BTreeSet::new());
     for test in list(&repository::yaml(TESTS)["tests"]) {

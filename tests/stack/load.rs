@@ -40,7 +40,7 @@ async fn every_expression_has_data_of_an_app_under_load() {
         has_data(&prometheus, expression, &[""]).await;
     }
     let alerts = of_alerts();
-    assert_eq!(alerts.len(), 7);
+    assert_eq!(alerts.len(), 9);
     for expression in &alerts {
         has_data(&prometheus, expression, &JOBS).await;
     }

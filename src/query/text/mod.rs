@@ -71,6 +71,12 @@ pub(crate) fn describe(
     }
 }
 
+/// The summary alone, where there is one.
+pub(crate) fn summary(statement: &str, dialect: DatabaseKind) -> Option<String> {
+    let summary = describe(statement, dialect, false, true).summary;
+    (!summary.is_empty()).then_some(summary)
+}
+
 /// The end of a character, at most so many bytes from the start.
 fn boundary(text: &str, most: usize) -> usize {
     let mut end = most.min(text.len());

@@ -1,0 +1,101 @@
+//! How many connections the pool keeps, and how many it may have: changed while it runs.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::lifecycle::CloseReason;
+
+/// Both in one word, so that a reading is consistent.
+#[derive(Debug)]
+pub(super) struct Limits {
+    word: AtomicU64,
+    /// Connections that would have stayed before the pool was made smaller, and are still open.
+    surplus: AtomicU32,
+}
+
+fn pack(size: u32, overflow: u32) -> u64 {
+    u64::from(size) << 32 | u64::from(overflow)
+}
+
+impl Limits {
+    pub(super) fn new(size: u32, overflow: u32) -> Self {
+        Self {
+            word: AtomicU64::new(pack(size, overflow)),
+            surplus: AtomicU32::new(0),
+        }
+    }
+
+    /// Size and overflow.
+    pub(super) fn read(&self) -> (u32, u32) {
+        let word = self.word.load(Ordering::Acquire);
+        ((word >> 32) as u32, word as u32)
+    }
+
+    /// The most that may be open.
+    pub(super) fn most(&self) -> u32 {
+        let (size, overflow) = self.read();
+        size.saturating_add(overflow)
+    }
+
+    /// Sets both, at a moment at which `open` connections are open.
+    #[allow(dead_code, reason = "the pool's handle is about to")]
+    pub(super) fn set(&self, size: u32, overflow: u32, open: u32) {
+        let before = self.word.swap(pack(size, overflow), Ordering::AcqRel);
+        let stayed = open.min((before >> 32) as u32);
+        let surplus = stayed.saturating_sub(size);
+        let _ = self
+            .surplus
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
+                // Made smaller twice: the first surplus has not gone yet. Made larger: it may stay.
+                let rest = old.min(open.saturating_sub(size + surplus.min(open)));
+                Some(surplus + rest)
+            });
+    }
+
+    /// Why a connection closes for which there is no place among the idle ones.
+    pub(super) fn reason_beyond(&self) -> CloseReason {
+        let resized = self
+            .surplus
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |surplus| {
+                surplus.checked_sub(1)
+            });
+        match resized {
+            Ok(_) => CloseReason::Resize,
+            Err(_) => CloseReason::Overflow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reasons(limits: &Limits, closings: usize) -> usize {
+        (0..closings)
+            .filter(|_| limits.reason_beyond() == CloseReason::Resize)
+            .count()
+    }
+
+    #[test]
+    fn only_what_the_resize_has_made_too_many_closes_because_of_it() {
+        let limits = Limits::new(10, 5);
+        assert_eq!((limits.read(), limits.most()), ((10, 5), 15));
+        // 13 are open, of which 3 were overflow already.
+        limits.set(4, 11, 13);
+        assert_eq!(limits.read(), (4, 11));
+        assert_eq!(reasons(&limits, 9), 6);
+        limits.set(2, 0, 4);
+        assert_eq!(reasons(&limits, 4), 2);
+    }
+
+    #[test]
+    fn made_smaller_twice_the_surplus_adds_up_and_made_larger_it_goes() {
+        let limits = Limits::new(10, 0);
+        limits.set(6, 0, 10);
+        limits.set(4, 0, 10);
+        assert_eq!(reasons(&limits, 10), 6);
+        limits.set(10, 0, 4);
+        limits.set(6, 0, 10);
+        limits.set(10, 0, 10);
+        assert_eq!(reasons(&limits, 3), 0);
+    }
+}

@@ -1,0 +1,168 @@
+//! Watches for the database's return, in the background.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, poll_fn};
+use tokio::time::{Instant, sleep_until};
+
+use super::jitter;
+use super::own::OwnCare;
+use crate::backend::{Backend, ConnectError, Dialed};
+
+/// After a dial that failed, while somebody waits; and the first time nobody does.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest time between two dials. The first success follows within a second of the database's
+/// return, so this leaves as much again for the dial.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Dials in flight, where they hang.
+const MOST: usize = 4;
+
+/// All times are shorter by up to so many percent, or the replicas of an app would dial together.
+const JITTER: f64 = 20.0;
+
+/// Dials until the outage of this number is over, or nobody has the pool any more.
+pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
+    // However this ends: nobody is to wait for a prober that is not there.
+    let _abandoned = Abandon { own: &*own, number };
+    let mut dials: Vec<Probe<C>> = Vec::new();
+    let mut pace = Pace::new(Instant::now());
+    loop {
+        let Some(demanded) = own.outage.goes_on(number) else {
+            return;
+        };
+        if own.pool().is_none() {
+            return;
+        }
+        let due = pace.next(!dials.is_empty(), demanded);
+        match next(&mut dials, due, own.outage.demanded()).await {
+            Event::Demand => {}
+            Event::Due => {
+                let now = Instant::now();
+                // The oldest may take its whole time, for a server that is slow and not gone. The
+                // others make room: a new one gets through where an old one waits for a packet that
+                // was lost.
+                if dials.len() == MOST {
+                    drop(dials.remove(1));
+                }
+                let dialing = Arc::clone(&own);
+                dials.push(Probe {
+                    began: now,
+                    dial: Box::pin(async move { dialing.dial().await }),
+                });
+                own.outage.tries(now);
+                pace.began(now);
+            }
+            Event::Ended(_, Ok(dialed)) => {
+                own.care.dials.succeeded();
+                own.recovered(dialed);
+                return;
+            }
+            Event::Ended(began, Err(error)) if error.is_absence() => {
+                pace.failed(Instant::now());
+                own.outage.failed(began, error);
+            }
+            Event::Ended(began, Err(error)) => {
+                own.care.dials.refused(error.clone());
+                own.outage.refused(began, error);
+                return;
+            }
+        }
+    }
+}
+
+struct Abandon<'a, C: Backend> {
+    own: &'a OwnCare<C>,
+    number: u64,
+}
+
+impl<C: Backend> Drop for Abandon<'_, C> {
+    fn drop(&mut self) {
+        self.own.outage.abandon(self.number);
+    }
+}
+
+struct Probe<C> {
+    began: Instant,
+    dial: BoxFuture<'static, Result<Dialed<C>, ConnectError>>,
+}
+
+enum Event<C> {
+    /// A dial is over that began then.
+    Ended(Instant, Result<Dialed<C>, ConnectError>),
+    /// It is time for another.
+    Due,
+    /// Somebody begins to wait.
+    Demand,
+}
+
+async fn next<C>(
+    dials: &mut Vec<Probe<C>>,
+    due: Instant,
+    demand: impl Future<Output = ()>,
+) -> Event<C> {
+    let (mut due, mut demand) = (pin!(sleep_until(due)), pin!(demand));
+    poll_fn(|cx| {
+        for index in 0..dials.len() {
+            if let Poll::Ready(outcome) = Pin::new(&mut dials[index].dial).poll(cx) {
+                return Poll::Ready(Event::Ended(dials.remove(index).began, outcome));
+            }
+        }
+        if due.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Event::Due);
+        }
+        demand.as_mut().poll(cx).map(|()| Event::Demand)
+    })
+    .await
+}
+
+/// When the next dial is due.
+#[derive(Debug)]
+struct Pace {
+    began: Instant,
+    failed: Instant,
+    backoff: Duration,
+    /// How long to wait in each case, drawn once for each wait.
+    pause: Duration,
+    wait: Duration,
+    step: Duration,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        let pause = jitter::shortened(PAUSE, JITTER);
+        Self {
+            began: now,
+            failed: now,
+            backoff: PAUSE,
+            pause,
+            wait: pause,
+            step: LONGEST,
+        }
+    }
+
+    fn began(&mut self, now: Instant) {
+        self.began = now;
+        self.step = jitter::shortened(LONGEST, JITTER);
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.failed = now;
+        self.backoff = (self.backoff * 2).min(LONGEST);
+        self.pause = jitter::shortened(PAUSE, JITTER);
+        self.wait = jitter::shortened(self.backoff, JITTER);
+    }
+
+    fn next(&self, in_flight: bool, demanded: bool) -> Instant {
+        match (in_flight, demanded) {
+            (true, _) => self.began + self.step,
+            (false, true) => self.failed + self.pause,
+            (false, false) => self.failed + self.wait,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Connections that are kept: pinged, replaced in time, opened ahead.
+
+use futures_util::FutureExt;
+use tokio::time::sleep;
+
+use super::*;
+
+const IDLE: Duration = Duration::from_secs(60);
+
+fn kept_alive(change: impl FnOnce(&mut CareSettings)) -> Tested {
+    Tested::new(|settings| {
+        settings.keepalive = Some(IDLE);
+        change(settings);
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_idle_for_so_long_is_pinged_and_nothing_else() {
+    let pool = kept_alive(|_| {});
+    let held = pool.held(3).await;
+    sleep(IDLE / 2).await;
+    drop(held);
+    // One of them is used all the time.
+    for _ in 0..55 {
+        sleep(Duration::from_secs(1)).await;
+        drop(pool.get().await.unwrap());
+    }
+    assert_eq!((pool.script.pings(), pool.counts()), (0, (3, 3)));
+    for _ in 0..8 {
+        sleep(Duration::from_secs(1)).await;
+        drop(pool.get().await.unwrap());
+    }
+    assert_eq!(pool.script.pings(), 2);
+    sleep(IDLE * 10).await;
+    let pings = pool.script.pings();
+    assert!((2 + 29..=2 + 31).contains(&pings), "{pings}");
+    assert_eq!((pool.script.dials(), pool.counts()), (3, (3, 3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_its_keepalive_is_closed_and_the_others_are_suspect() {
+    let pool = kept_alive(|_| {});
+    let held = pool.held(3).await;
+    drop(held);
+    sleep(IDLE / 2).await;
+    drop(pool.get().await.unwrap());
+    pool.script.pings_that(refuse);
+    sleep(IDLE - Duration::from_secs(10)).await;
+    assert_eq!(pool.told.closed(), ["ping_failed"; 2]);
+    assert_eq!(pool.counts(), (1, 1));
+    pool.script.pings_that(succeeds);
+    let pings = pool.script.pings();
+    drop(pool.get().await.unwrap());
+    assert_eq!(pool.script.pings(), pings + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_hangs_is_waited_for_and_no_longer_than_its_time() {
+    let pool = kept_alive(|settings| (settings.pool_size, settings.max_overflow) = (1, 0));
+    drop(pool.get().await.unwrap());
+    pool.script.pings_that(hang);
+    sleep(IDLE + ms(100)).await;
+    // It counts as idle while it is pinged.
+    assert_eq!((pool.script.pings(), pool.counts()), (1, (1, 1)));
+    let start = Instant::now();
+    let held = pool.get().await.unwrap();
+    assert!(
+        start.elapsed() <= Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!((pool.script.dials(), pool.counts()), (2, (1, 0)));
+    assert_eq!(pool.told.closed(), ["ping_failed"]);
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkout_waits_for_a_ping_that_ends_well() {
+    let pool = kept_alive(|settings| (settings.pool_size, settings.max_overflow) = (1, 0));
+    drop(pool.get().await.unwrap());
+    pool.script.pings_that(after(ms(300)));
+    sleep(IDLE + ms(100)).await;
+    assert_eq!(pool.script.pings(), 1);
+    let start = Instant::now();
+    let _held = pool.get().await.unwrap();
+    assert!(start.elapsed() <= ms(201), "{:?}", start.elapsed());
+    assert_eq!((pool.script.dials(), pool.script.pings()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_from_those_who_wait() {
+    let pool = kept_alive(|_| {});
+    drop(pool.held(3).await);
+    pool.told.waiting.store(1, Ordering::SeqCst);
+    sleep(IDLE * 3).await;
+    assert_eq!(pool.script.pings(), 0);
+    pool.told.waiting.store(0, Ordering::SeqCst);
+    sleep(IDLE).await;
+    assert_eq!(pool.script.pings(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keepalive_ends_with_the_pool() {
+    let pool = kept_alive(|_| {});
+    drop(pool.held(3).await);
+    let (script, told) = (pool.script.clone(), Arc::clone(&pool.told));
+    drop(pool);
+    sleep(IDLE * 10).await;
+    assert_eq!(script.pings(), 0);
+    assert_eq!(told.closed(), ["shutdown"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_connection_has_a_lifetime_of_its_own_and_none_a_longer_one() {
+    let pool = Tested::new(|settings| {
+        (settings.pool_size, settings.max_overflow) = (100, 0);
+        settings.recycle = Some(Duration::from_secs(1000));
+    });
+    drop(pool.held(100).await);
+    sleep(Duration::from_secs(899)).await;
+    drop(pool.held(100).await);
+    assert_eq!(pool.told.closed().len(), 0);
+    sleep(Duration::from_secs(51)).await;
+    drop(pool.held(100).await);
+    // Half of them, by chance: 20 and 80 are six standard deviations off.
+    let half = pool.told.closed().len();
+    assert!((20..=80).contains(&half), "{half}");
+    sleep(Duration::from_secs(51)).await;
+    drop(pool.held(100).await);
+    assert_eq!(pool.told.closed(), ["recycle"; 100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidated_every_connection_is_pinged_once() {
+    let pool = Tested::new(|_| {});
+    drop(pool.held(3).await);
+    pool.service.invalidate();
+    drop(pool.held(3).await);
+    drop(pool.held(3).await);
+    assert_eq!(pool.script.pings(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn warmed_up_all_are_there() {
+    let pool = Tested::new(|settings| settings.max_connecting = 4);
+    pool.script.dials_that(after(ms(100)));
+    let held = pool.get().await.unwrap();
+    let warm_up = pool.service.warm_up(Duration::from_secs(30)).await;
+    assert_eq!(
+        (warm_up.opened, warm_up.failed, warm_up.took),
+        (9, 0, ms(300))
+    );
+    assert!(warm_up.is_complete() && warm_up.error.is_none());
+    assert_eq!(pool.counts(), (10, 9));
+    drop(held);
+    let again = pool.service.warm_up(Duration::from_secs(30)).await;
+    assert_eq!((again.opened, again.failed), (0, 0));
+    assert_eq!((pool.script.dials(), pool.counts()), (10, (10, 10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_waits_for_a_database_and_not_for_longer_than_it_may() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    let warm_up = pool.service.warm_up(Duration::from_secs(5)).await;
+    assert_eq!((warm_up.opened, warm_up.failed), (0, 10));
+    assert_eq!(warm_up.error.unwrap().kind(), ConnectErrorKind::Unreachable);
+    assert!(warm_up.took <= Duration::from_secs(5), "{:?}", warm_up.took);
+
+    let back = async {
+        sleep(Duration::from_secs(3)).await;
+        pool.script.dials_that(succeeds);
+    };
+    let warm_up = pool.service.warm_up(Duration::from_secs(30));
+    let (warm_up, ()) = futures_util::future::join(warm_up, back).await;
+    // Nine if the one that found the database was nobody's.
+    assert!(warm_up.opened >= 9 && warm_up.is_complete(), "{warm_up:?}");
+    assert!(warm_up.took <= Duration::from_secs(4), "{:?}", warm_up.took);
+    assert_eq!(pool.counts(), (10, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_does_not_hang_and_what_comes_late_is_used() {
+    let pool = Tested::new(|settings| settings.pool_size = 3);
+    pool.script.dials_that(after(Duration::from_secs(5)));
+    let warm_up = pool.service.warm_up(Duration::from_secs(2)).await;
+    assert_eq!((warm_up.opened, warm_up.failed), (0, 3));
+    assert_eq!(warm_up.error.unwrap().kind(), ConnectErrorKind::TimedOut);
+    assert_eq!(warm_up.took, Duration::from_secs(2));
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(pool.counts(), (3, 3));
+
+    // Or closed, if nobody has the pool any more.
+    let pool = Tested::new(|settings| settings.pool_size = 3);
+    pool.script.dials_that(after(Duration::from_secs(5)));
+    drop(pool.service.warm_up(Duration::from_secs(2)).await);
+    let (script, told) = (pool.script.clone(), Arc::clone(&pool.told));
+    drop(pool);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((script.dials(), told.closed()), (3, vec!["shutdown"; 3]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_that_is_not_let_in_says_so_at_once() {
+    let pool = Tested::new(|_| {});
+    pool.script
+        .dials_that(fail(ConnectErrorKind::Authentication));
+    let warm_up = pool.service.warm_up(Duration::from_secs(30)).await;
+    assert_eq!((warm_up.opened, warm_up.failed), (0, 10));
+    assert_eq!(
+        warm_up.error.unwrap().kind(),
+        ConnectErrorKind::Authentication
+    );
+    assert!(warm_up.took <= Duration::from_secs(2), "{:?}", warm_up.took);
+    assert!(pool.get().now_or_never().is_none());
+}

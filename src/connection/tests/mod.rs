@@ -1,0 +1,227 @@
+//! The care of connections, with dials and pings that do what a script says, in paused time.
+
+mod keeping;
+mod outages;
+mod sizes;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use diesel_async::AsyncConnection;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{Care, CareSettings, Lease, Manager, Opener, PoolService};
+use crate::backend::{AsyncSqliteConnection, ConnectError, ConnectErrorKind, Dial, Dialed};
+use crate::checkout::Checkout;
+use crate::error::PoolError;
+use crate::inventory::Inventory;
+use crate::lifecycle::{CloseReason, Lifecycle};
+use crate::query::QueryOptions;
+use crate::settings::{DatabaseKind, Settings};
+
+type Connection = AsyncSqliteConnection;
+type Step = BoxFuture<'static, Result<(), ConnectError>>;
+
+/// How long opening a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// What the next dials and pings do.
+#[derive(Clone)]
+struct Scripted(Arc<Script>);
+
+struct Script {
+    dial: Mutex<Box<dyn Fn() -> Step + Send>>,
+    ping: Mutex<Box<dyn Fn() -> Step + Send>>,
+    dials: AtomicU32,
+    pings: AtomicU32,
+}
+
+impl Scripted {
+    fn new() -> Self {
+        Self(Arc::new(Script {
+            dial: Mutex::new(Box::new(succeeds)),
+            ping: Mutex::new(Box::new(succeeds)),
+            dials: AtomicU32::new(0),
+            pings: AtomicU32::new(0),
+        }))
+    }
+
+    fn dials_that(&self, step: impl Fn() -> Step + Send + 'static) {
+        *self.0.dial.lock().unwrap() = Box::new(step);
+    }
+
+    fn pings_that(&self, step: impl Fn() -> Step + Send + 'static) {
+        *self.0.ping.lock().unwrap() = Box::new(step);
+    }
+
+    fn dials(&self) -> u32 {
+        self.0.dials.load(Ordering::SeqCst)
+    }
+
+    fn pings(&self) -> u32 {
+        self.0.pings.load(Ordering::SeqCst)
+    }
+}
+
+fn succeeds() -> Step {
+    Box::pin(async { Ok(()) })
+}
+
+fn hang() -> Step {
+    Box::pin(std::future::pending())
+}
+
+fn after(time: Duration) -> impl Fn() -> Step + Send + 'static {
+    move || {
+        Box::pin(async move {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+    }
+}
+
+fn fail(kind: ConnectErrorKind) -> impl Fn() -> Step + Send + 'static {
+    move || Box::pin(async move { Err(ConnectError::new(kind, kind.as_str(), None)) })
+}
+
+fn refuse() -> Step {
+    fail(ConnectErrorKind::Unreachable)()
+}
+
+impl Dial<Connection> for Scripted {
+    fn dial(&self) -> BoxFuture<'_, Result<Dialed<Connection>, ConnectError>> {
+        self.0.dials.fetch_add(1, Ordering::SeqCst);
+        let step = self.0.dial.lock().unwrap()();
+        Box::pin(async {
+            step.await?;
+            let connection = Connection::establish(":memory:").await.unwrap();
+            Ok(Dialed {
+                connection,
+                session: None,
+            })
+        })
+    }
+
+    fn ping<'a>(&'a self, _: &'a mut Connection) -> BoxFuture<'a, Result<(), ConnectError>> {
+        self.0.pings.fetch_add(1, Ordering::SeqCst);
+        self.0.ping.lock().unwrap()()
+    }
+}
+
+/// What was told.
+#[derive(Default)]
+struct Told {
+    opened: AtomicU32,
+    failed: AtomicU32,
+    waiting: AtomicU32,
+    closed: Mutex<Vec<CloseReason>>,
+}
+
+impl Told {
+    fn closed(&self) -> Vec<&'static str> {
+        let closed = self.closed.lock().unwrap();
+        closed.iter().map(|reason| reason.as_str()).collect()
+    }
+}
+
+impl Lifecycle for Told {
+    fn opened(&self, _: Duration) {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn connect_failed(&self, _: &ConnectError) {
+        self.failed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    fn closed(&self, reason: CloseReason) {
+        self.closed.lock().unwrap().push(reason);
+    }
+}
+
+struct Tested {
+    service: PoolService<Manager<Connection>>,
+    script: Scripted,
+    told: Arc<Told>,
+}
+
+impl Tested {
+    fn new(change: impl FnOnce(&mut CareSettings)) -> Self {
+        let settings = Settings::new(":memory:");
+        let queries = QueryOptions::new(DatabaseKind::Sqlite, &settings, Vec::new());
+        let mut care = CareSettings {
+            pool_size: 10,
+            max_overflow: 20,
+            max_connecting: 8,
+            recycle: None,
+            recycle_jitter_pct: 10.0,
+            keepalive: None,
+            pre_ping: true,
+            pre_ping_bypass: Duration::from_secs(3600),
+            pre_ping_timeout: Duration::from_secs(2),
+            raw_transactions: false,
+            queries: Arc::new(queries),
+        };
+        change(&mut care);
+        let care = Care::new(care, Handle::current());
+        let (script, told) = (Scripted::new(), Arc::<Told>::default());
+        let opener = Opener::new(
+            Arc::new(script.clone()),
+            None,
+            CONNECT_TIMEOUT,
+            settings.database_url,
+        );
+        let service = PoolService::new(Manager::new(opener, Arc::clone(&care)), &care);
+        let observer: Arc<dyn Lifecycle> = Arc::clone(&told) as _;
+        service.report_to(Arc::downgrade(&observer));
+        Self {
+            service,
+            script,
+            told,
+        }
+    }
+
+    fn get(&self) -> BoxFuture<'static, Result<Lease<Connection>, PoolError>> {
+        self.checkout(Checkout::new())
+    }
+
+    fn checkout(
+        &self,
+        checkout: Checkout,
+    ) -> BoxFuture<'static, Result<Lease<Connection>, PoolError>> {
+        self.service.clone().call(checkout)
+    }
+
+    async fn held(&self, number: usize) -> Vec<Lease<Connection>> {
+        let all = (0..number).map(|_| self.get());
+        futures_util::future::try_join_all(all).await.unwrap()
+    }
+
+    /// Open and idle.
+    fn counts(&self) -> (u32, u32) {
+        let counts = self.service.counts();
+        (counts.open, counts.idle)
+    }
+
+    /// The kind of the failure, its text, and how long it took to come.
+    async fn failure(&self) -> (ConnectErrorKind, String, Duration) {
+        let start = Instant::now();
+        match self.get().await {
+            Err(PoolError::ConnectFailed(error)) => {
+                (error.kind(), error.to_string(), start.elapsed())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Dials that find nobody.
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::time::sleep;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_dial_is_told_at_once_and_later_ones_soon() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    let (kind, text, took) = pool.failure().await;
+    assert_eq!(
+        (kind, &*text, took),
+        (ConnectErrorKind::Unreachable, "unreachable", ms(0))
+    );
+    sleep(Duration::from_secs(60)).await;
+    let (kind, text, took) = pool.failure().await;
+    assert_eq!(kind, ConnectErrorKind::Unreachable);
+    assert!(took <= ms(100), "{took:?}");
+    assert!(
+        text.starts_with("unreachable; the database has been down for 60.")
+            && text.ends_with("last tried 0.0 s ago"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_not_dialled_by_every_checkout() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    drop(pool.failure().await);
+    let start = Instant::now();
+    let all = join_all((0..200).map(|_| pool.get())).await;
+    assert!(all.iter().all(Result::is_err));
+    assert!(start.elapsed() <= ms(500), "{:?}", start.elapsed());
+    assert!(pool.script.dials() <= 8, "{}", pool.script.dials());
+    // All that go on asking are served by some ten a second.
+    let dialled = pool.script.dials();
+    while start.elapsed() < Duration::from_secs(10) {
+        assert!(pool.get().await.is_err());
+    }
+    assert!(pool.script.dials() - dialled <= 10 * 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_anybody_asking_it_is_dialled_twice_a_second_and_its_return_is_noticed() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    drop(pool.failure().await);
+    sleep(Duration::from_secs(60)).await;
+    let dialled = pool.script.dials();
+    assert!((100..=160).contains(&dialled), "{dialled}");
+
+    pool.script.dials_that(succeeds);
+    sleep(Duration::from_secs(1)).await;
+    // The probe's connection is there to be used.
+    assert_eq!(pool.counts(), (1, 1));
+    assert_eq!(pool.script.dials(), dialled + 1);
+    let held = pool.get().now_or_never().unwrap().unwrap();
+    sleep(Duration::from_secs(60)).await;
+    drop(held);
+    assert_eq!(pool.script.dials(), dialled + 1);
+    assert_eq!(pool.told.opened.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_who_asks_after_the_return_is_served_by_the_probe() {
+    for away in [ms(1), ms(99), ms(350), ms(60_000)] {
+        let pool = Tested::new(|settings| {
+            (settings.pool_size, settings.max_overflow) = (1, 0);
+        });
+        pool.script.dials_that(refuse);
+        drop(pool.failure().await);
+        sleep(away).await;
+        pool.script.dials_that(succeeds);
+        let start = Instant::now();
+        let held = pool.get().await.unwrap();
+        assert!(start.elapsed() <= ms(500), "{:?}", start.elapsed());
+        assert_eq!(pool.counts(), (1, 0));
+        assert_eq!(pool.told.opened.load(Ordering::SeqCst), 1);
+        drop(held);
+    }
+}
+
+/// Nothing answers, and nothing is refused: after the first, nobody waits for the dial's end.
+#[tokio::test(start_paused = true)]
+async fn where_dials_hang_checkouts_fail_fast() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(hang);
+    let (kind, _, took) = pool.failure().await;
+    assert_eq!((kind, took), (ConnectErrorKind::TimedOut, CONNECT_TIMEOUT));
+    for _ in 0..30 {
+        let (kind, text, took) = pool.failure().await;
+        assert_eq!(kind, ConnectErrorKind::TimedOut);
+        assert!(took <= ms(501), "{took:?}");
+        assert!(
+            text.starts_with("no connection within 10s; the database"),
+            "{text}"
+        );
+        sleep(ms(700)).await;
+    }
+    // Back: the dials that hang still do, a new one succeeds.
+    pool.script.dials_that(succeeds);
+    let start = Instant::now();
+    while pool.get().await.is_err() {
+        assert!(start.elapsed() <= Duration::from_secs(1));
+    }
+    assert!(start.elapsed() <= Duration::from_secs(1));
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(pool.counts().0, pool.told.opened.load(Ordering::SeqCst));
+    // No old one that times out now declares another outage.
+    let start = Instant::now();
+    assert_eq!(pool.held(10).await.len(), 10);
+    assert_eq!(start.elapsed(), ms(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_wait_when_an_outage_is_declared_are_told_soon() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(hang);
+    let start = Instant::now();
+    let early = pool.get();
+    let late = async {
+        sleep(Duration::from_secs(6)).await;
+        join_all((0..40).map(|_| pool.get())).await
+    };
+    let (early, late) = futures_util::future::join(early, late).await;
+    assert!(early.is_err() && late.iter().all(Result::is_err));
+    assert!(
+        start.elapsed() <= CONNECT_TIMEOUT + ms(501),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_slow_is_found_too() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    drop(pool.failure().await);
+    pool.script.dials_that(after(Duration::from_secs(7)));
+    sleep(Duration::from_secs(8)).await;
+    assert_eq!(pool.counts(), (1, 1));
+}
+
+/// Who has queued for long before it came to the pool is not made to wait again.
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_long_enough_is_told_at_once() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(hang);
+    drop(pool.failure().await);
+    sleep(Duration::from_secs(5)).await;
+    let start = Instant::now();
+    let checkout = Checkout::new().asked_at(start - Duration::from_secs(2));
+    assert!(pool.checkout(checkout).await.is_err());
+    assert_eq!(start.elapsed(), ms(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_connections_come_back_well_they_are_waited_for() {
+    let pool = Tested::new(|settings| (settings.pool_size, settings.max_overflow) = (2, 2));
+    let mut held = pool.held(2).await;
+    pool.script.dials_that(refuse);
+    let waiting = tokio::spawn(pool.get());
+    sleep(ms(800)).await;
+    assert!(!waiting.is_finished());
+    drop(held.pop());
+    drop(waiting.await.unwrap().unwrap());
+    // No sign of life for more than a second: the one that is out is not expected back.
+    let one = pool.get().await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    let (_, _, took) = pool.failure().await;
+    assert!(took <= ms(701), "{took:?}");
+    drop((one, held));
+    // It was wrong: what is open is used, after a ping.
+    let pings = pool.script.pings();
+    drop(pool.get().await.unwrap());
+    assert_eq!(pool.script.pings(), pings + 1);
+}
+
+/// Found, and not let in: that is no outage, and those who wait are told.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_back_and_refuses_ends_the_outage() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    drop(pool.failure().await);
+    sleep(ms(10)).await;
+    pool.script
+        .dials_that(fail(ConnectErrorKind::Authentication));
+    let (kind, text, took) = pool.failure().await;
+    assert_eq!(
+        (kind, &*text),
+        (ConnectErrorKind::Authentication, "authentication")
+    );
+    assert!(took <= ms(500), "{took:?}");
+    let dialled = pool.script.dials();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(pool.script.dials(), dialled, "only on demand");
+    pool.script.dials_that(succeeds);
+    assert!(pool.get().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_makes_what_is_open_suspect() {
+    let pool = Tested::new(|settings| settings.pool_size = 3);
+    drop(pool.held(2).await);
+    let held = pool.held(2).await;
+    assert_eq!(pool.script.pings(), 0);
+    pool.script.dials_that(refuse);
+    let waiting = tokio::spawn(pool.get());
+    sleep(ms(1)).await;
+    drop(held);
+    let _lease = waiting.await.unwrap().unwrap();
+    drop(pool.get().await.unwrap());
+    drop(pool.get().await.unwrap());
+    assert_eq!(pool.script.pings(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_prober_ends_with_the_pool() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    drop(pool.failure().await);
+    let script = pool.script.clone();
+    drop(pool);
+    sleep(Duration::from_secs(1)).await;
+    let dialled = script.dials();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(script.dials(), dialled);
+
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    drop(pool.failure().await);
+    pool.service.close().await;
+    sleep(Duration::from_secs(1)).await;
+    let dialled = pool.script.dials();
+    pool.script.dials_that(succeeds);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((pool.script.dials(), pool.counts()), (dialled, (0, 0)));
+}
+
+/// A checkout that goes away during an outage takes no connection with it.
+#[tokio::test(start_paused = true)]
+async fn a_probes_connection_is_not_lost_with_a_checkout_that_goes_away() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(refuse);
+    drop(pool.failure().await);
+    let mut get = pool.get();
+    assert!(get.as_mut().now_or_never().is_none());
+    sleep(ms(1)).await;
+    drop(get);
+    pool.script.dials_that(succeeds);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(pool.counts(), (1, 1));
+    assert_eq!(pool.told.opened.load(Ordering::SeqCst), 1);
+}

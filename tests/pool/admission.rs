@@ -1,0 +1,529 @@
+//! Who gets in, and who does not: on whole pools, and on the gate alone with the clock in hand.
+
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::try_join_all;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use poolscope::{
+    Admit, AdmitLayer, Admitted, AsyncSqliteConnection, Checkout, Held, Pool, PoolError, Rejection,
+    RequestLayer, Route, Settings,
+};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+use crate::asking::{get, until};
+use crate::collected::{Meters, Reading, Spans};
+use crate::databases::{Database, Tested, on_each_database};
+
+type Sqlite = AsyncSqliteConnection;
+
+fn pool(name: &str, change: impl FnOnce(&mut Settings)) -> (Database, Pool<Sqlite>) {
+    let database = Sqlite::database(name);
+    let pool = database
+        .pool::<Sqlite>()
+        .name("orders")
+        .pool_size(1)
+        .max_overflow(0)
+        .settings(change);
+    (database, pool.build().unwrap())
+}
+
+/// Polls once, so that it has its place in the queue.
+macro_rules! asked {
+    ($asks:expr) => {{
+        let mut asks = Box::pin($asks);
+        assert!(asks.as_mut().now_or_never().is_none());
+        asks
+    }};
+}
+
+#[tokio::test]
+async fn a_suspended_pool_lets_nobody_in_until_it_is_resumed() {
+    let (_database, pool) = pool("suspended", |_| ());
+    let held = pool.get().await.unwrap();
+    pool.suspend();
+    // What is out stays out, and comes back.
+    drop(held);
+    let waits = asked!(pool.get());
+    assert!(matches!(
+        pool.try_get(),
+        Err(PoolError::Rejected(Rejection::WouldWait))
+    ));
+    let status = pool.status();
+    assert_eq!((status.pending, status.waiting_for.queued), (1, 1));
+    let healthcheck = get(pool.monitor(), "healthcheck").await;
+    assert_eq!(healthcheck.status, StatusCode::SERVICE_UNAVAILABLE);
+    let health = pool.health().await;
+    assert!(health.reason.unwrap().contains("suspended"));
+    assert_eq!(
+        get(pool.monitor(), "status").await.json()["state"],
+        "suspended"
+    );
+
+    pool.resume();
+    drop(waits.await.unwrap());
+    assert!(pool.healthcheck().await.is_ok());
+    assert_eq!(pool.status().checked_out, 0);
+}
+
+#[tokio::test]
+async fn a_suspended_pool_fails_at_once_where_it_is_told_to() {
+    let (_database, pool) = pool("fails_suspended", |s| s.fail_when_suspended = true);
+    let held = pool.get().await.unwrap();
+    let waits = asked!(pool.get());
+    pool.suspend();
+    for answer in [waits.await, pool.get().await] {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, PoolError::Suspended), "{error}");
+        assert_eq!(error.retry_after(), Duration::from_secs(5));
+    }
+    pool.resume();
+    drop(held);
+    drop(pool.get().await.unwrap());
+    assert_eq!(pool.status().totals.rejected, 2);
+}
+
+#[tokio::test]
+async fn a_closed_pool_is_closed_though_it_was_suspended() {
+    let (_database, pool) = pool("closed_suspended", |_| ());
+    pool.suspend();
+    let waits = asked!(pool.get());
+    assert!(pool.close(Duration::from_secs(5)).await);
+    assert!(matches!(waits.await, Err(PoolError::Closed)));
+}
+
+/// An answer to a request of this route, whose handler needs a connection.
+async fn request(pool: &Pool<Sqlite>, route: &'static str) -> Response<Bytes> {
+    let work = service_fn(|_: Request<()>| async {
+        let answer = match pool.get().await {
+            Ok(_) => Response::new(axum::body::Body::empty()),
+            Err(error) => axum::response::IntoResponse::into_response(error),
+        };
+        Ok::<_, Infallible>(answer)
+    });
+    let request = Request::builder().extension(Route::new(route)).body(());
+    let answer = RequestLayer::new()
+        .layer(work)
+        .oneshot(request.unwrap())
+        .await
+        .unwrap();
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Response::from_parts(parts, body)
+}
+
+#[tokio::test]
+async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
+    let meters = Meters::new();
+    let database = Sqlite::database("max_pending");
+    let pool = database
+        .pool::<Sqlite>()
+        .name("orders")
+        .pool_size(1)
+        .max_overflow(0)
+        .meter_provider(meters.provider.clone())
+        .settings(|s| s.max_pending = Some(1))
+        .build()
+        .unwrap();
+    let held = pool.get().await.unwrap();
+    let waits = asked!(pool.get());
+    for route in ["/orders", "/orders", "/users"] {
+        let answer = request(&pool, route).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["retry-after"], "1");
+    }
+    let error = pool.get().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "checkout rejected: 1 checkouts wait already, which is as many as DB_POOL_MAX_PENDING allows"
+    );
+    drop(held);
+    drop(waits.await.unwrap());
+
+    let health = pool.health().await;
+    assert_eq!(health.status.totals.shed, 4);
+    assert_eq!((health.shed.last_minute, health.shed.total), (4, 4));
+    let routes: Vec<_> = health
+        .shed
+        .routes
+        .iter()
+        .map(|r| (r.route.as_deref(), r.total))
+        .collect();
+    assert_eq!(
+        routes,
+        [(Some("/orders"), 2), (None, 1), (Some("/users"), 1)]
+    );
+    let warning = "load shed: 4 checkouts were turned away within the last minute; \
+                   in the last five by route: /orders (2), outside of a request (1), /users (1)";
+    assert!(
+        health.warnings.iter().any(|w| w == warning),
+        "{:?}",
+        health.warnings
+    );
+
+    let shed = &meters.read()["poolscope.checkouts.shed"];
+    let count = |route: Option<&str>| {
+        let point = shed
+            .points
+            .iter()
+            .find(|(attributes, _)| attributes.get("http.route").map(String::as_str) == route);
+        match point.unwrap().1 {
+            Reading::Number(number) => number,
+            _ => panic!(),
+        }
+    };
+    assert_eq!(
+        (count(Some("/orders")), count(Some("/users")), count(None)),
+        (2, 1, 1)
+    );
+    let page = get(pool.monitor(), "metrics").await.text();
+    let line = "poolscope_checkouts_shed_total{db_client_connection_pool_name=\"orders\",http_route=\"/orders\"} 2";
+    assert!(page.lines().any(|l| l == line), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_split_into_its_phases() {
+    let (spans, meters) = (Spans::new(), Meters::new());
+    let database = Sqlite::database("phases");
+    let pool = database
+        .pool::<Sqlite>()
+        .name("orders")
+        .pool_size(1)
+        .max_overflow(0)
+        .pre_ping_bypass(Duration::ZERO)
+        .tracer_provider(spans.provider.clone())
+        .meter_provider(meters.provider.clone())
+        .on_connect(|_| Box::pin(async { Ok(sleep(Duration::from_millis(70)).await) }))
+        .build()
+        .unwrap();
+    let first = asked!(pool.get());
+    assert_eq!(pool.status().waiting_for.connecting, 1);
+    let held = first.await.unwrap();
+    let second = asked!(pool.get());
+    sleep(Duration::from_millis(300)).await;
+    drop(held);
+    drop(second.await.unwrap());
+
+    let minute = pool.health().await.windows.last_1m;
+    let phases = minute.phases.unwrap();
+    assert_eq!((phases.queued.count, phases.connecting.count), (1, 1));
+    assert!(phases.queued.max_ms.unwrap() >= 300.0);
+    assert!((70.0..300.0).contains(&phases.connecting.max_ms.unwrap()));
+    // On a clock that stands still a ping takes no time; that there was one the span says.
+
+    let checkouts = spans.checkouts();
+    let events = |index: usize| {
+        let events = checkouts[index].events.iter();
+        events
+            .map(|event| event.name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(events(0), ["connecting", "pinging"]);
+    assert_eq!(events(1), ["queued", "pinging"]);
+    let times = &meters.read()["poolscope.checkout.phase_time"];
+    assert_eq!(times.unit, "s");
+    let phase = |name: &str| {
+        let point = times
+            .points
+            .iter()
+            .find(|(a, _)| a["poolscope.checkout.phase"] == name);
+        match &point.unwrap().1 {
+            Reading::Histogram { count, sum, .. } => (*count, *sum),
+            Reading::Number(_) => panic!(),
+        }
+    };
+    assert!(phase("queued").0 == 1 && phase("queued").1 >= 0.3);
+    assert!(phase("connecting").0 == 1 && phase("connecting").1 >= 0.07);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_says_what_it_waited_for() {
+    let (_database, pool) = pool("timeout_phases", |s| {
+        s.pool_timeout = Duration::from_secs(2)
+    });
+    let _held = pool.get().await.unwrap();
+    let error = pool.get().await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("timed out after 2.0s waiting for a connection (queued 2.0s) from pool"),
+        "{text}"
+    );
+    let PoolError::TimedOut(timeout) = error else {
+        panic!()
+    };
+    assert!(timeout.phases().unwrap().queued >= Duration::from_secs(2));
+}
+
+/// Something that a gate lets through.
+#[derive(Debug)]
+struct Conn;
+
+impl Deref for Conn {
+    type Target = ();
+
+    fn deref(&self) -> &() {
+        &()
+    }
+}
+
+impl Held for Conn {}
+
+type Gated = Admit<Backend>;
+
+/// Not a closure, so that the gate has a name.
+#[derive(Debug, Clone)]
+struct Backend;
+
+impl Service<Checkout> for Backend {
+    type Response = Conn;
+    type Error = PoolError;
+    type Future = std::future::Ready<Result<Conn, PoolError>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), PoolError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Checkout) -> Self::Future {
+        std::future::ready(Ok(Conn))
+    }
+}
+
+fn gate(capacity: u32, change: impl FnOnce(AdmitLayer) -> AdmitLayer) -> Gated {
+    change(AdmitLayer::new(capacity, Duration::from_secs(30))).layer(Backend)
+}
+
+async fn enter(gate: &Gated) -> Result<Admitted<Conn>, PoolError> {
+    gate.clone().oneshot(Checkout::new()).await
+}
+
+fn spawn(gate: &Gated) -> JoinHandle<Result<Admitted<Conn>, PoolError>> {
+    let gate = gate.clone();
+    tokio::spawn(async move { enter(&gate).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn resizing_serves_those_who_wait_and_takes_back_what_returns() {
+    let gate = gate(2, |layer| layer);
+    let held = [enter(&gate).await.unwrap(), enter(&gate).await.unwrap()];
+    let waiting: Vec<_> = (0..3).map(|_| spawn(&gate)).collect();
+    tokio::task::yield_now().await;
+    assert_eq!(gate.gate().pending(), 3);
+
+    gate.gate().resize(4);
+    let mut more = Vec::new();
+    let mut waiting = waiting.into_iter();
+    for _ in 0..2 {
+        more.push(waiting.next().unwrap().await.unwrap().unwrap());
+    }
+    assert_eq!((gate.gate().admitted(), gate.gate().pending()), (4, 1));
+
+    // Four are in, and one may be: three go before anybody gets in.
+    gate.gate().resize(1);
+    drop((held, more.pop()));
+    tokio::task::yield_now().await;
+    assert_eq!((gate.gate().admitted(), gate.gate().pending()), (1, 1));
+    drop(more);
+    drop(waiting.next().unwrap().await.unwrap().unwrap());
+    assert_eq!((gate.gate().admitted(), gate.gate().capacity()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_capacity_the_served_stay_fast_and_the_rest_fail_at_once() {
+    const SERVICE: Duration = Duration::from_millis(10);
+    let target = Duration::from_millis(20);
+    let gate = gate(4, |layer| layer.shed(target, Duration::from_millis(100)));
+    let start = Instant::now();
+    // 600 a second where 400 can be served, for ten seconds.
+    let mut tasks = Vec::new();
+    for arrival in 0..6000_u32 {
+        let gate = gate.clone();
+        tasks.push(tokio::spawn(async move {
+            sleep(arrival * Duration::from_micros(1_666)).await;
+            let asked = Instant::now();
+            let answer = enter(&gate).await;
+            let waited = asked.elapsed();
+            if answer.is_ok() {
+                sleep(SERVICE).await;
+            }
+            (answer.map(drop), waited)
+        }));
+    }
+    let (mut served, mut shed) = (Vec::new(), Vec::new());
+    for task in tasks {
+        match task.await.unwrap() {
+            (Ok(()), waited) => served.push(waited),
+            (Err(PoolError::Rejected(Rejection::Shed { .. })), waited) => shed.push(waited),
+            (Err(error), _) => panic!("{error}"),
+        }
+    }
+    let took = start.elapsed();
+    served.sort();
+    let p99 = served[served.len() * 99 / 100];
+    assert!(p99 <= 2 * target + SERVICE, "{p99:?}");
+    // Timers are rounded up to the next millisecond, so 10 ms are 11.
+    let capacity = 4.0 / 0.011 * took.as_secs_f64();
+    assert!(
+        served.len() as f64 >= 0.95 * capacity,
+        "{} of {capacity}",
+        served.len()
+    );
+    assert!(!shed.is_empty());
+    let slowest = shed.iter().max().unwrap();
+    assert!(*slowest <= Duration::from_millis(250), "{slowest:?}");
+    let at_once = shed.iter().filter(|waited| waited.is_zero()).count();
+    assert!(at_once * 2 > shed.len(), "{at_once} of {}", shed.len());
+    assert_eq!((gate.gate().admitted(), gate.gate().pending()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_comes_back_nobody_waits_for_the_timeout() {
+    let target = Duration::from_millis(20);
+    let gate = gate(1, |layer| layer.shed(target, Duration::from_millis(100)));
+    let _held = enter(&gate).await.unwrap();
+    let asked = Instant::now();
+    let error = enter(&gate).await.unwrap_err();
+    assert!(matches!(error, PoolError::Rejected(Rejection::Shed { .. })));
+    assert!(
+        asked.elapsed() <= Duration::from_millis(250),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(gate.gate().pending(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_burst_is_served_whole() {
+    let gate = gate(4, |layer| {
+        layer.shed(Duration::from_millis(50), Duration::from_millis(100))
+    });
+    let burst = (0..30).map(|_| {
+        let gate = gate.clone();
+        tokio::spawn(async move {
+            let held = enter(&gate).await;
+            sleep(Duration::from_millis(10)).await;
+            held.map(drop)
+        })
+    });
+    let burst: Vec<_> = burst.collect();
+    for task in burst {
+        task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_was_let_in_and_went_away_lets_the_next_in() {
+    let gate = gate(1, |layer| layer);
+    let held = enter(&gate).await.unwrap();
+    let first = asked!(enter(&gate));
+    let second = spawn(&gate);
+    tokio::task::yield_now().await;
+    // The permit is the first one's, who never comes for it.
+    drop(held);
+    drop(first);
+    drop(second.await.unwrap().unwrap());
+    assert_eq!((gate.gate().admitted(), gate.gate().pending()), (0, 0));
+}
+
+on_each_database!(a_resized_pool_has_the_new_size_and_nobody_loses_a_connection);
+
+async fn a_resized_pool_has_the_new_size_and_nobody_loses_a_connection<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database
+        .pool::<C>()
+        .pool_size(2)
+        .max_overflow(0)
+        .build()
+        .unwrap();
+    let mut held = try_join_all([pool.get(), pool.get()]).await.unwrap();
+    let waiting: Vec<_> = (0..3).map(|_| pool.get()).map(tokio::spawn).collect();
+    until("three wait", async || pool.status().pending, |n| *n == 3).await;
+
+    pool.resize(3, 2).unwrap();
+    for waiter in waiting {
+        held.push(waiter.await.unwrap().unwrap());
+    }
+    let health = pool.health().await;
+    assert_eq!((health.status.checked_out, health.status.overflow), (5, 2));
+    assert_eq!(health.configuration.pool_size, 3);
+    assert_eq!(health.configuration.max_overflow, 2);
+
+    // All five are out and stay out; they close as they come back.
+    pool.resize(1, 0).unwrap();
+    for conn in &mut held {
+        assert_eq!(conn.select(7).await.unwrap(), 7);
+    }
+    let next = asked!(pool.get());
+    let last = held.pop();
+    drop(held);
+    until(
+        "four are closed",
+        async || pool.status(),
+        |s| s.total_connections == 1,
+    )
+    .await;
+    let status = pool.status();
+    assert_eq!(
+        (status.checked_out, status.pending, status.max_connections),
+        (1, 1, 1)
+    );
+    drop(last);
+    let mut conn = next.await.unwrap();
+    assert_eq!(conn.select(8).await.unwrap(), 8);
+    drop(conn);
+    let status = pool.status();
+    assert_eq!((status.idle, status.total_connections), (1, 1));
+    assert_eq!(status.totals.connections_closed.resize, 4);
+
+    let error = pool.resize(0, 3).unwrap_err().to_string();
+    assert!(error.contains("pool_size=\"0\""), "{error}");
+    assert_eq!(pool.status().max_connections, 1);
+}
+
+#[tokio::test]
+async fn idle_connections_close_at_once_when_the_pool_is_made_smaller() {
+    let (_database, pool) = pool("shrunk_idle", |settings| settings.pool_size = 4);
+    drop(try_join_all((0..4).map(|_| pool.get())).await.unwrap());
+    pool.resize(1, 0).unwrap();
+    until(
+        "they are closed",
+        async || pool.status().idle,
+        |idle| *idle == 1,
+    )
+    .await;
+    assert_eq!(pool.status().totals.connections_closed.resize, 3);
+}
+
+on_each_database!(after_a_suspension_each_connection_is_pinged);
+
+async fn after_a_suspension_each_connection_is_pinged<C: Tested>(name: &str) {
+    let spans = Spans::new();
+    let database = C::database(name);
+    let pool = database
+        .pool::<C>()
+        .pre_ping_bypass(Duration::from_secs(600))
+        .tracer_provider(spans.provider.clone())
+        .build()
+        .unwrap();
+    drop(pool.get().await.unwrap());
+    drop(pool.get().await.unwrap());
+    pool.suspend();
+    pool.resume();
+    drop(pool.get().await.unwrap());
+    let checkouts = spans.checkouts();
+    let pinged = |span: &opentelemetry_sdk::trace::SpanData| {
+        span.events.iter().any(|event| event.name == "pinging")
+    };
+    assert!(
+        !pinged(&checkouts[1]) && pinged(&checkouts[2]),
+        "{checkouts:?}"
+    );
+}
