@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::Sampler;
 use poolscope::{PoolBuilder, Telemetry};
 use poolscope_benches::peers::{Peer, Ping, bb8, ours, warm_up};
 use poolscope_benches::report::{Targets, note, percent, progress, table, times};
-use poolscope_benches::statistics::Rounds;
+use poolscope_benches::statistics::{Rounds, order};
 use poolscope_benches::support::postgres::Postgres;
 use poolscope_benches::{Scale, telemetry};
 
@@ -113,10 +113,11 @@ async fn work<P: Peer>(pool: P) -> Work {
 async fn measure(scale: Scale, compared: &[(&str, Work)], tasks: usize, targets: &mut Targets) {
     progress(format!("SELECT 1 by {tasks} tasks"));
     let mut rounds = Rounds::default();
-    for _ in 0..scale.pick(21, 1) {
-        let mut round = Vec::new();
-        for (_, work) in compared {
-            round.push(work(tasks, scale.seconds(0.3)).await);
+    for number in 0..scale.pick(21, 1) {
+        let mut round = vec![0.0; compared.len()];
+        for column in order(number, compared.len()) {
+            let (_, work) = &compared[column];
+            round[column] = work(tasks, scale.seconds(0.3)).await;
         }
         rounds.0.push(round);
     }

@@ -73,3 +73,9 @@ impl Rounds {
         )
     }
 }
+
+/// The order in which a round measures them: each round begins with another, for on a machine that
+/// is shared the first to run after a pause gets more of it.
+pub fn order(round: usize, compared: usize) -> impl Iterator<Item = usize> {
+    (0..compared).map(move |at| (at + round) % compared)
+}
