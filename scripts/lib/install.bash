@@ -12,6 +12,7 @@ install_what_is_missing() {
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
     has_postgres || packages+=(postgresql)
     has_mariadb || packages+=(mariadb-server)
+    has_pgbouncer || packages+=(pgbouncer)
     if $1 && ! find_llvm_tools; then
         packages+=("llvm-$(llvm_version)")
     fi
@@ -40,4 +41,8 @@ has_postgres() {
 
 has_mariadb() {
     command -v mariadb >/dev/null && PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v mariadbd >/dev/null
+}
+
+has_pgbouncer() {
+    PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null
 }

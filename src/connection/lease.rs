@@ -43,14 +43,16 @@ impl<C: Backend> Lease<C> {
         let own = &pool.care;
         loop {
             let taking = Self::take(&pool.pool, own, checkout);
-            let lease = during(Phase::Connecting, taking).await?;
+            let mut lease = during(Phase::Connecting, taking).await?;
             match lease.need(&own.care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
                 Need::Ping => {
                     // In a task of its own: a probe that is not waited for to its end still tells
                     // whether the connection is fit, and SQLite's may not be dropped half-way on a
-                    // current-thread runtime.
+                    // current-thread runtime. Where the runtime is over the task is dropped at once,
+                    // and the connection with it.
+                    lease.0.probing = true;
                     let probed = Self::probed(lease, Arc::clone(own));
                     let probing = own.care.runtime().spawn(probed);
                     if !checkout.waits() {
@@ -58,9 +60,8 @@ impl<C: Backend> Lease<C> {
                     }
                     match during(Phase::Pinging, probing).await {
                         Ok(Some(lease)) => return Ok(lease),
-                        Ok(None) => {}
-                        // The runtime shuts down.
-                        Err(_) => return Err(PoolError::Closed),
+                        // The connection is gone: the next, opened in this runtime if need be.
+                        Ok(None) | Err(_) => {}
                     }
                 }
             }

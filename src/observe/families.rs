@@ -4,6 +4,7 @@
 //! Gauges and counters are absolute readings of the inventory and the book, made when somebody asks:
 //! nothing is incremented that could be forgotten.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use super::buckets::{Buckets, COUNTS, SECONDS};
 use super::recorder::Recorder;
 use super::requests::{Key, PerRequest, route_attribute};
-use super::usage::{Site, Use};
+use super::usage::{Site, SiteUse, Use};
 use crate::checkout::TransactionState;
 use crate::lifecycle::CloseReason;
 use crate::phase::Phase;
@@ -291,7 +292,11 @@ static USE_CHECKOUTS: Family = Family {
     name: "poolscope.use.checkouts",
     unit: "{checkout}",
     description: "Connections given back, by who had taken them",
-    kind: Kind::Counter(|r, emit| sites(r, |used| used.checkouts as f64, |_| true, emit)),
+    kind: Kind::Counter(|r, emit| {
+        // The first of them in the list.
+        let read = r.usage_of_scrape(true);
+        emit_sites(&read, |used| used.checkouts as f64, |_| true, emit);
+    }),
 };
 static USE_WAIT_TIME: Family = Family {
     name: "poolscope.use.wait_time",
@@ -414,7 +419,15 @@ fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: Em
 }
 
 fn sites(recorder: &Recorder, value: fn(&Use) -> f64, known: fn(&Use) -> bool, emit: Emit<'_>) {
-    let read = recorder.usage();
+    emit_sites(&recorder.usage_of_scrape(false), value, known, emit);
+}
+
+fn emit_sites(
+    read: &HashMap<Site, SiteUse>,
+    value: fn(&Use) -> f64,
+    known: fn(&Use) -> bool,
+    emit: Emit<'_>,
+) {
     for (site, used) in read.iter().filter(|(_, used)| known(&used.total)) {
         emit(value(&used.total), &site.attributes());
     }

@@ -32,6 +32,7 @@
 //! # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
 //! ```
 
+mod addresses;
 mod buckets;
 mod events;
 pub(crate) mod families;
@@ -48,6 +49,7 @@ mod requests;
 mod seldom;
 mod service;
 pub(crate) mod serving;
+mod shed;
 pub(crate) mod span;
 mod tracked;
 pub(crate) mod usage;

@@ -19,8 +19,9 @@ use super::operations::Operations;
 use super::requests::Requests;
 use super::seldom::Seldom;
 use super::serving::Evidence;
+use super::shed::{ShedByRoute, ShedCount};
 use super::span::Tracing;
-use super::usage::{Shed, Site, SiteUse, Usage};
+use super::usage::{BySite, Scraped, Site, SiteUse, Usage};
 use super::window::{Level, Slot, Span, Windows};
 use crate::backend::ConnectError;
 use crate::error::{PoolError, Rejection};
@@ -51,6 +52,8 @@ pub(crate) struct Recorder {
     // Locks of their own: queries and requests come in other moments than checkouts.
     operations: Mutex<Operations>,
     requests: Mutex<Requests>,
+    /// The usage as the last scrape has read it.
+    scraped: Scraped,
 }
 
 /// What the lock protects.
@@ -61,6 +64,7 @@ pub(crate) struct Book {
     pub(crate) totals: Totals,
     /// Who used how much, by place.
     pub(crate) usage: Usage,
+    pub(crate) shed: ShedByRoute,
     /// All since the start, as Prometheus wants them.
     pub(crate) waits: Buckets,
     pub(crate) holds: Buckets,
@@ -129,6 +133,7 @@ impl Recorder {
                     ..Totals::default()
                 },
                 usage: Usage::new(now),
+                shed: ShedByRoute::new(now),
                 waits: Buckets::new(SECONDS),
                 holds: Buckets::new(SECONDS),
                 creates: Buckets::new(SECONDS),
@@ -141,6 +146,7 @@ impl Recorder {
             }),
             operations: Mutex::default(),
             requests: Mutex::new(Requests::new(now)),
+            scraped: Scraped::default(),
         });
         recorder.metrics.bind(&recorder);
         recorder
@@ -192,12 +198,18 @@ impl Recorder {
 
     /// Who used how much.
     pub(crate) fn usage(&self) -> HashMap<Site, SiteUse> {
-        self.book().usage.read(Instant::now())
+        let reading = self.book().usage.read(Instant::now());
+        reading.by_site()
+    }
+
+    /// Who used how much, for one of several metrics that are read one after the other.
+    pub(crate) fn usage_of_scrape(&self, is_first: bool) -> BySite {
+        self.scraped.read(is_first, Instant::now(), || self.usage())
     }
 
     /// Checkouts turned away for load's sake, by route.
-    pub(crate) fn shed(&self, now: Instant) -> Vec<(Option<Arc<str>>, Shed)> {
-        self.book().usage.read_shed(now)
+    pub(crate) fn shed(&self, now: Instant) -> Vec<(Option<Arc<str>>, ShedCount)> {
+        self.book().shed.read(now)
     }
 
     /// The totals, with what an existing pool counts by itself.
@@ -319,7 +331,7 @@ impl Recorder {
         let Book {
             windows,
             totals,
-            usage,
+            shed,
             ..
         } = &mut *book;
         let slot = windows.at(now);
@@ -339,7 +351,7 @@ impl Recorder {
             Refusal::Shed => {
                 totals.shed += 1;
                 slot.shed += 1;
-                usage.shed(route, now);
+                shed.add(route, now);
             }
             Refusal::Canceled => totals.canceled += 1,
         }

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Sub;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use super::ledger::Holder;
 use super::tracked::{Marker, Tracked};
 
 /// Places told apart; further ones share one entry, so that neither memory nor the number of time
 /// series grows without end.
 const SITES: usize = 1000;
+
+/// For how long a reading is that of one scrape: a reader need not ask for the first metric.
+const SCRAPE: Duration = Duration::from_secs(1);
 
 /// What checkouts of one place have used.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -87,34 +90,10 @@ impl Key {
     }
 }
 
-/// For keys made of addresses, which nobody from outside chooses: a multiplication each instead of
-/// SipHash, which takes longer than all the rest of writing a place down.
-#[derive(Debug, Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn write_usize(&mut self, address: usize) {
-        // 2^64 divided by the golden ratio; what is above is folded down, for addresses are aligned.
-        let mixed = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes
-            .iter()
-            .for_each(|byte| self.write_usize(usize::from(*byte)));
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// All places of one pool.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    shed: HashMap<Option<Arc<str>>, Tracked<u64>>,
-    sites: HashMap<Key, (Site, Tracked<Use>), BuildHasherDefault<AddressHasher>>,
+    sites: HashMap<Key, (Site, Tracked<Use>), Addresses>,
     other: Tracked<Use>,
     marker: Marker,
 }
@@ -127,19 +106,55 @@ pub(crate) struct SiteUse {
     pub(crate) recent: Use,
 }
 
-/// Checkouts of one route that were turned away.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shed {
-    pub(crate) total: u64,
-    /// Within the last five minutes.
-    pub(crate) recent: u64,
+/// A copy of all places, of which one may be there more than once.
+#[derive(Debug)]
+pub(crate) struct Reading(Vec<(Site, SiteUse)>);
+
+impl Reading {
+    /// All places, each once, in no order.
+    pub(crate) fn by_site(self) -> HashMap<Site, SiteUse> {
+        let mut read = HashMap::<Site, SiteUse>::with_capacity(self.0.len());
+        for (site, used) in self.0 {
+            let sum = read.entry(site).or_default();
+            sum.total.add(&used.total);
+            sum.recent.add(&used.recent);
+        }
+        read
+    }
+}
+
+/// All places, each once.
+pub(crate) type BySite = Arc<HashMap<Site, SiteUse>>;
+
+/// The usage as the last scrape has read it. Four metrics are made of it, which are read one after
+/// the other: the first reads it anew, and the others read the same.
+#[derive(Debug, Default)]
+pub(crate) struct Scraped(Mutex<Option<(Instant, BySite)>>);
+
+impl Scraped {
+    pub(crate) fn read(
+        &self,
+        is_first: bool,
+        now: Instant,
+        read: impl FnOnce() -> HashMap<Site, SiteUse>,
+    ) -> BySite {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, usage)) if !is_first && now.saturating_duration_since(*at) < SCRAPE => {
+                Arc::clone(usage)
+            }
+            _ => {
+                let usage = Arc::new(read());
+                *last = Some((now, Arc::clone(&usage)));
+                usage
+            }
+        }
+    }
 }
 
 impl Usage {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            // There before anything is shed, so that the first is an increase.
-            shed: HashMap::from([(None, Tracked::default())]),
             sites: HashMap::default(),
             other: Tracked::default(),
             marker: Marker::new(now),
@@ -171,50 +186,24 @@ impl Usage {
         tracked.total.add(&used);
     }
 
-    /// A checkout for this route was turned away.
-    pub(crate) fn shed(&mut self, route: Option<&Arc<str>>, now: Instant) {
+    /// All there is, copied: whoever reads it holds the lock for no longer.
+    pub(crate) fn read(&mut self, now: Instant) -> Reading {
         self.advance(now);
-        let full = self.shed.len() >= SITES;
-        let route = match route {
-            Some(route) if full && !self.shed.contains_key(&Some(Arc::clone(route))) => {
-                Some(Arc::from("_OTHER"))
-            }
-            route => route.cloned(),
+        let mut places = Vec::with_capacity(self.sites.len() + 1);
+        let copy = |tracked: &Tracked<Use>| SiteUse {
+            total: tracked.total,
+            recent: tracked.recent(),
         };
-        self.shed.entry(route).or_default().total += 1;
-    }
-
-    /// How many were turned away, by route.
-    pub(crate) fn read_shed(&mut self, now: Instant) -> Vec<(Option<Arc<str>>, Shed)> {
-        self.advance(now);
-        let each = self.shed.iter().map(|(route, shed)| {
-            let (total, recent) = (shed.total, shed.recent());
-            (route.clone(), Shed { total, recent })
-        });
-        each.collect()
-    }
-
-    /// All places, each once, in no order.
-    pub(crate) fn read(&mut self, now: Instant) -> HashMap<Site, SiteUse> {
-        self.advance(now);
-        let mut read = HashMap::<Site, SiteUse>::with_capacity(self.sites.len());
-        let known = self
-            .sites
-            .values()
-            .map(|(site, tracked)| (site.clone(), tracked));
-        let other = (self.other.total.checkouts > 0).then(|| (Site::other(), &self.other));
-        for (site, tracked) in known.chain(other) {
-            let sum = read.entry(site).or_default();
-            sum.total.add(&tracked.total);
-            sum.recent.add(&tracked.recent());
+        let known = self.sites.values();
+        places.extend(known.map(|(site, tracked)| (site.clone(), copy(tracked))));
+        if self.other.total.checkouts > 0 {
+            places.push((Site::other(), copy(&self.other)));
         }
-        read
+        Reading(places)
     }
 
     fn advance(&mut self, now: Instant) {
         let all = self.sites.values_mut().map(|(_, tracked)| tracked);
-        let mut marker = self.marker;
-        marker.advance(now, self.shed.values_mut());
         self.marker.advance(now, all.chain([&mut self.other]));
     }
 }
@@ -272,7 +261,7 @@ mod tests {
         usage.returned(&holder(checkout, Some(&same)), 4 * SECOND, None, now);
         usage.returned(&holder(checkout, None), SECOND, None, now);
         usage.returned(&holder(checkout.label("nightly"), None), SECOND, None, now);
-        let read = usage.read(now);
+        let read = usage.read(now).by_site();
         assert_eq!(read.len(), 3);
         let users = read
             .iter()
@@ -281,9 +270,25 @@ mod tests {
             .1;
         assert_eq!((users.total.checkouts, users.total.held), (2, 8 * SECOND));
         assert_eq!(users.total.efficiency(), Some(0.25));
-        let later = usage.read(now + Duration::from_secs(3600));
+        let later = usage.read(now + Duration::from_secs(3600)).by_site();
         assert!(later.values().all(|used| used.recent == Use::default()));
         assert!(later.values().all(|used| used.total.checkouts > 0));
+    }
+
+    #[test]
+    fn a_scrape_reads_it_once() {
+        let (scraped, now) = (Scraped::default(), Instant::now());
+        let mut reads = 0;
+        let mut read = |is_first, now| {
+            scraped.read(is_first, now, || {
+                reads += 1;
+                HashMap::new()
+            });
+            reads
+        };
+        assert_eq!([true, false, false].map(|first| read(first, now)), [1; 3]);
+        assert_eq!([true, false, false].map(|first| read(first, now)), [2; 3]);
+        assert_eq!(read(false, now + SCRAPE), 3, "the first is not asked for");
     }
 
     #[test]
@@ -293,7 +298,7 @@ mod tests {
             let route = Arc::from(format!("/{number}"));
             usage.returned(&holder(Checkout::new(), Some(&route)), SECOND, None, now);
         }
-        let read = usage.read(now);
+        let read = usage.read(now).by_site();
         assert_eq!(read.len(), SITES + 1);
         let other = &read[&Site::other()];
         assert_eq!(other.total.checkouts as usize, SITES);

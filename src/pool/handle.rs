@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower_service::Service;
 
@@ -114,9 +115,14 @@ impl<C: Backend> Pool<C> {
     ///
     /// # Errors
     /// [`PoolError::Rejected`] when none is at hand, [`PoolError::Closed`] after [`close`](Self::close).
+    ///
+    /// # Panics
+    /// Outside of a runtime, when the one that the pool was built in has been shut down.
     #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<C>, PoolError> {
-        let _runtime = self.service().care().care.runtime().enter();
+        // The caller's runtime if there is one: the pool's own may be over by now.
+        let outside = Handle::try_current().is_err();
+        let _runtime = outside.then(|| self.service().care().care.runtime().enter());
         let checkout = Checkout::new().without_waiting();
         match self.take(checkout).now_or_never() {
             Some(answer) => answer,

@@ -25,12 +25,14 @@ pub mod http;
 pub mod jaeger;
 pub mod mariadb;
 pub mod otlp;
+pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod prometheus;
 pub mod promises;
+pub mod proxy;
 pub mod server;
 
 /// Whether a server speaks TLS.

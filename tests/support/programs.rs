@@ -1,4 +1,4 @@
-//! Programs that not every machine has: the collector, Jaeger and Prometheus.
+//! Programs that not every machine has: the collector, Jaeger, Prometheus and PgBouncer.
 
 use std::env;
 use std::io::{self, Write};
@@ -31,7 +31,9 @@ fn find(program: &str) -> Option<PathBuf> {
     let chosen = env::var_os("POOLSCOPE_BACKENDS").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
     let path: Vec<_> = env::split_paths(&path).collect();
-    let folders = chosen.into_iter().chain(path).chain([cache()]);
+    // Servers are in a folder that is in root's `PATH` only.
+    let servers = PathBuf::from("/usr/sbin");
+    let folders = chosen.into_iter().chain(path).chain([cache(), servers]);
     folders
         .map(|folder| folder.join(program))
         .find(|file| is_program(file))

@@ -1,0 +1,100 @@
+//! Whether anything was lost on the way.
+
+use std::future::Future;
+
+use futures_util::future::try_join_all;
+use poolscope::{Pool, PoolError, PooledConnection, Status};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::asking::PATIENCE;
+use crate::databases::Tested;
+
+/// Looks at a pool whose fault is over and whose connections are all back: every counter is at
+/// zero, what was opened and not closed is idle, the pool can serve, all that it may have open can
+/// be had at once, and not one more.
+///
+/// # Panics
+/// When something is missing, or too much, after 30 s: what nobody waits for any more ends by
+/// itself.
+pub async fn nothing_is_lost<C: Tested>(pool: &Pool<C>) {
+    at_rest(pool).await;
+    let mut held = all_at_once(pool).await;
+    for (n, conn) in (0..).zip(&mut held) {
+        assert_eq!(conn.select(n).await.unwrap(), n);
+    }
+    drop(held);
+    at_rest(pool).await;
+    assert!(pool.status().total_connections <= pool.settings().pool_size);
+    let healthy = async || pool.healthcheck().await;
+    crate::asking::until("healthy", healthy, |check| check.is_ok()).await;
+}
+
+/// As many connections as the pool may have open; one more is not to be had.
+async fn all_at_once<C: Tested>(pool: &Pool<C>) -> Vec<PooledConnection<C>> {
+    let all = pool.settings().max_connections();
+    let held = within_patience("all at once", try_join_all((0..all).map(|_| pool.get()))).await;
+    let held = held.unwrap_or_else(|error| panic!("{error}: {:?}", pool.status()));
+    let status = pool.status();
+    assert_eq!(
+        (status.checked_out, status.idle, admitted(pool)),
+        (all, 0, all),
+        "{status:?}"
+    );
+    let one_more = pool.try_get();
+    assert!(
+        matches!(one_more, Err(PoolError::Rejected(_))),
+        "{status:?}"
+    );
+    held
+}
+
+/// Waits until nobody holds a connection nor waits for one, by everybody's count.
+pub async fn at_rest<C: Tested>(pool: &Pool<C>) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(what) = is_at_rest(pool).await {
+        assert!(Instant::now() < deadline, "{what}: {:?}", pool.status());
+        sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+async fn is_at_rest<C: Tested>(pool: &Pool<C>) -> Result<(), String> {
+    let (status, state) = (pool.status(), pool.state());
+    let open = i64::from(status.total_connections);
+    let balance = balance(&status);
+    for (what, is, expected) in [
+        ("checked out", i64::from(status.checked_out), 0),
+        ("pending", i64::from(status.pending), 0),
+        ("permits", i64::from(admitted(pool)), 0),
+        ("opened and not closed", balance, open),
+        ("idle", i64::from(status.idle), open),
+        ("open, by bb8", i64::from(state.connections), open),
+        ("idle, by bb8", i64::from(state.idle_connections), open),
+    ] {
+        if is != expected {
+            return Err(format!("{what}: {is} instead of {expected}"));
+        }
+    }
+    let holders = pool.health().await.longest_holders;
+    match holders.is_empty() {
+        true => Ok(()),
+        false => Err(format!("held by {holders:?}")),
+    }
+}
+
+fn admitted<C: Tested>(pool: &Pool<C>) -> u32 {
+    pool.as_service().get_ref().gate().admitted()
+}
+
+fn balance(status: &Status) -> i64 {
+    let closed = serde_json::to_value(status.totals.connections_closed).unwrap();
+    let closed = closed.as_object().expect("reasons").values();
+    let closed: u64 = closed.map(|count| count.as_u64().expect("a count")).sum();
+    status.totals.connections_opened as i64 - closed as i64
+}
+
+/// # Panics
+/// When it takes longer than 30 s.
+pub async fn within_patience<F: Future>(what: &str, future: F) -> F::Output {
+    let outcome = timeout(PATIENCE, future).await;
+    outcome.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}

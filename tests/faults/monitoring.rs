@@ -1,0 +1,108 @@
+//! The routes, asked by many at once while the pool has nothing left.
+
+use std::time::Duration;
+
+use diesel_async::AsyncPgConnection;
+use futures_util::FutureExt;
+use futures_util::future::{join_all, try_join_all};
+use http::StatusCode;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::asking::get;
+use crate::databases::Tested;
+use crate::load::Load;
+use crate::lost::{nothing_is_lost, within_patience};
+
+/// Of each single answer, on a machine that runs other things too.
+const CEILING: Duration = Duration::from_secs(10);
+const ROUTES: [&str; 6] = [
+    "status",
+    "health",
+    "connections",
+    "optimize",
+    "healthcheck",
+    "metrics",
+];
+
+type Pool = poolscope::Pool<AsyncPgConnection>;
+
+/// All routes at once, again and again.
+async fn hammer(pool: &Pool, rounds: usize, callers: usize, looks: impl Fn(&str, &str) + Copy) {
+    let callers = (0..callers).map(|_| {
+        let pool = pool.clone();
+        async move {
+            for _ in 0..rounds {
+                let answers = ROUTES.map(|route| {
+                    let monitor = pool.monitor();
+                    async move {
+                        let asked = Instant::now();
+                        let answer = get(monitor, route).await;
+                        (route, answer, asked.elapsed())
+                    }
+                });
+                for (route, answer, took) in join_all(answers).await {
+                    assert!(took < CEILING, "{route} took {took:?}");
+                    assert_eq!(answer.status, StatusCode::OK, "{route}: {}", answer.text());
+                    looks(route, &answer.text());
+                }
+            }
+        }
+    });
+    within_patience("all answers", join_all(callers)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_routes_are_hammered_while_the_pool_is_exhausted() {
+    let database = AsyncPgConnection::database("hammered");
+    let pool = database
+        .pool::<AsyncPgConnection>()
+        .pool_size(2)
+        .max_overflow(2)
+        .build()
+        .unwrap();
+
+    // Nothing moves: every answer is known.
+    let held = try_join_all((0..4).map(|_| pool.get())).await.unwrap();
+    let mut waiting: Vec<_> = (0..20).map(|_| Box::pin(pool.get())).collect();
+    for get in &mut waiting {
+        assert!(get.as_mut().now_or_never().is_none());
+    }
+    hammer(&pool, 10, 16, |route, answer| match route {
+        "metrics" => assert!(
+            answer.contains("db_client_connection_pending_requests"),
+            "{answer}"
+        ),
+        "healthcheck" => {}
+        _ => {
+            let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+            if route == "status" {
+                assert_eq!(answer["checked_out"], json!(4), "{answer}");
+                assert_eq!(answer["pending"], json!(20), "{answer}");
+                assert_eq!(answer["total_connections"], json!(4), "{answer}");
+            }
+            if route == "connections" {
+                assert_eq!(answer["total_connections"], json!(4), "{answer}");
+            }
+        }
+    })
+    .await;
+    assert_eq!(pool.status().pending, 20);
+    drop(held);
+    // Each in its turn: what one gives back the next gets.
+    for get in waiting {
+        drop(within_patience("the next", get).await.unwrap());
+    }
+
+    // Everything moves: 32 tasks for 4 connections.
+    let load = Load::start(&pool, 32);
+    load.is_served(100).await;
+    hammer(&pool, 10, 16, |_, answer| assert!(!answer.is_empty())).await;
+    load.is_served(100).await;
+    let seen = load.end().await;
+    assert_eq!((seen.failed, seen.refusals()), (0, 0), "{seen:?}");
+    // The routes have one connection of their own, and none of the pool's.
+    let totals = pool.status().totals;
+    assert_eq!(totals.checkouts, 24 + seen.served, "{totals:?}");
+    nothing_is_lost(&pool).await;
+}

@@ -1,0 +1,120 @@
+//! The network between the pool and its server: gone, silent, slow.
+
+use std::time::Duration;
+
+use poolscope::Pool;
+
+use crate::asking::until;
+use crate::databases::{Database, Tested};
+use crate::load::Load;
+use crate::lost::nothing_is_lost;
+use crate::outages::{is_refused, is_served_again};
+use crate::servers::{Faulty, on_each_server};
+use crate::support::proxy::Proxy;
+
+on_each_server!(
+    connections_are_refused,
+    connections_are_reset,
+    a_black_hole,
+    a_slow_network,
+);
+
+/// A pool whose server is behind a proxy.
+async fn behind_a_proxy<S: Faulty>(name: &str) -> (Proxy, Pool<S::Connection>) {
+    let server = S::shared();
+    let url = tokio::task::block_in_place(|| server.create_database(name));
+    let proxy = Proxy::to(server.port()).await;
+    // On loopback, mysql_async would change over to the server's Unix socket.
+    let direct = match S::Connection::database_name() {
+        "mariadb" => "?prefer_socket=false",
+        _ => "",
+    };
+    let url = server.url_by(&url, proxy.port());
+    let pool = Database::at(&format!("{url}{direct}"))
+        .pool::<S::Connection>()
+        .pool_size(4)
+        .max_overflow(4)
+        .settings(|settings| {
+            settings.connect_timeout = Duration::from_secs(3);
+            settings.pre_ping_timeout = Duration::from_secs(1);
+        })
+        .build()
+        .unwrap();
+    (proxy, pool)
+}
+
+async fn connections_are_refused<S: Faulty>(name: &str) {
+    let (mut proxy, pool) = behind_a_proxy::<S>(name).await;
+    let load = Load::start(&pool, 32);
+    for _ in 0..2 {
+        load.is_served(200).await;
+        proxy.refuse().await;
+        is_refused(&load, &["unreachable"]).await;
+        proxy.pass().await;
+        is_served_again(&load).await;
+    }
+    load.end().await;
+    nothing_is_lost(&pool).await;
+}
+
+/// As a firewall does it that has forgotten its connections: no checkout fails, and each connection
+/// costs one query at most.
+async fn connections_are_reset<S: Faulty>(name: &str) {
+    let (proxy, pool) = behind_a_proxy::<S>(name).await;
+    let load = Load::start(&pool, 32);
+    for _ in 0..3 {
+        // A dial that is reset is one that fails, so none may be under way.
+        until(
+            "all open",
+            async || pool.status().total_connections,
+            |&n| n == 8,
+        )
+        .await;
+        load.is_served(200).await;
+        proxy.reset();
+        load.is_served(200).await;
+    }
+    let seen = load.end().await;
+    assert!(seen.failed <= 3 * 8, "{seen:?}");
+    assert_eq!(seen.refusals(), 0, "{seen:?}");
+    nothing_is_lost(&pool).await;
+}
+
+/// Nobody hears that the network is gone. A query hangs for as long as its caller waits; checkouts
+/// find it out by the timeouts of the ping and of the dial, and are refused at once from then on.
+async fn a_black_hole<S: Faulty>(name: &str) {
+    let (mut proxy, pool) = behind_a_proxy::<S>(name).await;
+    let load = Load::impatient(&pool, 32, Duration::from_secs(1));
+    load.is_served(200).await;
+    let since = load.since_now();
+    proxy.pause();
+    is_refused(&load, &["timed_out"]).await;
+    let seen = since.outcomes();
+    assert!(seen.given_up > 0, "{seen:?}");
+    let check = pool.healthcheck().await;
+    assert!(!check.is_ok());
+
+    proxy.pass().await;
+    is_served_again(&load).await;
+    load.end().await;
+    nothing_is_lost(&pool).await;
+}
+
+/// Everything takes its time, and nothing fails.
+async fn a_slow_network<S: Faulty>(name: &str) {
+    let (mut proxy, pool) = behind_a_proxy::<S>(name).await;
+    proxy.delay(Duration::from_millis(20));
+    let load = Load::start(&pool, 16);
+    load.is_served(100).await;
+    proxy.pass().await;
+    load.is_served(100).await;
+    proxy.delay(Duration::from_millis(50));
+    load.is_served(50).await;
+    let seen = load.end().await;
+    assert_eq!(
+        (seen.failed, seen.given_up, seen.refusals()),
+        (0, 0, 0),
+        "{seen:?}"
+    );
+    nothing_is_lost(&pool).await;
+}

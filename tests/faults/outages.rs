@@ -1,0 +1,103 @@
+//! The server dies, is restarted, or throws everybody out.
+
+use std::time::Duration;
+
+use poolscope::{Pool, PoolError};
+
+use crate::databases::{Database, Tested};
+use crate::load::Load;
+use crate::lost::nothing_is_lost;
+use crate::servers::{Faulty, on_each_server};
+use crate::support::promises::promised;
+
+/// What a checkout may take while the database is known to be down.
+pub const FAIL_FAST: Duration = Duration::from_millis(500);
+/// Far below the pool's timeout of 30 s; any single try, on a machine that runs other things too.
+pub const AT_ONCE: Duration = Duration::from_secs(10);
+/// A second is promised from the database's return to the first success.
+pub const BACK: Duration = Duration::from_secs(5);
+
+on_each_server!(
+    a_server_that_is_killed,
+    a_server_that_is_restarted,
+    every_session_is_ended_by_the_server,
+);
+
+/// Four connections and four of overflow.
+pub fn pool<C: Tested>(url: &str) -> Pool<C> {
+    let builder = Database::at(url).pool::<C>().pool_size(4).max_overflow(4);
+    builder.build().unwrap()
+}
+
+/// Waits until checkouts are refused, for one of these reasons, and from then on at once.
+pub async fn is_refused<C: Tested>(load: &Load<C>, kinds: &[&str]) {
+    let since = load.since_now();
+    since.until("refused", |seen| seen.refusals() > 0).await;
+    let ask = promised(
+        "a checkout during an outage",
+        FAIL_FAST,
+        AT_ONCE,
+        async || load.ask().await,
+    );
+    let error = ask.await.expect_err("the database is down");
+    assert!(matches!(error, PoolError::ConnectFailed(_)), "{error}");
+    let seen = since.outcomes();
+    assert!(
+        seen.refused.keys().all(|kind| kinds.contains(kind)),
+        "{seen:?}"
+    );
+    assert!(seen.slowest_refusal < AT_ONCE, "{seen:?}");
+}
+
+/// To be asked when the database is back.
+pub async fn is_served_again<C: Tested>(load: &Load<C>) {
+    let first = load.is_served(100).await;
+    assert!(first < BACK, "{first:?}");
+}
+
+async fn a_server_that_is_killed<S: Faulty>(_: &str) {
+    let mut server = S::start();
+    let pool = pool::<S::Connection>(&server.url());
+    let load = Load::start(&pool, 32);
+    load.is_served(200).await;
+    server.kill();
+    is_refused(&load, &["unreachable"]).await;
+    server.start_again();
+    is_served_again(&load).await;
+    let seen = load.end().await;
+    // Each connection that was open has cost one query at most.
+    assert!(seen.failed <= 8, "{seen:?}");
+    nothing_is_lost(&pool).await;
+}
+
+async fn a_server_that_is_restarted<S: Faulty>(_: &str) {
+    let mut server = S::start();
+    let pool = pool::<S::Connection>(&server.url());
+    let load = Load::start(&pool, 32);
+    for _ in 0..2 {
+        load.is_served(200).await;
+        server.stop();
+        is_refused(&load, &["unreachable", "starting"]).await;
+        server.start_again();
+        is_served_again(&load).await;
+    }
+    load.end().await;
+    nothing_is_lost(&pool).await;
+}
+
+/// No checkout fails, and each session costs one query at most: that which it was at.
+async fn every_session_is_ended_by_the_server<S: Faulty>(name: &str) {
+    let pool = pool::<S::Connection>(&S::shared().create_database(name));
+    let load = Load::start(&pool, 32);
+    let mut ended = 0;
+    for _ in 0..3 {
+        load.is_served(200).await;
+        ended += tokio::task::block_in_place(|| S::shared().end_sessions(name));
+    }
+    load.is_served(200).await;
+    let seen = load.end().await;
+    assert!(ended > 3, "{ended}");
+    assert!(seen.failed <= ended, "{ended} ended: {seen:?}");
+    assert_eq!(seen.refusals(), 0, "{seen:?}");
+    nothing_is_lost(&pool).await;
+}

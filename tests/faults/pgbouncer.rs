@@ -1,0 +1,129 @@
+//! PgBouncer in transaction mode between the pool and the server: what works, and what does not.
+//!
+//! Each transaction, and each command outside of one, may go to another of its sessions.
+
+use diesel::QueryResult;
+use diesel::result::Error;
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::future::join_all;
+use poolscope::{Pool, PoolError, PooledConnection};
+use serde_json::{Value, json};
+
+use crate::asking::{get, until};
+use crate::databases::{Database, Tested};
+use crate::load::Load;
+use crate::lost::{at_rest, nothing_is_lost, within_patience};
+use crate::servers::Faulty;
+use crate::support::pgbouncer::PgBouncer;
+use crate::support::postgres;
+
+type Pg = AsyncPgConnection;
+
+/// A pool of eight in front of so many sessions.
+fn behind(name: &str, sessions: u16) -> Option<(PgBouncer, Pool<Pg>)> {
+    let server = postgres::shared();
+    let url = server.create_database(name);
+    let pooler = PgBouncer::in_transaction_mode(server.port(), sessions)?;
+    let pool = Database::at(&server.url_by(&url, pooler.port()))
+        .pool::<Pg>()
+        .pool_size(4)
+        .max_overflow(4)
+        .build()
+        .unwrap();
+    Some((pooler, pool))
+}
+
+/// With one session there is only one place where a statement can have been prepared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_with_one_session() {
+    let Some((pooler, pool)) = behind("pooler_of_one", 1) else {
+        return;
+    };
+    let load = Load::start(&pool, 16);
+    load.is_served(200).await;
+    // The server ends the session; the pooler opens another.
+    let ended = tokio::task::block_in_place(|| postgres::shared().end_sessions("pooler_of_one"));
+    assert_eq!(ended, 1);
+    load.is_served(200).await;
+    let seen = load.end().await;
+    assert_eq!(seen.refusals(), 0, "{seen:?} {}", pooler.log());
+    assert!(seen.failed <= 8, "{seen:?} {}", pooler.log());
+    nothing_is_lost(&pool).await;
+
+    // The pool's ids are the pooler's, and no session of the server has them.
+    let held = pool.get().await.unwrap();
+    let connections = get(pool.monitor(), "connections").await.json();
+    assert_eq!(
+        connections["scope"],
+        json!("application_name"),
+        "{connections:#}"
+    );
+    assert_eq!(connections["error"], Value::Null, "{connections:#}");
+    for session in connections["sessions"].as_array().unwrap() {
+        assert_eq!(session["holder"], Value::Null, "{connections:#}");
+    }
+    drop(held);
+}
+
+/// With several sessions a statement that was prepared in one is asked for in another, be it a
+/// query or what diesel-async sends to set up a connection. Each such failure says what it is; what
+/// stays in one transaction works, and nobody reads what is somebody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_with_several_sessions() {
+    let Some((pooler, pool)) = behind("pooler_of_several", 3) else {
+        return;
+    };
+    let users = (0..16).map(|n| {
+        let pool = pool.clone();
+        async move {
+            for _ in 0..20 {
+                let Some(mut conn) = connected(pool.get().await) else {
+                    continue;
+                };
+                conn.batch_execute("SELECT 1").await.unwrap();
+                assert_eq!(within_a_transaction(&mut conn, n).await, Ok(n));
+                match conn.select(n).await {
+                    Ok(answer) => assert_eq!(answer, n),
+                    Err(error) => assert_unprepared(&error.to_string()),
+                }
+            }
+        }
+    });
+    within_patience("all of them", join_all(users)).await;
+    let totals = pool.status().totals;
+    assert_eq!(
+        (totals.checkouts + totals.errors, totals.timeouts),
+        (320, 0),
+        "{totals:?}"
+    );
+    assert!(totals.checkouts > 0, "{}", pooler.log());
+
+    at_rest(&pool).await;
+    let mut held = Vec::new();
+    for n in 0..pool.settings().max_connections() as i32 {
+        let one = async || connected(within_patience("one more", pool.get()).await);
+        let conn = until("connected", one, Option::is_some).await;
+        let mut conn = conn.expect("as was asked");
+        assert_eq!(within_a_transaction(&mut conn, n).await, Ok(n));
+        held.push(conn);
+    }
+    assert!(matches!(pool.try_get(), Err(PoolError::Rejected(_))));
+    drop(held);
+    at_rest(&pool).await;
+}
+
+fn connected(answer: Result<PooledConnection<Pg>, PoolError>) -> Option<PooledConnection<Pg>> {
+    answer
+        .map_err(|error| assert_unprepared(&error.to_string()))
+        .ok()
+}
+
+fn assert_unprepared(error: &str) {
+    let says = error.contains("prepared statement") && error.contains("does not exist");
+    assert!(says, "{error}");
+}
+
+async fn within_a_transaction(conn: &mut PooledConnection<Pg>, n: i32) -> QueryResult<i32> {
+    conn.transaction::<i32, Error, _>(async |conn| conn.select(n).await)
+        .await
+}

@@ -1,0 +1,141 @@
+//! A file that can't be written, for one reason or another.
+
+use std::time::Duration;
+
+use diesel::result::Error;
+use diesel_async::{AsyncConnection, SimpleAsyncConnection};
+use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use tokio::time::Instant;
+
+use crate::databases::{Database, Tested};
+use crate::load::Load;
+use crate::lost::nothing_is_lost;
+
+type Lite = AsyncSqliteConnection;
+
+async fn table(name: &str) -> Database {
+    let database = Lite::database(name);
+    let pool = database.pool::<Lite>().build().unwrap();
+    let mut conn = pool.get().await.unwrap();
+    conn.run("CREATE TABLE t (n INTEGER, wide BLOB)")
+        .await
+        .unwrap();
+    drop(conn);
+    assert!(pool.close(Duration::from_secs(30)).await);
+    database
+}
+
+fn four(url: &str) -> Pool<Lite> {
+    Pool::builder(Settings::new(url))
+        .pool_size(4)
+        .max_overflow(0)
+        .build()
+        .unwrap()
+}
+
+/// Reading goes on; who writes is told, and its connection stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_only_be_read() {
+    let database = table("read_only").await;
+    let pool = four(&format!("{}?mode=ro", database.url));
+    let load = Load::start(&pool, 8);
+    let mut conn = pool.get().await.unwrap();
+    for _ in 0..3 {
+        let error = conn
+            .run("INSERT INTO t VALUES (1, NULL)")
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("readonly"), "{error}");
+        assert_eq!(conn.count("t").await.unwrap(), 0);
+        let work = conn.transaction::<(), Error, _>(async |conn| {
+            conn.run("INSERT INTO t VALUES (1, NULL)").await.map(drop)
+        });
+        work.await.unwrap_err();
+    }
+    drop(conn);
+    load.is_served(100).await;
+    pool.get().await.map(drop).unwrap();
+    assert_eq!(pool.status().totals.connections_closed.broken, 0);
+    stop(load).await;
+    nothing_is_lost(&pool).await;
+}
+
+/// The same for a disk without room, which a limit on the file's pages stands for: SQLite gives the
+/// same error for both. A transaction is rolled back by SQLite itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_full() {
+    let database = table("full").await;
+    let pool = database
+        .pool::<Lite>()
+        .pool_size(4)
+        .max_overflow(0)
+        .on_connect(|conn| Box::pin(conn.batch_execute("PRAGMA max_page_count = 10")))
+        .build()
+        .unwrap();
+    let wide = "INSERT INTO t VALUES (1, zeroblob(100000))";
+    let load = Load::start(&pool, 8);
+    for _ in 0..3 {
+        let mut conn = pool.get().await.unwrap();
+        let error = conn.run(wide).await.unwrap_err();
+        assert!(error.to_string().contains("full"), "{error}");
+        assert_eq!(conn.count("t").await.unwrap(), 0);
+        let work = conn.transaction::<(), Error, _>(async |conn| {
+            conn.run("INSERT INTO t VALUES (1, NULL)").await?;
+            conn.run(wide).await.map(drop)
+        });
+        work.await.unwrap_err();
+        drop(conn);
+        let mut next = pool.get().await.unwrap();
+        assert_eq!(next.count("t").await.unwrap(), 0);
+    }
+    // There is room again.
+    let mut conn = pool.get().await.unwrap();
+    conn.run("PRAGMA max_page_count = 1000").await.unwrap();
+    conn.run(wide).await.unwrap();
+    drop(conn);
+    stop(load).await;
+    nothing_is_lost(&pool).await;
+}
+
+/// `SQLITE_BUSY`: another has the file to write. Who writes waits for `busy_timeout`, is told, and
+/// succeeds once the other is done; who reads notices nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_writes() {
+    let database = table("busy").await;
+    let pool = four(&format!("{}?busy_timeout=200", database.url));
+    let load = Load::start(&pool, 8);
+    let mut other = pool.dedicated_connection().await.unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let error = conn
+            .run("INSERT INTO t VALUES (1, NULL)")
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("locked"), "{error}");
+        assert!(
+            asked.elapsed() >= Duration::from_millis(150),
+            "{:?}",
+            asked.elapsed()
+        );
+        let work = conn.transaction::<(), Error, _>(async |conn| {
+            conn.run("INSERT INTO t VALUES (1, NULL)").await.map(drop)
+        });
+        work.await.unwrap_err();
+        assert_eq!(conn.count("t").await.unwrap(), 0);
+    }
+    load.is_served(100).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    conn.run("INSERT INTO t VALUES (1, NULL)").await.unwrap();
+    drop(conn);
+    assert_eq!(pool.status().totals.connections_closed.broken, 0);
+    stop(load).await;
+    nothing_is_lost(&pool).await;
+}
+
+async fn stop(load: Load<Lite>) {
+    let seen = load.outcomes();
+    assert_eq!((seen.failed, seen.refusals()), (0, 0), "{seen:?}");
+    load.stop().await;
+}

@@ -1,0 +1,84 @@
+//! The collector is gone while an app exports to it.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use http::StatusCode;
+use poolscope::{AsyncSqliteConnection, SignalExports, Telemetry};
+use tokio::time::Instant;
+
+use crate::asking::until;
+use crate::databases::Tested;
+use crate::load::Load;
+use crate::lost::nothing_is_lost;
+use crate::receiver::{Answer, Receiver};
+use crate::support::proxy::Proxy;
+
+fn telemetry(port: u16) -> Telemetry {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let variables = HashMap::from([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "500"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
+    ]);
+    Telemetry::from_lookup(|name| variables.get(name).map(OsString::from))
+        .and_then(|builder| builder.start())
+        .expect("telemetry")
+}
+
+/// Refused, silent, and back: checkouts notice nothing, and what was lost is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_is_gone() {
+    let receiver = Receiver::start(Answer::Status(StatusCode::OK));
+    let url = receiver.url();
+    let (_, port) = url.rsplit_once(':').expect("a port");
+    let mut proxy = Proxy::to(port.parse().expect("a port")).await;
+    let telemetry = telemetry(proxy.port());
+    let traces = async || telemetry.exports().expect("it exports").traces;
+    let more = |before: u64| move |traces: &SignalExports| traces.exported > before;
+
+    let database = AsyncSqliteConnection::database("no_collector");
+    let pool = database
+        .pool::<AsyncSqliteConnection>()
+        .pool_size(4)
+        .max_overflow(4)
+        .build()
+        .unwrap();
+    let load = Load::start(&pool, 16);
+    until("spans arrive", traces, more(100)).await;
+    for silent in [false, true] {
+        match silent {
+            true => proxy.pause(),
+            false => proxy.refuse().await,
+        }
+        let failed = traces().await.failed;
+        until("spans are lost", traces, |now| {
+            now.failed > failed && now.failing_for_seconds.is_some()
+        })
+        .await;
+        load.is_served(500).await;
+        proxy.pass().await;
+        let exported = traces().await.exported;
+        until("spans arrive again", traces, more(exported)).await;
+        until("it works again", traces, |now| {
+            now.failing_for_seconds.is_none()
+        })
+        .await;
+    }
+    proxy.refuse().await;
+    let seen = load.end().await;
+    assert_eq!((seen.failed, seen.refusals()), (0, 0), "{seen:?}");
+    nothing_is_lost(&pool).await;
+
+    let asked = Instant::now();
+    telemetry.shutdown(Duration::from_secs(1)).await;
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        asked.elapsed()
+    );
+}

@@ -1,0 +1,186 @@
+//! A TCP proxy on loopback, to make the network between a pool and its server as bad as wanted.
+//!
+//! It runs on the test's runtime and is gone with it.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::ports::free_port;
+
+/// A proxy in front of one server. It passes everything on until it is told otherwise.
+pub struct Proxy {
+    port: u16,
+    to: u16,
+    network: watch::Sender<Network>,
+    /// None while connections are refused.
+    listening: Option<JoinHandle<()>>,
+}
+
+/// What the network is like.
+#[derive(Clone, Copy, Debug)]
+struct Network {
+    passes: bool,
+    /// How long each piece of data takes, each way.
+    delay: Duration,
+    /// Raised to reset every connection made before.
+    resets: u64,
+}
+
+impl Proxy {
+    /// A proxy to a port of this machine.
+    pub async fn to(port: u16) -> Self {
+        let network = Network {
+            passes: true,
+            delay: Duration::ZERO,
+            resets: 0,
+        };
+        let mut proxy = Proxy {
+            port: free_port(),
+            to: port,
+            network: watch::Sender::new(network),
+            listening: None,
+        };
+        proxy.accept().await;
+        proxy
+    }
+
+    /// Its own port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Passes everything on, without delay: the end of any fault. Nothing that was held back is
+    /// lost.
+    pub async fn pass(&mut self) {
+        self.network.send_modify(|network| {
+            network.passes = true;
+            network.delay = Duration::ZERO;
+        });
+        self.accept().await;
+    }
+
+    /// A black hole: nothing goes through any more, either way, nor does anybody hear that it does
+    /// not. New connections are taken, by the system, and nobody speaks on them.
+    pub fn pause(&self) {
+        self.network.send_modify(|network| network.passes = false);
+    }
+
+    /// A slow network: each piece of data takes so long, each way.
+    pub fn delay(&self, each_way: Duration) {
+        self.network.send_modify(|network| network.delay = each_way);
+    }
+
+    /// Resets every connection (RST); new ones are welcome.
+    pub fn reset(&self) {
+        self.network.send_modify(|network| network.resets += 1);
+    }
+
+    /// Resets every connection and refuses new ones.
+    pub async fn refuse(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.abort();
+            // The port is closed when the task is gone.
+            let _ = listening.await;
+        }
+        self.reset();
+    }
+
+    async fn accept(&mut self) {
+        if self.listening.is_some() {
+            return;
+        }
+        // Tokio lets a port be taken again at once.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+        let listener = listener.await.expect("the proxy's port");
+        let (to, network) = (self.to, self.network.subscribe());
+        self.listening = Some(tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connection(client, to, network.clone()));
+            }
+        }));
+    }
+}
+
+async fn connection(client: TcpStream, to: u16, mut network: watch::Receiver<Network>) {
+    let resets = network.borrow().resets;
+    let mut passing = network.clone();
+    let made = async {
+        // In a black hole the server never hears of it.
+        passes(&mut passing).await;
+        TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await.ok()
+    };
+    let server = tokio::select! {
+        server = made => server,
+        _ = network.wait_for(|network| network.resets > resets) => None,
+    };
+    let Some(server) = server else {
+        return reset(&client);
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let ((from_client, to_client), (from_server, to_server)) =
+        (client.into_split(), server.into_split());
+    let up = pump(&from_client, to_server, network.clone());
+    let down = pump(&from_server, to_client, network.clone());
+    tokio::select! {
+        _ = async { tokio::join!(up, down) } => {}
+        _ = network.wait_for(|network| network.resets > resets) => {
+            reset(from_client.as_ref());
+            reset(from_server.as_ref());
+        }
+    }
+}
+
+/// Passes on what comes, and the end of it, for as long and as fast as the network does.
+async fn pump(from: &OwnedReadHalf, mut to: OwnedWriteHalf, mut network: watch::Receiver<Network>) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = read(from, &mut buffer).await;
+        let delay = passes(&mut network).await;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        match read {
+            Ok(length) if length > 0 => {
+                if to.write_all(&buffer[..length]).await.is_err() {
+                    return;
+                }
+            }
+            // Dropping this half tells the other side.
+            _ => return,
+        }
+    }
+}
+
+/// Reads through a shared half, for a reset needs it too.
+async fn read(from: &OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        from.readable().await?;
+        match from.try_read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+/// Waits until the network passes anything, and gives its delay.
+async fn passes(network: &mut watch::Receiver<Network>) -> Duration {
+    let passes = network.wait_for(|network| network.passes).await;
+    let delay = passes.map(|network| network.delay);
+    match delay {
+        Ok(delay) => delay,
+        // The proxy is gone, and so is the network.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Makes the close that follows an abortive one.
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+}
