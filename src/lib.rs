@@ -82,17 +82,17 @@ pub use self::occupant::Slot;
 pub use self::phase::{Phase, Phases};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
 pub use self::query::is_connection_failure;
-#[doc(hidden)]
-pub use self::report::SourceFacts;
 pub use self::report::{
     Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health, Healthcheck,
     HoldEfficiency, HolderReport, Optimization, PhaseTimings, PlaceEfficiency, RepeatedStatement,
     SessionReport, ShedReport, ShedRoute, Source, SourceLayer, Sourced, Status, Timings,
     WaitingFor, Window, Windows,
 };
+#[doc(hidden)]
+pub use self::report::{RouteSettings, SourceFacts};
 pub use self::request::{Attributed, AttributedBody, AttributedFuture, RequestLayer, Route};
 pub use self::settings::{
-    DatabaseKind, DatabaseUrl, Preset, Problem, Settings, SettingsError, Thresholds,
+    DatabaseKind, DatabaseUrl, Preset, Problem, Secret, Settings, SettingsError, Thresholds,
     UnknownVariable, Variable,
 };
 #[cfg(feature = "otlp")]

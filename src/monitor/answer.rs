@@ -1,13 +1,16 @@
 //! Reports and refusals as HTTP answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, VARY};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+    WWW_AUTHENTICATE,
+};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::access::Denied;
 use super::prometheus::{Format, Page};
-use super::route::NoRoute;
 use crate::observe::recorder::Recorder;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -15,17 +18,27 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serialize) -> Answer {
     match serde_json::to_vec(report) {
         Ok(body) => answer(method, status, "application/json", body),
-        Err(error) => problem(
+        Err(_) => problem(
             method,
             StatusCode::INTERNAL_SERVER_ERROR,
-            &error.to_string(),
+            "the report could not be written",
         ),
     }
 }
 
 /// A scraper throws away what is no 200, so this is one whatever the metrics say.
-pub(super) fn metrics(method: &Method, recorder: &Recorder, format: Format) -> Answer {
-    let page = Page { recorder, format }.to_string().into_bytes();
+pub(super) fn metrics(
+    method: &Method,
+    recorder: &Recorder,
+    format: Format,
+    source_lines: bool,
+) -> Answer {
+    let page = Page {
+        recorder,
+        format,
+        source_lines,
+    };
+    let page = page.to_string().into_bytes();
     by_accept(answer(method, StatusCode::OK, format.content_type(), page))
 }
 
@@ -36,14 +49,49 @@ pub(super) fn by_accept(mut answer: Answer) -> Answer {
     answer
 }
 
-pub(super) fn refusal(method: &Method, refusal: NoRoute) -> Answer {
-    let mut response = problem(method, refusal.status(), refusal.detail());
-    if refusal == NoRoute::MethodNotAllowed {
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+/// What is said to a request that gets no report. None of it depends on what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotFound,
+    /// Of the one report that there is.
+    OnlyHealthcheck,
+    MethodNotAllowed,
+    Denied(Denied),
+}
+
+pub(super) fn refusal(method: &Method, refusal: Refusal) -> Answer {
+    let (status, detail) = match refusal {
+        Refusal::NotFound => (
+            StatusCode::NOT_FOUND,
+            "there is no such report; there are status, health, connections, optimize, healthcheck and metrics",
+        ),
+        Refusal::OnlyHealthcheck => (
+            StatusCode::NOT_FOUND,
+            "there is no such report; there is only healthcheck",
+        ),
+        Refusal::MethodNotAllowed => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "reports are read with GET or HEAD",
+        ),
+        Refusal::Denied(Denied::Unauthorized) => (
+            StatusCode::UNAUTHORIZED,
+            "reports need the monitor's token, as Authorization: Bearer",
+        ),
+        Refusal::Denied(Denied::Forbidden) => {
+            (StatusCode::FORBIDDEN, "reports are not for this request")
+        }
+    };
+    let mut answer = problem(method, status, detail);
+    let mut tell = |name: HeaderName, value| {
+        let value = HeaderValue::from_static(value);
+        answer.headers_mut().insert(name, value);
+    };
+    match refusal {
+        Refusal::MethodNotAllowed => tell(ALLOW, "GET, HEAD"),
+        Refusal::Denied(Denied::Unauthorized) => tell(WWW_AUTHENTICATE, "Bearer"),
+        _ => {}
     }
-    response
+    answer
 }
 
 fn problem(method: &Method, status: StatusCode, detail: &str) -> Answer {

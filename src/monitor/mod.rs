@@ -9,10 +9,12 @@
 //! | `GET healthcheck` | `{"status":"ok"}`, or 503 with the reason, within 800 ms |
 //! | `GET metrics` | the metrics, for Prometheus |
 //!
-//! The routes name source lines and the database's errors: mount them where only your own people
-//! and machines can reach them.
+//! The routes name source lines, hosts and the database's errors: mount them where only your own
+//! people and machines can reach them, and ask for a token besides. `access.rs` says who is shown
+//! what.
 
 mod accept;
+mod access;
 mod answer;
 mod prometheus;
 mod route;

@@ -19,6 +19,9 @@ const SITES: usize = 1000;
 /// For how long a reading is that of one scrape: a reader need not ask for the first metric.
 const SCRAPE: Duration = Duration::from_secs(1);
 
+/// What stands where a source line may not be told.
+pub(crate) const HIDDEN: &str = "_HIDDEN";
+
 /// What checkouts of one place have used.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Use {
@@ -206,6 +209,21 @@ impl Usage {
         let all = self.sites.values_mut().map(|(_, tracked)| tracked);
         self.marker.advance(now, all.chain([&mut self.other]));
     }
+}
+
+/// The places as those see them who may not know source lines: by label and route.
+pub(crate) fn without_callers(places: HashMap<Site, SiteUse>) -> HashMap<Site, SiteUse> {
+    let mut merged = HashMap::<Site, SiteUse>::new();
+    for (site, used) in places {
+        let site = Site {
+            caller: Arc::from(HIDDEN),
+            ..site
+        };
+        let sum = merged.entry(site).or_default();
+        sum.total.add(&used.total);
+        sum.recent.add(&used.recent);
+    }
+    merged
 }
 
 impl Site {

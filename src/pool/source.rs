@@ -9,7 +9,7 @@ use crate::admit::Admit;
 use crate::backend::Backend;
 use crate::connection::{Managed, PoolService};
 use crate::inventory::Inventory;
-use crate::report::{Configuration, Source, SourceFacts};
+use crate::report::{Configuration, RouteSettings, Source, SourceFacts};
 use crate::settings::Thresholds;
 
 impl<C: Backend> Source for Stack<C> {
@@ -29,7 +29,12 @@ impl<C: Backend> Source for Stack<C> {
             process_ids: service.process_ids(),
             thresholds: settings.thresholds.clone(),
             query_text: settings.query_text,
+            source_lines: true,
         }
+    }
+
+    fn routes(&self) -> RouteSettings {
+        RouteSettings::from(&self.built.settings)
     }
 }
 
@@ -39,6 +44,10 @@ impl<S: Source> Source for Admit<S> {
         let mut facts = self.get_ref().facts();
         facts.configuration.pool_timeout = Some(self.gate().timeout().as_secs_f64());
         facts
+    }
+
+    fn routes(&self) -> RouteSettings {
+        self.get_ref().routes()
     }
 }
 
@@ -62,6 +71,7 @@ where
             process_ids: None,
             thresholds: Thresholds::default(),
             query_text: false,
+            source_lines: true,
         }
     }
 }

@@ -13,5 +13,5 @@ mod watch;
 pub use self::failure::is_connection_failure;
 pub(crate) use self::options::QueryOptions;
 pub(crate) use self::state::QueryState;
-pub(crate) use self::text::summary;
+pub(crate) use self::text::{describe, summary};
 pub(crate) use self::watch::QueryWatch;

@@ -195,7 +195,7 @@ impl<S: Source> Observe<S> {
         let size = size(&evidence);
         let mut recommendations = sentences(&evidence, size, counts);
         if let Ok(activity) = &answer {
-            let holders = self.holder_reports();
+            let holders = self.holder_reports(&facts);
             let tally = count(activity, &facts, &holders, counts.open);
             if let Some(n) = tally
                 .idle_in_transaction

@@ -10,7 +10,7 @@ use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{Activity, Lane, LaneError, ServerSession, SessionState};
 use crate::observe::Observe;
-use crate::query::summary;
+use crate::query::{describe, summary};
 use crate::settings::DatabaseKind;
 
 /// The server's view of this pool's sessions. The seed system's `get_active_connections`.
@@ -67,7 +67,7 @@ pub struct SessionReport {
     pub transaction_seconds: Option<f64>,
     /// What it waits for on the server.
     pub wait_event: Option<String>,
-    /// Its query; only with `DB_POOL_QUERY_TEXT`.
+    /// Its query without values; only with `DB_POOL_QUERY_TEXT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// Who holds the connection; `null` while it is idle in the pool.
@@ -231,7 +231,10 @@ impl<S: Source> Observe<S> {
     /// The server's view of this pool's sessions. It asks over the monitoring lane, never over the
     /// pool; when the server does not answer, the counts are the pool's own and `error` says why.
     pub async fn connections(&self) -> Connections {
-        let facts = self.get_ref().facts();
+        self.connections_by(self.get_ref().facts()).await
+    }
+
+    pub(crate) async fn connections_by(&self, facts: SourceFacts) -> Connections {
         let answer = facts.lane.activity(Lane::TIMEOUT).await;
         match answer {
             Ok(activity) if activity.sessions.is_some() => self.server_view(&facts, &activity),
@@ -241,7 +244,7 @@ impl<S: Source> Observe<S> {
     }
 
     fn server_view(&self, facts: &SourceFacts, activity: &Activity) -> Connections {
-        let mut holders = self.holder_reports();
+        let mut holders = self.holder_reports(facts);
         let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
         if scope == "pool" {
             name_queries_under_way(&mut holders, &sessions, facts.kind);
@@ -284,10 +287,13 @@ impl<S: Source> Observe<S> {
                     query_seconds: session.query_seconds.map(|s| round(s, 3)),
                     transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
                     wait_event: session.wait_event.clone(),
+                    // MySQL and MariaDB write a statement's bind values into its text while they
+                    // keep a general log or a binlog.
                     query: session
                         .query
-                        .clone()
-                        .filter(|_| facts.query_text && scope == "pool"),
+                        .as_deref()
+                        .filter(|_| facts.query_text && scope == "pool")
+                        .map(|query| describe(query, facts.kind, true, false).text),
                     holder: by_id.remove(&session.process_id),
                 })
                 .collect(),
@@ -297,7 +303,7 @@ impl<S: Source> Observe<S> {
     /// What the pool knows by itself: all there is for SQLite, and the rest when the server is gone.
     fn pool_view(&self, facts: &SourceFacts, error: Option<&LaneError>) -> Connections {
         let counts = self.recorder.counts();
-        let holders = self.holder_reports();
+        let holders = self.holder_reports(facts);
         let tally = own_tally(&holders, counts.open);
         let sessions: Vec<_> = holders
             .into_iter()
@@ -334,7 +340,7 @@ impl<S: Source> Observe<S> {
     }
 
     /// Everybody who holds a connection, the longest first.
-    pub(super) fn holder_reports(&self) -> Vec<HolderReport> {
+    pub(super) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
         let now = Instant::now();
         let book = self.recorder.book();
         let mut holders: Vec<_> = book.ledger.holders.iter().cloned().collect();
@@ -342,7 +348,13 @@ impl<S: Source> Observe<S> {
         holders.sort_by_key(|holder| holder.since);
         holders
             .iter()
-            .map(|holder| HolderReport::new(holder, now, &self.recorder.leaks))
+            .map(|holder| {
+                let report = HolderReport::new(holder, now, &self.recorder.leaks);
+                match facts.source_lines {
+                    true => report,
+                    false => report.without_caller(),
+                }
+            })
             .collect()
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::judge::Finding;
 use super::timings::{millis, round};
 use crate::observe::recorder::Recorder;
-use crate::observe::usage::{Site, Use};
+use crate::observe::usage::{HIDDEN, Site, Use, without_callers};
 
 /// How many places a report names.
 const NAMED: usize = 5;
@@ -34,7 +34,8 @@ pub struct HoldEfficiency {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlaceEfficiency {
-    /// The source line that takes them: `src/orders.rs:41`.
+    /// The source line that takes them: `src/orders.rs:41`. `_HIDDEN` where the routes may not tell:
+    /// places are then told apart by label and route alone.
     pub caller: String,
     /// Its label, when it gives one.
     pub label: Option<&'static str>,
@@ -53,8 +54,12 @@ pub struct PlaceEfficiency {
 }
 
 impl HoldEfficiency {
-    pub(super) fn read(recorder: &Recorder) -> Self {
+    pub(super) fn read(recorder: &Recorder, source_lines: bool) -> Self {
         let places = recorder.usage();
+        let places = match source_lines {
+            true => places,
+            false => without_callers(places),
+        };
         let recent = places.iter().map(|(site, used)| (site, &used.recent));
         let mut all = Use::default();
         recent.clone().for_each(|(_, used)| all.add(used));
@@ -108,6 +113,14 @@ impl HoldEfficiency {
 impl PlaceEfficiency {
     /// `GET /orders at src/orders.rs:41 (label)`, as far as it is known.
     fn name(&self) -> String {
+        if self.caller == HIDDEN {
+            let known = [self.route.as_deref(), self.label];
+            let known: Vec<_> = known.into_iter().flatten().collect();
+            return match known.is_empty() {
+                true => "a place without label and route".to_owned(),
+                false => known.join(" as "),
+            };
+        }
         let route = self.route.as_ref();
         let route = route
             .map(|route| format!("{route} at "))

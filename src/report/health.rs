@@ -10,7 +10,7 @@ use super::holders::HolderReport;
 use super::judge::{Readings, judge};
 use super::repeats::RepeatedStatement;
 use super::shed::ShedReport;
-use super::source::{Configuration, Source};
+use super::source::{Configuration, Source, SourceFacts};
 use super::status::Status;
 use super::timings::{Window, round};
 use crate::backend::Lane;
@@ -120,7 +120,10 @@ fn cannot_serve_advice(availability: Availability) -> &'static str {
 impl<S: Source> Observe<S> {
     /// The pool's health. It asks the database over the monitoring lane, never over the pool.
     pub async fn health(&self) -> Health {
-        let facts = self.get_ref().facts();
+        self.health_by(self.get_ref().facts()).await
+    }
+
+    pub(crate) async fn health_by(&self, facts: SourceFacts) -> Health {
         let answer = facts.lane.activity(Lane::TIMEOUT).await;
         // A server that refuses to show its sessions is not one that can't be reached.
         let reached = match &answer {
@@ -141,14 +144,14 @@ impl<S: Source> Observe<S> {
 
         let activity = answer.as_ref().ok();
         let own = facts.process_ids.as_deref();
-        let mut holders = self.holder_reports();
+        let mut holders = self.holder_reports(&facts);
         let tally = activity
             .map(|activity| count(activity, &facts, &holders, evidence.counts.open))
             .unwrap_or_default();
         let grant = activity.and_then(|activity| grant(activity, own, evidence.counts.open));
         let window = |span| self.recorder.read(span, |slot, _, _| slot);
         let minute = window(Span::Minute);
-        let hold_efficiency = HoldEfficiency::read(&self.recorder);
+        let hold_efficiency = HoldEfficiency::read(&self.recorder, facts.source_lines);
         let n_plus_one = RepeatedStatement::read(&self.recorder, facts.query_text);
         let shed = ShedReport::read(&self.recorder, &minute);
         let telemetry = Exports::snapshot();

@@ -30,7 +30,25 @@ impl Healthcheck {
     pub fn is_ok(&self) -> bool {
         self.reason.is_none()
     }
+
+    /// The same for everybody: of the reason only what names no host, user or figure.
+    pub(crate) fn in_short(mut self) -> Self {
+        self.reason = self.reason.map(|reason| {
+            let known = |short: &&&str| reason.starts_with(**short);
+            let short = SHORT.iter().find(known).unwrap_or(&"unavailable");
+            (*short).to_owned()
+        });
+        self
+    }
 }
+
+/// The beginnings of all reasons, for those who may not know more.
+const SHORT: [&str; 4] = [
+    "the pool is draining",
+    "the pool is closed",
+    "stalled",
+    "the database can't be reached",
+];
 
 impl<S: Source> Observe<S> {
     /// Whether the pool can serve, within 800 ms.
@@ -60,5 +78,31 @@ impl<S: Source> Observe<S> {
         let evidence = Evidence::gather(&self.recorder);
         self.recorder
             .lane_verdict(evidence.unreachable(answer.as_ref().map(|_| ())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short(reason: &str) -> String {
+        let check = Healthcheck {
+            status: "unavailable",
+            reason: Some(reason.to_owned()),
+        };
+        let short = check.in_short();
+        assert!(!short.is_ok());
+        short.reason.unwrap()
+    }
+
+    #[test]
+    fn in_short_a_reason_names_no_host_and_no_figure() {
+        assert_eq!(
+            short("the database can't be reached: connection refused (10.0.0.7:5432)"),
+            "the database can't be reached"
+        );
+        assert_eq!(short("stalled: all 8 connections are out"), "stalled");
+        assert_eq!(short("the pool is closed"), "the pool is closed");
+        assert_eq!(short("something new at 10.0.0.7"), "unavailable");
     }
 }

@@ -8,12 +8,14 @@ use crate::backend::SessionState;
 use crate::checkout::TransactionState;
 use crate::observe::leaks::Leaks;
 use crate::observe::ledger::Holder;
+use crate::observe::usage::HIDDEN;
 
 /// Somebody who holds a connection at this instant.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HolderReport {
-    /// The source line that took the connection: `src/orders.rs:41`.
+    /// The source line that took the connection: `src/orders.rs:41`. `_HIDDEN` where the routes may
+    /// not tell.
     pub caller: String,
     /// Its label, when it gave one.
     pub label: Option<&'static str>,
@@ -69,8 +71,18 @@ impl HolderReport {
         }
     }
 
+    /// The same for those who may not know source lines.
+    pub(super) fn without_caller(mut self) -> Self {
+        HIDDEN.clone_into(&mut self.caller);
+        self
+    }
+
     /// `src/orders.rs:41 (label) for 3.2 s`, for a sentence.
     pub(super) fn sentence(&self) -> String {
+        if self.caller == HIDDEN {
+            let name = self.label.or(self.route.as_deref()).unwrap_or("a checkout");
+            return format!("{name} for {:.1} s", self.held_seconds);
+        }
         let label = self
             .label
             .map(|label| format!(" ({label})"))

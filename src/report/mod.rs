@@ -24,6 +24,6 @@ pub use self::healthcheck::Healthcheck;
 pub use self::holders::HolderReport;
 pub use self::repeats::RepeatedStatement;
 pub use self::shed::{ShedReport, ShedRoute};
-pub use self::source::{Configuration, Source, SourceFacts, SourceLayer, Sourced};
+pub use self::source::{Configuration, RouteSettings, Source, SourceFacts, SourceLayer, Sourced};
 pub use self::status::{Status, WaitingFor};
 pub use self::timings::{PhaseTimings, Timings, Window};

@@ -13,7 +13,7 @@ use crate::backend::Lane;
 use crate::checkout::Checkout;
 use crate::inventory::{Availability, Counts, Inventory};
 use crate::lifecycle::Lifecycle;
-use crate::settings::{DatabaseKind, Thresholds};
+use crate::settings::{DatabaseKind, Secret, Settings, Thresholds};
 use crate::totals::Totals;
 
 /// A pool that can be reported on: it knows its connections, and can open one for the monitoring
@@ -23,6 +23,41 @@ pub trait Source: Inventory {
     /// What reports need beside the counts.
     #[doc(hidden)]
     fn facts(&self) -> SourceFacts;
+
+    /// What its settings say of the routes; an existing pool has none.
+    #[doc(hidden)]
+    fn routes(&self) -> RouteSettings {
+        RouteSettings::default()
+    }
+}
+
+/// What the settings say of the routes.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct RouteSettings {
+    pub(crate) token: Option<Secret>,
+    pub(crate) source_lines: bool,
+    pub(crate) only_healthcheck: bool,
+}
+
+impl From<&Settings> for RouteSettings {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            token: settings.monitor_token.clone(),
+            source_lines: settings.monitor_source_lines,
+            only_healthcheck: settings.monitor_only_healthcheck,
+        }
+    }
+}
+
+impl Default for RouteSettings {
+    fn default() -> Self {
+        Self {
+            token: None,
+            source_lines: true,
+            only_healthcheck: false,
+        }
+    }
 }
 
 /// What reports need of a pool beside its counts.
@@ -36,6 +71,8 @@ pub struct SourceFacts {
     pub(crate) process_ids: Option<Vec<u64>>,
     pub(crate) thresholds: Thresholds,
     pub(crate) query_text: bool,
+    /// Whether the report may name source lines: all but those of the routes may.
+    pub(crate) source_lines: bool,
 }
 
 /// The settings in force; `null` where an existing pool does not tell.
@@ -163,5 +200,9 @@ impl<S: Send + Sync + 'static, P: Inventory> Inventory for Sourced<S, P> {
 impl<S: Send + Sync + 'static, P: Source> Source for Sourced<S, P> {
     fn facts(&self) -> SourceFacts {
         self.source.facts()
+    }
+
+    fn routes(&self) -> RouteSettings {
+        self.source.routes()
     }
 }

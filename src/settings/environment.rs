@@ -145,6 +145,9 @@ mod tests {
             ("DB_POOL_QUERY_SPAN_SUMMARY", "false"),
             ("DB_POOL_N_PLUS_ONE", "0"),
             ("DB_POOL_TARGET_WAIT", "20ms"),
+            ("DB_POOL_MONITOR_TOKEN", " mW9xJ4cQ7tRb2VzK "),
+            ("DB_POOL_MONITOR_SOURCE_LINES", "no"),
+            ("DB_POOL_MONITOR_ONLY_HEALTHCHECK", "yes"),
             ("DB_POOL_WARN_UTILIZATION_PCT", "90.5"),
             ("DB_POOL_WARN_OVERFLOW_PCT", "100"),
             ("DB_POOL_WARN_TIMEOUTS_PER_MINUTE", "0.1"),
@@ -164,6 +167,8 @@ mod tests {
         assert!(!settings.query_span_text && !settings.query_span_summary);
         assert_eq!(settings.n_plus_one, None);
         assert_eq!(settings.target_wait, Duration::from_millis(20));
+        assert_eq!(settings.monitor_token, Some("mW9xJ4cQ7tRb2VzK".into()));
+        assert!(!settings.monitor_source_lines && settings.monitor_only_healthcheck);
         assert_eq!(settings.pre_ping_bypass, Duration::ZERO);
         assert_eq!(settings.pre_ping_timeout, Duration::from_millis(250));
         assert_eq!(settings.connect_timeout, Duration::from_secs(5));
@@ -346,6 +351,36 @@ mod tests {
             "POOLSCOPE_TEST_NOBODY_SETS_THIS_DATABASE_URL"
         );
         assert!(Settings::from_env_prefixed("a=b\0").is_err());
+    }
+
+    #[test]
+    fn a_token_is_never_shown_in_whatever_variable_it_is() {
+        const TOKEN: &str = "mW9xJ4cQ7tRb2VzK";
+        let long = format!("{}{TOKEN}", "x".repeat(75));
+        let text = errors(&[
+            ("DB_POOL_MONITOR_TOKEN", TOKEN),
+            ("DB_POOL_NAME", "the mW9xJ4cQ7tRb2VzK"),
+            ("DB_POOL_SIZE", TOKEN),
+            ("DB_ECHO", &long),
+        ]);
+        assert_eq!(text.len(), 3);
+        assert!(!text.join("").contains(&TOKEN[..4]), "{text:?}");
+
+        for bad in [
+            "short",
+            "fifteen-letters",
+            "with a space inside it",
+            "\"mW9xJ4cQ7tRb2VzK\"",
+        ] {
+            let [text] = errors(&[("DB_POOL_MONITOR_TOKEN", bad)])
+                .try_into()
+                .unwrap();
+            assert!(
+                text.starts_with("DB_POOL_MONITOR_TOKEN=\"***\": expected 16 to 256 characters"),
+                "{text}"
+            );
+            assert!(!text.contains(bad), "{text}");
+        }
     }
 
     #[test]

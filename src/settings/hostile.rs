@@ -9,9 +9,20 @@ use super::{DatabaseUrl, Settings, duration};
 
 /// Long and odd enough that no message contains it by chance.
 const PASSWORD: &str = "Xq7ZkW9vLm";
+/// The same, of the monitor.
+const TOKEN: &str = "Tn5RgB8yHc-Tn5RgB8yHc";
 
 fn hides(value: &impl std::fmt::Debug) -> bool {
-    !format!("{value:?}").contains(PASSWORD)
+    let shown = format!("{value:?} {value:#?}");
+    !shown.contains(PASSWORD) && !shown.contains("Tn5RgB8yHc")
+}
+
+/// Tokens well and badly made.
+fn tokens() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => Just(TOKEN.to_owned()),
+        1 => "[ -~]{0,6}".prop_map(|around| format!("{TOKEN}{around}")),
+    ]
 }
 
 /// A password with any characters around its recognisable core.
@@ -61,16 +72,29 @@ fn values() -> impl Strategy<Value = String> {
         "[-+]?[0-9]{0,30}(\\.[0-9]{0,30})?(ms|s|m|h|%|e[0-9]+)?",
         "(true|false|on|off|inf|NaN|-1|0|small|:memory:)",
         urls(),
+        // As when it is pasted into the wrong place.
+        "[a-z ]{0,80}".prop_map(|before| format!("{before}{TOKEN}")),
     ]
 }
 
-/// One value for each of some variables.
+/// One value for each of some variables, often with a token.
 fn environments() -> impl Strategy<Value = BTreeMap<&'static str, String>> {
     let names: Vec<_> = Settings::variables()
         .iter()
         .map(super::Variable::name)
         .collect();
-    prop::collection::btree_map(prop::sample::select(names), values(), 0..24)
+    let values = prop::collection::btree_map(prop::sample::select(names), values(), 0..24);
+    (values, prop::option::weighted(0.8, tokens())).prop_map(|(mut values, token)| {
+        // A name is no secret: it is shown as it is.
+        values.remove("DB_POOL_NAME");
+        // What was pasted is what is in force; without one nothing says that it is a secret.
+        let pasted = token.as_deref().unwrap_or("none");
+        for value in values.values_mut() {
+            *value = value.replace(TOKEN, pasted);
+        }
+        values.extend(token.map(|token| ("DB_POOL_MONITOR_TOKEN", token)));
+        values
+    })
 }
 
 proptest! {
@@ -127,7 +151,7 @@ proptest! {
             }
             Err(error) => {
                 prop_assert!(error.problems().len() > 0);
-                prop_assert!(!format!("{error:?}").contains(PASSWORD), "{error}");
+                prop_assert!(hides(&error), "{error}");
                 for problem in error.problems() {
                     prop_assert!(hides(&problem));
                 }

@@ -39,6 +39,7 @@ mod error;
 mod hostile;
 mod preset;
 mod read;
+mod secret;
 mod suggest;
 mod thresholds;
 mod value;
@@ -49,6 +50,7 @@ use std::time::Duration;
 pub use self::database_url::{DatabaseKind, DatabaseUrl};
 pub use self::error::{Problem, SettingsError};
 pub use self::preset::Preset;
+pub use self::secret::Secret;
 pub use self::suggest::UnknownVariable;
 pub use self::thresholds::Thresholds;
 pub use self::variables::Variable;
@@ -195,6 +197,19 @@ pub struct Settings {
     /// aim at. `DB_POOL_TARGET_WAIT`; 5 ms by default.
     pub target_wait: Duration,
 
+    /// What a request to the monitoring routes must carry as `Authorization: Bearer …`, all but
+    /// `healthcheck`: 16 to 256 characters out of `A-Z a-z 0-9 - . _ ~ + / =`. `None`: the routes are
+    /// open. `DB_POOL_MONITOR_TOKEN`; none by default.
+    pub monitor_token: Option<Secret>,
+
+    /// Whether the monitoring routes name the source lines that take connections. Logs, spans and
+    /// reports from code always do. `DB_POOL_MONITOR_SOURCE_LINES`; true by default.
+    pub monitor_source_lines: bool,
+
+    /// Whether `healthcheck` is the only monitoring route. `DB_POOL_MONITOR_ONLY_HEALTHCHECK`; false
+    /// by default.
+    pub monitor_only_healthcheck: bool,
+
     /// What `health` warns about. The `DB_POOL_WARN_*` variables.
     pub thresholds: Thresholds,
 }
@@ -242,6 +257,9 @@ impl Settings {
             query_span_summary: true,
             n_plus_one: Some(10),
             target_wait: Duration::from_millis(5),
+            monitor_token: None,
+            monitor_source_lines: true,
+            monitor_only_healthcheck: false,
             thresholds: Thresholds::default(),
         }
     }
@@ -276,6 +294,13 @@ impl Settings {
     /// ```
     pub fn validate(&self) -> Result<(), SettingsError> {
         read::check(self)
+    }
+
+    /// Checks a token that code gives to a monitor.
+    pub(crate) fn check_token(token: &Secret) -> Result<(), SettingsError> {
+        let mut settings = Self::new("sqlite://app.db");
+        settings.monitor_token = Some(token.clone());
+        settings.validate()
     }
 
     /// The most connections that the pool opens: size and overflow together.

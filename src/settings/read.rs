@@ -1,6 +1,7 @@
 //! Goes through all settings, wherever they come from, and collects what is wrong with them.
 
 use super::error::masked;
+use super::secret::HIDDEN;
 use super::value::Kind;
 use super::variables::Variable;
 use super::{Problem, Settings, SettingsError, contradictions};
@@ -42,12 +43,22 @@ pub(super) enum Found {
 pub(super) fn read(
     source: Source<'_>,
     mut problems: Vec<Problem>,
-    mut find: impl FnMut(&Variable) -> Option<Found>,
+    find: impl FnMut(&Variable) -> Option<Found>,
 ) -> Result<Settings, SettingsError> {
     let mut settings = Settings::new("");
     let mut unread = Vec::new();
-    for variable in Settings::variables() {
-        let problem = match find(variable) {
+    let variables = Settings::variables();
+    let found: Vec<_> = variables.iter().map(find).collect();
+    for (variable, found) in variables.iter().zip(&found) {
+        // Known before any value is judged, so that no message shows it.
+        if let (Kind::Secret(_), Some(Found::Text(text))) = (variable.kind(), found)
+            && !text.trim().is_empty()
+        {
+            variable.kind().set(&mut settings, text.trim());
+        }
+    }
+    for (variable, found) in variables.iter().zip(found) {
+        let problem = match found {
             Some(Found::Text(text)) if !text.trim().is_empty() => {
                 apply(variable, source, &mut settings, text.trim())
             }
@@ -100,8 +111,13 @@ fn problem(variable: &Variable, source: Source<'_>, settings: &Settings, value: 
         return settings.database_url.problem(name);
     }
     let hint = variable.hint(value).or_else(|| quoted(value));
+    let value = match (variable.kind(), &settings.monitor_token) {
+        (Kind::Secret(_), _) => HIDDEN.to_owned(),
+        (_, Some(token)) => token.redact(value),
+        (_, None) => value.to_owned(),
+    };
     // The URL's password may have been pasted alone, too.
-    let value = settings.database_url.redact(&masked(value));
+    let value = settings.database_url.redact(&masked(&value));
     Problem::wrong(name, &value, variable.kind().expected()).with_hint(hint)
 }
 

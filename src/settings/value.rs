@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Preset, Settings, database_url, duration};
+use super::secret::HIDDEN;
+use super::{Preset, Secret, Settings, database_url, duration};
 
 /// Where in the settings a value is.
 type Slot<T> = fn(&mut Settings) -> &mut T;
@@ -15,6 +16,8 @@ pub(super) enum Kind {
     Preset,
     Name,
     Flag(Slot<bool>),
+    /// A bearer token, never shown.
+    Secret(Slot<Option<Secret>>),
     Count(Slot<u32>, RangeInclusive<u32>),
     /// A count that can be absent, which 0 says, and what it then means.
     CountOr(Slot<Option<u32>>, RangeInclusive<u32>, &'static str),
@@ -24,6 +27,9 @@ pub(super) enum Kind {
     /// A duration that can be absent: the text that says so, and what it then means.
     TimeOr(Slot<Option<Duration>>, &'static str, &'static str),
 }
+
+/// How long a token may be, in characters: too long to be guessed, and short enough for a header.
+const TOKEN: RangeInclusive<usize> = 16..=256;
 
 /// The shortest duration of those that cannot be zero.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
@@ -44,6 +50,11 @@ impl Kind {
             Self::Url => database_url::EXPECTED.to_owned(),
             Self::Preset => Preset::EXPECTED.to_owned(),
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
+            Self::Secret(_) => format!(
+                "{} to {} characters out of A-Z a-z 0-9 - . _ ~ + / = that nobody guesses, as from `openssl rand -hex 32`",
+                TOKEN.start(),
+                TOKEN.end()
+            ),
             Self::Flag(_) => "true or false (or 1/0, yes/no, on/off)".to_owned(),
             Self::Count(_, range) => count(range),
             Self::CountOr(_, range, meaning) => format!("{}, or 0 for {meaning}", count(range)),
@@ -62,6 +73,7 @@ impl Kind {
             Self::Url => settings.database_url = text.into(),
             Self::Preset => Preset::find(text)?.apply(settings),
             Self::Name => settings.name = Some(text.to_owned()),
+            Self::Secret(slot) => *slot(settings) = Some(Secret::from(text)),
             Self::Flag(slot) => *slot(settings) = flag(text)?,
             Self::Count(slot, _) => *slot(settings) = digits(text)?.parse().ok()?,
             Self::CountOr(slot, ..) => {
@@ -92,6 +104,10 @@ impl Kind {
                 .map(|_| settings.database_url.to_string()),
             Self::Preset | Self::Flag(_) => None,
             Self::Name => settings.name.clone().filter(|name| !is_name(name)),
+            Self::Secret(slot) => slot(settings)
+                .as_ref()
+                .filter(|token| !is_token(token.expose()))
+                .map(|_| HIDDEN.to_owned()),
             Self::Count(slot, range) => Some(*slot(settings))
                 .filter(|count| !range.contains(count))
                 .map(|count| count.to_string()),
@@ -138,9 +154,32 @@ fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
+/// RFC 6750's `b64token`, which needs no quotes in a header.
+fn is_token(text: &str) -> bool {
+    TOKEN.contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_long_and_fit_into_a_header() {
+        assert!(is_token("0123456789abcdef") && is_token("a+/-._~b==012345"));
+        assert!(is_token(&"a".repeat(256)));
+        for text in [
+            "",
+            "0123456789abcde",
+            "0123456789 abcdef",
+            "0123456789abcdé",
+            &"a".repeat(257),
+        ] {
+            assert!(!is_token(text), "{text}");
+        }
+    }
 
     #[test]
     fn flags_are_read_in_any_case() {

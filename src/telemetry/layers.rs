@@ -6,10 +6,11 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Subscriber;
 use tracing::dispatcher::{self, Dispatch};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::Layer;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Filter, Layer};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -49,7 +50,57 @@ where
 /// What is exported of an app that has not said: as much as is usually logged.
 pub(super) const USUAL: LevelFilter = LevelFilter::INFO;
 
-/// It was checked when it was read.
-pub(super) fn env_filter(directives: &str) -> EnvFilter {
-    EnvFilter::new(directives)
+/// The driver that logs statements and bind values at `debug`.
+const DRIVER: &str = "tokio_postgres";
+
+/// What is logged and exported by these directives, which were checked when they were read. Bind
+/// values are not, unless the directives name the driver that logs them.
+pub(super) fn env_filter<S: Subscriber>(directives: &str) -> impl Filter<S> + Send + Sync + use<S> {
+    let is_named = directives.contains(DRIVER);
+    let without_values = filter_fn(move |event| {
+        is_named || *event.level() <= Level::INFO || !event.target().starts_with(DRIVER)
+    });
+    EnvFilter::new(directives).and(without_values)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::Event;
+    use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+    use super::*;
+
+    /// Keeps the targets and levels of what passes.
+    #[derive(Clone, Default)]
+    struct Passed(Arc<Mutex<Vec<(String, Level)>>>);
+
+    impl<S: Subscriber> Layer<S> for Passed {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let metadata = event.metadata();
+            let mut passed = self.0.lock().unwrap();
+            passed.push((metadata.target().to_owned(), *metadata.level()));
+        }
+    }
+
+    fn passed(directives: &str) -> usize {
+        let passed = Passed::default();
+        let layer = passed.clone().with_filter(env_filter(directives));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!(target: "app", "1");
+            tracing::debug!(target: "tokio_postgres::query", "with parameters: 2");
+            tracing::info!(target: "tokio_postgres::connection", "3");
+        });
+        passed.0.lock().unwrap().len()
+    }
+
+    #[test]
+    fn a_drivers_bind_values_pass_only_when_it_is_named() {
+        assert_eq!(passed("debug"), 2);
+        assert_eq!(passed("debug,tokio_postgres=debug"), 3);
+        assert_eq!(passed("info"), 1);
+        assert_eq!(passed("warn"), 0);
+    }
 }

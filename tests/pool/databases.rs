@@ -41,6 +41,14 @@ pub trait Tested: Backend {
     /// A statement with a bind value that must not be seen.
     fn select_bound(&mut self, word: &str) -> impl Future<Output = QueryResult<usize>> + Send;
 
+    /// A statement with these two bind values, `$1` and `$2`.
+    fn bound(
+        &mut self,
+        statement: &str,
+        number: i32,
+        word: &str,
+    ) -> impl Future<Output = QueryResult<usize>> + Send;
+
     /// A statement without an answer.
     fn run(&mut self, statement: &str) -> impl Future<Output = QueryResult<usize>> + Send;
 }
@@ -98,6 +106,23 @@ macro_rules! tested {
                 let mark = if $kind == "postgres" { "$1" } else { "?" };
                 sql_query(format!("SELECT {mark} AS word"))
                     .bind::<Text, _>(format!("bind-of-{word}"))
+                    .execute(self)
+                    .await
+            }
+
+            async fn bound(
+                &mut self,
+                statement: &str,
+                number: i32,
+                word: &str,
+            ) -> QueryResult<usize> {
+                let statement = match $kind {
+                    "postgres" => statement.to_owned(),
+                    _ => statement.replace("$1", "?").replace("$2", "?"),
+                };
+                sql_query(statement)
+                    .bind::<Integer, _>(number)
+                    .bind::<Text, _>(word.to_owned())
                     .execute(self)
                     .await
             }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod admission;
 mod asking;
 mod care;
@@ -20,6 +21,7 @@ mod faces;
 mod failures;
 mod fairness;
 mod health;
+mod hostile;
 mod leaks;
 mod log;
 mod n_plus_one;
@@ -32,6 +34,7 @@ mod queries_given_up;
 mod recombined;
 mod reports;
 mod routes;
+mod secrets;
 mod session_names;
 mod spans;
 mod telemetry;

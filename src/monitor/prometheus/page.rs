@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use opentelemetry::KeyValue;
@@ -6,13 +7,16 @@ use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAM
 use super::Format;
 use super::name::{Name, underscored};
 use super::text::{Escaped, Number};
-use crate::observe::families::{FAMILIES, Family, Kind};
+use crate::observe::families::{CALLER, FAMILIES, Family, Kind};
 use crate::observe::recorder::Recorder;
+use crate::observe::usage::HIDDEN;
 
 /// The metrics of one pool in one format, read when it is written.
 pub(in crate::monitor) struct Page<'a> {
     pub(in crate::monitor) recorder: &'a Recorder,
     pub(in crate::monitor) format: Format,
+    /// Whether series are told apart by source line, too.
+    pub(in crate::monitor) source_lines: bool,
 }
 
 impl fmt::Display for Page<'_> {
@@ -28,6 +32,9 @@ impl fmt::Display for Page<'_> {
                     read(self.recorder, &mut |value, attributes| {
                         series.push((self.labels(attributes), value));
                     });
+                    if !self.source_lines {
+                        series = added_up(series);
+                    }
                     self.family(f, family, series, |f, name, labels, value| {
                         writeln!(f, "{name}{{{labels}}} {}", Number(*value))
                     })?;
@@ -113,7 +120,10 @@ impl Page<'_> {
         let pool = Escaped::quoted(&self.recorder.name);
         let mut labels = format!("{}=\"{pool}\"", underscored(DB_CLIENT_CONNECTION_POOL_NAME));
         for attribute in attributes {
-            let value = attribute.value.as_str();
+            let value = match attribute.key.as_str() {
+                CALLER if !self.source_lines => HIDDEN.into(),
+                _ => attribute.value.as_str(),
+            };
             labels.push(',');
             labels.push_str(&underscored(attribute.key.as_str()));
             labels.push_str("=\"");
@@ -130,6 +140,15 @@ impl Page<'_> {
             _ => Number(bound).to_string(),
         }
     }
+}
+
+/// One series where several have the same labels. Only sums are told by source line.
+fn added_up(series: Vec<(String, f64)>) -> Vec<(String, f64)> {
+    let mut sums = BTreeMap::new();
+    for (labels, value) in series {
+        *sums.entry(labels).or_default() += value;
+    }
+    sums.into_iter().collect()
 }
 
 #[cfg(test)]

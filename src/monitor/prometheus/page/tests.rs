@@ -39,7 +39,12 @@ fn page(format: Format, pool: &str, route: &str) -> String {
         recorder.requests().ended(&request, &tally);
     }
     let recorder = &recorder;
-    Page { recorder, format }.to_string()
+    Page {
+        recorder,
+        format,
+        source_lines: true,
+    }
+    .to_string()
 }
 
 /// All that a page says of a family.
@@ -158,10 +163,23 @@ fn a_family_without_series_is_left_out() {
     let recorder = ObserveLayer::new("fresh").layer(Connections).recorder;
     for format in [Format::Text, Format::OpenMetrics] {
         let recorder = &recorder;
-        let page = Page { recorder, format }.to_string();
+        let page = Page {
+            recorder,
+            format,
+            source_lines: true,
+        }
+        .to_string();
         assert_eq!(about(&page, "poolscope_request"), "");
         assert!(!about(&page, "db_client_connection_wait_time_seconds").is_empty());
         // Read again, it is the same to the letter.
-        assert_eq!(Page { recorder, format }.to_string(), page);
+        assert_eq!(
+            Page {
+                recorder,
+                format,
+                source_lines: true
+            }
+            .to_string(),
+            page
+        );
     }
 }

@@ -1,0 +1,377 @@
+//! Everything that leaves the process, searched for what must not: the password, the monitor's
+//! token, bind values, and the literals of statements where nobody asked to see statements.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use diesel_async::SimpleAsyncConnection;
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use opentelemetry::Context;
+use opentelemetry::trace::{FutureExt as _, TraceContextExt, Tracer, TracerProvider};
+use poolscope::{Checkout, Held, Pool, PoolBuilder, RequestLayer, Route};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::asking::{ROUTES, answer_to, get, until};
+use crate::collected::{Meters, Spans};
+use crate::databases::{Database, Tested, on_each_database};
+use crate::log;
+use crate::support::{PASSWORD, mariadb, postgres};
+
+/// Each is found nowhere else, and in the forms in which it may be written.
+const TOKEN: &str = "token-Vb5nQ2xK8rTw7";
+const WRONG_PASSWORD: &str = "wrong-Hs6kP3zM9";
+const BOUND: &str = "bound-Jd4wL7cX1";
+const BOUND_NUMBER: i32 = 1_928_374_655;
+const LITERAL: &str = "literal-Gf8vN2bY5";
+const LITERAL_NUMBER: &str = "1647382915";
+
+/// What nobody is to see, whatever was asked for.
+fn secrets() -> [String; 5] {
+    [
+        PASSWORD,
+        TOKEN,
+        WRONG_PASSWORD,
+        BOUND,
+        &BOUND_NUMBER.to_string(),
+    ]
+    .map(str::to_owned)
+}
+
+/// Everything that was told, and where.
+#[derive(Default)]
+struct Told(Vec<(String, String)>);
+
+impl Told {
+    fn add(&mut self, place: impl Into<String>, text: impl Into<String>) {
+        self.0.push((place.into(), text.into()));
+    }
+
+    fn debug(&mut self, place: &str, value: &dyn Debug) {
+        self.add(place, format!("{value:?} {value:#?}"));
+    }
+
+    fn error(&mut self, place: &str, error: &(dyn Error + 'static)) {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.add(place, format!("{error} {error:?} {error:#?}"));
+            next = error.source();
+        }
+    }
+
+    /// Nothing of this in any of it.
+    #[track_caller]
+    fn holds_none_of(&self, secrets: &[String]) {
+        assert!(
+            self.0.len() > 20,
+            "too little was looked at: {}",
+            self.0.len()
+        );
+        for (place, text) in &self.0 {
+            for secret in secrets {
+                assert!(!text.contains(secret), "{secret} in {place}: {text}");
+            }
+        }
+    }
+
+    fn says(&self, words: &str) -> bool {
+        self.0.iter().any(|(_, text)| text.contains(words))
+    }
+}
+
+/// What one pool tells, by every way out.
+struct Watched<C: Tested> {
+    pool: Pool<C>,
+    spans: Spans,
+    meters: Meters,
+}
+
+impl<C: Tested> Watched<C> {
+    fn new(name: &str, builder: PoolBuilder<C>, told: &mut Told) -> Self {
+        let (spans, meters) = (Spans::new(), Meters::new());
+        let builder = builder
+            .name(name)
+            .tracer_provider(spans.provider.clone())
+            .meter_provider(meters.provider.clone())
+            .settings(|settings| {
+                settings.pool_timeout = Duration::from_millis(1500);
+                settings.monitor_token = Some(TOKEN.into());
+                settings.slow_wait = Some(Duration::from_millis(1));
+                settings.leak_threshold = Some(Duration::from_millis(1));
+                settings.n_plus_one = Some(2);
+                settings.query_text = true;
+                settings.echo = true;
+            });
+        told.debug("PoolBuilder", &builder);
+        let pool = builder.build().unwrap();
+        Self {
+            pool,
+            spans,
+            meters,
+        }
+    }
+
+    /// The context of a request that is traced.
+    fn request(&self) -> Context {
+        let tracer = self.spans.provider.tracer("app");
+        Context::new().with_span(tracer.start("GET /people"))
+    }
+
+    /// All routes, to those with and without the token, and all reports from code.
+    async fn ask(&self, told: &mut Told) {
+        let monitor = self.pool.monitor();
+        for path in ROUTES.into_iter().chain(["metrics", "nothing", "?token=x"]) {
+            for accept in [
+                "*/*",
+                "application/openmetrics-text",
+                "text/plain;version=0.0.4",
+            ] {
+                let request = Request::get(format!("/{path}"))
+                    .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
+                    .header(ACCEPT, accept)
+                    .body(());
+                let answer = answer_to(monitor.clone(), request.unwrap()).await;
+                told.debug(&format!("headers of {path}"), &answer.headers);
+                told.add(format!("{path} as {accept}"), answer.text());
+            }
+            let refused = get(monitor.clone(), path).await;
+            told.debug(&format!("headers of {path}, refused"), &refused.headers);
+            told.add(format!("{path}, refused"), refused.text());
+        }
+        told.debug("Status", &self.pool.status());
+        told.add(
+            "health()",
+            serde_json::to_string(&self.pool.health().await).unwrap(),
+        );
+        told.debug("Health", &self.pool.health().await);
+        told.debug("Optimization", &self.pool.optimize().await);
+        told.debug("Healthcheck", &self.pool.healthcheck().await);
+    }
+
+    /// What was written down along the way.
+    fn collect(&self, told: &mut Told) {
+        told.debug("spans", &self.spans.named_like(""));
+        told.debug("metrics", &self.meters.read());
+        told.debug("Pool", &self.pool);
+        told.debug("Observe", self.pool.as_service());
+        told.debug("Stack", self.pool.as_service().get_ref());
+        told.debug("Gate", self.pool.as_service().get_ref().gate());
+        told.debug("Settings", self.pool.settings());
+        told.debug("Monitor", &self.pool.monitor());
+        told.debug("State", &self.pool.state());
+        for event in log::capture().ours() {
+            // Statements are what an echo shows; their values are looked for all the same.
+            let is_echo = event.starts_with("poolscope::echo");
+            told.add(if is_echo { "echo" } else { "log" }, event);
+        }
+    }
+}
+
+/// A pool on a server that does not know this password; none on SQLite.
+fn locked_out<C: Tested>() -> Option<Database> {
+    match C::database_name() {
+        "postgres" => Some(Database::at(
+            &postgres::shared().url_with_password(WRONG_PASSWORD),
+        )),
+        "mariadb" => Some(Database::at(
+            &mariadb::shared().url_with_password(WRONG_PASSWORD),
+        )),
+        _ => None,
+    }
+}
+
+on_each_database!(nothing_that_is_told_holds_a_secret_or_a_value);
+
+async fn nothing_that_is_told_holds_a_secret_or_a_value<C: Tested>(name: &str) {
+    log::capture();
+    let mut told = Told::default();
+    let database = C::database(name);
+    let builder = database.pool::<C>().pool_size(1).max_overflow(1);
+    let people = Watched::<C>::new(name, builder, &mut told);
+
+    succeed_and_fail(&people, &mut told).await;
+    repeat(&people).await;
+    run_out(&people, &mut told).await;
+    if C::database_name() != "sqlite" {
+        give_up(&people, &mut told).await;
+    }
+    people.ask(&mut told).await;
+    assert!(people.pool.close(Duration::from_secs(30)).await);
+    people.ask(&mut told).await;
+    told.error("closed", &people.pool.get().await.unwrap_err());
+    people.collect(&mut told);
+
+    if let Some(database) = locked_out::<C>() {
+        let builder = database.pool::<C>();
+        let outside = Watched::<C>::new(&format!("{name}_outside"), builder, &mut told);
+        let error = outside.pool.get().await.unwrap_err();
+        told.error("locked out", &error);
+        let answer = error.into_response().into_body().collect().await.unwrap();
+        told.add("503", String::from_utf8_lossy(&answer.to_bytes()));
+        outside.ask(&mut told).await;
+        outside.collect(&mut told);
+        assert!(
+            told.says("authentication"),
+            "its error is among what was looked at"
+        );
+    }
+
+    told.holds_none_of(&secrets());
+    // That all of it happened, and would have been seen.
+    for words in [
+        "people",
+        "slow wait",
+        "N+1",
+        "possible connection leak",
+        "timed out after",
+    ] {
+        assert!(told.says(words), "{words}");
+    }
+    assert!(told.says(LITERAL), "the echo shows statements");
+    told.0.retain(|(place, _)| place != "echo");
+    told.holds_none_of(&[LITERAL.to_owned(), LITERAL_NUMBER.to_owned()]);
+}
+
+/// Statements that the server takes, and those whose refusal quotes what was sent.
+async fn succeed_and_fail<C: Tested>(people: &Watched<C>, told: &mut Told) {
+    let work = async {
+        let mut conn = people
+            .pool
+            .checkout(Checkout::new().label("work"))
+            .await
+            .unwrap();
+        told.debug("PooledConnection", &conn);
+        told.debug("facts", &conn.facts());
+        conn.batch_execute(
+            "CREATE TABLE people (id INTEGER PRIMARY KEY, email VARCHAR(60) NOT NULL UNIQUE, CHECK (id <> 1647382915))",
+        )
+        .await
+        .unwrap();
+        let insert = "INSERT INTO people (id, email) VALUES ($1, $2)";
+        conn.bound(insert, BOUND_NUMBER, BOUND).await.unwrap();
+        // `Key (id)=(…) already exists`, `Duplicate entry '…'`.
+        conn.bound(insert, BOUND_NUMBER, BOUND).await.unwrap_err();
+        conn.bound(insert, BOUND_NUMBER - 1, BOUND)
+            .await
+            .unwrap_err();
+        conn.run(&format!(
+            "INSERT INTO people (id, email) VALUES (7, '{LITERAL}')"
+        ))
+        .await
+        .unwrap();
+        for refused in [
+            // The same, a check's `Failing row contains (…)`, and input of no use.
+            format!("INSERT INTO people (id, email) VALUES (8, '{LITERAL}')"),
+            format!("INSERT INTO people (id, email) VALUES ({LITERAL_NUMBER}, '{LITERAL}!')"),
+            format!("INSERT INTO people (id, email) VALUES ('{LITERAL}', 'x')"),
+            // `syntax error at or near …`.
+            format!("SELECT id FROM people WHERE WHERE '{LITERAL}' {LITERAL_NUMBER}"),
+            format!("SELECT '{LITERAL}"),
+        ] {
+            conn.run(&refused).await.unwrap_err();
+        }
+        conn.batch_execute(&format!(
+            "UPDATE people SET email = '{LITERAL}2' WHERE id = 7; SELEC '{LITERAL}'"
+        ))
+        .await
+        .unwrap_err();
+        let rolled_back = diesel_async::AsyncConnection::transaction(&mut *conn, async |conn| {
+            conn.bound(insert, BOUND_NUMBER, BOUND).await
+        });
+        rolled_back.await.unwrap_err();
+        drop(conn);
+    };
+    work.with_context(people.request()).await;
+}
+
+/// An N+1: one statement again and again, each time with other values.
+async fn repeat<C: Tested>(people: &Watched<C>) {
+    let work = service_fn(|_: Request<()>| async {
+        let mut conn = people.pool.get().await.unwrap();
+        let select = "SELECT id FROM people WHERE id = $1 AND email = $2";
+        for n in 0..5 {
+            conn.bound(select, BOUND_NUMBER, &format!("{BOUND}{n}"))
+                .await
+                .unwrap();
+            conn.run(&format!("SELECT id FROM people WHERE email <> '{LITERAL}'"))
+                .await
+                .unwrap();
+        }
+        drop(conn);
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let request = Request::get(format!("/people/1?email={BOUND}"))
+        .header("cookie", BOUND)
+        .extension(Route::new("/people/{id}"))
+        .body(());
+    let layer = RequestLayer::new().tracer_provider(people.spans.provider.clone());
+    let answer = layer.layer(work).oneshot(request.unwrap()).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+}
+
+/// Everything is held, for longer than it should be, and somebody waits in vain.
+async fn run_out<C: Tested>(people: &Watched<C>, told: &mut Told) {
+    let mut held = people.pool.get().await.unwrap();
+    held.batch_execute("BEGIN").await.unwrap();
+    held.bound(
+        "SELECT id FROM people WHERE id = $1 AND email = $2",
+        BOUND_NUMBER,
+        BOUND,
+    )
+    .await
+    .unwrap();
+    let second = people.pool.get().await.unwrap();
+    let waiting = people.pool.get().with_context(people.request());
+    let (error, ()) = tokio::join!(waiting, async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        people.ask(told).await;
+    });
+    let error = error.unwrap_err();
+    told.error("timeout", &error);
+    let answer = error.into_response().into_body().collect().await.unwrap();
+    told.add("503", String::from_utf8_lossy(&answer.to_bytes()));
+    // Somebody waits, and is served late.
+    let late = people.pool.get();
+    let (late, ()) = tokio::join!(late, async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop((held, second));
+    });
+    drop(late.unwrap());
+}
+
+/// Queries are looked at while they run, and given up.
+async fn give_up<C: Tested>(people: &Watched<C>, told: &mut Told) {
+    let sleep = match C::database_name() {
+        "postgres" => "SELECT pg_sleep(30)",
+        _ => "SELECT SLEEP(30)",
+    };
+    let mut conn = people.pool.get().await.unwrap();
+    if C::database_name() == "mariadb" {
+        // The server then writes bind values into what it shows of a statement.
+        conn.run("SET GLOBAL general_log = ON").await.unwrap();
+    }
+    let bound = format!("{sleep}, $1 AS bound_n, $2 AS bound_word");
+    tokio::select! {
+        ended = conn.bound(&bound, BOUND_NUMBER, BOUND) => panic!("{ended:?}"),
+        () = look(people, told, "AS bound_word") => {}
+    }
+    drop(conn);
+    let mut conn = people.pool.get().await.unwrap();
+    let literal = format!("{sleep}, {LITERAL_NUMBER} AS n, '{LITERAL}' AS written_word");
+    tokio::select! {
+        ended = conn.run(&literal) => panic!("{ended:?}"),
+        () = look(people, told, "? AS n, ? AS written_word") => {}
+    }
+}
+
+/// Asks for everything once the statement is among it.
+async fn look<C: Tested>(people: &Watched<C>, told: &mut Told, statement: &str) {
+    let connections = async || serde_json::to_string(&people.pool.connections().await).unwrap();
+    until("seen", connections, |report| report.contains(statement)).await;
+    people.ask(told).await;
+}
