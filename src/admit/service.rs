@@ -41,6 +41,13 @@ impl<S> Admit<S> {
     }
 }
 
+impl<S: Service<Checkout> + Clone> Admit<S> {
+    /// As [`call`](Service::call), of which no readiness is needed, nor a clone to make ready.
+    pub(crate) fn enter(&self, checkout: Checkout) -> ResponseFuture<S> {
+        ResponseFuture::new(self.inner.clone(), Arc::clone(&self.gate), checkout)
+    }
+}
+
 impl<S> Service<Checkout> for Admit<S>
 where
     S: Service<Checkout> + Clone,
@@ -56,7 +63,7 @@ where
     }
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
-        ResponseFuture::new(self.inner.clone(), Arc::clone(&self.gate), checkout)
+        self.enter(checkout)
     }
 }
 

@@ -28,9 +28,17 @@ pin_project! {
         #[pin]
         inner: F,
     }
+
+    impl<F> PinnedDrop for ResponseFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(attempt) = this.project().attempt.take() {
+                attempt.given_up();
+            }
+        }
+    }
 }
 
-/// A checkout that has no answer yet. Dropped without one, its caller has gone away.
+/// A checkout that has no answer yet.
 struct Attempt {
     recorder: Arc<Recorder>,
     checkout: Checkout,
@@ -159,19 +167,27 @@ impl Attempt {
     fn granted<T: Held>(mut self, inner: T) -> Observed<T> {
         let now = Instant::now();
         let (waiter, phases) = self.end_waiting(now);
-        let trace = self.span.take().and_then(|span| span.trace());
+        let Self {
+            recorder,
+            checkout,
+            asked,
+            span,
+            context,
+            request,
+            ..
+        } = self;
+        let trace = span.and_then(|span| span.trace());
         let facts = inner.facts();
-        let waited = now.saturating_duration_since(self.asked);
-        let (request, context) = (self.request.take(), std::mem::take(&mut self.context));
+        let waited = now.saturating_duration_since(asked);
         if let Some(slot) = facts.as_ref().and_then(|facts| facts.slot()) {
             slot.occupy(Occupant {
-                observer: Arc::clone(&self.recorder) as Arc<dyn QueryObserver>,
+                observer: Arc::clone(&recorder) as Arc<dyn QueryObserver>,
                 context,
                 request: request.clone(),
             });
         }
         let holder = Holder {
-            checkout: self.checkout,
+            checkout,
             since: now,
             waited,
             trace,
@@ -180,9 +196,9 @@ impl Attempt {
             facts,
             told_as_leak: false,
         };
-        let key = self.recorder.granted(holder, waiter, phases);
-        self.recorder.tell_slow_wait(self.checkout, waited, phases);
-        Observed::new(inner, Arc::clone(&self.recorder), key)
+        let key = recorder.granted(holder, waiter, phases);
+        recorder.tell_slow_wait(checkout, waited, phases);
+        Observed::new(inner, recorder, key)
     }
 
     fn refused(mut self, mut error: PoolError) -> PoolError {
@@ -202,6 +218,22 @@ impl Attempt {
         error
     }
 
+    /// Its caller has gone away.
+    fn given_up(mut self) {
+        // A future that was never polled has no span, and has asked for nothing.
+        if self.span.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let (waiter, _) = self.end_waiting(now);
+        if let Some(span) = self.span.take() {
+            span.canceled();
+        }
+        self.recorder
+            .refused(Refusal::Canceled, waiter, self.route());
+        self.count_wait(now);
+    }
+
     /// A request that got no connection has waited all the same.
     fn count_wait(&self, now: Instant) {
         if let Some(request) = &self.request {
@@ -219,23 +251,6 @@ impl Waiting {
         if let Some(span) = span {
             span.waited(phase, time);
         }
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        // The span is taken by whoever answers, and a future that was never polled has none.
-        if self.span.is_none() {
-            return;
-        }
-        let now = Instant::now();
-        let (waiter, _) = self.end_waiting(now);
-        if let Some(span) = self.span.take() {
-            span.canceled();
-        }
-        self.recorder
-            .refused(Refusal::Canceled, waiter, self.route());
-        self.count_wait(now);
     }
 }
 

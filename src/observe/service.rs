@@ -35,6 +35,11 @@ impl<S> Observe<S> {
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
+
+    /// Observes a checkout that is made already.
+    pub(crate) fn observed<F>(&self, checkout: Checkout, inner: F) -> ResponseFuture<F> {
+        ResponseFuture::new(inner, &self.recorder, checkout)
+    }
 }
 
 impl<S> Observe<S>
@@ -60,11 +65,7 @@ where
         &self,
         checkout: Checkout,
     ) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
-        ResponseFuture::new(
-            Oneshot::new(self.inner.clone(), checkout),
-            &self.recorder,
-            checkout,
-        )
+        self.observed(checkout, Oneshot::new(self.inner.clone(), checkout))
     }
 }
 
@@ -85,7 +86,8 @@ where
     }
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
-        ResponseFuture::new(self.inner.call(checkout), &self.recorder, checkout)
+        let inner = self.inner.call(checkout);
+        self.observed(checkout, inner)
     }
 }
 

@@ -228,6 +228,15 @@ impl Windows {
 
     /// Brings the windows up to `now` and gives the second to write into.
     pub(crate) fn at(&mut self, now: Instant) -> &mut Slot {
+        if now >= self.ends {
+            self.catch_up(now);
+        }
+        self.integrate(now);
+        &mut self.current
+    }
+
+    #[cold]
+    fn catch_up(&mut self, now: Instant) {
         // After a long silence only what the windows can still show is caught up with.
         if let Some(horizon) = now.checked_sub(HORIZON)
             && self.ends < horizon
@@ -237,8 +246,6 @@ impl Windows {
         while now >= self.ends {
             self.close_second();
         }
-        self.integrate(now);
-        &mut self.current
     }
 
     /// The level from `now` on.
@@ -262,8 +269,9 @@ impl Windows {
     }
 
     fn integrate(&mut self, until: Instant) {
-        let time = until.saturating_duration_since(self.integrated);
-        if !time.is_zero() {
+        // Comparing is a good deal cheaper than subtracting, and mostly nothing has passed.
+        if until > self.integrated {
+            let time = until.saturating_duration_since(self.integrated);
             self.current.elapse(time, self.level);
             self.integrated = until;
         }

@@ -51,6 +51,9 @@ pub struct Pool<C: Backend> {
     observed: Observe<Stack<C>>,
 }
 
+/// The future of a checkout.
+type Taking<C> = ResponseFuture<<Stack<C> as Service<Checkout>>::Future>;
+
 impl<C: Backend> Pool<C> {
     /// Builds a pool by these settings.
     pub fn builder(settings: Settings) -> PoolBuilder<C> {
@@ -75,7 +78,7 @@ impl<C: Backend> Pool<C> {
     /// [`PoolError`] says why there was none, for how long, and who held them.
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
-        self.observed.checkout(Checkout::new())
+        self.take(Checkout::new())
     }
 
     /// As [`get`](Self::get), whose connection is owned already; for those who come from bb8.
@@ -86,7 +89,7 @@ impl<C: Backend> Pool<C> {
     pub fn get_owned(
         &self,
     ) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
-        self.observed.checkout(Checkout::new())
+        self.take(Checkout::new())
     }
 
     /// A connection for a checkout with a label, or on behalf of another source line.
@@ -97,7 +100,13 @@ impl<C: Backend> Pool<C> {
         &self,
         checkout: Checkout,
     ) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
-        self.observed.checkout(checkout)
+        self.take(checkout)
+    }
+
+    /// Without a clone of the stack, which is always ready.
+    fn take(&self, checkout: Checkout) -> Taking<C> {
+        let entering = self.observed.get_ref().admit.enter(checkout);
+        self.observed.observed(checkout, entering)
     }
 
     /// A connection that is idle and fresh right now; never waits.
@@ -115,7 +124,7 @@ impl<C: Backend> Pool<C> {
         let outside = Handle::try_current().is_err();
         let _runtime = outside.then(|| self.service().care().care.runtime().enter());
         let checkout = Checkout::new().without_waiting();
-        match self.observed.checkout(checkout).now_or_never() {
+        match self.take(checkout).now_or_never() {
             Some(answer) => answer,
             None => unreachable!("a checkout that does not wait is answered at its first poll"),
         }
@@ -306,7 +315,7 @@ impl<C: Backend> Pool<C> {
 impl<C: Backend> Service<Checkout> for Pool<C> {
     type Response = PooledConnection<C>;
     type Error = PoolError;
-    type Future = ResponseFuture<<Stack<C> as Service<Checkout>>::Future>;
+    type Future = Taking<C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
         self.observed.poll_ready(cx)

@@ -1,0 +1,67 @@
+//! The pools that are compared, each asked for the same in its own way.
+
+use std::future::Future;
+use std::time::Duration;
+
+mod bb8;
+#[cfg(feature = "peers")]
+mod deadpool;
+mod ours;
+#[cfg(feature = "peers")]
+mod sqlx;
+
+pub use self::bb8::{Bb8, bb8};
+#[cfg(feature = "peers")]
+pub use self::deadpool::{Deadpool, deadpool};
+pub use self::ours::{Ours, ours};
+#[cfg(feature = "peers")]
+pub use self::sqlx::{Sqlx, sqlx};
+
+/// Whether a pool asks the server before it hands a connection out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ping {
+    Always,
+    Never,
+}
+
+/// A pool under load.
+pub trait Peer: Clone + Send + Sync + 'static {
+    type Guard: Send;
+
+    /// A connection; `None` if it took too long or was refused.
+    fn checkout(&self) -> impl Future<Output = Option<Self::Guard>> + Send;
+
+    /// Asks the server for one, in a prepared statement.
+    fn select(guard: &mut Self::Guard) -> impl Future<Output = ()> + Send;
+
+    /// Has the server wait.
+    fn sleep(guard: &mut Self::Guard, time: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// Opens all connections, so that none is opened while it is measured.
+pub async fn warm_up<P: Peer>(pool: &P) {
+    let mut guards = Vec::new();
+    for _ in 0..crate::CONNECTIONS {
+        guards.push(pool.checkout().await.expect("a connection"));
+    }
+    for guard in &mut guards {
+        P::select(guard).await;
+    }
+}
+
+async fn select(connection: &mut diesel_async::AsyncPgConnection) {
+    use diesel::IntoSql;
+    use diesel_async::RunQueryDsl;
+
+    let one = diesel::select(1.into_sql::<diesel::sql_types::Integer>());
+    let answer: i32 = one.get_result(connection).await.expect("an answer");
+    assert_eq!(answer, 1);
+}
+
+async fn sleep(connection: &mut diesel_async::AsyncPgConnection, time: Duration) {
+    use diesel_async::RunQueryDsl;
+
+    let sleep = diesel::sql_query("SELECT pg_sleep($1)")
+        .bind::<diesel::sql_types::Double, _>(time.as_secs_f64());
+    sleep.execute(connection).await.expect("an answer");
+}

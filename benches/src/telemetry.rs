@@ -1,0 +1,129 @@
+//! Where telemetry goes in a benchmark: nowhere, or over OTLP to a receiver on this machine.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use opentelemetry::Context;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
+use opentelemetry_sdk::trace::{
+    Sampler, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor,
+};
+use poolscope::Telemetry;
+
+/// Takes everything and throws it away.
+#[derive(Debug)]
+pub struct Sink;
+
+impl SpanExporter for Sink {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// A span is made, described and ended, and nobody wants it.
+impl SpanProcessor for Sink {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, _: SpanData) {}
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+impl PushMetricExporter for Sink {
+    async fn export(&self, _: &ResourceMetrics) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
+
+/// Metrics are recorded, and read once a minute.
+pub fn metrics() -> SdkMeterProvider {
+    SdkMeterProvider::builder()
+        .with_periodic_exporter(Sink)
+        .build()
+}
+
+/// Spans of which so many are sampled, and thrown away in batches.
+pub fn traces(sampler: Sampler) -> SdkTracerProvider {
+    SdkTracerProvider::builder()
+        .with_sampler(sampler)
+        .with_batch_exporter(Sink)
+        .build()
+}
+
+/// Every span is sampled, and thrown away when it ends: what a span costs, and no exporting.
+pub fn made_spans() -> SdkTracerProvider {
+    SdkTracerProvider::builder()
+        .with_sampler(Sampler::AlwaysOn)
+        .with_span_processor(Sink)
+        .build()
+}
+
+/// Everything over OTLP, by the global providers, to a receiver on a thread of its own that says yes.
+pub fn otlp() -> Telemetry {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || receive(listener));
+    let lookup = move |name: &str| {
+        let value = match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => format!("http://{address}"),
+            "OTEL_EXPORTER_OTLP_PROTOCOL" => "http/protobuf".to_owned(),
+            _ => return None,
+        };
+        Some(OsString::from(value))
+    };
+    let telemetry = Telemetry::from_lookup(lookup).expect("settings of OTLP");
+    telemetry.start().expect("telemetry")
+}
+
+fn receive(listener: TcpListener) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        listener.set_nonblocking(true).expect("a socket");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+        loop {
+            let (socket, _) = listener.accept().await.expect("a connection");
+            let connection =
+                http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(accept));
+            tokio::spawn(connection);
+        }
+    });
+}
+
+async fn accept(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    drop(request.into_body().collect().await);
+    let answer = Response::builder().header("content-type", "application/x-protobuf");
+    Ok(answer.body(Full::default()).expect("an answer"))
+}
