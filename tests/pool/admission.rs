@@ -199,7 +199,12 @@ async fn a_wait_is_split_into_its_phases() {
         .pre_ping_bypass(Duration::ZERO)
         .tracer_provider(spans.provider.clone())
         .meter_provider(meters.provider.clone())
-        .on_connect(|_| Box::pin(async { Ok(sleep(Duration::from_millis(70)).await) }))
+        .on_connect(|_| {
+            Box::pin(async {
+                sleep(Duration::from_millis(70)).await;
+                Ok(())
+            })
+        })
         .build()
         .unwrap();
     let first = asked!(pool.get());
