@@ -15,7 +15,7 @@ const SERVICE: Duration = Duration::from_millis(5);
 const OVERLOAD: f64 = 1.5;
 /// What the targets are measured with.
 const TARGET: Duration = Duration::from_millis(50);
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(scale: Scale, server: &Postgres) {
     let url = server.create_database("overload");
@@ -33,7 +33,7 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         let seconds = scale.seconds(30.0);
         let rate = OVERLOAD * capacity;
         let shed = arrive(&pool(&url, Some((TARGET, INTERVAL))), rate, seconds).await;
-        add("poolscope, shedding (target 50 ms, interval 500 ms)", seconds.as_secs_f64(), &shed);
+        add("poolscope, shedding (target 50 ms, interval 100 ms)", seconds.as_secs_f64(), &shed);
         reached(&shed, capacity, service);
 
         progress("overload, the others");

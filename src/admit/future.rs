@@ -146,7 +146,7 @@ where
             if let Some(refusal) = turn.overdue(now) {
                 return Poll::Ready(Err(refusal.into()));
             }
-            next = next.min(now + interval);
+            next = next.min(now.checked_add(interval).unwrap_or(next));
         }
         sleep.as_mut().reset(next);
     }

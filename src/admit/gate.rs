@@ -98,6 +98,9 @@ impl Gate {
     pub fn close(&self) {
         let woken = self.queue().close();
         wake(woken);
+        if self.is_drained() {
+            self.drained.notify_waiters();
+        }
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -185,7 +188,10 @@ pub(super) struct Turn {
 impl Turn {
     /// Gives up if the queue is too slow for a waiter that has waited for so long.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<Refusal> {
-        let refusal = self.gate.queue().overdue(self.key?, now)?;
+        let mut old = None;
+        let refusal = self.gate.queue().overdue(self.key?, now, &mut old);
+        drop(old);
+        let refusal = refusal?;
         self.key = None;
         Some(refusal)
     }
@@ -196,10 +202,13 @@ impl Future for Turn {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let key = self.key.expect("polled after completion");
-        let answer = self.gate.queue().answer(key, |waker| {
+        let mut old = None;
+        let changed = |waker: Option<&Waker>| {
             let same = waker.is_some_and(|waker| waker.will_wake(cx.waker()));
             (!same).then(|| cx.waker().clone())
-        });
+        };
+        let answer = self.gate.queue().answer(key, changed, &mut old);
+        drop(old);
         let Some(answer) = answer else {
             return Poll::Pending;
         };
@@ -211,11 +220,13 @@ impl Future for Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
+        let mut old = None;
         let (woken, drained) = {
             let mut queue = self.gate.queue();
-            let woken = queue.leave(key, Instant::now);
+            let woken = queue.leave(key, Instant::now, &mut old);
             (woken, queue.is_closed() && queue.admitted() == 0)
         };
+        drop(old);
         wake(woken);
         if drained {
             self.gate.drained.notify_waiters();

@@ -156,21 +156,23 @@ impl<W> Queue<W> {
         })))
     }
 
-    /// The answer to a waiter, who then has no place any more; `None` while it has to wait on.
+    /// The answer to a waiter, who then has no place any more; `None` while it has to wait on. A waker
+    /// that is no longer needed goes into `old`: to drop it may run anything, so not under the lock.
     pub(super) fn answer(
         &mut self,
         key: Key,
         waker: impl FnOnce(Option<&W>) -> Option<W>,
+        old: &mut Option<W>,
     ) -> Option<Result<(), Refusal>> {
         let place = self.places.get_mut(key);
         match place.answer {
             Some(answer) => {
-                self.places.remove(key);
+                *old = self.places.remove(key).waker;
                 Some(answer)
             }
             None => {
                 if let Some(new) = waker(place.waker.as_ref()) {
-                    place.waker = Some(new);
+                    *old = place.waker.replace(new);
                 }
                 None
             }
@@ -178,8 +180,15 @@ impl<W> Queue<W> {
     }
 
     /// A waiter goes away before it has taken its answer.
-    pub(super) fn leave(&mut self, key: Key, now: impl FnOnce() -> Instant) -> Woken<W> {
-        match self.places.remove(key).answer {
+    pub(super) fn leave(
+        &mut self,
+        key: Key,
+        now: impl FnOnce() -> Instant,
+        old: &mut Option<W>,
+    ) -> Woken<W> {
+        let place = self.places.remove(key);
+        *old = place.waker;
+        match place.answer {
             // It was let in, and does not come.
             Some(Ok(())) => self.release(now),
             _ => Woken::nobody(),
@@ -187,17 +196,23 @@ impl<W> Queue<W> {
     }
 
     /// Whether this waiter has queued for too long for a queue that is too slow.
-    pub(super) fn overdue(&mut self, key: Key, now: Instant) -> Option<Refusal> {
+    pub(super) fn overdue(
+        &mut self,
+        key: Key,
+        now: Instant,
+        old: &mut Option<W>,
+    ) -> Option<Refusal> {
         let oldest = self.oldest();
         let place = self.places.get_mut(key);
         if place.answer.is_some() || self.suspended {
             return None;
         }
-        let queued = self.shedding.as_mut()?.queued(place.since, now);
-        if !self.shedding.as_mut()?.sheds(queued, now, oldest) {
+        let shedding = self.shedding.as_mut()?;
+        let queued = shedding.queued(place.since, now);
+        if !shedding.sheds(queued, now, oldest) {
             return None;
         }
-        self.places.remove(key);
+        *old = self.places.remove(key).waker;
         Some(Refusal::Shed { queued })
     }
 

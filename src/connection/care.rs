@@ -147,8 +147,7 @@ impl Care {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// A connection of this generation has failed. News only if no newer one is known: the many
-    /// that die of one cause raise the generation once.
+    /// A connection of this generation may have failed. News only if no newer one is known.
     pub(super) fn suspect(&self, generation: u64) {
         let _ = self.generation.compare_exchange(
             generation,
@@ -158,7 +157,8 @@ impl Care {
         );
     }
 
-    /// Has every connection that is open now pinged before its next use.
+    /// Has every connection that is open now pinged before its next use: one has failed, and
+    /// whatever was known of the others is older than that.
     pub(super) fn suspect_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }

@@ -115,7 +115,7 @@ impl<C: Backend> Entry<C> {
             return Some(CloseReason::PingFailed);
         }
         if self.state.failed() {
-            care.suspect(self.generation);
+            care.suspect_all();
             return Some(CloseReason::Broken);
         }
         if self.state.queries.in_flight() > 0 {

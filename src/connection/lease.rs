@@ -36,6 +36,14 @@ enum Need {
     Replace(CloseReason),
 }
 
+/// What came of a probe; a connection that is not fit is closed.
+pub(super) enum Probed<C: Backend> {
+    Fit(Lease<C>),
+    Unfit,
+    /// There was no answer in time.
+    Hung,
+}
+
 impl<C: Backend> Lease<C> {
     /// A connection fit for use: young enough, known to be alive, or just probed.
     pub(super) async fn checkout(
@@ -43,12 +51,15 @@ impl<C: Backend> Lease<C> {
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
         let own = &pool.care;
+        let mut hung = false;
         loop {
             let taking = Self::take(&pool.pool, own, checkout);
             let mut lease = during(Phase::Connecting, taking).await?;
             match lease.need(&own.care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
+                // One has not answered at all: what is as old is not asked too, one after the other.
+                Need::Ping if hung => lease.retire(CloseReason::PingFailed),
                 need => {
                     // In a task of its own: a probe that is not waited for to its end still tells
                     // whether the connection is fit, and SQLite's may not be dropped half-way on a
@@ -61,10 +72,12 @@ impl<C: Backend> Lease<C> {
                     if !checkout.waits() {
                         continue;
                     }
-                    if let Ok(Some(lease)) = during(Phase::Pinging, probing).await {
-                        return Ok(lease);
+                    match during(Phase::Pinging, probing).await {
+                        Ok(Probed::Fit(lease)) => return Ok(lease),
+                        Ok(Probed::Hung) => hung = true,
+                        // The connection is gone: the next.
+                        Ok(Probed::Unfit) | Err(_) => {}
                     }
-                    // The connection is gone: the next.
                 }
             }
         }
@@ -77,7 +90,7 @@ impl<C: Backend> Lease<C> {
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
         let care = &own.care;
-        let mut asked = None;
+        let (mut asked, mut place) = (None, None);
         loop {
             let since = care.board.failures();
             let mut get = pin!(pool.get_owned());
@@ -90,34 +103,45 @@ impl<C: Backend> Lease<C> {
                     let mut failed = pin!(ticket.failed());
                     let mut hopeless = pin!(own.outage.hopeless(asked));
                     let failed = select(failed.as_mut(), hopeless.as_mut());
+                    let place = place.get_or_insert_with(|| own.line.join());
+                    let mut handed = pin!(place.handed());
+                    let got = select(get, handed.as_mut());
                     // Bounded: the dial that was this checkout's may have served another, whose own
                     // has failed.
-                    match timeout(REDIAL, select(get, failed)).await {
+                    let got = match timeout(REDIAL, select(got, failed)).await {
                         Err(_) => continue,
                         Ok(Either::Left((got, _))) => got,
                         Ok(Either::Right(_)) if care.is_closed() => return Err(PoolError::Closed),
-                        Ok(Either::Right((failure, get))) => {
+                        Ok(Either::Right((failure, got))) => {
                             let error = failure.factor_first().0;
                             if !own.others_may_come(&error) {
                                 return Err(PoolError::ConnectFailed(error));
                             }
                             // The next that comes back; or, if none does soon, another dial.
-                            match timeout(REDIAL, get).await {
+                            match timeout(REDIAL, got).await {
                                 Ok(got) => got,
                                 Err(_) => continue,
                             }
                         }
+                    };
+                    match got {
+                        Either::Left((got, _)) => got,
+                        Either::Right((lease, _)) => return Ok(lease),
                     }
                 }
             };
-            return match got {
+            let lease = match got {
                 Ok(mut connection) => {
                     connection.take();
-                    Ok(Self(connection))
+                    Self(connection)
                 }
-                Err(bb8::RunError::User(error)) => Err(PoolError::ConnectFailed(error)),
-                Err(bb8::RunError::TimedOut) => Err(PoolError::timed_out(Duration::ZERO)),
+                Err(bb8::RunError::User(error)) => return Err(PoolError::ConnectFailed(error)),
+                Err(bb8::RunError::TimedOut) => return Err(PoolError::timed_out(Duration::ZERO)),
             };
+            // Whoever waits for longer goes first.
+            if let Some(lease) = own.line.offer(place.as_ref(), lease) {
+                return Ok(lease);
+            }
         }
     }
 
@@ -135,7 +159,7 @@ impl<C: Backend> Lease<C> {
         let settings = &care.settings;
         let now = Instant::now();
         if self.0.is_gone() {
-            care.suspect(self.0.generation);
+            care.suspect_all();
             Need::Replace(CloseReason::Broken)
         } else if self.0.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
@@ -153,29 +177,34 @@ impl<C: Backend> Lease<C> {
 
     /// Probes under the probe's own timeout: by a ping, or by the answer to what is under way, which
     /// is here sooner and says as much. A connection that fails or hangs is retired.
-    pub(super) async fn probed(mut lease: Self, own: Arc<OwnCare<C>>, ping: bool) -> Option<Self> {
+    pub(super) async fn probed(mut lease: Self, own: Arc<OwnCare<C>>, ping: bool) -> Probed<C> {
         let care = &own.care;
         let generation = care.generation();
         let entry = &mut *lease.0;
         entry.untouched = false;
         entry.probing = true;
         let limit = care.settings.pre_ping_timeout;
+        // `None`: no answer in time.
         let answered = if ping {
             let ping = own.opener.dial().ping(&mut entry.connection);
-            matches!(timeout(limit, ping).await, Ok(Ok(())))
+            timeout(limit, ping).await.ok().map(|pong| pong.is_ok())
         } else {
-            timeout(limit, entry.answered()).await.is_ok() && !entry.is_gone()
+            let answered = timeout(limit, entry.answered()).await.ok();
+            answered.map(|_| !entry.is_gone())
         };
         entry.probing = false;
         // What was still under way may have left a transaction open.
-        if answered && entry.is_outside_transaction() {
+        if answered == Some(true) && entry.is_outside_transaction() {
             entry.generation = generation;
             entry.last_used = Instant::now();
-            return Some(lease);
+            return Probed::Fit(lease);
         }
-        care.suspect(entry.generation);
+        care.suspect_all();
         lease.retire(CloseReason::PingFailed);
-        None
+        match answered {
+            None => Probed::Hung,
+            Some(_) => Probed::Unfit,
+        }
     }
 
     /// Closes it instead of putting it back.

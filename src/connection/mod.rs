@@ -13,6 +13,7 @@ mod jitter;
 mod keepalive;
 mod lease;
 mod limits;
+mod line;
 mod manager;
 mod opener;
 mod outage;

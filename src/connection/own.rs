@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use super::care::Care;
 use super::counter::Place;
 use super::entry::Entry;
+use super::lease::Lease;
+use super::line::Line;
 use super::manager::Manager;
 use super::opener::Opener;
 use super::outage::{Outage, Verdict};
@@ -24,6 +26,8 @@ pub struct OwnCare<C: Backend> {
     pub(crate) care: Arc<Care>,
     pub(super) opener: Opener<C>,
     pub(super) outage: Outage<Dialed<C>>,
+    /// Those let in that have no connection yet.
+    pub(super) line: Line<Lease<C>>,
     /// Set once, when the pool is made. Weak, for the pool holds this.
     pool: OnceLock<Weak<Shared<Manager<C>>>>,
 }
@@ -34,6 +38,7 @@ impl<C: Backend> OwnCare<C> {
             care,
             opener,
             outage: Outage::new(),
+            line: Line::new(),
             pool: OnceLock::new(),
         }
     }

@@ -27,9 +27,20 @@ const MOST: usize = 4;
 const JITTER: f64 = 20.0;
 
 /// Dials until the outage of this number is over, or nobody has the pool any more.
-pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
-    // However this ends: nobody is to wait for a prober that is not there.
-    let _abandoned = Abandon { own: &*own, number };
+pub(super) fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) -> impl Future<Output = ()> {
+    // However this ends, and though it never begin, since the pool's runtime is over: nobody is to
+    // wait for a prober that is not there.
+    let abandoned = Abandon {
+        own: Arc::clone(&own),
+        number,
+    };
+    async move {
+        let _abandoned = abandoned;
+        probe_until_over(own, number).await;
+    }
+}
+
+async fn probe_until_over<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
     let mut dials: Vec<Probe<C>> = Vec::new();
     let mut pace = Pace::new(Instant::now());
     loop {
@@ -76,12 +87,12 @@ pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
     }
 }
 
-struct Abandon<'a, C: Backend> {
-    own: &'a OwnCare<C>,
+struct Abandon<C: Backend> {
+    own: Arc<OwnCare<C>>,
     number: u64,
 }
 
-impl<C: Backend> Drop for Abandon<'_, C> {
+impl<C: Backend> Drop for Abandon<C> {
     fn drop(&mut self) {
         self.own.outage.abandon(self.number);
     }

@@ -47,6 +47,7 @@ impl<C: Backend> PoolService<Manager<C>> {
     /// that closes now, what is in use when it comes back; nothing is taken from anybody.
     pub(crate) fn resize(&self, size: u32, overflow: u32) {
         let care = &self.shared.care.care;
+        let _runtime = care.runtime().enter();
         let (open, _) = care.counter.read();
         care.limits.set(size, overflow, open);
         let too_many = || {

@@ -12,6 +12,8 @@ use crate::backend::{Backend, ConnectError, ConnectErrorKind};
 /// Before the next try, after one that found nobody.
 const PAUSE: Duration = Duration::from_millis(100);
 
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// What came of a [`Pool::warm_up`](crate::Pool::warm_up).
 #[non_exhaustive]
 #[derive(Debug, Clone)]
@@ -44,7 +46,8 @@ pub(super) async fn warm_up<C: Backend>(
     deadline: Duration,
 ) -> WarmUp {
     let start = Instant::now();
-    let until = start + deadline;
+    // A deadline that lies beyond the clock's end is none.
+    let until = start.checked_add(deadline).unwrap_or(start + LONGEST);
     let missing = number.saturating_sub(own.care.counter.read().0);
     let (tell, mut told) = mpsc::unbounded_channel();
     for _ in 0..missing {

@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::Bytes;
+use diesel_async::pooled_connection::ManagerConfig;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
 use http::{Request, Response, StatusCode};
@@ -14,7 +16,7 @@ use poolscope::{
     RequestLayer, Route, Settings,
 };
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::asking::{get, until};
@@ -22,6 +24,9 @@ use crate::collected::{Meters, Reading, Spans};
 use crate::databases::{Database, Tested, on_each_database};
 
 type Sqlite = AsyncSqliteConnection;
+
+/// Far more than any of it takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn pool(name: &str, change: impl FnOnce(&mut Settings)) -> (Database, Pool<Sqlite>) {
     let database = Sqlite::database(name);
@@ -531,4 +536,169 @@ async fn after_a_suspension_each_connection_is_pinged<C: Tested>(name: &str) {
         !pinged(&checkouts[1]) && pinged(&checkouts[2]),
         "{checkouts:?}"
     );
+}
+
+#[tokio::test]
+async fn who_waits_for_the_gate_to_drain_is_told_though_nobody_is_in() {
+    let gate = gate(1, |layer| layer);
+    let waits = {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.gate().drained().await })
+    };
+    tokio::task::yield_now().await;
+    gate.gate().close();
+    timeout(PATIENCE, waits)
+        .await
+        .expect("it resolves")
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_without_end_sheds_nobody() {
+    let gate = gate(1, |layer| {
+        layer.shed(Duration::from_millis(10), Duration::MAX)
+    });
+    let _held = enter(&gate).await.unwrap();
+    assert!(enter(&gate).await.unwrap_err().is_timeout());
+}
+
+/// A waker may be the last to have its task, and what the task holds: a permit of the same gate.
+#[test]
+fn a_waker_is_not_dropped_under_the_lock() {
+    struct Owner(#[expect(dead_code, reason = "it is there to be dropped")] Admitted<Conn>);
+    impl std::task::Wake for Owner {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    // In a thread of its own, which a deadlock would not let go of.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _in = runtime.enter();
+        let gate = gate(1, |layer| layer);
+        let held = enter(&gate).now_or_never().unwrap().unwrap();
+        let mut waits = Box::pin(enter(&gate));
+        let waker = std::task::Waker::from(std::sync::Arc::new(Owner(held)));
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        drop(waker);
+        let noop = futures_util::task::noop_waker();
+        // With the old waker goes the permit, and here it is.
+        let mut context = std::task::Context::from_waker(&noop);
+        let _ = waits.as_mut().poll(&mut context);
+        assert!(waits.now_or_never().unwrap().is_ok());
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(PATIENCE).expect("no deadlock");
+}
+
+#[test]
+fn a_pool_is_resized_from_outside_of_its_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_database, pool) = runtime.block_on(async {
+        let (database, pool) = pool("outside", |settings| settings.pool_size = 3);
+        drop(try_join_all((0..3).map(|_| pool.get())).await.unwrap());
+        (database, pool)
+    });
+    pool.resize(1, 0).unwrap();
+    assert_eq!(pool.status().idle, 1);
+}
+
+#[tokio::test]
+async fn a_warm_up_without_a_deadline_ends_when_all_are_open() {
+    let (_database, pool) = pool("warm_up_endless", |settings| settings.pool_size = 3);
+    assert!(pool.warm_up(Duration::MAX).await.is_complete());
+}
+
+/// A pool whose first dial succeeds, and whose others take for ever.
+fn with_slow_dials(name: &str) -> (Database, Pool<Sqlite>) {
+    let database = Sqlite::database(name);
+    let path = database.url.trim_start_matches("sqlite://").to_owned();
+    let dials = std::sync::atomic::AtomicU32::new(0);
+    let mut config = ManagerConfig::<Sqlite>::default();
+    config.custom_setup = Box::new(move |_| {
+        let is_first = dials.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let path = path.clone();
+        async move {
+            if !is_first {
+                std::future::pending::<()>().await;
+            }
+            Sqlite::establish(&path).await
+        }
+        .boxed()
+    });
+    let pool = database
+        .pool::<Sqlite>()
+        .pool_size(2)
+        .max_overflow(0)
+        .manager_config(config)
+        .build()
+        .unwrap();
+    (database, pool)
+}
+
+/// One has a permit and waits for its dial, the others for a permit; and there is one connection.
+#[tokio::test]
+async fn who_waits_for_a_slow_dial_is_not_overtaken() {
+    let (_database, pool) = with_slow_dials("slow_dial");
+    let held = pool.get().await.unwrap();
+    let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+    for number in 0..6 {
+        let (asks, served) = (pool.clone(), served.clone());
+        let before = pool.status().pending;
+        tokio::spawn(async move {
+            let conn = asks.get().await.unwrap();
+            served.send(number).unwrap();
+            tokio::task::yield_now().await;
+            drop(conn);
+        });
+        until(
+            "it waits",
+            async || pool.status().pending,
+            |now| *now > before,
+        )
+        .await;
+    }
+    drop(held);
+    for expected in 0..6 {
+        let next = timeout(PATIENCE, order.recv())
+            .await
+            .expect("all are served");
+        assert_eq!(next, Some(expected));
+    }
+}
+
+/// Nobody is there to look for the database's return: each checkout does so itself.
+#[test]
+fn an_outage_is_over_though_the_pools_runtime_is() {
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let server = crate::support::ports::free_port();
+    let pool = {
+        let _in = first.enter();
+        Pool::<AsyncPgConnection>::builder(Settings::new(format!(
+            "postgres://app@127.0.0.1:{server}/app"
+        )))
+        .build()
+        .unwrap()
+    };
+    first.shutdown_timeout(PATIENCE);
+    let second = tokio::runtime::Runtime::new().unwrap();
+    second.block_on(async {
+        for _ in 0..3 {
+            let asked = Instant::now();
+            let error = timeout(PATIENCE, pool.get())
+                .await
+                .expect("an answer")
+                .unwrap_err();
+            assert_eq!(error.error_type(), "unreachable", "{error}");
+            // Not what somebody was told before: it has looked.
+            assert!(asked.elapsed() < PATIENCE);
+            assert!(
+                !error.to_string().contains("the database has been down"),
+                "{error}"
+            );
+        }
+    });
 }

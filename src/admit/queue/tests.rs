@@ -120,7 +120,7 @@ proptest! {
                 Step::Leave(which) => {
                     if keys.is_empty() { continue }
                     let (number, key) = keys.swap_remove(which % keys.len());
-                    woken.extend(gate.leave(key, || now).into_each());
+                    woken.extend(gate.leave(key, || now, &mut None).into_each());
                     model.queued.retain(|other| *other != number);
                     model.refused.retain(|other| *other != number);
                     if model.let_in.contains(&number) {
@@ -133,7 +133,7 @@ proptest! {
                     if keys.is_empty() { continue }
                     let at = which % keys.len();
                     let (number, key) = keys[at];
-                    let answer = gate.answer(key, |_| None);
+                    let answer = gate.answer(key, |_| None, &mut None);
                     let expected = if model.let_in.contains(&number) {
                         Some(Ok(()))
                     } else if model.refused.contains(&number) {
@@ -181,7 +181,7 @@ proptest! {
         }
         // All go away: nothing is left.
         for (_, key) in keys {
-            let _ = gate.leave(key, || now);
+            let _ = gate.leave(key, || now, &mut None);
         }
         prop_assert_eq!(gate.pending(), 0);
     }
@@ -232,7 +232,10 @@ fn a_suspended_gate_may_refuse() {
     });
     let key = gate.enter_or_wait(now, 7).unwrap().unwrap();
     assert_eq!(gate.suspend().into_each().collect::<Vec<_>>(), [7]);
-    assert_eq!(gate.answer(key, |_| None), Some(Err(Refusal::Suspended)));
+    assert_eq!(
+        gate.answer(key, |_| None, &mut None),
+        Some(Err(Refusal::Suspended))
+    );
     assert_eq!(gate.enter(), Err(Refusal::Suspended));
     let _ = gate.resume(now);
     let _ = gate.release(|| now);
@@ -249,7 +252,7 @@ fn a_queue_that_moves_sheds_nobody() {
     for ms in (40..4000).step_by(40) {
         let next = come(&mut gate, at(ms));
         let _ = gate.release(|| at(ms));
-        assert_eq!(gate.answer(waiter, |_| None), Some(Ok(())));
+        assert_eq!(gate.answer(waiter, |_| None, &mut None), Some(Ok(())));
         waiter = next;
     }
 }
@@ -263,7 +266,7 @@ fn a_queue_slower_than_its_target_for_an_interval_sheds_the_oldest() {
     // The first is let in after 60 ms, the second after 160: slow for the whole interval that began
     // with the first.
     let _ = gate.release(|| at(60));
-    assert_eq!(gate.answer(old[0], |_| None), Some(Ok(())));
+    assert_eq!(gate.answer(old[0], |_| None, &mut None), Some(Ok(())));
     let young = come(&mut gate, at(99));
     let _ = gate.release(|| at(165));
     let shed = |queued| {
@@ -271,10 +274,10 @@ fn a_queue_slower_than_its_target_for_an_interval_sheds_the_oldest() {
             queued: Duration::from_millis(queued),
         }))
     };
-    assert_eq!(gate.answer(old[1], |_| None), shed(164));
-    assert_eq!(gate.answer(old[2], |_| None), shed(163));
+    assert_eq!(gate.answer(old[1], |_| None, &mut None), shed(164));
+    assert_eq!(gate.answer(old[2], |_| None, &mut None), shed(163));
     // Who has queued for 65 ms is not too late.
-    assert_eq!(gate.answer(young, |_| None), Some(Ok(())));
+    assert_eq!(gate.answer(young, |_| None, &mut None), Some(Ok(())));
     assert_eq!((gate.admitted(), gate.pending()), (1, 0));
 }
 
@@ -318,8 +321,8 @@ fn where_nothing_moves_those_who_wait_give_up_by_themselves() {
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
     let waiter = come(&mut gate, at(0));
-    assert_eq!(gate.overdue(waiter, at(99)), None);
-    let shed = gate.overdue(waiter, at(100));
+    assert_eq!(gate.overdue(waiter, at(99), &mut None), None);
+    let shed = gate.overdue(waiter, at(100), &mut None);
     let queued = Duration::from_millis(100);
     assert_eq!(shed, Some(Refusal::Shed { queued }));
     assert_eq!(gate.pending(), 0);
@@ -340,19 +343,22 @@ fn what_was_queued_while_suspended_does_not_count() {
     let _ = gate.suspend();
     let waiters = [0, 1, 2, 3].map(|ms| come(&mut gate, at(ms)));
     let _ = gate.release(|| at(500));
-    assert_eq!(gate.overdue(waiters[0], at(900)), None);
+    assert_eq!(gate.overdue(waiters[0], at(900), &mut None), None);
     let _ = gate.resume(at(1000));
-    assert_eq!(gate.answer(waiters[0], |_| None), Some(Ok(())));
+    assert_eq!(gate.answer(waiters[0], |_| None, &mut None), Some(Ok(())));
     let _ = gate.release(|| at(1101));
-    assert_eq!(gate.answer(waiters[1], |_| None), Some(Ok(())));
+    assert_eq!(gate.answer(waiters[1], |_| None, &mut None), Some(Ok(())));
     // Slow for an interval: 202 ms since it was resumed are too many.
     let _ = gate.release(|| at(1202));
     let shed = Refusal::Shed {
         queued: Duration::from_millis(202),
     };
-    assert_eq!(gate.answer(waiters[2], |_| None), Some(Err(shed)));
+    assert_eq!(
+        gate.answer(waiters[2], |_| None, &mut None),
+        Some(Err(shed))
+    );
     // The last is served late rather than nobody.
-    assert_eq!(gate.answer(waiters[3], |_| None), Some(Ok(())));
+    assert_eq!(gate.answer(waiters[3], |_| None, &mut None), Some(Ok(())));
 }
 
 #[test]
@@ -362,11 +368,11 @@ fn a_quiet_hour_is_not_slow() {
     let mut gate = full(shedding(50, 100));
     let first = come(&mut gate, at(0));
     let _ = gate.release(|| at(10));
-    assert_eq!(gate.answer(first, |_| None), Some(Ok(())));
+    assert_eq!(gate.answer(first, |_| None, &mut None), Some(Ok(())));
     // An hour later.
     let later = come(&mut gate, at(3_600_000));
     let _ = gate.release(|| at(3_600_200));
-    assert_eq!(gate.answer(later, |_| None), Some(Ok(())));
+    assert_eq!(gate.answer(later, |_| None, &mut None), Some(Ok(())));
 }
 
 #[test]
@@ -376,7 +382,7 @@ fn a_burst_gives_its_memory_back() {
     let keys: Vec<_> = (0..10_000).map(|_| come(&mut gate, now)).collect();
     assert_eq!(gate.pending(), 10_000);
     for key in keys {
-        let _ = gate.leave(key, || now);
+        let _ = gate.leave(key, || now, &mut None);
     }
     assert_eq!(gate.places.memory(), 0);
 }

@@ -3,6 +3,7 @@
 mod keeping;
 mod outages;
 mod sizes;
+mod suspects;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

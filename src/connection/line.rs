@@ -1,0 +1,161 @@
+//! Checkouts that wait for a connection, in the order in which they began to.
+//!
+//! The gate lets them in by their order, but bb8 gives a connection to whoever asks for one first:
+//! where a dial is slow, one let in later would take the connection that came back before one who
+//! waits for that dial. So whoever gets a connection while an older one waits hands it over, and
+//! waits in its stead.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+pub(super) struct Line<T> {
+    waiting: Mutex<Waiting<T>>,
+    /// Their number, for those who do not wait: written under the lock, read without.
+    length: AtomicUsize,
+}
+
+struct Waiting<T> {
+    joined: u64,
+    /// By number, the oldest first.
+    places: VecDeque<(u64, oneshot::Sender<T>)>,
+}
+
+/// A place in the line; given up when it is dropped, with what was handed over and not taken.
+pub(super) struct Place<'a, T> {
+    line: &'a Line<T>,
+    number: u64,
+    handed: oneshot::Receiver<T>,
+}
+
+impl<T> Line<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                joined: 0,
+                places: VecDeque::new(),
+            }),
+            length: AtomicUsize::new(0),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn join(&self) -> Place<'_, T> {
+        let (hand, handed) = oneshot::channel();
+        let mut waiting = self.waiting();
+        waiting.joined += 1;
+        let number = waiting.joined;
+        waiting.places.push_back((number, hand));
+        self.length.store(waiting.places.len(), Ordering::Release);
+        Place {
+            line: self,
+            number,
+            handed,
+        }
+    }
+
+    /// Hands over to the oldest who has waited for longer than this place; back, if there is none.
+    pub(super) fn offer(&self, mine: Option<&Place<'_, T>>, mut value: T) -> Option<T> {
+        while self.length.load(Ordering::Acquire) > 0 {
+            let Some(oldest) = self.take_older(mine.map(|place| place.number)) else {
+                break;
+            };
+            // Outside the lock: it wakes somebody.
+            match oldest.send(value) {
+                Ok(()) => return None,
+                // That one is just going away.
+                Err(back) => value = back,
+            }
+        }
+        Some(value)
+    }
+
+    fn take_older(&self, than: Option<u64>) -> Option<oneshot::Sender<T>> {
+        let mut waiting = self.waiting();
+        let (number, _) = waiting.places.front()?;
+        if than.is_some_and(|mine| *number >= mine) {
+            return None;
+        }
+        let (_, oldest) = waiting.places.pop_front()?;
+        self.length.store(waiting.places.len(), Ordering::Release);
+        Some(oldest)
+    }
+}
+
+impl<T> Place<'_, T> {
+    /// What another hands over.
+    pub(super) async fn handed(&mut self) -> T {
+        match (&mut self.handed).await {
+            Ok(value) => value,
+            // Nobody drops a hand without giving.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl<T> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        let mut waiting = self.line.waiting();
+        let at = waiting
+            .places
+            .binary_search_by_key(&self.number, |(number, _)| *number);
+        let gone = at.ok().and_then(|at| waiting.places.remove(at));
+        let length = waiting.places.len();
+        self.line.length.store(length, Ordering::Release);
+        drop(waiting);
+        drop(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_gets_what_a_younger_one_has() {
+        let line = Line::new();
+        assert_eq!(line.offer(None, 1), Some(1), "nobody waits");
+        let mut first = line.join();
+        let mut second = line.join();
+        assert_eq!(line.offer(Some(&first), 2), Some(2), "nobody is older");
+        assert_eq!(line.offer(Some(&second), 3), None);
+        assert_eq!(first.handed().now_or_never(), Some(3));
+        // It has got one, and is not in the way any more.
+        assert_eq!(line.offer(Some(&second), 4), Some(4));
+        assert_eq!(line.offer(None, 5), None);
+        assert_eq!(second.handed().now_or_never(), Some(5));
+        assert_eq!(line.offer(None, 6), Some(6));
+    }
+
+    #[test]
+    fn who_goes_away_is_passed_over_and_leaves_nothing() {
+        let line = Line::new();
+        let first = line.join();
+        let mut second = line.join();
+        drop(first);
+        assert_eq!(line.offer(None, 1), None);
+        assert_eq!(second.handed().now_or_never(), Some(1));
+        let third = line.join();
+        assert_eq!(line.length.load(Ordering::Acquire), 1);
+        drop((second, third));
+        assert_eq!(line.length.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn what_is_handed_to_one_who_goes_away_is_dropped_with_it() {
+        let value = std::sync::Arc::new(());
+        let line = Line::new();
+        let place = line.join();
+        assert!(line.offer(None, value.clone()).is_none());
+        assert_eq!(std::sync::Arc::strong_count(&value), 2);
+        drop(place);
+        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+    }
+}
