@@ -34,7 +34,6 @@ impl Counter {
     }
 
     /// Those that are open, and those that will be if their dials succeed.
-    #[cfg(test)]
     pub(super) fn open_or_opening(&self) -> u32 {
         let word = self.0.load(Ordering::Acquire);
         open(word) + opening(word)

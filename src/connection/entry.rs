@@ -166,6 +166,12 @@ impl<C: Backend> Entry<C> {
 
     /// It no longer counts as open: before bb8 wakes one who waits and may open another in its
     /// place.
+    /// Whether there are more open than there may be, so that it is not kept.
+    pub(super) fn is_one_too_many(&mut self, care: &Care) -> bool {
+        let open = self.registered.open.as_mut();
+        open.is_some_and(|open| open.gives_way(care.limits.most()))
+    }
+
     pub(super) fn closing(&mut self, reason: CloseReason) {
         self.idle = None;
         self.registered.reason = reason;

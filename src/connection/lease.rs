@@ -86,7 +86,7 @@ impl<C: Backend> Lease<C> {
     /// An idle connection, or the next that comes back or is opened, or the reason why none is.
     async fn take(
         pool: &bb8::Pool<Manager<C>>,
-        own: &OwnCare<C>,
+        own: &Arc<OwnCare<C>>,
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
         let care = &own.care;
@@ -109,7 +109,10 @@ impl<C: Backend> Lease<C> {
                     // Bounded: the dial that was this checkout's may have served another, whose own
                     // has failed.
                     let got = match timeout(REDIAL, select(got, failed)).await {
-                        Err(_) => continue,
+                        Err(_) => {
+                            own.dial_if_nobody_does();
+                            continue;
+                        }
                         Ok(Either::Left((got, _))) => got,
                         Ok(Either::Right(_)) if care.is_closed() => return Err(PoolError::Closed),
                         Ok(Either::Right((failure, got))) => {

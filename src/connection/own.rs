@@ -64,12 +64,36 @@ impl<C: Backend> OwnCare<C> {
             return Err(ConnectError::no_room());
         };
         let dialed = self.opened().await?;
-        let entry = self.entry(dialed, place);
+        let mut entry = self.entry(dialed, place);
+        // Made smaller meanwhile.
+        if entry.is_one_too_many(&self.care) {
+            entry.closing(CloseReason::Resize);
+            return Err(ConnectError::no_room());
+        }
         // Closed meanwhile: nobody would ever take it.
         if self.care.is_closed() {
             return Err(ConnectError::pool_closed());
         }
         Ok(entry)
+    }
+
+    /// Dials for somebody who waits though there is room and nobody dials. bb8 counts the dials that
+    /// it has begun, and one that its runtime took along when it ended is never counted down: bb8
+    /// would wait for it for ever.
+    pub(super) fn dial_if_nobody_does(self: &Arc<Self>) {
+        let counter = &self.care.counter;
+        let (open, _) = counter.read();
+        if counter.open_or_opening() > open || open >= self.care.limits.most() {
+            return;
+        }
+        let own = Arc::clone(self);
+        tokio::spawn(async move {
+            match own.connect().await {
+                Ok(entry) => drop(own.admit(entry)),
+                Err(error) if error.is_unheard() => {}
+                Err(error) => own.care.board.fail(error),
+            }
+        });
     }
 
     /// A connection of one's own dial; during an outage, that of a probe.

@@ -85,3 +85,37 @@ async fn a_pool_that_shrinks_while_it_warms_up_keeps_to_its_size() {
     sleep(Duration::from_secs(60)).await;
     assert_eq!(pool.counts(), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_shrinks_while_checkouts_dial_keeps_to_its_size() {
+    let pool = Tested::new(|care| (care.pool_size, care.max_overflow) = (5, 0));
+    pool.script.dials_that(after(ms(100)));
+    let given_up = futures_util::future::join_all((0..5).map(|_| pool.get()));
+    let given_up = tokio::time::timeout(ms(50), given_up).await;
+    assert!(given_up.is_err());
+    pool.service.resize(1, 0);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(pool.counts(), (1, 1));
+    assert_eq!(pool.told.closed(), ["resize"; 4]);
+}
+
+/// bb8 counts a dial as under way whose task has gone with its runtime.
+#[test]
+fn a_runtime_that_ends_takes_its_dial_along_and_no_place() {
+    let [first, second] = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
+    let pool = {
+        let _in = first.enter();
+        Tested::new(|care| (care.pool_size, care.max_overflow) = (1, 0))
+    };
+    pool.script.dials_that(hang);
+    second.block_on(async {
+        let given_up = tokio::time::timeout(ms(50), pool.get()).await;
+        assert!(given_up.is_err());
+    });
+    second.shutdown_timeout(Duration::from_secs(10));
+    pool.script.dials_that(succeeds);
+    first.block_on(async {
+        let served = tokio::time::timeout(Duration::from_secs(20), pool.get()).await;
+        assert!(served.expect("in time").is_ok());
+    });
+}
