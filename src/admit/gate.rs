@@ -69,22 +69,20 @@ impl Gate {
     /// Changes how many permits there are. More of them serve those who wait at once; of fewer,
     /// those handed out are taken back as they return.
     pub fn resize(&self, capacity: u32) {
-        let woken = self.queue().resize(capacity, Instant::now);
-        wake(woken);
+        self.steer(|queue| queue.resize(capacity, Instant::now));
     }
 
     /// Lets nobody in until [`resume`](Self::resume): those who come wait, or fail at once with
     /// [`PoolError::Suspended`](crate::PoolError::Suspended), by setting. Those already admitted
     /// keep their permits.
     pub fn suspend(&self) {
-        let woken = self.queue().suspend();
-        wake(woken);
+        self.steer(Queue::suspend);
     }
 
     /// Ends a [`suspend`](Self::suspend).
     pub fn resume(&self) {
-        let woken = self.queue().resume(Instant::now());
-        wake(woken);
+        let now = Instant::now();
+        self.steer(|queue| queue.resume(now));
     }
 
     /// Whether [`suspend`](Self::suspend) is in force.
@@ -96,11 +94,7 @@ impl Gate {
     /// Turns every waiter and every later checkout away with
     /// [`PoolError::Closed`](crate::PoolError::Closed). Those already admitted keep their permits.
     pub fn close(&self) {
-        let woken = self.queue().close();
-        wake(woken);
-        if self.is_drained() {
-            self.drained.notify_waiters();
-        }
+        self.steer(Queue::close);
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -116,16 +110,23 @@ impl Gate {
             tokio::pin!(drained);
             // Registered before the count is read, so that a return in between is not missed.
             drained.as_mut().enable();
-            if self.is_drained() {
+            if self.queue().is_drained() {
                 return;
             }
             drained.await;
         }
     }
 
-    fn is_drained(&self) -> bool {
-        let queue = self.queue();
-        queue.is_closed() && queue.admitted() == 0
+    /// Changes the queue, and tells whom it concerns: outside the lock, for a waker may run anything.
+    fn steer(&self, change: impl FnOnce(&mut Queue<Waker>) -> Woken<Waker>) {
+        let (woken, drained) = {
+            let mut queue = self.queue();
+            (change(&mut queue), queue.is_drained())
+        };
+        woken.into_each().for_each(Waker::wake);
+        if drained {
+            self.drained.notify_waiters();
+        }
     }
 
     /// When a waiter should first ask [`Turn::overdue`], and how often from then on.
@@ -155,15 +156,7 @@ impl Gate {
     }
 
     pub(super) fn release(&self) {
-        let (woken, drained) = {
-            let mut queue = self.queue();
-            let woken = queue.release(Instant::now);
-            (woken, queue.is_closed() && queue.admitted() == 0)
-        };
-        wake(woken);
-        if drained {
-            self.drained.notify_waiters();
-        }
+        self.steer(|queue| queue.release(Instant::now));
     }
 }
 
@@ -171,11 +164,6 @@ impl Gate {
 pub(super) enum Entered {
     In(Permit),
     Waits(Turn),
-}
-
-/// Outside the lock: a waker may run anything.
-fn wake(woken: Woken<Waker>) {
-    woken.into_each().for_each(Waker::wake);
 }
 
 /// A place in the queue, and the permit once it has come to the front. Dropped, it is given up.
@@ -221,15 +209,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
         let mut old = None;
-        let (woken, drained) = {
-            let mut queue = self.gate.queue();
-            let woken = queue.leave(key, Instant::now, &mut old);
-            (woken, queue.is_closed() && queue.admitted() == 0)
-        };
-        drop(old);
-        wake(woken);
-        if drained {
-            self.gate.drained.notify_waiters();
-        }
+        self.gate
+            .steer(|queue| queue.leave(key, Instant::now, &mut old));
     }
 }

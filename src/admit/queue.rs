@@ -111,6 +111,11 @@ impl<W> Queue<W> {
         self.closed
     }
 
+    /// Closed, and everybody has left.
+    pub(super) fn is_drained(&self) -> bool {
+        self.closed && self.admitted == 0
+    }
+
     /// In at once, or not. A newcomer overtakes nobody: while somebody waits there is no room.
     pub(super) fn enter(&mut self) -> Result<bool, Refusal> {
         if self.closed {
