@@ -33,6 +33,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
+mod advise;
 mod attribution;
 mod backend;
 mod checkout;

@@ -42,6 +42,7 @@ mod histogram;
 mod layer;
 pub(crate) mod leaks;
 pub(crate) mod ledger;
+pub(crate) mod load;
 mod metrics;
 #[cfg(test)]
 mod models;
