@@ -8,6 +8,8 @@
 
 mod accuracy;
 mod bottleneck;
+#[cfg(test)]
+mod erlang;
 mod evidence;
 mod learned;
 mod predicted;

@@ -174,3 +174,6 @@ pub(super) fn shorter_holds(demand: Demand<'_>, connections: u32, target: f64) -
     }
     Some(good)
 }
+
+#[cfg(test)]
+mod tests;
