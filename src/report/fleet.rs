@@ -181,3 +181,175 @@ pub(super) fn replicas_text(replicas: u32) -> String {
 fn count(sessions: impl Iterator) -> u32 {
     u32::try_from(sessions.count()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Limits, SessionState};
+
+    const LANE: u64 = 1000;
+
+    /// A session of ours by its replica, as Postgres names them.
+    fn session(process_id: u64, replica: Option<&str>) -> ServerSession {
+        ServerSession {
+            process_id,
+            state: SessionState::Idle,
+            state_seconds: None,
+            query_seconds: None,
+            transaction_seconds: None,
+            wait_event: None,
+            application_name: None,
+            replica: replica.map(str::to_owned),
+            same_user: true,
+            same_database: true,
+            query: None,
+        }
+    }
+
+    fn stranger(process_id: u64) -> ServerSession {
+        ServerSession {
+            same_user: false,
+            same_database: false,
+            ..session(process_id, None)
+        }
+    }
+
+    fn activity(sessions: Vec<ServerSession>) -> Activity {
+        Activity {
+            limits: Some(Limits {
+                max_connections: 100,
+                reserved: 3,
+                in_use: sessions.len() as u32,
+                user_limit: None,
+            }),
+            sessions: Some(sessions),
+            lane_process_id: Some(LANE),
+            restricted: None,
+        }
+    }
+
+    /// Five of this pool, its lane, six of another replica, and ten of another application.
+    fn two_replicas() -> Activity {
+        let own = (1..=5).chain([LANE]).map(|id| session(id, Some("a")));
+        let other = (11..=16).map(|id| session(id, Some("b")));
+        activity(own.chain(other).chain((21..=30).map(stranger)).collect())
+    }
+
+    const OWN: Own<'static> = Own {
+        process_ids: Some(&[1, 2, 3, 4, 5]),
+        open: 5,
+    };
+
+    fn fleet(activity: &Activity, own: Own<'_>) -> Fleet {
+        Fleet::read(activity, own, None, None).unwrap()
+    }
+
+    #[test]
+    fn replicas_share_what_others_leave() {
+        let fleet = fleet(&two_replicas(), OWN);
+        assert_eq!((fleet.replicas, fleet.counted_from), (2, "sessions"));
+        assert_eq!((fleet.other_connections, fleet.other_pools), (10, 0));
+        // 87 for two, each with a lane.
+        assert_eq!((fleet.grantable, fleet.share), (100 - 3 - 10, 42));
+    }
+
+    #[test]
+    fn what_was_asked_comes_before_what_was_set_and_that_before_what_was_counted() {
+        let read = |set, asked| Fleet::read(&two_replicas(), OWN, set, asked).unwrap();
+        let set = read(Some(3), None);
+        assert_eq!(
+            (set.replicas, set.counted_from, set.share),
+            (3, "setting", 28)
+        );
+        let asked = read(Some(3), Some(4));
+        assert_eq!(
+            (asked.replicas, asked.counted_from, asked.share),
+            (4, "what_if", 20)
+        );
+        let none = read(None, Some(200));
+        assert_eq!(none.share, 0, "not one each");
+    }
+
+    #[test]
+    fn another_pool_of_this_process_takes_its_part_in_each_replica() {
+        let mut activity = two_replicas();
+        let sessions = activity.sessions.as_mut().unwrap();
+        sessions.extend((41..=44).map(|id| session(id, Some("a"))));
+        sessions.extend((51..=54).map(|id| session(id, Some("b"))));
+        activity.limits.as_mut().unwrap().in_use += 8;
+        let fleet = fleet(&activity, OWN);
+        assert_eq!((fleet.other_connections, fleet.other_pools), (10, 4));
+        assert_eq!(fleet.share, 42 - 1 + 1 - 4);
+    }
+
+    #[test]
+    fn alone_it_has_what_everybody_else_leaves() {
+        let mut activity = two_replicas();
+        let sessions = activity.sessions.as_mut().unwrap();
+        sessions.retain(|session| session.replica.as_deref() != Some("b"));
+        activity.limits.as_mut().unwrap().in_use -= 6;
+        let of = |own| fleet(&activity, own);
+        assert_eq!((of(OWN).replicas, of(OWN).share), (1, 100 - 3 - 10 - 1));
+        let granted = super::super::grant::grant(&activity, OWN.process_ids, OWN.open).unwrap();
+        assert_eq!(of(OWN).share, granted.available);
+        // Where the ids are unknown, as many are its own as are open.
+        let unknown = Own {
+            process_ids: None,
+            ..OWN
+        };
+        assert_eq!(of(unknown).share, 100 - 3 - 10 - 1);
+    }
+
+    #[test]
+    fn sessions_that_tell_nothing_are_one_replica_unless_it_is_said() {
+        let nameless = |id| session(id, None);
+        let sessions = (1..=5).chain([LANE]).chain(11..=16).map(nameless);
+        let activity = activity(sessions.chain((21..=30).map(stranger)).collect());
+        let one = fleet(&activity, OWN);
+        assert_eq!((one.replicas, one.counted_from), (1, "assumed"));
+        assert!(one.counted.contains("DB_POOL_REPLICAS"), "{}", one.counted);
+        assert_eq!((one.other_connections, one.share), (16, 100 - 3 - 16 - 1));
+        // Those that look like ours are then the other replicas'.
+        let two = Fleet::read(&activity, OWN, Some(2), None).unwrap();
+        assert_eq!((two.other_connections, two.share), (10, 42));
+    }
+
+    #[test]
+    fn behind_a_pooler_names_do_not_count() {
+        let unknown = Own {
+            process_ids: Some(&[901, 902]),
+            open: 2,
+        };
+        let fleet = fleet(&two_replicas(), unknown);
+        assert_eq!((fleet.replicas, fleet.counted_from), (1, "assumed"));
+        // 22 sessions, of which two and the lane are taken for its own.
+        assert_eq!(
+            (fleet.other_connections, fleet.share),
+            (19, 100 - 3 - 19 - 1)
+        );
+    }
+
+    #[test]
+    fn a_limit_of_the_user_is_one_of_all_its_replicas() {
+        let mut activity = two_replicas();
+        activity.limits.as_mut().unwrap().user_limit = Some(30);
+        assert_eq!(fleet(&activity, OWN).share, 30 / 2 - 1);
+        // Another application with the same user.
+        let mut same_user = stranger(61);
+        same_user.same_user = true;
+        activity.sessions.as_mut().unwrap().push(same_user);
+        activity.limits.as_mut().unwrap().in_use += 1;
+        assert_eq!(fleet(&activity, OWN).grantable, 29);
+    }
+
+    #[test]
+    fn no_limits_no_fleet() {
+        assert_eq!(
+            Fleet::read(&Activity::default(), OWN, Some(3), Some(4)),
+            None
+        );
+        let mut full = two_replicas();
+        full.limits.as_mut().unwrap().max_connections = 5;
+        assert_eq!(fleet(&full, OWN).share, 0);
+    }
+}

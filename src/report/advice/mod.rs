@@ -17,6 +17,8 @@ mod sentences;
 mod shares;
 mod sizes;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod what_if;
 
 use serde::Serialize;

@@ -323,7 +323,7 @@ mod tests {
         fn no_query_panics_or_is_told_back_raw(query in ".{0,200}") {
             if let Err(error) = WhatIf::from_query(&query) {
                 let told = error.to_string();
-                prop_assert!(!told.contains(['<', '>', '&', '\'', '\\']) || told.contains("\\u{"), "{}", told);
+                prop_assert!(!told.contains(['<', '>', '&', '\'', '`', '\n']), "{}", told);
                 prop_assert!(told.len() < 700, "{}", told);
             }
         }
