@@ -64,14 +64,14 @@ impl Said<'_> {
     fn not_enough(&self, missing: NotEnoughData) -> String {
         let hour = &self.loads.hour;
         let more = match (missing.checkouts_more, missing.seconds_more) {
-            (0, seconds) => format!("{seconds:.0} s more"),
+            (0, seconds) => format!("{seconds:.0} s"),
             (checkouts, seconds) if seconds > 0.0 => {
-                format!("{checkouts} more, and {seconds:.0} s more")
+                format!("{checkouts} checkouts and {seconds:.0} s")
             }
-            (checkouts, _) => format!("{checkouts} more"),
+            (checkouts, _) => format!("{checkouts} checkouts"),
         };
         format!(
-            "Not enough data: {} checkouts came back within {:.0} s; {} within {:.0} s at least are needed for a recommendation, so {more}.",
+            "Not enough data: {} checkouts came back within {:.0} s; {} within {:.0} s at least are needed for a recommendation: {more} more.",
             hour.held.count,
             hour.seconds,
             Model::CHECKOUTS,

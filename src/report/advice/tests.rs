@@ -239,7 +239,7 @@ fn too_little_is_said_with_how_much_more_it_takes() {
     let scene = Scene::new(5, 5, loads);
     scene.says(&[
         "Not enough data: 960 checkouts came back within 240 s",
-        "so 40 more.",
+        ": 40 checkouts more.",
     ]);
     assert_eq!(scene.advice().not_enough_data.unwrap().seconds_more, 0.0);
 }
