@@ -1,5 +1,12 @@
 //! What is predicted from a load that was learned: pure functions, without clock, lock or I/O.
 
+mod chain;
+mod curve;
+mod demand;
 mod model;
+#[cfg(test)]
+mod tests;
+mod usl;
+mod waits;
 
 pub(crate) use self::model::{Model, NotEnough, Prediction};
