@@ -53,6 +53,8 @@ mod pool;
 mod query;
 mod report;
 mod request;
+#[cfg(feature = "axum")]
+mod response;
 mod scope;
 mod settings;
 #[cfg(feature = "otlp")]

@@ -49,7 +49,7 @@ mod models;
 mod operations;
 pub(crate) mod recorder;
 mod requests;
-mod seldom;
+pub(crate) mod seldom;
 mod service;
 pub(crate) mod serving;
 mod shed;
