@@ -49,6 +49,7 @@ mod models;
 mod operations;
 pub(crate) mod recorder;
 mod requests;
+mod scored;
 pub(crate) mod seldom;
 mod service;
 pub(crate) mod serving;
