@@ -28,8 +28,10 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+type Predictor = Box<dyn Fn(u32, f64) -> Prediction>;
+
 /// Says the same of every size.
-fn says(p95: f64) -> impl Fn(&[Load]) -> Option<Box<dyn Fn(u32, f64) -> Prediction>> {
+fn says(p95: f64) -> impl Fn(&[Load]) -> Option<Predictor> {
     move |before| {
         let predictor = move |connections, _| Prediction {
             connections,
@@ -41,7 +43,7 @@ fn says(p95: f64) -> impl Fn(&[Load]) -> Option<Box<dyn Fn(u32, f64) -> Predicti
             p99: p95,
             beyond_data: 0,
         };
-        (!before.is_empty()).then(|| Box::new(predictor) as Box<dyn Fn(u32, f64) -> Prediction>)
+        (!before.is_empty()).then(|| Box::new(predictor) as Predictor)
     }
 }
 
