@@ -5,6 +5,8 @@
 //! compared with what it measured. A pool that was resized is the best test: its new size was not
 //! in the data.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::model::Prediction;
@@ -82,7 +84,10 @@ impl Accuracy {
     /// Of these minutes, the oldest first. `learn` makes a predictor of some minutes, if they are
     /// enough: of a number of connections, and of how many times as many arrivals there are.
     /// `None` if there is nothing to compare.
-    pub(crate) fn of<P>(minutes: &[Load], learn: impl Fn(&[Load]) -> Option<P>) -> Option<Self>
+    pub(crate) fn by<P>(
+        minutes: &[Arc<Load>],
+        learn: impl Fn(&[Arc<Load>]) -> Option<P>,
+    ) -> Option<Self>
     where
         P: Fn(u32, f64) -> Prediction,
     {
@@ -129,9 +134,9 @@ impl Accuracy {
 
 /// One minute against what the ones before it say, if both are enough.
 fn compare<P>(
-    minutes: &[Load],
+    minutes: &[Arc<Load>],
     at: usize,
-    learn: &impl Fn(&[Load]) -> Option<P>,
+    learn: &impl Fn(&[Arc<Load>]) -> Option<P>,
 ) -> Option<Compared>
 where
     P: Fn(u32, f64) -> Prediction,

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -28,10 +29,19 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// As it is kept, each shared.
+fn told_of<P>(minutes: &[Load], learn: impl Fn(&[Arc<Load>]) -> Option<P>) -> Option<Accuracy>
+where
+    P: Fn(u32, f64) -> Prediction,
+{
+    let minutes: Vec<_> = minutes.iter().cloned().map(Arc::new).collect();
+    Accuracy::by(&minutes, learn)
+}
+
 type Predictor = Box<dyn Fn(u32, f64) -> Prediction>;
 
 /// Says the same of every size.
-fn says(p95: f64) -> impl Fn(&[Load]) -> Option<Predictor> {
+fn says(p95: f64) -> impl Fn(&[Arc<Load>]) -> Option<Predictor> {
     move |before| {
         let predictor = move |connections, _| Prediction {
             connections,
@@ -50,7 +60,7 @@ fn says(p95: f64) -> impl Fn(&[Load]) -> Option<Predictor> {
 /// What is said of a minute in which they queued for 10 ms, after one like it.
 fn of_ten(p95: f64) -> Accuracy {
     let minutes = [minute(4, 1000, millis(10)), minute(4, 1000, millis(10))];
-    Accuracy::of(&minutes, says(p95)).unwrap()
+    told_of(&minutes, says(p95)).unwrap()
 }
 
 /// The histogram reads a wait up to a sixteenth too long.
@@ -79,7 +89,7 @@ fn the_minutes_before_are_scaled_to_the_arrivals_of_the_one_predicted() {
         .map(|arrivals| minute(4, arrivals, millis(10)))
         .into();
     let asked = RefCell::new(Vec::new());
-    Accuracy::of(&minutes, |before| {
+    told_of(&minutes, |before| {
         let number = before.len();
         let answer = says(0.01)(before)?;
         let asked = &asked;
@@ -99,7 +109,7 @@ fn the_minutes_before_are_scaled_to_the_arrivals_of_the_one_predicted() {
 fn a_size_is_new_when_no_minute_before_had_it() {
     let sizes = [4, 4, 8, 8, 4];
     let minutes = sizes.map(|size| minute(size, 1000, millis(10)));
-    let accuracy = Accuracy::of(&minutes, says(0.01)).unwrap();
+    let accuracy = told_of(&minutes, says(0.01)).unwrap();
     assert_eq!((accuracy.compared, accuracy.at_new_sizes), (4, 1));
     assert_eq!(accuracy.last.connections, 4);
 }
@@ -109,7 +119,7 @@ fn an_overload_that_was_predicted_is_no_error() {
     let usual = minute(4, 1000, millis(10));
     let error = |predicted, minute: &Load| {
         let minutes = [usual.clone(), minute.clone()];
-        let accuracy = Accuracy::of(&minutes, says(predicted)).unwrap();
+        let accuracy = told_of(&minutes, says(predicted)).unwrap();
         assert_eq!(accuracy.queueing, 1);
         (accuracy.bias_pct.unwrap(), accuracy.last)
     };
@@ -137,7 +147,7 @@ fn an_overload_that_was_predicted_is_no_error() {
 #[test]
 fn quiet_minutes_do_not_drown_those_in_which_somebody_queues() {
     let mut minutes = vec![minute(4, 1000, Duration::ZERO); 20];
-    let idle = Accuracy::of(&minutes, says(0.0004)).unwrap();
+    let idle = told_of(&minutes, says(0.0004)).unwrap();
     assert_eq!((idle.compared, idle.queueing), (19, 0));
     assert_eq!(idle.median_error_pct, 0.0);
     assert_eq!(
@@ -146,7 +156,7 @@ fn quiet_minutes_do_not_drown_those_in_which_somebody_queues() {
     );
 
     minutes.extend(vec![minute(4, 1000, millis(10)); 6]);
-    let busy = Accuracy::of(&minutes, says(0.0004)).unwrap();
+    let busy = told_of(&minutes, says(0.0004)).unwrap();
     assert_eq!((busy.compared, busy.queueing), (25, 6));
     assert_eq!(busy.median_error_pct, 0.0);
     let error = busy.median_error_queueing_pct.unwrap();
@@ -154,7 +164,7 @@ fn quiet_minutes_do_not_drown_those_in_which_somebody_queues() {
     assert!(busy.verdict().unwrap().contains("mostly too short"));
 
     // Waits that were predicted and did not come count too.
-    let alarms = Accuracy::of(&minutes[..20], says(0.02)).unwrap();
+    let alarms = told_of(&minutes[..20], says(0.02)).unwrap();
     assert_eq!((alarms.queueing, alarms.bias_pct), (19, Some(1000.0)));
 }
 
@@ -171,24 +181,24 @@ fn what_is_too_little_is_left_out_and_counted() {
         minute(0, 1000, millis(10)),
         usual.clone(),
     ];
-    let accuracy = Accuracy::of(&minutes, says(0.01)).unwrap();
+    let accuracy = told_of(&minutes, says(0.01)).unwrap();
     assert_eq!((accuracy.compared, accuracy.skipped), (1, 5));
 
-    assert_eq!(Accuracy::of(&minutes[..5], says(0.01)), None);
-    assert_eq!(Accuracy::of(&[], says(0.01)), None);
+    assert_eq!(told_of(&minutes[..5], says(0.01)), None);
+    assert_eq!(told_of(&[], says(0.01)), None);
     let two = [usual.clone(), usual.clone()];
-    assert_eq!(Accuracy::of(&two, says(f64::NAN)), None);
-    let nothing_learned = |_: &[Load]| None::<fn(u32, f64) -> Prediction>;
-    assert_eq!(Accuracy::of(&two, nothing_learned), None);
+    assert_eq!(told_of(&two, says(f64::NAN)), None);
+    let nothing_learned = |_: &[Arc<Load>]| None::<fn(u32, f64) -> Prediction>;
+    assert_eq!(told_of(&two, nothing_learned), None);
     let after_silence = [Load::default(), usual];
-    assert_eq!(Accuracy::of(&after_silence, says(0.01)), None);
+    assert_eq!(told_of(&after_silence, says(0.01)), None);
 }
 
 #[test]
 fn a_large_error_is_told_when_it_is_more_than_an_accident() {
     let of = |minutes, p95| {
         let minutes = vec![minute(4, 1000, millis(10)); minutes];
-        Accuracy::of(&minutes, says(p95)).unwrap().verdict()
+        told_of(&minutes, says(p95)).unwrap().verdict()
     };
     assert_eq!(of(5, 0.03), None, "four comparisons");
     let told = of(6, 0.03).unwrap();
@@ -204,7 +214,7 @@ fn an_error_without_a_direction_is_told_without_one() {
         .map(|ms| minute(4, 1000, millis(ms)))
         .into();
     // As long as it was in the minute before: too long by four fifths, or too short by four ninths.
-    let accuracy = Accuracy::of(&minutes, |before| {
+    let accuracy = told_of(&minutes, |before| {
         let last = before.last()?.queued.quantile(0.95)?;
         says(last.as_secs_f64())(before)
     });
@@ -234,7 +244,7 @@ proptest! {
         let mut load = Load { seconds, arrivals, unserved, limit, ..Load::default() };
         queued.iter().for_each(|&micros| load.queued.record(Duration::from_micros(micros)));
         let minutes = vec![load; number];
-        if let Some(accuracy) = Accuracy::of(&minutes, says(predicted)) {
+        if let Some(accuracy) = told_of(&minutes, says(predicted)) {
             prop_assert_eq!((accuracy.compared + accuracy.skipped) as usize, number);
             prop_assert!((0.0..=1000.0).contains(&accuracy.median_error_pct));
             prop_assert!(accuracy.bias_pct.is_none_or(|bias| (-1000.0..=1000.0).contains(&bias)));
