@@ -4,9 +4,11 @@ mod chain;
 mod curve;
 mod demand;
 mod model;
+mod score;
 #[cfg(test)]
 mod tests;
 mod usl;
 mod waits;
 
 pub(crate) use self::model::{Model, NotEnough, Prediction};
+pub use self::score::{Accuracy, Comparison};

@@ -157,7 +157,7 @@ static IDLE_MAX: Family = Family {
 static IDLE_MIN: Family = Family {
     name: DB_CLIENT_CONNECTION_IDLE_MIN,
     unit: "{connection}",
-    description: "The minimum number of idle open connections allowed: none are opened ahead of need",
+    description: "The minimum number of idle open connections allowed: no number of them is kept up",
     kind: Kind::UpDown(|_, emit| emit(0.0, &[])),
 };
 static PENDING: Family = Family {
