@@ -87,12 +87,12 @@ pub use self::phase::{Phase, Phases};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
 pub use self::query::is_connection_failure;
 pub use self::report::{
-    Accuracy, Bottleneck, BottleneckKind, Configuration, Connections, CurrentUsage, CurvePoint,
+    Bottleneck, BottleneckKind, Configuration, Connections, CurrentUsage, CurvePoint,
     DatabaseHealth, Evidence, EvidenceWindow, EvidenceWindows, Fleet, Health, Healthcheck,
-    HoldEfficiency, HolderReport, NotEnoughData, Optimization, PhaseTimings, PlaceEfficiency,
-    PredictedWait, RepeatedStatement, RouteShare, SessionReport, ShedReport, ShedRoute, Source,
-    SourceLayer, Sourced, StatementShare, Status, Timings, WaitingFor, WhatIf, WhatIfError, Window,
-    Windows,
+    HoldEfficiency, HoldTimes, HolderReport, NotEnoughData, Optimization, PhaseTimings,
+    PlaceEfficiency, PredictedWait, RepeatedStatement, RouteShare, SessionReport, ShedReport,
+    ShedRoute, Source, SourceLayer, Sourced, StatementShare, Status, Timings, WaitingFor, WhatIf,
+    WhatIfError, Window, Windows,
 };
 #[doc(hidden)]
 pub use self::report::{RouteSettings, SourceFacts};

@@ -86,6 +86,11 @@ impl Model {
         })
     }
 
+    /// Connections that come back in a second with so many in use.
+    pub(crate) fn rate(&self, connections: u32) -> f64 {
+        self.curve.rate(connections)
+    }
+
     /// The waiting with so many connections, were there `demand` times as many arrivals.
     pub(crate) fn at(&self, connections: u32, demand: f64) -> Prediction {
         let size = connections.clamp(1, MOST);

@@ -18,9 +18,9 @@ mod status;
 mod timings;
 
 pub use self::advice::{
-    Accuracy, Bottleneck, BottleneckKind, CurrentUsage, CurvePoint, Evidence, EvidenceWindow,
-    EvidenceWindows, NotEnoughData, Optimization, PredictedWait, RouteShare, StatementShare,
-    WhatIf, WhatIfError,
+    Bottleneck, BottleneckKind, CurrentUsage, CurvePoint, Evidence, EvidenceWindow,
+    EvidenceWindows, HoldTimes, NotEnoughData, Optimization, PredictedWait, RouteShare,
+    StatementShare, WhatIf, WhatIfError,
 };
 pub use self::connections::{Connections, SessionReport};
 pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::bottleneck::{Bottleneck, BottleneckKind};
 use super::learned::Forecast;
 use crate::advise::{NotEnough, Prediction};
 use crate::observe::load::{Load, Loads};
@@ -78,14 +77,6 @@ impl Forecast for Erlang {
 
     fn rate(&self, connections: u32) -> Option<f64> {
         Some(self.served(connections))
-    }
-
-    fn bottleneck(&self) -> Bottleneck {
-        Bottleneck {
-            kind: BottleneckKind::Unknown,
-            saturates_at: self.saturates.map(|(level, _)| level),
-            falls: self.saturates.is_some_and(|(_, cost)| cost > 0.0),
-        }
     }
 }
 

@@ -84,7 +84,7 @@ pub struct EvidenceWindow {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CurvePoint {
-    /// Connections in use; above 128 the least of several.
+    /// Connections in use; above 128 the middle of several.
     pub connections: u32,
     /// Time in which so many were, in seconds.
     pub seconds: f64,
@@ -172,6 +172,7 @@ fn dispersion(counts: &Counts) -> Option<f64> {
         .and_then(|dispersion| finite(dispersion, 3))
 }
 
+/// A cast of a float keeps within what it casts to.
 fn connections_at(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
+    Load::level_of(index).round() as u32
 }

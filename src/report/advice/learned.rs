@@ -1,7 +1,7 @@
 //! The models that an advice is given by: of the busiest load, and of the usual one.
 
 use super::Asking;
-use super::bottleneck::{Bottleneck, BottleneckKind};
+use super::bottleneck::Bottleneck;
 use super::evidence::CurvePoint;
 use super::sizes::{Case, Demand};
 use crate::advise::{Model, NotEnough, Prediction};
@@ -14,8 +14,6 @@ pub(super) trait Forecast {
 
     /// Completions a second with so many in use.
     fn rate(&self, connections: u32) -> Option<f64>;
-
-    fn bottleneck(&self) -> Bottleneck;
 }
 
 /// How a load becomes a forecast.
@@ -30,16 +28,8 @@ impl Forecast for Model {
         Self::at(self, connections, times)
     }
 
-    fn rate(&self, _: u32) -> Option<f64> {
-        None
-    }
-
-    fn bottleneck(&self) -> Bottleneck {
-        Bottleneck {
-            kind: BottleneckKind::Unknown,
-            saturates_at: None,
-            falls: false,
-        }
+    fn rate(&self, connections: u32) -> Option<f64> {
+        Some(Self::rate(self, connections))
     }
 }
 
@@ -140,7 +130,8 @@ impl<'a> Learned<'a> {
     }
 
     pub(super) fn bottleneck(&self) -> Bottleneck {
-        self.busiest.forecast.bottleneck()
+        let forecast = &self.busiest.forecast;
+        Bottleneck::of(self.busiest.load, |connections| forecast.rate(connections))
     }
 
     pub(super) fn curve(&self) -> Vec<CurvePoint> {

@@ -6,7 +6,6 @@
 //!          each load
 //! ```
 
-mod accuracy;
 mod bottleneck;
 #[cfg(test)]
 mod erlang;
@@ -23,8 +22,7 @@ mod what_if;
 
 use serde::Serialize;
 
-pub use self::accuracy::Accuracy;
-pub use self::bottleneck::{Bottleneck, BottleneckKind};
+pub use self::bottleneck::{Bottleneck, BottleneckKind, HoldTimes};
 pub use self::evidence::{CurvePoint, Evidence, EvidenceWindow, EvidenceWindows};
 pub use self::predicted::PredictedWait;
 pub use self::shares::RouteShare;
@@ -41,6 +39,7 @@ use super::fleet::{Fleet, Own};
 use super::grant::grant;
 use super::source::{Configuration, Source, SourceFacts};
 use super::timings::round;
+use crate::advise::Accuracy;
 use crate::backend::{Activity, Lane};
 use crate::inventory::Counts;
 use crate::observe::Observe;
@@ -147,7 +146,7 @@ impl<S: Source> Observe<S> {
         });
         let granted = activity.and_then(|activity| grant(activity, own.process_ids, own.open));
         let slot = |span| self.recorder.read(span, |slot, _, _| slot);
-        let loads = Loads::default();
+        let loads = self.recorder.loads();
         let asking = Asking {
             what_if,
             target: what_if

@@ -57,7 +57,7 @@ impl Said<'_> {
         sentences.extend(self.found.unreachable.as_ref().map(|why| {
             format!("The server could not be asked, so that its limits are not considered: {why}.")
         }));
-        sentences.extend(self.found.accuracy.and_then(|accuracy| accuracy.warning()));
+        sentences.extend(self.found.accuracy.and_then(|accuracy| accuracy.verdict()));
         sentences
     }
 

@@ -7,7 +7,7 @@ use crate::observe::usage::{HIDDEN, Use, without_callers};
 use crate::report::timings::{millis, round, seconds};
 
 /// How many a report names.
-const NAMED: usize = 10;
+pub(super) const NAMED: usize = 10;
 
 /// What one place has used within the last five minutes.
 #[non_exhaustive]

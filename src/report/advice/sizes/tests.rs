@@ -19,7 +19,7 @@ fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
         peak: demand,
         usual: demand,
         target: 0.005,
-        useful: erlang.bottleneck().saturates_at,
+        useful: erlang.saturates.map(|(level, _)| level),
         share: None,
         now,
         overflows: true,
@@ -230,10 +230,6 @@ impl Forecast for Nonsense {
 
     fn rate(&self, _: u32) -> Option<f64> {
         None
-    }
-
-    fn bottleneck(&self) -> crate::report::advice::Bottleneck {
-        unreachable!("the rules are told")
     }
 }
 
