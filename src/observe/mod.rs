@@ -58,6 +58,7 @@ mod service;
 pub(crate) mod serving;
 mod shed;
 pub(crate) mod span;
+pub(crate) mod statements;
 mod tracked;
 pub(crate) mod usage;
 pub(crate) mod window;

@@ -155,7 +155,7 @@ impl Recorder {
                 lane_verdict: None,
                 next_bind: now,
             }),
-            operations: Mutex::default(),
+            operations: Mutex::new(Operations::new(now)),
             requests: Mutex::new(Requests::new(now)),
             scraped: Scraped::default(),
         });
