@@ -1,0 +1,5 @@
+//! The model against formulas, against a simulation, and against whatever data there may be.
+
+mod accuracy;
+mod erlang;
+mod simulation;
