@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::model::Prediction;
+use super::model::{Model, Prediction};
 use crate::observe::load::Load;
 
 /// A minute is predicted from so many before it.
@@ -81,13 +81,19 @@ struct Compared {
 }
 
 impl Accuracy {
-    /// Of these minutes, the oldest first. `learn` makes a predictor of some minutes, if they are
+    /// Of these minutes, the oldest first; `None` if there is nothing to compare.
+    pub(crate) fn of(minutes: &[Arc<Load>]) -> Option<Self> {
+        Self::by(minutes, |before| {
+            let mut load = Load::default();
+            before.iter().for_each(|minute| load.merge(minute));
+            let model = Model::learn(&load).ok()?;
+            Some(move |connections, demand| model.at(connections, demand))
+        })
+    }
+
+    /// The same by another model. `learn` makes a predictor of some minutes, if they are
     /// enough: of a number of connections, and of how many times as many arrivals there are.
-    /// `None` if there is nothing to compare.
-    pub(crate) fn by<P>(
-        minutes: &[Arc<Load>],
-        learn: impl Fn(&[Arc<Load>]) -> Option<P>,
-    ) -> Option<Self>
+    fn by<P>(minutes: &[Arc<Load>], learn: impl Fn(&[Arc<Load>]) -> Option<P>) -> Option<Self>
     where
         P: Fn(u32, f64) -> Prediction,
     {
@@ -173,7 +179,7 @@ where
 
 /// The share of the time in which every connection was in use.
 fn time_full(minute: &Load, connections: u32) -> f64 {
-    let full = (connections as usize).min(Load::EXACT);
+    let full = Load::index_of(connections);
     let seconds: f64 = minute.levels.iter().skip(full).map(|at| at.seconds).sum();
     seconds / minute.seconds
 }

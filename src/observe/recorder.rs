@@ -19,6 +19,7 @@ use super::metrics::Metrics;
 use super::occupancy::{Hold, Occupancy, Reading};
 use super::operations::Operations;
 use super::requests::Requests;
+use super::scored::Scored;
 use super::seldom::Seldom;
 use super::serving::Evidence;
 use super::shed::{ShedByRoute, ShedCount};
@@ -57,6 +58,8 @@ pub(crate) struct Recorder {
     requests: Mutex<Requests>,
     /// The usage as the last scrape has read it.
     scraped: Scraped,
+    /// How good the advice was, as of the last minute.
+    pub(super) scored: Scored,
 }
 
 /// What the lock protects.
@@ -158,6 +161,7 @@ impl Recorder {
             operations: Mutex::new(Operations::new(now)),
             requests: Mutex::new(Requests::new(now)),
             scraped: Scraped::default(),
+            scored: Scored::default(),
         });
         recorder.metrics.bind(&recorder);
         recorder

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use crate::observe::histogram::Histogram;
+use crate::observe::Histogram;
 use crate::observe::load::{AtLevel, Block, Counts, Load, Moments};
 
 /// SplitMix64 (G. Steele, D. Lea, C. Flood, 2014).
