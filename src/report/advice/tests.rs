@@ -271,10 +271,15 @@ fn where_no_size_helps_the_level_and_its_users_are_named() {
             "beyond 8 connections in use less is served, not more",
         ),
     ] {
-        let scene = Scene {
+        let mut scene = Scene {
             learn,
             ..Scene::new(20, 10, usual()).with_routes()
         };
+        let level = AtLevel {
+            completions: 100,
+            ..AtLevel::default()
+        };
+        scene.loads.busiest.levels = vec![level; 16];
         let advice = scene.advice();
         assert_eq!(total(&advice), 8, "{advice:#?}");
         assert_eq!(advice.bottleneck.unwrap().saturates_at, Some(8));
