@@ -12,6 +12,8 @@ const MOST: f64 = 0.98;
 const FALLING: f64 = 0.95;
 /// Levels beyond those that were seen at which a curve's end is believed: so many times as far.
 const IN_SIGHT: u32 = 4;
+/// A level with fewer holds says nothing of how long they are.
+const ENOUGH: u64 = 50;
 /// Holds that grow by less are as long as they were.
 const GROWTH: f64 = 1.1;
 
@@ -26,8 +28,8 @@ pub struct Bottleneck {
     pub saturates_at: Option<u32>,
     /// Whether more connections than that serve less, and not only no more.
     pub falls: bool,
-    /// The holds of the lower half of the levels that were seen, by time; `null` where it is not
-    /// known how long queries take.
+    /// The holds of the lower half of the levels that were seen, by time; `null` where too few
+    /// were seen, or it is not known how long queries take.
     pub below: Option<HoldTimes>,
     /// Those of the upper half.
     pub above: Option<HoldTimes>,
@@ -38,14 +40,14 @@ pub struct Bottleneck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BottleneckKind {
-    /// The number of connections: each more serves more.
+    /// The number of connections: each more serves more, as far as is known.
     Connections,
     /// The database: the time in queries grows with the connections in use. The server saturates, or
     /// they wait for each other's locks.
     Database,
     /// The service itself: it is the time outside of queries that grows.
     Application,
-    /// It is not known how long queries take.
+    /// No more is served, and it is not known how long queries take.
     Unknown,
 }
 
@@ -87,7 +89,10 @@ impl Bottleneck {
 
 fn kind(saturates_at: Option<u32>, halves: Option<(HoldTimes, HoldTimes)>) -> BottleneckKind {
     let Some((below, above)) = halves else {
-        return BottleneckKind::Unknown;
+        return match saturates_at {
+            None => BottleneckKind::Connections,
+            Some(_) => BottleneckKind::Unknown,
+        };
     };
     let queries = above.in_queries_ms - below.in_queries_ms;
     let outside = above.outside_ms - below.outside_ms;
@@ -104,7 +109,9 @@ fn kind(saturates_at: Option<u32>, halves: Option<(HoldTimes, HoldTimes)>) -> Bo
 fn halves(load: &Load) -> Option<(HoldTimes, HoldTimes)> {
     let levels = load.levels.iter().enumerate();
     let known = || {
-        let known = levels.clone().filter(|(_, level)| level.measured > 0.0);
+        let known = levels
+            .clone()
+            .filter(|(_, level)| level.measured > 0.0 && level.holds >= ENOUGH);
         known.map(|(index, level)| (Load::level_of(index), level))
     };
     let all: f64 = known().map(|(_, level)| level.measured).sum();
@@ -218,7 +225,16 @@ mod tests {
             (level.measured, level.busy) = (0.0, 0.0);
         }
         assert_eq!(of(&unmeasured), BottleneckKind::Unknown);
-        assert_eq!(of(&Load::default()), BottleneckKind::Unknown);
+        assert_eq!(of(&Load::default()), BottleneckKind::Connections);
+        // A few odd ones say nothing.
+        let mut odd = load(|_| 0.01, |_| 0.01);
+        odd.levels[10].holds = 49;
+        odd.levels[10].held = 100.0;
+        let rising = |n: u32| Some(f64::from(n));
+        assert_eq!(
+            Bottleneck::of(&odd, rising).kind,
+            BottleneckKind::Connections
+        );
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Said<'_> {
                     false => format!("; {total} would be exact"),
                 };
                 format!(
-                    "The pool fits its load: with {now} connections {} at {load}; the target is {target}{exactly}.",
+                    "The pool fits its load: with {now} connections, {} at {load}; the target is {target}{exactly}.",
                     wait(now)
                 )
             }
@@ -160,12 +160,12 @@ impl Said<'_> {
                     _ => String::new(),
                 };
                 format!(
-                    "The pool is oversized: with {total} connections in place of {now} {} at {load}; the target is {target}. Set {set}: {fewer} connections fewer that the server must have room for{all}.",
+                    "The pool is oversized: with {total} connections in place of {now}, {} at {load}; the target is {target}. Set {set}: {fewer} connections fewer that the server must have room for{all}.",
                     wait(total)
                 )
             }
             Verdict::Grow => format!(
-                "The pool is too small: with {now} connections {}, with {total} {}, at {load}; the target is {target}. Set {set}.",
+                "The pool is too small: with {now} connections, {}; with {total}, {}; at {load}; the target is {target}. Set {set}.",
                 wait(now),
                 wait(total),
             ),

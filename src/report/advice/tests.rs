@@ -164,13 +164,13 @@ fn a_pool_that_is_too_small_is_told_to_grow() {
     assert!(total(&advice) > 10, "{advice:#?}");
     scene.says(&[
         "Overloaded now: within the last minute 100.0 checkouts/s arrived, 160 % of what 5 connections can serve",
-        "The pool is too small: with 5 connections the queue grows without end (192 % utilization)",
+        "The pool is too small: with 5 connections, the queue grows without end (192 % utilization)",
     ]);
     let five = advice.predicted.iter().find(|row| row.connections == 5);
     assert_eq!(five.unwrap().p95_ms, None);
     // Headroom alone makes this one too small.
     let scene = Scene::new(12, 0, usual());
-    scene.says(&["The pool is too small: with 12 connections 95 of 100 queue up to"]);
+    scene.says(&["The pool is too small: with 12 connections, 95 of 100 queue up to"]);
     let text = scene.advice().recommendations.join(" ");
     assert!(!text.contains("Overloaded"), "{text}");
 }
