@@ -70,6 +70,9 @@ pub trait Lifecycle: Send + Sync {
         0
     }
 
+    /// The pool may have another number of connections than before.
+    fn resized(&self) {}
+
     /// A connection was closed.
     fn closed(&self, reason: CloseReason) {
         let _ = reason;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use opentelemetry::Context;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::SpanBuilder;
+use tokio::time::Instant;
 
 use crate::attribution::Attribution;
 
@@ -92,12 +93,51 @@ pub(crate) trait QueryObserver: Send + Sync {
     /// Opens a span.
     fn open_span(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan;
 
+    /// The id of a statement, by the hash of its text as it was sent. What it is without values is
+    /// asked for if it is not known; that costs, and is done under no lock.
+    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> StatementId;
+
     /// A query has ended.
-    fn query_ended(&self, took: Duration, failure: Option<&QueryFailure>);
+    fn query_ended(&self, query: &Ended<'_>);
 
     /// A request has sent the same statement more often than is reasonable; told once for each
     /// statement and request.
     fn repeated(&self, request: &Attribution, statement: &Repeat<'_>);
+}
+
+/// A query that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended<'a> {
+    pub(crate) took: Duration,
+    pub(crate) at: Instant,
+    pub(crate) failure: Option<&'a QueryFailure>,
+    /// Where its text has been known in time.
+    pub(crate) statement: Option<StatementId>,
+}
+
+/// A statement, without any value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Statement {
+    pub(crate) text: String,
+    /// What it does, to which tables.
+    pub(crate) summary: String,
+}
+
+/// One of the statements that an observer tells apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StatementId(u32);
+
+impl StatementId {
+    /// One of too many.
+    pub(crate) const OTHER: Self = Self(0);
+
+    pub(crate) fn new(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// A statement that one request has sent again and again.

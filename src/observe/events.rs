@@ -74,6 +74,10 @@ impl Recorder {
 }
 
 impl Lifecycle for Recorder {
+    fn resized(&self) {
+        self.limit_changed();
+    }
+
     fn opened(&self, took: Duration) {
         let back;
         {

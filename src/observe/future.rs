@@ -194,6 +194,7 @@ impl Attempt {
             request,
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
+            level_before: 0,
             told_as_leak: false,
         };
         let key = recorder.granted(holder, waiter, phases);
@@ -205,7 +206,7 @@ impl Attempt {
         let now = Instant::now();
         let (waiter, phases) = self.end_waiting(now);
         self.recorder
-            .refused(Refusal::from(&error), waiter, self.route());
+            .refused(Refusal::from(&error), waiter, self.asked, self.route());
         self.count_wait(now);
         if let PoolError::TimedOut(timeout) = &mut error {
             timeout.waited = now.saturating_duration_since(self.asked);
@@ -230,7 +231,7 @@ impl Attempt {
             span.canceled();
         }
         self.recorder
-            .refused(Refusal::Canceled, waiter, self.route());
+            .refused(Refusal::Canceled, waiter, self.asked, self.route());
         self.count_wait(now);
     }
 

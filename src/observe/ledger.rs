@@ -25,6 +25,8 @@ pub(crate) struct Holder {
     pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
     /// Time the database had been at work for the connection before.
     pub(crate) busy_before: Option<Duration>,
+    /// The integral of the level when it began.
+    pub(crate) level_before: u64,
     /// The log has it as a leak.
     pub(crate) told_as_leak: bool,
 }

@@ -134,6 +134,9 @@ impl Load {
     ];
     pub(crate) const BLOCK: Duration = Duration::from_secs(5);
 
+    /// Groups of levels an octave, above [`EXACT`](Self::EXACT).
+    const PER_OCTAVE: u32 = 8;
+
     /// Checkouts asked for per second.
     pub(crate) fn arrival_rate(&self) -> f64 {
         if self.seconds > 0.0 {
@@ -141,6 +144,74 @@ impl Load {
         } else {
             0.0
         }
+    }
+
+    /// The entry of a level.
+    pub(crate) fn index_of(level: u32) -> usize {
+        if level as usize <= Self::EXACT {
+            return level as usize;
+        }
+        // The first octave is 129 to 256: counted from zero, its numbers have the same leading bit.
+        let below = level - 1;
+        let octave = below.ilog2() - Self::EXACT.ilog2();
+        let within = (below >> (octave + 4)) % Self::PER_OCTAVE;
+        Self::EXACT + 1 + (octave * Self::PER_OCTAVE + within) as usize
+    }
+
+    /// The level that an entry stands for: the middle one, where several share it.
+    pub(crate) fn level_of(index: usize) -> f64 {
+        let Some(group) = index.checked_sub(Self::EXACT + 1) else {
+            return index as f64;
+        };
+        let (octave, within) = (
+            group / Self::PER_OCTAVE as usize,
+            group % Self::PER_OCTAVE as usize,
+        );
+        // No level is beyond 32 bits; whoever asks for one gets a number all the same.
+        let width = 16.0 * (octave.min(1000) as f64).exp2();
+        (f64::from(Self::PER_OCTAVE) + within as f64 + 0.5) * width + 0.5
+    }
+
+    /// Time in use, in connection-seconds.
+    pub(crate) fn used(&self) -> f64 {
+        let levels = self.levels.iter().enumerate();
+        levels
+            .map(|(index, at)| Self::level_of(index) * at.seconds)
+            .sum()
+    }
+
+    /// What was asked for, in connection-seconds: arrivals by the mean hold. Where nothing has come
+    /// back that is not known, and what was in use stands for it.
+    pub(crate) fn demand(&self) -> f64 {
+        match self.held.mean() {
+            Some(mean) => self.arrivals as f64 * mean,
+            None => self.used(),
+        }
+    }
+
+    /// Adds what was learned of a later stretch of time.
+    pub(crate) fn merge(&mut self, later: &Self) {
+        self.limit = match (self.seconds > 0.0, later.seconds > 0.0) {
+            (false, _) => later.limit,
+            (true, false) => self.limit,
+            (true, true) => self.limit.filter(|limit| later.limit == Some(*limit)),
+        };
+        self.seconds += later.seconds;
+        self.arrivals += later.arrivals;
+        self.unserved += later.unserved;
+        self.between.merge(&later.between);
+        self.held.merge(&later.held);
+        if self.levels.len() < later.levels.len() {
+            self.levels.resize(later.levels.len(), AtLevel::default());
+        }
+        for (into, from) in self.levels.iter_mut().zip(&later.levels) {
+            into.merge(from);
+        }
+        for (into, from) in self.counts.iter_mut().zip(&later.counts) {
+            into.merge(from);
+        }
+        self.blocks.extend_from_slice(&later.blocks);
+        self.queued.merge(&later.queued);
     }
 }
 
@@ -155,4 +226,77 @@ pub(crate) struct Loads {
     pub(crate) busiest: Load,
     /// When `busiest` ended, in seconds before now.
     pub(crate) busiest_ended: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_level_is_within_a_sixteenth_of_what_its_entry_stands_for(level in any::<u32>()) {
+            let index = Load::index_of(level);
+            let stands_for = Load::level_of(index);
+            let off = (stands_for - f64::from(level)).abs();
+            prop_assert!(off <= f64::from(level) / 16.0, "{level} is {stands_for}");
+            prop_assert!(Load::index_of(level.saturating_add(1)) - index <= 1);
+        }
+    }
+
+    #[test]
+    fn levels_are_exact_first_and_then_eight_an_octave() {
+        for level in 0..=128_u32 {
+            assert_eq!(Load::index_of(level), level as usize);
+            assert_eq!(Load::level_of(level as usize), f64::from(level));
+        }
+        let entries = [129, 144, 145, 256, 257, 288, 289].map(Load::index_of);
+        assert_eq!(entries, [129, 129, 130, 136, 137, 137, 138]);
+        assert_eq!((Load::level_of(129), Load::level_of(137)), (136.5, 272.5));
+        assert_eq!(Load::index_of(u32::MAX), 128 + 25 * 8);
+        assert!(Load::level_of(usize::MAX).is_finite());
+    }
+
+    #[test]
+    fn moments_tell_the_mean_and_how_much_it_varies() {
+        let mut moments = Moments::default();
+        assert_eq!((moments.mean(), moments.squared_variation()), (None, None));
+        [1.0, 3.0].map(|value| moments.add(value));
+        let mut twice = moments;
+        twice.merge(&moments);
+        assert_eq!((twice.count, twice.mean()), (4, Some(2.0)));
+        assert_eq!(twice.squared_variation(), Some(0.25));
+    }
+
+    #[test]
+    fn a_limit_that_changed_is_none_and_what_is_empty_has_no_say() {
+        let of = |seconds, limit| Load {
+            seconds,
+            limit,
+            ..Load::default()
+        };
+        let sum = |all: &[Load]| {
+            let mut sum = Load::default();
+            all.iter().for_each(|load| sum.merge(load));
+            (sum.seconds, sum.limit)
+        };
+        assert_eq!(sum(&[of(1.0, Some(5)), of(0.0, None)]), (1.0, Some(5)));
+        assert_eq!(sum(&[of(1.0, Some(5)), of(2.0, Some(5))]), (3.0, Some(5)));
+        assert_eq!(sum(&[of(1.0, Some(5)), of(1.0, Some(6))]), (2.0, None));
+        let back = [of(1.0, Some(5)), of(1.0, Some(6)), of(1.0, Some(5))];
+        assert_eq!(sum(&back), (3.0, None));
+    }
+
+    #[test]
+    fn the_demand_of_what_never_came_back_is_what_was_in_use() {
+        let mut load = Load {
+            arrivals: 10,
+            levels: vec![AtLevel::default(); 3],
+            ..Load::default()
+        };
+        load.levels[2].seconds = 4.0;
+        assert_eq!(load.demand(), 8.0);
+        load.held.add(0.5);
+        assert_eq!(load.demand(), 5.0);
+    }
 }

@@ -33,7 +33,9 @@
 //! ```
 
 mod addresses;
+mod bins;
 mod buckets;
+mod busiest;
 mod events;
 pub(crate) mod families;
 mod future;
@@ -46,6 +48,7 @@ pub(crate) mod load;
 mod metrics;
 #[cfg(test)]
 mod models;
+mod occupancy;
 mod operations;
 pub(crate) mod recorder;
 mod requests;
@@ -54,6 +57,7 @@ mod service;
 pub(crate) mod serving;
 mod shed;
 pub(crate) mod span;
+pub(crate) mod statements;
 mod tracked;
 pub(crate) mod usage;
 pub(crate) mod window;

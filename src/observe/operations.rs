@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::buckets::{Buckets, SECONDS};
 use super::recorder::{Recorder, TARGET};
+use super::statements::{StatementUse, Statements};
 use crate::attribution::{Attribution, RequestBook, Tally};
-use crate::occupant::{QueryFailure, QueryObserver, Repeat};
+use crate::occupant::{Ended, QueryFailure, QueryObserver, Repeat, Statement, StatementId};
 
 /// Kinds of failure told apart; further ones are one.
 const FAILURES: usize = 100;
@@ -22,18 +23,18 @@ const FAILURES: usize = 100;
 pub(crate) struct Operations {
     succeeded: Buckets,
     failed: HashMap<QueryFailure, Buckets>,
-}
-
-impl Default for Operations {
-    fn default() -> Self {
-        Self {
-            succeeded: Buckets::new(SECONDS),
-            failed: HashMap::new(),
-        }
-    }
+    statements: Statements,
 }
 
 impl Operations {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            succeeded: Buckets::new(SECONDS),
+            failed: HashMap::new(),
+            statements: Statements::new(now),
+        }
+    }
+
     /// The failure as it is told: itself, while not too many are known.
     fn record(&mut self, took: Duration, failure: Option<&QueryFailure>) -> Option<QueryFailure> {
         let Some(failure) = failure else {
@@ -69,15 +70,37 @@ pub(super) fn attributes(database: &[KeyValue], failure: &QueryFailure) -> Vec<K
     attributes
 }
 
+impl Recorder {
+    /// What the statements of the app have used. Whether queries have spans does not matter, and
+    /// nothing is known over an existing pool whose queries are not watched.
+    pub(crate) fn statements(&self) -> Vec<StatementUse> {
+        self.operations().statements.read(Instant::now())
+    }
+}
+
 impl QueryObserver for Recorder {
     fn open_span(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
         self.tracing.open(builder, parent)
     }
 
-    fn query_ended(&self, took: Duration, failure: Option<&QueryFailure>) {
-        let failure = self.operations().record(took, failure);
+    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> StatementId {
+        let found = self.operations().statements.find(hash, Instant::now());
+        found.unwrap_or_else(|| {
+            let statement = read();
+            self.operations().statements.learn(hash, statement)
+        })
+    }
+
+    fn query_ended(&self, query: &Ended<'_>) {
+        let failure = {
+            let mut operations = self.operations();
+            if let Some(statement) = query.statement {
+                operations.statements.ended(statement, query.took, query.at);
+            }
+            operations.record(query.took, query.failure)
+        };
         self.metrics
-            .query_ended(took, self.database(), failure.as_ref());
+            .query_ended(query.took, self.database(), failure.as_ref());
     }
 
     fn repeated(&self, request: &Attribution, statement: &Repeat<'_>) {

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use super::buckets::{Buckets, SECONDS};
 use super::leaks::Leaks;
 use super::ledger::{Holder, Ledger, Waiter};
+use super::load::{Load, Loads};
 use super::metrics::Metrics;
+use super::occupancy::{Hold, Occupancy, Reading};
 use super::operations::Operations;
 use super::requests::Requests;
 use super::seldom::Seldom;
@@ -62,6 +64,8 @@ pub(crate) struct Recorder {
 pub(crate) struct Book {
     pub(crate) ledger: Ledger,
     pub(crate) windows: Windows,
+    /// What advice is learned from.
+    pub(super) occupancy: Occupancy,
     pub(crate) totals: Totals,
     /// Who used how much, by place.
     pub(crate) usage: Usage,
@@ -88,6 +92,8 @@ pub(crate) enum Refusal {
     Rejected,
     /// Turned away for load's sake.
     Shed,
+    /// Turned away for load's sake by a layer that is not ours.
+    Overloaded,
     Canceled,
 }
 
@@ -98,6 +104,7 @@ impl From<&PoolError> for Refusal {
             PoolError::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => {
                 Self::Shed
             }
+            PoolError::Rejected(Rejection::Overloaded) => Self::Overloaded,
             PoolError::Closed | PoolError::Suspended | PoolError::Rejected(_) => Self::Rejected,
             PoolError::ConnectFailed(_) | PoolError::Other(_) => Self::Failed,
         }
@@ -114,6 +121,7 @@ impl Recorder {
         inventory: Box<dyn Inventory>,
     ) -> Arc<Self> {
         let now = Instant::now();
+        let limit = inventory.counts().max_connections();
         let recorder = Arc::new(Self {
             name,
             tracing,
@@ -130,6 +138,7 @@ impl Recorder {
             book: Mutex::new(Book {
                 ledger: Ledger::default(),
                 windows: Windows::new(now),
+                occupancy: Occupancy::new(now, limit),
                 totals: Totals {
                     connect_failures: Some(0),
                     ..Totals::default()
@@ -146,7 +155,7 @@ impl Recorder {
                 lane_verdict: None,
                 next_bind: now,
             }),
-            operations: Mutex::default(),
+            operations: Mutex::new(Operations::new(now)),
             requests: Mutex::new(Requests::new(now)),
             scraped: Scraped::default(),
         });
@@ -259,6 +268,8 @@ impl Recorder {
     pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
         let mut book = self.book();
         book.windows.at(since).arrivals += 1;
+        self.advance(&mut book, since);
+        book.occupancy.arrived(Duration::ZERO);
         let key = book.ledger.waiters.insert(Waiter { since, phase });
         self.level(&mut book, since);
         key
@@ -274,7 +285,7 @@ impl Recorder {
     /// Somebody got a connection.
     pub(crate) fn granted(
         self: &Arc<Self>,
-        holder: Holder,
+        mut holder: Holder,
         waiter: Option<u32>,
         phases: Option<Phases>,
     ) -> u32 {
@@ -292,10 +303,21 @@ impl Recorder {
             if let Some(phases) = &phases {
                 slot.waited_in(phases);
             }
-            match waiter {
-                None => slot.arrivals += 1,
-                Some(key) => drop(book.ledger.waiters.remove(key)),
+            self.advance(&mut book, now);
+            let queued = match (waiter, &phases) {
+                (None, _) => {
+                    book.windows.at(now).arrivals += 1;
+                    book.occupancy.arrived(waited);
+                    Duration::ZERO
+                }
+                (Some(_), Some(phases)) => phases.queued,
+                // Over a pool that does not tell, any wait may be one for its turn.
+                (Some(_), None) => waited,
+            };
+            if let Some(key) = waiter {
+                book.ledger.waiters.remove(key);
             }
+            holder.level_before = book.occupancy.granted(queued);
             book.totals.checkouts += 1;
             book.waits.record_time(waited);
             if let Some(phases) = &phases {
@@ -324,14 +346,22 @@ impl Recorder {
     }
 
     /// Somebody got no connection.
-    pub(crate) fn refused(&self, refusal: Refusal, waiter: Option<u32>, route: Option<&Arc<str>>) {
+    pub(crate) fn refused(
+        &self,
+        refusal: Refusal,
+        waiter: Option<u32>,
+        asked: Instant,
+        route: Option<&Arc<str>>,
+    ) {
         let now = Instant::now();
         let mut book = self.book();
+        self.advance(&mut book, now);
         if let Some(key) = waiter {
             book.ledger.waiters.remove(key);
         }
         let Book {
             windows,
+            occupancy,
             totals,
             shed,
             ..
@@ -339,6 +369,17 @@ impl Recorder {
         let slot = windows.at(now);
         if waiter.is_none() {
             slot.arrivals += 1;
+        }
+        let waited = now.saturating_duration_since(asked);
+        // Whom a closed pool turns away, or who would not wait, is no demand that a larger one
+        // would meet. Who waited when it was closed was counted when the wait began.
+        if waiter.is_none() && refusal != Refusal::Rejected {
+            occupancy.arrived(waited);
+        }
+        match refusal {
+            Refusal::TimedOut => occupancy.unserved(Some(waited)),
+            Refusal::Shed | Refusal::Overloaded => occupancy.unserved(None),
+            Refusal::Failed | Refusal::Rejected | Refusal::Canceled => {}
         }
         match refusal {
             Refusal::TimedOut => {
@@ -349,7 +390,7 @@ impl Recorder {
                 totals.errors += 1;
                 slot.failures += 1;
             }
-            Refusal::Rejected => totals.rejected += 1,
+            Refusal::Rejected | Refusal::Overloaded => totals.rejected += 1,
             Refusal::Shed => {
                 totals.shed += 1;
                 slot.shed += 1;
@@ -364,11 +405,17 @@ impl Recorder {
     pub(crate) fn returned(&self, key: u32) {
         let now = Instant::now();
         let mut book = self.book();
+        self.advance(&mut book, now);
         let holder = book.ledger.holders.remove(key);
         let ended = holder.map(|holder| {
             let (held, busy) = (holder.held(now), holder.busy());
             book.windows.at(now).held.record(held);
             book.holds.record_time(held);
+            book.occupancy.returned(Hold {
+                held,
+                busy,
+                level_before: holder.level_before,
+            });
             book.usage.returned(&holder, held, busy, now);
             if self.leaks.is_leak(held) && !holder.told_as_leak {
                 book.totals.leaks += 1;
@@ -408,6 +455,41 @@ impl Recorder {
         read(slot, &book, now)
     }
 
+    /// What was learned of the load, up to now.
+    pub(crate) fn loads(&self) -> Loads {
+        self.occupancy().loads()
+    }
+
+    /// Each of the last sixty minutes that are complete, the newest last, and the one under way.
+    pub(crate) fn minutes(&self) -> (Vec<Arc<Load>>, Load) {
+        let Reading {
+            minutes, current, ..
+        } = self.occupancy();
+        (minutes, current)
+    }
+
+    fn occupancy(&self) -> Reading {
+        let limit = self.counts().max_connections();
+        let now = Instant::now();
+        let mut book = self.book();
+        book.occupancy.advance(now, || limit);
+        book.occupancy.limit_is(limit);
+        book.occupancy.read()
+    }
+
+    /// The pool may have another number of connections from now on.
+    pub(super) fn limit_changed(&self) {
+        let limit = self.counts().max_connections();
+        let mut book = self.book();
+        book.occupancy.advance(Instant::now(), || limit);
+        book.occupancy.limit_is(limit);
+    }
+
+    fn advance(&self, book: &mut Book, now: Instant) {
+        book.occupancy
+            .advance(now, || self.counts().max_connections());
+    }
+
     fn level(&self, book: &mut Book, now: Instant) {
         let level = Level {
             checked_out: book.ledger.holders.len(),
@@ -415,6 +497,7 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         book.windows.set_level(now, level);
+        book.occupancy.set_level(level.checked_out);
     }
 }
 

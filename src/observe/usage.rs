@@ -266,6 +266,7 @@ mod tests {
             request: route.map(|route| Attribution::new("GET", Some(Arc::clone(route)))),
             facts: None,
             busy_before: None,
+            level_before: 0,
             told_as_leak: false,
         }
     }

@@ -1,6 +1,7 @@
 //! What diesel's `Instrumentation` tells of the queries on a connection.
 
 mod failure;
+mod identified;
 mod options;
 mod running;
 mod state;

@@ -11,8 +11,9 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 use tokio::time::Instant;
 
+use super::identified::Identified;
 use super::options::QueryOptions;
-use crate::occupant::{QueryFailure, QueryObserver};
+use crate::occupant::{Ended, QueryFailure, QueryObserver};
 
 /// Dropped without an end, it was cancelled.
 pub(super) struct Running {
@@ -24,6 +25,8 @@ pub(super) struct Running {
     pub(super) span: Option<BoxedSpan>,
     /// The statement, where it had to be printed already.
     pub(super) text: Option<String>,
+    /// Which statement it is, as soon as that is known.
+    pub(super) statement: Option<Identified>,
     /// The statement as the log shows it, and the context that the line belongs to.
     pub(super) echo: Option<(String, Context)>,
     /// The last command that was sent before it, and the last that was answered, where commands are
@@ -44,7 +47,8 @@ impl Running {
 
     fn finish(&mut self, failure: Option<&QueryFailure>, rows: Option<u64>) {
         self.ended = true;
-        let took = self.since.elapsed();
+        let at = Instant::now();
+        let took = at.saturating_duration_since(self.since);
         if let Some((statement, context)) = self.echo.take() {
             let _in_its_trace = context.attach();
             let error = failure.map(|failure| &*failure.error_type);
@@ -67,7 +71,12 @@ impl Running {
             span.end();
         }
         if let Some(observer) = self.observer.as_ref().and_then(Weak::upgrade) {
-            observer.query_ended(took, failure);
+            observer.query_ended(&Ended {
+                took,
+                at,
+                failure,
+                statement: self.statement.map(|statement| statement.id),
+            });
         }
     }
 }

@@ -54,6 +54,14 @@ impl UnderWay {
         self.running.push_back(running);
     }
 
+    /// The only one, if there is just one.
+    pub(super) fn only(&mut self) -> Option<&mut Running> {
+        match self.running.len() {
+            1 => self.running.front_mut(),
+            _ => None,
+        }
+    }
+
     /// The one that has finished: the last started with this text, for one given up is often tried
     /// again; `text` is looked at only when there are several.
     pub(super) fn finish(&mut self, text: &str) -> Option<Finished> {
@@ -108,6 +116,7 @@ mod tests {
             observer: None,
             span: None,
             text: text.map(str::to_owned),
+            statement: None,
             echo: None,
             sent_before: Some(sent_before),
             answered_before: Some(answered_before),

@@ -1,8 +1,7 @@
 //! The instrumentation that is set on each connection the pool opens.
 
 use std::fmt::Display;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
 use diesel::result::Error;
@@ -15,6 +14,7 @@ use opentelemetry_semantic_conventions::attribute::{
 use tokio::time::Instant;
 
 use super::failure::{by_code, failure, is_connection_failure};
+use super::identified::{Identified, Identities};
 use super::options::QueryOptions;
 use super::running::Running;
 use super::state::QueryState;
@@ -24,7 +24,7 @@ use super::transaction::Transaction;
 use super::under_way::{Finished, UnderWay};
 use crate::backend::{Outcome, Session};
 use crate::checkout::TransactionState;
-use crate::occupant::{Occupant, QueryFailure, Repeat};
+use crate::occupant::{Occupant, QueryFailure, QueryObserver, Repeat};
 use crate::settings::DatabaseKind;
 
 /// The name of a query's span when its summary is turned off.
@@ -48,6 +48,7 @@ pub(crate) struct QueryWatch {
     is_printed: bool,
     /// Whether the slot has the statement sent last.
     is_kept: bool,
+    identities: Identities,
 }
 
 impl QueryWatch {
@@ -68,6 +69,7 @@ impl QueryWatch {
             printed: String::new(),
             is_printed: false,
             is_kept: false,
+            identities: Identities::default(),
             options,
         }
     }
@@ -90,6 +92,12 @@ impl QueryWatch {
         self.is_printed = false;
         // Of several under way, the one that is told is the last that has finished.
         self.is_kept = self.under_way.len() <= 1;
+    }
+
+    /// Which statement was printed.
+    fn identify(&mut self, observer: &Weak<dyn QueryObserver>) -> Option<Identified> {
+        self.identities
+            .of(&self.printed, observer, self.options.kind)
     }
 
     fn started(&mut self, query: &dyn Display) {
@@ -140,11 +148,18 @@ impl QueryWatch {
             };
             (statement, occupant.context.clone())
         });
+        let observer = occupant.map(|occupant| Arc::downgrade(&occupant.observer));
+        // Should it be given up, it is known what was; where its text costs, only if it finishes.
+        let statement = match &observer {
+            Some(observer) if self.is_printed => self.identify(observer),
+            _ => None,
+        };
         let wire = self.wire.as_ref();
         self.under_way.push(Running {
             since: Instant::now(),
             options: Arc::clone(&self.options),
-            observer: occupant.map(|occupant| Arc::downgrade(&occupant.observer)),
+            observer,
+            statement,
             span: span.filter(|_| recording),
             text,
             echo,
@@ -164,6 +179,18 @@ impl QueryWatch {
         if !self.is_kept && self.under_way.len() > 0 {
             self.is_printed = false;
             self.print(&statement);
+            // In a pipeline it is not sure whose it is.
+            if let Some(running) = self.under_way.only()
+                && let Some(observer) = &running.observer
+            {
+                let Self {
+                    identities,
+                    printed,
+                    options,
+                    ..
+                } = self;
+                running.statement = identities.of(printed, observer, options.kind);
+            }
             self.keep();
         }
     }
@@ -177,11 +204,23 @@ impl QueryWatch {
         if self.under_way.len() > 1 {
             self.print(query);
         }
-        let Some(Finished { running, behind }) = self.under_way.finish(&self.printed) else {
+        let Some(Finished {
+            mut running,
+            behind,
+        }) = self.under_way.finish(&self.printed)
+        else {
             return;
         };
         self.state.set_live(self.under_way.len() > 0);
-        self.count_in_request(query);
+        if running.statement.is_none()
+            && let Some(observer) = &running.observer
+        {
+            self.print(query);
+            running.statement = self.identify(observer);
+        }
+        if let Some(statement) = running.statement {
+            self.count_in_request(query, statement.hash);
+        }
         if !self.is_kept {
             // The database's own text by now, where it has one: to copy it is cheap.
             self.print(query);
@@ -228,7 +267,7 @@ impl QueryWatch {
     }
 
     /// Counts the statement within its request, to find those that are sent again and again.
-    fn count_in_request(&mut self, query: &dyn Display) {
+    fn count_in_request(&mut self, query: &dyn Display, hash: u64) {
         let Some(limit) = self.options.n_plus_one else {
             return;
         };
@@ -240,14 +279,13 @@ impl QueryWatch {
         else {
             return;
         };
-        let mut hasher = DefaultHasher::new();
-        self.print(query).hash(&mut hasher);
         let book = Arc::as_ptr(&observer);
-        let times = request.update(book, |tally| tally.statement(hasher.finish()));
+        let times = request.update(book, |tally| tally.statement(hash));
         if let Some(times) = times
             && times == limit.saturating_add(1)
         {
-            let told = describe(&self.printed, self.options.kind, true, true);
+            let kind = self.options.kind;
+            let told = describe(self.print(query), kind, true, true);
             let repeat = Repeat {
                 text: &told.text,
                 summary: &told.summary,

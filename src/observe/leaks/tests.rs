@@ -44,6 +44,7 @@ fn hold(recorder: &Arc<Recorder>, checkout: Checkout) -> u32 {
         request: None,
         facts: None,
         busy_before: None,
+        level_before: 0,
         told_as_leak: false,
     };
     recorder.granted(holder, None, None)
@@ -225,6 +226,7 @@ fn all_that_is_known_is_told() {
         request: Some(Attribution::new("GET", Some(route))),
         facts: Some(Arc::new(Facts)),
         busy_before: None,
+        level_before: 0,
         told_as_leak: false,
     };
     let place = format!("{}:{}", file!(), holder.caller().line());

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use super::*;
@@ -31,7 +32,7 @@ impl Inventory for Connections {
 /// What a pool of that name has to tell of a request of that route.
 fn page(format: Format, pool: &str, route: &str) -> String {
     let recorder = ObserveLayer::new(pool).layer(Connections).recorder;
-    recorder.refused(Refusal::TimedOut, None, None);
+    recorder.refused(Refusal::TimedOut, None, Instant::now(), None);
     let request = Attribution::new("GET", Some(Arc::from(route)));
     for queries in [1, 4, 4000] {
         let mut tally = Tally::default();

@@ -1,0 +1,371 @@
+//! The record that advice is learned from: how long how many connections were in use, what came back
+//! from there, and how the arrivals came.
+//!
+//! One minute is written at a time. When it ends it is closed for good and joins a ring of sixty,
+//! from which the windows are added up outside the lock. All minutes, blocks and bins begin at
+//! multiples of their length after the start of the pool, so that each lies within one of the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bins::Bins;
+use super::busiest::Busiest;
+use super::load::{AtLevel, Load, Loads};
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+/// Closed minutes that are kept.
+const MINUTES: usize = 60;
+
+/// Between two arrivals that are further apart there was no load that could vary: one night would
+/// outweigh all that is known of the day. Such a pause is not one of the times between arrivals.
+const PAUSE: u64 = MINUTE;
+
+/// The minute that is being written, and those before. Times are nanoseconds since the start.
+#[derive(Debug)]
+pub(crate) struct Occupancy {
+    start: Instant,
+    current: Load,
+    /// When the current minute began, and when it ends.
+    begins: u64,
+    ends: u64,
+    /// Where the clock stands, for whoever tells something. Two threads may come in another order
+    /// than they looked at the clock.
+    now: u64,
+    /// Up to here the level has been integrated.
+    integrated: u64,
+    level: u32,
+    /// The entry of the level.
+    index: usize,
+    /// Level by time since the start. It may overflow, for only differences are of use, and no hold
+    /// lasts that long.
+    integral: u64,
+    last_arrival: Option<u64>,
+    bins: Bins,
+    /// Checkouts of this minute that did not have to queue: more than one field is not written for
+    /// each of them.
+    unqueued: u64,
+    /// Connections allowed, as far as it is known.
+    limit: Option<u32>,
+    minutes: VecDeque<Arc<Load>>,
+    busiest: Busiest,
+}
+
+/// A connection that came back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hold {
+    pub(crate) held: Duration,
+    /// How long the database was at work, where it is known.
+    pub(crate) busy: Option<Duration>,
+    /// What [`Occupancy::granted`] had said.
+    pub(crate) level_before: u64,
+}
+
+/// A copy of what is known, taken under the lock to be added up outside of it.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Those that are complete, the newest last.
+    pub(crate) minutes: Vec<Arc<Load>>,
+    /// The one that is being written.
+    pub(crate) current: Load,
+    /// The busiest five minutes, and how long ago they ended.
+    busiest: Option<(Arc<Load>, f64)>,
+}
+
+impl Occupancy {
+    /// A record that begins now, with so many connections allowed.
+    pub(crate) fn new(start: Instant, limit: u32) -> Self {
+        let limit = known(limit);
+        Self {
+            start,
+            current: Load {
+                levels: vec![AtLevel::default()],
+                ..fresh(limit)
+            },
+            begins: 0,
+            ends: MINUTE,
+            now: 0,
+            integrated: 0,
+            level: 0,
+            index: 0,
+            integral: 0,
+            last_arrival: None,
+            bins: Bins::new(0),
+            unqueued: 0,
+            limit,
+            minutes: VecDeque::new(),
+            busiest: Busiest::default(),
+        }
+    }
+
+    /// Brings the record up to `now`. The limit is asked for only when a minute has ended.
+    /// Whatever is told afterwards happens then.
+    pub(crate) fn advance(&mut self, now: Instant, limit: impl FnOnce() -> u32) {
+        self.now = self.since_start(now);
+        if self.now >= self.ends {
+            let before = self.limit;
+            self.limit_is(limit());
+            self.close_until(self.now, before);
+        }
+        self.integrate(self.now);
+    }
+
+    /// So many connections are in use from now on.
+    pub(crate) fn set_level(&mut self, level: u32) {
+        if level == self.level {
+            return;
+        }
+        self.level = level;
+        self.index = Load::index_of(level);
+        self.reserve(self.index);
+    }
+
+    /// Somebody asked for a connection, so long ago. Each is told once: when it begins to wait, or
+    /// when it is answered without a wait.
+    pub(crate) fn arrived(&mut self, ago: Duration) {
+        let asked = self.now.saturating_sub(nanos(ago));
+        self.current.arrivals += 1;
+        self.bins.arrived(asked, &mut self.current);
+        match &mut self.last_arrival {
+            Some(last) => {
+                // Written down in another order than asked, they came at once.
+                let since = asked.saturating_sub(*last);
+                *last = asked.max(*last);
+                if since <= PAUSE {
+                    self.current.between.add(seconds(since));
+                }
+            }
+            none => *none = Some(asked),
+        }
+    }
+
+    /// Somebody got a connection, after so much time in the queue. Says what the hold will want to
+    /// know when it ends.
+    pub(crate) fn granted(&mut self, queued: Duration) -> u64 {
+        if queued.is_zero() {
+            self.unqueued += 1;
+        } else {
+            self.current.queued.record(queued);
+        }
+        self.integral
+    }
+
+    /// Somebody was shed, or has timed out after so long a wait.
+    pub(crate) fn unserved(&mut self, timed_out: Option<Duration>) {
+        self.current.unserved += 1;
+        if let Some(waited) = timed_out {
+            self.current.queued.record(waited);
+        }
+    }
+
+    /// A connection came back, whose level is still the one before.
+    pub(crate) fn returned(&mut self, hold: Hold) {
+        let (held, busy) = (hold.held.as_secs_f64(), hold.busy);
+        self.current.held.add(held);
+        if let Some(at) = self.current.levels.get_mut(self.index) {
+            at.completions += 1;
+        }
+        let index = self.mean_index(&hold);
+        self.reserve(index);
+        if let Some(at) = self.current.levels.get_mut(index) {
+            at.holds += 1;
+            at.held += held;
+            if let Some(busy) = busy {
+                at.measured += held;
+                at.busy += busy.min(hold.held).as_secs_f64();
+            }
+        }
+    }
+
+    /// So many connections are allowed, by now.
+    pub(crate) fn limit_is(&mut self, limit: u32) {
+        let limit = known(limit);
+        if limit != self.limit {
+            self.limit = limit;
+            self.current.limit = None;
+        }
+    }
+
+    /// All there is, as of the moment that the record was brought up to.
+    pub(crate) fn read(&self) -> Reading {
+        let now = self.integrated;
+        Reading {
+            minutes: self.minutes.iter().cloned().collect(),
+            current: self.current_until(now),
+            busiest: self.busiest.read(now),
+        }
+    }
+
+    /// The entry of the mean level during a hold, by time. The hold itself is part of it.
+    fn mean_index(&self, hold: &Hold) -> usize {
+        let nanos = nanos(hold.held);
+        let used = self.integral.wrapping_sub(hold.level_before);
+        // Mostly nobody else came or went, and then nothing has to be divided.
+        if nanos == 0 || used == nanos.wrapping_mul(u64::from(self.level)) {
+            return self.index;
+        }
+        let mean = (used as f64 / nanos as f64).round();
+        Load::index_of((mean as u32).max(1))
+    }
+
+    fn since_start(&self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.start))
+    }
+
+    fn reserve(&mut self, index: usize) {
+        if index >= self.current.levels.len() {
+            self.current.levels.resize(index + 1, AtLevel::default());
+        }
+    }
+
+    fn integrate(&mut self, until: u64) {
+        if until <= self.integrated {
+            return;
+        }
+        let time = until - self.integrated;
+        self.integrated = until;
+        self.integral = self
+            .integral
+            .wrapping_add(time.wrapping_mul(u64::from(self.level)));
+        if let Some(at) = self.current.levels.get_mut(self.index) {
+            at.seconds += seconds(time);
+        }
+    }
+
+    /// Closes the minutes that have ended. Of a long silence all but the first are alike, and no
+    /// more of them are made than are kept.
+    #[cold]
+    fn close_until(&mut self, now: u64, limit_before: Option<u32>) {
+        self.close_one();
+        let silent = (now - self.begins) / MINUTE;
+        if silent == 0 {
+            return;
+        }
+        // If the limit has changed, and nobody told, it is not known when.
+        let limit = self.limit.filter(|_| self.limit == limit_before);
+        let mut alike = fresh(limit);
+        alike.levels.resize(self.index + 1, AtLevel::default());
+        if let Some(at) = alike.levels.last_mut() {
+            at.seconds = seconds(MINUTE);
+        }
+        Bins::new(self.begins).close(self.begins + MINUTE, &mut alike);
+        alike.seconds = seconds(MINUTE);
+        let alike = Arc::new(alike);
+        for _ in 0..silent.min(MINUTES as u64) {
+            self.push(Arc::clone(&alike));
+            self.begin(self.begins + MINUTE);
+        }
+        let rest = self.begins + silent.saturating_sub(MINUTES as u64) * MINUTE;
+        self.integrate_unseen(rest);
+        self.begin(rest);
+    }
+
+    fn close_one(&mut self) {
+        self.integrate(self.ends);
+        let mut minute = self.current_until(self.ends);
+        minute.levels.shrink_to_fit();
+        self.push(Arc::new(minute));
+        self.begin(self.ends);
+        self.current = fresh(self.limit);
+        self.unqueued = 0;
+        self.reserve(self.index);
+    }
+
+    fn push(&mut self, minute: Arc<Load>) {
+        if self.minutes.len() == MINUTES {
+            self.minutes.pop_front();
+        }
+        self.minutes.push_back(minute);
+        self.busiest.minute_ended(&self.minutes, self.ends);
+    }
+
+    /// A new minute begins, of which nothing is written yet.
+    fn begin(&mut self, at: u64) {
+        (self.begins, self.ends) = (at, at + MINUTE);
+        self.bins = Bins::new(at);
+    }
+
+    /// Time that no minute is kept of.
+    fn integrate_unseen(&mut self, until: u64) {
+        let time = until.saturating_sub(self.integrated);
+        self.integral = self
+            .integral
+            .wrapping_add(time.wrapping_mul(u64::from(self.level)));
+        self.integrated = self.integrated.max(until);
+    }
+
+    /// The current minute as if it ended at `at`, which is not beyond its end.
+    fn current_until(&self, at: u64) -> Load {
+        let mut load = self.current.clone();
+        load.seconds = seconds(at.saturating_sub(self.begins));
+        load.queued.record_zeros(self.unqueued);
+        self.bins.clone().close(at, &mut load);
+        load
+    }
+}
+
+impl Reading {
+    /// The windows: the current minute, and as many before as their names say.
+    pub(crate) fn loads(&self) -> Loads {
+        let five_minutes = self.last(5);
+        let (busiest, busiest_ended) = match &self.busiest {
+            Some((load, ended)) if rate(load) > rate(&five_minutes) => ((**load).clone(), *ended),
+            _ => (five_minutes.clone(), 0.0),
+        };
+        Loads {
+            minute: self.last(1),
+            hour: self.last(MINUTES),
+            five_minutes,
+            busiest,
+            busiest_ended,
+        }
+    }
+
+    fn last(&self, minutes: usize) -> Load {
+        let skipped = self.minutes.len().saturating_sub(minutes);
+        let mut sum = Load::default();
+        for minute in self.minutes.iter().skip(skipped) {
+            sum.merge(minute);
+        }
+        sum.merge(&self.current);
+        sum
+    }
+}
+
+/// Demand in connections: not all windows are of one length.
+fn rate(load: &Load) -> f64 {
+    if load.seconds > 0.0 {
+        load.demand() / load.seconds
+    } else {
+        0.0
+    }
+}
+
+/// An inventory that does not know says zero.
+fn known(limit: u32) -> Option<u32> {
+    (limit > 0).then_some(limit)
+}
+
+fn fresh(limit: Option<u32>) -> Load {
+    Load {
+        limit,
+        ..Load::default()
+    }
+}
+
+/// The clock of a process does not reach beyond 64 bits, which are 584 years.
+fn nanos(time: Duration) -> u64 {
+    time.as_secs()
+        .wrapping_mul(SECOND)
+        .wrapping_add(u64::from(time.subsec_nanos()))
+}
+
+pub(super) fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / SECOND as f64
+}
+
+#[cfg(test)]
+mod tests;
