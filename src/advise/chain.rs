@@ -18,6 +18,20 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// All wait.
+    pub(super) fn exponential(rate: f64) -> Self {
+        Self {
+            parts: [(1.0, rate), (0.0, rate)],
+        }
+    }
+
+    /// With no part slower than `rate`.
+    pub(super) fn no_longer_than(self, rate: f64) -> Self {
+        Self {
+            parts: self.parts.map(|(share, of)| (share, of.max(rate))),
+        }
+    }
+
     pub(super) fn queueing(&self) -> f64 {
         self.parts.iter().map(|(share, _)| share).sum()
     }
@@ -59,8 +73,8 @@ pub(super) fn poisson(rate: f64, size: u32, service: impl Fn(u32) -> f64) -> Opt
         }
     }
     let beyond = weight / (1.0 - rate / best);
-    let share = beyond / (below + beyond);
-    Some(Tail {
+    let share = 1.0 / (1.0 + below / beyond);
+    share.is_finite().then_some(Tail {
         parts: [(share, best - rate), (0.0, best)],
     })
 }
@@ -157,7 +171,9 @@ pub(super) fn modulated(
         (fast_share / all, best * (1.0 - fast)),
         (slow_share / all, best * (1.0 - slow)),
     ];
-    (parts.iter().all(|(s, r)| s.is_finite() && *r > 0.0)).then_some(Tail { parts })
+    let queueing = parts[0].0 + parts[1].0;
+    let usable = parts.iter().all(|(s, r)| s.is_finite() && *r > 0.0);
+    (usable && (0.0..=1.0 + 1e-9).contains(&queueing)).then_some(Tail { parts })
 }
 
 /// Where `holds` stops to hold.

@@ -1,28 +1,32 @@
 //! How many connections come back in a second, by how many are in use: learned, smoothed, extended.
 
-use super::usl::{Point, Usl};
+use super::holds::Holds;
+use super::law::{Law, Point};
 use crate::observe::load::Load;
 
 /// A level seen less often says nothing by itself.
 const ENOUGH: u64 = 50;
 
-/// The law's rates count as so many completions at every level: what a level must have seen to be
-/// believed as much as the law.
+/// The law's rates count as so many completions at every level, at least: what a level must have
+/// seen to be believed as much as the law.
 const PRIOR: f64 = 200.0;
+
+/// From this variation of the holds on, the rate at a level is told by what comes back from it.
+const FORGETFUL: f64 = 0.4;
 
 /// The rate at each level.
 #[derive(Debug, Clone)]
 pub(crate) struct Curve {
     /// `rates[n - 1]` at level `n`.
     rates: Vec<f64>,
-    law: Usl,
+    law: Law,
     /// What the law is scaled by beyond the levels seen, so that it joins them.
     joint: f64,
 }
 
 impl Curve {
     /// None if no level was seen often enough.
-    pub(super) fn learn(load: &Load) -> Option<Self> {
+    pub(super) fn learn(load: &Load, holds: &Holds) -> Option<Self> {
         let points: Vec<Point> = load
             .levels
             .iter()
@@ -33,13 +37,26 @@ impl Curve {
                 rate: at.completions as f64 / at.seconds,
                 completions: at.completions as f64,
             })
-            .filter(|p| p.level >= 1.0 && p.rate.is_finite() && p.rate > 0.0)
+            .filter(|p| p.level >= 1.0 && (1e-9..=1e12).contains(&p.rate))
             .collect();
-        Self::through(&points)
+        let last = points.last()?.level.min(MOST) as usize;
+        let law = Law::fit(&points)?;
+        // Where holds take as long at every level, the rates are a straight line by Little's law,
+        // whatever came back from where in a burst.
+        if law.is_straight() || !holds.growth().certain {
+            let law = Law::straight(holds.mean);
+            return Some(Self {
+                rates: (1..=last).map(|level| law.rate(level as f64)).collect(),
+                law,
+                joint: 1.0,
+            });
+        }
+        let points: Vec<Point> = points.iter().map(|p| also_by_holds(p, holds)).collect();
+        let law = Law::fit(&points)?;
+        Self::through(&points, law, last)
     }
 
-    pub(super) fn through(points: &[Point]) -> Option<Self> {
-        let law = Usl::fit(points)?;
+    fn through(points: &[Point], law: Law, last: usize) -> Option<Self> {
         let prior = PRIOR.max(1.0 / scatter(points, &law));
         let ratios: Vec<(f64, f64, f64)> = points
             .iter()
@@ -49,7 +66,6 @@ impl Curve {
                 (p.level, ratio, p.completions + prior)
             })
             .collect();
-        let last = points.last()?.level.min(MOST) as usize;
         let rates: Vec<f64> = (1..=last)
             .map(|level| law.rate(level as f64) * between(&ratios, level as f64))
             .collect();
@@ -81,8 +97,63 @@ impl Curve {
         u32::try_from(self.rates.len()).unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn law(&self) -> Usl {
-        self.law
+    /// The highest rate of all, and the first level that comes within so much of it; none where
+    /// the rate grows without end.
+    pub(crate) fn saturates(&self, within: f64) -> Option<(f64, u32)> {
+        if self.law.is_straight() {
+            return None;
+        }
+        let seen = self.rates.iter().copied().fold(0.0, f64::max);
+        let most = if self.falls() {
+            seen
+        } else {
+            seen.max(self.joint / self.law.turn)
+        };
+        let reached = |level: &u32| self.rate(*level) >= most * (1.0 - within);
+        let first = (1..=MOST as u32).find(reached)?;
+        Some((most, first))
+    }
+
+    pub(crate) fn falls(&self) -> bool {
+        self.law.peak().is_finite()
+    }
+
+    /// The level beyond which the rate falls.
+    pub(crate) fn peak(&self) -> u32 {
+        if !self.falls() {
+            return u32::MAX;
+        }
+        let mut best = 0;
+        for (index, rate) in self.rates.iter().enumerate() {
+            if *rate > self.rates[best] {
+                best = index;
+            }
+        }
+        u32::try_from(best + 1).unwrap_or(u32::MAX)
+    }
+
+    /// The time that a hold takes with nobody else's in its way, in seconds.
+    pub(super) fn alone(&self) -> f64 {
+        1.0 / self.rate(1)
+    }
+
+    pub(super) fn is_straight(&self) -> bool {
+        self.law.is_straight()
+    }
+}
+
+/// By Little's law a level's rate also is the level over its mean hold. What comes back from a level
+/// is told well by completions where holds forget when they began; where all take about as long, it
+/// is told by how long they take.
+fn also_by_holds(point: &Point, holds: &Holds) -> Point {
+    let by_holds = holds.at.iter().find(|at| at.level == point.level);
+    let trust = (holds.variation / FORGETFUL).min(1.0);
+    match by_holds {
+        Some(at) => Point {
+            rate: point.rate.powf(trust) * (at.level / at.held).powf(1.0 - trust),
+            ..*point
+        },
+        None => *point,
     }
 }
 
@@ -96,7 +167,7 @@ pub(super) fn level_at(index: usize) -> f64 {
 
 /// How much the levels differ from the law beyond the noise of counting: the variance of their
 /// relative differences (the method of moments of DerSimonian and Laird, 1986).
-fn scatter(points: &[Point], law: &Usl) -> f64 {
+fn scatter(points: &[Point], law: &Law) -> f64 {
     let (mut sum, mut squares, mut excess) = (0.0, 0.0, 0.0);
     for p in points {
         let off = p.rate / law.rate(p.level) - 1.0;

@@ -16,8 +16,19 @@ const MOST: f64 = 100.0;
 /// Beyond so many blocks they are taken together.
 const BLOCKS: usize = 4096;
 
+/// No block is this long, in seconds.
+const LONGEST: f64 = 1e6;
+
 /// What a burst must explain of the squared error, in units of the noise of counting.
 const WORTH: f64 = 6.0;
+
+/// The slowest rate at which bursts forget themselves, per second: slower ones are in the blocks. If
+/// the blocks show none of them, they come and go within one, and as often in each.
+const SLOWEST: f64 = 0.5;
+const PERIODIC: f64 = 2.0;
+
+/// Nobody's rate varies more.
+const EXTREME: f64 = 1e6;
 
 /// Counting is never believed better than this.
 const EXACTNESS: f64 = 0.02;
@@ -26,6 +37,8 @@ const EXACTNESS: f64 = 0.02;
 pub(super) struct Demand {
     /// Arrivals per second.
     pub(super) rate: f64,
+    /// Seconds observed.
+    pub(super) seconds: f64,
     /// The blocks in their order: seconds, and the rate over the mean rate.
     pub(super) blocks: Vec<(f64, f64)>,
     pub(super) bursts: Option<Bursts>,
@@ -77,7 +90,7 @@ impl Demand {
         let blocks: Vec<&Block> = load
             .blocks
             .iter()
-            .filter(|b| b.seconds.is_finite() && b.seconds > 0.0)
+            .filter(|b| b.seconds > 0.0 && b.seconds < LONGEST)
             .take(BLOCKS)
             .collect();
         let mut dispersion: Vec<Seen> = load
@@ -93,21 +106,29 @@ impl Demand {
                 })
             })
             .collect();
-        dispersion.extend(of_blocks(&blocks));
+        let between_blocks = of_blocks(&blocks);
+        let widest = dispersion.last().map_or(1.0, |seen| seen.dispersion);
+        // Blocks that vary less than what is within them: it comes and goes as often in each, and
+        // no rate changes from one to the next.
+        let steady = between_blocks.is_none_or(|seen| seen.dispersion < widest);
+        dispersion.extend(between_blocks.filter(|_| !steady));
         dispersion.retain(|seen| seen.dispersion.is_finite() && seen.bins > 1.0);
-        let (bursts, slow) = explain(rate, &dispersion);
+        let (bursts, slow) = explain(rate, &dispersion, steady);
         Some(Self {
             rate,
+            seconds: load.seconds,
             blocks: without_noise(&blocks, slow),
             bursts,
             dispersion,
         })
     }
 
-    /// The variation of arrivals that are more regular than Poisson's, or 1: what is beyond that is
-    /// in the bursts.
-    pub(super) fn regularity(&self, seconds: f64) -> f64 {
-        self.variation(seconds).min(1.0)
+    /// The index of dispersion in the long run, what varies from block to block left out.
+    pub(super) fn lasting_variation(&self) -> f64 {
+        match &self.bursts {
+            Some(bursts) => bursts.dispersion(self.rate, f64::INFINITY).max(1.0),
+            None => 1.0,
+        }
     }
 
     /// The index of dispersion at this length, on a line through those seen in the logarithm of the
@@ -162,17 +183,25 @@ fn of_blocks(blocks: &[&Block]) -> Option<Seen> {
 
 /// What bursts there are, and by how much the dispersion grows with a second more because the rate
 /// itself changes slowly.
-fn explain(rate: f64, seen: &[Seen]) -> (Option<Bursts>, f64) {
-    let none = fit(seen, None);
+fn explain(rate: f64, seen: &[Seen], steady: bool) -> (Option<Bursts>, f64) {
+    let none = fit(seen, None, steady);
     let best = (0..=40_i32)
-        .map(|step| 0.5 * 10_f64.powf(f64::from(step) / 9.0))
-        .map(|forgets| (forgets, fit(seen, Some(forgets))))
+        .map(|step| SLOWEST * 10_f64.powf(f64::from(step) / 9.0))
+        .map(|forgets| (forgets, fit(seen, Some(forgets), steady)))
         .min_by(|a, b| a.1.error.total_cmp(&b.1.error));
     match best {
         Some((forgets, best)) if best.fast > 0.0 && best.error + WORTH < none.error => {
             let variation = best.fast * forgets / (2.0 * rate);
-            let bursts = Bursts { variation, forgets };
-            (variation.is_finite().then_some(bursts), best.slow)
+            let bursts = Bursts {
+                variation,
+                forgets: if steady {
+                    forgets.max(PERIODIC)
+                } else {
+                    forgets
+                },
+            };
+            let possible = variation > 0.0 && variation < EXTREME;
+            (possible.then_some(bursts), best.slow)
         }
         _ => (None, none.slow),
     }
@@ -186,7 +215,7 @@ struct Fit {
 }
 
 /// Least squares of the dispersion beyond 1 by its two causes, neither of which is negative.
-fn fit(seen: &[Seen], forgets: Option<f64>) -> Fit {
+fn fit(seen: &[Seen], forgets: Option<f64>, steady: bool) -> Fit {
     let mut found = Fit {
         fast: 0.0,
         slow: 0.0,
@@ -228,7 +257,8 @@ fn fit(seen: &[Seen], forgets: Option<f64>) -> Fit {
         let best = std::iter::once(both)
             .chain(alone)
             .filter(|(fast, slow)| {
-                fast.is_finite() && slow.is_finite() && *fast >= 0.0 && *slow >= 0.0
+                let possible = |figure: f64| figure.is_finite() && figure >= 0.0;
+                possible(*fast) && possible(*slow) && !(steady && *slow > 0.0)
             })
             .map(|figures| (figures, error(figures)))
             .min_by(|a, b| a.1.total_cmp(&b.1));

@@ -1,8 +1,11 @@
 //! The waiting to expect at each number of connections.
 
-use super::chain;
+use super::bottleneck::Bottleneck;
+use super::chain::{self, Tail};
 use super::curve::Curve;
 use super::demand::Demand;
+use super::holds::Holds;
+use super::variability;
 use super::waits::Waits;
 use crate::observe::load::Load;
 
@@ -20,8 +23,9 @@ pub(crate) struct NotEnough {
 pub(crate) struct Model {
     curve: Curve,
     demand: Demand,
-    /// Squared variation of the holds.
-    holds: f64,
+    holds: Holds,
+    /// Squared variation of the holds, less what they waited for each other.
+    variation: f64,
 }
 
 /// The waiting at one number of connections, in seconds; infinite where the load is more than they
@@ -41,16 +45,24 @@ pub(crate) struct Prediction {
     pub(crate) beyond_data: u32,
 }
 
+/// For so many holds a queue remembers what came. It does so for longer the fuller it is; but were
+/// it another figure at each size, more connections might seem to wait longer.
+const REMEMBERED: f64 = 10.0;
+
+/// Near its limit a queue takes long to settle. In a time `T` at the limit the mean wait is no more
+/// than `UNSETTLED · sqrt(variation · T / μ)`: that of a Brownian motion reflected at zero, over that
+/// time (J. M. Harrison, *Brownian Motion and Stochastic Flow Systems*, 1985).
+const UNSETTLED: f64 = 0.75;
+
 /// Rates that are told apart.
 const GROUPS: usize = 8;
-
-/// Larger pools are not asked about.
-const MOST: u32 = 10_000;
 
 impl Model {
     /// At least so much is needed.
     pub(crate) const SECONDS: f64 = 20.0;
     pub(crate) const CHECKOUTS: u64 = 1000;
+    /// Larger pools are not asked about.
+    pub(crate) const MOST: u32 = 10_000;
 
     /// # Errors
     ///
@@ -72,28 +84,45 @@ impl Model {
             seconds: Self::SECONDS,
             checkouts: Self::CHECKOUTS,
         };
-        let curve = Curve::learn(load).ok_or(unusable)?;
+        let holds = Holds::learn(load).ok_or(unusable)?;
+        let curve = Curve::learn(load, &holds).ok_or(unusable)?;
         let demand = Demand::learn(load).ok_or(unusable)?;
-        let holds = load
-            .held
-            .squared_variation()
-            .filter(|variation| variation.is_finite())
-            .map_or(1.0, |variation| variation.clamp(0.05, 100.0));
+        let variation = intrinsic(&holds, &curve);
         Ok(Self {
             curve,
             demand,
             holds,
+            variation,
         })
     }
 
-    /// Connections that come back in a second with so many in use.
-    pub(crate) fn rate(&self, connections: u32) -> f64 {
-        self.curve.rate(connections)
+    /// Arrivals a second.
+    pub(crate) fn arrival_rate(&self) -> f64 {
+        self.demand.rate
+    }
+
+    /// Variance over mean of the arrivals counted in bins of so many seconds, what changes from
+    /// block to block left out: 1 for Poisson arrivals.
+    pub(crate) fn arrivals_variation(&self, seconds: f64) -> f64 {
+        self.demand.variation(seconds)
+    }
+
+    /// Squared variation of the holds, less what they waited for each other.
+    pub(crate) fn holds_variation(&self) -> f64 {
+        self.variation
+    }
+
+    pub(crate) fn curve(&self) -> &Curve {
+        &self.curve
+    }
+
+    pub(crate) fn bottleneck(&self) -> Bottleneck {
+        Bottleneck::of(&self.curve, &self.holds)
     }
 
     /// The waiting with so many connections, were there `demand` times as many arrivals.
     pub(crate) fn at(&self, connections: u32, demand: f64) -> Prediction {
-        let size = connections.clamp(1, MOST);
+        let size = connections.clamp(1, Self::MOST);
         let rate = self.demand.rate
             * if demand.is_finite() {
                 demand.max(0.0)
@@ -112,7 +141,7 @@ impl Model {
             beyond_data: size.saturating_sub(self.curve.seen()),
         };
         match self.waits(size, rate, best) {
-            Some(waits) => Prediction {
+            Some(waits) if waits.mean().is_finite() => Prediction {
                 queueing: waits.exceeding(0.0),
                 mean: waits.mean(),
                 p50: waits.quantile(0.5),
@@ -120,7 +149,7 @@ impl Model {
                 p99: waits.quantile(0.99),
                 ..prediction
             },
-            None => prediction,
+            _ => prediction,
         }
     }
 
@@ -129,32 +158,33 @@ impl Model {
         if !(rate < best) {
             return None;
         }
+        let arrivals = self.demand.variation(REMEMBERED * self.holds.mean);
+        let variation = f64::midpoint(self.demand.lasting_variation(), self.variation);
+        let quickest = 1.0 / (UNSETTLED * (variation * self.demand.seconds / best).sqrt());
+        let part = |rate: f64| {
+            // Bursts are in the chain already, with holds of variation 1.
+            let factor = if arrivals > 1.0 {
+                (arrivals + self.variation) / (arrivals + 1.0)
+            } else {
+                variability::factor(arrivals, self.variation, size, rate / best)
+            };
+            let tail = self.tail(size, rate)?;
+            Some((tail.no_longer_than(quickest * factor), factor))
+        };
         let mut waits = Waits::default();
-        let mut steady = self.backlogs(rate, best, &mut waits);
+        let Stretches { mut steady, behind } = self.stretches(rate, best);
+        for (arrivals, backlog) in behind {
+            waits.behind(arrivals, backlog, Tail::exponential(quickest), 1.0);
+        }
         steady.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (rate, arrivals) in groups(&steady) {
-            let tail = self.tail(size, rate)?;
-            // How long the queue remembers: the relaxation time of heavy traffic.
-            let spare = 1.0 - (rate / best).sqrt();
-            let relaxation = 1.0 / (best * spare * spare);
-            let (variation, regular) = (
-                self.demand.variation(relaxation),
-                self.demand.regularity(relaxation),
-            );
-            // Allen and Cunneen (A. O. Allen, Probability, Statistics and Queueing Theory, 1990):
-            // the wait grows with (ca² + cs²) / 2. Bursts are in the chain already, with holds of
-            // variation 1.
-            let factor = if variation > 1.0 {
-                (variation + self.holds) / (variation + 1.0)
-            } else {
-                f64::midpoint(regular, self.holds)
-            };
+            let (tail, factor) = part(rate)?;
             waits.steady(arrivals, tail, factor);
         }
         Some(waits)
     }
 
-    fn tail(&self, size: u32, rate: f64) -> Option<chain::Tail> {
+    fn tail(&self, size: u32, rate: f64) -> Option<Tail> {
         let service = |level| self.curve.rate(level);
         self.demand
             .bursts
@@ -163,34 +193,42 @@ impl Model {
     }
 
     /// Follows the blocks: in those with more arrivals than can be served a backlog grows, that
-    /// drains in the next ones. What is left are stretches of a steady queue, with their rate and
-    /// the number of arrivals.
-    fn backlogs(&self, rate: f64, best: f64, waits: &mut Waits) -> Vec<(f64, f64)> {
-        let mut steady = Vec::with_capacity(self.demand.blocks.len() + 1);
+    /// drains in the next ones.
+    fn stretches(&self, rate: f64, best: f64) -> Stretches {
+        let mut found = Stretches::default();
         if self.demand.blocks.is_empty() {
-            steady.push((rate, 1.0));
+            found.steady.push((rate, 1.0));
         }
-        let mut behind = 0.0_f64;
+        let mut backlog = 0.0_f64;
         for (seconds, relative) in &self.demand.blocks {
             let rate = rate * relative;
             let growth = rate - best;
-            let after = (behind + growth * seconds).max(0.0);
-            // For how long there is a backlog.
-            let backlog = if behind <= 0.0 && growth <= 0.0 {
-                0.0
-            } else if growth < 0.0 {
-                (behind / -growth).min(*seconds)
-            } else {
+            let after = (backlog + growth * seconds).max(0.0);
+            let behind_for = if growth >= 0.0 {
                 *seconds
+            } else {
+                (backlog / -growth).min(*seconds)
             };
-            waits.backlog(rate * backlog, behind / best, after / best);
-            if backlog < *seconds {
-                steady.push((rate, rate * (seconds - backlog)));
+            if behind_for > 0.0 {
+                let waits = (backlog / best, after / best);
+                found.behind.push((rate * behind_for, waits));
             }
-            behind = after;
+            if behind_for < *seconds {
+                found.steady.push((rate, rate * (seconds - behind_for)));
+            }
+            backlog = after;
         }
-        steady
+        found
     }
+}
+
+/// What a load consists of.
+#[derive(Debug, Default)]
+struct Stretches {
+    /// Rates at which the queue comes and goes, and their arrivals.
+    steady: Vec<(f64, f64)>,
+    /// Arrivals while there is a backlog, and the wait that it means at its two ends.
+    behind: Vec<(f64, (f64, f64))>,
 }
 
 /// A few rates in place of many, each for as many arrivals: the rates are sorted.
@@ -209,4 +247,22 @@ fn groups(steady: &[(f64, f64)]) -> Vec<(f64, f64)> {
         }
     }
     groups
+}
+
+/// The variation of what a hold takes by itself. What it waited for others is in the curve; it
+/// varies about as an exponential time does, like the waiting at any queue.
+fn intrinsic(holds: &Holds, curve: &Curve) -> f64 {
+    if curve.is_straight() {
+        return holds.variation;
+    }
+    let alone = curve.alone().min(holds.mean);
+    let waited = holds.mean - alone;
+    let variance = holds.variation * holds.mean * holds.mean - waited * waited;
+    let found = variance / (alone * alone);
+    if found.is_finite() {
+        // What leaves a saturated server or a lock comes by chance at most.
+        found.clamp(0.05, holds.variation.max(1.0))
+    } else {
+        holds.variation
+    }
 }

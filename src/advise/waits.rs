@@ -2,12 +2,15 @@
 
 use super::chain::Tail;
 
+/// A backlog that grows or drains from one wait to the other, each between them as likely, and the
+/// queue that comes and goes on top of it.
 #[derive(Debug, Clone, Copy)]
-enum Part {
-    /// Of a queue that comes and goes; the factor stretches its time.
-    Steady(Tail, f64),
-    /// Of a backlog that grows or drains: any wait between the two is as likely.
-    Backlog(f64, f64),
+struct Part {
+    least: f64,
+    most: f64,
+    tail: Tail,
+    /// What the tail's time is stretched by.
+    factor: f64,
 }
 
 /// Parts and their weights.
@@ -18,12 +21,19 @@ pub(super) struct Waits {
 }
 
 impl Waits {
+    /// Of a queue without a backlog.
     pub(super) fn steady(&mut self, weight: f64, tail: Tail, factor: f64) {
-        self.push(weight, Part::Steady(tail, factor));
+        self.behind(weight, (0.0, 0.0), tail, factor);
     }
 
-    pub(super) fn backlog(&mut self, weight: f64, one: f64, other: f64) {
-        self.push(weight, Part::Backlog(one.min(other), one.max(other)));
+    pub(super) fn behind(&mut self, weight: f64, backlog: (f64, f64), tail: Tail, factor: f64) {
+        let part = Part {
+            least: backlog.0.min(backlog.1),
+            most: backlog.0.max(backlog.1),
+            tail,
+            factor,
+        };
+        self.push(weight, part);
     }
 
     fn push(&mut self, weight: f64, part: Part) {
@@ -35,6 +45,9 @@ impl Waits {
 
     /// The share of arrivals that wait for longer.
     pub(super) fn exceeding(&self, t: f64) -> f64 {
+        if self.parts.is_empty() {
+            return 0.0;
+        }
         let sum: f64 = self
             .parts
             .iter()
@@ -44,6 +57,9 @@ impl Waits {
     }
 
     pub(super) fn mean(&self) -> f64 {
+        if self.parts.is_empty() {
+            return 0.0;
+        }
         let sum: f64 = self.parts.iter().map(|(w, part)| w * part.mean()).sum();
         (sum / self.weight).max(0.0)
     }
@@ -76,26 +92,41 @@ impl Waits {
 
 impl Part {
     fn exceeding(&self, t: f64) -> f64 {
-        match self {
-            Self::Steady(tail, factor) => tail
-                .parts
-                .iter()
-                .map(|(share, rate)| share * (-rate * t / factor).exp())
-                .sum(),
-            Self::Backlog(least, most) if t < *least || most <= least => {
-                f64::from(u8::from(t < *least || t < *most))
-            }
-            Self::Backlog(least, most) => ((most - t) / (most - least)).clamp(0.0, 1.0),
+        let width = self.most - self.least;
+        if t < self.least {
+            return 1.0;
         }
+        let sum = |of: &dyn Fn(f64) -> f64| -> f64 {
+            let parts = self.tail.parts.iter();
+            parts
+                .map(|(share, rate)| share * of(rate / self.factor))
+                .sum()
+        };
+        if width <= 0.0 {
+            return sum(&|rate| (-rate * (t - self.least)).exp());
+        }
+        // The tail's mean over all backlogs, those longer than `t` count in full.
+        let past = (t - self.most).max(0.0);
+        let reached = (t.min(self.most) - self.least) / width;
+        let tail = sum(&|rate| {
+            let across = rate * reached * width;
+            let mean = if across > 1e-9 {
+                -(-across).exp_m1() / across
+            } else {
+                1.0
+            };
+            (-rate * past).exp() * mean
+        });
+        (1.0 - reached) + reached * tail
     }
 
     fn mean(&self) -> f64 {
-        match self {
-            Self::Steady(tail, factor) => {
-                let sum: f64 = tail.parts.iter().map(|(share, rate)| share / rate).sum();
-                sum * factor
-            }
-            Self::Backlog(least, most) => f64::midpoint(*least, *most),
-        }
+        let tail: f64 = self
+            .tail
+            .parts
+            .iter()
+            .map(|(share, rate)| share / rate)
+            .sum();
+        f64::midpoint(self.least, self.most) + tail * self.factor
     }
 }

@@ -118,3 +118,33 @@ fn table() {
         }
     }
 }
+
+#[test]
+fn estimators() {
+    for (name, learned, _) in CASES {
+        let scenario = scenario(name);
+        let seen = scenario.run(learned, 7);
+        println!("{name}");
+        for n in 1..=learned {
+            let at = seen.load.levels[n as usize];
+            let full = Scenario {
+                arrivals: Arrivals::Poisson,
+                rate: 2500.0,
+                seconds: 20.0,
+                ..scenario
+            }
+            .run(n, 3)
+            .load
+            .levels[n as usize];
+            println!(
+                "  {n} curve {:.1} little {:.1} truth {:.1}  outside {:.5} inside {:.5} n {}",
+                at.completions as f64 / at.seconds,
+                f64::from(n) * at.holds as f64 / at.held,
+                full.completions as f64 / full.seconds,
+                (at.held - at.busy) / at.holds as f64,
+                at.busy / at.holds as f64,
+                at.completions,
+            );
+        }
+    }
+}

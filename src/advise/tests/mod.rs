@@ -2,4 +2,5 @@
 
 mod accuracy;
 mod erlang;
+mod properties;
 mod simulation;

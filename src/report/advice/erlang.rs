@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bottleneck::{Bottleneck, BottleneckKind};
 use super::learned::Forecast;
 use crate::advise::{NotEnough, Prediction};
 use crate::observe::load::{Load, Loads};
@@ -77,6 +78,20 @@ impl Forecast for Erlang {
 
     fn rate(&self, connections: u32) -> Option<f64> {
         Some(self.served(connections))
+    }
+
+    fn bottleneck(&self) -> Bottleneck {
+        let level = self.saturates.map(|(level, _)| level);
+        Bottleneck {
+            kind: level.map_or(BottleneckKind::Connections, |_| BottleneckKind::Database),
+            saturates_at: level,
+            most_per_second: level.map(|level| self.served(level)),
+            falls_beyond: self
+                .saturates
+                .filter(|(_, cost)| *cost > 0.0)
+                .map(|(at, _)| at),
+            holds: Vec::new(),
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) trait Forecast {
 
     /// Completions a second with so many in use.
     fn rate(&self, connections: u32) -> Option<f64>;
+
+    fn bottleneck(&self) -> Bottleneck;
 }
 
 /// How a load becomes a forecast.
@@ -29,7 +31,11 @@ impl Forecast for Model {
     }
 
     fn rate(&self, connections: u32) -> Option<f64> {
-        Some(Self::rate(self, connections))
+        Some(self.curve().rate(connections))
+    }
+
+    fn bottleneck(&self) -> Bottleneck {
+        Self::bottleneck(self).into()
     }
 }
 
@@ -118,11 +124,13 @@ impl<'a> Learned<'a> {
                 .busiest
                 .demand(self.loads.hour.arrival_rate() * asking.times()),
         };
+        let bottleneck = self.bottleneck();
         Case {
             peak: self.peak(asking),
             usual,
             target: asking.target,
-            useful: self.bottleneck().saturates_at,
+            falls_beyond: bottleneck.falls_beyond,
+            saturates_at: bottleneck.saturates_at,
             share,
             now: (asking.counts.pool_size, asking.counts.max_overflow),
             overflows: asking.overflows,
@@ -130,8 +138,7 @@ impl<'a> Learned<'a> {
     }
 
     pub(super) fn bottleneck(&self) -> Bottleneck {
-        let forecast = &self.busiest.forecast;
-        Bottleneck::of(self.busiest.load, |connections| forecast.rate(connections))
+        self.busiest.forecast.bottleneck()
     }
 
     pub(super) fn curve(&self) -> Vec<CurvePoint> {

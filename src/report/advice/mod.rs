@@ -44,6 +44,7 @@ use crate::backend::{Activity, Lane};
 use crate::inventory::Counts;
 use crate::observe::Observe;
 use crate::observe::load::Loads;
+use crate::observe::statements::OTHER;
 use crate::observe::window::Span;
 
 /// What to set, and why. The seed system's `optimize_pool_settings`.
@@ -161,8 +162,8 @@ impl<S: Source> Observe<S> {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
             routes: RouteShare::read(&self.recorder, facts.source_lines),
-            statements: Vec::new(),
-            accuracy: None,
+            statements: self.statement_shares(facts.query_text),
+            accuracy: self.recorder.accuracy(),
             unreachable: answer.as_ref().err().map(|error| error.cause.to_string()),
         };
         let mut advice = advise(facts.configuration, &asking, &loads, found, learn);
@@ -171,6 +172,20 @@ impl<S: Source> Observe<S> {
             advice.recommendations.extend(sessions);
         }
         advice
+    }
+
+    /// By text only where the settings allow it; else by summary, which names no value either way.
+    fn statement_shares(&self, query_text: bool) -> Vec<StatementShare> {
+        let all = self.recorder.statements().into_iter();
+        StatementShare::read(all.map(|used| {
+            // Beyond the bound there is no text, and what begins with no word has no summary.
+            let name = match (query_text && !used.text.is_empty(), used.summary.is_empty()) {
+                (true, _) => used.text,
+                (false, false) => used.summary,
+                (false, true) => OTHER.to_owned(),
+            };
+            (name, used.recent.count, used.recent.time)
+        }))
     }
 
     /// What the server's sessions say of how connections are used.

@@ -80,6 +80,7 @@ pub(super) fn finite(value: f64, digits: i32) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::advice::bottleneck::Bottleneck;
     use crate::report::advice::learned::Forecast;
 
     struct Known;
@@ -105,6 +106,10 @@ mod tests {
 
         fn rate(&self, _: u32) -> Option<f64> {
             None
+        }
+
+        fn bottleneck(&self) -> Bottleneck {
+            unreachable!("the table does not ask")
         }
     }
 

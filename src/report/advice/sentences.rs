@@ -1,5 +1,6 @@
 //! What to do, in sentences, each with its figures.
 
+use super::bottleneck::BottleneckKind;
 use super::learned::Learned;
 use super::sizes::{Sizing, Verdict, shorter_holds};
 use super::{Asking, Found, NotEnoughData};
@@ -141,7 +142,7 @@ impl Said<'_> {
                     false => format!("; {total} would be exact"),
                 };
                 format!(
-                    "The pool fits its load: with {now} connections {} at {load}; the target is {target}{exactly}.",
+                    "The pool fits its load: with {now} connections, {} at {load}; the target is {target}{exactly}.",
                     wait(now)
                 )
             }
@@ -160,12 +161,12 @@ impl Said<'_> {
                     _ => String::new(),
                 };
                 format!(
-                    "The pool is oversized: with {total} connections in place of {now} {} at {load}; the target is {target}. Set {set}: {fewer} connections fewer that the server must have room for{all}.",
+                    "The pool is oversized: with {total} connections in place of {now}, {} at {load}; the target is {target}. Set {set}: {fewer} connections fewer that the server must have room for{all}.",
                     wait(total)
                 )
             }
             Verdict::Grow => format!(
-                "The pool is too small: with {now} connections {}, with {total} {}, at {load}; the target is {target}. Set {set}.",
+                "The pool is too small: with {now} connections, {}; with {total}, {}; at {load}; the target is {target}. Set {set}.",
                 wait(now),
                 wait(total),
             ),
@@ -177,15 +178,26 @@ impl Said<'_> {
             return None;
         }
         let bottleneck = learned.bottleneck();
-        let because = match bottleneck.saturates_at {
-            Some(level) if bottleneck.falls => {
+        let because = match (bottleneck.falls_beyond, bottleneck.saturates_at) {
+            (Some(level), _) => {
                 format!("beyond {level} connections in use less is served, not more")
             }
-            Some(level) => format!("beyond {level} connections in use no more is served"),
-            None => "more arrives than any pool could serve".to_owned(),
+            (None, Some(level)) => {
+                format!("beyond {level} connections in use practically no more is served")
+            }
+            (None, None) => "more arrives than any pool could serve".to_owned(),
+        };
+        let kind = match bottleneck.kind {
+            BottleneckKind::Database => {
+                ", for queries take longer: the database saturates, or they wait for each other's locks"
+            }
+            BottleneckKind::Application => {
+                ", for the service itself takes longer between its queries"
+            }
+            BottleneckKind::Connections | BottleneckKind::Unknown => "",
         };
         Some(format!(
-            "No size meets the target of {}: {because}.{}",
+            "No size meets the target of {}: {because}{kind}.{}",
             millis(self.asking.target),
             self.users(),
         ))

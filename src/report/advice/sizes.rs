@@ -54,8 +54,10 @@ pub(super) struct Case<'a> {
     pub(super) usual: Demand<'a>,
     /// The wait in the queue that 95 of 100 should stay below, in seconds.
     pub(super) target: f64,
-    /// The level at which the most is served; more connections serve no more.
-    pub(super) useful: Option<u32>,
+    /// More connections than these serve less.
+    pub(super) falls_beyond: Option<u32>,
+    /// More connections than these serve practically no more.
+    pub(super) saturates_at: Option<u32>,
     /// The most that the server has for this pool.
     pub(super) share: Option<u32>,
     /// Size and overflow in force.
@@ -105,7 +107,7 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let most = Settings::MAX_CONNECTIONS;
     let now = case.now.0.saturating_add(case.now.1);
     let share = case.share.unwrap_or(most).clamp(1, most);
-    let useful = case.useful.unwrap_or(most).clamp(1, most);
+    let useful = case.falls_beyond.unwrap_or(most).clamp(1, most);
     let need = case.peak.smallest(case.target, useful);
     let total = need
         .unwrap_or_else(|| least_bad(case, now.clamp(1, most)))
@@ -137,9 +139,10 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
 /// No size meets the target. Fewer connections are better where more of them serve less; more only
 /// where they serve notably more.
 fn least_bad(case: &Case<'_>, now: u32) -> u32 {
-    let Some(useful) = case.useful.map(|useful| useful.max(1)) else {
+    let Some(useful) = case.saturates_at.or(case.falls_beyond) else {
         return now;
     };
+    let useful = useful.clamp(1, Settings::MAX_CONNECTIONS);
     let gains = || case.peak.at(useful).utilization < (1.0 - GAIN) * case.peak.at(now).utilization;
     if useful < now || gains() { useful } else { now }
 }

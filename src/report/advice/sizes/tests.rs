@@ -19,7 +19,8 @@ fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
         peak: demand,
         usual: demand,
         target: 0.005,
-        useful: erlang.saturates.map(|(level, _)| level),
+        falls_beyond: erlang.bottleneck().falls_beyond,
+        saturates_at: erlang.bottleneck().saturates_at,
         share: None,
         now,
         overflows: true,
@@ -231,6 +232,10 @@ impl Forecast for Nonsense {
     fn rate(&self, _: u32) -> Option<f64> {
         None
     }
+
+    fn bottleneck(&self) -> crate::report::advice::Bottleneck {
+        unreachable!("the rules are told")
+    }
 }
 
 proptest! {
@@ -239,7 +244,8 @@ proptest! {
         said: [f64; 3],
         times: f64,
         target: f64,
-        useful in prop::option::of(any::<u32>()),
+        falls_beyond in prop::option::of(any::<u32>()),
+        saturates_at in prop::option::of(any::<u32>()),
         share in prop::option::of(any::<u32>()),
         now: (u32, u32),
         overflows: bool,
@@ -247,7 +253,7 @@ proptest! {
         let forecast = Nonsense(said);
         let peak = Demand { forecast: &forecast, times };
         let usual = Demand { forecast: &forecast, times: times / 2.0 };
-        let case = Case { peak, usual, target, useful, share, now, overflows };
+        let case = Case { peak, usual, target, falls_beyond, saturates_at, share, now, overflows };
         let sizing = sizing(&case);
         prop_assert!(sizing.pool_size >= 1);
         prop_assert!(sizing.total() <= Settings::MAX_CONNECTIONS);
