@@ -368,4 +368,8 @@ pub(super) fn seconds(nanos: u64) -> f64 {
 }
 
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;
