@@ -307,20 +307,19 @@ impl Recorder {
             if let Some(phases) = &phases {
                 slot.waited_in(phases);
             }
+            slot.arrivals += u64::from(waiter.is_none());
             self.advance(&mut book, now);
-            let queued = match (waiter, &phases) {
-                (None, _) => {
-                    book.windows.at(now).arrivals += 1;
+            let queued = match waiter {
+                None => {
                     book.occupancy.arrived(waited);
                     Duration::ZERO
                 }
-                (Some(_), Some(phases)) => phases.queued,
-                // Over a pool that does not tell, any wait may be one for its turn.
-                (Some(_), None) => waited,
+                Some(key) => {
+                    book.ledger.waiters.remove(key);
+                    // Over a pool that does not tell, any wait may be one for its turn.
+                    phases.map_or(waited, |phases| phases.queued)
+                }
             };
-            if let Some(key) = waiter {
-                book.ledger.waiters.remove(key);
-            }
             holder.level_before = book.occupancy.granted(queued);
             book.totals.checkouts += 1;
             book.waits.record_time(waited);
