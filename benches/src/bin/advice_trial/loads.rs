@@ -65,15 +65,15 @@ pub(crate) const LOADS: &[Load] = &[
     },
     Load {
         name: "cpu-bound",
-        about: "a query that computes for 3.5 ms (2 to 5 ms), at 77 % of what the machine can do",
+        about: "a query that computes for 3.5 ms (2 to 5 ms), at 75 % of what the machine can do",
         work: Work::Computing { mean: 3.5 },
         rate: Rate::OfCapacity {
-            share: 0.77,
+            share: 0.75,
             connections: 4,
         },
         pattern: Pattern::Poisson,
-        observed: &[12, 6, 16],
-        sizes: &[2, 3, 4, 5, 6, 7, 8],
+        observed: &[16, 12, 6],
+        sizes: &[2, 3, 4, 6, 7, 8, 9, 10, 12],
     },
     Load {
         name: "hot-row",

@@ -72,7 +72,7 @@ impl Asked {
             loads: Vec::new(),
             sweeps: 1,
             quick: false,
-            seconds: 24.0,
+            seconds: 23.0,
             raw: None,
         };
         while let Some(option) = arguments.next() {
