@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use poolscope::WhatIf;
 use poolscope_benches::peers::Ours;
 use serde_json::Value;
 
@@ -27,10 +28,19 @@ pub(crate) struct Predicted {
 }
 
 impl Advice {
-    /// The advice for the demand as it was, without headroom: a sweep has no more of it.
-    pub(crate) async fn ask(pool: &Ours) -> Self {
-        let said = serde_json::to_value(pool.optimize().await).expect("JSON");
-        Self::read(said)
+    /// The advice for the demand as it was, without headroom: a sweep has no more of it; and what
+    /// is predicted of these sizes, wherever the table of the advice ends.
+    pub(crate) async fn ask(pool: &Ours, sizes: &[u32]) -> Self {
+        let mut advice = Self::read(serde_json::to_value(pool.optimize().await).expect("JSON"));
+        for &connections in sizes {
+            if advice.at(connections).is_none() {
+                let what_if = WhatIf::new().pool_size(connections);
+                let answer = pool.optimize_for(&what_if).await.expect("a size");
+                let said = serde_json::to_value(answer).expect("JSON");
+                advice.predicted.extend(Predicted::read(&said["asked"]));
+            }
+        }
+        advice
     }
 
     fn read(said: Value) -> Self {

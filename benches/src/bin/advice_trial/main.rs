@@ -211,7 +211,7 @@ impl Trial<'_> {
         let records = run::run(&pool, plan).await;
         let machine = machine.since();
         let advice = if observes {
-            Some(Advice::ask(&pool).await)
+            Some(Advice::ask(&pool, self.load.sizes).await)
         } else {
             None
         };

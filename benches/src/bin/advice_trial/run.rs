@@ -36,7 +36,11 @@ pub(crate) async fn pool(url: &str, connections: u32) -> Ours {
         .pool_size(connections)
         // A ping is no waiting for one's turn.
         .pool_pre_ping(false)
-        .settings(|settings| settings.slow_wait = None)
+        .settings(|settings| {
+            settings.slow_wait = None;
+            // A sweep has no more arrivals than there were.
+            settings.advice_headroom_pct = 0.0;
+        })
         .build()
         .expect("a pool");
     // Not by checkouts, which would be part of what is learned.
