@@ -237,36 +237,6 @@ impl fmt::Display for TimedOut {
     }
 }
 
-#[cfg(feature = "axum")]
-impl axum_core::response::IntoResponse for PoolError {
-    fn into_response(self) -> axum_core::response::Response {
-        // The caller of a web service learns that it may come back, nothing about the pool.
-        tracing::warn!(target: "poolscope", status = 503, error.type = self.error_type(), "{self}");
-        let body = serde_json::json!({
-            "type": "about:blank",
-            "title": "Service Unavailable",
-            "status": 503,
-            "detail": "the service has no database connection for this request at the moment",
-        });
-        (
-            http::StatusCode::SERVICE_UNAVAILABLE,
-            [
-                (
-                    http::header::RETRY_AFTER,
-                    self.retry_after().as_secs().to_string(),
-                ),
-                (
-                    http::header::CONTENT_TYPE,
-                    "application/problem+json".to_owned(),
-                ),
-                (http::header::CACHE_CONTROL, "no-store".to_owned()),
-            ],
-            body.to_string(),
-        )
-            .into_response()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,6 +53,8 @@ mod pool;
 mod query;
 mod report;
 mod request;
+#[cfg(feature = "axum")]
+mod response;
 mod scope;
 mod settings;
 #[cfg(feature = "otlp")]
@@ -62,6 +64,7 @@ mod totals;
 pub use self::pool::drop_in as bb8;
 
 pub use self::admit::{Admit, AdmitLayer, Admitted, Gate, ResponseFuture as AdmitFuture};
+pub use self::advise::{Accuracy, Comparison};
 pub use self::attribution::attributed;
 #[cfg(feature = "sqlite")]
 pub use self::backend::AsyncSqliteConnection;
@@ -84,10 +87,12 @@ pub use self::phase::{Phase, Phases};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
 pub use self::query::is_connection_failure;
 pub use self::report::{
-    Configuration, Connections, CurrentUsage, DatabaseHealth, Evidence, Health, Healthcheck,
-    HoldEfficiency, HolderReport, Optimization, PhaseTimings, PlaceEfficiency, RepeatedStatement,
-    SessionReport, ShedReport, ShedRoute, Source, SourceLayer, Sourced, Status, Timings,
-    WaitingFor, Window, Windows,
+    Bottleneck, BottleneckKind, Configuration, Connections, CurrentUsage, CurvePoint,
+    DatabaseHealth, Evidence, EvidenceWindow, EvidenceWindows, Fleet, Health, Healthcheck,
+    HoldEfficiency, HoldTimes, HolderReport, NotEnoughData, Optimization, PhaseTimings,
+    PlaceEfficiency, PredictedWait, RepeatedStatement, RouteShare, SessionReport, ShedReport,
+    ShedRoute, Source, SourceLayer, Sourced, StatementShare, Status, Timings, WaitingFor, WhatIf,
+    WhatIfError, Window, Windows,
 };
 #[doc(hidden)]
 pub use self::report::{RouteSettings, SourceFacts};
@@ -105,6 +110,8 @@ pub use self::totals::{Closed, Totals};
 mod guides {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/advice.md")]
+    struct Advice;
     #[doc = include_str!("../docs/architecture.md")]
     struct Architecture;
     #[doc = include_str!("../docs/best-practices.md")]

@@ -26,6 +26,9 @@ pub(crate) struct ServerSession {
     pub(crate) transaction_seconds: Option<f64>,
     pub(crate) wait_event: Option<String>,
     pub(crate) application_name: Option<String>,
+    /// Which replica of this service it is of, as far as its session tells: on Postgres the instance
+    /// in its name, if that is of the same service; on MySQL the host that it comes from.
+    pub(crate) replica: Option<String>,
     pub(crate) same_user: bool,
     pub(crate) same_database: bool,
     pub(crate) query: Option<String>,

@@ -190,6 +190,9 @@ struct Process {
     stage: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     statement: Option<String>,
+    /// With its port, but for a socket's.
+    #[diesel(sql_type = Nullable<Text>)]
+    client: Option<String>,
     #[diesel(sql_type = Integer)]
     same_user: i32,
     #[diesel(sql_type = Integer)]
@@ -233,7 +236,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
         .await?;
     let processes: Vec<Process> = sql_query(
         "SELECT CAST(ID AS UNSIGNED) AS id, COMMAND AS command, CAST(TIME AS DOUBLE) AS seconds, STATE AS stage, \
-         INFO AS statement, CAST(USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS SIGNED) AS same_user, \
+         INFO AS statement, HOST AS client, CAST(USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS SIGNED) AS same_user, \
          CAST(COALESCE(DB = DATABASE(), 0) AS SIGNED) AS same_database \
          FROM information_schema.PROCESSLIST WHERE COMMAND NOT IN ('Daemon', 'Binlog Dump')",
     )
@@ -276,6 +279,11 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
                 transaction_seconds: transaction.flatten().map(|trx| trx.seconds),
                 wait_event: process.stage.filter(|stage| !stage.is_empty()),
                 application_name: None,
+                replica: process
+                    .client
+                    .as_deref()
+                    .map(without_port)
+                    .map(str::to_owned),
                 same_user: process.same_user != 0,
                 same_database: process.same_database != 0,
                 query: process.statement,
@@ -295,4 +303,30 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
         lane_process_id: Some(limits.lane),
         restricted,
     })
+}
+
+/// `10.0.0.7:51234`, `2001:db8::7:51234`, `localhost`: where a client is, without its port.
+fn without_port(client: &str) -> &str {
+    match client.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => client,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_port;
+
+    #[test]
+    fn a_client_is_its_host() {
+        for (client, host) in [
+            ("10.0.0.7:51234", "10.0.0.7"),
+            ("2001:db8::7:51234", "2001:db8::7"),
+            ("app.internal:1", "app.internal"),
+            ("localhost", "localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(client), host);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::access::Denied;
 use super::prometheus::{Format, Page};
 use crate::observe::recorder::Recorder;
+use crate::report::WhatIfError;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -49,18 +50,25 @@ pub(super) fn by_accept(mut answer: Answer) -> Answer {
     answer
 }
 
-/// What is said to a request that gets no report. None of it depends on what was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is said to a request that gets no report. None of it depends on what was sent, but for the
+/// parameters of `optimize`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     NotFound,
     /// Of the one report that there is.
     OnlyHealthcheck,
     MethodNotAllowed,
     Denied(Denied),
+    WhatIf(WhatIfError),
 }
 
 pub(super) fn refusal(method: &Method, refusal: Refusal) -> Answer {
-    let (status, detail) = match refusal {
+    let what_if;
+    let (status, detail) = match &refusal {
+        Refusal::WhatIf(error) => {
+            what_if = error.to_string();
+            (StatusCode::BAD_REQUEST, &*what_if)
+        }
         Refusal::NotFound => (
             StatusCode::NOT_FOUND,
             "there is no such report; there are status, health, connections, optimize, healthcheck and metrics",

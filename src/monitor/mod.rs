@@ -5,7 +5,7 @@
 //! | `GET status` | the pool's own view, no I/O |
 //! | `GET health` | everything, with warnings and recommendations; 503 when the pool can't serve. To a scraper of metrics: the metrics |
 //! | `GET connections` | the server's side; 503 when too many sessions idle in a transaction |
-//! | `GET optimize` | which size the load needs, and why |
+//! | `GET optimize` | which size the load needs, what waiting to expect, and why; 400 for a parameter that is not allowed |
 //! | `GET healthcheck` | `{"status":"ok"}`, or 503 with the reason, within 800 ms |
 //! | `GET metrics` | the metrics, for Prometheus |
 //!

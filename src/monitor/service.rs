@@ -15,7 +15,7 @@ use super::access::Access;
 use super::answer::{Answer, Refusal, by_accept, metrics, refusal, report};
 use super::route::{Route, route};
 use crate::observe::Observe;
-use crate::report::{RouteSettings, Source, SourceFacts};
+use crate::report::{RouteSettings, Source, SourceFacts, WhatIf};
 use crate::settings::{Secret, Settings, SettingsError};
 
 /// The monitoring routes of one pool, as a tower service over any request body.
@@ -179,9 +179,14 @@ impl<S> Monitor<S> {
         if ![Method::GET, Method::HEAD].contains(&request.method) {
             return Err(Refusal::MethodNotAllowed);
         }
+        let what_if = match route {
+            Route::Optimize => WhatIf::from_query(request.uri.query().unwrap_or_default()),
+            _ => Ok(WhatIf::new()),
+        };
         let is_public = settings.only_healthcheck && !self.access.is_restricted();
         Ok(Question {
             route,
+            what_if: what_if.map_err(Refusal::WhatIf)?,
             method: request.method.clone(),
             accept: Accept::of(&request.headers),
             source_lines: settings.source_lines,
@@ -193,6 +198,8 @@ impl<S> Monitor<S> {
 /// What a request asks, and how much it is told.
 struct Question {
     route: Route,
+    /// Of `optimize`.
+    what_if: WhatIf,
     method: Method,
     accept: Accept,
     source_lines: bool,
@@ -261,7 +268,10 @@ async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
                 &connections,
             )
         }
-        Route::Optimize => report(method, StatusCode::OK, &pool.optimize().await),
+        Route::Optimize => {
+            let advice = pool.optimize_by(facts(), question.what_if).await;
+            report(method, StatusCode::OK, &advice)
+        }
         Route::Healthcheck => {
             let check = pool.healthcheck().await;
             let check = match question.reasons {

@@ -157,7 +157,7 @@ static IDLE_MAX: Family = Family {
 static IDLE_MIN: Family = Family {
     name: DB_CLIENT_CONNECTION_IDLE_MIN,
     unit: "{connection}",
-    description: "The minimum number of idle open connections allowed: none are opened ahead of need",
+    description: "The minimum number of idle open connections allowed: no number of them is kept up",
     kind: Kind::UpDown(|_, emit| emit(0.0, &[])),
 };
 static PENDING: Family = Family {
@@ -288,6 +288,17 @@ static WAIT_TARGET: Family = Family {
         }
     }),
 };
+static ADVICE_ERROR: Family = Family {
+    name: "poolscope.advice.error",
+    unit: "",
+    description: "How far the predicted p95 waits were from the measured ones, as a share of these: the median of the last hour's minutes in which checkouts queued",
+    kind: Kind::Gauge(|r, emit| {
+        let error = r.accuracy().and_then(|it| it.median_error_queueing_pct);
+        if let Some(percent) = error {
+            emit(percent / 100.0, &[]);
+        }
+    }),
+};
 static USE_CHECKOUTS: Family = Family {
     name: "poolscope.use.checkouts",
     unit: "{checkout}",
@@ -366,7 +377,7 @@ static LEAKS: Family = Family {
 };
 
 /// All of them, in the order of the guide.
-pub(crate) static FAMILIES: [&Family; 35] = [
+pub(crate) static FAMILIES: [&Family; 36] = [
     &COUNT,
     &MAX,
     &IDLE_MAX,
@@ -392,6 +403,7 @@ pub(crate) static FAMILIES: [&Family; 35] = [
     &SHED,
     &LONGEST_WAIT,
     &WAIT_TARGET,
+    &ADVICE_ERROR,
     &USE_CHECKOUTS,
     &USE_WAIT_TIME,
     &USE_HELD_TIME,

@@ -29,6 +29,8 @@ const PAUSE: u64 = MINUTE;
 pub(crate) struct Occupancy {
     start: Instant,
     current: Load,
+    /// Its time by level: nothing is waited for when integers are added.
+    times: Vec<u64>,
     /// When the current minute began, and when it ends.
     begins: u64,
     ends: u64,
@@ -85,6 +87,7 @@ impl Occupancy {
                 levels: vec![AtLevel::default()],
                 ..fresh(limit)
             },
+            times: vec![0],
             begins: 0,
             ends: MINUTE,
             now: 0,
@@ -106,9 +109,7 @@ impl Occupancy {
     pub(crate) fn advance(&mut self, now: Instant, limit: impl FnOnce() -> u32) {
         self.now = self.since_start(now);
         if self.now >= self.ends {
-            let before = self.limit;
-            self.limit_is(limit());
-            self.close_until(self.now, before);
+            self.close_until(self.now, limit());
         }
         self.integrate(self.now);
     }
@@ -163,7 +164,7 @@ impl Occupancy {
 
     /// A connection came back, whose level is still the one before.
     pub(crate) fn returned(&mut self, hold: Hold) {
-        let (held, busy) = (hold.held.as_secs_f64(), hold.busy);
+        let (held, busy) = (seconds(nanos(hold.held)), hold.busy);
         self.current.held.add(held);
         if let Some(at) = self.current.levels.get_mut(self.index) {
             at.completions += 1;
@@ -175,7 +176,7 @@ impl Occupancy {
             at.held += held;
             if let Some(busy) = busy {
                 at.measured += held;
-                at.busy += busy.min(hold.held).as_secs_f64();
+                at.busy += seconds(nanos(busy.min(hold.held)));
             }
         }
     }
@@ -218,6 +219,7 @@ impl Occupancy {
     fn reserve(&mut self, index: usize) {
         if index >= self.current.levels.len() {
             self.current.levels.resize(index + 1, AtLevel::default());
+            self.times.resize(index + 1, 0);
         }
     }
 
@@ -230,15 +232,17 @@ impl Occupancy {
         self.integral = self
             .integral
             .wrapping_add(time.wrapping_mul(u64::from(self.level)));
-        if let Some(at) = self.current.levels.get_mut(self.index) {
-            at.seconds += seconds(time);
+        if let Some(at) = self.times.get_mut(self.index) {
+            *at += time;
         }
     }
 
     /// Closes the minutes that have ended. Of a long silence all but the first are alike, and no
     /// more of them are made than are kept.
     #[cold]
-    fn close_until(&mut self, now: u64, limit_before: Option<u32>) {
+    fn close_until(&mut self, now: u64, limit: u32) {
+        let limit_before = self.limit;
+        self.limit_is(limit);
         self.close_one();
         let silent = (now - self.begins) / MINUTE;
         if silent == 0 {
@@ -270,6 +274,7 @@ impl Occupancy {
         self.push(Arc::new(minute));
         self.begin(self.ends);
         self.current = fresh(self.limit);
+        self.times.clear();
         self.unqueued = 0;
         self.reserve(self.index);
     }
@@ -302,6 +307,9 @@ impl Occupancy {
         let mut load = self.current.clone();
         load.seconds = seconds(at.saturating_sub(self.begins));
         load.queued.record_zeros(self.unqueued);
+        for (at, time) in load.levels.iter_mut().zip(&self.times) {
+            at.seconds = seconds(*time);
+        }
         self.bins.clone().close(at, &mut load);
         load
     }
@@ -364,8 +372,13 @@ fn nanos(time: Duration) -> u64 {
 }
 
 pub(super) fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / SECOND as f64
+    // Half of all numbers are enough, and signed ones are converted in one instruction.
+    nanos.cast_signed() as f64 / SECOND as f64
 }
 
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;

@@ -19,6 +19,7 @@ use super::metrics::Metrics;
 use super::occupancy::{Hold, Occupancy, Reading};
 use super::operations::Operations;
 use super::requests::Requests;
+use super::scored::Scored;
 use super::seldom::Seldom;
 use super::serving::Evidence;
 use super::shed::{ShedByRoute, ShedCount};
@@ -57,6 +58,8 @@ pub(crate) struct Recorder {
     requests: Mutex<Requests>,
     /// The usage as the last scrape has read it.
     scraped: Scraped,
+    /// How good the advice was, as of the last minute.
+    pub(super) scored: Scored,
 }
 
 /// What the lock protects.
@@ -158,6 +161,7 @@ impl Recorder {
             operations: Mutex::new(Operations::new(now)),
             requests: Mutex::new(Requests::new(now)),
             scraped: Scraped::default(),
+            scored: Scored::default(),
         });
         recorder.metrics.bind(&recorder);
         recorder
@@ -303,20 +307,19 @@ impl Recorder {
             if let Some(phases) = &phases {
                 slot.waited_in(phases);
             }
+            slot.arrivals += u64::from(waiter.is_none());
             self.advance(&mut book, now);
-            let queued = match (waiter, &phases) {
-                (None, _) => {
-                    book.windows.at(now).arrivals += 1;
+            let queued = match waiter {
+                None => {
                     book.occupancy.arrived(waited);
                     Duration::ZERO
                 }
-                (Some(_), Some(phases)) => phases.queued,
-                // Over a pool that does not tell, any wait may be one for its turn.
-                (Some(_), None) => waited,
+                Some(key) => {
+                    book.ledger.waiters.remove(key);
+                    // Over a pool that does not tell, any wait may be one for its turn.
+                    phases.map_or(waited, |phases| phases.queued)
+                }
             };
-            if let Some(key) = waiter {
-                book.ledger.waiters.remove(key);
-            }
             holder.level_before = book.occupancy.granted(queued);
             book.totals.checkouts += 1;
             book.waits.record_time(waited);

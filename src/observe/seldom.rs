@@ -9,7 +9,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Decides whether a thing that may happen often is said now.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<State>);
+pub(crate) struct Seldom(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -18,13 +18,20 @@ struct State {
 }
 
 impl Seldom {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(State {
+            said: None,
+            unsaid: 0,
+        }))
+    }
+
     /// `Some` when it is time to say it, with how often it was left unsaid before.
-    pub(super) fn tell(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn tell(&self, now: Instant) -> Option<u64> {
         self.tell_each(PAUSE, now)
     }
 
     /// The same with a pause of your own.
-    pub(super) fn tell_each(&self, pause: Duration, now: Instant) -> Option<u64> {
+    pub(crate) fn tell_each(&self, pause: Duration, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .said

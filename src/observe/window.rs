@@ -158,8 +158,11 @@ impl Slot {
         let seconds = time.as_secs_f64();
         self.observed += time;
         self.checked_out_time += seconds * f64::from(level.checked_out);
-        self.pending_time += seconds * f64::from(level.pending);
-        self.overflow_time += seconds * f64::from(level.overflow);
+        // Mostly there is neither.
+        if level.pending | level.overflow > 0 {
+            self.pending_time += seconds * f64::from(level.pending);
+            self.overflow_time += seconds * f64::from(level.overflow);
+        }
         self.reach(level);
     }
 

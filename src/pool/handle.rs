@@ -20,7 +20,7 @@ use crate::connection::{Lease, WarmUp};
 use crate::error::PoolError;
 use crate::monitor::Monitor;
 use crate::observe::{Observe, Observed, ResponseFuture};
-use crate::report::{Connections, Health, Healthcheck, Optimization, Status};
+use crate::report::{Connections, Health, Healthcheck, Optimization, Status, WhatIf, WhatIfError};
 use crate::settings::{Settings, SettingsError};
 
 /// A connection out of a [`Pool`]: derefs to the diesel connection, and goes back when dropped.
@@ -288,6 +288,15 @@ impl<C: Backend> Pool<C> {
     /// Which size the measured load needs, and why. As `GET optimize`.
     pub async fn optimize(&self) -> Optimization {
         self.observed.optimize().await
+    }
+
+    /// The same for other circumstances than those that were measured. As `GET optimize?rate=1.5`
+    /// and its other parameters.
+    ///
+    /// # Errors
+    /// What is asked for is out of bounds.
+    pub async fn optimize_for(&self, what_if: &WhatIf) -> Result<Optimization, WhatIfError> {
+        self.observed.optimize_for(what_if).await
     }
 
     /// Whether the pool can serve, within 800 ms. As `GET healthcheck`.

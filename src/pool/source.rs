@@ -9,7 +9,7 @@ use crate::admit::Admit;
 use crate::backend::Backend;
 use crate::connection::{Managed, PoolService};
 use crate::inventory::Inventory;
-use crate::report::{Configuration, RouteSettings, Source, SourceFacts};
+use crate::report::{AdviceSettings, Configuration, RouteSettings, Source, SourceFacts};
 use crate::settings::Thresholds;
 
 impl<C: Backend> Source for Stack<C> {
@@ -29,6 +29,7 @@ impl<C: Backend> Source for Stack<C> {
             process_ids: service.process_ids(),
             thresholds: settings.thresholds.clone(),
             query_text: settings.query_text,
+            advice: AdviceSettings::from(settings),
             source_lines: true,
         }
     }
@@ -71,6 +72,7 @@ where
             process_ids: None,
             thresholds: Thresholds::default(),
             query_text: false,
+            advice: AdviceSettings::default(),
             source_lines: true,
         }
     }

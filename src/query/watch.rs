@@ -410,7 +410,11 @@ impl Drop for QueryWatch {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::attribution::Attribution;
+    use crate::occupant::{Ended, Statement, StatementId};
     use diesel::connection::StrQueryHelper;
 
     fn watch(see_transactions: bool) -> QueryWatch {
@@ -425,6 +429,95 @@ mod tests {
             n_plus_one: None,
         };
         QueryWatch::new(Arc::new(options), None, see_transactions)
+    }
+
+    /// What it was told: statements read, and queries ended, by statement.
+    #[derive(Default)]
+    struct Written {
+        read: Mutex<Vec<Statement>>,
+        ended: Mutex<Vec<Option<StatementId>>>,
+    }
+
+    impl QueryObserver for Written {
+        fn open_span(&self, builder: SpanBuilder, _: &Context) -> BoxedSpan {
+            let tracer = opentelemetry::global::tracer("none");
+            opentelemetry::trace::Tracer::build(&tracer, builder)
+        }
+
+        fn statement(&self, _: u64, read: &mut dyn FnMut() -> Statement) -> StatementId {
+            let mut all = self.read.lock().unwrap();
+            all.push(read());
+            StatementId::new(all.len())
+        }
+
+        fn query_ended(&self, query: &Ended<'_>) {
+            self.ended.lock().unwrap().push(query.statement);
+        }
+
+        fn repeated(&self, _: &Attribution, _: &Repeat<'_>) {}
+    }
+
+    fn occupied(watch: &QueryWatch) -> Arc<Written> {
+        let observer = Arc::<Written>::default();
+        watch.state().slot.occupy(Occupant {
+            observer: Arc::clone(&observer) as _,
+            context: Context::new(),
+            request: None,
+        });
+        observer
+    }
+
+    fn run(watch: &mut QueryWatch, statement: &str, finishes: bool) {
+        let query = StrQueryHelper::new(statement);
+        watch.on_connection_event(InstrumentationEvent::start_query(&query));
+        if finishes {
+            watch.on_connection_event(InstrumentationEvent::finish_query(&query, None));
+        }
+    }
+
+    #[test]
+    fn a_statement_is_read_once_a_connection_and_observer_and_told_without_values() {
+        let mut watch = watch(false);
+        run(&mut watch, "SELECT 1", true);
+        let first = occupied(&watch);
+        for _ in 0..3 {
+            run(&mut watch, "SELECT name FROM users WHERE id = 7", true);
+        }
+        run(&mut watch, "DELETE FROM users", true);
+        let told = |observer: &Written| {
+            let read = observer.read.lock().unwrap();
+            let read = read.iter().map(|it| (it.summary.clone(), it.text.clone()));
+            (
+                read.collect::<Vec<_>>(),
+                observer.ended.lock().unwrap().clone(),
+            )
+        };
+        let (read, ended) = told(&first);
+        let select = ("SELECT users", "SELECT name FROM users WHERE id = ?");
+        let delete = ("DELETE users", "DELETE FROM users");
+        assert_eq!(
+            read,
+            [select, delete].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
+        assert_eq!(ended, [1, 1, 1, 2].map(|id| Some(StatementId::new(id))));
+        let second = occupied(&watch);
+        run(&mut watch, "DELETE FROM users", true);
+        assert_eq!(
+            told(&second).1,
+            [Some(StatementId::new(1))],
+            "by its own number"
+        );
+    }
+
+    #[test]
+    fn one_given_up_is_known_where_its_text_was_there_already() {
+        for (see_transactions, known) in [(true, Some(StatementId::new(1))), (false, None)] {
+            let mut watch = watch(see_transactions);
+            let observer = occupied(&watch);
+            run(&mut watch, "SELECT 1", false);
+            drop(watch);
+            assert_eq!(*observer.ended.lock().unwrap(), [known]);
+        }
     }
 
     #[test]

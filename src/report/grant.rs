@@ -59,6 +59,7 @@ mod tests {
             transaction_seconds: None,
             wait_event: None,
             application_name: None,
+            replica: None,
             same_user: true,
             same_database: true,
             query: None,

@@ -5,6 +5,7 @@
 mod advice;
 mod connections;
 mod efficiency;
+mod fleet;
 mod grant;
 mod health;
 mod healthcheck;
@@ -16,14 +17,20 @@ mod source;
 mod status;
 mod timings;
 
-pub use self::advice::{CurrentUsage, Evidence, Optimization};
+pub use self::advice::{
+    Bottleneck, BottleneckKind, CurrentUsage, CurvePoint, Evidence, EvidenceWindow,
+    EvidenceWindows, HoldTimes, NotEnoughData, Optimization, PredictedWait, RouteShare,
+    StatementShare, WhatIf, WhatIfError,
+};
 pub use self::connections::{Connections, SessionReport};
 pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};
+pub use self::fleet::Fleet;
 pub use self::health::{DatabaseHealth, Health, Windows};
 pub use self::healthcheck::Healthcheck;
 pub use self::holders::HolderReport;
 pub use self::repeats::RepeatedStatement;
 pub use self::shed::{ShedReport, ShedRoute};
+pub(crate) use self::source::AdviceSettings;
 pub use self::source::{Configuration, RouteSettings, Source, SourceFacts, SourceLayer, Sourced};
 pub use self::status::{Status, WaitingFor};
 pub use self::timings::{PhaseTimings, Timings, Window};

@@ -71,8 +71,44 @@ pub struct SourceFacts {
     pub(crate) process_ids: Option<Vec<u64>>,
     pub(crate) thresholds: Thresholds,
     pub(crate) query_text: bool,
+    pub(crate) advice: AdviceSettings,
     /// Whether the report may name source lines: all but those of the routes may.
     pub(crate) source_lines: bool,
+}
+
+/// What the settings say of the advice; an existing pool has the defaults.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct AdviceSettings {
+    /// The wait in the queue that 95 of 100 checkouts should stay below.
+    pub(crate) target: Duration,
+    /// How many more arrivals than were measured to be ready for, in percent.
+    pub(crate) headroom_pct: f64,
+    /// Replicas that share the server; `None`: they are counted.
+    pub(crate) replicas: Option<u32>,
+    /// Whether the pool has an overflow to set.
+    pub(crate) overflows: bool,
+}
+
+impl From<&Settings> for AdviceSettings {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            target: settings.target_wait,
+            headroom_pct: settings.advice_headroom_pct,
+            replicas: settings.replicas,
+            overflows: true,
+        }
+    }
+}
+
+impl Default for AdviceSettings {
+    fn default() -> Self {
+        Self {
+            target: Duration::from_millis(5),
+            headroom_pct: 20.0,
+            replicas: None,
+            overflows: false,
+        }
+    }
 }
 
 /// The settings in force; `null` where an existing pool does not tell.

@@ -145,6 +145,8 @@ mod tests {
             ("DB_POOL_QUERY_SPAN_SUMMARY", "false"),
             ("DB_POOL_N_PLUS_ONE", "0"),
             ("DB_POOL_TARGET_WAIT", "20ms"),
+            ("DB_POOL_ADVICE_HEADROOM_PCT", "12.5"),
+            ("DB_POOL_REPLICAS", "3"),
             ("DB_POOL_MONITOR_TOKEN", " mW9xJ4cQ7tRb2VzK "),
             ("DB_POOL_MONITOR_SOURCE_LINES", "no"),
             ("DB_POOL_MONITOR_ONLY_HEALTHCHECK", "yes"),
@@ -167,6 +169,8 @@ mod tests {
         assert!(!settings.query_span_text && !settings.query_span_summary);
         assert_eq!(settings.n_plus_one, None);
         assert_eq!(settings.target_wait, Duration::from_millis(20));
+        assert_eq!(format!("{}", settings.advice_headroom_pct), "12.5");
+        assert_eq!(settings.replicas, Some(3));
         assert_eq!(settings.monitor_token, Some("mW9xJ4cQ7tRb2VzK".into()));
         assert!(!settings.monitor_source_lines && settings.monitor_only_healthcheck);
         assert_eq!(settings.pre_ping_bypass, Duration::ZERO);

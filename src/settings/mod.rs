@@ -197,6 +197,14 @@ pub struct Settings {
     /// aim at. `DB_POOL_TARGET_WAIT`; 5 ms by default.
     pub target_wait: Duration,
 
+    /// How many more arrivals than were measured the advice makes ready for, in percent, 0 to 1000.
+    /// `DB_POOL_ADVICE_HEADROOM_PCT`; 20 by default.
+    pub advice_headroom_pct: f64,
+
+    /// How many replicas of this service share what the server can grant; `None`: they are counted
+    /// from the server's own sessions. `DB_POOL_REPLICAS`, where 0 is none.
+    pub replicas: Option<u32>,
+
     /// What a request to the monitoring routes must carry as `Authorization: Bearer …`, all but
     /// `healthcheck`: 16 to 256 characters out of `A-Z a-z 0-9 - . _ ~ + / =`. `None`: the routes are
     /// open. `DB_POOL_MONITOR_TOKEN`; none by default.
@@ -257,6 +265,8 @@ impl Settings {
             query_span_summary: true,
             n_plus_one: Some(10),
             target_wait: Duration::from_millis(5),
+            advice_headroom_pct: 20.0,
+            replicas: None,
             monitor_token: None,
             monitor_source_lines: true,
             monitor_only_healthcheck: false,

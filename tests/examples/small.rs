@@ -60,7 +60,8 @@ fn from_code_prints_the_four_reports() {
         reports["connections"]["sessions"][0]["holder"]["label"],
         "meanwhile"
     );
-    assert_eq!(reports["optimize"]["evidence"]["samples"], 10);
+    let windows = &reports["optimize"]["evidence"]["windows"];
+    assert_eq!(windows["five_minutes"]["samples"], 10);
 }
 
 async fn the_five_routes_answer(app: &App) {

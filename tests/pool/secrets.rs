@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, TraceContextExt, Tracer, TracerProvider};
-use poolscope::{Checkout, Held, Pool, PoolBuilder, RequestLayer, Route};
+use poolscope::{Checkout, Held, Pool, PoolBuilder, RequestLayer, Route, WhatIf};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::asking::{ROUTES, answer_to, get, until};
@@ -125,7 +125,14 @@ impl<C: Tested> Watched<C> {
     /// All routes, to those with and without the token, and all reports from code.
     async fn ask(&self, told: &mut Told) {
         let monitor = self.pool.monitor();
-        for path in ROUTES.into_iter().chain(["metrics", "nothing", "?token=x"]) {
+        let others = [
+            "metrics",
+            "nothing",
+            "?token=x",
+            "optimize?rate=1.5&pool_size=7",
+            "optimize?rate=fast",
+        ];
+        for path in ROUTES.into_iter().chain(others) {
             for accept in [
                 "*/*",
                 "application/openmetrics-text",
@@ -150,6 +157,10 @@ impl<C: Tested> Watched<C> {
         );
         told.debug("Health", &self.pool.health().await);
         told.debug("Optimization", &self.pool.optimize().await);
+        let what_if = WhatIf::new().rate(1.5).replicas(3).pool_size(7);
+        let advice = self.pool.optimize_for(&what_if).await.unwrap();
+        told.debug("Optimization of another load", &advice);
+        told.add("optimize_for()", serde_json::to_string(&advice).unwrap());
         told.debug("Healthcheck", &self.pool.healthcheck().await);
     }
 

@@ -19,6 +19,9 @@ use crate::support::prometheus::{self, Prometheus, Sample};
 /// whose job is the app's service.
 const JOBS: [&str; 3] = ["shop", "laya-ai-pool", "shop-by-collector"];
 
+/// There when a minute could be compared with those before it, for which this is too short.
+const TAKES_MINUTES: &str = "poolscope_advice_error";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_expression_has_data_of_an_app_under_load() {
     let Some(collector) = Collector::start(collector::Options::new()) else {
@@ -34,7 +37,9 @@ async fn every_expression_has_data_of_an_app_under_load() {
     prometheus.scraped().await;
 
     let expressions = JOBS.iter().flat_map(|job| of_dashboard(job, ALL));
-    let expressions: Vec<_> = expressions.collect();
+    let expressions: Vec<_> = expressions
+        .filter(|expression| !expression.text.contains(TAKES_MINUTES))
+        .collect();
     assert!(expressions.len() > 100, "{}", expressions.len());
     for expression in &expressions {
         has_data(&prometheus, expression, &[""]).await;

@@ -4,6 +4,7 @@ use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use super::application_name::instance_of_ours;
 use crate::backend::{Activity, Limits, ServerSession, SessionState};
 
 #[derive(QueryableByName)]
@@ -106,6 +107,7 @@ impl From<Row> for ServerSession {
             query_seconds: row.query_seconds.filter(|_| state == SessionState::Active),
             transaction_seconds: row.transaction_seconds,
             wait_event: row.wait_event,
+            replica: row.application_name.as_deref().and_then(instance_of_ours),
             application_name: row.application_name,
             same_user: row.same_user,
             same_database: row.same_database,

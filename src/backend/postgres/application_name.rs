@@ -23,6 +23,28 @@ pub(super) fn joined(service: &str, instance: &str) -> String {
     format!("{service}@{instance}")
 }
 
+/// The instance in a session's name, if it is one of this service's.
+pub(super) fn instance_of_ours(name: &str) -> Option<String> {
+    instance_of(name, &plain(identity::service_name())).map(str::to_owned)
+}
+
+/// Undoes [`joined`]: the service may have been cut to make room for the instance, which is then as
+/// long as it can be.
+fn instance_of<'a>(name: &'a str, service: &str) -> Option<&'a str> {
+    let whole = name
+        .strip_prefix(service)
+        .and_then(|rest| rest.strip_prefix('@'));
+    let cut = || {
+        let shortest = SERVER_KEEPS - "@".len() - INSTANCE;
+        let cuts = (shortest..service.len()).rev();
+        cuts.filter(|_| name.len() == SERVER_KEEPS).find_map(|cut| {
+            let rest = name.strip_prefix(service.get(..cut)?)?;
+            rest.strip_prefix('@')
+        })
+    };
+    whole.or_else(cut).filter(|instance| !instance.is_empty())
+}
+
 /// The server shows nothing but printable ASCII. What it puts in place of the rest has changed from
 /// version to version; this way it is a `?` in all of them.
 fn plain(name: &str) -> String {
@@ -55,6 +77,44 @@ mod tests {
         assert_eq!(name.len(), 63);
         assert_eq!(name, format!("{}@{}", &long[..26], &pod[pod.len() - 36..]));
         assert_eq!(joined("", &long), format!("@{}", "s".repeat(62)));
+    }
+
+    #[test]
+    fn a_name_tells_its_instance_however_it_was_cut() {
+        let long = "a-service-with-a-name-that-never-ends";
+        let pod = "orders-deployment-in-the-north-7d9f8b6c4-x2x9z";
+        for service in ["orders", "a@b", long, &"s".repeat(62), &"s".repeat(100), ""] {
+            for instance in ["pod-7", "pod@7", UUID, pod, &"i".repeat(80)] {
+                let name = joined(service, instance);
+                let told = instance_of(&name, service).unwrap_or_else(|| panic!("{name}"));
+                assert!(instance.ends_with(told), "{name}: {told}");
+                let least = instance.len().min(INSTANCE);
+                assert!(told.len() >= least, "{name}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_services_name_tells_none() {
+        for name in [
+            "",
+            "orders",
+            "orders@",
+            "orders-admin@pod-7",
+            "order@pod-7",
+            "psql",
+            &joined("orders-of-the-north-and-of-the-south", UUID),
+        ] {
+            assert_eq!(instance_of(name, "orders"), None, "{name}");
+        }
+        // What is left of the service is the same, and the rest of it is not known.
+        let long = "a-service-with-a-name-that-never-ends";
+        assert_eq!(instance_of(&joined("a-service", UUID), long), None);
+        assert_eq!(instance_of("a-service-with-a-name-that@pod-7", long), None);
+        assert_eq!(
+            instance_of(&format!("{}@{UUID}", "\u{e9}".repeat(13)), long),
+            None
+        );
     }
 
     #[test]

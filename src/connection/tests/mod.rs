@@ -123,6 +123,7 @@ struct Told {
     opened: AtomicU32,
     failed: AtomicU32,
     waiting: AtomicU32,
+    resized: AtomicU32,
     closed: Mutex<Vec<CloseReason>>,
 }
 
@@ -140,6 +141,10 @@ impl Lifecycle for Told {
 
     fn connect_failed(&self, _: &ConnectError) {
         self.failed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn resized(&self) {
+        self.resized.fetch_add(1, Ordering::SeqCst);
     }
 
     fn waiting(&self) -> u32 {

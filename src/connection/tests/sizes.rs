@@ -53,6 +53,7 @@ async fn made_smaller_what_is_idle_closes_now_and_what_is_in_use_when_it_comes_b
     drop(held.split_off(3));
     assert_eq!(pool.counts(), (6, 3));
     pool.service.resize(2, 0);
+    assert_eq!(pool.told.resized.load(Ordering::SeqCst), 1);
     // Three are in use, which is more than there may be: none stays idle.
     assert_eq!(pool.counts(), (3, 0));
     let counts = pool.service.counts();

@@ -166,6 +166,29 @@ fn arrivals_are_counted_in_whole_bins_and_blocks_tell_their_length() {
 }
 
 #[test]
+fn one_that_is_told_late_came_when_it_asked_and_counts_where_the_bins_are() {
+    let mut pool = ByHand::new();
+    let mut told = |at: u32, ago: u32| {
+        let start = pool.now;
+        pool.pass(at * MS).advance();
+        pool.record.arrived(ago * MS);
+        pool.now = start;
+    };
+    told(25, 0);
+    // Asked 6 ms before the one who was told first, and after it: neither makes a step back.
+    told(31, 12);
+    told(45, 5);
+    pool.pass(100 * MS);
+    let load = pool.read().loads().minute;
+    assert_eq!((load.between.count, load.arrivals), (2, 3));
+    assert!(close(load.between.sum, 0.015) && close(load.between.squares, 0.015 * 0.015));
+    assert_eq!(
+        (load.counts[0].arrivals, load.counts[0].squares),
+        (3, 4.0 + 1.0)
+    );
+}
+
+#[test]
 fn the_limit_is_told_only_if_it_was_the_same_throughout() {
     let mut pool = ByHand::new();
     pool.pass(90 * MIN / 60).take();

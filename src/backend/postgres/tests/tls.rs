@@ -1,6 +1,7 @@
 //! Every `sslmode` against a server that demands TLS, one that offers it and one that has none.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use diesel::dsl::sql;
 use diesel::sql_types::Bool;

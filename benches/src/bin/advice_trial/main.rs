@@ -1,0 +1,247 @@
+//! `scripts/advice-trial` runs this: each load is observed at one size of the pool, the advice is
+//! taken, and then the sizes are tried that it was about. Prints the tables of what was predicted
+//! beside what was measured.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use diesel_async::AsyncConnection;
+use fastrand::Rng;
+use poolscope_benches::report::progress;
+use poolscope_benches::support::postgres::{Options, Postgres};
+
+use self::advice::Advice;
+use self::loads::{LOADS, Load, Rate, USUAL};
+use self::machine::Machine;
+use self::measured::Measured;
+use self::raw::{Header, Raw};
+
+mod advice;
+mod loads;
+mod machine;
+mod measured;
+mod raw;
+mod run;
+mod tables;
+mod verdict;
+mod work;
+
+/// What was asked for.
+struct Asked {
+    loads: Vec<&'static Load>,
+    sweeps: u32,
+    quick: bool,
+    /// How long each size is tried.
+    seconds: f64,
+    raw: Option<Raw>,
+}
+
+/// One observation of a load, and the sweep of the sizes after it.
+struct Sweep {
+    load: &'static Load,
+    number: u32,
+    rate: f64,
+    advice: Advice,
+    measured: Vec<Measured>,
+}
+
+fn main() -> ExitCode {
+    let asked = match Asked::read(std::env::args().skip(1)) {
+        Ok(asked) => asked,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let server = Postgres::start(Options::new().config("jit = off"));
+    let url = server.create_database("trial");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let sweeps = runtime.block_on(trial(&asked, &url));
+    tables::print(&sweeps);
+    ExitCode::SUCCESS
+}
+
+impl Asked {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut asked = Self {
+            loads: Vec::new(),
+            sweeps: 1,
+            quick: false,
+            seconds: 23.0,
+            raw: None,
+        };
+        while let Some(option) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{option}: which?"));
+            match option.as_str() {
+                "--quick" => asked.quick = true,
+                "--load" => {
+                    let name = value()?;
+                    let load = LOADS.iter().find(|load| load.name == name);
+                    asked.loads.push(load.ok_or_else(|| {
+                        let names: Vec<_> = LOADS.iter().map(|load| load.name).collect();
+                        format!("no load {name}; there are {}", names.join(", "))
+                    })?);
+                }
+                "--repeat" => {
+                    let times = value()?.parse().ok().filter(|times| *times > 0);
+                    asked.sweeps = times.ok_or("--repeat: a whole number from 1")?;
+                }
+                "--seconds" => {
+                    let seconds = value()?.parse().ok();
+                    asked.seconds = seconds
+                        .filter(|seconds| (1.0..=3600.0).contains(seconds))
+                        .ok_or("--seconds: a number from 1 to 3600")?;
+                }
+                "--raw" => {
+                    let folder = PathBuf::from(value()?);
+                    asked.raw = Some(Raw::new(&folder).map_err(|error| error.to_string())?);
+                }
+                _ => return Err(format!("unknown option {option}")),
+            }
+        }
+        if asked.loads.is_empty() {
+            asked.loads = LOADS.iter().take(USUAL).collect();
+        }
+        Ok(asked)
+    }
+
+    /// How long a load is observed: in a hurry, for what is needed at least.
+    fn observing(&self) -> f64 {
+        if self.quick { 21.0 } else { 30.0 }
+    }
+
+    fn trying(&self) -> f64 {
+        if self.quick { 1.5 } else { self.seconds }
+    }
+}
+
+async fn trial(asked: &Asked, url: &str) -> Vec<Sweep> {
+    let mut connection = diesel_async::AsyncPgConnection::establish(url)
+        .await
+        .expect("a connection");
+    work::prepare(&mut connection).await.expect("a table");
+    let rows_per_ms = work::rows_per_ms(&mut connection).await.expect("a query");
+    drop(connection);
+
+    // All runs draw from it in turn: no two have a seed in common.
+    let mut seeds = Rng::with_seed(4711);
+    let mut sweeps = Vec::new();
+    for load in &asked.loads {
+        let rate = rate(asked, url, load, rows_per_ms).await;
+        for number in 1..=asked.sweeps {
+            let trial = Trial {
+                asked,
+                url,
+                load,
+                number,
+                rate,
+                rows_per_ms,
+            };
+            sweeps.push(trial.run(&mut seeds).await);
+        }
+    }
+    sweeps
+}
+
+async fn rate(asked: &Asked, url: &str, load: &Load, rows_per_ms: f64) -> f64 {
+    match load.rate {
+        Rate::Fixed(rate) => rate,
+        Rate::OfCapacity { share, connections } => {
+            let pool = run::pool(url, connections).await;
+            let time = Duration::from_secs_f64(asked.trying().min(4.0));
+            let capacity = run::capacity(&pool, load, rows_per_ms, time).await;
+            pool.close(Duration::from_secs(5)).await;
+            progress(format!("{}: {capacity:.0} a second at most", load.name));
+            share * capacity
+        }
+    }
+}
+
+/// What all runs of a sweep have in common.
+struct Trial<'a> {
+    asked: &'a Asked,
+    url: &'a str,
+    load: &'static Load,
+    number: u32,
+    rate: f64,
+    rows_per_ms: f64,
+}
+
+impl Trial<'_> {
+    async fn run(&self, seeds: &mut Rng) -> Sweep {
+        let mut advice = None;
+        for &connections in self.load.observed {
+            // The first is what is judged; the others are for who wants to look closer.
+            if advice.is_none() || self.asked.raw.is_some() {
+                let (_, given) = self.measure("observe", connections, seeds.u64(..)).await;
+                advice = advice.or(given);
+            }
+        }
+        let mut measured = Vec::new();
+        let sizes = self.load.sizes;
+        let skipped = if self.asked.quick { sizes.len() - 2 } else { 0 };
+        for &connections in &sizes[skipped..] {
+            measured.push(self.measure("sweep", connections, seeds.u64(..)).await.0);
+        }
+        Sweep {
+            load: self.load,
+            number: self.number,
+            rate: self.rate,
+            advice: advice.expect("an observation"),
+            measured,
+        }
+    }
+
+    /// Runs the load at one size, and has the advice if that is what it is run for.
+    async fn measure(&self, kind: &str, connections: u32, seed: u64) -> (Measured, Option<Advice>) {
+        let observes = kind == "observe";
+        let seconds = if observes {
+            self.asked.observing()
+        } else {
+            self.asked.trying()
+        };
+        let plan = self.load.plan(seed, self.rate, seconds, self.rows_per_ms);
+        let pool = run::pool(self.url, connections).await;
+        let machine = Machine::now();
+        let records = run::run(&pool, plan).await;
+        let machine = machine.since();
+        let advice = if observes {
+            Some(Advice::ask(&pool).await)
+        } else {
+            None
+        };
+        pool.close(Duration::from_secs(5)).await;
+
+        let measured = Measured::of(connections, &records, self.load.pattern.settled());
+        progress(format!(
+            "{} {}, {kind} {connections}: p95 {:.2?}, {:.1} % wait{}; {machine}",
+            self.load.name,
+            self.number,
+            measured.p95,
+            measured.waiting * 100.0,
+            if measured.overload { ", overload" } else { "" },
+        ));
+        if let Some(raw) = &self.asked.raw {
+            let header = Header {
+                kind,
+                load: self.load.name,
+                sweep: self.number,
+                connections,
+                seed,
+                rate: self.rate,
+                seconds,
+                machine,
+            };
+            raw.run(header, &records).expect("a file");
+            if let Some(advice) = &advice {
+                raw.advice(header, &advice.said).expect("a file");
+            }
+        }
+        (measured, advice)
+    }
+}

@@ -1,0 +1,80 @@
+//! What is made of a sweep: how far the recommended size and the predictions were off.
+
+use std::time::Duration;
+
+use poolscope_benches::statistics::median;
+
+use super::Sweep;
+use super::advice::Predicted;
+use super::measured::Measured;
+
+/// The p95 that the advice aims at; the setting's default.
+pub(crate) const TARGET: Duration = Duration::from_millis(5);
+/// Of what is shorter, the error is of no interest.
+const SHORT: Duration = Duration::from_millis(2);
+
+impl Sweep {
+    /// The smallest size tried that met the target, if one did.
+    pub(crate) fn smallest(&self) -> Option<u32> {
+        let met = |it: &&Measured| !it.overload && it.p95 <= TARGET;
+        Some(self.measured.iter().find(met)?.connections)
+    }
+
+    /// Whether the recommended size is within one connection of the smallest that met the target:
+    /// where sizes were left out below that, of any of these.
+    pub(crate) fn within_one(&self) -> bool {
+        let Some(recommended) = self.advice.recommended else {
+            return false;
+        };
+        let mut tried = self.measured.iter().map(|it| it.connections);
+        match self.smallest() {
+            Some(smallest) => {
+                let missed = tried.take_while(|size| *size < smallest).last();
+                let least = missed.unwrap_or(smallest.saturating_sub(1));
+                (least..=smallest + 1).contains(&recommended)
+            }
+            // None was enough.
+            None => tried.next_back().is_some_and(|most| recommended >= most),
+        }
+    }
+
+    /// The relative errors of the predicted p95, wherever there is one to tell.
+    pub(crate) fn errors(&self) -> Vec<f64> {
+        let pairs = self.measured.iter().map(|it| (it, self.predicted(it)));
+        pairs
+            .filter_map(|(measured, predicted)| error(measured, predicted?))
+            .collect()
+    }
+
+    /// Of the sizes that were too few for the load: of how many that was said, and how many they are.
+    pub(crate) fn overloads(&self) -> (usize, usize) {
+        let (mut said, mut all) = (0, 0);
+        for measured in self.measured.iter().filter(|it| it.overload) {
+            let predicted = self.predicted(measured);
+            said += usize::from(predicted.is_some_and(|it| it.p95.is_none()));
+            all += 1;
+        }
+        (said, all)
+    }
+
+    pub(crate) fn predicted(&self, measured: &Measured) -> Option<Predicted> {
+        self.advice.at(measured.connections)
+    }
+}
+
+/// The error of the predicted p95 relative to the measured one; infinite if overload was predicted,
+/// and there was none. `None` where the measured one is none to compare with.
+pub(crate) fn error(measured: &Measured, predicted: Predicted) -> Option<f64> {
+    if measured.overload || measured.p95 <= SHORT {
+        return None;
+    }
+    let (measured, predicted) = (measured.p95.as_secs_f64(), predicted.p95);
+    let predicted = predicted.map_or(f64::INFINITY, |p95| p95.as_secs_f64());
+    Some((predicted - measured) / measured)
+}
+
+/// The median of the errors' sizes; `None` without any.
+pub(crate) fn median_error<'a>(sweeps: impl Iterator<Item = &'a Sweep>) -> Option<f64> {
+    let errors: Vec<_> = sweeps.flat_map(Sweep::errors).map(f64::abs).collect();
+    (!errors.is_empty()).then(|| median(errors))
+}

@@ -1,0 +1,188 @@
+//! The accuracy of the advice, computed once a minute for all who read it.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::recorder::Recorder;
+use crate::advise::Accuracy;
+
+/// What was computed last, and how many minutes were complete then: there is nothing new before
+/// another one is.
+#[derive(Debug, Default)]
+pub(super) struct Scored(Mutex<Option<(u64, Option<Accuracy>)>>);
+
+impl Scored {
+    /// Who comes while it is computed waits for it, rather than compute it too.
+    pub(super) fn read(
+        &self,
+        complete: u64,
+        compute: impl FnOnce() -> Option<Accuracy>,
+    ) -> Option<Accuracy> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *last {
+            Some((then, accuracy)) if complete <= then => accuracy,
+            _ => {
+                let accuracy = compute();
+                *last = Some((complete, accuracy));
+                accuracy
+            }
+        }
+    }
+}
+
+impl Recorder {
+    /// How good the predictions were, of the complete minutes of the last hour.
+    pub(crate) fn accuracy(&self) -> Option<Accuracy> {
+        let complete = self.started().elapsed().as_secs() / 60;
+        self.scored.read(complete, || {
+            let (minutes, _) = self.minutes();
+            Accuracy::of(&minutes)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep_until};
+
+    use super::*;
+    use crate::checkout::Checkout;
+    use crate::inventory::{Counts, Inventory};
+    use crate::observe::families::{FAMILIES, Kind};
+    use crate::observe::leaks::Leaks;
+    use crate::observe::ledger::Holder;
+    use crate::observe::metrics::Metrics;
+    use crate::observe::span::Tracing;
+    use crate::phase::{Phase, Phases};
+
+    #[test]
+    fn it_is_computed_once_a_minute_also_when_there_is_nothing() {
+        let scored = Scored::default();
+        let mut times = 0;
+        let mut read = |complete| {
+            let nothing = scored.read(complete, || {
+                times += 1;
+                None
+            });
+            assert_eq!(nothing, None);
+            times
+        };
+        assert_eq!([0, 0, 1, 1, 7].map(&mut read), [1, 1, 2, 2, 3]);
+        assert_eq!(read(6), 3, "by a clock that was read before another's");
+    }
+
+    /// Exponential times of this mean, the same ones each time.
+    struct Times(u64);
+
+    impl Times {
+        fn next(&mut self, mean: f64) -> Duration {
+            // Knuth's MMIX generator; its upper half is random enough.
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+            self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+            let uniform = (f64::from((self.0 >> 32) as u32) + 1.0) / (f64::from(u32::MAX) + 2.0);
+            Duration::from_secs_f64(-mean * uniform.ln())
+        }
+    }
+
+    struct OneAllowed;
+
+    impl Inventory for OneAllowed {
+        fn counts(&self) -> Counts {
+            Counts::new(1, 0, 1, 0)
+        }
+    }
+
+    fn holder(waited: Duration) -> Holder {
+        Holder {
+            checkout: Checkout::new(),
+            since: Instant::now(),
+            waited,
+            trace: None,
+            request: None,
+            facts: None,
+            busy_before: None,
+            level_before: 0,
+            told_as_leak: false,
+        }
+    }
+
+    /// A hundred a second, at random, that hold the one connection for 7 ms on average.
+    async fn one_connection(recorder: &Arc<Recorder>, until: Instant) {
+        let mut times = Times(7);
+        let mut waiting = VecDeque::new();
+        let mut held: Option<(u32, Instant)> = None;
+        let mut arrives = Instant::now();
+        while arrives < until {
+            match held {
+                Some((key, ends)) if ends <= arrives => {
+                    sleep_until(ends).await;
+                    recorder.returned(key);
+                    held = waiting.pop_front().map(|(since, waiter)| {
+                        let queued = ends.saturating_duration_since(since);
+                        let phases = Phases {
+                            queued,
+                            ..Phases::default()
+                        };
+                        let key = recorder.granted(holder(queued), Some(waiter), Some(phases));
+                        (key, ends + times.next(0.007))
+                    });
+                }
+                _ => {
+                    sleep_until(arrives).await;
+                    if held.is_none() {
+                        let phases = Some(Phases::default());
+                        let key = recorder.granted(holder(Duration::ZERO), None, phases);
+                        held = Some((key, arrives + times.next(0.007)));
+                    } else {
+                        let waiter = recorder.queued(arrives, Some(Phase::Queued));
+                        waiting.push_back((arrives, waiter));
+                    }
+                    arrives += times.next(0.01);
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_predicted_of_a_pool_is_compared_and_is_a_metric() {
+        let recorder = Recorder::new(
+            Arc::from("orders"),
+            Tracing::new(None),
+            Metrics::new(None),
+            Duration::MAX,
+            Leaks::new(None),
+            Box::new(OneAllowed),
+        );
+        let metric = || {
+            let family = FAMILIES
+                .into_iter()
+                .find(|family| family.name == "poolscope.advice.error");
+            let Kind::Gauge(read) = family.unwrap().kind else {
+                panic!("it is a gauge");
+            };
+            let mut values = Vec::new();
+            read(&recorder, &mut |value, attributes| {
+                assert!(attributes.is_empty());
+                values.push(value);
+            });
+            values
+        };
+        assert_eq!(metric(), Vec::<f64>::new(), "nothing was measured yet");
+
+        one_connection(&recorder, Instant::now() + Duration::from_secs(365)).await;
+        let accuracy = recorder.accuracy().unwrap();
+        assert_eq!((accuracy.compared, accuracy.skipped), (5, 1));
+        assert_eq!((accuracy.queueing, accuracy.at_new_sizes), (5, 0));
+        assert_eq!(
+            (accuracy.last.connections, accuracy.last.minutes_ago),
+            (1, 0)
+        );
+        let error = accuracy.median_error_queueing_pct.unwrap();
+        assert!(error < 50.0, "{accuracy:?}");
+        assert_eq!(accuracy.verdict(), None);
+        assert_eq!(metric(), [error / 100.0]);
+    }
+}

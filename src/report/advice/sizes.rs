@@ -1,0 +1,182 @@
+//! Which size to recommend: rules over what a model predicts, without clock, lock or I/O.
+
+use super::learned::Forecast;
+use crate::advise::Prediction;
+use crate::settings::Settings;
+
+/// A size that is so close to the best one is left alone, in percent of it; one connection always is.
+const CLOSE_PCT: u32 = 10;
+/// More connections are of use where they lower the utilization by this share at least.
+const GAIN: f64 = 0.05;
+
+/// Some arrivals, and what a model predicts of them.
+#[derive(Clone, Copy)]
+pub(super) struct Demand<'a> {
+    pub(super) forecast: &'a dyn Forecast,
+    /// So many times the arrivals that the model has learned from.
+    pub(super) times: f64,
+}
+
+impl Demand<'_> {
+    pub(super) fn at(&self, connections: u32) -> Prediction {
+        self.forecast.at(connections, self.times)
+    }
+
+    /// The smallest size up to `most` that meets the target. The wait falls with each connection as
+    /// long as they serve more together, and `most` is no further than that.
+    fn smallest(&self, target: f64, most: u32) -> Option<u32> {
+        let meets = |connections| meets(&self.at(connections), target);
+        let (mut fails, mut does) = (0, 1);
+        while !meets(does) {
+            if does >= most {
+                return None;
+            }
+            fails = does;
+            does = does.saturating_mul(2).min(most);
+        }
+        while does - fails > 1 {
+            let middle = fails + (does - fails) / 2;
+            match meets(middle) {
+                true => does = middle,
+                false => fails = middle,
+            }
+        }
+        Some(does)
+    }
+}
+
+/// What is asked of the rules.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    /// The most that is to be ready for.
+    pub(super) peak: Demand<'a>,
+    /// What is usual.
+    pub(super) usual: Demand<'a>,
+    /// The wait in the queue that 95 of 100 should stay below, in seconds.
+    pub(super) target: f64,
+    /// More connections than these serve less.
+    pub(super) falls_beyond: Option<u32>,
+    /// More connections than these serve practically no more.
+    pub(super) saturates_at: Option<u32>,
+    /// The most that the server has for this pool.
+    pub(super) share: Option<u32>,
+    /// Size and overflow in force.
+    pub(super) now: (u32, u32),
+    /// Whether the pool has an overflow to set.
+    pub(super) overflows: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing: it meets the target, and is close to the best.
+    Fits,
+    /// Only to keep more of them open.
+    Split,
+    Grow,
+    Shrink,
+}
+
+/// The size to recommend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizing {
+    pub(super) pool_size: u32,
+    pub(super) max_overflow: u32,
+    /// The smallest size that meets the target, whatever the server can grant; `None` where no
+    /// size does.
+    pub(super) need: Option<u32>,
+    pub(super) verdict: Verdict,
+}
+
+impl Sizing {
+    pub(super) fn total(&self) -> u32 {
+        self.pool_size + self.max_overflow
+    }
+
+    /// Whether it is less than the load needs.
+    pub(super) fn is_capped(&self) -> bool {
+        self.need.is_some_and(|need| need > self.total())
+    }
+}
+
+pub(super) fn meets(prediction: &Prediction, target: f64) -> bool {
+    prediction.p95 <= target
+}
+
+pub(super) fn sizing(case: &Case<'_>) -> Sizing {
+    let most = Settings::MAX_CONNECTIONS;
+    let now = case.now.0.saturating_add(case.now.1);
+    let share = case.share.unwrap_or(most).clamp(1, most);
+    let useful = case.falls_beyond.unwrap_or(most).clamp(1, most);
+    let need = case.peak.smallest(case.target, useful);
+    let total = need
+        .unwrap_or_else(|| least_bad(case, now.clamp(1, most)))
+        .min(share);
+    let usual = case.usual.smallest(case.target, total).unwrap_or(total);
+    let pool_size = if case.overflows { usual } else { total };
+
+    let is_close = now.abs_diff(total) <= tolerance(total);
+    let is_met = need.is_none() || meets(&case.peak.at(now.max(1)), case.target);
+    let verdict = if now == total || (is_close && is_met && now <= share) {
+        // One that keeps more open than it has to does no harm that is worth a change.
+        match case.overflows && case.now.0.saturating_add(tolerance(pool_size)) < pool_size {
+            true => Verdict::Split,
+            false => Verdict::Fits,
+        }
+    } else if total > now {
+        Verdict::Grow
+    } else {
+        Verdict::Shrink
+    };
+    Sizing {
+        pool_size,
+        max_overflow: total - pool_size,
+        need,
+        verdict,
+    }
+}
+
+/// No size meets the target. Fewer connections are better where more of them serve less; more only
+/// where they serve notably more.
+fn least_bad(case: &Case<'_>, now: u32) -> u32 {
+    let Some(useful) = case.saturates_at.or(case.falls_beyond) else {
+        return now;
+    };
+    let useful = useful.clamp(1, Settings::MAX_CONNECTIONS);
+    let gains = || case.peak.at(useful).utilization < (1.0 - GAIN) * case.peak.at(now).utilization;
+    if useful < now || gains() { useful } else { now }
+}
+
+fn tolerance(connections: u32) -> u32 {
+    (connections * CLOSE_PCT / 100).max(1)
+}
+
+/// By which factor holds must become shorter for so many connections to meet the target; `None`
+/// where no factor is enough, and 1 where they do already.
+///
+/// With holds `x` times as long everything happens `1 / x` times as fast: it is the load with `x`
+/// times the arrivals, and its waits are `x` times as long.
+pub(super) fn shorter_holds(demand: Demand<'_>, connections: u32, target: f64) -> Option<f64> {
+    let does = |factor: f64| {
+        let times = demand.times * factor;
+        factor * demand.forecast.at(connections, times).p95 <= target
+    };
+    if does(1.0) {
+        return Some(1.0);
+    }
+    let (mut good, mut bad) = (0.01, 1.0);
+    if !does(good) {
+        return None;
+    }
+    while bad - good > 0.005 {
+        let middle = f64::midpoint(good, bad);
+        match does(middle) {
+            true => good = middle,
+            false => bad = middle,
+        }
+    }
+    Some(good)
+}
+
+#[cfg(test)]
+mod tests;

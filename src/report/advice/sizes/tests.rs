@@ -1,0 +1,263 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::report::advice::erlang::Erlang;
+
+/// 100 checkouts a second, held for 80 ms: eight connections on average.
+const USUAL: Erlang = Erlang {
+    arrivals: 100.0,
+    held: 0.08,
+    saturates: None,
+};
+
+fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
+    let demand = Demand {
+        forecast: erlang,
+        times: 1.2,
+    };
+    Case {
+        peak: demand,
+        usual: demand,
+        target: 0.005,
+        falls_beyond: erlang.bottleneck().falls_beyond,
+        saturates_at: erlang.bottleneck().saturates_at,
+        share: None,
+        now,
+        overflows: true,
+    }
+}
+
+/// As tried one by one.
+fn smallest(demand: Demand<'_>, target: f64) -> u32 {
+    (1..1000)
+        .find(|size| meets(&demand.at(*size), target))
+        .unwrap()
+}
+
+#[test]
+fn the_smallest_that_meets_the_target_is_found() {
+    let case = case(&USUAL, (30, 60));
+    let sizing = sizing(&case);
+    let need = smallest(case.peak, case.target);
+    // 9.6 on average.
+    assert!((13..=18).contains(&need), "{need}");
+    assert_eq!((sizing.need, sizing.total()), (Some(need), need));
+    assert_eq!(sizing.verdict, Verdict::Shrink);
+    assert!(!sizing.is_capped());
+}
+
+#[test]
+fn the_usual_load_is_the_size_and_the_peak_is_the_overflow() {
+    let usual = Demand {
+        forecast: &USUAL,
+        times: 0.3,
+    };
+    let case = Case {
+        usual,
+        ..case(&USUAL, (5, 0))
+    };
+    let sizing = sizing(&case);
+    assert_eq!(sizing.pool_size, smallest(usual, case.target));
+    assert_eq!(sizing.total(), smallest(case.peak, case.target));
+    assert!(sizing.max_overflow > 0);
+    assert_eq!(sizing.verdict, Verdict::Grow);
+    // Nothing usual at all still keeps one open, and no more is usual than is needed at most.
+    for (times, size) in [(0.0, 1), (f64::NAN, sizing.total()), (10.0, sizing.total())] {
+        let usual = Demand { times, ..usual };
+        assert_eq!(
+            super::sizing(&Case { usual, ..case }).pool_size,
+            size,
+            "{times}"
+        );
+    }
+    // Where there is no overflow to set, all of it is the size.
+    let fixed = Case {
+        overflows: false,
+        ..case
+    };
+    let fixed = super::sizing(&fixed);
+    assert_eq!((fixed.pool_size, fixed.max_overflow), (sizing.total(), 0));
+}
+
+#[test]
+fn what_is_close_and_good_enough_is_left_alone() {
+    let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
+    let verdict = |now| sizing(&case(&USUAL, now)).verdict;
+    for now in [(need, 0), (need + 1, 0), (need, 1), (need - 1, 1)] {
+        assert_eq!(verdict(now), Verdict::Fits, "{now:?}");
+    }
+    assert_eq!(
+        verdict((need - 1, 0)),
+        Verdict::Grow,
+        "the target is missed"
+    );
+    assert_eq!(verdict((need + 2, 0)), Verdict::Shrink);
+    assert_eq!(verdict((3, need - 3)), Verdict::Split);
+    assert_eq!(verdict((0, 0)), Verdict::Grow);
+
+    // A tenth of many is more than one.
+    let many = Erlang {
+        arrivals: 1000.0,
+        ..USUAL
+    };
+    let need = smallest(case(&many, (0, 0)).peak, 0.005);
+    let verdict = |now| sizing(&case(&many, now)).verdict;
+    assert_eq!(verdict((need + need / 10, 0)), Verdict::Fits);
+    assert_eq!(verdict((need + need / 10 + 1, 0)), Verdict::Shrink);
+}
+
+#[test]
+fn no_more_than_the_share_and_at_least_one() {
+    for (share, total) in [(6, 6), (1, 1), (0, 1)] {
+        let case = Case {
+            share: Some(share),
+            ..case(&USUAL, (30, 0))
+        };
+        let sizing = sizing(&case);
+        assert_eq!(sizing.total(), total);
+        assert_eq!(
+            (sizing.verdict, sizing.is_capped()),
+            (Verdict::Shrink, true)
+        );
+    }
+    // Close to what is granted is too many, if it is more.
+    let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
+    let case = Case {
+        share: Some(need),
+        ..case(&USUAL, (need + 1, 0))
+    };
+    assert_eq!(sizing(&case).verdict, Verdict::Shrink);
+    let case = Case {
+        share: Some(6),
+        ..self::case(&USUAL, (6, 0))
+    };
+    assert_eq!(
+        sizing(&case).verdict,
+        Verdict::Fits,
+        "there is nothing to set"
+    );
+}
+
+#[test]
+fn never_more_than_settings_allow() {
+    let storm = Erlang {
+        arrivals: 1e6,
+        ..USUAL
+    };
+    let sizing = sizing(&case(&storm, (30, 60)));
+    assert_eq!((sizing.need, sizing.total()), (None, 90));
+    let case = case(&storm, (u32::MAX, u32::MAX));
+    assert_eq!(super::sizing(&case).total(), Settings::MAX_CONNECTIONS);
+}
+
+#[test]
+fn where_more_connections_serve_no_more_none_are_recommended() {
+    let mut saturated = Erlang {
+        arrivals: 100.0,
+        held: 0.08,
+        saturates: Some((8, 0.0)),
+    };
+    // 120 arrive, and no more than 100 are ever served.
+    let at = |erlang: &Erlang, now| sizing(&case(erlang, now));
+    for cost in [0.0, 0.02] {
+        saturated.saturates = Some((8, cost));
+        let sizing = at(&saturated, (20, 10));
+        assert_eq!((sizing.need, sizing.total()), (None, 8));
+        assert_eq!(sizing.verdict, Verdict::Shrink);
+        assert_eq!(at(&saturated, (8, 0)).verdict, Verdict::Fits);
+        assert_eq!(at(&saturated, (9, 0)).verdict, Verdict::Fits, "close");
+        let sizing = at(&saturated, (4, 0));
+        assert_eq!(
+            (sizing.total(), sizing.verdict),
+            (8, Verdict::Grow),
+            "four more do serve more"
+        );
+    }
+    // It saturates, and meets the target before it does.
+    let light = Erlang {
+        arrivals: 20.0,
+        ..saturated
+    };
+    let sizing = at(&light, (20, 10));
+    assert_eq!(
+        sizing.need,
+        Some(smallest(case(&light, (0, 0)).peak, 0.005))
+    );
+    assert!(sizing.total() < 8);
+}
+
+#[test]
+fn how_much_shorter_holds_must_be() {
+    let demand = case(&USUAL, (0, 0)).peak;
+    let need = smallest(demand, 0.005);
+    assert_eq!(shorter_holds(demand, need, 0.005), Some(1.0));
+    let factor = shorter_holds(demand, need / 2, 0.005).unwrap();
+    // What it says is enough, and little more is not.
+    for (factor, enough) in [(factor, true), (factor + 0.01, false)] {
+        let shorter = Erlang {
+            held: USUAL.held * factor,
+            ..USUAL
+        };
+        let demand = Demand {
+            forecast: &shorter,
+            ..demand
+        };
+        assert_eq!(meets(&demand.at(need / 2), 0.005), enough, "{factor}");
+    }
+    let storm = Erlang {
+        arrivals: 1e6,
+        ..USUAL
+    };
+    assert_eq!(shorter_holds(case(&storm, (0, 0)).peak, 3, 0.005), None);
+}
+
+/// Says anything.
+struct Nonsense([f64; 3]);
+
+impl Forecast for Nonsense {
+    fn at(&self, connections: u32, times: f64) -> Prediction {
+        let said = self.0[connections as usize % 3] * times;
+        Prediction {
+            connections,
+            utilization: said,
+            queueing: said,
+            mean: said,
+            p50: said,
+            p95: said,
+            p99: said,
+            beyond_data: 0,
+        }
+    }
+
+    fn rate(&self, _: u32) -> Option<f64> {
+        None
+    }
+
+    fn bottleneck(&self) -> crate::report::advice::Bottleneck {
+        unreachable!("the rules are told")
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_predicted_breaks_a_rule(
+        said: [f64; 3],
+        times: f64,
+        target: f64,
+        falls_beyond in prop::option::of(any::<u32>()),
+        saturates_at in prop::option::of(any::<u32>()),
+        share in prop::option::of(any::<u32>()),
+        now: (u32, u32),
+        overflows: bool,
+    ) {
+        let forecast = Nonsense(said);
+        let peak = Demand { forecast: &forecast, times };
+        let usual = Demand { forecast: &forecast, times: times / 2.0 };
+        let case = Case { peak, usual, target, falls_beyond, saturates_at, share, now, overflows };
+        let sizing = sizing(&case);
+        prop_assert!(sizing.pool_size >= 1);
+        prop_assert!(sizing.total() <= Settings::MAX_CONNECTIONS);
+        prop_assert!(sizing.total() <= share.unwrap_or(u32::MAX).max(1));
+        let _ = shorter_holds(peak, sizing.total(), target);
+    }
+}

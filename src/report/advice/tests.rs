@@ -1,0 +1,377 @@
+//! The whole advice, on loads as they are written here.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::erlang::{Erlang, load, steady};
+use super::learned::Forecast;
+use super::*;
+use crate::advise::NotEnough;
+use crate::observe::load::{AtLevel, Load};
+use crate::observe::window::Slot;
+
+const HELD: Duration = Duration::from_millis(80);
+
+fn rising(load: &Load) -> Result<Box<dyn Forecast>, NotEnough> {
+    Ok(Box::new(Erlang::of(load, None)?))
+}
+
+fn flat_from_8(load: &Load) -> Result<Box<dyn Forecast>, NotEnough> {
+    Ok(Box::new(Erlang::of(load, Some((8, 0.0)))?))
+}
+
+fn falling_from_8(load: &Load) -> Result<Box<dyn Forecast>, NotEnough> {
+    Ok(Box::new(Erlang::of(load, Some((8, 0.02)))?))
+}
+
+/// Everything that an advice is made of.
+struct Scene {
+    asking: Asking,
+    loads: Loads,
+    found: Found,
+    learn: Learn,
+}
+
+impl Scene {
+    /// A pool of this size and overflow under this load.
+    fn new(pool_size: u32, max_overflow: u32, loads: Loads) -> Self {
+        Self {
+            asking: Asking {
+                what_if: WhatIf::new(),
+                target: 0.005,
+                headroom_pct: 20.0,
+                overflows: true,
+                counts: Counts::new(4, 1, pool_size, max_overflow),
+            },
+            found: Found {
+                windows: Windows::read(&loads, &Slot::default(), &Slot::default()),
+                fleet: None,
+                server_can_grant: None,
+                routes: Vec::new(),
+                statements: Vec::new(),
+                accuracy: None,
+                unreachable: None,
+            },
+            loads,
+            learn: rising,
+        }
+    }
+
+    fn advice(&self) -> Optimization {
+        let counts = self.asking.counts;
+        let configuration = Configuration {
+            pool_size: counts.pool_size,
+            max_overflow: counts.max_overflow,
+            pool_timeout: None,
+            pool_recycle: None,
+            pool_pre_ping: None,
+        };
+        advise(
+            configuration,
+            &self.asking,
+            &self.loads,
+            self.found.clone(),
+            self.learn,
+        )
+    }
+
+    #[track_caller]
+    fn says(&self, words: &[&str]) {
+        let text = self.advice().recommendations.join(" ");
+        for word in words {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+
+    fn with_share(mut self, replicas: u32, share: u32) -> Self {
+        self.found.fleet = Some(Fleet {
+            replicas,
+            counted_from: "sessions",
+            counted: format!("the server's sessions are of {replicas} replicas"),
+            server_max_connections: 100,
+            reserved: 3,
+            other_connections: 10,
+            other_pools: 0,
+            user_limit: None,
+            grantable: 87,
+            share,
+        });
+        self
+    }
+
+    fn with_routes(mut self) -> Self {
+        let place = |route: &str, share_pct, mean_ms| RouteShare {
+            route: Some(route.to_owned()),
+            caller: "src/app.rs:7".to_owned(),
+            label: None,
+            share_pct,
+            held_seconds: 60.0,
+            checkouts: 1000,
+            mean_ms,
+        };
+        self.found.routes = vec![place("/orders", 70.0, 120.0), place("/users", 30.0, 40.0)];
+        self.found.statements = vec![StatementShare {
+            statement: "SELECT orders".to_owned(),
+            share_pct: 90.0,
+            seconds: 40.0,
+            executions: 4000,
+            mean_ms: 10.0,
+        }];
+        self
+    }
+}
+
+/// 100 checkouts a second, held for 80 ms, all the time.
+fn usual() -> Loads {
+    steady(100.0, HELD)
+}
+
+fn total(advice: &Optimization) -> u32 {
+    advice.recommended_pool_size.unwrap() + advice.recommended_max_overflow.unwrap()
+}
+
+#[test]
+fn an_oversized_pool_is_told_to_shrink_with_what_that_frees() {
+    let scene = Scene::new(30, 60, usual()).with_share(3, 28);
+    let advice = scene.advice();
+    let total = total(&advice);
+    assert!((13..=18).contains(&total), "{advice:#?}");
+    let fewer = 90 - total;
+    scene.says(&[
+        "The pool is oversized",
+        &format!("Set DB_POOL_SIZE={total} DB_MAX_OVERFLOW=0: {fewer} connections fewer"),
+        &format!("{} for all 3 replicas", 3 * fewer),
+        "120.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom), each held 80 ms",
+        "the target is 5.0 ms",
+    ]);
+    assert_eq!(
+        advice.paste,
+        Some(format!("DB_POOL_SIZE={total} DB_MAX_OVERFLOW=0"))
+    );
+    let row = |size| advice.predicted.iter().find(|row| row.connections == size);
+    assert!(row(total).unwrap().meets_target && !row(total - 1).unwrap().meets_target);
+    assert!(row(90).is_some(), "the size in force");
+    assert_eq!(advice.evidence.planned_arrivals_per_second, Some(120.0));
+    assert_eq!(advice.evidence.learned_from, Some("busiest"));
+    assert_eq!(advice.evidence.usual_from, Some("hour"));
+}
+
+#[test]
+fn a_pool_that_is_too_small_is_told_to_grow() {
+    let scene = Scene::new(5, 0, usual());
+    let advice = scene.advice();
+    assert!(total(&advice) > 10, "{advice:#?}");
+    scene.says(&[
+        "Overloaded now: within the last minute 100.0 checkouts/s arrived, 160 % of what 5 connections can serve",
+        "The pool is too small: with 5 connections, the queue grows without end (192 % utilization)",
+    ]);
+    let five = advice.predicted.iter().find(|row| row.connections == 5);
+    assert_eq!(five.unwrap().p95_ms, None);
+    // Headroom alone makes this one too small.
+    let scene = Scene::new(12, 0, usual());
+    scene.says(&["The pool is too small: with 12 connections, 95 of 100 queue up to"]);
+    let text = scene.advice().recommendations.join(" ");
+    assert!(!text.contains("Overloaded"), "{text}");
+}
+
+#[test]
+fn the_peak_is_overflow_and_the_usual_load_the_size() {
+    let mut loads = usual();
+    loads.minute = load(60.0, 20.0, HELD);
+    loads.five_minutes = load(300.0, 20.0, HELD);
+    loads.hour = load(3600.0, 20.0, HELD);
+    loads.busiest_ended = 7200.0;
+    let scene = Scene::new(2, 1, loads);
+    let advice = scene.advice();
+    let size = advice.recommended_pool_size.unwrap();
+    assert!((3..=6).contains(&size), "{advice:#?}");
+    assert!((13..=18).contains(&total(&advice)), "{advice:#?}");
+    scene.says(&["in the busiest five minutes, 2.0 h ago"]);
+    // The split alone is worth a word, if the pool closes what the usual load needs.
+    let scene = Scene::new(1, total(&advice) - 1, scene.loads);
+    scene.says(&["the split does not", &format!("Set DB_POOL_SIZE={size}")]);
+}
+
+#[test]
+fn a_pool_that_fits_is_not_nagged() {
+    let need = total(&Scene::new(1, 0, usual()).advice());
+    for size in [need, need + 1] {
+        let scene = Scene::new(size, 0, usual());
+        let advice = scene.advice();
+        assert_eq!(advice.paste, None);
+        assert_eq!(total(&advice), need);
+        assert_eq!(advice.recommendations.len(), 1, "{advice:#?}");
+        scene.says(&["The pool fits its load"]);
+    }
+}
+
+#[test]
+fn an_existing_pool_has_one_size() {
+    let mut scene = Scene::new(50, 0, usual());
+    scene.asking.overflows = false;
+    let advice = scene.advice();
+    assert_eq!(advice.recommended_max_overflow, Some(0));
+    let paste = format!("max_size({})", advice.recommended_pool_size.unwrap());
+    assert_eq!(advice.paste, Some(paste));
+}
+
+#[test]
+fn too_little_is_said_with_how_much_more_it_takes() {
+    let scene = Scene::new(5, 5, Loads::default());
+    let advice = scene.advice();
+    assert_eq!(
+        advice.not_enough_data,
+        Some(NotEnoughData {
+            seconds_more: 20.0,
+            checkouts_more: 1000
+        })
+    );
+    assert_eq!((advice.recommended_pool_size, advice.paste), (None, None));
+    assert!(advice.predicted.is_empty() && advice.bottleneck.is_none());
+    scene.says(&["Not enough data: 0 checkouts came back within 0 s"]);
+
+    let mut loads = steady(4.0, HELD);
+    loads.minute = load(60.0, 4.0, HELD);
+    loads.hour = load(240.0, 4.0, HELD);
+    loads.five_minutes = load(240.0, 4.0, HELD);
+    loads.busiest = load(240.0, 4.0, HELD);
+    let scene = Scene::new(5, 5, loads);
+    scene.says(&[
+        "Not enough data: 960 checkouts came back within 240 s",
+        ": 40 checkouts more.",
+    ]);
+    assert_eq!(scene.advice().not_enough_data.unwrap().seconds_more, 0.0);
+}
+
+#[test]
+fn a_quiet_service_is_learned_from_an_hour_and_sized_for_its_busiest_minutes() {
+    let mut loads = steady(1.0, HELD);
+    loads.busiest = load(300.0, 3.0, HELD);
+    let advice = Scene::new(5, 5, loads).advice();
+    assert_eq!(advice.evidence.learned_from, Some("hour"));
+    // Three a second, not one.
+    assert_eq!(advice.evidence.planned_arrivals_per_second, Some(3.6));
+    // A young one has no hour that says more than its five minutes.
+    let mut loads = usual();
+    loads.hour = Load::default();
+    let advice = Scene::new(5, 5, loads).advice();
+    assert_eq!(advice.evidence.usual_from, Some("five_minutes"));
+}
+
+#[test]
+fn where_no_size_helps_the_level_and_its_users_are_named() {
+    for (learn, words) in [
+        (
+            flat_from_8 as Learn,
+            "beyond 8 connections in use practically no more is served",
+        ),
+        (
+            falling_from_8,
+            "beyond 8 connections in use less is served, not more",
+        ),
+    ] {
+        let scene = Scene {
+            learn,
+            ..Scene::new(20, 10, usual()).with_routes()
+        };
+        let advice = scene.advice();
+        assert_eq!(total(&advice), 8, "{advice:#?}");
+        let bottleneck = advice.bottleneck.as_ref().unwrap();
+        assert_eq!(bottleneck.saturates_at, Some(8));
+        scene.says(&[
+            "No size meets the target of 5.0 ms",
+            words,
+            "/orders at src/app.rs:7 (70 %), /users at src/app.rs:7 (30 %)",
+            "SELECT orders (90 %, 10.0 ms each)",
+        ]);
+        let text = advice.recommendations.join(" ");
+        assert!(!text.contains("too small"), "{text}");
+    }
+}
+
+#[test]
+fn beyond_its_share_it_is_told_what_else_to_do() {
+    let scene = Scene::new(5, 0, usual()).with_share(8, 10).with_routes();
+    let advice = scene.advice();
+    assert_eq!(total(&advice), 10);
+    scene.says(&[
+        "and the server can grant 10: max_connections 100, reserved 3, used by others 10, shared among 8 replicas",
+        "PgBouncer",
+        "shorter on average (now 80 ms) is enough",
+        "/orders at src/app.rs:7 uses 70 % of the time",
+        "shorter holds (",
+    ]);
+    // No factor is enough for one connection, and nothing is promised.
+    let storm = steady(100_000.0 / 300.0, Duration::from_secs(60));
+    let scene = Scene::new(5, 0, storm).with_share(80, 1).with_routes();
+    let text = scene.advice().recommendations.join(" ");
+    assert!(!text.contains("is enough"), "{text}");
+}
+
+#[test]
+fn another_target_another_load_and_another_size() {
+    let plain = Scene::new(5, 5, usual());
+    let asked = |what_if: WhatIf| {
+        let mut scene = Scene::new(5, 5, usual());
+        scene.asking.what_if = what_if;
+        scene.asking.target = what_if.target_p95_ms.map_or(0.005, |millis| millis / 1e3);
+        scene
+    };
+    let twice = asked(WhatIf::new().rate(2.0));
+    assert!(total(&twice.advice()) > total(&plain.advice()) + 5);
+    twice.says(&["240.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom, 2 times as many as asked)"]);
+    let patient = asked(WhatIf::new().target_p95(Duration::from_millis(500)));
+    assert!(total(&patient.advice()) < total(&plain.advice()));
+    assert_eq!(patient.advice().target_p95_ms, 500.0);
+    let asked_for = asked(WhatIf::new().pool_size(20));
+    let advice = asked_for.advice();
+    assert_eq!(advice.asked.unwrap().connections, 20);
+    assert!(advice.predicted.contains(&advice.asked.unwrap()));
+    assert_eq!(total(&advice), total(&plain.advice()));
+    asked_for.says(&["With 20 connections 95 of 100 would queue up to"]);
+    asked(WhatIf::new().pool_size(3))
+        .says(&["With 3 connections the queue would grow without end"]);
+}
+
+#[test]
+fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
+    let mut loads = usual();
+    let level = AtLevel {
+        seconds: 10.0,
+        completions: 250,
+        holds: 250,
+        held: 20.0,
+        measured: 10.0,
+        busy: 4.0,
+    };
+    let odd = AtLevel {
+        seconds: 0.0,
+        holds: 1,
+        held: f64::NAN,
+        ..AtLevel::default()
+    };
+    loads.busiest.levels = vec![level, level, AtLevel::default(), odd];
+    loads.busiest.between.add(f64::NAN);
+    loads.busiest.between.add(1.0);
+    let json = serde_json::to_value(Scene::new(5, 5, loads).advice()).unwrap();
+    let evidence = &json["evidence"];
+    assert_eq!(
+        evidence["curve"][0],
+        json!({
+            "connections": 1,
+            "seconds": 10.0,
+            "completions": 250,
+            "completions_per_second": 25.0,
+            "smoothed_per_second": 12.5,
+            "in_queries_ms": 32.0,
+            "outside_ms": 48.0,
+        })
+    );
+    assert_eq!(evidence["curve"][1]["connections"], 3);
+    assert_eq!(evidence["curve"][1]["completions_per_second"], Value::Null);
+    let busiest = &evidence["windows"]["busiest"];
+    assert_eq!(busiest["arrival_variation"], Value::Null);
+    assert_eq!(busiest["peak_checked_out"], 3);
+    assert_eq!(busiest["mean_connections_needed"], 8.0);
+}

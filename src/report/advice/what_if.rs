@@ -1,0 +1,342 @@
+//! What advice is asked for: another target, another load, other replicas, another size.
+
+use std::fmt::{self, Write as _};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::settings::Settings;
+
+/// What is shown of a value that is not allowed, in characters.
+const SHOWN: usize = 40;
+
+/// A parameter of the route.
+struct Parameter<T> {
+    name: &'static str,
+    kind: &'static str,
+    allowed: RangeInclusive<T>,
+    parse: fn(&str) -> Option<T>,
+}
+
+const TARGET: Parameter<f64> = a_number("target_p95_ms", 0.1..=60_000.0);
+const RATE: Parameter<f64> = a_number("rate", 0.01..=1000.0);
+const REPLICAS: Parameter<u32> = a_count("replicas");
+const POOL_SIZE: Parameter<u32> = a_count("pool_size");
+
+const fn a_number(name: &'static str, allowed: RangeInclusive<f64>) -> Parameter<f64> {
+    Parameter {
+        name,
+        kind: "a number",
+        allowed,
+        parse: number,
+    }
+}
+
+const fn a_count(name: &'static str) -> Parameter<u32> {
+    Parameter {
+        name,
+        kind: "a whole number",
+        allowed: 1..=Settings::MAX_CONNECTIONS,
+        parse: count,
+    }
+}
+
+impl<T: fmt::Display + PartialOrd> Parameter<T> {
+    fn set(&self, slot: &mut Option<T>, text: &str) -> Result<(), WhatIfError> {
+        if slot.is_some() {
+            return Err(WhatIfError::repeated(self.name));
+        }
+        *slot = Some((self.parse)(text).ok_or_else(|| self.wrong(text))?);
+        Ok(())
+    }
+
+    fn check(&self, value: Option<T>) -> Result<(), WhatIfError> {
+        match value {
+            Some(value) if !self.allowed.contains(&value) => Err(self.wrong(&value.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong(&self, value: &str) -> WhatIfError {
+        WhatIfError(format!(
+            "{}=\"{}\": expected {} from {} to {}",
+            self.name,
+            shown(value),
+            self.kind,
+            self.allowed.start(),
+            self.allowed.end(),
+        ))
+    }
+}
+
+/// Other circumstances than those that were measured, for
+/// [`Observe::optimize_for`](crate::Observe::optimize_for). What is not said stays as it is.
+///
+/// The same as the route's `optimize?target_p95_ms=8&rate=1.5&replicas=4&pool_size=20`:
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] mod doc {
+/// use poolscope::{AsyncSqliteConnection, Pool, Settings, WhatIf};
+/// use std::time::Duration;
+///
+/// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+/// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).build()?;
+/// let what_if = WhatIf::new()
+///     .target_p95(Duration::from_millis(8))
+///     .rate(1.5)
+///     .replicas(4)
+///     .pool_size(20);
+/// let advice = pool.optimize_for(&what_if).await?;
+/// assert_eq!(advice.target_p95_ms, 8.0);
+///
+/// let error = pool.optimize_for(&WhatIf::new().rate(-1.0)).await.unwrap_err();
+/// assert_eq!(error.to_string(), r#"rate="-1": expected a number from 0.01 to 1000"#);
+/// # Ok(()) }
+/// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+/// ```
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct WhatIf {
+    /// The wait in the queue, in milliseconds, that 95 of 100 checkouts should stay below, in the
+    /// place of `DB_POOL_TARGET_WAIT`: 0.1 to 60000.
+    pub target_p95_ms: Option<f64>,
+    /// So many times the arrivals that were measured: 0.01 to 1000.
+    pub rate: Option<f64>,
+    /// Replicas that share the server, in the place of those that were counted or set: 1 to 10000.
+    /// The arrivals of each stay as they are, unless `rate` says otherwise.
+    pub replicas: Option<u32>,
+    /// Connections in all whose waiting is asked for: 1 to 10000.
+    pub pool_size: Option<u32>,
+}
+
+impl WhatIf {
+    /// Nothing else than what was measured.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Aims at another wait in the queue for 95 of 100 checkouts: 0.1 ms to 60 s.
+    #[must_use]
+    pub fn target_p95(mut self, target: Duration) -> Self {
+        self.target_p95_ms = Some(target.as_secs_f64() * 1e3);
+        self
+    }
+
+    /// So many times the arrivals that were measured: 0.01 to 1000.
+    #[must_use]
+    pub fn rate(mut self, times: f64) -> Self {
+        self.rate = Some(times);
+        self
+    }
+
+    /// So many replicas share the server: 1 to 10000. The arrivals of each stay as they are.
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = Some(replicas);
+        self
+    }
+
+    /// Asks for the waiting with so many connections in all, overflow included: 1 to 10000.
+    #[must_use]
+    pub fn pool_size(mut self, connections: u32) -> Self {
+        self.pool_size = Some(connections);
+        self
+    }
+
+    /// Reads a query string.
+    pub(crate) fn from_query(query: &str) -> Result<Self, WhatIfError> {
+        let mut what_if = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "target_p95_ms" => TARGET.set(&mut what_if.target_p95_ms, &value)?,
+                "rate" => RATE.set(&mut what_if.rate, &value)?,
+                "replicas" => REPLICAS.set(&mut what_if.replicas, &value)?,
+                "pool_size" => POOL_SIZE.set(&mut what_if.pool_size, &value)?,
+                _ => return Err(WhatIfError::unknown(&name)),
+            }
+        }
+        what_if.check()?;
+        Ok(what_if)
+    }
+
+    /// Whether all of it is within its bounds.
+    pub(super) fn check(&self) -> Result<(), WhatIfError> {
+        TARGET.check(self.target_p95_ms)?;
+        RATE.check(self.rate)?;
+        REPLICAS.check(self.replicas)?;
+        POOL_SIZE.check(self.pool_size)
+    }
+}
+
+/// Why a [`WhatIf`] can't be answered: which parameter, what was said, what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WhatIfError(String);
+
+impl WhatIfError {
+    /// Its value is not shown: it may have been meant for somebody else, and be a secret.
+    fn unknown(name: &str) -> Self {
+        Self(format!(
+            "\"{}\" is no parameter; there are {}, {}, {} and {}",
+            shown(name),
+            TARGET.name,
+            RATE.name,
+            REPLICAS.name,
+            POOL_SIZE.name,
+        ))
+    }
+
+    fn repeated(name: &str) -> Self {
+        Self(format!("{name} is given more than once"))
+    }
+}
+
+/// Rust's parsers also take `+5`, `inf` and `NaN`, which nobody means.
+fn number(text: &str) -> Option<f64> {
+    let plain = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    text.parse().ok().filter(|_| text.bytes().all(plain))
+}
+
+fn count(text: &str) -> Option<u32> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
+}
+
+/// What was sent, short and harmless wherever it is shown.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN) {
+        match c {
+            ' ' | '!' | '#'..='%' | '('..=';' | '=' | '?'..='[' | ']'..='_' | 'a'..='~' => {
+                shown.push(c);
+            }
+            // To a text nothing can fail to be written.
+            _ => drop(write!(shown, "{}", c.escape_unicode())),
+        }
+    }
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(query: &str) -> String {
+        WhatIf::from_query(query).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_query_says_what_code_says() {
+        let said = WhatIf::from_query("target_p95_ms=8&rate=1.5&replicas=4&pool_size=20");
+        let built = WhatIf::new().target_p95(Duration::from_millis(8)).rate(1.5);
+        assert_eq!(said, Ok(built.replicas(4).pool_size(20)));
+        for nothing in ["", "&", "&&"] {
+            assert_eq!(WhatIf::from_query(nothing), Ok(WhatIf::new()));
+        }
+        let encoded = WhatIf::from_query("%72ate=%31%2e5&pool_size=%320");
+        assert_eq!(encoded, Ok(WhatIf::new().rate(1.5).pool_size(20)));
+        let least = "target_p95_ms=0.1&rate=0.01&replicas=1&pool_size=1";
+        assert!(WhatIf::from_query(least).is_ok());
+        let most = "target_p95_ms=60000&rate=1000&replicas=10000&pool_size=10000";
+        assert!(WhatIf::from_query(most).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_named_with_what_is() {
+        for (query, said) in [
+            (
+                "target_p95_ms=",
+                r#"target_p95_ms="": expected a number from 0.1 to 60000"#,
+            ),
+            (
+                "rate=NaN",
+                r#"rate="NaN": expected a number from 0.01 to 1000"#,
+            ),
+            (
+                "rate=1e3",
+                r#"rate="1e3": expected a number from 0.01 to 1000"#,
+            ),
+            ("rate=0", r#"rate="0": expected a number from 0.01 to 1000"#),
+            (
+                "replicas=0",
+                r#"replicas="0": expected a whole number from 1 to 10000"#,
+            ),
+            (
+                "replicas=%2B2",
+                r#"replicas="+2": expected a whole number from 1 to 10000"#,
+            ),
+            (
+                "pool_size=2.5",
+                r#"pool_size="2.5": expected a whole number from 1 to 10000"#,
+            ),
+            (
+                "pool_size=99999999999",
+                r#"pool_size="99999999999": expected a whole number from 1 to 10000"#,
+            ),
+            (
+                "pool_size",
+                r#"pool_size="": expected a whole number from 1 to 10000"#,
+            ),
+            ("rate=1&rate=1", "rate is given more than once"),
+            (
+                "Rate=1",
+                r#""Rate" is no parameter; there are target_p95_ms, rate, replicas and pool_size"#,
+            ),
+        ] {
+            assert_eq!(error(query), said, "{query}");
+        }
+        for what_if in [
+            WhatIf::new().rate(f64::NAN),
+            WhatIf::new().rate(f64::INFINITY),
+            WhatIf::new().target_p95(Duration::ZERO),
+            WhatIf::new().replicas(0),
+            WhatIf::new().pool_size(u32::MAX),
+        ] {
+            assert!(what_if.check().is_err(), "{what_if:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_shown_cut_and_escaped() {
+        assert_eq!(
+            shown("<b>\"'&\\`\n\u{e9}"),
+            r"\u{3c}b\u{3e}\u{22}\u{27}\u{26}\u{5c}\u{60}\u{a}\u{e9}"
+        );
+        assert_eq!(shown(&"7".repeat(41)), format!("{}…", "7".repeat(40)));
+        let told = error("token=hunter2hunter2");
+        assert!(
+            told.contains("token") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_panics_or_is_told_back_raw(query in ".{0,200}") {
+            if let Err(error) = WhatIf::from_query(&query) {
+                let told = error.to_string();
+                prop_assert!(!told.contains(['<', '>', '&', '\'', '`', '\n']), "{}", told);
+                prop_assert!(told.len() < 700, "{}", told);
+            }
+        }
+
+        #[test]
+        fn what_is_read_is_within_its_bounds(
+            name in prop::sample::select(vec!["target_p95_ms", "rate", "replicas", "pool_size"]),
+            value in "[0-9.+%eE-]{0,12}",
+        ) {
+            if let Ok(what_if) = WhatIf::from_query(&format!("{name}={value}")) {
+                prop_assert!(what_if.check().is_ok());
+                prop_assert_ne!(what_if, WhatIf::new());
+            }
+        }
+    }
+}
