@@ -32,6 +32,7 @@ impl Tail {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn queueing(&self) -> f64 {
         self.parts.iter().map(|(share, _)| share).sum()
     }

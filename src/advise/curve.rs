@@ -11,8 +11,19 @@ const ENOUGH: u64 = 50;
 /// seen to be believed as much as the law.
 const PRIOR: f64 = 200.0;
 
-/// From this variation of the holds on, the rate at a level is told by what comes back from it.
+/// From this variation of the holds on, the rate at a level is told by what comes back from it, if
+/// the time in queries was not measured.
 const FORGETFUL: f64 = 0.4;
+
+/// A level this close to the highest rate keeps what saturates busy.
+const SATURATED: f64 = 0.9;
+
+#[derive(Debug, Clone, Copy)]
+struct Surplus {
+    seen: f64,
+    lasting: f64,
+    weight: f64,
+}
 
 /// The rate at each level.
 #[derive(Debug, Clone)]
@@ -20,6 +31,8 @@ pub(crate) struct Curve {
     /// `rates[n - 1]` at level `n`.
     rates: Vec<f64>,
     law: Law,
+    /// What comes back from the levels near the highest rate over what they let through for long.
+    surplus: Vec<Surplus>,
     /// What the law is scaled by beyond the levels seen, so that it joins them.
     joint: f64,
 }
@@ -33,7 +46,7 @@ impl Curve {
             .enumerate()
             .filter(|(_, at)| at.completions >= ENOUGH && at.seconds > 0.0)
             .map(|(index, at)| Point {
-                level: level_at(index),
+                level: Load::level_of(index),
                 rate: at.completions as f64 / at.seconds,
                 completions: at.completions as f64,
             })
@@ -48,12 +61,24 @@ impl Curve {
             return Some(Self {
                 rates: (1..=last).map(|level| law.rate(level as f64)).collect(),
                 law,
+                surplus: Vec::new(),
                 joint: 1.0,
             });
         }
-        let points: Vec<Point> = points.iter().map(|p| also_by_holds(p, holds)).collect();
-        let law = Law::fit(&points)?;
-        Self::through(&points, law, last)
+        let lasting: Vec<Point> = points.iter().map(|p| also_by_holds(p, holds)).collect();
+        let law = Law::fit(&lasting)?;
+        let mut curve = Self::through(&lasting, law, last)?;
+        let most = curve.most();
+        curve.surplus = points
+            .iter()
+            .map(|p| Surplus {
+                seen: p.rate,
+                lasting: curve.rate(p.level as u32),
+                weight: p.completions,
+            })
+            .filter(|s| s.lasting > SATURATED * most)
+            .collect();
+        Some(curve)
     }
 
     fn through(points: &[Point], law: Law, last: usize) -> Option<Self> {
@@ -80,7 +105,12 @@ impl Curve {
             return None;
         }
         let joint = rates.last()? / law.rate(last as f64);
-        Some(Self { rates, law, joint })
+        Some(Self {
+            rates,
+            law,
+            surplus: Vec::new(),
+            joint,
+        })
     }
 
     /// Connections that come back in a second with so many in use; more than zero.
@@ -103,15 +133,43 @@ impl Curve {
         if self.law.is_straight() {
             return None;
         }
-        let seen = self.rates.iter().copied().fold(0.0, f64::max);
-        let most = if self.falls() {
-            seen
-        } else {
-            seen.max(self.joint / self.law.turn)
-        };
+        let most = self.most();
         let reached = |level: &u32| self.rate(*level) >= most * (1.0 - within);
         let first = (1..=MOST as u32).find(reached)?;
         Some((most, first))
+    }
+
+    fn most(&self) -> f64 {
+        let seen = self.rates.iter().copied().fold(0.0, f64::max);
+        if self.falls() {
+            seen
+        } else {
+            seen.max(self.joint / self.law.turn)
+        }
+    }
+
+    /// How busy so many keep what saturates; 0 if nothing does.
+    pub(super) fn busy(&self, level: u32) -> f64 {
+        if self.law.is_straight() {
+            0.0
+        } else {
+            (self.rate(level) / self.most()).clamp(0.0, 1.0)
+        }
+    }
+
+    /// The squared variation of what saturates, told from how much faster the high levels are left
+    /// than for long, by arrivals at this rate. The chance of a level falls from one to the next by
+    /// `ρ^(2 / (1 + variation))` about, which is what the rates seen give as `λ / μ(n)`.
+    pub(super) fn variation(&self, arrivals: f64) -> Option<f64> {
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for s in &self.surplus {
+            if s.lasting > arrivals * 1.1 {
+                sum += s.weight * (s.seen / arrivals).ln() / (s.lasting / arrivals).ln();
+                weights += s.weight;
+            }
+        }
+        let power = sum / weights;
+        (power.is_finite() && power > 0.0).then(|| (2.0 / power - 1.0).clamp(0.05, 1.0))
     }
 
     pub(crate) fn falls(&self) -> bool {
@@ -142,28 +200,33 @@ impl Curve {
     }
 }
 
-/// By Little's law a level's rate also is the level over its mean hold. What comes back from a level
-/// is told well by completions where holds forget when they began; where all take about as long, it
-/// is told by how long they take.
+/// By Little's law a level's rate also is the level over its mean hold. That mean is biased where
+/// holds vary: short ones see the extreme levels. Where the time in queries was measured, it alone
+/// is taken from the level, and the time outside from all holds, as it is the same at each; what
+/// bias is left is that of the queries' own variation, which is at most their share of the holds'.
+/// The more there is of it, the more is told by what comes back from the level.
+///
+/// Completions alone would not do: with a lock that is always held for as long, a level is high
+/// because many came just now, and soon many leave it, more than the lock lets through for long.
 fn also_by_holds(point: &Point, holds: &Holds) -> Point {
-    let by_holds = holds.at.iter().find(|at| at.level == point.level);
-    let trust = (holds.variation / FORGETFUL).min(1.0);
-    match by_holds {
-        Some(at) => Point {
-            rate: point.rate.powf(trust) * (at.level / at.held).powf(1.0 - trust),
-            ..*point
-        },
-        None => *point,
+    let Some(at) = holds.at.iter().find(|at| at.level == point.level) else {
+        return *point;
+    };
+    let (held, trust) = match (at.parts, holds.outside()) {
+        (Some((in_queries, _)), Some(outside)) => (
+            in_queries + outside,
+            holds.variation.min(1.0) * (1.0 - outside / holds.mean).clamp(0.0, 1.0),
+        ),
+        _ => (at.held, (holds.variation / FORGETFUL).min(1.0)),
+    };
+    Point {
+        rate: point.rate.powf(trust) * (at.level / held).powf(1.0 - trust),
+        ..*point
     }
 }
 
 /// Further up than any pool goes, so that one odd entry does not ask for all memory.
 const MOST: f64 = 65_536.0;
-
-/// The level that an entry of [`Load::levels`] is about.
-pub(super) fn level_at(index: usize) -> f64 {
-    index as f64
-}
 
 /// How much the levels differ from the law beyond the noise of counting: the variance of their
 /// relative differences (the method of moments of DerSimonian and Laird, 1986).

@@ -16,8 +16,11 @@ const MOST: f64 = 100.0;
 /// Beyond so many blocks they are taken together.
 const BLOCKS: usize = 4096;
 
-/// No block is this long, in seconds.
-const LONGEST: f64 = 1e6;
+/// No load was observed for this long, in seconds.
+const LONGEST: f64 = 1e9;
+
+/// Arrivals a second, of any application.
+const POSSIBLE: std::ops::RangeInclusive<f64> = 1e-6..=1e12;
 
 /// What a burst must explain of the squared error, in units of the noise of counting.
 const WORTH: f64 = 6.0;
@@ -84,7 +87,7 @@ impl Demand {
     /// None without a rate.
     pub(super) fn learn(load: &Load) -> Option<Self> {
         let rate = load.arrival_rate();
-        if !(rate.is_finite() && rate > 0.0) {
+        if !POSSIBLE.contains(&rate) || load.seconds >= LONGEST {
             return None;
         }
         let blocks: Vec<&Block> = load
@@ -121,6 +124,12 @@ impl Demand {
             bursts,
             dispersion,
         })
+    }
+
+    /// Neither bursts nor blocks that differ by much.
+    pub(super) fn is_even(&self) -> bool {
+        let even = |(_, rate): &(f64, f64)| (0.9..1.1).contains(rate);
+        self.bursts.is_none() && self.blocks.iter().all(even)
     }
 
     /// The index of dispersion in the long run, what varies from block to block left out.
@@ -214,6 +223,14 @@ struct Fit {
     error: f64,
 }
 
+/// The dispersion beyond 1 at one length, and what a unit of each cause adds to it.
+struct Row {
+    weight: f64,
+    fast: f64,
+    slow: f64,
+    beyond: f64,
+}
+
 /// Least squares of the dispersion beyond 1 by its two causes, neither of which is negative.
 fn fit(seen: &[Seen], forgets: Option<f64>, steady: bool) -> Fit {
     let mut found = Fit {
@@ -222,27 +239,32 @@ fn fit(seen: &[Seen], forgets: Option<f64>, steady: bool) -> Fit {
         error: 0.0,
     };
     for round in 0..4 {
-        let rows: Vec<(f64, f64, f64, f64)> = seen
+        let rows: Vec<Row> = seen
             .iter()
             .map(|s| {
-                let x = forgets.map_or(0.0, |f| risen(f * s.seconds));
-                let fitted = 1.0 + found.fast * x + found.slow * s.seconds;
+                let fast = forgets.map_or(0.0, |f| risen(f * s.seconds));
+                let fitted = 1.0 + found.fast * fast + found.slow * s.seconds;
                 let size = if round == 0 {
                     s.dispersion.max(1.0)
                 } else {
                     fitted
                 };
                 let noise = size * size * (2.0 / s.bins + EXACTNESS * EXACTNESS);
-                (1.0 / noise, x, s.seconds, s.dispersion - 1.0)
+                Row {
+                    weight: 1.0 / noise,
+                    fast,
+                    slow: s.seconds,
+                    beyond: s.dispersion - 1.0,
+                }
             })
             .collect();
-        let sum = |of: &dyn Fn(&(f64, f64, f64, f64)) -> f64| rows.iter().map(of).sum::<f64>();
+        let sum = |of: fn(&Row) -> f64| rows.iter().map(|r| r.weight * of(r)).sum::<f64>();
         let (xx, xt, tt) = (
-            sum(&|r| r.0 * r.1 * r.1),
-            sum(&|r| r.0 * r.1 * r.2),
-            sum(&|r| r.0 * r.2 * r.2),
+            sum(|r| r.fast * r.fast),
+            sum(|r| r.fast * r.slow),
+            sum(|r| r.slow * r.slow),
         );
-        let (xy, ty) = (sum(&|r| r.0 * r.1 * r.3), sum(&|r| r.0 * r.2 * r.3));
+        let (xy, ty) = (sum(|r| r.fast * r.beyond), sum(|r| r.slow * r.beyond));
         let determinant = xx * tt - xt * xt;
         let both = (
             (xy * tt - ty * xt) / determinant,
@@ -251,7 +273,7 @@ fn fit(seen: &[Seen], forgets: Option<f64>, steady: bool) -> Fit {
         let alone = [(xy / xx, 0.0), (0.0, ty / tt), (0.0, 0.0)];
         let error = |(fast, slow): (f64, f64)| {
             rows.iter()
-                .map(|r| r.0 * (r.3 - fast * r.1 - slow * r.2).powi(2))
+                .map(|r| r.weight * (r.beyond - fast * r.fast - slow * r.slow).powi(2))
                 .sum::<f64>()
         };
         let best = std::iter::once(both)

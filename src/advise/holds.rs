@@ -7,7 +7,6 @@
 //! ones the extremes too, so the mean hold has a hump over the levels even where none depends on
 //! the other: only what is longer at the top than half-way up grows.
 
-use super::curve::level_at;
 use crate::observe::load::Load;
 
 /// A level with fewer holds says nothing by itself.
@@ -59,7 +58,7 @@ impl Holds {
                 let share = at.busy / at.measured;
                 let held = at.held / holds;
                 HoldAt {
-                    level: level_at(index),
+                    level: Load::level_of(index),
                     holds: at.holds,
                     held,
                     parts: (0.0..=1.0)
@@ -77,6 +76,25 @@ impl Holds {
                 .squared_variation()
                 .filter(|variation| variation.is_finite())
                 .map_or(1.0, |variation| variation.clamp(0.05, 100.0)),
+        })
+    }
+
+    /// The mean time outside queries, if it does not grow.
+    pub(super) fn outside(&self) -> Option<f64> {
+        if self.growth_outside().certain {
+            return None;
+        }
+        let measured = || {
+            self.at
+                .iter()
+                .filter_map(|at| Some((at.holds as f64, at.parts?.1)))
+        };
+        let holds: f64 = measured().map(|(holds, _)| holds).sum();
+        (holds > 0.0).then(|| {
+            measured()
+                .map(|(holds, outside)| holds * outside)
+                .sum::<f64>()
+                / holds
         })
     }
 

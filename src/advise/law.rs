@@ -40,6 +40,9 @@ const WORTH: f64 = 4.0;
 /// As much for a rate that falls, on top: it is said only of what was seen to fall.
 const FALL: f64 = 6.0;
 
+/// What is left of the highest rate where one is said to fall.
+const FALLEN: f64 = 0.9;
+
 /// Corners tried: Gunther's, the usual queue's, and sharper ones.
 const SHARPNESS: [f64; 5] = [1.5, 2.0, 3.0, 4.0, 6.0];
 
@@ -81,10 +84,10 @@ impl Law {
 
     /// The level at which the rate is highest: infinite if it never falls.
     pub(crate) fn peak(&self) -> f64 {
-        if self.agree > 0.0 {
-            ((self.alone - self.turn).max(0.0) / self.agree)
-                .sqrt()
-                .max(1.0)
+        if self.turn > self.alone {
+            1.0
+        } else if self.agree > 0.0 {
+            ((self.alone - self.turn) / self.agree).sqrt().max(1.0)
         } else {
             f64::INFINITY
         }
@@ -102,7 +105,10 @@ impl Law {
             .filter_map(|k| Some((solve(points, &[0, 1], *k)?, 3.0 * WORTH)));
         gunther
             .chain(sharper)
-            .filter(|((law, _), _)| law.peak().is_infinite() || law.peak() + 1.0 <= last)
+            .filter(|((law, _), _)| {
+                let peak = law.peak();
+                peak.is_infinite() || law.rate(last) < law.rate(peak.min(last)) * FALLEN
+            })
             .map(|((law, error), cost)| (law, error + cost))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .map(|(law, _)| law)
@@ -236,7 +242,7 @@ mod tests {
                 agree,
                 sharpness,
             };
-            let found = Law::fit(&points(law, 1..=16)).unwrap();
+            let found = Law::fit(&points(law, 1..=24)).unwrap();
             assert!((found.alone / law.alone - 1.0).abs() < 1e-6, "{found:?}");
             assert!((found.turn - turn).abs() < 1e-8, "{found:?} {law:?}");
             assert!((found.agree - agree).abs() < 1e-8, "{found:?} {law:?}");
@@ -278,7 +284,7 @@ mod tests {
         };
         assert!(law.peak() < 20.5 && law.peak() > 19.5);
         assert!(Law::fit(&points(law, 1..=12)).unwrap().peak().is_infinite());
-        assert!(Law::fit(&points(law, 1..=30)).unwrap().peak() < 20.5);
+        assert!(Law::fit(&points(law, 1..=60)).unwrap().peak() < 20.5);
     }
 
     #[test]

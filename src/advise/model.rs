@@ -26,6 +26,8 @@ pub(crate) struct Model {
     holds: Holds,
     /// Squared variation of the holds, less what they waited for each other.
     variation: f64,
+    /// Squared variation of what saturates: 1 if that is not known.
+    station: f64,
 }
 
 /// The waiting at one number of connections, in seconds; infinite where the load is more than they
@@ -44,6 +46,9 @@ pub(crate) struct Prediction {
     /// Levels beyond those that were seen often enough to know their rate; 0 within them.
     pub(crate) beyond_data: u32,
 }
+
+/// Arrivals this seldom, by what can be served, never meet.
+const NOBODY: f64 = 1e-12;
 
 /// For so many holds a queue remembers what came. It does so for longer the fuller it is; but were
 /// it another figure at each size, more connections might seem to wait longer.
@@ -88,11 +93,18 @@ impl Model {
         let curve = Curve::learn(load, &holds).ok_or(unusable)?;
         let demand = Demand::learn(load).ok_or(unusable)?;
         let variation = intrinsic(&holds, &curve);
+        // It can only be told from arrivals at one rate.
+        let station = if demand.is_even() {
+            curve.variation(demand.rate)
+        } else {
+            None
+        };
         Ok(Self {
             curve,
             demand,
             holds,
             variation,
+            station: station.unwrap_or(1.0),
         })
     }
 
@@ -155,20 +167,31 @@ impl Model {
 
     /// None if the load is more than so many connections can serve.
     fn waits(&self, size: u32, rate: f64, best: f64) -> Option<Waits> {
-        if !(rate < best) {
+        if rate < best * NOBODY {
+            return Some(Waits::default());
+        }
+        if rate >= best || best.is_nan() {
             return None;
         }
+        let returns = self.returns(size);
         let arrivals = self.demand.variation(REMEMBERED * self.holds.mean);
-        let variation = f64::midpoint(self.demand.lasting_variation(), self.variation);
+        let variation = f64::midpoint(self.demand.lasting_variation(), returns);
         let quickest = 1.0 / (UNSETTLED * (variation * self.demand.seconds / best).sqrt());
         let part = |rate: f64| {
             // Bursts are in the chain already, with holds of variation 1.
             let factor = if arrivals > 1.0 {
-                (arrivals + self.variation) / (arrivals + 1.0)
+                (arrivals + returns) / (arrivals + 1.0)
             } else {
-                variability::factor(arrivals, self.variation, size, rate / best)
+                variability::factor(arrivals, returns, size, rate / best)
             };
             let tail = self.tail(size, rate)?;
+            // The tail's time is that of the rate by which the levels are left.
+            let left = self.left(size, rate);
+            let factor = if left > rate {
+                factor * (left - rate) / (best - rate)
+            } else {
+                factor
+            };
             Some((tail.no_longer_than(quickest * factor), factor))
         };
         let mut waits = Waits::default();
@@ -185,11 +208,32 @@ impl Model {
     }
 
     fn tail(&self, size: u32, rate: f64) -> Option<Tail> {
-        let service = |level| self.curve.rate(level);
+        let service = |level| self.left(level, rate);
         self.demand
             .bursts
             .and_then(|bursts| chain::modulated(&bursts.phases(rate), size, service))
             .or_else(|| chain::poisson(rate, size, service))
+    }
+
+    /// The rate by which a level is left while so many arrive. It is the curve's, but with what
+    /// saturates always busy and more regular than chance, high levels are left sooner (and low ones
+    /// later): see [`Curve::variation`]. Holds that do not get in each other's way leave by the
+    /// curve's rate whatever their variation (B. Sevastyanov, 1957).
+    fn left(&self, level: u32, arrivals: f64) -> f64 {
+        let curve = self.curve.rate(level);
+        let busy = self.curve.busy(level).powi(2);
+        if busy <= 0.0 || arrivals <= 0.0 {
+            return curve;
+        }
+        let variation = 1.0 - busy * (1.0 - self.station);
+        arrivals * (curve / arrivals).powf(2.0 / (1.0 + variation))
+    }
+
+    /// Squared variation of what comes back while so many are in use all the time: that of the holds,
+    /// or of what saturates, the more the busier it is.
+    fn returns(&self, size: u32) -> f64 {
+        let busy = self.curve.busy(size).powi(2);
+        self.variation + busy * (self.station.min(self.variation) - self.variation)
     }
 
     /// Follows the blocks: in those with more arrivals than can be served a backlog grows, that

@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use crate::observe::Histogram;
-use crate::observe::load::{AtLevel, Block, Counts, Load, Moments};
+use crate::observe::load::{AtLevel, Block, Counts, Load};
 
 /// SplitMix64 (G. Steele, D. Lea, C. Flood, 2014).
 #[derive(Debug, Clone)]
@@ -79,6 +78,7 @@ pub(super) struct Scenario {
     pub(super) seconds: f64,
 }
 
+#[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) load: Load,
     /// Sorted.
@@ -89,10 +89,6 @@ impl Outcome {
     pub(super) fn quantile(&self, q: f64) -> f64 {
         let rank = (self.waits.len() as f64 * q).ceil() as usize;
         self.waits[rank.clamp(1, self.waits.len()) - 1]
-    }
-
-    pub(super) fn mean(&self) -> f64 {
-        self.waits.iter().sum::<f64>() / self.waits.len() as f64
     }
 }
 
@@ -238,7 +234,6 @@ impl Pool {
     fn run(mut self, times: &[f64], load: &mut Load) -> Vec<f64> {
         self.holds = vec![Hold::default(); times.len()];
         let mut waits = Vec::with_capacity(times.len());
-        let mut histogram = Histogram::default();
         let mut next = 0;
         loop {
             let arrival = times.get(next).copied().unwrap_or(f64::INFINITY);
@@ -267,11 +262,10 @@ impl Pool {
                 };
                 let wait = self.now - times[who];
                 waits.push(wait);
-                histogram.record(Duration::from_secs_f64(wait));
+                load.queued.record(Duration::from_secs_f64(wait));
                 self.check_out(who);
             }
         }
-        load.queued = histogram;
         waits.sort_by(f64::total_cmp);
         waits
     }
