@@ -261,7 +261,8 @@ mod tests {
     fn moments_tell_the_mean_and_how_much_it_varies() {
         let mut moments = Moments::default();
         assert_eq!((moments.mean(), moments.squared_variation()), (None, None));
-        [1.0, 3.0].map(|value| moments.add(value));
+        moments.add(1.0);
+        moments.add(3.0);
         let mut twice = moments;
         twice.merge(&moments);
         assert_eq!((twice.count, twice.mean()), (4, Some(2.0)));

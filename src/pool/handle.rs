@@ -55,6 +55,11 @@ pub struct Pool<C: Backend> {
 type Taking<C> = ResponseFuture<<Stack<C> as Service<Checkout>>::Future>;
 
 impl<C: Backend> Pool<C> {
+    #[cfg(test)]
+    pub(crate) fn recorder(&self) -> &crate::observe::recorder::Recorder {
+        &self.observed.recorder
+    }
+
     /// Builds a pool by these settings.
     pub fn builder(settings: Settings) -> PoolBuilder<C> {
         PoolBuilder::new(settings)

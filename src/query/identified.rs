@@ -102,7 +102,7 @@ mod tests {
         }
         let hashes: HashSet<_> = texts.iter().map(|text| hash(text)).collect();
         assert_eq!(hashes.len(), texts.len());
-        assert_eq!(hash(text), hash(&text.to_owned()));
+        assert_eq!(hash(text), hash(&String::from(text)));
     }
 
     #[test]

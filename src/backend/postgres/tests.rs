@@ -4,5 +4,6 @@ mod connecting;
 mod copying;
 mod readings;
 mod server;
+mod statements;
 #[cfg(feature = "tls")]
 mod tls;

@@ -200,7 +200,7 @@ impl Both {
             .advance(self.start + Duration::from_nanos(now), || 10);
         match step {
             Step::Passes(_) => {}
-            Step::Take if now % 3 == 0 => {
+            Step::Take if now.is_multiple_of(3) => {
                 self.arrives();
                 self.waiting.push(now);
             }

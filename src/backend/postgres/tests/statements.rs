@@ -1,0 +1,59 @@
+//! What real queries leave in the book of their pool: statements by time, and the load.
+
+use std::time::Duration;
+
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::server::{eventually, plain};
+use crate::backend::Backend;
+use crate::{Pool, PoolBuilder, Settings};
+
+/// Three queries of two statements, without spans.
+async fn known_afterwards<C>(change: impl FnOnce(PoolBuilder<C>) -> PoolBuilder<C>, url: &str)
+where
+    C: Backend,
+    diesel::query_builder::SqlQuery: diesel_async::methods::ExecuteDsl<C>,
+{
+    let builder = Pool::<C>::builder(Settings::new(url));
+    let builder = builder.settings(|settings| settings.query_spans = false);
+    let pool = change(builder).build().unwrap();
+    let mut conn = pool.get().await.unwrap();
+    for statement in ["SELECT 7 AS n", "SELECT 8 AS n", "SELECT 'x' AS a, 2 AS b"] {
+        let query = diesel::sql_query(statement);
+        query.execute(&mut *conn).await.unwrap();
+    }
+    drop(conn);
+    eventually("the end of all queries", || {
+        let statements = pool.recorder().statements();
+        statements.iter().map(|it| it.total.count).sum::<u64>() == 3
+    })
+    .await;
+    let mut told: Vec<_> = pool.recorder().statements();
+    told.sort_by_key(|it| std::cmp::Reverse(it.total.count));
+    let texts: Vec<_> = told.iter().map(|it| (&*it.text, it.total.count)).collect();
+    assert_eq!(texts, [("SELECT ? AS n", 2), ("SELECT ? AS a, ? AS b", 1)]);
+    assert!(
+        told.iter()
+            .all(|it| it.recent == it.total && it.summary == "SELECT")
+    );
+    let load = pool.recorder().loads().minute;
+    assert_eq!((load.arrivals, load.held.count), (1, 1));
+    assert_eq!((load.levels[1].completions, load.levels[1].holds), (1, 1));
+    let spent: Duration = told.iter().map(|it| it.total.time).sum();
+    assert!(load.levels[1].held >= spent.as_secs_f64());
+    assert!(load.levels[1].measured > 0.0 && load.levels[1].busy > 0.0);
+}
+
+#[tokio::test]
+async fn on_postgres() {
+    let url = plain().await.url("127.0.0.1", "postgres");
+    known_afterwards::<AsyncPgConnection>(|it| it, &url).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn on_sqlite() {
+    let memory = "sqlite://:memory:";
+    known_afterwards::<crate::AsyncSqliteConnection>(|it| it.pool_size(1).max_overflow(0), memory)
+        .await;
+}
