@@ -183,3 +183,63 @@ async fn its_telemetry_has_the_layers_name() {
     );
     assert_eq!(spans.checkouts().len(), 1);
 }
+
+/// Their pool has no queue that can be seen, and no overflow: what is said and what is pasted is of
+/// bb8's builder.
+#[tokio::test(start_paused = true)]
+async fn it_is_told_its_size() {
+    type Sqlite = poolscope::AsyncSqliteConnection;
+    let database = Sqlite::database("their_size");
+    let path = database.url.trim_start_matches("sqlite://");
+    let manager = Manager::<Sqlite>::new(path);
+    let theirs = TheirPool::builder().max_size(30).build(manager);
+    let orders = observed(&theirs.await.unwrap());
+    // Eight users, each holding half of the time.
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let users: Vec<_> = (0..8)
+        .map(|user| {
+            let orders = orders.clone();
+            tokio::spawn(async move {
+                // Not all in step.
+                tokio::time::sleep(Duration::from_millis(user * 13)).await;
+                while tokio::time::Instant::now() < end {
+                    let held = orders
+                        .checkout(Checkout::new().label("work"))
+                        .await
+                        .unwrap();
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    drop(held);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+        })
+        .collect();
+    for user in users {
+        user.await.unwrap();
+    }
+
+    let advice = orders.optimize().await;
+    let five_minutes = advice.evidence.windows.five_minutes;
+    let needed = five_minutes.mean_connections_needed.unwrap();
+    assert!((3.8..4.4).contains(&needed), "{five_minutes:#?}");
+    assert!(
+        (4..=8).contains(&five_minutes.peak_checked_out),
+        "{five_minutes:#?}"
+    );
+    let size = advice.recommended_pool_size.unwrap();
+    assert!((5..=12).contains(&size), "{advice:#?}");
+    assert_eq!(advice.recommended_max_overflow, Some(0));
+    assert_eq!(advice.paste, Some(format!("max_size({size})")));
+    let first = &advice.recommendations[0];
+    assert!(first.starts_with("The pool is oversized"), "{first}");
+    let fewer = format!("Set max_size({size}): {} connections fewer", 30 - size);
+    assert!(first.contains(&fewer), "{first}");
+    let own = &advice.routes[0];
+    assert_eq!((own.label, own.share_pct), (Some("work"), 100.0));
+    assert_eq!(own.checkouts, five_minutes.samples);
+
+    let asked = get(orders.monitor(), "optimize?pool_size=2").await.json();
+    assert_eq!(asked["paste"], json!(advice.paste));
+    // Half of what is needed: overload.
+    assert_eq!(asked["asked"]["p95_ms"], Value::Null, "{asked:#}");
+}

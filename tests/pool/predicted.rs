@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::asking::get;
-use crate::databases::Tested;
+use crate::asking::{get, until};
+use crate::databases::{Tested, on_each_database};
 
 /// As long as a recommendation takes, and not much more.
 const TIME: Duration = Duration::from_secs(21);
@@ -84,4 +84,50 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
 
     let more = pool.optimize_for(&WhatIf::new().rate(4.0)).await.unwrap();
     assert!(self::total(&more) > total, "{more:#?}");
+}
+
+on_each_database!(statements_are_listed_by_the_time_that_they_take);
+
+async fn statements_are_listed_by_the_time_that_they_take<C: Tested>(name: &str) {
+    let database = C::database(name);
+    for (query_text, kinds) in [
+        (
+            true,
+            vec![("SELECT ? AS n, ? AS secret", 1), ("SELECT ? AS n", 2)],
+        ),
+        // By summary those that do the same are one.
+        (false, vec![("SELECT", 3)]),
+    ] {
+        let builder = database.pool::<C>();
+        let builder = builder.settings(|settings| settings.query_text = query_text);
+        let pool = builder.build().unwrap();
+        let mut connection = pool.get().await.unwrap();
+        for statement in [
+            "SELECT 7 AS n",
+            "SELECT 8 AS n",
+            "SELECT 1 AS n, 'classified' AS secret",
+        ] {
+            connection.run(statement).await.unwrap();
+        }
+        drop(connection);
+
+        let listed = async || pool.optimize().await;
+        let advice = until("all three", listed, |advice| {
+            let executions = advice.statements.iter().map(|it| it.executions);
+            executions.sum::<u64>() == 3
+        })
+        .await;
+        let mut told: Vec<_> = advice.statements.iter().collect();
+        assert!(
+            told.is_sorted_by(|a, b| a.seconds >= b.seconds),
+            "{told:#?}"
+        );
+        // Which took longer is up to the machine.
+        told.sort_by_key(|it| it.executions);
+        let counted = told.iter().map(|it| (&*it.statement, it.executions));
+        assert_eq!(counted.collect::<Vec<_>>(), kinds);
+        assert!(told.iter().all(|it| it.mean_ms > 0.0), "{told:#?}");
+        let said = get(pool.monitor(), "optimize").await.text();
+        assert!(!said.contains("classified"), "{said}");
+    }
 }
