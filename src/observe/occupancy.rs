@@ -5,6 +5,15 @@
 //! from which the windows are added up outside the lock. All minutes, blocks and bins begin at
 //! multiples of their length after the start of the pool, so that each lies within one of the next.
 
+mod minutes;
+#[cfg(test)]
+mod models;
+mod reading;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod written;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +22,9 @@ use tokio::time::Instant;
 
 use super::bins::Bins;
 use super::busiest::Busiest;
-use super::load::{AtLevel, Load, Loads};
+use super::load::{AtLevel, Load};
+
+pub(crate) use self::reading::Reading;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -64,17 +75,6 @@ pub(crate) struct Hold {
     pub(crate) busy: Option<Duration>,
     /// What [`Occupancy::granted`] had said.
     pub(crate) level_before: u64,
-}
-
-/// A copy of what is known, taken under the lock to be added up outside of it.
-#[derive(Debug)]
-pub(crate) struct Reading {
-    /// Those that are complete, the newest last.
-    pub(crate) minutes: Vec<Arc<Load>>,
-    /// The one that is being written.
-    pub(crate) current: Load,
-    /// The busiest five minutes, and how long ago they ended.
-    busiest: Option<(Arc<Load>, f64)>,
 }
 
 impl Occupancy {
@@ -237,71 +237,6 @@ impl Occupancy {
         }
     }
 
-    /// Closes the minutes that have ended. Of a long silence all but the first are alike, and no
-    /// more of them are made than are kept.
-    #[cold]
-    fn close_until(&mut self, now: u64, limit: u32) {
-        let limit_before = self.limit;
-        self.limit_is(limit);
-        self.close_one();
-        let silent = (now - self.begins) / MINUTE;
-        if silent == 0 {
-            return;
-        }
-        // If the limit has changed, and nobody told, it is not known when.
-        let limit = self.limit.filter(|_| self.limit == limit_before);
-        let mut alike = fresh(limit);
-        alike.levels.resize(self.index + 1, AtLevel::default());
-        if let Some(at) = alike.levels.last_mut() {
-            at.seconds = seconds(MINUTE);
-        }
-        Bins::new(self.begins).close(self.begins + MINUTE, &mut alike);
-        alike.seconds = seconds(MINUTE);
-        let alike = Arc::new(alike);
-        for _ in 0..silent.min(MINUTES as u64) {
-            self.push(Arc::clone(&alike));
-            self.begin(self.begins + MINUTE);
-        }
-        let rest = self.begins + silent.saturating_sub(MINUTES as u64) * MINUTE;
-        self.integrate_unseen(rest);
-        self.begin(rest);
-    }
-
-    fn close_one(&mut self) {
-        self.integrate(self.ends);
-        let mut minute = self.current_until(self.ends);
-        minute.levels.shrink_to_fit();
-        self.push(Arc::new(minute));
-        self.begin(self.ends);
-        self.current = fresh(self.limit);
-        self.times.clear();
-        self.unqueued = 0;
-        self.reserve(self.index);
-    }
-
-    fn push(&mut self, minute: Arc<Load>) {
-        if self.minutes.len() == MINUTES {
-            self.minutes.pop_front();
-        }
-        self.minutes.push_back(minute);
-        self.busiest.minute_ended(&self.minutes, self.ends);
-    }
-
-    /// A new minute begins, of which nothing is written yet.
-    fn begin(&mut self, at: u64) {
-        (self.begins, self.ends) = (at, at + MINUTE);
-        self.bins = Bins::new(at);
-    }
-
-    /// Time that no minute is kept of.
-    fn integrate_unseen(&mut self, until: u64) {
-        let time = until.saturating_sub(self.integrated);
-        self.integral = self
-            .integral
-            .wrapping_add(time.wrapping_mul(u64::from(self.level)));
-        self.integrated = self.integrated.max(until);
-    }
-
     /// The current minute as if it ended at `at`, which is not beyond its end.
     fn current_until(&self, at: u64) -> Load {
         let mut load = self.current.clone();
@@ -312,43 +247,6 @@ impl Occupancy {
         }
         self.bins.clone().close(at, &mut load);
         load
-    }
-}
-
-impl Reading {
-    /// The windows: the current minute, and as many before as their names say.
-    pub(crate) fn loads(&self) -> Loads {
-        let five_minutes = self.last(5);
-        let (busiest, busiest_ended) = match &self.busiest {
-            Some((load, ended)) if rate(load) > rate(&five_minutes) => ((**load).clone(), *ended),
-            _ => (five_minutes.clone(), 0.0),
-        };
-        Loads {
-            minute: self.last(1),
-            hour: self.last(MINUTES),
-            five_minutes,
-            busiest,
-            busiest_ended,
-        }
-    }
-
-    fn last(&self, minutes: usize) -> Load {
-        let skipped = self.minutes.len().saturating_sub(minutes);
-        let mut sum = Load::default();
-        for minute in self.minutes.iter().skip(skipped) {
-            sum.merge(minute);
-        }
-        sum.merge(&self.current);
-        sum
-    }
-}
-
-/// Demand in connections: not all windows are of one length.
-fn rate(load: &Load) -> f64 {
-    if load.seconds > 0.0 {
-        load.demand() / load.seconds
-    } else {
-        0.0
     }
 }
 
@@ -375,10 +273,3 @@ pub(super) fn seconds(nanos: u64) -> f64 {
     // Half of all numbers are enough, and signed ones are converted in one instruction.
     nanos.cast_signed() as f64 / SECOND as f64
 }
-
-#[cfg(test)]
-mod models;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod written;
