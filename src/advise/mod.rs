@@ -8,15 +8,11 @@ mod holds;
 mod law;
 mod model;
 mod score;
-mod size;
 #[cfg(test)]
 mod tests;
 mod variability;
 mod waits;
 
 pub(crate) use self::bottleneck::{Bottleneck, Cause};
-pub(crate) use self::curve::Curve;
-pub(crate) use self::holds::{Growth, HoldAt};
 pub(crate) use self::model::{Model, NotEnough, Prediction};
 pub use self::score::{Accuracy, Comparison};
-pub(crate) use self::size::{smallest, table};

@@ -28,6 +28,8 @@ pub(crate) struct Model {
     variation: f64,
     /// Squared variation of what saturates: 1 if that is not known.
     station: f64,
+    /// Connections with which nobody would have queued.
+    enough: Option<f64>,
 }
 
 /// The waiting at one number of connections, in seconds; infinite where the load is more than they
@@ -105,23 +107,8 @@ impl Model {
             holds,
             variation,
             station: station.unwrap_or(1.0),
+            enough: enough(load),
         })
-    }
-
-    /// Arrivals a second.
-    pub(crate) fn arrival_rate(&self) -> f64 {
-        self.demand.rate
-    }
-
-    /// Variance over mean of the arrivals counted in bins of so many seconds, what changes from
-    /// block to block left out: 1 for Poisson arrivals.
-    pub(crate) fn arrivals_variation(&self, seconds: f64) -> f64 {
-        self.demand.variation(seconds)
-    }
-
-    /// Squared variation of the holds, less what they waited for each other.
-    pub(crate) fn holds_variation(&self) -> f64 {
-        self.variation
     }
 
     pub(crate) fn curve(&self) -> &Curve {
@@ -135,12 +122,12 @@ impl Model {
     /// The waiting with so many connections, were there `demand` times as many arrivals.
     pub(crate) fn at(&self, connections: u32, demand: f64) -> Prediction {
         let size = connections.clamp(1, Self::MOST);
-        let rate = self.demand.rate
-            * if demand.is_finite() {
-                demand.max(0.0)
-            } else {
-                1.0
-            };
+        let times = if demand.is_finite() {
+            demand.max(0.0)
+        } else {
+            1.0
+        };
+        let rate = self.demand.rate * times;
         let best = self.curve.rate(size);
         let prediction = Prediction {
             connections,
@@ -152,7 +139,12 @@ impl Model {
             p99: f64::INFINITY,
             beyond_data: size.saturating_sub(self.curve.seen()),
         };
-        match self.waits(size, rate, best) {
+        let is_enough = |enough: f64| f64::from(size) >= enough * times.max(1.0);
+        let waits = match self.enough.is_some_and(is_enough) && rate < best {
+            true => Some(Waits::default()),
+            false => self.waits(size, rate, best),
+        };
+        match waits {
             Some(waits) if waits.mean().is_finite() => Prediction {
                 queueing: waits.exceeding(0.0),
                 mean: waits.mean(),
@@ -291,6 +283,18 @@ fn groups(steady: &[(f64, f64)]) -> Vec<(f64, f64)> {
         }
     }
     groups
+}
+
+/// As many connections as were in use at most, if more had been allowed: had there been no more, all
+/// would have gone as it did. No chain has to say so, and a chain may be wrong: arrivals that wait for
+/// answers before they come again never are more at once than those who send them.
+fn enough(load: &Load) -> Option<f64> {
+    let last = load.levels.iter().rposition(|at| at.seconds > 0.0)?;
+    // Levels that share an entry: the highest of them.
+    let most = (Load::level_of(last + 1) - 1.0).max(1.0);
+    load.limit
+        .is_some_and(|limit| most < f64::from(limit))
+        .then_some(most)
 }
 
 /// The variation of what a hold takes by itself. What it waited for others is in the curve; it

@@ -31,13 +31,18 @@ impl Busiest {
         let Some(skipped) = minutes.len().checked_sub(MINUTES) else {
             return;
         };
-        // A minute in which nobody asked adds nothing to those before.
-        if minutes.back().is_none_or(|last| last.arrivals == 0) {
+        // A minute in which nobody asked adds nothing to those before, which have been looked at. But
+        // for the first five: of a young pool they may be all there is.
+        let is_idle = minutes.back().is_none_or(|last| last.arrivals == 0);
+        if is_idle && skipped > 0 {
             return;
         }
         let mut load = Load::default();
         for minute in minutes.iter().skip(skipped) {
             load.merge(minute);
+        }
+        if load.arrivals == 0 {
+            return;
         }
         let demand = load.demand();
         let hour = |at: u64| at.saturating_sub(1) / HOUR;

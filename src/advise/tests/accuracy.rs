@@ -3,7 +3,8 @@
 //! The tables are printed: `cargo test accuracy -- --nocapture`.
 
 use super::simulation::{Arrivals, Scenario, Station, Time};
-use crate::advise::{Cause, Model, smallest};
+use super::size::smallest;
+use crate::advise::{Cause, Model};
 
 /// Simulations that stand for the truth, each of other arrivals.
 const TRUTHS: u64 = 4;

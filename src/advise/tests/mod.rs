@@ -4,3 +4,4 @@ mod accuracy;
 mod erlang;
 mod properties;
 mod simulation;
+mod size;

@@ -274,6 +274,20 @@ fn what_is_busier_now_is_the_busiest_and_a_young_pool_has_only_that() {
     assert!(loads.busiest_ended < 60.0);
 }
 
+/// Its load is over before it is five minutes old, and nobody asks for hours.
+#[test]
+fn the_load_of_a_young_pool_outlasts_a_silence() {
+    let mut pool = ByHand::new();
+    for _ in 0..240 {
+        pool.take().pass(50 * MS).give_back(None).pass(50 * MS);
+    }
+    for silence in [MIN, 4 * MIN, 2 * 60 * MIN, 20 * 60 * MIN] {
+        let loads = pool.pass(silence).read().loads();
+        assert_eq!(loads.busiest.arrivals, 240, "{silence:?}");
+    }
+    assert_eq!(pool.pass(4 * 60 * MIN).read().loads().busiest.arrivals, 0);
+}
+
 #[test]
 fn the_windows_are_as_long_as_their_names_and_the_minute_under_way() {
     let mut pool = ByHand::new();

@@ -1,8 +1,8 @@
 //! What to do, in sentences, each with its figures.
 
-use super::bottleneck::BottleneckKind;
+use super::bottleneck::{Bottleneck, BottleneckKind};
 use super::learned::Learned;
-use super::sizes::{Sizing, Verdict, shorter_holds};
+use super::sizes::{Sizing, Verdict, meets, shorter_holds};
 use super::{Asking, Found, NotEnoughData};
 use crate::advise::Model;
 use crate::observe::load::Loads;
@@ -51,6 +51,7 @@ impl Said<'_> {
             sentences.extend(self.overloaded(learned, now));
             sentences.push(self.verdict(learned, sizing, now));
             sentences.extend(self.no_size_helps(learned, sizing));
+            sentences.extend(self.saturated(learned, sizing));
             sentences.extend(self.capped(learned, sizing));
             sentences.extend(self.beyond_data(learned, sizing));
             sentences.extend(self.asked(learned));
@@ -90,9 +91,10 @@ impl Said<'_> {
         };
         is_overload.then(|| {
             format!(
-                "Overloaded now: within the last minute {:.1} checkouts/s arrived, {:.0} % of what {now} connections can serve{lost}.",
+                "Overloaded now: within the last minute {:.1} checkouts/s arrived, {:.0} % of what {} can serve{lost}.",
                 minute.arrival_rate(),
                 prediction.utilization * 100.0,
+                connections(now),
             )
         })
     }
@@ -135,22 +137,34 @@ impl Said<'_> {
             }
         };
         let set = settings(sizing, self.asking.overflows);
+        let is_met = meets(&demand.at(now.max(1)), self.asking.target);
         match sizing.verdict {
+            Verdict::Fits if !is_met => format!(
+                "The pool stays as it is: with {}, {} at {load}; the target is {target}.",
+                connections(now),
+                wait(now)
+            ),
             Verdict::Fits => {
                 let exactly = match total == now {
                     true => String::new(),
                     false => format!("; {total} would be exact"),
                 };
                 format!(
-                    "The pool fits its load: with {now} connections, {} at {load}; the target is {target}{exactly}.",
+                    "The pool fits its load: with {}, {} at {load}; the target is {target}{exactly}.",
+                    connections(now),
                     wait(now)
                 )
             }
             Verdict::Split => format!(
-                "The total fits the load, the split does not: the usual load needs {} connections, and overflow is closed at each check-in. Set {set}.",
-                sizing.pool_size,
+                "The total fits the load, the split does not: the usual load needs {}, and overflow is closed at each check-in. Set {set}.",
+                connections(sizing.pool_size),
             ),
             Verdict::Shrink => {
+                let why = match (sizing.need, sizing.is_capped()) {
+                    (_, true) => "The pool is larger than its share of the server",
+                    (None, false) => "The pool is larger than what is of use",
+                    (Some(_), false) => "The pool is oversized",
+                };
                 let fewer = now - total;
                 let all = match &self.found.fleet {
                     Some(fleet) if fleet.replicas > 1 => format!(
@@ -161,12 +175,15 @@ impl Said<'_> {
                     _ => String::new(),
                 };
                 format!(
-                    "The pool is oversized: with {total} connections in place of {now}, {} at {load}; the target is {target}. Set {set}: {fewer} connections fewer that the server must have room for{all}.",
-                    wait(total)
+                    "{why}: with {} in place of {now}, {} at {load}; the target is {target}. Set {set}: {} fewer that the server must have room for{all}.",
+                    connections(total),
+                    wait(total),
+                    connections(fewer),
                 )
             }
             Verdict::Grow => format!(
-                "The pool is too small: with {now} connections, {}; with {total}, {}; at {load}; the target is {target}. Set {set}.",
+                "The pool is too small: with {}, {}; with {total}, {}; at {load}; the target is {target}. Set {set}.",
+                connections(now),
                 wait(now),
                 wait(total),
             ),
@@ -177,28 +194,25 @@ impl Said<'_> {
         if sizing.need.is_some() {
             return None;
         }
-        let bottleneck = learned.bottleneck();
-        let because = match (bottleneck.falls_beyond, bottleneck.saturates_at) {
-            (Some(level), _) => {
-                format!("beyond {level} connections in use less is served, not more")
-            }
-            (None, Some(level)) => {
-                format!("beyond {level} connections in use practically no more is served")
-            }
-            (None, None) => "more arrives than any pool could serve".to_owned(),
-        };
-        let kind = match bottleneck.kind {
-            BottleneckKind::Database => {
-                ", for queries take longer: the database saturates, or they wait for each other's locks"
-            }
-            BottleneckKind::Application => {
-                ", for the service itself takes longer between its queries"
-            }
-            BottleneckKind::Connections | BottleneckKind::Unknown => "",
-        };
+        let because = limit(&learned.bottleneck())
+            .unwrap_or("more arrives than any pool could serve".to_owned());
         Some(format!(
-            "No size meets the target of {}: {because}{kind}.{}",
+            "No size meets the target of {}: {because}.{}",
             millis(self.asking.target),
+            self.users(),
+        ))
+    }
+
+    /// Connections beyond what serves more: the pool's queue is short because the other one is long.
+    fn saturated(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
+        let bottleneck = learned.bottleneck();
+        let level = bottleneck.falls_beyond.or(bottleneck.saturates_at)?;
+        if sizing.need.is_none() || sizing.total() <= level {
+            return None;
+        }
+        Some(format!(
+            "But {}: more connections do not shorten the wait, they move it out of the pool's queue.{}",
+            limit(&bottleneck)?,
             self.users(),
         ))
     }
@@ -235,8 +249,9 @@ impl Said<'_> {
         let fleet = self.found.fleet.as_ref().filter(|_| sizing.is_capped())?;
         let need = sizing.need?;
         Some(format!(
-            "The load needs {need} connections, and the server can grant {}: {}. Put a pooler such as PgBouncer in between, or raise its max_connections{}",
-            sizing.total(),
+            "The load needs {}, and the server can grant {}: {}. Put a pooler such as PgBouncer in between, or raise its max_connections{}",
+            connections(need),
+            fleet.share,
             granted(fleet),
             self.shorter(learned, sizing.total()),
         ))
@@ -290,14 +305,48 @@ impl Said<'_> {
         let load = self.load(learned);
         Some(match prediction.p95.is_finite() {
             true => format!(
-                "With {size} connections 95 of 100 would queue up to {} at {load}.",
+                "With {} 95 of 100 would queue up to {} at {load}.",
+                connections(size),
                 millis(prediction.p95)
             ),
             false => format!(
-                "With {size} connections the queue would grow without end ({:.0} % utilization) at {load}.",
+                "With {} the queue would grow without end ({:.0} % utilization) at {load}.",
+                connections(size),
                 prediction.utilization * 100.0
             ),
         })
+    }
+}
+
+/// Up to where connections serve more, and why no further; none where that was not seen.
+fn limit(bottleneck: &Bottleneck) -> Option<String> {
+    let beyond = match (bottleneck.falls_beyond, bottleneck.saturates_at) {
+        (Some(level), _) => format!(
+            "beyond {} in use less is served, not more",
+            connections(level)
+        ),
+        (None, Some(level)) => {
+            format!(
+                "beyond {} in use practically no more is served",
+                connections(level)
+            )
+        }
+        (None, None) => return None,
+    };
+    let why = match bottleneck.kind {
+        BottleneckKind::Database => {
+            ", for queries take longer: the database saturates, or they wait for each other's locks"
+        }
+        BottleneckKind::Application => ", for the service itself takes longer between its queries",
+        BottleneckKind::Connections | BottleneckKind::Unknown => "",
+    };
+    Some(beyond + why)
+}
+
+fn connections(number: u32) -> String {
+    match number {
+        1 => "1 connection".to_owned(),
+        number => format!("{number} connections"),
     }
 }
 
