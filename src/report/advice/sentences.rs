@@ -303,9 +303,13 @@ impl Said<'_> {
         let size = self.asking.what_if.pool_size?;
         let prediction = learned.peak(self.asking).at(size);
         let load = self.load(learned);
+        let beyond = match prediction.beyond_data {
+            0 => String::new(),
+            beyond => format!(" That is {beyond} beyond what was in use for long enough."),
+        };
         Some(match prediction.p95.is_finite() {
             true => format!(
-                "With {} 95 of 100 would queue up to {} at {load}.",
+                "With {} 95 of 100 would queue up to {} at {load}.{beyond}",
                 connections(size),
                 millis(prediction.p95)
             ),

@@ -310,6 +310,46 @@ fn beyond_its_share_it_is_told_what_else_to_do() {
 }
 
 #[test]
+fn a_pool_that_does_not_fit_is_not_said_to() {
+    let text = |scene: &Scene| scene.advice().recommendations.join(" ");
+    // All that it is granted, and too little.
+    let granted = Scene::new(6, 0, usual()).with_share(8, 6).with_routes();
+    granted.says(&["stays as it is", "The load needs", "can grant 6"]);
+    assert!(!text(&granted).contains("fits"), "{}", text(&granted));
+    // More than it is granted, and that is too little too.
+    let above = Scene::new(50, 0, usual()).with_share(8, 6).with_routes();
+    above.says(&[
+        "larger than its share of the server",
+        "44 connections fewer",
+    ]);
+    assert!(!text(&above).contains("oversized"), "{}", text(&above));
+    // More than is of use, where no size is enough.
+    let flat = Scene {
+        learn: flat_from_8,
+        ..Scene::new(20, 10, usual())
+    };
+    flat.says(&["larger than what is of use", "No size meets the target"]);
+    let alone = Scene::new(1, 0, usual()).with_share(8, 0);
+    alone.says(&["with 1 connection,", "can grant 0"]);
+}
+
+/// The target is met where the database is full, for those who wait do so inside of it.
+#[test]
+fn connections_that_only_move_the_wait_are_said_to() {
+    let scene = Scene {
+        learn: flat_from_8,
+        ..Scene::new(20, 10, steady(60.0, HELD)).with_routes()
+    };
+    let advice = scene.advice();
+    assert!(total(&advice) > 8, "{advice:#?}");
+    scene.says(&[
+        "But beyond 8 connections in use practically no more is served",
+        "they move it out of the pool's queue",
+        "Most connection time is used by /orders",
+    ]);
+}
+
+#[test]
 fn another_target_another_load_and_another_size() {
     let plain = Scene::new(5, 5, usual());
     let asked = |what_if: WhatIf| {
