@@ -8,13 +8,19 @@ use tokio::time::Instant;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Decides whether a thing that may happen often is said now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seldom(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     said: Option<Instant>,
     unsaid: u64,
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Seldom {
