@@ -8,6 +8,7 @@ mod holds;
 mod law;
 mod model;
 mod score;
+mod size;
 #[cfg(test)]
 mod tests;
 mod variability;
@@ -16,3 +17,4 @@ mod waits;
 pub(crate) use self::bottleneck::{Bottleneck, Cause};
 pub(crate) use self::model::{Model, NotEnough, Prediction};
 pub use self::score::{Accuracy, Comparison};
+pub(crate) use self::size::smallest;

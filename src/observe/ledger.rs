@@ -62,6 +62,24 @@ impl Holder {
     }
 }
 
+#[cfg(test)]
+impl Holder {
+    /// Who has just got a connection and had not waited, and of whom nothing else is known.
+    pub(super) fn bare(checkout: Checkout) -> Self {
+        Self {
+            checkout,
+            since: Instant::now(),
+            waited: Duration::ZERO,
+            trace: None,
+            request: None,
+            facts: None,
+            busy_before: None,
+            level_before: 0,
+            told_as_leak: false,
+        }
+    }
+}
+
 /// Someone in the queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiter {

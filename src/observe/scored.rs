@@ -97,15 +97,8 @@ mod tests {
 
     fn holder(waited: Duration) -> Holder {
         Holder {
-            checkout: Checkout::new(),
-            since: Instant::now(),
             waited,
-            trace: None,
-            request: None,
-            facts: None,
-            busy_before: None,
-            level_before: 0,
-            told_as_leak: false,
+            ..Holder::bare(Checkout::new())
         }
     }
 

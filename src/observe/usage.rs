@@ -259,15 +259,9 @@ mod tests {
 
     fn holder(checkout: Checkout, route: Option<&Arc<str>>) -> Holder {
         Holder {
-            checkout,
-            since: Instant::now(),
             waited: SECOND,
-            trace: None,
             request: route.map(|route| Attribution::new("GET", Some(Arc::clone(route)))),
-            facts: None,
-            busy_before: None,
-            level_before: 0,
-            told_as_leak: false,
+            ..Holder::bare(checkout)
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use super::grant::{Grant, count};
 use crate::backend::{Activity, ServerSession};
 
 /// Who else uses the server, and what is left for this pool. The server has so many connections;
@@ -67,7 +68,6 @@ impl Fleet {
         what_if: Option<u32>,
     ) -> Option<Self> {
         let limits = activity.limits?;
-        let sessions = activity.sessions.as_deref().unwrap_or_default();
         let has_replicas = setting.max(what_if) > Some(1);
         let census = Census::take(activity, own, has_replicas);
         let (counted_from, replicas, counted) = match (what_if, setting, census.replicas) {
@@ -87,16 +87,8 @@ impl Fleet {
         let replicas = replicas.max(1);
         let lane = u32::from(activity.lane_process_id.is_some());
         let service = census.own + census.other_pools + census.elsewhere + lane;
-        let other_connections = limits.in_use.saturating_sub(service);
-        let mut grantable = limits
-            .max_connections
-            .saturating_sub(limits.reserved)
-            .saturating_sub(other_connections);
-        if let Some(limit) = limits.user_limit {
-            let same_user = count(sessions.iter().filter(|session| session.same_user));
-            grantable = grantable.min(limit.saturating_sub(same_user.saturating_sub(service)));
-        }
-        let share = (grantable / replicas)
+        let grant = Grant::of(activity, service)?;
+        let share = (grant.available / replicas)
             .saturating_sub(1)
             .saturating_sub(census.other_pools);
         Some(Self {
@@ -105,10 +97,10 @@ impl Fleet {
             counted,
             server_max_connections: limits.max_connections,
             reserved: limits.reserved,
-            other_connections,
+            other_connections: grant.others,
             other_pools: census.other_pools,
             user_limit: limits.user_limit,
-            grantable,
+            grantable: grant.available,
             share,
         })
     }
@@ -176,10 +168,6 @@ pub(super) fn replicas_text(replicas: u32) -> String {
         1 => "1 replica".to_owned(),
         replicas => format!("{replicas} replicas"),
     }
-}
-
-fn count(sessions: impl Iterator) -> u32 {
-    u32::try_from(sessions.count()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

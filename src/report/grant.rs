@@ -24,24 +24,33 @@ pub(super) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Opti
     let ours = known
         .filter(|&n| n > 0)
         .unwrap_or_else(|| open.min(limits.in_use));
-    let others = limits.in_use.saturating_sub(ours);
-    let mut available = limits
-        .max_connections
-        .saturating_sub(limits.reserved)
-        .saturating_sub(others);
-    if let Some(limit) = limits.user_limit {
-        let same_user = count(sessions.iter().filter(|session| session.same_user));
-        available = available.min(limit.saturating_sub(same_user.saturating_sub(ours)));
-    }
-    Some(Grant {
-        max_connections: limits.max_connections,
-        available,
-        others,
-        reserved: limits.reserved,
-    })
+    Grant::of(activity, ours)
 }
 
-fn count(sessions: impl Iterator) -> u32 {
+impl Grant {
+    /// What is left for those of whom so many sessions are; `None` where the server has no limit.
+    pub(super) fn of(activity: &Activity, ours: u32) -> Option<Self> {
+        let limits = activity.limits?;
+        let others = limits.in_use.saturating_sub(ours);
+        let mut available = limits
+            .max_connections
+            .saturating_sub(limits.reserved)
+            .saturating_sub(others);
+        if let Some(limit) = limits.user_limit {
+            let sessions = activity.sessions.as_deref().unwrap_or_default();
+            let same_user = count(sessions.iter().filter(|session| session.same_user));
+            available = available.min(limit.saturating_sub(same_user.saturating_sub(ours)));
+        }
+        Some(Self {
+            max_connections: limits.max_connections,
+            available,
+            others,
+            reserved: limits.reserved,
+        })
+    }
+}
+
+pub(super) fn count(sessions: impl Iterator) -> u32 {
     u32::try_from(sessions.count()).unwrap_or(u32::MAX)
 }
 

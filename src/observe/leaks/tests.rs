@@ -36,18 +36,7 @@ fn recorder(threshold: impl Into<Option<Duration>>) -> Arc<Recorder> {
 }
 
 fn hold(recorder: &Arc<Recorder>, checkout: Checkout) -> u32 {
-    let holder = Holder {
-        checkout,
-        since: Instant::now(),
-        waited: Duration::ZERO,
-        trace: None,
-        request: None,
-        facts: None,
-        busy_before: None,
-        level_before: 0,
-        told_as_leak: false,
-    };
-    recorder.granted(holder, None, None)
+    recorder.granted(Holder::bare(checkout), None, None)
 }
 
 /// The events of this thread, by their fields.

@@ -46,15 +46,8 @@ fn grant(
     phases: Option<Phases>,
 ) -> u32 {
     let holder = Holder {
-        checkout: Checkout::new(),
-        since: Instant::now(),
         waited,
-        trace: None,
-        request: None,
-        facts: None,
-        busy_before: None,
-        level_before: 0,
-        told_as_leak: false,
+        ..Holder::bare(Checkout::new())
     };
     recorder.granted(holder, waiter, phases)
 }

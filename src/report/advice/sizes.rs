@@ -1,7 +1,7 @@
 //! Which size to recommend: rules over what a model predicts, without clock, lock or I/O.
 
 use super::learned::Forecast;
-use crate::advise::Prediction;
+use crate::advise::{Prediction, smallest};
 use crate::settings::Settings;
 
 /// A size that is so close to the best one is left alone, in percent of it; one connection always is.
@@ -25,23 +25,7 @@ impl Demand<'_> {
     /// The smallest size up to `most` that meets the target. The wait falls with each connection as
     /// long as they serve more together, and `most` is no further than that.
     fn smallest(&self, target: f64, most: u32) -> Option<u32> {
-        let meets = |connections| meets(&self.at(connections), target);
-        let (mut fails, mut does) = (0, 1);
-        while !meets(does) {
-            if does >= most {
-                return None;
-            }
-            fails = does;
-            does = does.saturating_mul(2).min(most);
-        }
-        while does - fails > 1 {
-            let middle = fails + (does - fails) / 2;
-            match meets(middle) {
-                true => does = middle,
-                false => fails = middle,
-            }
-        }
-        Some(does)
+        smallest(most, |connections| meets(&self.at(connections), target))
     }
 }
 

@@ -1,0 +1,38 @@
+//! The smallest number of connections that is enough.
+
+/// The smallest number of connections up to `most` of which `enough` holds: it has to hold of all
+/// that are more, too. `None` if it holds of none.
+pub(crate) fn smallest(most: u32, enough: impl Fn(u32) -> bool) -> Option<u32> {
+    // Upwards in growing steps, for it is seldom near `most`; then between the last two.
+    let (mut fails, mut does) = (0, most.min(1));
+    while does > fails && !enough(does) {
+        (fails, does) = (does, does.saturating_mul(2).min(most));
+    }
+    if does <= fails {
+        return None;
+    }
+    while does - fails > 1 {
+        let middle = fails + (does - fails) / 2;
+        match enough(middle) {
+            true => does = middle,
+            false => fails = middle,
+        }
+    }
+    Some(does)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_first_that_is_enough() {
+        for most in [1, 2, 7, 8, 9, 1000, u32::MAX] {
+            for need in [1, 2, 3, 7, 8, 9, 500, 1000, u32::MAX] {
+                let found = smallest(most, |size| size >= need);
+                assert_eq!(found, (need <= most).then_some(need), "{need} of {most}");
+            }
+        }
+        assert_eq!(smallest(0, |_| true), None);
+    }
+}
