@@ -54,9 +54,14 @@ impl Phases {
     }
 }
 
-/// Of Poisson arrivals at `rate` to `size` connections; none if they are too many.
-pub(super) fn poisson(rate: f64, size: u32, service: impl Fn(u32) -> f64) -> Option<Tail> {
-    let best = service(size);
+/// Of Poisson arrivals at `rate` to `size` connections, whose levels are left by `service`, and by
+/// `best` with more wanted than there are; none if they are too many.
+pub(super) fn poisson(
+    rate: f64,
+    size: u32,
+    best: f64,
+    service: impl Fn(u32) -> f64,
+) -> Option<Tail> {
     if !(rate >= 0.0 && rate < best) {
         return None;
     }
@@ -86,9 +91,9 @@ type Matrix = [[f64; 2]; 2];
 pub(super) fn modulated(
     arrivals: &Phases,
     size: u32,
+    best: f64,
     service: impl Fn(u32) -> f64,
 ) -> Option<Tail> {
-    let best = service(size);
     let [low, high] = arrivals.rates;
     let [leaves_low, leaves_high] = arrivals.left;
     let mean = arrivals.mean();

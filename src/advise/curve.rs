@@ -1,7 +1,10 @@
 //! How many connections come back in a second, by how many are in use: learned, smoothed, extended.
 
 use super::holds::Holds;
+use super::lasting::Lasting;
 use super::law::{Law, Point};
+use super::returns::Returns;
+use super::smooth::{Pool, between, unimodal};
 use crate::observe::load::Load;
 
 /// A level seen less often says nothing by itself.
@@ -11,19 +14,13 @@ const ENOUGH: u64 = 50;
 /// seen to be believed as much as the law.
 const PRIOR: f64 = 200.0;
 
-/// From this variation of the holds on, the rate at a level is told by what comes back from it, if
-/// the time in queries was not measured.
-const FORGETFUL: f64 = 0.4;
+/// Further up than any pool goes, so that one odd entry does not ask for all memory.
+const MOST: f64 = 65_536.0;
 
-/// A level this close to the highest rate keeps what saturates busy.
-const SATURATED: f64 = 0.9;
-
-#[derive(Debug, Clone, Copy)]
-struct Surplus {
-    seen: f64,
-    lasting: f64,
-    weight: f64,
-}
+/// What is supposed of turns where nothing is known of them: most of what saturates is a lock.
+const USUAL_TURNS: f64 = 0.75;
+/// With more room for arrivals than at the time, a level is left faster; so many times at most.
+const ROOMIEST: f64 = 3.0;
 
 /// The rate at each level.
 #[derive(Debug, Clone)]
@@ -31,76 +28,91 @@ pub(crate) struct Curve {
     /// `rates[n - 1]` at level `n`.
     rates: Vec<f64>,
     law: Law,
-    /// What comes back from the levels near the highest rate over what they let through for long.
-    surplus: Vec<Surplus>,
     /// What the law is scaled by beyond the levels seen, so that it joins them.
     joint: f64,
+    /// None if nothing is in the way of a hold.
+    station: Option<Station>,
+}
+
+/// What those in use wait for: a lock, or the server's processors.
+#[derive(Debug, Clone)]
+pub(super) struct Station {
+    /// Squared variation of what it lets through: 1 if that is not known.
+    pub(super) variation: f64,
+    /// How far those in use take turns at it, from 0 (they share it) to 1 (one after the other).
+    pub(super) turns: f64,
+    /// By which factor a level, from 1 on, was left faster than connections come back for long, with
+    /// fewer in use than allowed; and how many arrived then, per second.
+    haste: Vec<f64>,
+    arrivals: f64,
 }
 
 impl Curve {
     /// None if no level was seen often enough.
     pub(super) fn learn(load: &Load, holds: &Holds) -> Option<Self> {
-        let points: Vec<Point> = load
-            .levels
-            .iter()
-            .enumerate()
-            .filter(|(_, at)| at.completions >= ENOUGH && at.seconds > 0.0)
-            .map(|(index, at)| Point {
-                level: Load::level_of(index),
-                rate: at.completions as f64 / at.seconds,
-                completions: at.completions as f64,
-            })
-            .filter(|p| p.level >= 1.0 && (1e-9..=1e12).contains(&p.rate))
-            .collect();
-        let last = points.last()?.level.min(MOST) as usize;
-        let law = Law::fit(&points)?;
+        let seen = seen(load);
+        let last = seen.last()?.level.min(MOST) as usize;
         // Where holds take as long at every level, the rates are a straight line by Little's law,
         // whatever came back from where in a burst.
-        if law.is_straight() || !holds.growth().certain {
-            let law = Law::straight(holds.mean);
-            return Some(Self {
-                rates: (1..=last).map(|level| law.rate(level as f64)).collect(),
-                law,
-                surplus: Vec::new(),
-                joint: 1.0,
-            });
+        if !holds.growth().certain {
+            return Some(Self::straight(holds.mean, last));
         }
-        let lasting: Vec<Point> = points.iter().map(|p| also_by_holds(p, holds)).collect();
-        let law = Law::fit(&lasting)?;
-        let mut curve = Self::through(&lasting, law, last)?;
-        let most = curve.most();
-        curve.surplus = points
-            .iter()
-            .map(|p| Surplus {
-                seen: p.rate,
-                lasting: curve.rate(p.level as u32),
-                weight: p.completions,
-            })
-            .filter(|s| s.lasting > SATURATED * most)
-            .collect();
+        let returns = Returns::learn(load);
+        let full = load.limit.map_or(f64::INFINITY, f64::from);
+        let turns = returns
+            .as_ref()
+            .and_then(|returns| returns.turns(&seen, full, load.arrival_rate()));
+        let lasting = Lasting {
+            holds,
+            returns: returns.as_ref(),
+            turns,
+            full,
+            often_full: share_at(&seen, full),
+        };
+        let points: Vec<Point> = seen.iter().map(|p| lasting.at(p)).collect();
+        let law = Law::fit(&points)?;
+        if law.is_straight() {
+            return Some(Self::straight(holds.mean, last));
+        }
+        let mut curve = Self::through(&points, law, last)?;
+        let turns = turns.unwrap_or(USUAL_TURNS);
+        curve.station = Some(Station {
+            variation: returns.map_or(1.0, |returns| returns.variation(turns)),
+            turns,
+            haste: curve.haste(&seen, full),
+            arrivals: load.arrival_rate(),
+        });
         Some(curve)
+    }
+
+    fn straight(held: f64, last: usize) -> Self {
+        let law = Law::straight(held);
+        Self {
+            rates: (1..=last).map(|level| law.rate(level as f64)).collect(),
+            law,
+            joint: 1.0,
+            station: None,
+        }
     }
 
     fn through(points: &[Point], law: Law, last: usize) -> Option<Self> {
         let prior = PRIOR.max(1.0 / scatter(points, &law));
-        let ratios: Vec<(f64, f64, f64)> = points
+        let ratios: Vec<(f64, f64)> = points
             .iter()
-            .map(|p| {
-                let weight = p.completions / (p.completions + prior);
-                let ratio = (p.rate / law.rate(p.level)).powf(weight);
-                (p.level, ratio, p.completions + prior)
+            .map(|p| (p.level, off(p, law.rate(p.level), prior)))
+            .collect();
+        let weight = |level: f64| {
+            let at = points.iter().find(|p| p.level.floor() == level);
+            at.map_or(1.0, |p| p.completions + prior)
+        };
+        let pools: Vec<Pool> = (1..=last)
+            .map(|level| level as f64)
+            .map(|level| Pool {
+                rate: law.rate(level) * between(&ratios, level).unwrap_or(1.0),
+                weight: weight(level),
             })
             .collect();
-        let rates: Vec<f64> = (1..=last)
-            .map(|level| law.rate(level as f64) * between(&ratios, level as f64))
-            .collect();
-        let weights: Vec<f64> = (1..=last)
-            .map(|level| {
-                let at = ratios.iter().find(|r| r.0 as usize == level);
-                at.map_or(1.0, |r| r.2)
-            })
-            .collect();
-        let rates = unimodal(&rates, &weights, law.peak());
+        let rates = unimodal(&pools, law.peak());
         if rates.iter().any(|rate| !(rate.is_finite() && *rate > 0.0)) {
             return None;
         }
@@ -108,9 +120,27 @@ impl Curve {
         Some(Self {
             rates,
             law,
-            surplus: Vec::new(),
             joint,
+            station: None,
         })
+    }
+
+    /// By how much faster the levels below the limit were left.
+    fn haste(&self, seen: &[Point], full: f64) -> Vec<f64> {
+        let known: Vec<(f64, f64)> = seen
+            .iter()
+            .filter(|p| p.level < full)
+            .map(|p| {
+                let haste = off(p, self.rate(p.level as u32), PRIOR);
+                // A full pool has one less just after one came back, and then it takes a while.
+                let after_full = p.level == full - 1.0;
+                (p.level, if after_full { haste.max(1.0) } else { haste })
+            })
+            .collect();
+        let last = known.last().map_or(0.0, |known| known.0.min(MOST));
+        (1..=last as u32)
+            .map(|level| between(&known, f64::from(level)).unwrap_or(1.0))
+            .collect()
     }
 
     /// Connections that come back in a second with so many in use; more than zero.
@@ -122,6 +152,23 @@ impl Curve {
         }
     }
 
+    /// The rate by which a level is left while so many arrive a second, and more would be allowed.
+    pub(crate) fn left(&self, level: u32, arrivals: f64) -> f64 {
+        let rate = self.rate(level);
+        let Some(station) = &self.station else {
+            return rate;
+        };
+        let seen = station.haste.get(level.max(1) as usize - 1);
+        let haste = seen.or(station.haste.last()).copied().unwrap_or(1.0);
+        // The more there is to spare, the more; and none where there is nothing.
+        let most = self.most();
+        let roomier = (most / arrivals).ln() / (most / station.arrivals).ln();
+        let roomier = if roomier.is_finite() { roomier } else { 1.0 };
+        let left = rate * haste.powf(roomier.clamp(0.0, ROOMIEST));
+        // Where more is served than arrives, no level fills up further by itself.
+        left.max(arrivals.min(rate))
+    }
+
     /// The highest level that was seen often enough.
     pub(crate) fn seen(&self) -> u32 {
         u32::try_from(self.rates.len()).unwrap_or(u32::MAX)
@@ -130,7 +177,7 @@ impl Curve {
     /// The highest rate of all, and the first level that comes within so much of it; none where
     /// the rate grows without end.
     pub(crate) fn saturates(&self, within: f64) -> Option<(f64, u32)> {
-        if self.law.is_straight() {
+        if self.is_straight() {
             return None;
         }
         let most = self.most();
@@ -148,28 +195,11 @@ impl Curve {
         }
     }
 
-    /// How busy so many keep what saturates; 0 if nothing does.
-    pub(super) fn busy(&self, level: u32) -> f64 {
-        if self.law.is_straight() {
-            0.0
-        } else {
-            (self.rate(level) / self.most()).clamp(0.0, 1.0)
-        }
-    }
-
-    /// The squared variation of what saturates, told from how much faster the high levels are left
-    /// than for long, by arrivals at this rate. The chance of a level falls from one to the next by
-    /// `ρ^(2 / (1 + variation))` about, which is what the rates seen give as `λ / μ(n)`.
-    pub(super) fn variation(&self, arrivals: f64) -> Option<f64> {
-        let (mut sum, mut weights) = (0.0, 0.0);
-        for s in &self.surplus {
-            if s.lasting > arrivals * 1.1 {
-                sum += s.weight * (s.seen / arrivals).ln() / (s.lasting / arrivals).ln();
-                weights += s.weight;
-            }
-        }
-        let power = sum / weights;
-        (power.is_finite() && power > 0.0).then(|| (2.0 / power - 1.0).clamp(0.05, 1.0))
+    /// What those in use wait for, and how busy so many keep it; none where nothing is in the way.
+    pub(super) fn station(&self, level: u32) -> Option<(&Station, f64)> {
+        let station = self.station.as_ref()?;
+        let busy = (self.rate(level) / self.most()).clamp(0.0, 1.0);
+        Some((station, busy))
     }
 
     pub(crate) fn falls(&self) -> bool {
@@ -200,33 +230,33 @@ impl Curve {
     }
 }
 
-/// By Little's law a level's rate also is the level over its mean hold. That mean is biased where
-/// holds vary: short ones see the extreme levels. Where the time in queries was measured, it alone
-/// is taken from the level, and the time outside from all holds, as it is the same at each; what
-/// bias is left is that of the queries' own variation, which is at most their share of the holds'.
-/// The more there is of it, the more is told by what comes back from the level.
-///
-/// Completions alone would not do: with a lock that is always held for as long, a level is high
-/// because many came just now, and soon many leave it, more than the lock lets through for long.
-fn also_by_holds(point: &Point, holds: &Holds) -> Point {
-    let Some(at) = holds.at.iter().find(|at| at.level == point.level) else {
-        return *point;
-    };
-    let (held, trust) = match (at.parts, holds.outside()) {
-        (Some((in_queries, _)), Some(outside)) => (
-            in_queries + outside,
-            holds.variation.min(1.0) * (1.0 - outside / holds.mean).clamp(0.0, 1.0),
-        ),
-        _ => (at.held, (holds.variation / FORGETFUL).min(1.0)),
-    };
-    Point {
-        rate: point.rate.powf(trust) * (at.level / held).powf(1.0 - trust),
-        ..*point
-    }
+/// What came back from each level that was seen often enough.
+fn seen(load: &Load) -> Vec<Point> {
+    load.levels
+        .iter()
+        .enumerate()
+        .filter(|(_, at)| at.completions >= ENOUGH && at.seconds > 0.0)
+        .map(|(index, at)| Point {
+            level: Load::level_of(index),
+            rate: at.completions as f64 / at.seconds,
+            completions: at.completions as f64,
+        })
+        .filter(|p| p.level >= 1.0 && (1e-9..=1e12).contains(&p.rate))
+        .collect()
 }
 
-/// Further up than any pool goes, so that one odd entry does not ask for all memory.
-const MOST: f64 = 65_536.0;
+/// The share of all completions that came from this level.
+fn share_at(seen: &[Point], level: f64) -> f64 {
+    let all: f64 = seen.iter().map(|p| p.completions).sum();
+    let at = seen.iter().filter(|p| p.level == level);
+    at.map(|p| p.completions).sum::<f64>() / all
+}
+
+/// By which factor a point is off a rate, as far as it is believed.
+fn off(point: &Point, rate: f64, prior: f64) -> f64 {
+    let weight = point.completions / (point.completions + prior);
+    (point.rate / rate).powf(weight)
+}
 
 /// How much the levels differ from the law beyond the noise of counting: the variance of their
 /// relative differences (the method of moments of DerSimonian and Laird, 1986).
@@ -244,53 +274,4 @@ fn scatter(points: &[Point], law: &Law) -> f64 {
     } else {
         1e-6
     }
-}
-
-/// The ratio at a level, on a straight line between the two that are known.
-fn between(ratios: &[(f64, f64, f64)], level: f64) -> f64 {
-    let after = ratios.partition_point(|r| r.0 < level);
-    match (after.checked_sub(1).map(|i| ratios[i]), ratios.get(after)) {
-        (Some(a), Some(b)) => a.1 + (b.1 - a.1) * (level - a.0) / (b.0 - a.0),
-        (Some(only), None) => only.1,
-        (None, Some(only)) => only.1,
-        (None, None) => 1.0,
-    }
-}
-
-/// Rises up to the peak and falls after it: what contradicts that is noise, and would make a
-/// connection more seem to wait longer. By pooling adjacent violators.
-fn unimodal(rates: &[f64], weights: &[f64], peak: f64) -> Vec<f64> {
-    let split = (peak.min(rates.len() as f64) as usize).min(rates.len());
-    let mut rising = isotonic(
-        rates[..split].iter().copied(),
-        weights[..split].iter().copied(),
-    );
-    let mut falling = isotonic(
-        rates[split..].iter().rev().copied(),
-        weights[split..].iter().rev().copied(),
-    );
-    falling.reverse();
-    rising.append(&mut falling);
-    rising
-}
-
-fn isotonic(rates: impl Iterator<Item = f64>, weights: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut pools: Vec<(f64, f64, usize)> = Vec::new();
-    for (rate, weight) in rates.zip(weights) {
-        let mut pool = (rate, weight, 1);
-        while let Some(last) = pools.last().filter(|last| last.0 > pool.0) {
-            let together = last.1 + pool.1;
-            pool = (
-                (last.0 * last.1 + pool.0 * pool.1) / together,
-                together,
-                last.2 + pool.2,
-            );
-            pools.pop();
-        }
-        pools.push(pool);
-    }
-    pools
-        .into_iter()
-        .flat_map(|(rate, _, levels)| std::iter::repeat_n(rate, levels))
-        .collect()
 }

@@ -1,14 +1,19 @@
 //! What is predicted from a load that was learned: pure functions, without clock, lock or I/O.
 
+mod backlog;
 mod bottleneck;
+mod bursts;
 mod chain;
 mod curve;
 mod demand;
 mod holds;
+mod lasting;
 mod law;
 mod model;
+mod returns;
 mod score;
 mod size;
+mod smooth;
 #[cfg(test)]
 mod tests;
 mod variability;

@@ -1,5 +1,6 @@
 //! The waiting to expect at each number of connections.
 
+use super::backlog::Stretches;
 use super::bottleneck::Bottleneck;
 use super::chain::{self, Tail};
 use super::curve::Curve;
@@ -26,8 +27,6 @@ pub(crate) struct Model {
     holds: Holds,
     /// Squared variation of the holds, less what they waited for each other.
     variation: f64,
-    /// Squared variation of what saturates: 1 if that is not known.
-    station: f64,
     /// Connections with which nobody would have queued.
     enough: Option<f64>,
 }
@@ -61,9 +60,6 @@ const REMEMBERED: f64 = 10.0;
 /// time (J. M. Harrison, *Brownian Motion and Stochastic Flow Systems*, 1985).
 const UNSETTLED: f64 = 0.75;
 
-/// Rates that are told apart.
-const GROUPS: usize = 8;
-
 impl Model {
     /// At least so much is needed.
     pub(crate) const SECONDS: f64 = 20.0;
@@ -94,20 +90,12 @@ impl Model {
         let holds = Holds::learn(load).ok_or(unusable)?;
         let curve = Curve::learn(load, &holds).ok_or(unusable)?;
         let demand = Demand::learn(load).ok_or(unusable)?;
-        let variation = intrinsic(&holds, &curve);
-        // It can only be told from arrivals at one rate.
-        let station = if demand.is_even() {
-            curve.variation(demand.rate)
-        } else {
-            None
-        };
         Ok(Self {
+            variation: intrinsic(&holds, &curve),
+            enough: enough(load),
             curve,
             demand,
             holds,
-            variation,
-            station: station.unwrap_or(1.0),
-            enough: enough(load),
         })
     }
 
@@ -176,113 +164,63 @@ impl Model {
             } else {
                 variability::factor(arrivals, returns, size, rate / best)
             };
-            let tail = self.tail(size, rate)?;
-            // The tail's time is that of the rate by which the levels are left.
-            let left = self.left(size, rate);
-            let factor = if left > rate {
-                factor * (left - rate) / (best - rate)
+            let full = self.left_full(size, rate);
+            let tail = self.tail(size, rate, full)?;
+            // The chain's time is that of the rate by which its levels are left.
+            let factor = if full > rate {
+                factor * (full - rate) / (best - rate)
             } else {
                 factor
             };
             Some((tail.no_longer_than(quickest * factor), factor))
         };
         let mut waits = Waits::default();
-        let Stretches { mut steady, behind } = self.stretches(rate, best);
-        for (arrivals, backlog) in behind {
+        let stretches = Stretches::of(&self.demand, rate, best);
+        for (arrivals, backlog) in stretches.behind {
             waits.behind(arrivals, backlog, Tail::exponential(quickest), 1.0);
         }
-        steady.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (rate, arrivals) in groups(&steady) {
+        for (rate, arrivals) in stretches.steady {
             let (tail, factor) = part(rate)?;
             waits.steady(arrivals, tail, factor);
         }
         Some(waits)
     }
 
-    fn tail(&self, size: u32, rate: f64) -> Option<Tail> {
-        let service = |level| self.left(level, rate);
+    fn tail(&self, size: u32, rate: f64, full: f64) -> Option<Tail> {
+        let left = |level| self.curve.left(level, rate);
         self.demand
             .bursts
-            .and_then(|bursts| chain::modulated(&bursts.phases(rate), size, service))
-            .or_else(|| chain::poisson(rate, size, service))
+            .and_then(|bursts| chain::modulated(&bursts.phases(rate), size, full, left))
+            .or_else(|| chain::poisson(rate, size, full, left))
     }
 
-    /// The rate by which a level is left while so many arrive. It is the curve's, but with what
-    /// saturates always busy and more regular than chance, high levels are left sooner (and low ones
-    /// later): see [`Curve::variation`]. Holds that do not get in each other's way leave by the
-    /// curve's rate whatever their variation (B. Sevastyanov, 1957).
-    fn left(&self, level: u32, arrivals: f64) -> f64 {
-        let curve = self.curve.rate(level);
-        let busy = self.curve.busy(level).powi(2);
-        if busy <= 0.0 || arrivals <= 0.0 {
-            return curve;
-        }
-        let variation = 1.0 - busy * (1.0 - self.station);
-        arrivals * (curve / arrivals).powf(2.0 / (1.0 + variation))
+    /// The rate by which levels are left that are beyond so many connections, while so many arrive. It
+    /// is the curve's. But where those in use take turns at what saturates, and that is more regular
+    /// than chance, an additional one in the queue means more than one more that is before it, and is
+    /// rarer: by the power `2 / (1 + variation)`. Where they share it, those in use have a part of
+    /// their work done, and the two make up for each other; and holds that do not get in each other's
+    /// way leave by the curve's rate whatever their variation (B. Sevastyanov, 1957).
+    fn left_full(&self, size: u32, arrivals: f64) -> f64 {
+        let best = self.curve.rate(size);
+        let Some((station, busy)) = self.curve.station(size) else {
+            return best;
+        };
+        let variation = 1.0 - busy * busy * (1.0 - station.variation);
+        let regular = ((1.0 - variation) / (1.0 + variation)).max(0.0);
+        let left = arrivals * (best / arrivals).powf(1.0 + station.turns * regular);
+        if left.is_finite() { left } else { best }
     }
 
     /// Squared variation of what comes back while so many are in use all the time: that of the holds,
     /// or of what saturates, the more the busier it is.
     fn returns(&self, size: u32) -> f64 {
-        let busy = self.curve.busy(size).powi(2);
-        self.variation + busy * (self.station.min(self.variation) - self.variation)
-    }
-
-    /// Follows the blocks: in those with more arrivals than can be served a backlog grows, that
-    /// drains in the next ones.
-    fn stretches(&self, rate: f64, best: f64) -> Stretches {
-        let mut found = Stretches::default();
-        if self.demand.blocks.is_empty() {
-            found.steady.push((rate, 1.0));
-        }
-        let mut backlog = 0.0_f64;
-        for (seconds, relative) in &self.demand.blocks {
-            let rate = rate * relative;
-            let growth = rate - best;
-            let after = (backlog + growth * seconds).max(0.0);
-            let behind_for = if growth >= 0.0 {
-                *seconds
-            } else {
-                (backlog / -growth).min(*seconds)
-            };
-            if behind_for > 0.0 {
-                let waits = (backlog / best, after / best);
-                found.behind.push((rate * behind_for, waits));
+        match self.curve.station(size) {
+            Some((station, busy)) => {
+                self.variation + busy * busy * (station.variation - self.variation)
             }
-            if behind_for < *seconds {
-                found.steady.push((rate, rate * (seconds - behind_for)));
-            }
-            backlog = after;
-        }
-        found
-    }
-}
-
-/// What a load consists of.
-#[derive(Debug, Default)]
-struct Stretches {
-    /// Rates at which the queue comes and goes, and their arrivals.
-    steady: Vec<(f64, f64)>,
-    /// Arrivals while there is a backlog, and the wait that it means at its two ends.
-    behind: Vec<(f64, (f64, f64))>,
-}
-
-/// A few rates in place of many, each for as many arrivals: the rates are sorted.
-fn groups(steady: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let all: f64 = steady.iter().map(|(_, arrivals)| arrivals).sum();
-    let mut groups = Vec::with_capacity(GROUPS);
-    let (mut sum, mut arrivals, mut passed) = (0.0, 0.0, 0.0);
-    for (index, (rate, weight)) in steady.iter().enumerate() {
-        sum += rate * weight;
-        arrivals += weight;
-        passed += weight;
-        let full = passed >= all * (groups.len() + 1) as f64 / GROUPS as f64;
-        if arrivals > 0.0 && (full || index + 1 == steady.len()) {
-            groups.push((sum / arrivals, arrivals));
-            (sum, arrivals) = (0.0, 0.0);
+            None => self.variation,
         }
     }
-    groups
 }
 
 /// As many connections as were in use at most, if more had been allowed: had there been no more, all

@@ -53,6 +53,10 @@ pub(crate) struct AtLevel {
     pub(crate) measured: f64,
     /// Of `measured`, the time the database was at work.
     pub(crate) busy: f64,
+    /// How long [`RUN`](Load::RUN) check-ins in a row took with never fewer in use, and so many once.
+    pub(crate) runs: Moments,
+    /// Their time in use, in connection-seconds.
+    pub(crate) run_used: f64,
 }
 
 impl AtLevel {
@@ -63,6 +67,8 @@ impl AtLevel {
         self.held += other.held;
         self.measured += other.measured;
         self.busy += other.busy;
+        self.runs.merge(&other.runs);
+        self.run_used += other.run_used;
     }
 }
 
@@ -117,8 +123,8 @@ pub(crate) struct Load {
     pub(crate) counts: [Counts; 3],
     /// Arrivals of each [`BLOCK`](Self::BLOCK), the oldest first.
     pub(crate) blocks: Vec<Block>,
-    /// Time queued of every checkout that was served or timed out; zero for those that did not
-    /// have to queue.
+    /// Time queued of every checkout that was served, timed out or was given up while it queued; zero
+    /// for those that did not have to queue.
     pub(crate) queued: Histogram,
     /// Connections allowed at once, if they were the same throughout.
     pub(crate) limit: Option<u32>,
@@ -133,6 +139,8 @@ impl Load {
         Duration::from_secs(1),
     ];
     pub(crate) const BLOCK: Duration = Duration::from_secs(5);
+    /// Check-ins of a run: so many that its time is more than what was under way at its two ends.
+    pub(crate) const RUN: u32 = 16;
 
     /// Groups of levels an octave, above [`EXACT`](Self::EXACT).
     const PER_OCTAVE: u32 = 8;

@@ -48,7 +48,7 @@ pub(crate) mod load;
 mod metrics;
 #[cfg(test)]
 mod models;
-mod occupancy;
+pub(crate) mod occupancy;
 mod operations;
 pub(crate) mod recorder;
 mod requests;

@@ -9,6 +9,7 @@ mod minutes;
 #[cfg(test)]
 mod models;
 mod reading;
+mod run;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::busiest::Busiest;
 use super::load::{AtLevel, Load};
 
 pub(crate) use self::reading::Reading;
+use self::run::Run;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -58,6 +60,7 @@ pub(crate) struct Occupancy {
     integral: u64,
     last_arrival: Option<u64>,
     bins: Bins,
+    run: Run,
     /// Checkouts of this minute that did not have to queue: more than one field is not written for
     /// each of them.
     unqueued: u64,
@@ -97,6 +100,7 @@ impl Occupancy {
             integral: 0,
             last_arrival: None,
             bins: Bins::new(0),
+            run: Run::new(0, 0, 0),
             unqueued: 0,
             limit,
             minutes: VecDeque::new(),
@@ -120,6 +124,7 @@ impl Occupancy {
             return;
         }
         self.level = level;
+        self.run.level_is(level);
         self.index = Load::index_of(level);
         self.reserve(self.index);
     }
@@ -162,6 +167,11 @@ impl Occupancy {
         }
     }
 
+    /// Somebody stopped to wait for their turn, which was still to come.
+    pub(crate) fn gave_up(&mut self, waited: Duration) {
+        self.current.queued.record(waited);
+    }
+
     /// A connection came back, whose level is still the one before.
     pub(crate) fn returned(&mut self, hold: Hold) {
         let (held, busy) = (seconds(nanos(hold.held)), hold.busy);
@@ -169,6 +179,12 @@ impl Occupancy {
         if let Some(at) = self.current.levels.get_mut(self.index) {
             at.completions += 1;
         }
+        self.run.returned(
+            self.now,
+            self.integral,
+            self.level,
+            &mut self.current.levels,
+        );
         let index = self.mean_index(&hold);
         self.reserve(index);
         if let Some(at) = self.current.levels.get_mut(index) {

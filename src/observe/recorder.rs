@@ -359,9 +359,7 @@ impl Recorder {
         let now = Instant::now();
         let mut book = self.book();
         self.advance(&mut book, now);
-        if let Some(key) = waiter {
-            book.ledger.waiters.remove(key);
-        }
+        let waiting = waiter.and_then(|key| book.ledger.waiters.remove(key));
         let Book {
             windows,
             occupancy,
@@ -382,7 +380,12 @@ impl Recorder {
         match refusal {
             Refusal::TimedOut => occupancy.unserved(Some(waited)),
             Refusal::Shed | Refusal::Overloaded => occupancy.unserved(None),
-            Refusal::Failed | Refusal::Rejected | Refusal::Canceled => {}
+            Refusal::Canceled => {
+                if waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued)) {
+                    occupancy.gave_up(waited);
+                }
+            }
+            Refusal::Failed | Refusal::Rejected => {}
         }
         match refusal {
             Refusal::TimedOut => {
@@ -458,23 +461,30 @@ impl Recorder {
         read(slot, &book, now)
     }
 
-    /// What was learned of the load, up to now.
-    pub(crate) fn loads(&self) -> Loads {
-        self.occupancy().loads()
+    /// What was learned of the load up to now, and what was seen within these windows until then.
+    pub(crate) fn loads<const N: usize>(&self, spans: [Span; N]) -> (Loads, [Slot; N]) {
+        let limit = self.counts().max_connections();
+        let now = Instant::now();
+        let mut book = self.book();
+        self.level(&mut book, now);
+        let slots = spans.map(|span| book.windows.read(now, span));
+        let reading = Self::occupancy(&mut book, now, limit);
+        // The windows are added up outside of the lock.
+        drop(book);
+        (reading.loads(), slots)
     }
 
     /// Each of the last sixty minutes that are complete, the newest last, and the one under way.
     pub(crate) fn minutes(&self) -> (Vec<Arc<Load>>, Load) {
+        let limit = self.counts().max_connections();
+        let now = Instant::now();
         let Reading {
             minutes, current, ..
-        } = self.occupancy();
+        } = Self::occupancy(&mut self.book(), now, limit);
         (minutes, current)
     }
 
-    fn occupancy(&self) -> Reading {
-        let limit = self.counts().max_connections();
-        let now = Instant::now();
-        let mut book = self.book();
+    fn occupancy(book: &mut Book, now: Instant, limit: u32) -> Reading {
         book.occupancy.advance(now, || limit);
         book.occupancy.limit_is(limit);
         book.occupancy.read()

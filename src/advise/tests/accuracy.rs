@@ -35,6 +35,13 @@ const LOCK: Scenario = Scenario {
     ..APPLICATION
 };
 
+const CHANCE_LOCK: Scenario = Scenario {
+    outside: Time::Exponential(0.004),
+    query: Time::Exponential(0.0015),
+    rate: 500.0,
+    ..LOCK
+};
+
 const SERVER: Scenario = Scenario {
     outside: Time::Exponential(0.001),
     query: Time::Steady(0.0035),
@@ -50,11 +57,7 @@ fn errors(name: &str, scenario: &Scenario, learned: u32, sizes: &[u32]) -> Vec<f
     println!("{name}, learned at {learned}: p95 in ms, predicted / simulated");
     for size in sizes {
         let found = model.at(*size, 1.0);
-        let truths = 100..100 + TRUTHS;
-        let p95 = truths
-            .map(|seed| scenario.run(*size, seed).quantile(0.95))
-            .sum::<f64>()
-            / TRUTHS as f64;
+        let p95 = truth(scenario, *size);
         let error = found.p95 / p95 - 1.0;
         println!(
             "  {size:>3}  {:9.2} / {:9.2}  {:+.0} %  at {:.0} % of what can be served",
@@ -70,6 +73,13 @@ fn errors(name: &str, scenario: &Scenario, learned: u32, sizes: &[u32]) -> Vec<f
         }
     }
     errors
+}
+
+/// The p95 that is simulated, on average.
+fn truth(scenario: &Scenario, size: u32) -> f64 {
+    let truths = 100..100 + TRUTHS;
+    let all = truths.map(|seed| scenario.run(size, seed).quantile(0.95));
+    all.sum::<f64>() / TRUTHS as f64
 }
 
 fn median(mut errors: Vec<f64>) -> f64 {
@@ -131,36 +141,67 @@ fn accuracy_of_uneven_arrivals() {
 
 #[test]
 fn accuracy_of_what_saturates() {
-    let chance_lock = Scenario {
-        outside: Time::Exponential(0.004),
-        query: Time::Exponential(0.0015),
-        rate: 500.0,
-        ..LOCK
-    };
-    let steady_lock = Scenario {
-        outside: Time::Steady(0.004),
-        query: Time::Steady(0.0015),
-        rate: 500.0,
-        ..LOCK
-    };
     let chance_server = Scenario {
         query: Time::Exponential(0.0035),
         ..SERVER
     };
-    assert!(median(errors("lock", &LOCK, 12, &[4, 5, 6, 7, 8])) < 0.5);
-    assert!(median(errors("lock, few", &LOCK, 6, &[4, 5, 6, 7, 8, 12])) < 0.5);
-    assert!(median(errors("lock, chance", &chance_lock, 10, &[5, 6, 8, 10, 14])) < 0.2);
-    assert!(median(errors("lock, steady", &steady_lock, 10, &[4, 5, 6, 10])) < 0.5);
-    assert!(median(errors("server", &SERVER, 6, &[3, 4, 5, 8, 12])) < 0.2);
-    assert!(median(errors("server, many", &SERVER, 12, &[3, 4, 5, 6, 8, 12])) < 0.25);
-    assert!(
-        median(errors(
-            "server, chance",
-            &chance_server,
-            6,
-            &[3, 4, 5, 8, 12]
-        )) < 0.2
-    );
+    let steady_lock = Scenario {
+        outside: Time::Steady(0.004),
+        ..CHANCE_LOCK
+    };
+    let of = |name, scenario, learned, sizes| median(errors(name, scenario, learned, sizes));
+    assert!(of("lock", &LOCK, 12, &[4, 5, 6, 7, 8]) < 0.2);
+    assert!(of("lock, few", &LOCK, 6, &[5, 6, 7, 8, 12]) < 0.4);
+    assert!(of("lock, chance", &CHANCE_LOCK, 10, &[5, 6, 8, 10, 14]) < 0.2);
+    assert!(of("lock, steady outside", &steady_lock, 10, &[4, 5, 6, 10]) < 0.4);
+    assert!(of("server", &SERVER, 6, &[3, 4, 5, 8, 12]) < 0.15);
+    assert!(of("server, many", &SERVER, 12, &[3, 4, 5, 6, 8, 12]) < 0.15);
+    assert!(of("server, chance", &chance_server, 6, &[3, 4, 5, 8, 12]) < 0.2);
+}
+
+/// With so many that somebody always waits, every connection is in use all the time.
+fn served_when_full(scenario: &Scenario, size: u32) -> f64 {
+    let crowded = Scenario {
+        rate: scenario.rate * 10.0,
+        seconds: 20.0,
+        ..*scenario
+    };
+    let load = crowded.run(size, 5).load;
+    load.held.count as f64 / load.seconds
+}
+
+/// What is seen to come back from a level of a lock that is always held for as long differs from
+/// this by a fourth.
+#[test]
+fn the_rate_at_a_level_is_what_a_full_pool_of_that_size_serves() {
+    for (name, scenario) in [("lock", LOCK), ("chance", CHANCE_LOCK), ("server", SERVER)] {
+        for learned in [12, 8] {
+            let model = Model::learn(&scenario.run(learned, 7).load).unwrap();
+            for level in 3..=learned {
+                let found = model.curve().rate(level);
+                let expected = served_when_full(&scenario, level);
+                assert!(
+                    (found / expected - 1.0).abs() < 0.06,
+                    "{name}, learned at {learned}, {level}: {found} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_takes_turns_is_told_from_what_is_shared_and_how_regular_it_is() {
+    let found = |scenario: Scenario| {
+        let model = Model::learn(&scenario.run(12, 7).load).unwrap();
+        let (station, _) = model.curve().station(12).unwrap();
+        (station.variation, station.turns)
+    };
+    let (variation, turns) = found(LOCK);
+    assert!(variation < 0.1 && turns > 0.6, "{variation} {turns}");
+    let (variation, turns) = found(SERVER);
+    assert!(variation < 0.3 && turns < 0.2, "{variation} {turns}");
+    let (variation, _) = found(CHANCE_LOCK);
+    assert!((0.6..1.3).contains(&variation), "{variation}");
 }
 
 #[test]
@@ -190,11 +231,16 @@ fn tells_what_saturates_from_a_slow_application() {
 #[test]
 fn the_size_is_that_of_the_simulation_or_its_neighbour() {
     let target = 0.005;
-    for (scenario, learned) in [(APPLICATION, 8), (STEADY, 8), (LOCK, 12), (SERVER, 12)] {
+    // Busier, and a connection more shortens the wait by less than a minute's data can tell.
+    let server = Scenario {
+        rate: 430.0,
+        ..SERVER
+    };
+    for (scenario, learned) in [(APPLICATION, 8), (STEADY, 8), (LOCK, 12), (server, 12)] {
         let model = Model::learn(&scenario.run(learned, 7).load).unwrap();
         let found = smallest(&model, target, 1.0, 60).unwrap();
         let expected = (1..60)
-            .find(|size| scenario.run(*size, 100).quantile(0.95) <= target)
+            .find(|size| truth(&scenario, *size) <= target)
             .unwrap();
         assert!(
             found.abs_diff(expected) <= 1,

@@ -18,7 +18,8 @@ fn straight_rates_are_erlang_c() {
         for utilization in [0.05, 0.3, 0.6, 0.8, 0.9, 0.97, 0.999] {
             let each = 83.0;
             let rate = utilization * each * f64::from(size);
-            let tail = poisson(rate, size, |n| f64::from(n) * each).unwrap();
+            let tail =
+                poisson(rate, size, f64::from(size) * each, |n| f64::from(n) * each).unwrap();
             let expected = erlang_c(size, rate / each);
             let found = tail.queueing();
             assert!(
@@ -39,8 +40,8 @@ fn bursts_that_hardly_differ_are_poisson() {
             rates: [rate * (1.0 - 1e-5), rate * (1.0 + 1e-5)],
             left: [3.0, 3.0],
         };
-        let bursty = modulated(&arrivals, size, f64::from).unwrap();
-        let plain = poisson(rate, size, f64::from).unwrap();
+        let bursty = modulated(&arrivals, size, f64::from(size), f64::from).unwrap();
+        let plain = poisson(rate, size, f64::from(size), f64::from).unwrap();
         let mean = |tail: &crate::advise::chain::Tail| -> f64 {
             tail.parts.iter().map(|(share, rate)| share / rate).sum()
         };
@@ -59,9 +60,11 @@ fn slow_bursts_are_a_mixture_and_overload_is_none() {
         rates: [2.0, 8.0],
         left: [1e-7, 1e-7],
     };
-    let found = modulated(&arrivals, 10, f64::from).unwrap().queueing();
+    let found = modulated(&arrivals, 10, 10.0, f64::from)
+        .unwrap()
+        .queueing();
     let expected = 0.2 * erlang_c(10, 2.0) + 0.8 * erlang_c(10, 8.0);
     assert!((found - expected).abs() < 1e-4, "{found} {expected}");
-    assert_eq!(poisson(10.0, 10, f64::from), None);
-    assert_eq!(poisson(10.5, 10, f64::from), None);
+    assert_eq!(poisson(10.0, 10, 10.0, f64::from), None);
+    assert_eq!(poisson(10.5, 10, 10.0, f64::from), None);
 }

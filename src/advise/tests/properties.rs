@@ -34,14 +34,17 @@ fn moments() -> impl Strategy<Value = Moments> {
 }
 
 fn level() -> impl Strategy<Value = AtLevel> {
-    (figure(), count(), count(), figure(), figure(), figure()).prop_map(
-        |(seconds, completions, holds, held, measured, busy)| AtLevel {
+    let times = prop::array::uniform5(figure());
+    (times, count(), count(), moments()).prop_map(
+        |([seconds, held, measured, busy, run_used], completions, holds, runs)| AtLevel {
             seconds,
             completions,
             holds,
             held,
             measured,
             busy,
+            runs,
+            run_used,
         },
     )
 }

@@ -4,7 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use crate::observe::load::{AtLevel, Block, Counts, Load};
+use tokio::time::Instant;
+
+use crate::observe::load::Load;
+use crate::observe::occupancy::{Hold, Occupancy};
 
 /// SplitMix64 (G. Steele, D. Lea, C. Flood, 2014).
 #[derive(Debug, Clone)]
@@ -122,49 +125,9 @@ impl Scenario {
     pub(super) fn run(&self, size: u32, seed: u64) -> Outcome {
         let mut random = Random(seed);
         let times = self.times(&mut random);
-        let mut load = Load {
-            seconds: self.seconds,
-            arrivals: times.len() as u64,
-            limit: Some(size),
-            levels: vec![AtLevel::default(); size as usize + 1],
-            ..Load::default()
-        };
-        learn_arrivals(&mut load, &times);
-        let waits = Pool::new(*self, size, random).run(&times, &mut load);
-        Outcome { load, waits }
+        let pool = Pool::new(*self, size, random);
+        pool.run(&times)
     }
-}
-
-fn learn_arrivals(load: &mut Load, times: &[f64]) {
-    for pair in times.windows(2) {
-        load.between.add(pair[1] - pair[0]);
-    }
-    for (counts, length) in load.counts.iter_mut().zip(Load::BINS) {
-        let bins = binned(times, length, load.seconds);
-        *counts = Counts {
-            bins: bins.len() as u64,
-            arrivals: bins.iter().sum(),
-            squares: bins.iter().map(|n| (*n as f64).powi(2)).sum(),
-        };
-    }
-    load.blocks = binned(times, Load::BLOCK, load.seconds)
-        .into_iter()
-        .map(|arrivals| Block {
-            seconds: Load::BLOCK.as_secs_f64(),
-            arrivals,
-        })
-        .collect();
-}
-
-fn binned(times: &[f64], length: Duration, seconds: f64) -> Vec<u64> {
-    let length = length.as_secs_f64();
-    let mut bins = vec![0; (seconds / length).round() as usize];
-    for time in times {
-        if let Some(bin) = bins.get_mut((time / length) as usize) {
-            *bin += 1;
-        }
-    }
-    bins
 }
 
 /// Ordered by time.
@@ -186,10 +149,10 @@ impl Ord for At {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Hold {
+struct Held {
     from: f64,
-    /// The integral of the level up to then.
-    levels: f64,
+    /// What the record had said.
+    level_before: u64,
     queried: f64,
     query: f64,
 }
@@ -198,10 +161,12 @@ struct Pool {
     scenario: Scenario,
     size: u32,
     random: Random,
+    start: Instant,
+    /// Of what happens while the load is observed.
+    record: Occupancy,
     now: f64,
-    level: usize,
-    levels: f64,
-    holds: Vec<Hold>,
+    level: u32,
+    holds: Vec<Held>,
     queue: VecDeque<usize>,
     /// When somebody's time outside is over.
     outside: BinaryHeap<Reverse<At>>,
@@ -214,13 +179,15 @@ struct Pool {
 
 impl Pool {
     fn new(scenario: Scenario, size: u32, random: Random) -> Self {
+        let start = Instant::now();
         Self {
             scenario,
             size,
             random,
+            start,
+            record: Occupancy::new(start, size),
             now: 0.0,
             level: 0,
-            levels: 0.0,
             holds: Vec::new(),
             queue: VecDeque::new(),
             outside: BinaryHeap::new(),
@@ -231,8 +198,8 @@ impl Pool {
         }
     }
 
-    fn run(mut self, times: &[f64], load: &mut Load) -> Vec<f64> {
-        self.holds = vec![Hold::default(); times.len()];
+    fn run(mut self, times: &[f64]) -> Outcome {
+        self.holds = vec![Held::default(); times.len()];
         let mut waits = Vec::with_capacity(times.len());
         let mut next = 0;
         loop {
@@ -243,8 +210,9 @@ impl Pool {
             if at.is_infinite() {
                 break;
             }
-            self.advance(at, load);
+            self.advance(at);
             if at == arrival {
+                self.record.arrived(Duration::ZERO);
                 self.queue.push_back(next);
                 next += 1;
             } else if at == outside {
@@ -254,20 +222,31 @@ impl Pool {
                 self.query(who);
             } else {
                 let who = self.finish();
-                self.check_in(who, load);
+                self.check_in(who);
             }
-            while self.level < self.size as usize {
+            while self.level < self.size {
                 let Some(who) = self.queue.pop_front() else {
                     break;
                 };
                 let wait = self.now - times[who];
                 waits.push(wait);
-                load.queued.record(Duration::from_secs_f64(wait));
-                self.check_out(who);
+                self.check_out(who, wait);
             }
         }
         waits.sort_by(f64::total_cmp);
-        waits
+        self.record
+            .advance(self.at(self.scenario.seconds), || self.size);
+        let load = self.record.read().loads().hour;
+        Outcome { load, waits }
+    }
+
+    fn at(&self, seconds: f64) -> Instant {
+        self.start + Duration::from_secs_f64(seconds)
+    }
+
+    /// What is left when the last has arrived is no part of what is observed.
+    fn is_observed(&self) -> bool {
+        self.now < self.scenario.seconds
     }
 
     fn shared_by(&self) -> f64 {
@@ -287,24 +266,25 @@ impl Pool {
         }
     }
 
-    fn advance(&mut self, to: f64, load: &mut Load) {
-        let passed = to - self.now;
-        // What is left when the last has arrived is no part of what was observed.
-        if to <= self.scenario.seconds {
-            load.levels[self.level].seconds += passed;
-        }
-        self.levels += passed * self.level as f64;
-        self.virtually += passed * self.shared_by();
+    fn advance(&mut self, to: f64) {
+        self.virtually += (to - self.now) * self.shared_by();
         self.now = to;
+        if self.is_observed() {
+            self.record.advance(self.at(to), || self.size);
+        }
     }
 
-    fn check_out(&mut self, who: usize) {
+    fn check_out(&mut self, who: usize, queued: f64) {
         self.level += 1;
-        self.holds[who] = Hold {
+        self.holds[who] = Held {
             from: self.now,
-            levels: self.levels,
-            ..Hold::default()
+            ..Held::default()
         };
+        if self.is_observed() {
+            let queued = Duration::from_secs_f64(queued);
+            self.holds[who].level_before = self.record.granted(queued);
+            self.record.set_level(self.level);
+        }
         let outside = self.scenario.outside.draw(&mut self.random);
         self.outside.push(Reverse(At(self.now + outside, who)));
     }
@@ -338,19 +318,17 @@ impl Pool {
         }
     }
 
-    fn check_in(&mut self, who: usize, load: &mut Load) {
+    fn check_in(&mut self, who: usize) {
         let hold = self.holds[who];
-        let held = self.now - hold.from;
-        if self.now <= self.scenario.seconds {
-            load.held.add(held);
-            load.levels[self.level].completions += 1;
-            let mean = (self.levels - hold.levels) / held;
-            let at = &mut load.levels[(mean.round() as usize).clamp(1, self.size as usize)];
-            at.holds += 1;
-            at.held += held;
-            at.measured += held;
-            at.busy += self.now - hold.queried;
-        }
         self.level -= 1;
+        if self.is_observed() {
+            let since = |from: f64| Duration::from_secs_f64(self.now - from);
+            self.record.returned(Hold {
+                held: since(hold.from),
+                busy: Some(since(hold.queried)),
+                level_before: hold.level_before,
+            });
+            self.record.set_level(self.level);
+        }
     }
 }

@@ -25,10 +25,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => prop_oneof![Just(MINUTE), Just(61 * MINUTE), Just(1441 * MINUTE)].prop_map(Step::Passes),
         8 => Just(Step::Take),
         2 => any::<prop::sample::Index>().prop_map(Step::Wait),
-        7 => any::<(prop::sample::Index, Option<u8>)>().prop_map(|(one, busy)| Step::GiveBack(one, busy)),
+        9 => any::<(prop::sample::Index, Option<u8>)>().prop_map(|(one, busy)| Step::GiveBack(one, busy)),
         1 => Just(Step::TimeOut),
     ];
-    prop::collection::vec(step, 0..150)
+    prop::collection::vec(step, 0..250)
 }
 
 /// A hold from its beginning; nanoseconds since the start.
@@ -44,6 +44,14 @@ struct Back {
     at: u64,
     level: u32,
     busy: Option<u64>,
+    /// How many changes of the level were told before.
+    changes: usize,
+}
+
+struct Run {
+    began: u64,
+    ended: u64,
+    least: u32,
 }
 
 /// Everything that ever happened.
@@ -98,6 +106,11 @@ impl Memory {
                 at.busy += seconds(busy);
             }
         }
+        for run in self.runs().filter(|run| within(&run.ended)) {
+            let at = &mut load.levels[run.least as usize];
+            at.runs.add(seconds(run.ended - run.began));
+            at.run_used += seconds(self.used(run.began, run.ended, now));
+        }
         for (length, counts) in Load::BINS.iter().zip(&mut load.counts) {
             let length = length.as_nanos() as u64;
             let mut bins = BTreeMap::<u64, u64>::new();
@@ -132,17 +145,41 @@ impl Memory {
             .map(|((from, level), to)| (from, to, level))
     }
 
+    /// Time in use within a stretch of time.
+    fn used(&self, since: u64, until: u64, now: u64) -> u64 {
+        let used = self.stretches(now).map(|(from, to, level)| {
+            to.min(until).saturating_sub(from.max(since)) * u64::from(level)
+        });
+        used.sum()
+    }
+
     /// The nearest level to the mean during a hold.
     fn mean(&self, back: &Back, now: u64) -> u32 {
-        let held = u128::from(back.at - back.since);
+        let held = back.at - back.since;
         if held == 0 {
             return back.level;
         }
-        let used = self.stretches(now).map(|(from, to, level)| {
-            let both = to.min(back.at).saturating_sub(from.max(back.since));
-            u128::from(both) * u128::from(level)
+        let used = self.used(back.since, back.at, now);
+        ((2 * used + held) / (2 * held)) as u32
+    }
+
+    /// Check-ins in a row, each run from the last one of the run before.
+    fn runs(&self) -> impl Iterator<Item = Run> {
+        let ends = self.back.chunks_exact(Load::RUN as usize).map(|run| {
+            let last = run[run.len() - 1];
+            (last.at, last.level, last.changes)
         });
-        ((2 * used.sum::<u128>() + held) / (2 * held)) as u32
+        let begins = [(0, 0, 0)].into_iter().chain(ends.clone());
+        begins
+            .zip(ends)
+            .map(|((began, level, from), (ended, _, to))| {
+                let changes = self.levels[from..to].iter().map(|(_, level)| *level);
+                Run {
+                    began,
+                    ended,
+                    least: changes.fold(level, u32::min),
+                }
+            })
     }
 }
 
@@ -165,11 +202,15 @@ fn compare(found: &Load, expected: &Load) -> Result<(), TestCaseError> {
     }
     for (level, expected) in expected.levels.iter().enumerate() {
         let found = found.levels.get(level).copied().unwrap_or_default();
-        let of = |at: &AtLevel| [at.seconds, at.held, at.measured, at.busy];
-        for (a, b) in of(&found).into_iter().zip(of(expected)) {
+        let of = |at: &AtLevel| {
+            let runs = [at.runs.sum, at.runs.squares, at.run_used];
+            let times = [at.seconds, at.held, at.measured, at.busy];
+            times.into_iter().chain(runs)
+        };
+        for (a, b) in of(&found).zip(of(expected)) {
             prop_assert!(close(a, b), "{level}: {found:?} instead of {expected:?}");
         }
-        let of = |at: &AtLevel| (at.completions, at.holds);
+        let of = |at: &AtLevel| (at.completions, at.holds, at.runs.count);
         prop_assert_eq!(of(&found), of(expected), "{}", level);
     }
     prop_assert_eq!(found.counts, expected.counts);
@@ -234,6 +275,7 @@ impl Both {
                     at,
                     level,
                     busy,
+                    changes: self.memory.levels.len(),
                 });
                 self.set_level();
             }

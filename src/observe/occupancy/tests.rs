@@ -115,6 +115,31 @@ fn time_and_completions_belong_to_the_level_before_and_a_hold_to_its_mean() {
 }
 
 #[test]
+fn a_run_of_check_ins_belongs_to_the_fewest_in_use() {
+    let mut pool = ByHand::new();
+    for _ in 0..4 {
+        pool.take();
+    }
+    // Four in use for 10 ms, three for none, and so on: two runs, from the beginning on.
+    for _ in 0..2 * Load::RUN {
+        pool.pass(10 * MS).give_back(None).take();
+    }
+    // From three, one less each time; the third run ends with an empty pool.
+    for _ in 0..Load::RUN - 4 {
+        pool.pass(10 * MS).give_back(None).take();
+    }
+    for _ in 0..4 {
+        pool.pass(10 * MS).give_back(None);
+    }
+    let load = pool.pass(MS).read().loads().minute;
+    let runs = load.levels.iter().map(|at| at.runs.count);
+    assert_eq!(runs.collect::<Vec<_>>(), [1, 1, 0, 1, 0]);
+    let at = |level: usize| load.levels[level];
+    assert!(close(at(3).runs.sum, 0.16) && close(at(3).run_used, 0.64));
+    assert!(close(at(1).run_used, 0.01 * (13 * 4 + 3 + 2 + 1) as f64));
+}
+
+#[test]
 fn a_clock_that_stands_still_or_steps_back_spoils_nothing() {
     let mut pool = ByHand::new();
     for _ in 0..3 {

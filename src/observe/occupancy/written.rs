@@ -65,7 +65,7 @@ async fn each_is_demand_once_whatever_becomes_of_it() {
         ..Phases::default()
     };
     grant(&recorder, 20 * MS, Some(waiting[0]), Some(phases));
-    let before = recorder.loads().minute;
+    let before = recorder.loads([]).0.minute;
     assert_eq!((before.arrivals, before.unserved), (6, 0));
     assert_eq!(
         before.queued.quantile(1.0),
@@ -78,9 +78,13 @@ async fn each_is_demand_once_whatever_becomes_of_it() {
     refused(Refusal::Shed, Some(waiting[3]));
     refused(Refusal::Canceled, Some(waiting[4]));
     refused(Refusal::Rejected, Some(waiting[5]));
-    let all_waited = recorder.loads().minute;
+    let all_waited = recorder.loads([]).0.minute;
     assert_eq!((all_waited.arrivals, all_waited.unserved), (6, 2));
-    assert_eq!(all_waited.queued.count(), 3);
+    assert_eq!(
+        all_waited.queued.count(),
+        4,
+        "who gave up would have waited longer"
+    );
     assert_eq!(all_waited.queued.quantile(1.0), Some(20 * MS));
     for refusal in [
         Refusal::TimedOut,
@@ -93,13 +97,13 @@ async fn each_is_demand_once_whatever_becomes_of_it() {
         refused(refusal, None);
     }
     grant(&recorder, MS, None, None);
-    let all = recorder.loads().minute;
+    let all = recorder.loads([]).0.minute;
     assert_eq!(
         (all.arrivals, all.unserved),
         (12, 5),
         "a closed pool meets no demand"
     );
-    assert_eq!(all.queued.count(), 5);
+    assert_eq!(all.queued.count(), 6);
     assert!(all.queued.quantile(0.1) <= Some(MS / 1000));
 }
 
@@ -114,7 +118,7 @@ async fn holds_and_levels_are_those_of_the_ledger() {
     advance(10 * MS).await;
     recorder.returned(two);
     recorder.returned(two);
-    let load = recorder.loads().minute;
+    let load = recorder.loads([]).0.minute;
     let at = |level: usize| (load.levels[level].completions, load.levels[level].holds);
     assert_eq!((at(1), at(2)), ((1, 0), (1, 2)));
     assert!((load.levels[1].seconds - 0.02).abs() < 1e-9);
@@ -132,13 +136,13 @@ async fn holds_and_levels_are_those_of_the_ledger() {
 async fn a_pool_resized_to_and_fro_between_two_looks_has_no_one_limit() {
     let (recorder, size) = recorder();
     advance(MS).await;
-    assert_eq!(recorder.loads().minute.limit, Some(5));
+    assert_eq!(recorder.loads([]).0.minute.limit, Some(5));
     for limit in [9, 5] {
         size.0.store(limit, Ordering::Relaxed);
         Lifecycle::resized(&*recorder);
     }
     advance(MS).await;
-    assert_eq!(recorder.loads().minute.limit, None);
+    assert_eq!(recorder.loads([]).0.minute.limit, None);
     advance(Duration::from_secs(120)).await;
-    assert_eq!(recorder.loads().minute.limit, Some(5));
+    assert_eq!(recorder.loads([]).0.minute.limit, Some(5));
 }

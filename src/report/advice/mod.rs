@@ -1,12 +1,13 @@
 //! `optimize`: which size the load needs, what waiting to expect of it and of others, and why.
 //!
 //! ```text
-//! loads ─▶ learned.rs  ─▶ sizes.rs ─▶ sentences.rs
-//!          a model of      the rules    what to do, with its figures
+//! loads ─▶ learned.rs  ─▶ sizes.rs ─▶ sentences.rs, causes.rs
+//!          a model of      the rules    what to do, with its figures, and why no other size
 //!          each load
 //! ```
 
 mod bottleneck;
+mod causes;
 #[cfg(test)]
 mod erlang;
 mod evidence;
@@ -146,8 +147,8 @@ impl<S: Source> Observe<S> {
             Fleet::read(activity, own, facts.advice.replicas, what_if.replicas)
         });
         let granted = activity.and_then(|activity| grant(activity, own.process_ids, own.open));
-        let slot = |span| self.recorder.read(span, |slot, _, _| slot);
-        let loads = self.recorder.loads();
+        let (loads, [minute, five_minutes]) =
+            self.recorder.loads([Span::Minute, Span::FiveMinutes]);
         let asking = Asking {
             what_if,
             target: what_if
@@ -158,7 +159,7 @@ impl<S: Source> Observe<S> {
             counts,
         };
         let found = Found {
-            windows: Windows::read(&loads, &slot(Span::Minute), &slot(Span::FiveMinutes)),
+            windows: Windows::read(&loads, &minute, &five_minutes),
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
             routes: RouteShare::read(&self.recorder, facts.source_lines),

@@ -1,17 +1,14 @@
 //! What to do, in sentences, each with its figures.
 
-use super::bottleneck::{Bottleneck, BottleneckKind};
 use super::learned::Learned;
-use super::sizes::{Sizing, Verdict, meets, shorter_holds};
+use super::sizes::{Sizing, Verdict};
 use super::{Asking, Found, NotEnoughData};
 use crate::advise::Model;
 use crate::observe::load::Loads;
-use crate::report::fleet::{Fleet, replicas_text};
+use crate::report::fleet::replicas_text;
 
-/// How many places and statements a sentence names.
-const NAMED: usize = 3;
-/// A place is told to shorten its holds by this share at most: more is no advice.
-const SHORTEN: f64 = 0.9;
+/// A wait that would be told as 0.0 ms, in seconds.
+const NOTHING: f64 = 5e-5;
 
 /// What there is to say something of.
 pub(super) struct Said<'a> {
@@ -22,7 +19,8 @@ pub(super) struct Said<'a> {
 
 /// `DB_POOL_SIZE=14 DB_MAX_OVERFLOW=4`, where that is another size than the one in force.
 pub(super) fn paste(sizing: &Sizing, overflows: bool) -> Option<String> {
-    (sizing.verdict != Verdict::Fits).then(|| settings(sizing, overflows))
+    let changes = !matches!(sizing.verdict, Verdict::Fits | Verdict::Stays);
+    changes.then(|| settings(sizing, overflows))
 }
 
 /// An existing pool has no variables, but bb8's builder.
@@ -128,18 +126,18 @@ impl Said<'_> {
         let load = self.load(learned);
         let wait = |size: u32| {
             let prediction = demand.at(size.max(1));
-            match prediction.p95.is_finite() {
-                true => format!("95 of 100 queue up to {}", millis(prediction.p95)),
-                false => format!(
+            match prediction.p95 {
+                none if none < NOTHING => "95 of 100 do not queue".to_owned(),
+                p95 if p95.is_finite() => format!("95 of 100 queue up to {}", millis(p95)),
+                _ => format!(
                     "the queue grows without end ({:.0} % utilization)",
                     prediction.utilization * 100.0
                 ),
             }
         };
         let set = settings(sizing, self.asking.overflows);
-        let is_met = meets(&demand.at(now.max(1)), self.asking.target);
         match sizing.verdict {
-            Verdict::Fits if !is_met => format!(
+            Verdict::Stays => format!(
                 "The pool stays as it is: with {}, {} at {load}; the target is {target}.",
                 connections(now),
                 wait(now)
@@ -190,105 +188,6 @@ impl Said<'_> {
         }
     }
 
-    fn no_size_helps(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
-        if sizing.need.is_some() {
-            return None;
-        }
-        let because = limit(&learned.bottleneck())
-            .unwrap_or("more arrives than any pool could serve".to_owned());
-        Some(format!(
-            "No size meets the target of {}: {because}.{}",
-            millis(self.asking.target),
-            self.users(),
-        ))
-    }
-
-    /// Connections beyond what serves more: the pool's queue is short because the other one is long.
-    fn saturated(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
-        let bottleneck = learned.bottleneck();
-        let level = bottleneck.falls_beyond.or(bottleneck.saturates_at)?;
-        if sizing.need.is_none() || sizing.total() <= level {
-            return None;
-        }
-        Some(format!(
-            "But {}: more connections do not shorten the wait, they move it out of the pool's queue.{}",
-            limit(&bottleneck)?,
-            self.users(),
-        ))
-    }
-
-    /// Who uses the time.
-    fn users(&self) -> String {
-        let routes = self.found.routes.iter().take(NAMED);
-        let routes: Vec<_> = routes
-            .map(|route| format!("{} ({:.0} %)", route.name(), route.share_pct))
-            .collect();
-        let statements = self.found.statements.iter().take(NAMED);
-        let statements: Vec<_> = statements
-            .map(|one| {
-                format!(
-                    "{} ({:.0} %, {:.1} ms each)",
-                    one.statement, one.share_pct, one.mean_ms
-                )
-            })
-            .collect();
-        let mut users = String::new();
-        if !routes.is_empty() {
-            users = format!(" Most connection time is used by {}.", routes.join(", "));
-        }
-        if !statements.is_empty() {
-            users = format!(
-                "{users} Most query time is used by {}.",
-                statements.join(", ")
-            );
-        }
-        users
-    }
-
-    fn capped(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
-        let fleet = self.found.fleet.as_ref().filter(|_| sizing.is_capped())?;
-        let need = sizing.need?;
-        Some(format!(
-            "The load needs {}, and the server can grant {}: {}. Put a pooler such as PgBouncer in between, or raise its max_connections{}",
-            connections(need),
-            fleet.share,
-            granted(fleet),
-            self.shorter(learned, sizing.total()),
-        ))
-    }
-
-    /// What shorter holds would do instead.
-    fn shorter(&self, learned: &Learned<'_>, connections: u32) -> String {
-        let factor = shorter_holds(learned.peak(self.asking), connections, self.asking.target);
-        let Some(factor) = factor.filter(|factor| *factor < 1.0) else {
-            return ".".to_owned();
-        };
-        let shorter = 1.0 - factor;
-        let all = format!(
-            "; or shorten the holds: {:.0} % shorter on average (now {}) is enough.",
-            (shorter * 100.0).ceil(),
-            millis(learned.held()),
-        );
-        let Some(first) = self.found.routes.first() else {
-            return all;
-        };
-        let alone = shorter / (first.share_pct / 100.0);
-        let name = first.name();
-        if alone <= SHORTEN {
-            return format!(
-                "{all} {name} uses {:.0} % of the time: {:.0} % shorter holds ({} in place of {}) there alone do it.",
-                first.share_pct,
-                (alone * 100.0).ceil(),
-                millis(first.mean_ms / 1e3 * (1.0 - alone)),
-                millis(first.mean_ms / 1e3),
-            );
-        }
-        format!(
-            "{all} {name} uses most of the time, {:.0} %.",
-            first.share_pct
-        )
-    }
-
     fn beyond_data(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
         let total = sizing.total();
         let beyond = learned.peak(self.asking).at(total.max(1)).beyond_data;
@@ -307,13 +206,17 @@ impl Said<'_> {
             0 => String::new(),
             beyond => format!(" That is {beyond} beyond what was in use for long enough."),
         };
-        Some(match prediction.p95.is_finite() {
-            true => format!(
+        Some(match prediction.p95 {
+            none if none < NOTHING => format!(
+                "With {} 95 of 100 would not queue at {load}.{beyond}",
+                connections(size),
+            ),
+            p95 if p95.is_finite() => format!(
                 "With {} 95 of 100 would queue up to {} at {load}.{beyond}",
                 connections(size),
-                millis(prediction.p95)
+                millis(p95)
             ),
-            false => format!(
+            _ => format!(
                 "With {} the queue would grow without end ({:.0} % utilization) at {load}.",
                 connections(size),
                 prediction.utilization * 100.0
@@ -322,56 +225,14 @@ impl Said<'_> {
     }
 }
 
-/// Up to where connections serve more, and why no further; none where that was not seen.
-fn limit(bottleneck: &Bottleneck) -> Option<String> {
-    let beyond = match (bottleneck.falls_beyond, bottleneck.saturates_at) {
-        (Some(level), _) => format!(
-            "beyond {} in use less is served, not more",
-            connections(level)
-        ),
-        (None, Some(level)) => {
-            format!(
-                "beyond {} in use practically no more is served",
-                connections(level)
-            )
-        }
-        (None, None) => return None,
-    };
-    let why = match bottleneck.kind {
-        BottleneckKind::Database => {
-            ", for queries take longer: the database saturates, or they wait for each other's locks"
-        }
-        BottleneckKind::Application => ", for the service itself takes longer between its queries",
-        BottleneckKind::Connections | BottleneckKind::Unknown => "",
-    };
-    Some(beyond + why)
-}
-
-fn connections(number: u32) -> String {
+pub(super) fn connections(number: u32) -> String {
     match number {
         1 => "1 connection".to_owned(),
         number => format!("{number} connections"),
     }
 }
 
-/// How the share comes about.
-fn granted(fleet: &Fleet) -> String {
-    let limit = match fleet.user_limit {
-        Some(limit) if limit < fleet.server_max_connections => {
-            format!("a limit of {limit} for this user or database")
-        }
-        _ => format!("max_connections {}", fleet.server_max_connections),
-    };
-    format!(
-        "{limit}, reserved {}, used by others {}, shared among {} ({}), one of each for monitoring",
-        fleet.reserved,
-        fleet.other_connections,
-        replicas_text(fleet.replicas),
-        fleet.counted,
-    )
-}
-
-fn millis(seconds: f64) -> String {
+pub(super) fn millis(seconds: f64) -> String {
     match seconds * 1e3 {
         millis if millis < 10.0 => format!("{millis:.1} ms"),
         millis if millis < 1e4 => format!("{millis:.0} ms"),

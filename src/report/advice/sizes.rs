@@ -55,6 +55,8 @@ pub(super) struct Case<'a> {
 pub(super) enum Verdict {
     /// Nothing: it meets the target, and is close to the best.
     Fits,
+    /// Nothing, though it does not meet the target: no other size that may be set is better.
+    Stays,
     /// Only to keep more of them open.
     Split,
     Grow,
@@ -99,18 +101,17 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let usual = case.usual.smallest(case.target, total).unwrap_or(total);
     let pool_size = if case.overflows { usual } else { total };
 
-    let is_close = now.abs_diff(total) <= tolerance(total);
-    let is_met = need.is_none() || meets(&case.peak.at(now.max(1)), case.target);
-    let verdict = if now == total || (is_close && is_met && now <= share) {
+    let is_close = now.abs_diff(total) <= tolerance(total) && now <= share;
+    let is_met = meets(&case.peak.at(now.max(1)), case.target);
+    let splits_well =
+        !case.overflows || case.now.0.saturating_add(tolerance(pool_size)) >= pool_size;
+    let verdict = match now == total || is_close {
         // One that keeps more open than it has to does no harm that is worth a change.
-        match case.overflows && case.now.0.saturating_add(tolerance(pool_size)) < pool_size {
-            true => Verdict::Split,
-            false => Verdict::Fits,
-        }
-    } else if total > now {
-        Verdict::Grow
-    } else {
-        Verdict::Shrink
+        true if is_met && splits_well => Verdict::Fits,
+        true if is_met => Verdict::Split,
+        true if now == total || need.is_none() => Verdict::Stays,
+        _ if total > now => Verdict::Grow,
+        _ => Verdict::Shrink,
     };
     Sizing {
         pool_size,

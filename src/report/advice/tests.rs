@@ -369,7 +369,7 @@ fn another_target_another_load_and_another_size() {
     assert_eq!(advice.asked.unwrap().connections, 20);
     assert!(advice.predicted.contains(&advice.asked.unwrap()));
     assert_eq!(total(&advice), total(&plain.advice()));
-    asked_for.says(&["With 20 connections 95 of 100 would queue up to"]);
+    asked_for.says(&["With 20 connections 95 of 100 would not queue at"]);
     asked(WhatIf::new().pool_size(3))
         .says(&["With 3 connections the queue would grow without end"]);
 }
@@ -384,6 +384,7 @@ fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
         held: 20.0,
         measured: 10.0,
         busy: 4.0,
+        ..AtLevel::default()
     };
     let odd = AtLevel {
         seconds: 0.0,

@@ -21,7 +21,7 @@ pub(crate) struct Advice {
 pub(crate) struct Predicted {
     pub(crate) connections: u32,
     pub(crate) utilization_pct: Option<f64>,
-    pub(crate) waiting_pct: Option<f64>,
+    pub(crate) queueing_pct: Option<f64>,
     /// `None` for overload: the queue grows without end.
     pub(crate) p95: Option<Duration>,
     pub(crate) beyond_data: u64,
@@ -72,7 +72,7 @@ impl Predicted {
         Some(Self {
             connections,
             utilization_pct: said["utilization_pct"].as_f64(),
-            waiting_pct: said["waiting_pct"].as_f64(),
+            queueing_pct: said["queueing_pct"].as_f64(),
             p95: p95.map(|ms| Duration::from_secs_f64(ms / 1e3)),
             beyond_data: said["beyond_data"].as_u64().unwrap_or(0),
         })

@@ -16,6 +16,7 @@ use self::loads::{LOADS, Load, Rate, USUAL};
 use self::machine::Machine;
 use self::measured::Measured;
 use self::raw::{Header, Raw};
+use self::work::Server;
 
 mod advice;
 mod loads;
@@ -23,6 +24,7 @@ mod machine;
 mod measured;
 mod raw;
 mod run;
+mod speed;
 mod tables;
 mod verdict;
 mod work;
@@ -110,9 +112,10 @@ impl Asked {
         Ok(asked)
     }
 
-    /// How long a load is observed: in a hurry, for what is needed at least.
+    /// How long a load is observed: in a hurry, for what is needed at least. In production it is the
+    /// busiest five minutes.
     fn observing(&self) -> f64 {
-        if self.quick { 21.0 } else { 30.0 }
+        if self.quick { 21.0 } else { 120.0 }
     }
 
     fn trying(&self) -> f64 {
@@ -125,14 +128,14 @@ async fn trial(asked: &Asked, url: &str) -> Vec<Sweep> {
         .await
         .expect("a connection");
     work::prepare(&mut connection).await.expect("a table");
-    let rows_per_ms = work::rows_per_ms(&mut connection).await.expect("a query");
+    let server = Server::measure(&mut connection).await.expect("a query");
     drop(connection);
 
     // All runs draw from it in turn: no two have a seed in common.
     let mut seeds = Rng::with_seed(4711);
     let mut sweeps = Vec::new();
     for load in &asked.loads {
-        let rate = rate(asked, url, load, rows_per_ms).await;
+        let rate = rate(asked, url, load, &server).await;
         for number in 1..=asked.sweeps {
             let trial = Trial {
                 asked,
@@ -140,7 +143,7 @@ async fn trial(asked: &Asked, url: &str) -> Vec<Sweep> {
                 load,
                 number,
                 rate,
-                rows_per_ms,
+                server: &server,
             };
             sweeps.push(trial.run(&mut seeds).await);
         }
@@ -148,13 +151,13 @@ async fn trial(asked: &Asked, url: &str) -> Vec<Sweep> {
     sweeps
 }
 
-async fn rate(asked: &Asked, url: &str, load: &Load, rows_per_ms: f64) -> f64 {
+async fn rate(asked: &Asked, url: &str, load: &Load, server: &Server) -> f64 {
     match load.rate {
         Rate::Fixed(rate) => rate,
         Rate::OfCapacity { share, connections } => {
             let pool = run::pool(url, connections).await;
             let time = Duration::from_secs_f64(asked.trying().min(4.0));
-            let capacity = run::capacity(&pool, load, rows_per_ms, time).await;
+            let capacity = run::capacity(&pool, load, server, time).await;
             pool.close(Duration::from_secs(5)).await;
             progress(format!("{}: {capacity:.0} a second at most", load.name));
             share * capacity
@@ -169,7 +172,7 @@ struct Trial<'a> {
     load: &'static Load,
     number: u32,
     rate: f64,
-    rows_per_ms: f64,
+    server: &'a Server,
 }
 
 impl Trial<'_> {
@@ -182,12 +185,18 @@ impl Trial<'_> {
                 advice = advice.or(given);
             }
         }
-        let mut measured = Vec::new();
         let sizes = self.load.sizes;
         let skipped = if self.asked.quick { sizes.len() - 2 } else { 0 };
-        for &connections in &sizes[skipped..] {
+        let mut order = sizes[skipped..].to_vec();
+        // Up, and the next time down: the machine's speed drifts.
+        if self.number.is_multiple_of(2) {
+            order.reverse();
+        }
+        let mut measured = Vec::new();
+        for connections in order {
             measured.push(self.measure("sweep", connections, seeds.u64(..)).await.0);
         }
+        measured.sort_by_key(|it| it.connections);
         Sweep {
             load: self.load,
             number: self.number,
@@ -205,10 +214,10 @@ impl Trial<'_> {
         } else {
             self.asked.trying()
         };
-        let plan = self.load.plan(seed, self.rate, seconds, self.rows_per_ms);
+        let plan = self.load.plan(seed, self.rate, seconds);
         let pool = run::pool(self.url, connections).await;
         let machine = Machine::now();
-        let records = run::run(&pool, plan).await;
+        let records = run::run(&pool, self.server, plan).await;
         let machine = machine.since();
         let advice = if observes {
             Some(Advice::ask(&pool, self.load.sizes).await)

@@ -10,6 +10,7 @@ use poolscope_benches::peers::{Ours, ours};
 use tokio::runtime::Handle;
 
 use super::loads::{Arrival, Load};
+use super::work::Server;
 
 /// Nobody waits longer, so that a run of too few connections ends.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,15 +52,15 @@ pub(crate) async fn pool(url: &str, connections: u32) -> Ours {
 
 /// Has them arrive, each when it is due, whatever became of those before: one that is late makes no
 /// other late. Ends when the last is served.
-pub(crate) async fn run(pool: &Ours, plan: Vec<Arrival>) -> Vec<Record> {
-    let (runtime, pool) = (Handle::current(), pool.clone());
+pub(crate) async fn run(pool: &Ours, server: &Server, plan: Vec<Arrival>) -> Vec<Record> {
+    let (runtime, pool, server) = (Handle::current(), pool.clone(), server.clone());
     // On a thread of its own: tokio's clock ticks in milliseconds, and would bunch them.
     let arriving = tokio::task::spawn_blocking(move || {
         let start = Instant::now();
         plan.into_iter()
             .map(|arrival| {
                 std::thread::sleep(arrival.due.saturating_sub(start.elapsed()));
-                runtime.spawn(arrive(pool.clone(), start, arrival))
+                runtime.spawn(arrive(pool.clone(), server.clone(), start, arrival))
             })
             .collect::<Vec<_>>()
     });
@@ -68,7 +69,7 @@ pub(crate) async fn run(pool: &Ours, plan: Vec<Arrival>) -> Vec<Record> {
     records.map(|record| record.expect("no panic")).collect()
 }
 
-async fn arrive(pool: Ours, start: Instant, arrival: Arrival) -> Record {
+async fn arrive(pool: Ours, server: Server, start: Instant, arrival: Arrival) -> Record {
     let asked = Instant::now();
     let mut checkout = pin!(pool.get());
     let mut polls = 0;
@@ -91,7 +92,11 @@ async fn arrive(pool: Ours, start: Instant, arrival: Arrival) -> Record {
         served: answer.is_ok(),
     };
     if let Ok(mut connection) = answer {
-        record.queries = arrival.job.run(&mut connection).await.expect("no error");
+        record.queries = arrival
+            .job
+            .run(&mut connection, &server)
+            .await
+            .expect("no error");
         drop(connection);
         record.held = now.elapsed();
     }
@@ -99,17 +104,17 @@ async fn arrive(pool: Ours, start: Instant, arrival: Arrival) -> Record {
 }
 
 /// How much is served a second when each of the pool's connections is always in use.
-pub(crate) async fn capacity(pool: &Ours, load: &Load, rows_per_ms: f64, time: Duration) -> f64 {
+pub(crate) async fn capacity(pool: &Ours, load: &Load, server: &Server, time: Duration) -> f64 {
     let start = Instant::now();
     let tasks = (0..pool.settings().pool_size).map(|task| {
-        let (pool, work) = (pool.clone(), load.work);
+        let (pool, work, server) = (pool.clone(), load.work, server.clone());
         tokio::spawn(async move {
             let mut random = Rng::with_seed(u64::from(task));
             let mut served = 0.0;
             while start.elapsed() < time {
                 let mut connection = pool.get().await.expect("a connection");
-                let job = work.draw(&mut random, rows_per_ms);
-                job.run(&mut connection).await.expect("no error");
+                let job = work.draw(&mut random);
+                job.run(&mut connection, &server).await.expect("no error");
                 served += 1.0;
             }
             served

@@ -116,7 +116,7 @@ fn row(sweep: &Sweep, measured: &Measured) -> Vec<String> {
             Some(_) => "no overload".to_owned(),
             None => String::new(),
         },
-        told(predicted.and_then(|it| it.waiting_pct)),
+        told(predicted.and_then(|it| it.queueing_pct)),
         percent(measured.waiting),
         told(predicted.and_then(|it| it.utilization_pct)),
         predicted.map_or(NOTHING.to_owned(), |it| it.beyond_data.to_string()),

@@ -8,6 +8,8 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 use fastrand::Rng;
 use tokio::time::sleep;
 
+use super::speed::Speed;
+
 /// The kind of work of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
@@ -28,24 +30,22 @@ pub(crate) enum Work {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Job {
     Application(Duration),
-    Computing { rows: i32 },
+    Computing { ms: f64 },
     Row { outside: Duration, inside: Duration },
     Waiting(Duration),
 }
 
 impl Work {
-    /// `rows_per_ms` is how fast the machine computes.
-    pub(crate) fn draw(self, random: &mut Rng, rows_per_ms: f64) -> Job {
+    pub(crate) fn draw(self, random: &mut Rng) -> Job {
         match self {
             // Of two parts, each exponential: less variable than an exponential time.
             Self::Application { mean } => {
                 let parts = exponential(random) + exponential(random);
                 Job::Application(ms(mean * parts / 2.0))
             }
-            Self::Computing { mean } => {
-                let rows = mean * rows_per_ms * (0.5 + random.f64());
-                Job::Computing { rows: rows as i32 }
-            }
+            Self::Computing { mean } => Job::Computing {
+                ms: mean * (0.5 + random.f64()),
+            },
             Self::Row { outside, inside } => Job::Row {
                 outside: ms(outside * exponential(random)),
                 inside: ms(inside),
@@ -68,7 +68,11 @@ impl Work {
 
 impl Job {
     /// Does it, and says how long its queries took.
-    pub(crate) async fn run(self, connection: &mut AsyncPgConnection) -> QueryResult<Duration> {
+    pub(crate) async fn run(
+        self,
+        connection: &mut AsyncPgConnection,
+        server: &Server,
+    ) -> QueryResult<Duration> {
         let start = Instant::now();
         let mut elsewhere = Duration::ZERO;
         match self {
@@ -78,7 +82,7 @@ impl Job {
                     .await?;
                 elsewhere = pause(time).await;
             }
-            Self::Computing { rows } => compute(connection, rows).await?,
+            Self::Computing { ms } => compute(connection, server.rows(ms)).await?,
             Self::Row { outside, inside } => {
                 elsewhere = pause(outside).await;
                 elsewhere += connection
@@ -111,16 +115,33 @@ pub(crate) async fn prepare(connection: &mut AsyncPgConnection) -> QueryResult<(
         .await
 }
 
-/// How many rows a millisecond the server computes on an idle processor.
-pub(crate) async fn rows_per_ms(connection: &mut AsyncPgConnection) -> QueryResult<f64> {
-    const ROWS: i32 = 10_000;
-    let mut fastest = f64::INFINITY;
-    for _ in 0..20 {
-        let start = Instant::now();
-        compute(connection, ROWS).await?;
-        fastest = fastest.min(start.elapsed().as_secs_f64() * 1e3);
+/// How fast the server computes.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    /// On an idle processor, when it was measured.
+    rows_per_ms: f64,
+    speed: Speed,
+}
+
+impl Server {
+    pub(crate) async fn measure(connection: &mut AsyncPgConnection) -> QueryResult<Self> {
+        const ROWS: i32 = 10_000;
+        let mut fastest = f64::INFINITY;
+        for _ in 0..20 {
+            let start = Instant::now();
+            compute(connection, ROWS).await?;
+            fastest = fastest.min(start.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(Self {
+            rows_per_ms: f64::from(ROWS) / fastest,
+            speed: Speed::start(),
+        })
     }
-    Ok(f64::from(ROWS) / fastest)
+
+    /// So many take so long, by the processors' speed now.
+    fn rows(&self, ms: f64) -> i32 {
+        (ms * self.rows_per_ms * self.speed.now()) as i32
+    }
 }
 
 async fn compute(connection: &mut AsyncPgConnection, rows: i32) -> QueryResult<()> {

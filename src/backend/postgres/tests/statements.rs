@@ -36,7 +36,7 @@ where
         told.iter()
             .all(|it| it.recent == it.total && it.summary == "SELECT")
     );
-    let load = pool.recorder().loads().minute;
+    let load = pool.recorder().loads([]).0.minute;
     assert_eq!((load.arrivals, load.held.count), (1, 1));
     assert_eq!((load.levels[1].completions, load.levels[1].holds), (1, 1));
     let spent: Duration = told.iter().map(|it| it.total.time).sum();

@@ -133,7 +133,7 @@ fn no_more_than_the_share_and_at_least_one() {
     };
     assert_eq!(
         sizing(&case).verdict,
-        Verdict::Fits,
+        Verdict::Stays,
         "there is nothing to set"
     );
 }
@@ -164,8 +164,8 @@ fn where_more_connections_serve_no_more_none_are_recommended() {
         let sizing = at(&saturated, (20, 10));
         assert_eq!((sizing.need, sizing.total()), (None, 8));
         assert_eq!(sizing.verdict, Verdict::Shrink);
-        assert_eq!(at(&saturated, (8, 0)).verdict, Verdict::Fits);
-        assert_eq!(at(&saturated, (9, 0)).verdict, Verdict::Fits, "close");
+        assert_eq!(at(&saturated, (8, 0)).verdict, Verdict::Stays);
+        assert_eq!(at(&saturated, (9, 0)).verdict, Verdict::Stays, "close");
         let sizing = at(&saturated, (4, 0));
         assert_eq!(
             (sizing.total(), sizing.verdict),
