@@ -14,9 +14,8 @@ pub(crate) struct Load {
     pub(crate) work: Work,
     pub(crate) rate: Rate,
     pub(crate) pattern: Pattern,
-    /// Connections at which it is observed. The advice judged is that of the first; the others are
-    /// raw data only.
-    pub(crate) observed: &'static [u32],
+    /// Connections with which it is observed.
+    pub(crate) observed: u32,
     /// Connections at which it is tried, from too few to enough.
     pub(crate) sizes: &'static [u32],
 }
@@ -60,7 +59,7 @@ pub(crate) const LOADS: &[Load] = &[
         work: Work::Application { mean: 20.0 },
         rate: Rate::Fixed(220.0),
         pattern: Pattern::Poisson,
-        observed: &[12, 7],
+        observed: 12,
         sizes: &[5, 6, 7, 8, 9, 10],
     },
     Load {
@@ -72,7 +71,7 @@ pub(crate) const LOADS: &[Load] = &[
             connections: 4,
         },
         pattern: Pattern::Poisson,
-        observed: &[16, 12, 6],
+        observed: 16,
         sizes: &[2, 3, 4, 5, 6, 8, 10],
     },
     Load {
@@ -88,7 +87,7 @@ pub(crate) const LOADS: &[Load] = &[
             connections: 12,
         },
         pattern: Pattern::Poisson,
-        observed: &[12, 4, 6],
+        observed: 12,
         sizes: &[3, 4, 5, 6, 7, 8],
     },
     Load {
@@ -101,7 +100,7 @@ pub(crate) const LOADS: &[Load] = &[
         },
         rate: Rate::Fixed(380.0),
         pattern: Pattern::Poisson,
-        observed: &[12],
+        observed: 12,
         sizes: &[4, 5, 6, 7, 8, 9],
     },
     Load {
@@ -110,7 +109,7 @@ pub(crate) const LOADS: &[Load] = &[
         work: Work::Application { mean: 8.0 },
         rate: Rate::Fixed(220.0),
         pattern: Pattern::Batches { least: 4, most: 8 },
-        observed: &[14],
+        observed: 14,
         sizes: &[4, 6, 7, 8, 9, 10, 11],
     },
     Load {
@@ -119,7 +118,7 @@ pub(crate) const LOADS: &[Load] = &[
         work: Work::Application { mean: 20.0 },
         rate: Rate::Fixed(150.0),
         pattern: Pattern::Doubling,
-        observed: &[12],
+        observed: 12,
         sizes: &[4, 5, 6, 7, 8, 9],
     },
     Load {
@@ -128,7 +127,7 @@ pub(crate) const LOADS: &[Load] = &[
         work: Work::Application { mean: 20.0 },
         rate: Rate::Fixed(150.0),
         pattern: Pattern::OnOff,
-        observed: &[14],
+        observed: 14,
         sizes: &[5, 6, 7, 8, 9, 10, 11],
     },
 ];

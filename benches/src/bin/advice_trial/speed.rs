@@ -58,7 +58,9 @@ fn seconds() -> f64 {
     let start = time();
     let mut state = 1_u64;
     for step in 0..STEPS {
-        state = (state ^ step).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        state = (state ^ step)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29);
     }
     black_box(state);
     time() - start

@@ -65,7 +65,7 @@ fn summary(sweep: &Sweep) -> Vec<String> {
     vec![
         sweep.load.name.to_owned(),
         sweep.number.to_string(),
-        sweep.load.observed[0].to_string(),
+        sweep.load.observed.to_string(),
         connections(sweep.advice.recommended, "not enough data"),
         connections(sweep.smallest(), "none"),
         shown(median_error(std::iter::once(sweep))),
@@ -96,7 +96,7 @@ fn details(sweep: &Sweep) {
     table(&heading, columns, &rows);
     note(format!(
         "{}: {:.0} arrivals a second on average. Observed with {} connections.",
-        sweep.load.about, sweep.rate, sweep.load.observed[0]
+        sweep.load.about, sweep.rate, sweep.load.observed
     ));
 }
 
