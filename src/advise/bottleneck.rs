@@ -1,7 +1,7 @@
 //! Whether more connections bring more, and what stands in the way if not.
 
 use super::curve::Curve;
-use super::holds::{Growth, HoldAt, Holds};
+use super::holds::{HoldAt, Holds};
 
 /// So close to the highest rate is as good as there.
 const WITHIN: f64 = 0.05;
@@ -28,10 +28,11 @@ pub(crate) struct Bottleneck {
     pub(crate) most: Option<f64>,
     /// Beyond this level the rate falls.
     pub(crate) peak: Option<u32>,
-    /// How much longer a hold is in queries, and outside them, at the top than half-way up.
-    pub(crate) in_queries: Growth,
-    pub(crate) outside: Growth,
-    /// What both are told from.
+    /// Squared variation of what it lets through, and how far those in use take turns at it, from 0
+    /// (they share it) to 1 (one after the other); where that is known.
+    pub(crate) variation: Option<f64>,
+    pub(crate) turns: Option<f64>,
+    /// What the cause is told from.
     pub(crate) holds: Vec<HoldAt>,
 }
 
@@ -43,7 +44,7 @@ impl Bottleneck {
         let cause = saturates.map(|_| {
             if !measured {
                 Cause::Unknown
-            } else if in_queries.share >= outside.share {
+            } else if in_queries.by >= outside.by {
                 Cause::Queries
             } else {
                 Cause::Outside
@@ -53,9 +54,9 @@ impl Bottleneck {
             cause,
             level: saturates.map(|(_, level)| level),
             most: saturates.map(|(most, _)| most),
+            variation: curve.station().and_then(|station| station.variation),
+            turns: curve.station().and_then(|station| station.turns),
             peak: curve.falls().then(|| curve.peak()),
-            in_queries,
-            outside,
             holds: holds.at.clone(),
         }
     }

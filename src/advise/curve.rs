@@ -37,14 +37,26 @@ pub(crate) struct Curve {
 /// What those in use wait for: a lock, or the server's processors.
 #[derive(Debug, Clone)]
 pub(super) struct Station {
-    /// Squared variation of what it lets through: 1 if that is not known.
-    pub(super) variation: f64,
-    /// How far those in use take turns at it, from 0 (they share it) to 1 (one after the other).
-    pub(super) turns: f64,
+    /// Squared variation of what it lets through, if it is known.
+    pub(super) variation: Option<f64>,
+    /// How far those in use take turns at it, from 0 (they share it) to 1 (one after the other), if
+    /// that is known.
+    pub(super) turns: Option<f64>,
     /// By which factor a level, from 1 on, was left faster than connections come back for long, with
     /// fewer in use than allowed; and how many arrived then, per second.
     haste: Vec<f64>,
     arrivals: f64,
+}
+
+impl Station {
+    /// By chance, if it is not known.
+    pub(super) fn supposed_variation(&self) -> f64 {
+        self.variation.unwrap_or(1.0)
+    }
+
+    pub(super) fn supposed_turns(&self) -> f64 {
+        self.turns.unwrap_or(USUAL_TURNS)
+    }
 }
 
 impl Curve {
@@ -75,9 +87,8 @@ impl Curve {
             return Some(Self::straight(holds.mean, last));
         }
         let mut curve = Self::through(&points, law, last)?;
-        let turns = turns.unwrap_or(USUAL_TURNS);
         curve.station = Some(Station {
-            variation: returns.map_or(1.0, |returns| returns.variation(turns)),
+            variation: returns.map(|returns| returns.variation(turns.unwrap_or(USUAL_TURNS))),
             turns,
             haste: curve.haste(&seen, full),
             arrivals: load.arrival_rate(),
@@ -195,11 +206,14 @@ impl Curve {
         }
     }
 
-    /// What those in use wait for, and how busy so many keep it; none where nothing is in the way.
-    pub(super) fn station(&self, level: u32) -> Option<(&Station, f64)> {
-        let station = self.station.as_ref()?;
-        let busy = (self.rate(level) / self.most()).clamp(0.0, 1.0);
-        Some((station, busy))
+    /// What those in use wait for; none where nothing is in the way.
+    pub(super) fn station(&self) -> Option<&Station> {
+        self.station.as_ref()
+    }
+
+    /// How busy so many keep it.
+    pub(super) fn busy(&self, level: u32) -> f64 {
+        (self.rate(level) / self.most()).clamp(0.0, 1.0)
     }
 
     pub(crate) fn falls(&self) -> bool {

@@ -28,12 +28,12 @@ pub(crate) struct HoldAt {
     pub(crate) parts: Option<(f64, f64)>,
 }
 
-/// How much longer something takes at the top than half-way up, as a share; and whether that is
-/// more than chance.
+/// How much longer a hold, or a part of it, takes at the top than half-way up, in seconds; and whether
+/// that is more than chance, as a share of the hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Growth {
-    pub(crate) share: f64,
-    pub(crate) certain: bool,
+pub(super) struct Growth {
+    pub(super) by: f64,
+    pub(super) certain: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -110,45 +110,69 @@ impl Holds {
         self.growth_of(|at| at.parts.map(|parts| parts.1))
     }
 
-    /// Between half of the highest level, and the highest: each with its neighbours, until they are
-    /// a tenth of all.
+    /// Between half of the highest level, and the highest.
     fn growth_of(&self, of: impl Fn(&HoldAt) -> Option<f64>) -> Growth {
         let none = Growth {
-            share: 0.0,
+            by: 0.0,
             certain: false,
         };
-        let at: Vec<(f64, f64, f64)> = self
+        let at: Vec<(&HoldAt, f64)> = self
             .at
             .iter()
-            .filter_map(|at| Some((at.level, at.holds as f64, of(at)?)))
+            .filter_map(|at| Some((at, of(at)?)))
             .collect();
-        let Some(top) = at.last().map(|at| at.0) else {
+        let Some(top) = at.last().map(|(at, _)| at.level) else {
             return none;
         };
-        let all: f64 = at.iter().map(|at| at.1).sum();
-        let band = |around: f64| {
-            let mut near = at.clone();
-            near.sort_by(|a, b| (a.0 - around).abs().total_cmp(&(b.0 - around).abs()));
-            let (mut holds, mut sum, mut level) = (0.0, 0.0, 0.0);
-            for (at, weight, value) in near {
-                if holds >= all / 10.0 {
-                    break;
-                }
-                holds += weight;
-                sum += weight * value;
-                level += weight * at;
-            }
-            (holds, sum / holds, level / holds)
-        };
-        let (half, full) = (band(top / 2.0), band(top));
-        let share = full.1 / half.1 - 1.0;
-        let noise = (self.variation * (1.0 / half.0 + 1.0 / full.0)).sqrt();
-        if !share.is_finite() || full.2 <= half.2 {
+        let (half, full) = (Band::around(top / 2.0, &at), Band::around(top, &at));
+        let by = full.value - half.value;
+        let noise = (self.variation * (1.0 / half.holds + 1.0 / full.holds)).sqrt();
+        if !by.is_finite() || full.level <= half.level {
             return none;
         }
         Growth {
-            share,
-            certain: share > FLAT + 2.0 * noise,
+            by,
+            certain: by > (FLAT + 2.0 * noise) * half.held,
+        }
+    }
+}
+
+/// Means of some levels.
+struct Band {
+    level: f64,
+    holds: f64,
+    held: f64,
+    value: f64,
+}
+
+impl Band {
+    /// Of a level and its neighbours, until they are a tenth of all holds.
+    fn around(level: f64, at: &[(&HoldAt, f64)]) -> Self {
+        let all: f64 = at.iter().map(|(at, _)| at.holds as f64).sum();
+        let mut near = at.to_vec();
+        let off = |at: &HoldAt| (at.level - level).abs();
+        near.sort_by(|a, b| off(a.0).total_cmp(&off(b.0)));
+        let mut sum = Self {
+            level: 0.0,
+            holds: 0.0,
+            held: 0.0,
+            value: 0.0,
+        };
+        for (at, value) in near {
+            if sum.holds >= all / 10.0 {
+                break;
+            }
+            let holds = at.holds as f64;
+            sum.level += holds * at.level;
+            sum.holds += holds;
+            sum.held += holds * at.held;
+            sum.value += holds * value;
+        }
+        Self {
+            level: sum.level / sum.holds,
+            held: sum.held / sum.holds,
+            value: sum.value / sum.holds,
+            ..sum
         }
     }
 }

@@ -202,24 +202,25 @@ impl Model {
     /// way leave by the curve's rate whatever their variation (B. Sevastyanov, 1957).
     fn left_full(&self, size: u32, arrivals: f64) -> f64 {
         let best = self.curve.rate(size);
-        let Some((station, busy)) = self.curve.station(size) else {
+        let Some(station) = self.curve.station() else {
             return best;
         };
-        let variation = 1.0 - busy * busy * (1.0 - station.variation);
+        let busy = self.curve.busy(size).powi(2);
+        let variation = 1.0 - busy * (1.0 - station.supposed_variation());
         let regular = ((1.0 - variation) / (1.0 + variation)).max(0.0);
-        let left = arrivals * (best / arrivals).powf(1.0 + station.turns * regular);
+        let power = 1.0 + station.supposed_turns() * regular;
+        let left = arrivals * (best / arrivals).powf(power);
         if left.is_finite() { left } else { best }
     }
 
     /// Squared variation of what comes back while so many are in use all the time: that of the holds,
     /// or of what saturates, the more the busier it is.
     fn returns(&self, size: u32) -> f64 {
-        match self.curve.station(size) {
-            Some((station, busy)) => {
-                self.variation + busy * busy * (station.variation - self.variation)
-            }
-            None => self.variation,
-        }
+        let Some(station) = self.curve.station() else {
+            return self.variation;
+        };
+        let busy = self.curve.busy(size).powi(2);
+        self.variation + busy * (station.supposed_variation() - self.variation)
     }
 }
 

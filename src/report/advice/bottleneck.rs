@@ -18,6 +18,13 @@ pub struct Bottleneck {
     pub most_per_second: Option<f64>,
     /// The number of connections in use beyond which less is served; `null` where it does not fall.
     pub falls_beyond: Option<u32>,
+    /// How evenly it lets through, as the squared variation of the time from one to the next in the
+    /// long run: 0 as a clock ticks, 1 by chance; `null` where that was not seen.
+    pub variation: Option<f64>,
+    /// How far those in use take turns at it: 1 for one after the other, as at a lock, 0 where they
+    /// share it, as processors are shared. The more `variation` there is, the less it says; `null`
+    /// where it was not seen.
+    pub turns: Option<f64>,
     /// How holds are spent at each number of connections that was in use often enough.
     pub holds: Vec<HoldTimes>,
 }
@@ -67,6 +74,8 @@ impl From<advise::Bottleneck> for Bottleneck {
             saturates_at: found.level,
             most_per_second: found.most.and_then(|most| finite(most, 3)),
             falls_beyond: found.peak,
+            variation: found.variation.and_then(|variation| finite(variation, 3)),
+            turns: found.turns.and_then(|turns| finite(turns, 3)),
             holds: found
                 .holds
                 .iter()

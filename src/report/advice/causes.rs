@@ -10,6 +10,8 @@ use crate::report::fleet::{Fleet, replicas_text};
 const NAMED: usize = 3;
 /// A place is told to shorten its holds by this share at most: more is no advice.
 const SHORTEN: f64 = 0.9;
+/// What lets through more evenly than this tells whether it is shared.
+const REGULAR: f64 = 0.15;
 
 impl Said<'_> {
     pub(super) fn no_size_helps(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
@@ -128,13 +130,37 @@ fn limit(bottleneck: &Bottleneck) -> Option<String> {
         (None, None) => return None,
     };
     let why = match bottleneck.kind {
-        BottleneckKind::Database => {
-            ", for queries take longer: the database saturates, or they wait for each other's locks"
-        }
+        BottleneckKind::Database => match Way::of(bottleneck) {
+            Some(Way::Turns) => ", for queries take turns: they wait for each other's locks",
+            Some(Way::Shared) => {
+                ", for queries share what they saturate: the database's processors or disks"
+            }
+            None => {
+                ", for queries take longer: the database saturates, or they wait for each other's locks"
+            }
+        },
         BottleneckKind::Application => ", for the service itself takes longer between its queries",
         BottleneckKind::Connections | BottleneckKind::Unknown => "",
     };
     Some(beyond + why)
+}
+
+/// How queries are in each other's way.
+enum Way {
+    Turns,
+    Shared,
+}
+
+impl Way {
+    /// Said only where it can't well be anything else: a server whose speed changes is no lock.
+    fn of(bottleneck: &Bottleneck) -> Option<Self> {
+        bottleneck.variation.filter(|it| *it < REGULAR)?;
+        match bottleneck.turns? {
+            turns if turns > 0.6 => Some(Self::Turns),
+            turns if turns < 0.2 => Some(Self::Shared),
+            _ => None,
+        }
+    }
 }
 
 /// How the share comes about.
@@ -152,4 +178,45 @@ fn granted(fleet: &Fleet) -> String {
         replicas_text(fleet.replicas),
         fleet.counted,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_told_from_a_server_only_where_that_is_certain() {
+        let said = |kind, variation, turns| {
+            let found = Bottleneck {
+                kind,
+                saturates_at: Some(8),
+                most_per_second: Some(300.0),
+                falls_beyond: None,
+                variation,
+                turns,
+                holds: Vec::new(),
+            };
+            limit(&found).unwrap()
+        };
+        let database = |variation, turns| said(BottleneckKind::Database, variation, turns);
+        let lock = database(Some(0.03), Some(0.9));
+        assert!(lock.ends_with("they wait for each other's locks"), "{lock}");
+        assert!(lock.contains("take turns"), "{lock}");
+        let server = database(Some(0.05), Some(0.0));
+        assert!(server.contains("processors or disks"), "{server}");
+        let either = "the database saturates, or they wait";
+        for (variation, turns) in [
+            (None, None),
+            (Some(0.03), None),
+            (None, Some(1.0)),
+            (Some(0.9), Some(1.0)),
+            (Some(0.9), Some(0.0)),
+            (Some(0.03), Some(0.4)),
+        ] {
+            let said = database(variation, turns);
+            assert!(said.contains(either), "{variation:?} {turns:?}: {said}");
+        }
+        let service = said(BottleneckKind::Application, Some(0.03), Some(0.9));
+        assert!(service.contains("the service itself"), "{service}");
+    }
 }

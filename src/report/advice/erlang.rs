@@ -90,6 +90,8 @@ impl Forecast for Erlang {
                 .saturates
                 .filter(|(_, cost)| *cost > 0.0)
                 .map(|(at, _)| at),
+            variation: None,
+            turns: None,
             holds: Vec::new(),
         }
     }

@@ -92,7 +92,13 @@ pub struct CurvePoint {
     pub completions: u64,
     /// The one over the other; `null` where nothing came back.
     pub completions_per_second: Option<f64>,
-    /// The same as the model has it, with its neighbours' help; `null` without enough data.
+    /// What came back in a second over 16 check-ins in a row, with never fewer in use and so many
+    /// once; `null` where there was no such run.
+    pub sustained_per_second: Option<f64>,
+    /// How many such runs there were.
+    pub runs: u64,
+    /// Completions in a second as the model has them: what so many would serve for long; `null`
+    /// without enough data.
     pub smoothed_per_second: Option<f64>,
     /// Of the mean time held with so many in use, the part in which the database was at work, in
     /// milliseconds; `null` where it is not known.
@@ -159,6 +165,11 @@ impl CurvePoint {
             seconds: finite(level.seconds, 3).unwrap_or_default(),
             completions: level.completions,
             completions_per_second: finite(rate, 3).filter(|_| level.completions > 0),
+            sustained_per_second: level
+                .runs
+                .mean()
+                .and_then(|mean| finite(f64::from(Load::RUN) / mean, 3)),
+            runs: level.runs.count,
             smoothed_per_second: smoothed(connections).and_then(|rate| finite(rate, 3)),
             in_queries_ms: part(share),
             outside_ms: part(share.map(|share| 1.0 - share)),

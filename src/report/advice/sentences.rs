@@ -19,8 +19,11 @@ pub(super) struct Said<'a> {
 
 /// `DB_POOL_SIZE=14 DB_MAX_OVERFLOW=4`, where that is another size than the one in force.
 pub(super) fn paste(sizing: &Sizing, overflows: bool) -> Option<String> {
-    let changes = !matches!(sizing.verdict, Verdict::Fits | Verdict::Stays);
-    changes.then(|| settings(sizing, overflows))
+    changes(sizing).then(|| settings(sizing, overflows))
+}
+
+fn changes(sizing: &Sizing) -> bool {
+    !matches!(sizing.verdict, Verdict::Fits | Verdict::Stays)
 }
 
 /// An existing pool has no variables, but bb8's builder.
@@ -191,9 +194,13 @@ impl Said<'_> {
     fn beyond_data(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
         let total = sizing.total();
         let beyond = learned.peak(self.asking).at(total.max(1)).beyond_data;
+        let again = match changes(sizing) {
+            true => ": ask again once it is set",
+            false => "",
+        };
         (beyond > 0).then(|| {
             format!(
-                "{total} is {beyond} beyond what was in use for long enough, so that it rests on the form of the curve: ask again once it is set."
+                "{total} is {beyond} beyond what was in use for long enough, so that it rests on the form of the curve{again}."
             )
         })
     }

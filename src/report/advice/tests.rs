@@ -8,7 +8,7 @@ use super::erlang::{Erlang, load, steady};
 use super::learned::Forecast;
 use super::*;
 use crate::advise::NotEnough;
-use crate::observe::load::{AtLevel, Load};
+use crate::observe::load::{AtLevel, Load, Moments};
 use crate::observe::window::Slot;
 
 const HELD: Duration = Duration::from_millis(80);
@@ -377,8 +377,12 @@ fn another_target_another_load_and_another_size() {
 #[test]
 fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
     let mut loads = usual();
+    let mut runs = Moments::default();
+    runs.add(0.5);
+    runs.add(1.5);
     let level = AtLevel {
         seconds: 10.0,
+        runs,
         completions: 250,
         holds: 250,
         held: 20.0,
@@ -404,6 +408,8 @@ fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
             "seconds": 10.0,
             "completions": 250,
             "completions_per_second": 25.0,
+            "sustained_per_second": 16.0,
+            "runs": 2,
             "smoothed_per_second": 12.5,
             "in_queries_ms": 32.0,
             "outside_ms": 48.0,

@@ -1,9 +1,11 @@
 //! What `optimize` says, as far as it is judged: read from the JSON that everybody gets.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use poolscope::WhatIf;
 use poolscope_benches::peers::Ours;
+use poolscope_benches::statistics::median;
 use serde_json::Value;
 
 /// The advice given after an observation.
@@ -59,13 +61,56 @@ impl Advice {
         }
     }
 
+    /// The middle one of several, figure by figure.
+    pub(crate) fn median(several: &[Self]) -> Self {
+        let recommended: Vec<_> = several.iter().filter_map(|it| it.recommended).collect();
+        let sizes: BTreeSet<u32> = several
+            .iter()
+            .flat_map(|it| &it.predicted)
+            .map(|it| it.connections)
+            .collect();
+        let predicted = sizes.into_iter().map(|connections| {
+            let all: Vec<_> = several.iter().filter_map(|it| it.at(connections)).collect();
+            Predicted::median(connections, &all)
+        });
+        Self {
+            recommended: (!recommended.is_empty())
+                .then(|| middle(recommended.iter().map(|it| f64::from(*it))) as u32),
+            predicted: predicted.collect(),
+            said: several.last().map_or(Value::Null, |it| it.said.clone()),
+        }
+    }
+
     pub(crate) fn at(&self, connections: u32) -> Option<Predicted> {
         let mut all = self.predicted.iter();
         all.find(|it| it.connections == connections).copied()
     }
 }
 
+fn middle(values: impl Iterator<Item = f64>) -> f64 {
+    median(values.collect())
+}
+
 impl Predicted {
+    fn median(connections: u32, all: &[Self]) -> Self {
+        let known = |of: fn(&Self) -> Option<f64>| {
+            let known: Vec<_> = all.iter().filter_map(of).collect();
+            (!known.is_empty()).then(|| median(known))
+        };
+        // An overload is longer than any wait.
+        let p95 = middle(
+            all.iter()
+                .map(|it| it.p95.map_or(f64::INFINITY, |p95| p95.as_secs_f64())),
+        );
+        Self {
+            connections,
+            utilization_pct: known(|it| it.utilization_pct),
+            queueing_pct: known(|it| it.queueing_pct),
+            p95: p95.is_finite().then(|| Duration::from_secs_f64(p95)),
+            beyond_data: all.iter().map(|it| it.beyond_data).max().unwrap_or(0),
+        }
+    }
+
     fn read(said: &Value) -> Option<Self> {
         let connections = u32::try_from(said["connections"].as_u64()?).ok()?;
         let p95 = said["p95_ms"].as_f64();

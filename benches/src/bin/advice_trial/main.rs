@@ -2,6 +2,7 @@
 //! taken, and then the sizes are tried that it was about. Prints the tables of what was predicted
 //! beside what was measured.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use self::loads::{LOADS, Load, Rate, USUAL};
 use self::machine::Machine;
 use self::measured::Measured;
 use self::raw::{Header, Raw};
+use self::run::Record;
 use self::work::Server;
 
 mod advice;
@@ -74,7 +76,7 @@ impl Asked {
             loads: Vec::new(),
             sweeps: 2,
             quick: false,
-            seconds: 30.0,
+            seconds: 25.0,
             raw: None,
         };
         while let Some(option) = arguments.next() {
@@ -112,10 +114,15 @@ impl Asked {
         Ok(asked)
     }
 
-    /// How long a load is observed: in a hurry, for what is needed at least. In production it is the
-    /// busiest five minutes.
-    fn observing(&self) -> f64 {
-        if self.quick { 21.0 } else { 120.0 }
+    /// How long a load is observed in all these rounds: in a hurry, for what is needed at least. In
+    /// production it is the busiest five minutes.
+    fn observing(&self, rounds: u32) -> f64 {
+        let each = if self.quick {
+            21.0
+        } else {
+            90.0 / f64::from(rounds)
+        };
+        each.max(21.0) * f64::from(rounds)
     }
 
     fn trying(&self) -> f64 {
@@ -177,9 +184,6 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     async fn run(&self, seeds: &mut Rng) -> Sweep {
-        let (_, advice) = self
-            .measure("observe", self.load.observed, seeds.u64(..))
-            .await;
         let sizes = self.load.sizes;
         let skipped = if self.asked.quick { sizes.len() - 2 } else { 0 };
         let mut order = sizes[skipped..].to_vec();
@@ -187,28 +191,48 @@ impl Trial<'_> {
         if self.number.is_multiple_of(2) {
             order.reverse();
         }
-        let mut measured = Vec::new();
-        for connections in order {
-            measured.push(self.measure("sweep", connections, seeds.u64(..)).await.0);
+        let mut advice = Vec::new();
+        let mut tried: BTreeMap<u32, Vec<Vec<Record>>> = BTreeMap::new();
+        for round in 1..=self.load.rounds {
+            let run = |kind, connections| Run {
+                kind,
+                connections,
+                round,
+            };
+            let observed = run("observe", self.load.observed);
+            advice.extend(self.measure(observed, seeds.u64(..)).await.1);
+            for &connections in &order {
+                let (records, _) = self.measure(run("sweep", connections), seeds.u64(..)).await;
+                tried.entry(connections).or_default().push(records);
+            }
         }
-        measured.sort_by_key(|it| it.connections);
+        let settled = self.load.pattern.settled();
         Sweep {
             load: self.load,
             number: self.number,
             rate: self.rate,
-            advice: advice.expect("an observation"),
-            measured,
+            advice: Advice::median(&advice),
+            measured: tried
+                .iter()
+                .map(|(connections, rounds)| Measured::of(*connections, rounds, settled))
+                .collect(),
         }
     }
 
     /// Runs the load at one size, and has the advice if that is what it is run for.
-    async fn measure(&self, kind: &str, connections: u32, seed: u64) -> (Measured, Option<Advice>) {
+    async fn measure(&self, run: Run, seed: u64) -> (Vec<Record>, Option<Advice>) {
+        let Run {
+            kind,
+            connections,
+            round,
+        } = run;
         let observes = kind == "observe";
-        let seconds = if observes {
-            self.asked.observing()
+        let all = if observes {
+            self.asked.observing(self.load.rounds)
         } else {
             self.asked.trying()
         };
+        let seconds = all / f64::from(self.load.rounds);
         let plan = self.load.plan(seed, self.rate, seconds);
         let pool = run::pool(self.url, connections).await;
         let machine = Machine::now();
@@ -221,9 +245,10 @@ impl Trial<'_> {
         };
         pool.close(Duration::from_secs(5)).await;
 
-        let measured = Measured::of(connections, &records, self.load.pattern.settled());
+        let settled = self.load.pattern.settled();
+        let measured = Measured::of(connections, std::slice::from_ref(&records), settled);
         progress(format!(
-            "{} {}, {kind} {connections}: p95 {:.2?}, {:.1} % wait{}; {machine}",
+            "{} {}.{round}, {kind} {connections}: p95 {:.2?}, {:.1} % wait{}; {machine}",
             self.load.name,
             self.number,
             measured.p95,
@@ -235,6 +260,7 @@ impl Trial<'_> {
                 kind,
                 load: self.load.name,
                 sweep: self.number,
+                round,
                 connections,
                 seed,
                 rate: self.rate,
@@ -246,6 +272,14 @@ impl Trial<'_> {
                 raw.advice(header, &advice.said).expect("a file");
             }
         }
-        (measured, advice)
+        (records, advice)
     }
+}
+
+/// One of the runs that a sweep consists of.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    kind: &'static str,
+    connections: u32,
+    round: u32,
 }

@@ -19,32 +19,32 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// `settled` is the share of the run after which the load is what it is at the end.
-    pub(crate) fn of(connections: u32, records: &[Record], settled: f64) -> Self {
-        let queued = |record: &Record| !record.queued.is_zero();
-        let waiting = records.iter().filter(|it| queued(it)).count();
-        let waits = records.iter().map(|it| it.queued).collect();
-        let end = records.last().map_or(Duration::ZERO, |it| it.asked);
-        let late: Vec<_> = records
-            .iter()
-            .filter(|it| it.asked >= end.mul_f64(settled))
-            .collect();
+    /// `settled` is the share of a run after which the load is what it is at the end.
+    pub(crate) fn of(connections: u32, rounds: &[Vec<Record>], settled: f64) -> Self {
+        let all = || rounds.iter().flatten();
+        let waiting = all().filter(|it| !it.queued.is_zero()).count();
+        let waits = all().map(|it| it.queued).collect();
         Self {
             connections,
             p95: Sample::sorted(waits).quantile(0.95),
-            waiting: waiting as f64 / records.len().max(1) as f64,
-            overload: records.iter().any(|it| !it.served) || grows(connections, &late),
+            waiting: waiting as f64 / all().count().max(1) as f64,
+            overload: all().any(|it| !it.served) || grows(connections, rounds, settled),
         }
     }
 }
 
-/// Whether these arrivals needed their connections for longer, in all, than there were connections
+/// Whether the late arrivals needed their connections for longer, in all, than there were connections
 /// while they came. What was left to do at their end had then grown; a long queue alone may as well
 /// be chance, and be gone a second later.
-fn grows(connections: u32, records: &[&Record]) -> bool {
-    let (Some(first), Some(last)) = (records.first(), records.last()) else {
-        return false;
-    };
-    let held: Duration = records.iter().map(|it| it.held).sum();
-    held >= connections * (last.asked - first.asked)
+fn grows(connections: u32, rounds: &[Vec<Record>], settled: f64) -> bool {
+    let (mut held, mut time) = (Duration::ZERO, Duration::ZERO);
+    for records in rounds {
+        let end = records.last().map_or(Duration::ZERO, |it| it.asked);
+        let late = || records.iter().filter(|it| it.asked >= end.mul_f64(settled));
+        held += late().map(|it| it.held).sum::<Duration>();
+        time += late()
+            .next()
+            .map_or(Duration::ZERO, |first| end - first.asked);
+    }
+    !time.is_zero() && held >= connections * time
 }

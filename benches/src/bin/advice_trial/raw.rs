@@ -17,6 +17,7 @@ pub(crate) struct Header<'a> {
     pub(crate) kind: &'a str,
     pub(crate) load: &'a str,
     pub(crate) sweep: u32,
+    pub(crate) round: u32,
     pub(crate) connections: u32,
     pub(crate) seed: u64,
     pub(crate) rate: f64,
@@ -35,11 +36,12 @@ impl Raw {
         let mut file = BufWriter::new(File::create(self.path(header, "csv"))?);
         writeln!(
             file,
-            "# kind={} load={} sweep={} connections={} seed={} rate={:.3} seconds={} busy_pct={busy:.1} \
+            "# kind={} load={} sweep={} round={} connections={} seed={} rate={:.3} seconds={} busy_pct={busy:.1} \
              stolen_pct={stolen:.1}",
             header.kind,
             header.load,
             header.sweep,
+            header.round,
             header.connections,
             header.seed,
             header.rate,
@@ -74,11 +76,12 @@ impl Raw {
             kind,
             load,
             sweep,
+            round,
             connections,
             ..
         } = header;
         self.0.join(format!(
-            "{load}-{sweep}-{kind}-{connections:02}.{extension}"
+            "{load}-{sweep}.{round}-{kind}-{connections:02}.{extension}"
         ))
     }
 }

@@ -95,8 +95,14 @@ fn details(sweep: &Sweep) {
     let rows: Vec<_> = sweep.measured.iter().map(|it| row(sweep, it)).collect();
     table(&heading, columns, &rows);
     note(format!(
-        "{}: {:.0} arrivals a second on average. Observed with {} connections.",
-        sweep.load.about, sweep.rate, sweep.load.observed
+        "{}: {:.0} arrivals a second on average. Observed with {} connections{}.",
+        sweep.load.about,
+        sweep.rate,
+        sweep.load.observed,
+        match sweep.load.rounds {
+            1 => String::new(),
+            rounds => format!(", in {rounds} rounds: the median of what each predicts"),
+        },
     ));
 }
 
