@@ -20,8 +20,6 @@ const ENOUGH_CHECKOUTS: u64 = 100;
 const FLOOR: f64 = 0.001;
 /// More than ten times too long is no worse than ten times, as a ratio.
 const WORST: f64 = 10.0;
-/// A pool that turns away more than this has no p95 that the served could tell.
-const TURNED_AWAY: f64 = 0.05;
 /// A pool that was full for so much of a minute had as much as it can serve.
 const FULL: f64 = 0.95;
 /// From so many comparisons on, an error above this share is told.
@@ -161,16 +159,11 @@ where
         return None;
     }
     let predicted = learn(before)?(connections, demand).p95;
-    let turned_away = minute.unserved as f64 > TURNED_AWAY * minute.arrivals as f64;
-    let measured = if turned_away {
-        f64::INFINITY
-    } else {
-        minute.queued.quantile(0.95)?.as_secs_f64()
-    };
+    let measured = minute.queued_p95()?;
     (predicted >= 0.0).then(|| Compared {
         predicted,
         measured,
-        overloaded: turned_away || time_full(minute, connections) > FULL,
+        overloaded: measured.is_infinite() || time_full(minute, connections) > FULL,
         connections,
         new_size: before.iter().all(|load| load.limit != Some(connections)),
         minutes_ago: (minutes.len() - 1 - at) as u32,

@@ -197,6 +197,15 @@ impl Load {
         }
     }
 
+    /// The time queued that 95 of 100 did not exceed, in seconds: infinite where more than the other 5
+    /// were turned away. None where nobody asked.
+    pub(crate) fn queued_p95(&self) -> Option<f64> {
+        if self.unserved as f64 > 0.05 * self.arrivals as f64 {
+            return Some(f64::INFINITY);
+        }
+        Some(self.queued.quantile(0.95)?.as_secs_f64())
+    }
+
     /// Adds what was learned of a later stretch of time.
     pub(crate) fn merge(&mut self, later: &Self) {
         self.limit = match (self.seconds > 0.0, later.seconds > 0.0) {

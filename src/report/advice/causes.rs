@@ -15,7 +15,7 @@ const REGULAR: f64 = 0.15;
 
 impl Said<'_> {
     pub(super) fn no_size_helps(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {
-        if sizing.need.is_some() {
+        if sizing.need.is_some() || self.measured(learned, sizing).is_some() {
             return None;
         }
         let because = limit(&learned.bottleneck())
@@ -131,9 +131,9 @@ fn limit(bottleneck: &Bottleneck) -> Option<String> {
     };
     let why = match bottleneck.kind {
         BottleneckKind::Database => match Way::of(bottleneck) {
-            Some(Way::Turns) => ", for queries take turns: they wait for each other's locks",
+            Some(Way::Turns) => ", for queries take turns at each other's locks",
             Some(Way::Shared) => {
-                ", for queries share what they saturate: the database's processors or disks"
+                ", for queries share what they saturate, such as the database's processors or disks"
             }
             None => {
                 ", for queries take longer: the database saturates, or they wait for each other's locks"
@@ -200,8 +200,7 @@ mod tests {
         };
         let database = |variation, turns| said(BottleneckKind::Database, variation, turns);
         let lock = database(Some(0.03), Some(0.9));
-        assert!(lock.ends_with("they wait for each other's locks"), "{lock}");
-        assert!(lock.contains("take turns"), "{lock}");
+        assert!(lock.ends_with("take turns at each other's locks"), "{lock}");
         let server = database(Some(0.05), Some(0.0));
         assert!(server.contains("processors or disks"), "{server}");
         let either = "the database saturates, or they wait";

@@ -117,6 +117,15 @@ impl<'a> Learned<'a> {
         self.busiest.demand(self.loads.minute.arrival_rate())
     }
 
+    /// The wait that 95 of 100 did not exceed, in seconds, when the load was learned: if it was within
+    /// the target, at the size in force.
+    pub(super) fn served(&self, asking: &Asking) -> Option<f64> {
+        let Load { limit, .. } = self.busiest.load;
+        limit.filter(|limit| *limit == asking.counts.max_connections())?;
+        let p95 = self.busiest.load.queued_p95()?;
+        (p95 <= asking.target).then_some(p95)
+    }
+
     pub(super) fn case(&self, asking: &Asking, share: Option<u32>) -> Case<'_> {
         let usual = match &self.usual {
             Some(usual) => usual.demand(usual.load.arrival_rate() * asking.times()),
@@ -132,6 +141,7 @@ impl<'a> Learned<'a> {
             falls_beyond: bottleneck.falls_beyond,
             saturates_at: bottleneck.saturates_at,
             share,
+            is_served: self.served(asking).is_some(),
             now: (asking.counts.pool_size, asking.counts.max_overflow),
             overflows: asking.overflows,
         }

@@ -85,7 +85,11 @@ impl Said<'_> {
     fn overloaded(&self, learned: &Learned<'_>, now: u32) -> Option<String> {
         let minute = &self.loads.minute;
         let prediction = learned.now().at(now.max(1));
-        let is_overload = prediction.utilization >= 1.0;
+        // Not without anybody who has noticed.
+        let waits = minute
+            .queued_p95()
+            .is_none_or(|p95| p95 > self.asking.target);
+        let is_overload = prediction.utilization >= 1.0 && waits;
         let lost = match minute.unserved {
             0 => String::new(),
             lost => format!("; {lost} timed out or were turned away"),
@@ -138,6 +142,16 @@ impl Said<'_> {
                 ),
             }
         };
+        if let Some(measured) = self.measured(learned, sizing) {
+            let did = match measured {
+                none if none < NOTHING => "did not queue".to_owned(),
+                some => format!("queued up to {}", millis(some)),
+            };
+            return format!(
+                "The pool stays as it is: no size is predicted to meet the target of {target} at {load}, but with {} 95 of 100 {did} when that was measured.",
+                connections(now),
+            );
+        }
         let set = settings(sizing, self.asking.overflows);
         match sizing.verdict {
             Verdict::Stays => format!(
@@ -189,6 +203,13 @@ impl Said<'_> {
                 wait(total),
             ),
         }
+    }
+
+    /// The wait that was measured at the size in force, where it was within the target and none is
+    /// predicted to be.
+    pub(super) fn measured(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<f64> {
+        let stays = sizing.need.is_none() && sizing.verdict == Verdict::Stays;
+        learned.served(self.asking).filter(|_| stays)
     }
 
     fn beyond_data(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {

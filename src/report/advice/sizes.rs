@@ -44,6 +44,8 @@ pub(super) struct Case<'a> {
     pub(super) saturates_at: Option<u32>,
     /// The most that the server has for this pool.
     pub(super) share: Option<u32>,
+    /// Whether the size in force met the target when the load was learned, as it was measured.
+    pub(super) is_served: bool,
     /// Size and overflow in force.
     pub(super) now: (u32, u32),
     /// Whether the pool has an overflow to set.
@@ -122,8 +124,12 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
 }
 
 /// No size meets the target. Fewer connections are better where more of them serve less; more only
-/// where they serve notably more.
+/// where they serve notably more. But what did well is not given up for a prediction: a server whose
+/// speed changes looks like one that serves less the more are in use.
 fn least_bad(case: &Case<'_>, now: u32) -> u32 {
+    if case.is_served {
+        return now;
+    }
     let Some(useful) = case.saturates_at.or(case.falls_beyond) else {
         return now;
     };

@@ -333,6 +333,40 @@ fn a_pool_that_does_not_fit_is_not_said_to() {
     alone.says(&["with 1 connection,", "can grant 0"]);
 }
 
+#[test]
+fn what_did_well_when_it_was_measured_is_not_given_up_for_a_prediction() {
+    let mut loads = usual();
+    for load in [&mut loads.minute, &mut loads.busiest] {
+        load.limit = Some(20);
+        load.queued.record_zeros(990);
+        load.queued.record(Duration::from_millis(3));
+    }
+    let scene = |loads: &Loads| Scene {
+        learn: falling_from_8,
+        ..Scene::new(20, 0, loads.clone())
+    };
+    let well = scene(&loads);
+    let advice = well.advice();
+    assert_eq!((total(&advice), advice.paste), (20, None));
+    assert_eq!(advice.recommendations.len(), 1);
+    well.says(&[
+        "stays as it is",
+        "with 20 connections 95 of 100 did not queue when",
+    ]);
+    // At another size, or with waits, that says nothing.
+    loads.busiest.limit = Some(19);
+    scene(&loads).says(&["No size meets the target", "in place of 20"]);
+    loads.busiest.limit = Some(20);
+    for load in [&mut loads.minute, &mut loads.busiest] {
+        (0..200).for_each(|_| load.queued.record(Duration::from_millis(30)));
+    }
+    scene(&loads).says(&[
+        "Overloaded now",
+        "No size meets the target",
+        "in place of 20",
+    ]);
+}
+
 /// The target is met where the database is full, for those who wait do so inside of it.
 #[test]
 fn connections_that_only_move_the_wait_are_said_to() {

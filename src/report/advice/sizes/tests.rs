@@ -22,6 +22,7 @@ fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
         falls_beyond: erlang.bottleneck().falls_beyond,
         saturates_at: erlang.bottleneck().saturates_at,
         share: None,
+        is_served: false,
         now,
         overflows: true,
     }
@@ -173,6 +174,13 @@ fn where_more_connections_serve_no_more_none_are_recommended() {
             "four more do serve more"
         );
     }
+    // What was seen to do well stays, whatever is predicted.
+    let does_well = Case {
+        is_served: true,
+        ..case(&saturated, (20, 10))
+    };
+    let sizing = sizing(&does_well);
+    assert_eq!((sizing.total(), sizing.verdict), (30, Verdict::Stays));
     // It saturates, and meets the target before it does.
     let light = Erlang {
         arrivals: 20.0,
@@ -249,11 +257,12 @@ proptest! {
         share in prop::option::of(any::<u32>()),
         now: (u32, u32),
         overflows: bool,
+        is_served: bool,
     ) {
         let forecast = Nonsense(said);
         let peak = Demand { forecast: &forecast, times };
         let usual = Demand { forecast: &forecast, times: times / 2.0 };
-        let case = Case { peak, usual, target, falls_beyond, saturates_at, share, now, overflows };
+        let case = Case { peak, usual, target, falls_beyond, saturates_at, share, is_served, now, overflows };
         let sizing = sizing(&case);
         prop_assert!(sizing.pool_size >= 1);
         prop_assert!(sizing.total() <= Settings::MAX_CONNECTIONS);
