@@ -30,6 +30,8 @@ pub(crate) struct Curve {
     law: Law,
     /// What the law is scaled by beyond the levels seen, so that it joins them.
     joint: f64,
+    /// The highest rate of all. Every level of a chain asks for it.
+    most: f64,
     /// None if nothing is in the way of a hold.
     station: Option<Station>,
 }
@@ -102,6 +104,7 @@ impl Curve {
             rates: (1..=last).map(|level| law.rate(level as f64)).collect(),
             law,
             joint: 1.0,
+            most: f64::INFINITY,
             station: None,
         }
     }
@@ -128,10 +131,16 @@ impl Curve {
             return None;
         }
         let joint = rates.last()? / law.rate(last as f64);
+        let seen = rates.iter().copied().fold(0.0, f64::max);
+        let most = match law.peak().is_finite() {
+            true => seen,
+            false => seen.max(joint / law.turn),
+        };
         Some(Self {
             rates,
             law,
             joint,
+            most,
             station: None,
         })
     }
@@ -172,7 +181,7 @@ impl Curve {
         let seen = station.haste.get(level.max(1) as usize - 1);
         let haste = seen.or(station.haste.last()).copied().unwrap_or(1.0);
         // The more there is to spare, the more; and none where there is nothing.
-        let most = self.most();
+        let most = self.most;
         let roomier = (most / arrivals).ln() / (most / station.arrivals).ln();
         let roomier = if roomier.is_finite() { roomier } else { 1.0 };
         let left = rate * haste.powf(roomier.clamp(0.0, ROOMIEST));
@@ -191,19 +200,10 @@ impl Curve {
         if self.is_straight() {
             return None;
         }
-        let most = self.most();
+        let most = self.most;
         let reached = |level: &u32| self.rate(*level) >= most * (1.0 - within);
         let first = (1..=MOST as u32).find(reached)?;
         Some((most, first))
-    }
-
-    fn most(&self) -> f64 {
-        let seen = self.rates.iter().copied().fold(0.0, f64::max);
-        if self.falls() {
-            seen
-        } else {
-            seen.max(self.joint / self.law.turn)
-        }
     }
 
     /// What those in use wait for; none where nothing is in the way.
@@ -213,7 +213,7 @@ impl Curve {
 
     /// How busy so many keep it.
     pub(super) fn busy(&self, level: u32) -> f64 {
-        (self.rate(level) / self.most()).clamp(0.0, 1.0)
+        (self.rate(level) / self.most).clamp(0.0, 1.0)
     }
 
     pub(crate) fn falls(&self) -> bool {
