@@ -29,10 +29,13 @@ impl Losses {
         since
     }
 
-    pub(super) fn without(mut self, signal: Signal, items: u64) -> Self {
-        let lost = &mut self.0[signal as usize];
-        *lost = lost.saturating_sub(items);
-        self
+    /// Since what each signal had lost at a moment of its own; nothing of those without one.
+    pub(super) fn since_those(self, before: [Option<u64>; 3]) -> Self {
+        let mut lost = self.0;
+        for (lost, before) in lost.iter_mut().zip(before) {
+            *lost = before.map_or(0, |before| lost.saturating_sub(before));
+        }
+        Self(lost)
     }
 
     pub(super) fn get(&self, signal: Signal) -> u64 {
@@ -78,6 +81,9 @@ mod tests {
             Losses([3, 2, 1]).since(&Losses([1, 2, 0])),
             Losses([2, 0, 1])
         );
-        assert_eq!(Losses([3, 0, 0]).without(Signal::Traces, 3), Losses([0; 3]));
+        assert_eq!(
+            Losses([3, 2, 1]).since_those([Some(1), None, Some(2)]),
+            Losses([2, 0, 0])
+        );
     }
 }

@@ -28,8 +28,9 @@ struct Told {
 struct Outage {
     failing: Vec<Signal>,
     causes: Vec<String>,
-    /// What was lost before.
-    before: Losses,
+    /// What each signal had lost before it failed. Of each its own: one that fails at the same moment
+    /// has counted its first loss when the other is told of.
+    before: [Option<u64>; 3],
 }
 
 /// A queue that was full lately.
@@ -57,13 +58,14 @@ impl News {
         let lost = Losses::of(&tally.read());
         let new = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            // Its own losses are not from before.
-            let before = lost.without(signal, items);
             let outage = told.outages.entry(origin.clone()).or_insert(Outage {
                 failing: Vec::new(),
                 causes: Vec::new(),
-                before,
+                before: [None; 3],
             });
+            // What it lost just now is not from before.
+            let before = lost.get(signal).saturating_sub(items);
+            outage.before[signal as usize].get_or_insert(before);
             let begins = !outage.failing.contains(&signal);
             if begins {
                 outage.failing.push(signal);
@@ -97,7 +99,7 @@ impl News {
         };
         self.look_at_queue(signal, tally);
         if let Some(outage) = over {
-            let lost = Losses::of(&tally.read()).since(&outage.before);
+            let lost = Losses::of(&tally.read()).since_those(outage.before);
             tracing::info!("telemetry is exported to {origin} again; lost meanwhile: {lost}");
         }
     }
@@ -207,6 +209,27 @@ mod tests {
             heard(|| news.succeeded(Signal::Traces, &tally)),
             ["INFO telemetry is exported to http://one:4318 again; lost meanwhile: 5 spans"]
         );
+    }
+
+    #[test]
+    fn signals_that_fail_at_the_same_moment_are_all_lost_meanwhile() {
+        let (tally, news) = news();
+        // Lost before anything failed.
+        tally.dropped(Signal::Metrics, 7);
+        let _ = heard(|| news.succeeded(Signal::Metrics, &tally));
+        for signal in [Signal::Traces, Signal::Metrics] {
+            tally.failed(signal, 5, "refused");
+        }
+        for signal in [Signal::Traces, Signal::Metrics] {
+            let _ = heard(|| news.failed(signal, 5, "refused", &tally));
+        }
+        let _ = heard(|| news.succeeded(Signal::Traces, &tally));
+        // It fails again while the other still does.
+        assert!(fail(&tally, &news, Signal::Traces, "refused").is_empty());
+        let _ = heard(|| news.succeeded(Signal::Traces, &tally));
+        let over = heard(|| news.succeeded(Signal::Metrics, &tally));
+        let lost = "again; lost meanwhile: 10 spans, 5 data points";
+        assert!(over.iter().any(|line| line.ends_with(lost)), "{over:?}");
     }
 
     #[test]
