@@ -1,8 +1,8 @@
 //! Arrivals counted in bins of several lengths, each within one of the next: an arrival costs one
 //! comparison, and one addition.
 
+use super::clock::{MINUTE, seconds};
 use super::load::{Block, Load};
-use super::occupancy::{SECOND, seconds};
 
 /// The lengths of the bins in nanoseconds, and of a block.
 const LENGTHS: [u64; 3] = [
@@ -17,7 +17,7 @@ const _: () = assert!(
     LENGTHS[1].is_multiple_of(LENGTHS[0])
         && LENGTHS[2].is_multiple_of(LENGTHS[1])
         && BLOCK.is_multiple_of(LENGTHS[2])
-        && (60 * SECOND).is_multiple_of(BLOCK)
+        && MINUTE.is_multiple_of(BLOCK)
 );
 
 /// The bins that are being filled, all begun within the same minute.

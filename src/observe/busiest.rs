@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::clock::{MINUTE, seconds};
 use super::load::Load;
-use super::occupancy::{MINUTE, seconds};
 
 const MINUTES: usize = 5;
 const HOUR: u64 = 60 * MINUTE;

@@ -84,7 +84,7 @@ impl Lifecycle for Recorder {
             let mut book = self.book();
             book.totals.connections_opened += 1;
             back = book.last_connect_error.take().is_some();
-            book.windows.at(Instant::now()).create.record(took);
+            book.windows.at(self.clock.now()).create.record(took);
             book.creates.record_time(took);
         }
         if back {

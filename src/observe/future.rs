@@ -10,9 +10,10 @@ use opentelemetry::Context;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::checkouts::Refusal;
 use super::guard::Observed;
 use super::ledger::Holder;
-use super::recorder::{Recorder, Refusal};
+use super::recorder::Recorder;
 use super::span::CheckoutSpan;
 use crate::attribution::Attribution;
 use crate::checkout::{Checkout, Held};

@@ -115,13 +115,15 @@ impl<T> Entries<T> {
     }
 
     pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
-        let entry = self.entries.get_mut(key as usize)?.take()?;
-        self.free.push(key);
-        // A burst of waiters should not keep its memory for ever.
-        if self.free.len() == self.entries.len() && self.entries.len() > 1024 {
-            *self = Self::default();
+        let entry = self.entries.get_mut(key as usize)?.take();
+        if entry.is_some() {
+            self.free.push(key);
+            // A burst of waiters should not keep its memory for ever.
+            if self.free.len() == self.entries.len() && self.entries.len() > 1024 {
+                *self = Self::default();
+            }
         }
-        Some(entry)
+        entry
     }
 
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {

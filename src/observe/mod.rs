@@ -36,6 +36,8 @@ mod addresses;
 mod bins;
 mod buckets;
 mod busiest;
+pub(crate) mod checkouts;
+mod clock;
 mod events;
 pub(crate) mod families;
 mod future;

@@ -19,17 +19,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::bins::Bins;
 use super::busiest::Busiest;
+use super::clock::{MINUTE, nanos, seconds};
 use super::load::{AtLevel, Load};
 
 pub(crate) use self::reading::Reading;
 use self::run::Run;
 
-pub(super) const SECOND: u64 = 1_000_000_000;
-pub(super) const MINUTE: u64 = 60 * SECOND;
 /// Closed minutes that are kept.
 const MINUTES: usize = 60;
 
@@ -37,10 +34,10 @@ const MINUTES: usize = 60;
 /// outweigh all that is known of the day. Such a pause is not one of the times between arrivals.
 const PAUSE: u64 = MINUTE;
 
-/// The minute that is being written, and those before. Times are nanoseconds since the start.
+/// The minute that is being written, and those before. Times are those of the pool's
+/// [clock](super::clock).
 #[derive(Debug)]
 pub(crate) struct Occupancy {
-    start: Instant,
     current: Load,
     /// Its time by level: nothing is waited for when integers are added.
     times: Vec<u64>,
@@ -81,11 +78,10 @@ pub(crate) struct Hold {
 }
 
 impl Occupancy {
-    /// A record that begins now, with so many connections allowed.
-    pub(crate) fn new(start: Instant, limit: u32) -> Self {
+    /// A record that begins with the clock, with so many connections allowed.
+    pub(crate) fn new(limit: u32) -> Self {
         let limit = known(limit);
         Self {
-            start,
             current: Load {
                 levels: vec![AtLevel::default()],
                 ..fresh(limit)
@@ -110,12 +106,12 @@ impl Occupancy {
 
     /// Brings the record up to `now`. The limit is asked for only when a minute has ended.
     /// Whatever is told afterwards happens then.
-    pub(crate) fn advance(&mut self, now: Instant, limit: impl FnOnce() -> u32) {
-        self.now = self.since_start(now);
-        if self.now >= self.ends {
-            self.close_until(self.now, limit());
+    pub(crate) fn advance(&mut self, now: u64, limit: impl FnOnce() -> u32) {
+        self.now = now;
+        if now >= self.ends {
+            self.close_until(now, limit());
         }
-        self.integrate(self.now);
+        self.integrate(now);
     }
 
     /// So many connections are in use from now on.
@@ -228,10 +224,6 @@ impl Occupancy {
         Load::index_of((mean as u32).max(1))
     }
 
-    fn since_start(&self, at: Instant) -> u64 {
-        nanos(at.saturating_duration_since(self.start))
-    }
-
     fn reserve(&mut self, index: usize) {
         if index >= self.current.levels.len() {
             self.current.levels.resize(index + 1, AtLevel::default());
@@ -276,16 +268,4 @@ fn fresh(limit: Option<u32>) -> Load {
         limit,
         ..Load::default()
     }
-}
-
-/// The clock of a process does not reach beyond 64 bits, which are 584 years.
-fn nanos(time: Duration) -> u64 {
-    time.as_secs()
-        .wrapping_mul(SECOND)
-        .wrapping_add(u64::from(time.subsec_nanos()))
-}
-
-pub(super) fn seconds(nanos: u64) -> f64 {
-    // Half of all numbers are enough, and signed ones are converted in one instruction.
-    nanos.cast_signed() as f64 / SECOND as f64
 }

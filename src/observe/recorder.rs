@@ -1,4 +1,4 @@
-//! The book in which one pool's checkouts are written down.
+//! The book in which one pool's checkouts are written down, by `checkouts.rs`.
 //!
 //! Ledger, windows and totals are under one lock, taken twice in the life of a checkout (granted,
 //! returned): every reading is consistent, and no count can drift from another.
@@ -12,11 +12,12 @@ use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 use super::buckets::{Buckets, SECONDS};
+use super::clock::Clock;
 use super::leaks::Leaks;
-use super::ledger::{Holder, Ledger, Waiter};
+use super::ledger::Ledger;
 use super::load::{Load, Loads};
 use super::metrics::Metrics;
-use super::occupancy::{Hold, Occupancy, Reading};
+use super::occupancy::{Occupancy, Reading};
 use super::operations::Operations;
 use super::requests::Requests;
 use super::scored::Scored;
@@ -27,9 +28,7 @@ use super::span::Tracing;
 use super::usage::{BySite, Scraped, Site, SiteUse, Usage};
 use super::window::{Level, Slot, Span, Windows};
 use crate::backend::ConnectError;
-use crate::error::{PoolError, Rejection};
 use crate::inventory::{Availability, Counts, Inventory};
-use crate::phase::{Phase, Phases};
 use crate::totals::Totals;
 
 /// For how long it is believed what the database answered a report.
@@ -51,7 +50,7 @@ pub(crate) struct Recorder {
     pub(crate) leaks: Leaks,
     inventory: Box<dyn Inventory>,
     database: Vec<KeyValue>,
-    started: Instant,
+    pub(super) clock: Clock,
     book: Mutex<Book>,
     // Locks of their own: queries and requests come in other moments than checkouts.
     operations: Mutex<Operations>,
@@ -84,34 +83,7 @@ pub(crate) struct Book {
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
     /// Whether the database could be reached, when a report last asked it.
     lane_verdict: Option<(bool, Instant)>,
-    next_bind: Instant,
-}
-
-/// How a checkout ended that got no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    TimedOut,
-    Failed,
-    Rejected,
-    /// Turned away for load's sake.
-    Shed,
-    /// Turned away for load's sake by a layer that is not ours.
-    Overloaded,
-    Canceled,
-}
-
-impl From<&PoolError> for Refusal {
-    fn from(error: &PoolError) -> Self {
-        match error {
-            PoolError::TimedOut(_) => Self::TimedOut,
-            PoolError::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => {
-                Self::Shed
-            }
-            PoolError::Rejected(Rejection::Overloaded) => Self::Overloaded,
-            PoolError::Closed | PoolError::Suspended | PoolError::Rejected(_) => Self::Rejected,
-            PoolError::ConnectFailed(_) | PoolError::Other(_) => Self::Failed,
-        }
-    }
+    pub(super) next_bind: Instant,
 }
 
 impl Recorder {
@@ -137,11 +109,11 @@ impl Recorder {
             leaks,
             database: inventory.database(),
             inventory,
-            started: now,
+            clock: Clock { start: now },
             book: Mutex::new(Book {
                 ledger: Ledger::default(),
-                windows: Windows::new(now),
-                occupancy: Occupancy::new(now, limit),
+                windows: Windows::new(),
+                occupancy: Occupancy::new(limit),
                 totals: Totals {
                     connect_failures: Some(0),
                     ..Totals::default()
@@ -177,7 +149,7 @@ impl Recorder {
     }
 
     pub(crate) fn started(&self) -> Instant {
-        self.started
+        self.clock.start
     }
 
     /// What telemetry says of the database.
@@ -268,203 +240,20 @@ impl Recorder {
         self.tracing.bind();
     }
 
-    /// Somebody has to wait.
-    pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
-        let mut book = self.book();
-        book.windows.at(since).arrivals += 1;
-        self.advance(&mut book, since);
-        book.occupancy.arrived(Duration::ZERO);
-        let key = book.ledger.waiters.insert(Waiter { since, phase });
-        self.level(&mut book, since);
-        key
-    }
-
-    /// Somebody waits on, for something else.
-    pub(crate) fn waits_for(&self, key: u32, phase: Option<Phase>) {
-        if let Some(waiter) = self.book().ledger.waiters.get_mut(key) {
-            waiter.phase = phase;
-        }
-    }
-
-    /// Somebody got a connection.
-    pub(crate) fn granted(
-        self: &Arc<Self>,
-        mut holder: Holder,
-        waiter: Option<u32>,
-        phases: Option<Phases>,
-    ) -> u32 {
-        let (now, waited) = (holder.since, holder.waited);
-        if let Some(request) = &holder.request {
-            request.tally(self, |tally| {
-                tally.used.checkouts += 1;
-                tally.used.waited += waited;
-            });
-        }
-        let (key, rebind) = {
-            let mut book = self.book();
-            let slot = book.windows.at(now);
-            slot.wait.record(waited);
-            if let Some(phases) = &phases {
-                slot.waited_in(phases);
-            }
-            slot.arrivals += u64::from(waiter.is_none());
-            self.advance(&mut book, now);
-            let queued = match waiter {
-                None => {
-                    book.occupancy.arrived(waited);
-                    Duration::ZERO
-                }
-                Some(key) => {
-                    book.ledger.waiters.remove(key);
-                    // Over a pool that does not tell, any wait may be one for its turn.
-                    phases.map_or(waited, |phases| phases.queued)
-                }
-            };
-            holder.level_before = book.occupancy.granted(queued);
-            book.totals.checkouts += 1;
-            book.waits.record_time(waited);
-            if let Some(phases) = &phases {
-                for (phase, buckets) in Phase::ALL.into_iter().zip(&mut book.phases) {
-                    let time = phases.of(phase);
-                    if !time.is_zero() {
-                        buckets.record_time(time);
-                    }
-                }
-            }
-            book.last_granted = Some(now);
-            let key = book.ledger.holders.insert(holder);
-            self.level(&mut book, now);
-            let rebind = now >= book.next_bind;
-            if rebind {
-                book.next_bind = now + Duration::from_secs(1);
-            }
-            (key, rebind)
-        };
-        if rebind {
-            self.rebind();
-            self.look_for_leaks();
-        }
-        self.metrics.waited(waited, phases.as_ref());
-        key
-    }
-
-    /// Somebody got no connection.
-    pub(crate) fn refused(
-        &self,
-        refusal: Refusal,
-        waiter: Option<u32>,
-        asked: Instant,
-        route: Option<&Arc<str>>,
-    ) {
-        let now = Instant::now();
-        let mut book = self.book();
-        self.advance(&mut book, now);
-        let waiting = waiter.and_then(|key| book.ledger.waiters.remove(key));
-        let Book {
-            windows,
-            occupancy,
-            totals,
-            shed,
-            ..
-        } = &mut *book;
-        let slot = windows.at(now);
-        if waiter.is_none() {
-            slot.arrivals += 1;
-        }
-        let waited = now.saturating_duration_since(asked);
-        // Whom a closed pool turns away, or who would not wait, is no demand that a larger one
-        // would meet. Who waited when it was closed was counted when the wait began.
-        if waiter.is_none() && refusal != Refusal::Rejected {
-            occupancy.arrived(waited);
-        }
-        match refusal {
-            Refusal::TimedOut => occupancy.unserved(Some(waited)),
-            Refusal::Shed | Refusal::Overloaded => occupancy.unserved(None),
-            Refusal::Canceled => {
-                if waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued)) {
-                    occupancy.gave_up(waited);
-                }
-            }
-            Refusal::Failed | Refusal::Rejected => {}
-        }
-        match refusal {
-            Refusal::TimedOut => {
-                totals.timeouts += 1;
-                slot.timeouts += 1;
-            }
-            Refusal::Failed => {
-                totals.errors += 1;
-                slot.failures += 1;
-            }
-            Refusal::Rejected | Refusal::Overloaded => totals.rejected += 1,
-            Refusal::Shed => {
-                totals.shed += 1;
-                slot.shed += 1;
-                shed.add(route, now);
-            }
-            Refusal::Canceled => totals.canceled += 1,
-        }
-        self.level(&mut book, now);
-    }
-
-    /// A connection came back.
-    pub(crate) fn returned(&self, key: u32) {
-        let now = Instant::now();
-        let mut book = self.book();
-        self.advance(&mut book, now);
-        let holder = book.ledger.holders.remove(key);
-        let ended = holder.map(|holder| {
-            let (held, busy) = (holder.held(now), holder.busy());
-            book.windows.at(now).held.record(held);
-            book.holds.record_time(held);
-            book.occupancy.returned(Hold {
-                held,
-                busy,
-                level_before: holder.level_before,
-            });
-            book.usage.returned(&holder, held, busy, now);
-            if self.leaks.is_leak(held) && !holder.told_as_leak {
-                book.totals.leaks += 1;
-            }
-            (holder, held, busy)
-        });
-        book.last_returned = Some(now);
-        self.level(&mut book, now);
-        drop(book);
-        if let Some((holder, held, busy)) = ended {
-            self.tell_return(&holder, held, busy);
-        }
-    }
-
-    /// Tells whom else it concerns that a connection came back.
-    fn tell_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
-        self.tell_end_of_leak(holder, held);
-        if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {
-            slot.vacate();
-        }
-        if let Some(request) = &holder.request {
-            let book: *const Self = self;
-            request.update(book, |tally| {
-                tally.used.held += held;
-                tally.used.busy += busy.unwrap_or_default();
-            });
-        }
-        self.metrics.held(held);
-    }
-
     /// Everything within a window, and the ledger and totals at the same instant.
     pub(crate) fn read<T>(&self, span: Span, read: impl FnOnce(Slot, &Book, Instant) -> T) -> T {
         let now = Instant::now();
+        let at = self.clock.at(now);
         let mut book = self.book();
-        self.level(&mut book, now);
-        let slot = book.windows.read(now, span);
+        self.level(&mut book, at);
+        let slot = book.windows.read(at, span);
         read(slot, &book, now)
     }
 
     /// What was learned of the load up to now, and what was seen within these windows until then.
     pub(crate) fn loads<const N: usize>(&self, spans: [Span; N]) -> (Loads, [Slot; N]) {
         let limit = self.counts().max_connections();
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut book = self.book();
         self.level(&mut book, now);
         let slots = spans.map(|span| book.windows.read(now, span));
@@ -477,14 +266,14 @@ impl Recorder {
     /// Each of the last sixty minutes that are complete, the newest last, and the one under way.
     pub(crate) fn minutes(&self) -> (Vec<Arc<Load>>, Load) {
         let limit = self.counts().max_connections();
-        let now = Instant::now();
+        let now = self.clock.now();
         let Reading {
             minutes, current, ..
         } = Self::occupancy(&mut self.book(), now, limit);
         (minutes, current)
     }
 
-    fn occupancy(book: &mut Book, now: Instant, limit: u32) -> Reading {
+    fn occupancy(book: &mut Book, now: u64, limit: u32) -> Reading {
         book.occupancy.advance(now, || limit);
         book.occupancy.limit_is(limit);
         book.occupancy.read()
@@ -494,16 +283,16 @@ impl Recorder {
     pub(super) fn limit_changed(&self) {
         let limit = self.counts().max_connections();
         let mut book = self.book();
-        book.occupancy.advance(Instant::now(), || limit);
+        book.occupancy.advance(self.clock.now(), || limit);
         book.occupancy.limit_is(limit);
     }
 
-    fn advance(&self, book: &mut Book, now: Instant) {
+    pub(super) fn advance(&self, book: &mut Book, now: u64) {
         book.occupancy
             .advance(now, || self.counts().max_connections());
     }
 
-    fn level(&self, book: &mut Book, now: Instant) {
+    pub(super) fn level(&self, book: &mut Book, now: u64) {
         let level = Level {
             checked_out: book.ledger.holders.len(),
             pending: book.ledger.waiters.len(),

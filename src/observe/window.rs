@@ -6,18 +6,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::clock::{SECOND, seconds};
 use super::histogram::Histogram;
 use crate::phase::{Phase, Phases};
 
-const SECOND: Duration = Duration::from_secs(1);
 const SECONDS: usize = 10;
 /// Seconds merged into one coarse slot.
 const COARSE: u32 = 5;
 const COARSE_SLOTS: usize = 60;
 /// A little more than the longest window.
-const HORIZON: Duration = Duration::from_secs(310);
+const HORIZON: u64 = 310 * SECOND;
 
 /// The windows that reports are computed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +95,11 @@ pub(crate) struct Slot {
     pub(crate) timeouts: u64,
     pub(crate) failures: u64,
     pub(crate) shed: u64,
-    /// Time covered, and the integrals of the levels over it, in connection-seconds.
-    pub(crate) observed: Duration,
-    pub(crate) checked_out_time: f64,
-    pub(crate) pending_time: f64,
-    pub(crate) overflow_time: f64,
+    /// Time covered, in nanoseconds, and the integrals of the levels over it.
+    pub(crate) observed: u64,
+    pub(crate) checked_out_time: u64,
+    pub(crate) pending_time: u64,
+    pub(crate) overflow_time: u64,
     pub(crate) peak: Level,
     /// Most arrivals within one of the slots merged, per second.
     pub(crate) peak_arrival_rate: f64,
@@ -140,10 +138,10 @@ impl Slot {
             timeouts: 0,
             failures: 0,
             shed: 0,
-            observed: Duration::ZERO,
-            checked_out_time: 0.0,
-            pending_time: 0.0,
-            overflow_time: 0.0,
+            observed: 0,
+            checked_out_time: 0,
+            pending_time: 0,
+            overflow_time: 0,
             peak: Level::default(),
             peak_arrival_rate: 0.0,
         }
@@ -154,14 +152,14 @@ impl Slot {
         self.phases.get_or_insert_default().record(phases);
     }
 
-    fn elapse(&mut self, time: Duration, level: Level) {
-        let seconds = time.as_secs_f64();
+    fn elapse(&mut self, time: u64, level: Level) {
+        let of = |level: u32| time.saturating_mul(u64::from(level));
         self.observed += time;
-        self.checked_out_time += seconds * f64::from(level.checked_out);
+        self.checked_out_time = self.checked_out_time.saturating_add(of(level.checked_out));
         // Mostly there is neither.
         if level.pending | level.overflow > 0 {
-            self.pending_time += seconds * f64::from(level.pending);
-            self.overflow_time += seconds * f64::from(level.overflow);
+            self.pending_time = self.pending_time.saturating_add(of(level.pending));
+            self.overflow_time = self.overflow_time.saturating_add(of(level.overflow));
         }
         self.reach(level);
     }
@@ -172,13 +170,17 @@ impl Slot {
         self.peak.overflow = self.peak.overflow.max(level.overflow);
     }
 
-    fn mean_of(&self, integral: f64) -> f64 {
-        let seconds = self.observed.as_secs_f64();
-        if seconds > 0.0 {
-            integral / seconds
+    fn mean_of(&self, integral: u64) -> f64 {
+        if self.observed > 0 {
+            integral as f64 / self.observed as f64
         } else {
             0.0
         }
+    }
+
+    /// Time covered.
+    pub(crate) fn observed(&self) -> Duration {
+        Duration::from_nanos(self.observed)
     }
 
     /// Time-weighted mean of the connections in use.
@@ -198,17 +200,22 @@ impl Slot {
 
     /// Checkouts asked for per second.
     pub(crate) fn arrival_rate(&self) -> f64 {
-        self.mean_of(self.arrivals as f64)
+        if self.observed > 0 {
+            self.arrivals as f64 / seconds(self.observed)
+        } else {
+            0.0
+        }
     }
 }
 
-/// The rings, and the second that is being written.
+/// The rings, and the second that is being written. Times are those of the pool's
+/// [clock](super::clock).
 #[derive(Debug)]
 pub(crate) struct Windows {
     current: Slot,
-    ends: Instant,
+    ends: u64,
     /// Up to here the level has been integrated.
-    integrated: Instant,
+    integrated: u64,
     level: Level,
     seconds: VecDeque<Slot>,
     /// The front is being filled; each holds up to [`COARSE`] seconds.
@@ -217,11 +224,11 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             current: Slot::default(),
-            ends: now + SECOND,
-            integrated: now,
+            ends: SECOND,
+            integrated: 0,
             level: Level::default(),
             seconds: VecDeque::with_capacity(SECONDS),
             coarse: VecDeque::with_capacity(COARSE_SLOTS),
@@ -230,7 +237,7 @@ impl Windows {
     }
 
     /// Brings the windows up to `now` and gives the second to write into.
-    pub(crate) fn at(&mut self, now: Instant) -> &mut Slot {
+    pub(crate) fn at(&mut self, now: u64) -> &mut Slot {
         if now >= self.ends {
             self.catch_up(now);
         }
@@ -239,7 +246,7 @@ impl Windows {
     }
 
     #[cold]
-    fn catch_up(&mut self, now: Instant) {
+    fn catch_up(&mut self, now: u64) {
         // After a long silence only what the windows can still show is caught up with.
         if let Some(horizon) = now.checked_sub(HORIZON)
             && self.ends < horizon
@@ -252,13 +259,13 @@ impl Windows {
     }
 
     /// The level from `now` on.
-    pub(crate) fn set_level(&mut self, now: Instant, level: Level) {
+    pub(crate) fn set_level(&mut self, now: u64, level: Level) {
         self.at(now).reach(level);
         self.level = level;
     }
 
     /// Everything within the window, up to `now`.
-    pub(crate) fn read(&mut self, now: Instant, span: Span) -> Slot {
+    pub(crate) fn read(&mut self, now: u64, span: Span) -> Slot {
         self.at(now);
         let mut sum = Slot::default();
         match span {
@@ -271,11 +278,10 @@ impl Windows {
         sum
     }
 
-    fn integrate(&mut self, until: Instant) {
-        // Comparing is a good deal cheaper than subtracting, and mostly nothing has passed.
+    fn integrate(&mut self, until: u64) {
+        // Mostly nothing has passed.
         if until > self.integrated {
-            let time = until.saturating_duration_since(self.integrated);
-            self.current.elapse(time, self.level);
+            self.current.elapse(until - self.integrated, self.level);
             self.integrated = until;
         }
     }
@@ -329,11 +335,10 @@ mod tests {
 
     #[test]
     fn each_window_forgets_what_is_older_than_itself() {
-        let start = Instant::now();
-        let mut windows = Windows::new(start);
-        windows.at(start).held.record(MS);
+        let mut windows = Windows::new();
+        windows.at(0).held.record(MS);
         let seen = |w: &mut Windows, after: u64| {
-            let now = start + Duration::from_secs(after);
+            let now = after * SECOND;
             [Span::TenSeconds, Span::Minute, Span::FiveMinutes].map(|s| w.read(now, s).held.count())
         };
         assert_eq!(seen(&mut windows, 0), [1, 1, 1]);
@@ -345,39 +350,36 @@ mod tests {
 
     #[test]
     fn the_mean_is_weighted_by_time_across_slots() {
-        let start = Instant::now();
-        let mut windows = Windows::new(start);
-        windows.set_level(start, level(10));
-        windows.set_level(start + Duration::from_millis(2500), level(0));
-        let minute = windows.read(start + Duration::from_secs(10), Span::Minute);
+        let mut windows = Windows::new();
+        windows.set_level(0, level(10));
+        windows.set_level(5 * SECOND / 2, level(0));
+        let minute = windows.read(10 * SECOND, Span::Minute);
         assert!(
             (minute.mean_checked_out() - 2.5).abs() < 1e-9,
             "{}",
             minute.mean_checked_out()
         );
-        assert_eq!(minute.observed, Duration::from_secs(10));
+        assert_eq!(minute.observed(), Duration::from_secs(10));
         assert_eq!(minute.peak.checked_out, 10);
     }
 
     #[test]
     fn an_idle_hour_leaves_empty_windows_and_a_clock_that_goes_back_harms_nothing() {
-        let start = Instant::now();
-        let mut windows = Windows::new(start);
-        windows.at(start).arrivals += 5;
-        let later = start + Duration::from_secs(3600);
+        let mut windows = Windows::new();
+        windows.at(0).arrivals += 5;
+        let later = 3600 * SECOND;
         let minute = windows.read(later, Span::Minute);
         assert_eq!((minute.arrivals, minute.arrival_rate()), (0, 0.0));
-        windows.at(start).arrivals += 1;
+        windows.at(0).arrivals += 1;
         assert_eq!(windows.read(later, Span::TenSeconds).arrivals, 1);
     }
 
     #[test]
     fn peaks_of_arrivals_are_kept_per_second() {
-        let start = Instant::now();
-        let mut windows = Windows::new(start);
-        windows.at(start).arrivals += 3;
-        windows.at(start + Duration::from_secs(4)).arrivals += 30;
-        let minute = windows.read(start + Duration::from_secs(6), Span::Minute);
+        let mut windows = Windows::new();
+        windows.at(0).arrivals += 3;
+        windows.at(4 * SECOND).arrivals += 30;
+        let minute = windows.read(6 * SECOND, Span::Minute);
         assert_eq!((minute.arrivals, minute.peak_arrival_rate), (33, 30.0));
     }
 }

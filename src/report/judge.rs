@@ -127,7 +127,7 @@ fn utilization(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     let max = r.counts.max_connections();
     let mean = r.minute.mean_checked_out();
     let percent = mean * 100.0 / f64::from(max.max(1));
-    if r.minute.observed < ENOUGH || percent <= limits.utilization_pct {
+    if r.minute.observed() < ENOUGH || percent <= limits.utilization_pct {
         return None;
     }
     finding(
@@ -141,7 +141,7 @@ fn utilization(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
 
 fn overflow(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     let max = r.counts.max_overflow;
-    if max == 0 || r.minute.observed < ENOUGH {
+    if max == 0 || r.minute.observed() < ENOUGH {
         return None;
     }
     let mean = r.minute.mean_overflow();
@@ -206,7 +206,7 @@ fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding>
 fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     // A young pool opens its connections while their first checkouts wait: that is its start, and
     // says nothing about its health.
-    let young = r.minute.observed < MINUTE;
+    let young = r.minute.observed() < MINUTE;
     if young && r.minute.wait.count() < 2 * r.minute.create.count() {
         return None;
     }
@@ -276,10 +276,11 @@ mod tests {
     use crate::observe::Histogram;
 
     fn slot(checked_out: f64, overflow: f64) -> Slot {
+        let of = |level: f64| MINUTE.mul_f64(level).as_nanos() as u64;
         Slot {
-            observed: Duration::from_secs(60),
-            checked_out_time: checked_out * 60.0,
-            overflow_time: overflow * 60.0,
+            observed: of(1.0),
+            checked_out_time: of(checked_out),
+            overflow_time: of(overflow),
             ..Slot::default()
         }
     }
@@ -376,7 +377,7 @@ mod tests {
             &["utilization: 81.0 %", "24.3 of 30", "threshold 80 %"],
         );
         let young = Slot {
-            observed: Duration::from_secs(1),
+            observed: MINUTE.as_nanos() as u64 / 60,
             ..slot(30.0, 0.0)
         };
         assert_eq!(warnings(&readings(&young)), Vec::<String>::new());
@@ -471,10 +472,10 @@ mod tests {
         minute.create.record(Duration::from_millis(80));
         assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
         // Grown up, it should not have to open one for each.
-        minute.observed = MINUTE;
+        minute.observed = MINUTE.as_nanos() as u64;
         only(&readings(&minute), &["80 ms on average"]);
         // And whoever waits for somebody else waits, however young the pool.
-        minute.observed = Duration::ZERO;
+        minute.observed = 0;
         minute.wait.record(Duration::from_millis(80));
         only(&readings(&minute), &["80 ms on average"]);
     }

@@ -94,7 +94,7 @@ pub struct Window {
 impl From<&Slot> for Window {
     fn from(slot: &Slot) -> Self {
         Self {
-            observed_seconds: round(slot.observed.as_secs_f64(), 3),
+            observed_seconds: round(slot.observed().as_secs_f64(), 3),
             arrivals_per_second: round(slot.arrival_rate(), 3),
             timeouts: slot.timeouts,
             mean_checked_out: round(slot.mean_checked_out(), 3),

@@ -4,8 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::observe::load::Load;
 use crate::observe::occupancy::{Hold, Occupancy};
 
@@ -161,7 +159,6 @@ struct Pool {
     scenario: Scenario,
     size: u32,
     random: Random,
-    start: Instant,
     /// Of what happens while the load is observed.
     record: Occupancy,
     now: f64,
@@ -179,13 +176,11 @@ struct Pool {
 
 impl Pool {
     fn new(scenario: Scenario, size: u32, random: Random) -> Self {
-        let start = Instant::now();
         Self {
             scenario,
             size,
             random,
-            start,
-            record: Occupancy::new(start, size),
+            record: Occupancy::new(size),
             now: 0.0,
             level: 0,
             holds: Vec::new(),
@@ -235,13 +230,9 @@ impl Pool {
         }
         waits.sort_by(f64::total_cmp);
         self.record
-            .advance(self.at(self.scenario.seconds), || self.size);
+            .advance(nanos(self.scenario.seconds), || self.size);
         let load = self.record.read().loads().hour;
         Outcome { load, waits }
-    }
-
-    fn at(&self, seconds: f64) -> Instant {
-        self.start + Duration::from_secs_f64(seconds)
     }
 
     /// What is left when the last has arrived is no part of what is observed.
@@ -270,7 +261,7 @@ impl Pool {
         self.virtually += (to - self.now) * self.shared_by();
         self.now = to;
         if self.is_observed() {
-            self.record.advance(self.at(to), || self.size);
+            self.record.advance(nanos(to), || self.size);
         }
     }
 
@@ -331,4 +322,8 @@ impl Pool {
             self.record.set_level(self.level);
         }
     }
+}
+
+fn nanos(seconds: f64) -> u64 {
+    Duration::from_secs_f64(seconds).as_nanos() as u64
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{MINUTE, MINUTES, Occupancy, fresh, seconds};
+use super::{MINUTES, Occupancy, fresh};
 use crate::observe::bins::Bins;
+use crate::observe::clock::{MINUTE, seconds};
 use crate::observe::load::{AtLevel, Load};
 
 impl Occupancy {

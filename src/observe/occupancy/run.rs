@@ -2,7 +2,7 @@
 //!
 //! Counted in check-ins and not in seconds, it is as long as it has to be for a service of any speed.
 
-use super::seconds;
+use crate::observe::clock::seconds;
 use crate::observe::load::{AtLevel, Load};
 
 #[derive(Debug)]

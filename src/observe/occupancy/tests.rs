@@ -9,18 +9,17 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A pool of ten whose checkouts are told by hand.
 struct ByHand {
     record: Occupancy,
-    now: Instant,
+    now: Duration,
     /// Since when, and what the record had said.
-    held: VecDeque<(Instant, u64)>,
+    held: VecDeque<(Duration, u64)>,
     limit: u32,
 }
 
 impl ByHand {
     fn new() -> Self {
-        let now = Instant::now();
         Self {
-            record: Occupancy::new(now, 10),
-            now,
+            record: Occupancy::new(10),
+            now: Duration::ZERO,
             held: VecDeque::new(),
             limit: 10,
         }
@@ -32,7 +31,7 @@ impl ByHand {
     }
 
     fn advance(&mut self) {
-        self.record.advance(self.now, || self.limit);
+        self.record.advance(nanos(self.now), || self.limit);
     }
 
     fn take(&mut self) -> &mut Self {

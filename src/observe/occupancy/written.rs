@@ -2,16 +2,17 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use super::*;
 use crate::checkout::Checkout;
 use crate::inventory::{Counts, Inventory};
 use crate::lifecycle::Lifecycle;
+use crate::observe::checkouts::Refusal;
 use crate::observe::leaks::Leaks;
 use crate::observe::ledger::Holder;
 use crate::observe::metrics::Metrics;
-use crate::observe::recorder::{Recorder, Refusal};
+use crate::observe::recorder::Recorder;
 use crate::observe::span::Tracing;
 use crate::phase::{Phase, Phases};
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::attribution::{Attribution, Tally};
 use crate::inventory::{Counts, Inventory};
 use crate::observe::ObserveLayer;
-use crate::observe::recorder::Refusal;
+use crate::observe::checkouts::Refusal;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,0 +1,229 @@
+//! How a checkout is written down: when it begins to wait, is granted or refused, and comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ledger::{Holder, Waiter};
+use super::occupancy::Hold;
+use super::recorder::{Book, Recorder};
+use crate::error::{PoolError, Rejection};
+use crate::phase::{Phase, Phases};
+
+/// How a checkout ended that got no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    TimedOut,
+    Failed,
+    Rejected,
+    /// Turned away for load's sake.
+    Shed,
+    /// Turned away for load's sake by a layer that is not ours.
+    Overloaded,
+    Canceled,
+}
+
+impl From<&PoolError> for Refusal {
+    fn from(error: &PoolError) -> Self {
+        match error {
+            PoolError::TimedOut(_) => Self::TimedOut,
+            PoolError::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => {
+                Self::Shed
+            }
+            PoolError::Rejected(Rejection::Overloaded) => Self::Overloaded,
+            PoolError::Closed | PoolError::Suspended | PoolError::Rejected(_) => Self::Rejected,
+            PoolError::ConnectFailed(_) | PoolError::Other(_) => Self::Failed,
+        }
+    }
+}
+
+impl Recorder {
+    /// Somebody has to wait.
+    pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
+        let now = self.clock.at(since);
+        let mut book = self.book();
+        book.windows.at(now).arrivals += 1;
+        self.advance(&mut book, now);
+        book.occupancy.arrived(Duration::ZERO);
+        let key = book.ledger.waiters.insert(Waiter { since, phase });
+        self.level(&mut book, now);
+        key
+    }
+
+    /// Somebody waits on, for something else.
+    pub(crate) fn waits_for(&self, key: u32, phase: Option<Phase>) {
+        if let Some(waiter) = self.book().ledger.waiters.get_mut(key) {
+            waiter.phase = phase;
+        }
+    }
+
+    /// Somebody got a connection.
+    pub(crate) fn granted(
+        self: &Arc<Self>,
+        mut holder: Holder,
+        waiter: Option<u32>,
+        phases: Option<Phases>,
+    ) -> u32 {
+        let (now, waited) = (holder.since, holder.waited);
+        if let Some(request) = &holder.request {
+            request.tally(self, |tally| {
+                tally.used.checkouts += 1;
+                tally.used.waited += waited;
+            });
+        }
+        let at = self.clock.at(now);
+        let (key, rebind) = {
+            let mut book = self.book();
+            let slot = book.windows.at(at);
+            slot.wait.record(waited);
+            if let Some(phases) = &phases {
+                slot.waited_in(phases);
+            }
+            slot.arrivals += u64::from(waiter.is_none());
+            self.advance(&mut book, at);
+            let queued = match waiter {
+                None => {
+                    book.occupancy.arrived(waited);
+                    Duration::ZERO
+                }
+                Some(key) => {
+                    book.ledger.waiters.remove(key);
+                    // Over a pool that does not tell, any wait may be one for its turn.
+                    phases.map_or(waited, |phases| phases.queued)
+                }
+            };
+            holder.level_before = book.occupancy.granted(queued);
+            book.totals.checkouts += 1;
+            book.waits.record_time(waited);
+            if let Some(phases) = &phases {
+                for (phase, buckets) in Phase::ALL.into_iter().zip(&mut book.phases) {
+                    let time = phases.of(phase);
+                    if !time.is_zero() {
+                        buckets.record_time(time);
+                    }
+                }
+            }
+            book.last_granted = Some(now);
+            let key = book.ledger.holders.insert(holder);
+            self.level(&mut book, at);
+            let rebind = now >= book.next_bind;
+            if rebind {
+                book.next_bind = now + Duration::from_secs(1);
+            }
+            (key, rebind)
+        };
+        if rebind {
+            self.rebind();
+            self.look_for_leaks();
+        }
+        self.metrics.waited(waited, phases.as_ref());
+        key
+    }
+
+    /// Somebody got no connection.
+    pub(crate) fn refused(
+        &self,
+        refusal: Refusal,
+        waiter: Option<u32>,
+        asked: Instant,
+        route: Option<&Arc<str>>,
+    ) {
+        let now = Instant::now();
+        let at = self.clock.at(now);
+        let mut book = self.book();
+        self.advance(&mut book, at);
+        let waiting = waiter.and_then(|key| book.ledger.waiters.remove(key));
+        let Book {
+            windows,
+            occupancy,
+            totals,
+            shed,
+            ..
+        } = &mut *book;
+        let slot = windows.at(at);
+        if waiter.is_none() {
+            slot.arrivals += 1;
+        }
+        let waited = now.saturating_duration_since(asked);
+        // Whom a closed pool turns away, or who would not wait, is no demand that a larger one
+        // would meet. Who waited when it was closed was counted when the wait began.
+        if waiter.is_none() && refusal != Refusal::Rejected {
+            occupancy.arrived(waited);
+        }
+        match refusal {
+            Refusal::TimedOut => occupancy.unserved(Some(waited)),
+            Refusal::Shed | Refusal::Overloaded => occupancy.unserved(None),
+            Refusal::Canceled => {
+                if waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued)) {
+                    occupancy.gave_up(waited);
+                }
+            }
+            Refusal::Failed | Refusal::Rejected => {}
+        }
+        match refusal {
+            Refusal::TimedOut => {
+                totals.timeouts += 1;
+                slot.timeouts += 1;
+            }
+            Refusal::Failed => {
+                totals.errors += 1;
+                slot.failures += 1;
+            }
+            Refusal::Rejected | Refusal::Overloaded => totals.rejected += 1,
+            Refusal::Shed => {
+                totals.shed += 1;
+                slot.shed += 1;
+                shed.add(route, now);
+            }
+            Refusal::Canceled => totals.canceled += 1,
+        }
+        self.level(&mut book, at);
+    }
+
+    /// A connection came back.
+    pub(crate) fn returned(&self, key: u32) {
+        let now = Instant::now();
+        let at = self.clock.at(now);
+        let mut book = self.book();
+        self.advance(&mut book, at);
+        let holder = book.ledger.holders.remove(key);
+        let times = holder.as_ref().map(|holder| {
+            let (held, busy) = (holder.held(now), holder.busy());
+            book.windows.at(at).held.record(held);
+            book.holds.record_time(held);
+            book.occupancy.returned(Hold {
+                held,
+                busy,
+                level_before: holder.level_before,
+            });
+            book.usage.returned(holder, held, busy, now);
+            if self.leaks.is_leak(held) && !holder.told_as_leak {
+                book.totals.leaks += 1;
+            }
+            (held, busy)
+        });
+        book.last_returned = Some(now);
+        self.level(&mut book, at);
+        drop(book);
+        if let (Some(holder), Some((held, busy))) = (&holder, times) {
+            self.tell_return(holder, held, busy);
+        }
+    }
+
+    /// Tells whom else it concerns that a connection came back.
+    fn tell_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
+        self.tell_end_of_leak(holder, held);
+        if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {
+            slot.vacate();
+        }
+        if let Some(request) = &holder.request {
+            let book: *const Self = self;
+            request.update(book, |tally| {
+                tally.used.held += held;
+                tally.used.busy += busy.unwrap_or_default();
+            });
+        }
+        self.metrics.held(held);
+    }
+}
