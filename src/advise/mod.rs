@@ -21,5 +21,6 @@ mod waits;
 
 pub(crate) use self::bottleneck::{Bottleneck, Cause};
 pub(crate) use self::model::{Model, NotEnough, Prediction};
+pub(crate) use self::score::Score;
 pub use self::score::{Accuracy, Comparison};
 pub(crate) use self::size::smallest;

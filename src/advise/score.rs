@@ -1,10 +1,11 @@
 //! How good the predictions have been: each minute against what was predicted from those before it.
 //!
-//! There is no list of predictions made, which could lose some or flatter. Whatever minutes are
-//! kept, each is predicted from its predecessors, at the size and for the arrivals that it had, and
+//! There is no list of predictions made, which could lose some or flatter. Each minute that has
+//! ended is predicted from its predecessors, at the size and for the arrivals that it had, and
 //! compared with what it measured. A pool that was resized is the best test: its new size was not
 //! in the data.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,6 +13,8 @@ use serde::Serialize;
 use super::model::{Model, Prediction};
 use crate::observe::load::Load;
 
+/// Minutes of which the comparisons are kept: those of the last hour.
+const KEPT: usize = 60;
 /// A minute is predicted from so many before it.
 const LEARNED: usize = 5;
 /// A p95 of fewer checkouts is one of a handful.
@@ -75,46 +78,76 @@ struct Compared {
     overloaded: bool,
     connections: u32,
     new_size: bool,
-    minutes_ago: u32,
 }
 
-impl Accuracy {
-    /// Of these minutes, the oldest first; `None` if there is nothing to compare.
-    pub(crate) fn of(minutes: &[Arc<Load>]) -> Option<Self> {
-        Self::by(minutes, |before| {
+/// The comparisons of the last hour. Each is made once, when its minute has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Score {
+    /// Of each minute, the oldest first; `None` of one that could not be compared.
+    compared: VecDeque<Option<Compared>>,
+    /// Minutes that have ended, as far as this knows.
+    ended: u64,
+}
+
+impl Score {
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Compares what has ended since: `ended` minutes have, of which these are the latest, the oldest
+    /// first.
+    pub(crate) fn update(&mut self, minutes: &[Arc<Load>], ended: u64) {
+        self.update_by(minutes, ended, |before| {
             let mut load = Load::default();
             before.iter().for_each(|minute| load.merge(minute));
             let model = Model::learn(&load).ok()?;
             Some(move |connections, demand| model.at(connections, demand))
-        })
+        });
     }
 
     /// The same by another model. `learn` makes a predictor of some minutes, if they are
     /// enough: of a number of connections, and of how many times as many arrivals there are.
-    fn by<P>(minutes: &[Arc<Load>], learn: impl Fn(&[Arc<Load>]) -> Option<P>) -> Option<Self>
-    where
+    fn update_by<P>(
+        &mut self,
+        minutes: &[Arc<Load>],
+        ended: u64,
+        learn: impl Fn(&[Arc<Load>]) -> Option<P>,
+    ) where
         P: Fn(u32, f64) -> Prediction,
     {
-        let compared: Vec<Compared> = (0..minutes.len())
-            .filter_map(|at| compare(minutes, at, &learn))
-            .collect();
+        let new = ended.saturating_sub(self.ended).min(minutes.len() as u64) as usize;
+        for at in minutes.len() - new..minutes.len() {
+            if self.compared.len() == KEPT {
+                self.compared.pop_front();
+            }
+            self.compared.push_back(compare(minutes, at, &learn));
+        }
+        self.ended = self.ended.max(ended);
+    }
+
+    /// What they come down to; `None` if there is none.
+    pub(crate) fn accuracy(&self) -> Option<Accuracy> {
+        let compared: Vec<&Compared> = self.compared.iter().flatten().collect();
         let last = compared.last()?;
-        let errors: Vec<f64> = compared.iter().map(Compared::error).collect();
+        let since = self.compared.iter().rev().take_while(|it| it.is_none());
+        let errors: Vec<f64> = compared.iter().map(|minute| minute.error()).collect();
         let queueing = compared.iter().filter(|minute| minute.is_queueing());
-        let signed: Vec<f64> = queueing.map(Compared::error).collect();
+        let signed: Vec<f64> = queueing.map(|minute| minute.error()).collect();
         let absolute = |errors: &[f64]| errors.iter().map(|error| error.abs()).collect();
-        Some(Self {
+        Some(Accuracy {
             compared: compared.len() as u32,
-            skipped: (minutes.len() - compared.len()) as u32,
+            skipped: (self.compared.len() - compared.len()) as u32,
             median_error_pct: percent(median(absolute(&errors))?),
             queueing: signed.len() as u32,
             median_error_queueing_pct: median(absolute(&signed)).map(percent),
             at_new_sizes: compared.iter().filter(|minute| minute.new_size).count() as u32,
             bias_pct: median(signed).map(percent),
-            last: last.told(),
+            last: last.told(since.count() as u32),
         })
     }
+}
 
+impl Accuracy {
     /// What to say of an advice whose predecessors were wrong; nothing of one that can be relied on,
     /// or of which too little is known.
     pub(crate) fn verdict(&self) -> Option<String> {
@@ -166,7 +199,6 @@ where
         overloaded: measured.is_infinite() || time_full(minute, connections) > FULL,
         connections,
         new_size: before.iter().all(|load| load.limit != Some(connections)),
-        minutes_ago: (minutes.len() - 1 - at) as u32,
     })
 }
 
@@ -198,13 +230,13 @@ impl Compared {
         self.predicted >= FLOOR || self.measured >= FLOOR
     }
 
-    fn told(&self) -> Comparison {
+    fn told(&self, minutes_ago: u32) -> Comparison {
         let millis = |seconds: f64| seconds.is_finite().then(|| round(seconds * 1e3, 100.0));
         Comparison {
             predicted_p95_ms: millis(self.predicted),
             measured_p95_ms: millis(self.measured),
             connections: self.connections,
-            minutes_ago: self.minutes_ago,
+            minutes_ago,
         }
     }
 }

@@ -207,6 +207,7 @@ impl Occupancy {
         let now = self.integrated;
         Reading {
             minutes: self.minutes.iter().cloned().collect(),
+            ended: self.begins / MINUTE,
             current: self.current_until(now),
             busiest: self.busiest.read(now),
         }

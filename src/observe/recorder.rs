@@ -15,7 +15,7 @@ use super::buckets::{Buckets, SECONDS};
 use super::clock::Clock;
 use super::leaks::Leaks;
 use super::ledger::Ledger;
-use super::load::{Load, Loads};
+use super::load::Loads;
 use super::metrics::Metrics;
 use super::occupancy::{Occupancy, Reading};
 use super::operations::Operations;
@@ -257,34 +257,24 @@ impl Recorder {
         let mut book = self.book();
         self.level(&mut book, now);
         let slots = spans.map(|span| book.windows.read(now, span));
-        let reading = Self::occupancy(&mut book, now, limit);
+        let reading = book.occupancy_at(now, limit);
         // The windows are added up outside of the lock.
         drop(book);
         (reading.loads(), slots)
     }
 
-    /// Each of the last sixty minutes that are complete, the newest last, and the one under way.
-    pub(crate) fn minutes(&self) -> (Vec<Arc<Load>>, Load) {
+    /// The record of the load, up to now.
+    pub(super) fn occupancy(&self) -> Reading {
         let limit = self.counts().max_connections();
         let now = self.clock.now();
-        let Reading {
-            minutes, current, ..
-        } = Self::occupancy(&mut self.book(), now, limit);
-        (minutes, current)
-    }
-
-    fn occupancy(book: &mut Book, now: u64, limit: u32) -> Reading {
-        book.occupancy.advance(now, || limit);
-        book.occupancy.limit_is(limit);
-        book.occupancy.read()
+        self.book().occupancy_at(now, limit)
     }
 
     /// The pool may have another number of connections from now on.
     pub(super) fn limit_changed(&self) {
         let limit = self.counts().max_connections();
         let mut book = self.book();
-        book.occupancy.advance(self.clock.now(), || limit);
-        book.occupancy.limit_is(limit);
+        book.limit_is(limit, self.clock.now());
     }
 
     pub(super) fn advance(&self, book: &mut Book, now: u64) {
@@ -300,6 +290,18 @@ impl Recorder {
         };
         book.windows.set_level(now, level);
         book.occupancy.set_level(level.checked_out);
+    }
+}
+
+impl Book {
+    fn limit_is(&mut self, limit: u32, now: u64) {
+        self.occupancy.advance(now, || limit);
+        self.occupancy.limit_is(limit);
+    }
+
+    fn occupancy_at(&mut self, now: u64, limit: u32) -> Reading {
+        self.limit_is(limit, now);
+        self.occupancy.read()
     }
 }
 

@@ -1,42 +1,24 @@
-//! The accuracy of the advice, computed once a minute for all who read it.
+//! The accuracy of the advice: each minute is compared once, by whoever asks first after it has ended.
 
 use std::sync::{Mutex, PoisonError};
 
+use super::clock::MINUTE;
 use super::recorder::Recorder;
-use crate::advise::Accuracy;
+use crate::advise::{Accuracy, Score};
 
-/// What was computed last, and how many minutes were complete then: there is nothing new before
-/// another one is.
 #[derive(Debug, Default)]
-pub(super) struct Scored(Mutex<Option<(u64, Option<Accuracy>)>>);
-
-impl Scored {
-    /// Who comes while it is computed waits for it, rather than compute it too.
-    pub(super) fn read(
-        &self,
-        complete: u64,
-        compute: impl FnOnce() -> Option<Accuracy>,
-    ) -> Option<Accuracy> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *last {
-            Some((then, accuracy)) if complete <= then => accuracy,
-            _ => {
-                let accuracy = compute();
-                *last = Some((complete, accuracy));
-                accuracy
-            }
-        }
-    }
-}
+pub(super) struct Scored(Mutex<Score>);
 
 impl Recorder {
-    /// How good the predictions were, of the complete minutes of the last hour.
+    /// How good the predictions were, of the complete minutes of the last hour. Who comes while a
+    /// minute is compared waits for it, rather than compare it too.
     pub(crate) fn accuracy(&self) -> Option<Accuracy> {
-        let complete = self.started().elapsed().as_secs() / 60;
-        self.scored.read(complete, || {
-            let (minutes, _) = self.minutes();
-            Accuracy::of(&minutes)
-        })
+        let mut score = self.scored.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if score.ended() < self.clock.now() / MINUTE {
+            let reading = self.occupancy();
+            score.update(&reading.minutes, reading.ended);
+        }
+        score.accuracy()
     }
 }
 
@@ -57,22 +39,6 @@ mod tests {
     use crate::observe::metrics::Metrics;
     use crate::observe::span::Tracing;
     use crate::phase::{Phase, Phases};
-
-    #[test]
-    fn it_is_computed_once_a_minute_also_when_there_is_nothing() {
-        let scored = Scored::default();
-        let mut times = 0;
-        let mut read = |complete| {
-            let nothing = scored.read(complete, || {
-                times += 1;
-                None
-            });
-            assert_eq!(nothing, None);
-            times
-        };
-        assert_eq!([0, 0, 1, 1, 7].map(&mut read), [1, 1, 2, 2, 3]);
-        assert_eq!(read(6), 3, "by a clock that was read before another's");
-    }
 
     /// Exponential times of this mean, the same ones each time.
     struct Times(u64);

@@ -35,7 +35,9 @@ where
     P: Fn(u32, f64) -> Prediction,
 {
     let minutes: Vec<_> = minutes.iter().cloned().map(Arc::new).collect();
-    Accuracy::by(&minutes, learn)
+    let mut score = Score::default();
+    score.update_by(&minutes, minutes.len() as u64, learn);
+    score.accuracy()
 }
 
 type Predictor = Box<dyn Fn(u32, f64) -> Prediction>;
@@ -249,6 +251,42 @@ proptest! {
             prop_assert!((0.0..=1000.0).contains(&accuracy.median_error_pct));
             prop_assert!(accuracy.bias_pct.is_none_or(|bias| (-1000.0..=1000.0).contains(&bias)));
             prop_assert!(accuracy.last.measured_p95_ms.is_none_or(f64::is_finite));
+        }
+    }
+}
+
+proptest! {
+    /// However many minutes pass between two looks, as long as none is lost.
+    #[test]
+    fn each_minute_is_compared_once(looks in prop::collection::vec(0_usize..=50, 1..8)) {
+        let all: Vec<_> = (0..looks.iter().sum::<usize>() as u64)
+            .map(|n| Arc::new(minute(5, 100 + n % 3 * 50, millis(1 + n % 7))))
+            .collect();
+        let learned = RefCell::new(0);
+        let learn = |before: &[Arc<Load>]| {
+            *learned.borrow_mut() += 1;
+            let p95 = 0.002 * before.len() as f64;
+            says(p95)(before)
+        };
+        let of = |score: &mut Score, ended: usize| {
+            let kept = &all[ended.saturating_sub(KEPT)..ended];
+            score.update_by(kept, ended as u64, learn);
+            score.accuracy()
+        };
+        let mut ended = 0;
+        let mut often = Score::default();
+        for looked in looks {
+            ended += looked;
+            let told = of(&mut often, ended);
+            prop_assert_eq!(*learned.borrow(), ended.saturating_sub(1));
+            prop_assert_eq!(told, of(&mut often, ended), "nothing is new");
+        }
+        let mut each_minute = Score::default();
+        let last = (0..=ended).map(|ended| of(&mut each_minute, ended)).last();
+        let told = often.accuracy();
+        prop_assert_eq!(Some(told), last);
+        if let Some(told) = told {
+            prop_assert_eq!((told.compared + told.skipped) as usize, ended.min(KEPT));
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::observe::load::{Load, Loads};
 pub(crate) struct Reading {
     /// Those that are complete, the newest last.
     pub(crate) minutes: Vec<Arc<Load>>,
+    /// How many have ended since the start.
+    pub(crate) ended: u64,
     /// The one that is being written.
     pub(crate) current: Load,
     /// The busiest five minutes, and how long ago they ended.

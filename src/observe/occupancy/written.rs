@@ -126,11 +126,13 @@ async fn holds_and_levels_are_those_of_the_ledger() {
     assert!((load.levels[2].seconds - 0.03).abs() < 1e-9);
     assert_eq!((load.held.count, load.held.mean()), (2, Some(0.04)));
     assert_eq!((load.arrivals, load.limit), (2, Some(5)));
-    let (complete, current) = recorder.minutes();
-    assert_eq!((complete.len(), current.arrivals), (0, 2));
+    let reading = recorder.occupancy();
+    let minutes = |reading: &Reading| (reading.minutes.len(), reading.ended);
+    assert_eq!((minutes(&reading), reading.current.arrivals), ((0, 0), 2));
     advance(Duration::from_secs(60)).await;
-    let (complete, current) = recorder.minutes();
-    assert_eq!((complete[0].arrivals, current.arrivals), (2, 0));
+    let reading = recorder.occupancy();
+    assert_eq!((minutes(&reading), reading.current.arrivals), ((1, 1), 0));
+    assert_eq!(reading.minutes[0].arrivals, 2);
 }
 
 #[tokio::test(start_paused = true)]
