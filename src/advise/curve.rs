@@ -172,21 +172,26 @@ impl Curve {
         }
     }
 
-    /// The rate by which a level is left while so many arrive a second, and more would be allowed.
-    pub(crate) fn left(&self, level: u32, arrivals: f64) -> f64 {
-        let rate = self.rate(level);
-        let Some(station) = &self.station else {
-            return rate;
-        };
-        let seen = station.haste.get(level.max(1) as usize - 1);
-        let haste = seen.or(station.haste.last()).copied().unwrap_or(1.0);
-        // The more there is to spare, the more; and none where there is nothing.
-        let most = self.most;
-        let roomier = (most / arrivals).ln() / (most / station.arrivals).ln();
-        let roomier = if roomier.is_finite() { roomier } else { 1.0 };
-        let left = rate * haste.powf(roomier.clamp(0.0, ROOMIEST));
-        // Where more is served than arrives, no level fills up further by itself.
-        left.max(arrivals.min(rate))
+    /// The rate by which each level is left while so many arrive a second, and more would be
+    /// allowed.
+    pub(crate) fn left(&self, arrivals: f64) -> impl Fn(u32) -> f64 + Copy {
+        let station = self.station.as_ref().map(|station| {
+            // The more there is to spare, the more; and none where there is nothing.
+            let most = self.most;
+            let roomier = (most / arrivals).ln() / (most / station.arrivals).ln();
+            let roomier = if roomier.is_finite() { roomier } else { 1.0 };
+            (station, roomier.clamp(0.0, ROOMIEST))
+        });
+        move |level| {
+            let rate = self.rate(level);
+            let Some((station, roomier)) = station else {
+                return rate;
+            };
+            let seen = station.haste.get(level.max(1) as usize - 1);
+            let haste = seen.or(station.haste.last()).copied().unwrap_or(1.0);
+            // Where more is served than arrives, no level fills up further by itself.
+            (rate * haste.powf(roomier)).max(arrivals.min(rate))
+        }
     }
 
     /// The highest level that was seen often enough.

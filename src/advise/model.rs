@@ -187,7 +187,7 @@ impl Model {
     }
 
     fn tail(&self, size: u32, rate: f64, full: f64) -> Option<Tail> {
-        let left = |level| self.curve.left(level, rate);
+        let left = self.curve.left(rate);
         self.demand
             .bursts
             .and_then(|bursts| chain::modulated(&bursts.phases(rate), size, full, left))

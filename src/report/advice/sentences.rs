@@ -3,7 +3,7 @@
 use super::learned::Learned;
 use super::sizes::{Sizing, Verdict};
 use super::{Asking, Found, NotEnoughData};
-use crate::advise::Model;
+use crate::advise::{Model, Prediction};
 use crate::observe::load::Loads;
 use crate::report::fleet::replicas_text;
 
@@ -131,17 +131,7 @@ impl Said<'_> {
         let demand = learned.peak(self.asking);
         let (total, target) = (sizing.total(), millis(self.asking.target));
         let load = self.load(learned);
-        let wait = |size: u32| {
-            let prediction = demand.at(size.max(1));
-            match prediction.p95 {
-                none if none < NOTHING => "95 of 100 do not queue".to_owned(),
-                p95 if p95.is_finite() => format!("95 of 100 queue up to {}", millis(p95)),
-                _ => format!(
-                    "the queue grows without end ({:.0} % utilization)",
-                    prediction.utilization * 100.0
-                ),
-            }
-        };
+        let wait = |size: u32| wait(&demand.at(size.max(1)));
         if let Some(measured) = self.measured(learned, sizing) {
             let did = match measured {
                 none if none < NOTHING => "did not queue".to_owned(),
@@ -234,22 +224,22 @@ impl Said<'_> {
             0 => String::new(),
             beyond => format!(" That is {beyond} beyond what was in use for long enough."),
         };
-        Some(match prediction.p95 {
-            none if none < NOTHING => format!(
-                "With {} 95 of 100 would not queue at {load}.{beyond}",
-                connections(size),
-            ),
-            p95 if p95.is_finite() => format!(
-                "With {} 95 of 100 would queue up to {} at {load}.{beyond}",
-                connections(size),
-                millis(p95)
-            ),
-            _ => format!(
-                "With {} the queue would grow without end ({:.0} % utilization) at {load}.",
-                connections(size),
-                prediction.utilization * 100.0
-            ),
-        })
+        Some(format!(
+            "With {}, {} at {load}.{beyond}",
+            connections(size),
+            wait(&prediction),
+        ))
+    }
+}
+
+fn wait(prediction: &Prediction) -> String {
+    match prediction.p95 {
+        none if none < NOTHING => "95 of 100 do not queue".to_owned(),
+        p95 if p95.is_finite() => format!("95 of 100 queue up to {}", millis(p95)),
+        _ => format!(
+            "the queue grows without end ({:.0} % utilization)",
+            prediction.utilization * 100.0
+        ),
     }
 }
 

@@ -403,9 +403,8 @@ fn another_target_another_load_and_another_size() {
     assert_eq!(advice.asked.unwrap().connections, 20);
     assert!(advice.predicted.contains(&advice.asked.unwrap()));
     assert_eq!(total(&advice), total(&plain.advice()));
-    asked_for.says(&["With 20 connections 95 of 100 would not queue at"]);
-    asked(WhatIf::new().pool_size(3))
-        .says(&["With 3 connections the queue would grow without end"]);
+    asked_for.says(&["With 20 connections, 95 of 100 do not queue at"]);
+    asked(WhatIf::new().pool_size(3)).says(&["With 3 connections, the queue grows without end"]);
 }
 
 #[test]
