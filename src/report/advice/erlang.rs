@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bottleneck::{Bottleneck, BottleneckKind};
 use super::learned::Forecast;
-use crate::advise::{NotEnough, Prediction};
+use crate::advise::{Model, NotEnough, Prediction};
 use crate::observe::load::{Load, Loads};
 
 pub(super) struct Erlang {
@@ -38,6 +38,8 @@ impl Erlang {
 
 impl Forecast for Erlang {
     fn at(&self, connections: u32, times: f64) -> Prediction {
+        // As the model does.
+        let connections = connections.clamp(1, Model::MOST);
         let arrivals = self.arrivals * times;
         let utilization = arrivals / self.served(connections);
         // Of all states that do not queue; those that do are a geometric series.
