@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
 use super::care::Care;
+use super::line::Place;
 use super::manager::Manager;
 use super::own::OwnCare;
 use super::service::Shared;
-use crate::backend::Backend;
+use crate::backend::{Backend, ConnectError};
 use crate::checkout::{Checkout, ConnectionFacts, Held};
 use crate::error::PoolError;
 use crate::lifecycle::CloseReason;
@@ -42,6 +43,18 @@ pub(super) enum Probed<C: Backend> {
     Unfit,
     /// There was no answer in time.
     Hung,
+}
+
+/// What bb8 answers.
+type Got<C> = Result<bb8::PooledConnection<'static, Manager<C>>, bb8::RunError<ConnectError>>;
+
+/// What a checkout that had to wait has to go on with.
+enum Next<C: Backend> {
+    Got(Got<C>),
+    /// From one who has it to give away.
+    Handed(Lease<C>),
+    /// Time to ask again.
+    Nothing,
 }
 
 impl<C: Backend> Lease<C> {
@@ -89,63 +102,81 @@ impl<C: Backend> Lease<C> {
         own: &Arc<OwnCare<C>>,
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
-        let care = &own.care;
         let (mut asked, mut place) = (None, None);
         loop {
-            let since = care.board.failures();
+            let since = own.care.board.failures();
             let mut get = pin!(pool.get_owned());
             let first = poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await;
-            let got = match first {
-                Poll::Ready(got) => got,
+            let next = match first {
+                Poll::Ready(got) => Next::Got(got),
                 Poll::Pending => {
                     let asked = *asked.get_or_insert_with(|| checkout.asked());
-                    let mut ticket = care.board.ticket(since);
-                    let mut failed = pin!(ticket.failed());
-                    let mut hopeless = pin!(own.outage.hopeless(asked));
-                    let failed = select(failed.as_mut(), hopeless.as_mut());
                     let place = place.get_or_insert_with(|| own.line.join());
-                    let mut handed = pin!(place.handed());
-                    let got = select(get, handed.as_mut());
-                    // Bounded: the dial that was this checkout's may have served another, whose own
-                    // has failed.
-                    let got = match timeout(REDIAL, select(got, failed)).await {
-                        Err(_) => {
-                            own.dial_if_nobody_does();
-                            continue;
-                        }
-                        Ok(Either::Left((got, _))) => got,
-                        Ok(Either::Right(_)) if care.is_closed() => return Err(PoolError::Closed),
-                        Ok(Either::Right((failure, got))) => {
-                            let error = failure.factor_first().0;
-                            if !own.others_may_come(&error) {
-                                return Err(PoolError::ConnectFailed(error));
-                            }
-                            // The next that comes back; or, if none does soon, another dial.
-                            match timeout(REDIAL, got).await {
-                                Ok(got) => got,
-                                Err(_) => continue,
-                            }
-                        }
-                    };
-                    match got {
-                        Either::Left((got, _)) => got,
-                        Either::Right((lease, _)) => return Ok(lease),
-                    }
+                    // What waiting takes is larger than all the rest, which is moved and allocated for
+                    // each checkout.
+                    Box::pin(Self::next(get, own, since, asked, place)).await?
                 }
             };
-            let lease = match got {
-                Ok(mut connection) => {
+            let lease = match next {
+                Next::Got(Ok(mut connection)) => {
                     connection.take();
                     Self(connection)
                 }
-                Err(bb8::RunError::User(error)) => return Err(PoolError::ConnectFailed(error)),
-                Err(bb8::RunError::TimedOut) => return Err(PoolError::timed_out(Duration::ZERO)),
+                Next::Got(Err(bb8::RunError::User(error))) => {
+                    return Err(PoolError::ConnectFailed(error));
+                }
+                Next::Got(Err(bb8::RunError::TimedOut)) => {
+                    return Err(PoolError::timed_out(Duration::ZERO));
+                }
+                Next::Handed(lease) => return Ok(lease),
+                Next::Nothing => continue,
             };
             // Whoever waits for longer goes first.
             if let Some(lease) = own.line.offer(place.as_ref(), lease) {
                 return Ok(lease);
             }
         }
+    }
+
+    /// What comes first, where none is idle: of bb8, of the line, or the news that none will come.
+    async fn next(
+        get: Pin<&mut impl Future<Output = Got<C>>>,
+        own: &Arc<OwnCare<C>>,
+        since: u64,
+        asked: Instant,
+        place: &mut Place<'_, Self>,
+    ) -> Result<Next<C>, PoolError> {
+        let care = &own.care;
+        let mut ticket = care.board.ticket(since);
+        let mut failed = pin!(ticket.failed());
+        let mut hopeless = pin!(own.outage.hopeless(asked));
+        let failed = select(failed.as_mut(), hopeless.as_mut());
+        let mut handed = pin!(place.handed());
+        let got = select(get, handed.as_mut());
+        // Bounded: the dial that was this checkout's may have served another, whose own has failed.
+        let got = match timeout(REDIAL, select(got, failed)).await {
+            Err(_) => {
+                own.dial_if_nobody_does();
+                return Ok(Next::Nothing);
+            }
+            Ok(Either::Left((got, _))) => got,
+            Ok(Either::Right(_)) if care.is_closed() => return Err(PoolError::Closed),
+            Ok(Either::Right((failure, got))) => {
+                let error = failure.factor_first().0;
+                if !own.others_may_come(&error) {
+                    return Err(PoolError::ConnectFailed(error));
+                }
+                // The next that comes back; or, if none does soon, another dial.
+                match timeout(REDIAL, got).await {
+                    Ok(got) => got,
+                    Err(_) => return Ok(Next::Nothing),
+                }
+            }
+        };
+        Ok(match got {
+            Either::Left((got, _)) => Next::Got(got),
+            Either::Right((lease, _)) => Next::Handed(lease),
+        })
     }
 
     /// One that is taken out only to be looked at: it still counts as idle, and goes back as it was.
