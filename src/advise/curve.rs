@@ -98,7 +98,7 @@ impl Curve {
         Some(curve)
     }
 
-    fn straight(held: f64, last: usize) -> Self {
+    pub(super) fn straight(held: f64, last: usize) -> Self {
         let law = Law::straight(held);
         Self {
             rates: (1..=last).map(|level| law.rate(level as f64)).collect(),

@@ -4,6 +4,7 @@ mod backlog;
 mod bottleneck;
 mod bursts;
 mod chain;
+mod clients;
 mod curve;
 mod demand;
 mod holds;

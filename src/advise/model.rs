@@ -3,6 +3,7 @@
 use super::backlog::Stretches;
 use super::bottleneck::Bottleneck;
 use super::chain::{self, Tail};
+use super::clients::Clients;
 use super::curve::Curve;
 use super::demand::Demand;
 use super::holds::Holds;
@@ -29,6 +30,8 @@ pub(crate) struct Model {
     variation: f64,
     /// Connections with which nobody would have queued.
     enough: Option<f64>,
+    /// Those who ask, where they wait for their answer before they ask again.
+    clients: Option<Clients>,
 }
 
 /// The waiting at one number of connections, in seconds; infinite where the load is more than they
@@ -38,6 +41,9 @@ pub(crate) struct Prediction {
     pub(crate) connections: u32,
     /// Arrivals over what can be served at most; above 1 the queue grows without end.
     pub(crate) utilization: f64,
+    /// Checkouts that are served a second. Clients who wait for their answers ask less often where they
+    /// wait for longer; of others all are, as long as so many connections can.
+    pub(crate) served: f64,
     /// The share of checkouts that queue at all.
     pub(crate) queueing: f64,
     pub(crate) mean: f64,
@@ -93,6 +99,7 @@ impl Model {
         Ok(Self {
             variation: intrinsic(&holds, &curve),
             enough: enough(load),
+            clients: Clients::learn(load),
             curve,
             demand,
             holds,
@@ -105,6 +112,11 @@ impl Model {
 
     pub(crate) fn bottleneck(&self) -> Bottleneck {
         Bottleneck::of(&self.curve, &self.holds)
+    }
+
+    /// How many ask, where each waits for its answer before it asks again.
+    pub(crate) fn clients(&self) -> Option<f64> {
+        self.clients.map(|clients| clients.number)
     }
 
     /// The waiting with so many connections, were there `demand` times as many arrivals.
@@ -120,6 +132,7 @@ impl Model {
         let prediction = Prediction {
             connections,
             utilization: rate / best,
+            served: rate.min(best),
             queueing: 1.0,
             mean: f64::INFINITY,
             p50: f64::INFINITY,
@@ -127,6 +140,23 @@ impl Model {
             p99: f64::INFINITY,
             beyond_data: size.saturating_sub(self.curve.seen()),
         };
+        if let Some(clients) = &self.clients {
+            if clients.number * times > f64::from(Self::MOST) {
+                return prediction;
+            }
+            let served = clients.served(size, times, &self.curve);
+            return Prediction {
+                // They do not come faster than they are served.
+                utilization: (served.rate / best).min(1.0 - f64::EPSILON),
+                served: served.rate,
+                queueing: served.queueing(),
+                mean: served.mean(),
+                p50: served.quantile(0.5),
+                p95: served.quantile(0.95),
+                p99: served.quantile(0.99),
+                ..prediction
+            };
+        }
         let is_enough = |enough: f64| f64::from(size) >= enough * times.max(1.0);
         let waits = match self.enough.is_some_and(is_enough) && rate < best {
             true => Some(Waits::default()),

@@ -66,28 +66,33 @@ impl Waits {
 
     /// The wait that a share `q` of all arrivals do not exceed.
     pub(super) fn quantile(&self, q: f64) -> f64 {
-        let allowed = 1.0 - q;
-        if self.exceeding(0.0) <= allowed {
-            return 0.0;
-        }
-        let mut most = self.mean().max(1e-9);
-        while self.exceeding(most) > allowed {
-            most *= 2.0;
-            if !most.is_finite() {
-                return f64::INFINITY;
-            }
-        }
-        let mut least = 0.0;
-        for _ in 0..60 {
-            let middle = f64::midpoint(least, most);
-            if self.exceeding(middle) > allowed {
-                least = middle;
-            } else {
-                most = middle;
-            }
-        }
-        most
+        quantile(q, self.mean(), |t| self.exceeding(t))
     }
+}
+
+/// What a share `q` does not exceed, of what has this mean.
+pub(super) fn quantile(q: f64, mean: f64, exceeding: impl Fn(f64) -> f64) -> f64 {
+    let allowed = 1.0 - q;
+    if exceeding(0.0) <= allowed {
+        return 0.0;
+    }
+    let mut most = mean.max(1e-9);
+    while exceeding(most) > allowed {
+        most *= 2.0;
+        if !most.is_finite() {
+            return f64::INFINITY;
+        }
+    }
+    let mut least = 0.0;
+    for _ in 0..60 {
+        let middle = f64::midpoint(least, most);
+        if exceeding(middle) > allowed {
+            least = middle;
+        } else {
+            most = middle;
+        }
+    }
+    most
 }
 
 impl Part {

@@ -93,7 +93,7 @@ impl Recorder {
                     phases.map_or(waited, |phases| phases.queued)
                 }
             };
-            holder.level_before = book.occupancy.granted(queued);
+            holder.began = book.occupancy.granted(queued);
             book.totals.checkouts += 1;
             book.waits.record_time(waited);
             if let Some(phases) = &phases {
@@ -195,7 +195,7 @@ impl Recorder {
             book.occupancy.returned(Hold {
                 held,
                 busy,
-                level_before: holder.level_before,
+                began: holder.began,
             });
             book.usage.returned(holder, held, busy, now);
             if self.leaks.is_leak(held) && !holder.told_as_leak {

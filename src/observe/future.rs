@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::checkouts::Refusal;
 use super::guard::Observed;
 use super::ledger::Holder;
+use super::occupancy::Began;
 use super::recorder::Recorder;
 use super::span::CheckoutSpan;
 use crate::attribution::Attribution;
@@ -195,7 +196,7 @@ impl Attempt {
             request,
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
-            level_before: 0,
+            began: Began::default(),
             told_as_leak: false,
         };
         let key = recorder.granted(holder, waiter, phases);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
+use super::occupancy::Began;
 use crate::attribution::Attribution;
 use crate::backend::SessionState;
 use crate::checkout::{Checkout, ConnectionFacts};
@@ -25,8 +26,8 @@ pub(crate) struct Holder {
     pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
     /// Time the database had been at work for the connection before.
     pub(crate) busy_before: Option<Duration>,
-    /// The integral of the level when it began.
-    pub(crate) level_before: u64,
+    /// When it began, to the record of the load.
+    pub(crate) began: Began,
     /// The log has it as a leak.
     pub(crate) told_as_leak: bool,
 }
@@ -74,7 +75,7 @@ impl Holder {
             request: None,
             facts: None,
             busy_before: None,
-            level_before: 0,
+            began: Began::default(),
             told_as_leak: false,
         }
     }

@@ -126,6 +126,8 @@ pub(crate) struct Load {
     /// Time queued of every checkout that was served, timed out or was given up while it queued; zero
     /// for those that did not have to queue.
     pub(crate) queued: Histogram,
+    /// The most who wanted a connection at once: those that had one, and those that waited.
+    pub(crate) most: u32,
     /// Connections allowed at once, if they were the same throughout.
     pub(crate) limit: Option<u32>,
 }
@@ -229,6 +231,7 @@ impl Load {
         }
         self.blocks.extend_from_slice(&later.blocks);
         self.queued.merge(&later.queued);
+        self.most = self.most.max(later.most);
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Occupancy {
     /// Up to here the level has been integrated.
     integrated: u64,
     level: u32,
+    /// The level, and those who wait.
+    wanted: u32,
     /// The entry of the level.
     index: usize,
     /// Level by time since the start. It may overflow, for only differences are of use, and no hold
@@ -74,7 +76,16 @@ pub(crate) struct Hold {
     /// How long the database was at work, where it is known.
     pub(crate) busy: Option<Duration>,
     /// What [`Occupancy::granted`] had said.
-    pub(crate) level_before: u64,
+    pub(crate) began: Began,
+}
+
+/// When a hold began, by the record's own time: another thread may have brought it further than the
+/// holder's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Began {
+    at: u64,
+    /// The integral of the level by then.
+    integral: u64,
 }
 
 impl Occupancy {
@@ -92,6 +103,7 @@ impl Occupancy {
             now: 0,
             integrated: 0,
             level: 0,
+            wanted: 0,
             index: 0,
             integral: 0,
             last_arrival: None,
@@ -114,8 +126,10 @@ impl Occupancy {
         self.integrate(now);
     }
 
-    /// So many connections are in use from now on.
-    pub(crate) fn set_level(&mut self, level: u32) {
+    /// So many connections are in use from now on, and so many are waited for.
+    pub(crate) fn set_level(&mut self, level: u32, waiting: u32) {
+        self.wanted = level.saturating_add(waiting);
+        self.current.most = self.current.most.max(self.wanted);
         if level == self.level {
             return;
         }
@@ -146,13 +160,16 @@ impl Occupancy {
 
     /// Somebody got a connection, after so much time in the queue. Says what the hold will want to
     /// know when it ends.
-    pub(crate) fn granted(&mut self, queued: Duration) -> u64 {
+    pub(crate) fn granted(&mut self, queued: Duration) -> Began {
         if queued.is_zero() {
             self.unqueued += 1;
         } else {
             self.current.queued.record(queued);
         }
-        self.integral
+        Began {
+            at: self.integrated,
+            integral: self.integral,
+        }
     }
 
     /// Somebody was shed, or has timed out after so long a wait.
@@ -181,7 +198,7 @@ impl Occupancy {
             self.level,
             &mut self.current.levels,
         );
-        let index = self.mean_index(&hold);
+        let index = self.mean_index(hold.began);
         self.reserve(index);
         if let Some(at) = self.current.levels.get_mut(index) {
             at.holds += 1;
@@ -214,9 +231,9 @@ impl Occupancy {
     }
 
     /// The entry of the mean level during a hold, by time. The hold itself is part of it.
-    fn mean_index(&self, hold: &Hold) -> usize {
-        let nanos = nanos(hold.held);
-        let used = self.integral.wrapping_sub(hold.level_before);
+    fn mean_index(&self, began: Began) -> usize {
+        let nanos = self.integrated.saturating_sub(began.at);
+        let used = self.integral.wrapping_sub(began.integral);
         // Mostly nobody else came or went, and then nothing has to be divided.
         if nanos == 0 || used == nanos.wrapping_mul(u64::from(self.level)) {
             return self.index;

@@ -289,7 +289,7 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         book.windows.set_level(now, level);
-        book.occupancy.set_level(level.checked_out);
+        book.occupancy.set_level(level.checked_out, level.pending);
     }
 }
 

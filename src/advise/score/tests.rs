@@ -48,6 +48,7 @@ fn says(p95: f64) -> impl Fn(&[Arc<Load>]) -> Option<Predictor> {
         let predictor = move |connections, _| Prediction {
             connections,
             utilization: 0.5,
+            served: 100.0,
             queueing: 0.5,
             mean: p95 / 3.0,
             p50: p95 / 3.0,

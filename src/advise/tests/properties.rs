@@ -81,6 +81,7 @@ prop_compose! {
 fn sane(found: &Prediction) -> Result<(), TestCaseError> {
     let all = [
         found.utilization,
+        found.served,
         found.queueing,
         found.mean,
         found.p50,
@@ -103,6 +104,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         (2_u32..8).prop_map(Arrivals::Batches),
         Just(Arrivals::OnOff),
         Just(Arrivals::Doubles),
+        (2_u32..40).prop_map(Arrivals::Clients),
     ];
     let time = prop_oneof![
         (0.001..0.02_f64).prop_map(Time::Exponential),
@@ -168,10 +170,13 @@ proptest! {
         learned in 4_u32..30,
         seed in any::<u64>(),
     ) {
-        let Ok(model) = Model::learn(&scenario.run(learned, seed).load) else {
+        let load = scenario.run(learned, seed).load;
+        let Ok(model) = Model::learn(&load) else {
             // Too few came.
             return Ok(());
         };
+        let is_open = !matches!(scenario.arrivals, Arrivals::Clients(_));
+        prop_assert!(!(is_open && model.clients().is_some()), "{:?}", load.most);
         let not_more = |less: &Prediction, more: &Prediction| {
             let within = |a: f64, b: f64| a <= b * (1.0 + 1e-6) + 1e-9;
             within(less.mean, more.mean) && within(less.p95, more.p95) && within(less.p99, more.p99)

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::observe::load::Load;
-use crate::observe::occupancy::{Hold, Occupancy};
+use crate::observe::occupancy::{Began, Hold, Occupancy};
 
 /// SplitMix64 (G. Steele, D. Lea, C. Flood, 2014).
 #[derive(Debug, Clone)]
@@ -56,6 +56,9 @@ pub(super) enum Arrivals {
     OnOff,
     /// Twice as many in the second half as in the first.
     Doubles,
+    /// Of so many clients, who each wait for their answer: the rate is that of clients who are answered
+    /// at once.
+    Clients(u32),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +106,9 @@ impl Scenario {
                 Arrivals::Batches(size) => (self.rate / f64::from(size), size),
                 Arrivals::OnOff => (self.rate * 5.0, 1),
                 Arrivals::Doubles => (self.rate * 4.0 / 3.0, 1),
+                Arrivals::Clients(number) => {
+                    return (0..number).map(|_| self.thinks(number, random)).collect();
+                }
             };
             now += random.exponential(1.0 / rate);
             match self.arrivals {
@@ -120,11 +126,15 @@ impl Scenario {
         }
     }
 
+    fn thinks(&self, clients: u32, random: &mut Random) -> f64 {
+        random.exponential(f64::from(clients) / self.rate)
+    }
+
     pub(super) fn run(&self, size: u32, seed: u64) -> Outcome {
         let mut random = Random(seed);
         let times = self.times(&mut random);
         let pool = Pool::new(*self, size, random);
-        pool.run(&times)
+        pool.run(times)
     }
 }
 
@@ -150,7 +160,7 @@ impl Ord for At {
 struct Held {
     from: f64,
     /// What the record had said.
-    level_before: u64,
+    began: Began,
     queried: f64,
     query: f64,
 }
@@ -193,12 +203,13 @@ impl Pool {
         }
     }
 
-    fn run(mut self, times: &[f64]) -> Outcome {
+    fn run(mut self, mut times: Vec<f64>) -> Outcome {
         self.holds = vec![Held::default(); times.len()];
         let mut waits = Vec::with_capacity(times.len());
-        let mut next = 0;
+        let asks = times.iter().enumerate();
+        let mut asks: BinaryHeap<_> = asks.map(|(who, at)| Reverse(At(*at, who))).collect();
         loop {
-            let arrival = times.get(next).copied().unwrap_or(f64::INFINITY);
+            let arrival = asks.peek().map_or(f64::INFINITY, |e| e.0.0);
             let outside = self.outside.peek().map_or(f64::INFINITY, |e| e.0.0);
             let done = self.next_done();
             let at = arrival.min(outside).min(done);
@@ -207,9 +218,11 @@ impl Pool {
             }
             self.advance(at);
             if at == arrival {
+                let Some(Reverse(At(_, who))) = asks.pop() else {
+                    break;
+                };
                 self.record.arrived(Duration::ZERO);
-                self.queue.push_back(next);
-                next += 1;
+                self.queue.push_back(who);
             } else if at == outside {
                 let Some(Reverse(At(_, who))) = self.outside.pop() else {
                     break;
@@ -218,6 +231,14 @@ impl Pool {
             } else {
                 let who = self.finish();
                 self.check_in(who);
+                if let Arrivals::Clients(number) = self.scenario.arrivals {
+                    let again = self.now + self.scenario.thinks(number, &mut self.random);
+                    if again < self.scenario.seconds {
+                        asks.push(Reverse(At(again, times.len())));
+                        times.push(again);
+                        self.holds.push(Held::default());
+                    }
+                }
             }
             while self.level < self.size {
                 let Some(who) = self.queue.pop_front() else {
@@ -227,6 +248,7 @@ impl Pool {
                 waits.push(wait);
                 self.check_out(who, wait);
             }
+            self.tell_level();
         }
         waits.sort_by(f64::total_cmp);
         self.record
@@ -273,8 +295,7 @@ impl Pool {
         };
         if self.is_observed() {
             let queued = Duration::from_secs_f64(queued);
-            self.holds[who].level_before = self.record.granted(queued);
-            self.record.set_level(self.level);
+            self.holds[who].began = self.record.granted(queued);
         }
         let outside = self.scenario.outside.draw(&mut self.random);
         self.outside.push(Reverse(At(self.now + outside, who)));
@@ -317,9 +338,15 @@ impl Pool {
             self.record.returned(Hold {
                 held: since(hold.from),
                 busy: Some(since(hold.queried)),
-                level_before: hold.level_before,
+                began: hold.began,
             });
-            self.record.set_level(self.level);
+        }
+    }
+
+    fn tell_level(&mut self) {
+        if self.is_observed() {
+            let waiting = self.queue.len() as u32;
+            self.record.set_level(self.level, waiting);
         }
     }
 }

@@ -22,6 +22,7 @@ impl Occupancy {
         // If the limit has changed, and nobody told, it is not known when.
         let limit = self.limit.filter(|_| self.limit == limit_before);
         let mut alike = fresh(limit);
+        alike.most = self.wanted;
         alike.levels.resize(self.index + 1, AtLevel::default());
         if let Some(at) = alike.levels.last_mut() {
             at.seconds = seconds(MINUTE);
@@ -45,6 +46,7 @@ impl Occupancy {
         self.push(Arc::new(minute));
         self.begin(self.ends);
         self.current = fresh(self.limit);
+        self.current.most = self.wanted;
         self.times.clear();
         self.unqueued = 0;
         self.reserve(self.index);

@@ -36,7 +36,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     since: u64,
-    told: u64,
+    told: Began,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -266,7 +266,7 @@ impl Both {
                 self.record.returned(Hold {
                     held: Duration::from_nanos(time),
                     busy: busy.map(Duration::from_nanos),
-                    level_before: held.told,
+                    began: held.told,
                 });
                 let (since, at) = (held.since, now);
                 self.memory.back.push(Back {
@@ -299,7 +299,7 @@ impl Both {
 
     fn set_level(&mut self) {
         let level = self.held.len() as u32;
-        self.record.set_level(level);
+        self.record.set_level(level, self.waiting.len() as u32);
         self.memory.levels.push((self.now, level));
     }
 }

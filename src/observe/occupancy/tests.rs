@@ -11,7 +11,7 @@ struct ByHand {
     record: Occupancy,
     now: Duration,
     /// Since when, and what the record had said.
-    held: VecDeque<(Duration, u64)>,
+    held: VecDeque<(Duration, Began)>,
     limit: u32,
 }
 
@@ -39,19 +39,19 @@ impl ByHand {
         self.record.arrived(Duration::ZERO);
         let before = self.record.granted(Duration::ZERO);
         self.held.push_back((self.now, before));
-        self.record.set_level(self.held.len() as u32);
+        self.record.set_level(self.held.len() as u32, 0);
         self
     }
 
     fn give_back(&mut self, busy: Option<Duration>) -> &mut Self {
         self.advance();
-        let (since, level_before) = self.held.pop_front().expect("one is held");
+        let (since, began) = self.held.pop_front().expect("one is held");
         self.record.returned(Hold {
             held: self.now - since,
             busy,
-            level_before,
+            began,
         });
-        self.record.set_level(self.held.len() as u32);
+        self.record.set_level(self.held.len() as u32, 0);
         self
     }
 
@@ -213,6 +213,20 @@ fn one_that_is_told_late_came_when_it_asked_and_counts_where_the_bins_are() {
 }
 
 #[test]
+fn a_hold_has_seen_no_more_than_were_in_use_whatever_its_own_clock_says() {
+    let mut pool = ByHand::new();
+    pool.take();
+    // Another thread has brought the record on by ten times as much as this one's hold took.
+    pool.pass(10 * MS).advance();
+    pool.now = MS;
+    pool.give_back(None);
+    let load = pool.read().loads().minute;
+    let holds: Vec<_> = load.levels.iter().map(|at| at.holds).collect();
+    assert_eq!(holds, [0, 1]);
+    assert!(close(load.levels[1].held, 0.001));
+}
+
+#[test]
 fn the_limit_is_told_only_if_it_was_the_same_throughout() {
     let mut pool = ByHand::new();
     pool.pass(90 * MIN / 60).take();
@@ -329,10 +343,10 @@ fn the_windows_are_as_long_as_their_names_and_the_minute_under_way() {
 fn memory_is_bounded_however_many_connections_and_minutes() {
     let mut pool = ByHand::new();
     for hour in 0..30_u32 {
-        pool.record.set_level(100_000 * (hour % 3));
+        pool.record.set_level(100_000 * (hour % 3), 0);
         for _ in 0..60 {
             pool.take().pass(MIN).give_back(None);
-            pool.record.set_level(u32::MAX - hour);
+            pool.record.set_level(u32::MAX - hour, 0);
         }
     }
     let reading = pool.read();

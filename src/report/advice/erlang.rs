@@ -65,6 +65,7 @@ impl Forecast for Erlang {
         Prediction {
             connections,
             utilization,
+            served: arrivals.min(self.served(connections)),
             queueing,
             mean: if utilization < 1.0 {
                 queueing / pace

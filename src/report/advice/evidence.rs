@@ -24,6 +24,10 @@ pub struct Evidence {
     pub planned_arrivals_per_second: Option<f64>,
     /// How many more arrivals than were measured it is ready for, in percent.
     pub headroom_pct: f64,
+    /// How many clients the load is of, where it is one whose clients each wait for their answer before
+    /// they ask again, so that no more of them can ever queue; `null` where it is not, or is not
+    /// known. The headroom and the factor that was asked for are more of them.
+    pub clients: Option<u32>,
     /// What was learned of each number of connections in use. Those that never were are left out.
     pub curve: Vec<CurvePoint>,
     /// The most connections the server could grant this pool at this instant; `null` where it has

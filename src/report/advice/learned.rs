@@ -16,6 +16,11 @@ pub(super) trait Forecast {
     fn rate(&self, connections: u32) -> Option<f64>;
 
     fn bottleneck(&self) -> Bottleneck;
+
+    /// How many ask, where each waits for its answer before it asks again.
+    fn clients(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// How a load becomes a forecast.
@@ -36,6 +41,10 @@ impl Forecast for Model {
 
     fn bottleneck(&self) -> Bottleneck {
         Self::bottleneck(self).into()
+    }
+
+    fn clients(&self) -> Option<f64> {
+        Self::clients(self)
     }
 }
 
@@ -149,6 +158,12 @@ impl<'a> Learned<'a> {
 
     pub(super) fn bottleneck(&self) -> Bottleneck {
         self.busiest.forecast.bottleneck()
+    }
+
+    /// How many ask, where each waits for its answer before it asks again.
+    pub(super) fn clients(&self) -> Option<u32> {
+        let clients = self.busiest.forecast.clients()?;
+        Some(clients.round() as u32)
     }
 
     pub(super) fn curve(&self) -> Vec<CurvePoint> {

@@ -309,6 +309,7 @@ fn advise(
                 .as_ref()
                 .and_then(|learned| finite(learned.busiest_rate() * asking.times(), 3)),
             headroom_pct: asking.headroom_pct,
+            clients: learned.as_ref().and_then(Learned::clients),
             curve: match &learned {
                 Some(learned) => learned.curve(),
                 None => CurvePoint::curve(&loads.five_minutes, |_| None),

@@ -95,6 +95,7 @@ mod tests {
             Prediction {
                 connections,
                 utilization: 3.5 / f64::from(connections),
+                served: 1.0,
                 queueing: f64::NAN,
                 mean: wait / 3.0,
                 p50: 0.0,

@@ -54,6 +54,7 @@ impl Said<'_> {
             sentences.extend(self.no_size_helps(learned, sizing));
             sentences.extend(self.saturated(learned, sizing));
             sentences.extend(self.capped(learned, sizing));
+            sentences.extend(Self::clients(learned));
             sentences.extend(self.beyond_data(learned, sizing));
             sentences.extend(self.asked(learned));
         }
@@ -200,6 +201,13 @@ impl Said<'_> {
     pub(super) fn measured(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<f64> {
         let stays = sizing.need.is_none() && sizing.verdict == Verdict::Stays;
         learned.served(self.asking).filter(|_| stays)
+    }
+
+    fn clients(learned: &Learned<'_>) -> Option<String> {
+        let clients = learned.clients()?;
+        Some(format!(
+            "Never did more than {clients} want a connection at once, though all were in use often: what is predicted is for {clients} clients who each wait for their answer before they ask again, such as workers or a load test, and the headroom is more of them. Callers who do not wait would queue for longer."
+        ))
     }
 
     fn beyond_data(&self, learned: &Learned<'_>, sizing: &Sizing) -> Option<String> {

@@ -8,6 +8,8 @@ use crate::settings::Settings;
 const CLOSE_PCT: u32 = 10;
 /// More connections are of use where they lower the utilization by this share at least.
 const GAIN: f64 = 0.05;
+/// Fewer connections may not cost more than this share of what is served.
+const LOSS: f64 = 0.05;
 
 /// Some arrivals, and what a model predicts of them.
 #[derive(Clone, Copy)]
@@ -22,10 +24,14 @@ impl Demand<'_> {
         self.forecast.at(connections, self.times)
     }
 
-    /// The smallest size up to `most` that meets the target. The wait falls with each connection as
-    /// long as they serve more together, and `most` is no further than that.
-    fn smallest(&self, target: f64, most: u32) -> Option<u32> {
-        smallest(most, |connections| meets(&self.at(connections), target))
+    /// The smallest size up to `most` that meets the target, and serves no less than `least`. The wait
+    /// falls with each connection as long as they serve more together, and `most` is no further than
+    /// that.
+    fn smallest(&self, target: f64, least: f64, most: u32) -> Option<u32> {
+        smallest(most, |connections| {
+            let prediction = self.at(connections);
+            meets(&prediction, target) && prediction.served >= least
+        })
     }
 }
 
@@ -96,11 +102,16 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let now = case.now.0.saturating_add(case.now.1);
     let share = case.share.unwrap_or(most).clamp(1, most);
     let useful = case.falls_beyond.unwrap_or(most).clamp(1, most);
-    let need = case.peak.smallest(case.target, useful);
+    let least = (1.0 - LOSS) * case.peak.at(now.max(1)).served;
+    let need = case.peak.smallest(case.target, least, useful);
     let total = need
         .unwrap_or_else(|| least_bad(case, now.clamp(1, most)))
         .min(share);
-    let usual = case.usual.smallest(case.target, total).unwrap_or(total);
+    // What there is beyond it is opened when it is needed.
+    let usual = case
+        .usual
+        .smallest(case.target, 0.0, total)
+        .unwrap_or(total);
     let pool_size = if case.overflows { usual } else { total };
 
     let is_close = now.abs_diff(total) <= tolerance(total) && now <= share;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::erlang::{Erlang, load, steady};
 use super::learned::Forecast;
 use super::*;
-use crate::advise::NotEnough;
+use crate::advise::{NotEnough, Prediction};
 use crate::observe::load::{AtLevel, Load, Moments};
 use crate::observe::window::Slot;
 
@@ -405,6 +405,38 @@ fn another_target_another_load_and_another_size() {
     assert_eq!(total(&advice), total(&plain.advice()));
     asked_for.says(&["With 20 connections, 95 of 100 do not queue at"]);
     asked(WhatIf::new().pool_size(3)).says(&["With 3 connections, the queue grows without end"]);
+}
+
+#[test]
+fn clients_who_wait_for_their_answers_are_told() {
+    struct Workers(Erlang);
+
+    impl Forecast for Workers {
+        fn at(&self, connections: u32, times: f64) -> Prediction {
+            self.0.at(connections, times)
+        }
+
+        fn rate(&self, connections: u32) -> Option<f64> {
+            self.0.rate(connections)
+        }
+
+        fn bottleneck(&self) -> Bottleneck {
+            self.0.bottleneck()
+        }
+
+        fn clients(&self) -> Option<f64> {
+            Some(20.0)
+        }
+    }
+
+    let workers = Scene {
+        learn: |load| Ok(Box::new(Workers(Erlang::of(load, None)?))),
+        ..Scene::new(10, 20, usual())
+    };
+    assert_eq!(workers.advice().evidence.clients, Some(20));
+    workers.says(&["what is predicted is for 20 clients who each wait for their answer"]);
+    let others = Scene::new(10, 20, usual()).advice();
+    assert_eq!(others.evidence.clients, None);
 }
 
 #[test]

@@ -139,6 +139,55 @@ fn no_more_than_the_share_and_at_least_one() {
     );
 }
 
+/// Twenty clients who ask again once they are answered: none has to wait for long, but each that waits
+/// leaves something undone.
+struct Workers;
+
+impl Forecast for Workers {
+    fn at(&self, connections: u32, _: f64) -> Prediction {
+        let wait = f64::from(20_u32.saturating_sub(connections)) * 1e-4;
+        Prediction {
+            connections,
+            utilization: 0.9,
+            served: f64::from(connections.min(20)) * 1000.0,
+            queueing: 0.5,
+            mean: wait,
+            p50: wait,
+            p95: wait,
+            p99: wait,
+            beyond_data: 0,
+        }
+    }
+
+    fn rate(&self, _: u32) -> Option<f64> {
+        None
+    }
+
+    fn bottleneck(&self) -> crate::report::advice::Bottleneck {
+        unreachable!("the rules are told")
+    }
+}
+
+#[test]
+fn what_is_served_is_not_given_up_for_fewer_connections() {
+    let demand = Demand {
+        forecast: &Workers,
+        times: 1.0,
+    };
+    let of = |now| {
+        let sizing = sizing(&Case {
+            peak: demand,
+            usual: demand,
+            ..case(&USUAL, now)
+        });
+        (sizing.total(), sizing.verdict)
+    };
+    assert_eq!(of((20, 0)), (19, Verdict::Fits));
+    assert_eq!(of((30, 10)), (19, Verdict::Shrink));
+    // And none is added for what was not asked for.
+    assert_eq!(of((4, 0)), (4, Verdict::Fits));
+}
+
 #[test]
 fn never_more_than_settings_allow() {
     let storm = Erlang {
@@ -228,6 +277,7 @@ impl Forecast for Nonsense {
         Prediction {
             connections,
             utilization: said,
+            served: said,
             queueing: said,
             mean: said,
             p50: said,
