@@ -279,11 +279,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
                 transaction_seconds: transaction.flatten().map(|trx| trx.seconds),
                 wait_event: process.stage.filter(|stage| !stage.is_empty()),
                 application_name: None,
-                replica: process
-                    .client
-                    .as_deref()
-                    .map(without_port)
-                    .map(str::to_owned),
+                replica: process.client.as_deref().map(host_of).map(str::to_owned),
                 same_user: process.same_user != 0,
                 same_database: process.same_database != 0,
                 query: process.statement,
@@ -305,17 +301,22 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
     })
 }
 
-/// `10.0.0.7:51234`, `2001:db8::7:51234`, `localhost`: where a client is, without its port.
-fn without_port(client: &str) -> &str {
-    match client.rsplit_once(':') {
+/// `10.0.0.7:51234`, `2001:db8::7:51234`, `localhost`: where a client is, without its port. The driver
+/// comes to the server's own machine by its address first, and then by its socket.
+fn host_of(client: &str) -> &str {
+    let host = match client.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => client,
+    };
+    match host {
+        "127.0.0.1" | "::1" => "localhost",
+        host => host,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::without_port;
+    use super::host_of;
 
     #[test]
     fn a_client_is_its_host() {
@@ -324,9 +325,12 @@ mod tests {
             ("2001:db8::7:51234", "2001:db8::7"),
             ("app.internal:1", "app.internal"),
             ("localhost", "localhost"),
+            ("127.0.0.1:51234", "localhost"),
+            ("::1:51234", "localhost"),
+            ("127.0.0.2:51234", "127.0.0.2"),
             ("", ""),
         ] {
-            assert_eq!(without_port(client), host);
+            assert_eq!(host_of(client), host);
         }
     }
 }
