@@ -102,7 +102,8 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let now = case.now.0.saturating_add(case.now.1);
     let share = case.share.unwrap_or(most).clamp(1, most);
     let useful = case.falls_beyond.unwrap_or(most).clamp(1, most);
-    let least = (1.0 - LOSS) * case.peak.at(now.max(1)).served;
+    let current = case.peak.at(now.max(1));
+    let least = (1.0 - LOSS) * current.served;
     let need = case.peak.smallest(case.target, least, useful);
     let total = need
         .unwrap_or_else(|| least_bad(case, now.clamp(1, most)))
@@ -115,7 +116,7 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let pool_size = if case.overflows { usual } else { total };
 
     let is_close = now.abs_diff(total) <= tolerance(total) && now <= share;
-    let is_met = meets(&case.peak.at(now.max(1)), case.target);
+    let is_met = meets(&current, case.target);
     let splits_well =
         !case.overflows || case.now.0.saturating_add(tolerance(pool_size)) >= pool_size;
     let verdict = match now == total || is_close {
