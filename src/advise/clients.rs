@@ -11,7 +11,7 @@
 
 use super::curve::Curve;
 use super::waits;
-use crate::observe::load::Load;
+use crate::observe::load::{AtLevel, Load};
 
 /// A queue that is by this factor shorter than the longest to be expected is not by chance: arrivals
 /// and holds as regular as those of a clock make it half as long.
@@ -25,7 +25,7 @@ const MOST: u32 = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Clients {
-    pub(super) number: f64,
+    pub(super) number: u32,
     /// Between an answer and the next checkout, in seconds; more than zero.
     thinks: f64,
 }
@@ -50,12 +50,12 @@ impl Clients {
             return None;
         }
         let queued = f64::from(load.most - size);
-        if queued * SHORTER > longest(load, full.completions as f64 / full.seconds, full.seconds) {
+        if queued * SHORTER > longest(load, full) {
             return None;
         }
-        let number = f64::from(load.most);
+        let number = load.most;
         // Little's law: they think for what is left of their round.
-        let round = number / load.arrival_rate();
+        let round = f64::from(number) / load.arrival_rate();
         let away = load.held.mean()? + load.queued.mean()?.as_secs_f64();
         let thinks = (round - away).max(INSTANT);
         thinks.is_finite().then_some(Self { number, thinks })
@@ -63,7 +63,7 @@ impl Clients {
 
     /// By so many connections, were there so many times the clients.
     pub(super) fn served(&self, size: u32, times: f64, curve: &Curve) -> Served {
-        let number = self.number * times;
+        let number = f64::from(self.number) * times;
         let (fewer, part) = (number.floor(), number.fract());
         let mut served = self.of(fewer, size, curve);
         // A part of a client is there for a part of the time.
@@ -151,12 +151,13 @@ impl Served {
 
 /// The longest queue to be expected of arrivals that wait for nobody: one of those that come beyond a
 /// full pool, about as often as the queue settles, decays by their rate over the pool's.
-fn longest(load: &Load, served: f64, full: f64) -> f64 {
+fn longest(load: &Load, full: &AtLevel) -> f64 {
+    let served = full.completions as f64 / full.seconds;
     let arrivals = load.arrivals as f64;
     // At its limit a queue wanders as far as the root of the steps.
     let ratio = (load.arrival_rate() / served).min(1.0 - 2.0 / arrivals.sqrt());
     let spare = 1.0 - ratio;
-    let times = arrivals * full / load.seconds * spare * spare;
+    let times = arrivals * full.seconds / load.seconds * spare * spare;
     (1.0 + times).ln() / -ratio.ln()
 }
 

@@ -115,7 +115,7 @@ impl Model {
     }
 
     /// How many ask, where each waits for its answer before it asks again.
-    pub(crate) fn clients(&self) -> Option<f64> {
+    pub(crate) fn clients(&self) -> Option<u32> {
         self.clients.map(|clients| clients.number)
     }
 
@@ -141,7 +141,7 @@ impl Model {
             beyond_data: size.saturating_sub(self.curve.seen()),
         };
         if let Some(clients) = &self.clients {
-            if clients.number * times > f64::from(Self::MOST) {
+            if f64::from(clients.number) * times > f64::from(Self::MOST) {
                 return prediction;
             }
             let served = clients.served(size, times, &self.curve);

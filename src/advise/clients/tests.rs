@@ -8,7 +8,7 @@ fn curve() -> Curve {
 #[test]
 fn two_clients_of_one_connection_are_the_textbooks() {
     let two = Clients {
-        number: 2.0,
+        number: 2,
         thinks: 1.0,
     };
     // The weights are 1, 2 and 2: nobody is there for a fifth of the time, and one arrives to find the
@@ -33,7 +33,7 @@ fn two_clients_of_one_connection_are_the_textbooks() {
 #[test]
 fn who_has_to_wait_for_many_has_a_wait_of_many_holds() {
     let many = Clients {
-        number: 101.0,
+        number: 101,
         thinks: 1e-9,
     };
     // Always a hundred before: 100 holds of a second, and by the law of large numbers not much more.

@@ -12,7 +12,7 @@ const TRUTHS: u64 = 4;
 /// Waits this short, in seconds, are not judged by their relative error.
 const SHORT: f64 = 0.002;
 
-const APPLICATION: Scenario = Scenario {
+pub(super) const APPLICATION: Scenario = Scenario {
     arrivals: Arrivals::Poisson,
     rate: 500.0,
     outside: Time::Exponential(0.008),
@@ -21,7 +21,7 @@ const APPLICATION: Scenario = Scenario {
     seconds: 60.0,
 };
 
-const STEADY: Scenario = Scenario {
+pub(super) const STEADY: Scenario = Scenario {
     outside: Time::Steady(0.008),
     query: Time::Steady(0.002),
     ..APPLICATION

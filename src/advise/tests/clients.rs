@@ -1,22 +1,20 @@
 //! Clients who wait for their answers, told from those who do not.
 
-use super::simulation::{Arrivals, Scenario, Station, Time};
+use super::accuracy::{APPLICATION, STEADY};
+use super::simulation::{Arrivals, Scenario};
 use crate::advise::Model;
 use crate::observe::load::Load;
 
 const WORKERS: Scenario = Scenario {
     arrivals: Arrivals::Clients(20),
     rate: 10_000.0,
-    outside: Time::Exponential(0.008),
-    query: Time::Exponential(0.002),
-    station: Station::Apart,
-    seconds: 60.0,
+    ..APPLICATION
 };
 
 const CLOCKWORK: Scenario = Scenario {
-    outside: Time::Steady(0.008),
-    query: Time::Steady(0.002),
-    ..WORKERS
+    arrivals: WORKERS.arrivals,
+    rate: WORKERS.rate,
+    ..STEADY
 };
 
 const BROWSERS: Scenario = Scenario {
@@ -37,7 +35,7 @@ fn what_so_many_clients_wait_for_is_predicted_at_other_sizes() {
         let Arrivals::Clients(number) = scenario.arrivals else {
             unreachable!();
         };
-        assert_eq!(model.clients(), Some(f64::from(number)));
+        assert_eq!(model.clients(), Some(number));
         for size in sizes {
             let simulated = scenario.run(size, 1).quantile(0.95);
             let found = model.at(size, 1.0);
@@ -59,7 +57,7 @@ fn what_so_many_clients_wait_for_is_predicted_at_other_sizes() {
 fn who_is_turned_away_is_not_taken_for_one_who_waits_for_an_answer() {
     let load = WORKERS.run(10, 7).load;
     let found = |load: &Load| Model::learn(load).unwrap().clients();
-    assert_eq!(found(&load), Some(20.0));
+    assert_eq!(found(&load), Some(20));
     let shed = Load {
         unserved: 1,
         ..load.clone()

@@ -18,7 +18,7 @@ pub(super) trait Forecast {
     fn bottleneck(&self) -> Bottleneck;
 
     /// How many ask, where each waits for its answer before it asks again.
-    fn clients(&self) -> Option<f64> {
+    fn clients(&self) -> Option<u32> {
         None
     }
 }
@@ -43,7 +43,7 @@ impl Forecast for Model {
         Self::bottleneck(self).into()
     }
 
-    fn clients(&self) -> Option<f64> {
+    fn clients(&self) -> Option<u32> {
         Self::clients(self)
     }
 }
@@ -162,8 +162,7 @@ impl<'a> Learned<'a> {
 
     /// How many ask, where each waits for its answer before it asks again.
     pub(super) fn clients(&self) -> Option<u32> {
-        let clients = self.busiest.forecast.clients()?;
-        Some(clients.round() as u32)
+        self.busiest.forecast.clients()
     }
 
     pub(super) fn curve(&self) -> Vec<CurvePoint> {

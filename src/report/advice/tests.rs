@@ -424,8 +424,8 @@ fn clients_who_wait_for_their_answers_are_told() {
             self.0.bottleneck()
         }
 
-        fn clients(&self) -> Option<f64> {
-            Some(20.0)
+        fn clients(&self) -> Option<u32> {
+            Some(20)
         }
     }
 

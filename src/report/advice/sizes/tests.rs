@@ -139,6 +139,21 @@ fn no_more_than_the_share_and_at_least_one() {
     );
 }
 
+/// The same of everything.
+fn all(connections: u32, said: f64) -> Prediction {
+    Prediction {
+        connections,
+        utilization: said,
+        served: said,
+        queueing: said,
+        mean: said,
+        p50: said,
+        p95: said,
+        p99: said,
+        beyond_data: 0,
+    }
+}
+
 /// Twenty clients who ask again once they are answered: none has to wait for long, but each that waits
 /// leaves something undone.
 struct Workers;
@@ -147,15 +162,8 @@ impl Forecast for Workers {
     fn at(&self, connections: u32, _: f64) -> Prediction {
         let wait = f64::from(20_u32.saturating_sub(connections)) * 1e-4;
         Prediction {
-            connections,
-            utilization: 0.9,
             served: f64::from(connections.min(20)) * 1000.0,
-            queueing: 0.5,
-            mean: wait,
-            p50: wait,
-            p95: wait,
-            p99: wait,
-            beyond_data: 0,
+            ..all(connections, wait)
         }
     }
 
@@ -274,17 +282,7 @@ struct Nonsense([f64; 3]);
 impl Forecast for Nonsense {
     fn at(&self, connections: u32, times: f64) -> Prediction {
         let said = self.0[connections as usize % 3] * times;
-        Prediction {
-            connections,
-            utilization: said,
-            served: said,
-            queueing: said,
-            mean: said,
-            p50: said,
-            p95: said,
-            p99: said,
-            beyond_data: 0,
-        }
+        all(connections, said)
     }
 
     fn rate(&self, _: u32) -> Option<f64> {
