@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ tokio::task_local! {
     static CURRENT: Arc<Attribution>;
 }
 
+/// Requests since the process began.
+static REQUESTS: AtomicU32 = AtomicU32::new(1);
+
 /// Distinct statements counted in one request; a request with more is no N+1.
 const STATEMENTS: usize = 1000;
 
@@ -26,6 +30,8 @@ pub(crate) struct Attribution {
     pub(crate) method: &'static str,
     /// The template of its path, bounded in number; `None` where there is none.
     pub(crate) route: Option<Arc<str>>,
+    /// A number of its own, from 1 on; after four billion requests they come again.
+    pub(crate) number: u32,
     /// The span that tells of it, where there is one.
     pub(crate) span: OnceLock<ToldOn>,
     tallies: Mutex<Tallies>,
@@ -80,6 +86,7 @@ impl Attribution {
         Arc::new(Self {
             method,
             route,
+            number: REQUESTS.fetch_add(1, Relaxed).max(1),
             span: OnceLock::new(),
             tallies: Mutex::default(),
         })

@@ -131,6 +131,16 @@ pub trait ConnectionFacts: fmt::Debug + Send + Sync {
         None
     }
 
+    /// When the first query since [`hold_begins`](Self::hold_begins) began, and the last one ended.
+    #[doc(hidden)]
+    fn queried(&self) -> Option<(Instant, Instant)> {
+        None
+    }
+
+    /// The connection is handed out.
+    #[doc(hidden)]
+    fn hold_begins(&self) {}
+
     /// Whether a transaction is open, as far as it can be known.
     fn transaction(&self) -> Option<TransactionState> {
         None

@@ -33,7 +33,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
-mod advise;
+mod advice;
 mod attribution;
 mod backend;
 mod checkout;
@@ -64,7 +64,11 @@ mod totals;
 pub use self::pool::drop_in as bb8;
 
 pub use self::admit::{Admit, AdmitLayer, Admitted, Gate, ResponseFuture as AdmitFuture};
-pub use self::advise::{Accuracy, Comparison};
+pub use self::advice::{
+    Accuracy, Bottleneck, BottleneckKind, Comparison, Contention, CurrentUsage, CurvePoint,
+    Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
+    ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
+};
 pub use self::attribution::attributed;
 #[cfg(feature = "sqlite")]
 pub use self::backend::AsyncSqliteConnection;
@@ -87,12 +91,9 @@ pub use self::phase::{Phase, Phases};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
 pub use self::query::is_connection_failure;
 pub use self::report::{
-    Bottleneck, BottleneckKind, Configuration, Connections, CurrentUsage, CurvePoint,
-    DatabaseHealth, Evidence, EvidenceWindow, EvidenceWindows, Fleet, Health, Healthcheck,
-    HoldEfficiency, HoldTimes, HolderReport, NotEnoughData, Optimization, PhaseTimings,
-    PlaceEfficiency, PredictedWait, RepeatedStatement, RouteShare, SessionReport, ShedReport,
-    ShedRoute, Source, SourceLayer, Sourced, StatementShare, Status, Timings, WaitingFor, WhatIf,
-    WhatIfError, Window, Windows,
+    Configuration, Connections, DatabaseHealth, Fleet, Health, Healthcheck, HoldEfficiency,
+    HolderReport, PhaseTimings, PlaceEfficiency, RepeatedStatement, SessionReport, ShedReport,
+    ShedRoute, Source, SourceLayer, Sourced, Status, Timings, WaitingFor, Window, Windows,
 };
 #[doc(hidden)]
 pub use self::report::{RouteSettings, SourceFacts};

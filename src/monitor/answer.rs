@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::access::Denied;
 use super::prometheus::{Format, Page};
+use crate::advice::WhatIfError;
 use crate::observe::recorder::Recorder;
-use crate::report::WhatIfError;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 

@@ -14,8 +14,9 @@ use super::accept::Accept;
 use super::access::Access;
 use super::answer::{Answer, Refusal, by_accept, metrics, refusal, report};
 use super::route::{Route, route};
+use crate::advice::WhatIf;
 use crate::observe::Observe;
-use crate::report::{RouteSettings, Source, SourceFacts, WhatIf};
+use crate::report::{RouteSettings, Source, SourceFacts};
 use crate::settings::{Secret, Settings, SettingsError};
 
 /// The monitoring routes of one pool, as a tower service over any request body.

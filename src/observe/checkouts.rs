@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::clock::nanos;
+use super::history::Asked;
 use super::ledger::{Holder, Waiter};
-use super::occupancy::Hold;
 use super::recorder::{Book, Recorder};
+use super::usage::place;
 use crate::error::{PoolError, Rejection};
 use crate::phase::{Phase, Phases};
 
@@ -44,8 +46,7 @@ impl Recorder {
         let now = self.clock.at(since);
         let mut book = self.book();
         book.windows.at(now).arrivals += 1;
-        self.advance(&mut book, now);
-        book.occupancy.arrived(Duration::ZERO);
+        book.asks(now);
         let key = book.ledger.waiters.insert(Waiter { since, phase });
         self.level(&mut book, now);
         key
@@ -81,19 +82,25 @@ impl Recorder {
                 slot.waited_in(phases);
             }
             slot.arrivals += u64::from(waiter.is_none());
-            self.advance(&mut book, at);
             let queued = match waiter {
                 None => {
-                    book.occupancy.arrived(waited);
+                    book.asks(at);
                     Duration::ZERO
                 }
                 Some(key) => {
                     book.ledger.waiters.remove(key);
-                    // Over a pool that does not tell, any wait may be one for its turn.
+                    // Over a pool that does not say, any wait may be one for its turn.
                     phases.map_or(waited, |phases| phases.queued)
                 }
             };
-            holder.began = book.occupancy.granted(queued);
+            let asked = at.saturating_sub(nanos(waited));
+            let turn = asked + nanos(queued);
+            let asked = Asked {
+                asked,
+                request: holder.request.as_ref().map_or(0, |request| request.number),
+                place: place(&holder),
+            };
+            holder.position = book.history.granted(at, turn, asked);
             book.totals.checkouts += 1;
             book.waits.record_time(waited);
             if let Some(phases) = &phases {
@@ -132,11 +139,32 @@ impl Recorder {
         let now = Instant::now();
         let at = self.clock.at(now);
         let mut book = self.book();
-        self.advance(&mut book, at);
         let waiting = waiter.and_then(|key| book.ledger.waiters.remove(key));
+        // A refusal by a closed pool, or of a checkout that would not wait, is no demand that a larger
+        // pool would meet. A checkout that waited when it was closed was counted when the wait began.
+        if waiter.is_none() && refusal != Refusal::Rejected {
+            book.asks(at);
+        }
+        let was_queued =
+            waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued));
+        let is_unserved = match refusal {
+            Refusal::TimedOut | Refusal::Canceled => was_queued,
+            Refusal::Shed | Refusal::Overloaded => true,
+            Refusal::Failed | Refusal::Rejected => false,
+        };
+        if is_unserved {
+            book.history.gave_up(
+                at,
+                Asked {
+                    asked: at.saturating_sub(nanos(now.saturating_duration_since(asked))),
+                    request: 0,
+                    place: 0,
+                },
+            );
+            book.minutes.at(at).unserved += u64::from(refusal != Refusal::Canceled);
+        }
         let Book {
             windows,
-            occupancy,
             totals,
             shed,
             ..
@@ -144,22 +172,6 @@ impl Recorder {
         let slot = windows.at(at);
         if waiter.is_none() {
             slot.arrivals += 1;
-        }
-        let waited = now.saturating_duration_since(asked);
-        // Whom a closed pool turns away, or who would not wait, is no demand that a larger one
-        // would meet. Who waited when it was closed was counted when the wait began.
-        if waiter.is_none() && refusal != Refusal::Rejected {
-            occupancy.arrived(waited);
-        }
-        match refusal {
-            Refusal::TimedOut => occupancy.unserved(Some(waited)),
-            Refusal::Shed | Refusal::Overloaded => occupancy.unserved(None),
-            Refusal::Canceled => {
-                if waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued)) {
-                    occupancy.gave_up(waited);
-                }
-            }
-            Refusal::Failed | Refusal::Rejected => {}
         }
         match refusal {
             Refusal::TimedOut => {
@@ -186,17 +198,18 @@ impl Recorder {
         let now = Instant::now();
         let at = self.clock.at(now);
         let mut book = self.book();
-        self.advance(&mut book, at);
         let holder = book.ledger.holders.remove(key);
         let times = holder.as_ref().map(|holder| {
             let (held, busy) = (holder.held(now), holder.busy());
             book.windows.at(at).held.record(held);
             book.holds.record_time(held);
-            book.occupancy.returned(Hold {
-                held,
-                busy,
-                began: holder.began,
-            });
+            let minute = book.minutes.at(at);
+            minute.returned += 1;
+            minute.held += nanos(held);
+            if let Some(position) = holder.position {
+                let queries = holder.queries(busy, self.clock);
+                book.history.returned(position, at, queries);
+            }
             book.usage.returned(holder, held, busy, now);
             if self.leaks.is_leak(held) && !holder.told_as_leak {
                 book.totals.leaks += 1;
@@ -225,5 +238,13 @@ impl Recorder {
             });
         }
         self.metrics.held(held);
+    }
+}
+
+impl Book {
+    /// Somebody asks for a connection. Each checkout is counted once.
+    fn asks(&mut self, now: u64) {
+        self.history.asked();
+        self.minutes.at(now).asked += 1;
     }
 }

@@ -75,7 +75,7 @@ impl Recorder {
 
 impl Lifecycle for Recorder {
     fn resized(&self) {
-        self.limit_changed();
+        self.size_changed();
     }
 
     fn opened(&self, took: Duration) {

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::checkouts::Refusal;
 use super::guard::Observed;
 use super::ledger::Holder;
-use super::occupancy::Began;
 use super::recorder::Recorder;
 use super::span::CheckoutSpan;
 use crate::attribution::Attribution;
@@ -188,6 +187,9 @@ impl Attempt {
                 request: request.clone(),
             });
         }
+        if let Some(facts) = &facts {
+            facts.hold_begins();
+        }
         let holder = Holder {
             checkout,
             since: now,
@@ -196,7 +198,7 @@ impl Attempt {
             request,
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
-            began: Began::default(),
+            position: None,
             told_as_leak: false,
         };
         let key = recorder.granted(holder, waiter, phases);

@@ -39,13 +39,6 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
-    /// So many durations of zero.
-    pub(crate) fn record_zeros(&mut self, times: u64) {
-        let bucket = &mut self.buckets[0];
-        *bucket = bucket.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
-        self.count += times;
-    }
-
     pub(crate) fn merge(&mut self, other: &Self) {
         if other.count == 0 {
             return;

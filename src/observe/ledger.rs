@@ -7,7 +7,8 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use tokio::time::Instant;
 
-use super::occupancy::Began;
+use super::clock::{Clock, nanos};
+use super::history::{Position, Queries};
 use crate::attribution::Attribution;
 use crate::backend::SessionState;
 use crate::checkout::{Checkout, ConnectionFacts};
@@ -26,8 +27,8 @@ pub(crate) struct Holder {
     pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
     /// Time the database had been at work for the connection before.
     pub(crate) busy_before: Option<Duration>,
-    /// When it began, to the record of the load.
-    pub(crate) began: Began,
+    /// Where it is in the history, if it is.
+    pub(crate) position: Option<Position>,
     /// The log has it as a leak.
     pub(crate) told_as_leak: bool,
 }
@@ -46,6 +47,15 @@ impl Holder {
     pub(crate) fn busy(&self) -> Option<Duration> {
         let busy = self.facts.as_ref()?.busy()?;
         Some(busy.saturating_sub(self.busy_before?))
+    }
+
+    /// Its queries, for the history.
+    pub(super) fn queries(&self, busy: Option<Duration>, clock: Clock) -> Option<Queries> {
+        let between = self.facts.as_ref()?.queried();
+        Some(Queries {
+            between: between.map(|(first, last)| (clock.at(first), clock.at(last))),
+            busy: nanos(busy?),
+        })
     }
 
     /// What its connection does, as far as the pool can tell by itself; `None` where queries are not
@@ -75,7 +85,7 @@ impl Holder {
             request: None,
             facts: None,
             busy_before: None,
-            began: Began::default(),
+            position: None,
             told_as_leak: false,
         }
     }

@@ -33,28 +33,25 @@
 //! ```
 
 mod addresses;
-mod bins;
 mod buckets;
-mod busiest;
 pub(crate) mod checkouts;
-mod clock;
+pub(crate) mod clock;
 mod events;
 pub(crate) mod families;
 mod future;
 mod guard;
 mod histogram;
+pub(crate) mod history;
 mod layer;
 pub(crate) mod leaks;
 pub(crate) mod ledger;
-pub(crate) mod load;
 mod metrics;
+pub(crate) mod minutes;
 #[cfg(test)]
 mod models;
-pub(crate) mod occupancy;
 mod operations;
 pub(crate) mod recorder;
 mod requests;
-mod scored;
 pub(crate) mod seldom;
 mod service;
 pub(crate) mod serving;

@@ -13,20 +13,20 @@ use tokio::time::Instant;
 
 use super::buckets::{Buckets, SECONDS};
 use super::clock::Clock;
+use super::history::{History, Recorded};
 use super::leaks::Leaks;
 use super::ledger::Ledger;
-use super::load::Loads;
 use super::metrics::Metrics;
-use super::occupancy::{Occupancy, Reading};
+use super::minutes::{Demand, Minutes};
 use super::operations::Operations;
 use super::requests::Requests;
-use super::scored::Scored;
 use super::seldom::Seldom;
 use super::serving::Evidence;
 use super::shed::{ShedByRoute, ShedCount};
 use super::span::Tracing;
 use super::usage::{BySite, Scraped, Site, SiteUse, Usage};
 use super::window::{Level, Slot, Span, Windows};
+use crate::advice::advisor::Advisor;
 use crate::backend::ConnectError;
 use crate::inventory::{Availability, Counts, Inventory};
 use crate::totals::Totals;
@@ -50,15 +50,14 @@ pub(crate) struct Recorder {
     pub(crate) leaks: Leaks,
     inventory: Box<dyn Inventory>,
     database: Vec<KeyValue>,
-    pub(super) clock: Clock,
+    pub(crate) clock: Clock,
     book: Mutex<Book>,
     // Locks of their own: queries and requests come in other moments than checkouts.
     operations: Mutex<Operations>,
     requests: Mutex<Requests>,
     /// The usage as the last scrape has read it.
     scraped: Scraped,
-    /// How good the advice was, as of the last minute.
-    pub(super) scored: Scored,
+    pub(crate) advisor: Arc<Advisor>,
 }
 
 /// What the lock protects.
@@ -66,8 +65,9 @@ pub(crate) struct Recorder {
 pub(crate) struct Book {
     pub(crate) ledger: Ledger,
     pub(crate) windows: Windows,
-    /// What advice is learned from.
-    pub(super) occupancy: Occupancy,
+    /// What advice replays.
+    pub(super) history: History,
+    pub(super) minutes: Minutes,
     pub(crate) totals: Totals,
     /// Who used how much, by place.
     pub(crate) usage: Usage,
@@ -96,7 +96,7 @@ impl Recorder {
         inventory: Box<dyn Inventory>,
     ) -> Arc<Self> {
         let now = Instant::now();
-        let limit = inventory.counts().max_connections();
+        let size = inventory.counts().max_connections();
         let recorder = Arc::new(Self {
             name,
             tracing,
@@ -113,7 +113,8 @@ impl Recorder {
             book: Mutex::new(Book {
                 ledger: Ledger::default(),
                 windows: Windows::new(),
-                occupancy: Occupancy::new(limit),
+                history: History::new(size),
+                minutes: Minutes::new(),
                 totals: Totals {
                     connect_failures: Some(0),
                     ..Totals::default()
@@ -133,7 +134,7 @@ impl Recorder {
             operations: Mutex::new(Operations::new(now)),
             requests: Mutex::new(Requests::new(now)),
             scraped: Scraped::default(),
-            scored: Scored::default(),
+            advisor: Arc::default(),
         });
         recorder.metrics.bind(&recorder);
         recorder
@@ -187,6 +188,11 @@ impl Recorder {
     pub(crate) fn usage(&self) -> HashMap<Site, SiteUse> {
         let reading = self.book().usage.read(Instant::now());
         reading.by_site()
+    }
+
+    /// The places that take connections, by their numbers in the history.
+    pub(crate) fn places(&self) -> HashMap<u16, Site> {
+        self.book().usage.places()
     }
 
     /// Who used how much, for one of several metrics that are read one after the other.
@@ -250,36 +256,19 @@ impl Recorder {
         read(slot, &book, now)
     }
 
-    /// What was learned of the load up to now, and what was seen within these windows until then.
-    pub(crate) fn loads<const N: usize>(&self, spans: [Span; N]) -> (Loads, [Slot; N]) {
-        let limit = self.counts().max_connections();
+    /// The recent checkouts, one by one, and what was asked for in the last minutes.
+    pub(crate) fn history(&self, minutes: [u64; 3]) -> (Recorded, [Demand; 3], u64) {
         let now = self.clock.now();
         let mut book = self.book();
-        self.level(&mut book, now);
-        let slots = spans.map(|span| book.windows.read(now, span));
-        let reading = book.occupancy_at(now, limit);
-        // The windows are added up outside of the lock.
-        drop(book);
-        (reading.loads(), slots)
-    }
-
-    /// The record of the load, up to now.
-    pub(super) fn occupancy(&self) -> Reading {
-        let limit = self.counts().max_connections();
-        let now = self.clock.now();
-        self.book().occupancy_at(now, limit)
+        let recorded = book.history.read(now);
+        let demand = minutes.map(|minutes| book.minutes.last(minutes, now));
+        (recorded, demand, now)
     }
 
     /// The pool may have another number of connections from now on.
-    pub(super) fn limit_changed(&self) {
-        let limit = self.counts().max_connections();
-        let mut book = self.book();
-        book.limit_is(limit, self.clock.now());
-    }
-
-    pub(super) fn advance(&self, book: &mut Book, now: u64) {
-        book.occupancy
-            .advance(now, || self.counts().max_connections());
+    pub(super) fn size_changed(&self) {
+        let size = self.counts().max_connections();
+        self.book().history.set_size(size);
     }
 
     pub(super) fn level(&self, book: &mut Book, now: u64) {
@@ -289,19 +278,7 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         book.windows.set_level(now, level);
-        book.occupancy.set_level(level.checked_out, level.pending);
-    }
-}
-
-impl Book {
-    fn limit_is(&mut self, limit: u32, now: u64) {
-        self.occupancy.advance(now, || limit);
-        self.occupancy.limit_is(limit);
-    }
-
-    fn occupancy_at(&mut self, now: u64, limit: u32) -> Reading {
-        self.limit_is(limit, now);
-        self.occupancy.read()
+        book.minutes.set_in_use(now, level.checked_out);
     }
 }
 

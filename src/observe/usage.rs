@@ -91,6 +91,18 @@ impl Key {
             route: holder.route().map_or(0, |route| text(route).0),
         }
     }
+
+    fn number(&self) -> u16 {
+        let mixed = self.caller ^ self.label.0.rotate_left(21) ^ self.route.rotate_left(42);
+        // Fibonacci hashing; the upper bits are the mixed ones.
+        ((mixed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16
+    }
+}
+
+/// A number of the place that takes this connection, the same each time. Two places may have the same
+/// one, by chance.
+pub(super) fn place(holder: &Holder) -> u16 {
+    Key::of(holder).number()
 }
 
 /// All places of one pool.
@@ -203,6 +215,14 @@ impl Usage {
             places.push((Site::other(), copy(&self.other)));
         }
         Reading(places)
+    }
+
+    /// All places by their numbers. Of places with the same number it is one.
+    pub(crate) fn places(&self) -> HashMap<u16, Site> {
+        let sites = self.sites.iter();
+        sites
+            .map(|(key, (site, _))| (key.number(), site.clone()))
+            .collect()
     }
 
     fn advance(&mut self, now: Instant) {

@@ -14,13 +14,14 @@ use tower_service::Service;
 use super::builder::PoolBuilder;
 use super::stack::Stack;
 use crate::admit::Admitted;
+use crate::advice::{Optimization, WhatIf, WhatIfError};
 use crate::backend::Backend;
 use crate::checkout::Checkout;
 use crate::connection::{Lease, WarmUp};
 use crate::error::PoolError;
 use crate::monitor::Monitor;
 use crate::observe::{Observe, Observed, ResponseFuture};
-use crate::report::{Connections, Health, Healthcheck, Optimization, Status, WhatIf, WhatIfError};
+use crate::report::{Connections, Health, Healthcheck, Status};
 use crate::settings::{Settings, SettingsError};
 
 /// A connection out of a [`Pool`]: derefs to the diesel connection, and goes back when dropped.

@@ -76,13 +76,13 @@ pub struct SessionReport {
 
 /// The counts that health needs too.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tally {
-    pub(super) total: u32,
-    pub(super) active: u32,
-    pub(super) idle: u32,
-    pub(super) idle_in_transaction: Option<u32>,
-    pub(super) longest_query: Option<f64>,
-    pub(super) longest_idle: Option<f64>,
+pub(crate) struct Tally {
+    pub(crate) total: u32,
+    pub(crate) active: u32,
+    pub(crate) idle: u32,
+    pub(crate) idle_in_transaction: Option<u32>,
+    pub(crate) longest_query: Option<f64>,
+    pub(crate) longest_idle: Option<f64>,
 }
 
 /// Our sessions among all that the server showed, and by what they were told.
@@ -215,7 +215,7 @@ fn own_tally(holders: &[HolderReport], open: u32) -> Tally {
 }
 
 /// The server's count of our sessions, or the pool's own where the database has no view of them.
-pub(super) fn count(
+pub(crate) fn count(
     activity: &Activity,
     facts: &SourceFacts,
     holders: &[HolderReport],
@@ -340,7 +340,7 @@ impl<S: Source> Observe<S> {
     }
 
     /// Everybody who holds a connection, the longest first.
-    pub(super) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
+    pub(crate) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
         let now = Instant::now();
         let book = self.recorder.book();
         let mut holders: Vec<_> = book.ledger.holders.iter().cloned().collect();

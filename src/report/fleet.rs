@@ -40,11 +40,11 @@ pub struct Fleet {
 
 /// What is known of this pool's sessions.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Own<'a> {
+pub(crate) struct Own<'a> {
     /// The server's ids; `None` where they are unknown.
-    pub(super) process_ids: Option<&'a [u64]>,
+    pub(crate) process_ids: Option<&'a [u64]>,
     /// How many connections are open.
-    pub(super) open: u32,
+    pub(crate) open: u32,
 }
 
 /// Whom the sessions are of.
@@ -61,7 +61,7 @@ struct Census {
 
 impl Fleet {
     /// `None` where the server has no limit.
-    pub(super) fn read(
+    pub(crate) fn read(
         activity: &Activity,
         own: Own<'_>,
         setting: Option<u32>,
@@ -163,7 +163,7 @@ impl Census {
     }
 }
 
-pub(super) fn replicas_text(replicas: u32) -> String {
+pub(crate) fn replicas_text(replicas: u32) -> String {
     match replicas {
         1 => "1 replica".to_owned(),
         replicas => format!("{replicas} replicas"),

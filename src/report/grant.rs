@@ -4,19 +4,19 @@ use crate::backend::Activity;
 
 /// The server's limits, seen from this pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Grant {
-    pub(super) max_connections: u32,
+pub(crate) struct Grant {
+    pub(crate) max_connections: u32,
     /// The most connections this pool could have with everybody else staying as they are: our own
     /// sessions are not counted against us, the monitoring lane is.
-    pub(super) available: u32,
+    pub(crate) available: u32,
     /// Sessions that are not this pool's.
-    pub(super) others: u32,
-    pub(super) reserved: u32,
+    pub(crate) others: u32,
+    pub(crate) reserved: u32,
 }
 
 /// `own` tells this pool's sessions by the server's ids; `open` is their number where ids are
 /// unknown.
-pub(super) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Option<Grant> {
+pub(crate) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Option<Grant> {
     let limits = activity.limits?;
     let sessions = activity.sessions.as_deref().unwrap_or_default();
     let known = own.map(|ids| count(sessions.iter().filter(|s| ids.contains(&s.process_id))));
@@ -29,7 +29,7 @@ pub(super) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Opti
 
 impl Grant {
     /// What is left for those of whom so many sessions are; `None` where the server has no limit.
-    pub(super) fn of(activity: &Activity, ours: u32) -> Option<Self> {
+    pub(crate) fn of(activity: &Activity, ours: u32) -> Option<Self> {
         let limits = activity.limits?;
         let others = limits.in_use.saturating_sub(ours);
         let mut available = limits
@@ -50,7 +50,7 @@ impl Grant {
     }
 }
 
-pub(super) fn count(sessions: impl Iterator) -> u32 {
+pub(crate) fn count(sessions: impl Iterator) -> u32 {
     u32::try_from(sessions.count()).unwrap_or(u32::MAX)
 }
 

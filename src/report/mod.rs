@@ -2,11 +2,10 @@
 //!
 //! The methods are [`Observe`](crate::Observe)'s, for any observed stack that is a [`Source`].
 
-mod advice;
-mod connections;
+pub(crate) mod connections;
 mod efficiency;
-mod fleet;
-mod grant;
+pub(crate) mod fleet;
+pub(crate) mod grant;
 mod health;
 mod healthcheck;
 mod holders;
@@ -15,13 +14,8 @@ mod repeats;
 mod shed;
 mod source;
 mod status;
-mod timings;
+pub(crate) mod timings;
 
-pub use self::advice::{
-    Bottleneck, BottleneckKind, CurrentUsage, CurvePoint, Evidence, EvidenceWindow,
-    EvidenceWindows, HoldTimes, NotEnoughData, Optimization, PredictedWait, RouteShare,
-    StatementShare, WhatIf, WhatIfError,
-};
 pub use self::connections::{Connections, SessionReport};
 pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};
 pub use self::fleet::Fleet;

@@ -109,15 +109,15 @@ impl From<&Slot> for Window {
     }
 }
 
-pub(super) fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     round(duration.as_secs_f64() * 1e3, 3)
 }
 
-pub(super) fn seconds(duration: Duration) -> f64 {
+pub(crate) fn seconds(duration: Duration) -> f64 {
     round(duration.as_secs_f64(), 3)
 }
 
-pub(super) fn round(value: f64, digits: i32) -> f64 {
+pub(crate) fn round(value: f64, digits: i32) -> f64 {
     let unit = 10_f64.powi(digits);
     (value * unit).round() / unit
 }

@@ -1,0 +1,145 @@
+//! When the record is learned from, and on which thread: never on one that serves requests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::task::spawn_blocking;
+
+use super::learned::{Forecast, Learned, Measured};
+use super::model::{Model, Recorded, Trace, queued_p95};
+use super::score::{Accuracy, Compared, Score};
+use super::{Asking, Found, Optimization, advise};
+use crate::observe::clock::{MINUTE, SECOND, seconds};
+use crate::observe::history;
+use crate::observe::recorder::Recorder;
+use crate::report::Configuration;
+
+/// What was learned of one pool.
+#[derive(Debug, Default)]
+pub(crate) struct Advisor {
+    /// One answer is worked out at a time.
+    latest: Arc<tokio::sync::Mutex<Latest>>,
+    score: Mutex<Score>,
+    /// A thread of its own compares a minute.
+    is_scoring: AtomicBool,
+}
+
+/// What was learned last. It is good for a second.
+#[derive(Default)]
+struct Latest {
+    learned: Option<(u64, Learned)>,
+    /// The model of the busiest window, and when that ended.
+    busiest: Option<(u64, Arc<Model>)>,
+}
+
+impl Recorder {
+    /// The advice by what was recorded up to now. However many ask, the record is learned from once a
+    /// second at most, and one answer is worked out at a time, on a thread for blocking work.
+    pub(super) async fn advise(
+        self: &Arc<Self>,
+        configuration: Configuration,
+        asking: Asking,
+        mut found: Found,
+    ) -> Optimization {
+        let mut latest = Arc::clone(&self.advisor.latest).lock_owned().await;
+        let recorder = Arc::clone(self);
+        let work = spawn_blocking(move || {
+            let learned = latest.learned(&recorder);
+            found.accuracy = recorder.advisor.accuracy();
+            advise(configuration, &asking, &learned, found)
+        });
+        match work.await {
+            Ok(advice) => advice,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// How good the predictions were, as far as it is known. Begins to compare the last minute, if nobody
+    /// has.
+    pub(crate) fn accuracy(&self) -> Option<Accuracy> {
+        let advisor = &self.advisor;
+        let ended = self.clock.now() / MINUTE;
+        if advisor.score().ended() < ended && !advisor.is_scoring.swap(true, Ordering::AcqRel) {
+            let (recorded, ..) = self.history([0; 3]);
+            let scoring = Arc::clone(advisor);
+            let thread = thread::Builder::new().name("poolscope-advice".to_owned());
+            let started = thread.spawn(move || {
+                scoring.update(&Trace::of(&recorded.recent), ended);
+                scoring.is_scoring.store(false, Ordering::Release);
+            });
+            if started.is_err() {
+                advisor.is_scoring.store(false, Ordering::Release);
+            }
+        }
+        advisor.accuracy()
+    }
+}
+
+impl Advisor {
+    fn score(&self) -> std::sync::MutexGuard<'_, Score> {
+        self.score.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accuracy(&self) -> Option<Accuracy> {
+        self.score().accuracy()
+    }
+
+    /// Compares the last minute. Nobody waits for the lock meanwhile.
+    fn update(&self, trace: &Trace, ended: u64) {
+        if self.score().ended() < ended {
+            let compared = Compared::of(trace, ended);
+            self.score().add(ended, compared);
+        }
+    }
+}
+
+impl Latest {
+    fn learned(&mut self, recorder: &Recorder) -> Learned {
+        let now = recorder.clock.now();
+        if let Some((at, learned)) = &self.learned
+            && now.saturating_sub(*at) < SECOND
+        {
+            return learned.clone();
+        }
+        let (recorded, [minute, five_minutes, hour], now) = recorder.history([1, 5, 60]);
+        let trace = Trace::of(&recorded.recent);
+        recorder.advisor.update(&trace, now / MINUTE);
+        let last_minute = trace.between(seconds(now) - 60.0, seconds(now));
+        let learned = Learned {
+            measured: Measured {
+                minute,
+                five_minutes,
+                hour,
+                minute_p95: queued_p95(&last_minute.checkouts),
+                now: seconds(now),
+            },
+            busiest: self.busiest(recorded, &trace),
+            recent: Model::learn(&trace).map(|model| Arc::new(model) as Arc<dyn Forecast>),
+        };
+        self.learned = Some((now, learned.clone()));
+        learned
+    }
+
+    /// The model of the busiest window, if it is busier than the recent one.
+    fn busiest(
+        &mut self,
+        recorded: history::Recorded,
+        recent: &Trace,
+    ) -> Option<Arc<dyn Forecast>> {
+        let (segments, ended) = recorded.busiest?;
+        if self.busiest.as_ref().is_none_or(|known| known.0 != ended) {
+            let model = Model::learn(&Trace::of(&segments)).ok();
+            self.busiest = model.map(|model| (ended, Arc::new(model)));
+        }
+        let model = &self.busiest.as_ref()?.1;
+        let is_busier = model.recorded.demand() > Recorded::of(recent).demand();
+        is_busier.then(|| Arc::clone(model) as Arc<dyn Forecast>)
+    }
+}
+
+impl std::fmt::Debug for Latest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Latest").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! Clients that each wait for their answer before they ask again, such as workers or a load test.
+//!
+//! While `n` of `C` clients hold a connection or wait for one, the other `C - n` think, each for a
+//! mean time `Z`: arrivals come at the rate `(C - n) / Z`. Open arrivals come at one rate whatever `n`
+//! is. The likelihood of what was recorded decides between the two.
+
+use super::trace::{Checkout, Trace};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Clients {
+    pub(crate) number: u32,
+    /// Mean seconds from an answer to the next checkout.
+    pub(crate) think: f64,
+}
+
+/// Of each run's beginning it is not known who else was there.
+const UNSETTLED: f64 = 0.1;
+
+/// Clients are believed if what was seen is this many times as likely with them, as a logarithm.
+const SURE: f64 = 12.0;
+
+/// Arrivals as regular as a clock's look as if they waited for each other. Clients' are as irregular
+/// as chance, by their own rate; a clock's squared variation is less than this.
+const REGULAR: f64 = 0.5;
+
+/// Clients who ask again at once cannot be told from a clock, in seconds.
+const AT_ONCE: f64 = 1e-6;
+
+/// More of them, by this factor, are as good as open arrivals.
+const MOST: u32 = 20;
+
+/// Arrivals, and time, by those who hold or wait.
+#[derive(Debug, Default)]
+struct Levels {
+    arrivals: Vec<f64>,
+    seconds: Vec<f64>,
+}
+
+impl Clients {
+    pub(crate) fn of(trace: &Trace) -> Option<Self> {
+        let mut levels = Levels::default();
+        for run in &trace.runs {
+            let from = run.from + UNSETTLED * run.seconds();
+            levels.add(trace.of_run(run), from, run.until);
+        }
+        let most = levels.arrivals.iter().rposition(|count| *count > 0.0)?;
+        let first = u32::try_from(most).ok()?.checked_add(1)?;
+        let arrivals: f64 = levels.arrivals.iter().sum();
+        let all: f64 = levels.seconds.iter().sum();
+        let mut best: Option<(f64, f64)> = None;
+        let mut clients = f64::from(first);
+        while clients <= f64::from(first) * f64::from(MOST) {
+            let likely = levels.likelihood(clients, arrivals);
+            if best.is_none_or(|best| likely > best.0) {
+                best = Some((likely, clients));
+            }
+            clients += (clients / 64.0).floor().max(1.0);
+        }
+        let (likely, clients) = best?;
+        if likely + arrivals * all.ln() < SURE {
+            return None;
+        }
+        let think = levels.idle(clients) / arrivals;
+        let found = Self {
+            number: clients as u32,
+            think,
+        };
+        (think < AT_ONCE || found.variation(trace) >= REGULAR).then_some(found)
+    }
+
+    /// The squared variation of the times between arrivals, as the clients' clock goes: it stands
+    /// still while none of them thinks.
+    fn variation(&self, trace: &Trace) -> f64 {
+        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        for run in &trace.runs {
+            let mut since = 0.0;
+            walk(
+                trace.of_run(run),
+                run.from,
+                run.until,
+                |event| match event {
+                    Event::Passes(seconds, n) => {
+                        since +=
+                            seconds * (f64::from(self.number) - n as f64).max(0.0) / self.think;
+                    }
+                    Event::Asks(_) => {
+                        (count, sum, squares) = (count + 1.0, sum + since, squares + since * since);
+                        since = 0.0;
+                    }
+                },
+            );
+        }
+        let mean: f64 = sum / count;
+        (squares / count - mean * mean) / (mean * mean)
+    }
+}
+
+impl Levels {
+    fn add(&mut self, checkouts: &[Checkout], from: f64, until: f64) {
+        walk(checkouts, from, until, |event| {
+            let (n, of, more) = match event {
+                Event::Asks(n) => (n, &mut self.arrivals, 1.0),
+                Event::Passes(seconds, n) => (n, &mut self.seconds, seconds),
+            };
+            if of.len() <= n {
+                of.resize(n + 1, 0.0);
+            }
+            of[n] += more;
+        });
+    }
+
+    /// Client-seconds of thinking.
+    fn idle(&self, clients: f64) -> f64 {
+        let levels = self.seconds.iter().enumerate();
+        levels
+            .map(|(n, seconds)| (clients - n as f64).max(0.0) * seconds)
+            .sum()
+    }
+
+    /// As a logarithm, less what does not depend on the number of clients.
+    fn likelihood(&self, clients: f64, arrivals: f64) -> f64 {
+        let asked = self.arrivals.iter().enumerate();
+        let asked: f64 = asked
+            .filter(|(_, count)| **count > 0.0)
+            .map(|(n, count)| count * (clients - n as f64).ln())
+            .sum();
+        asked - arrivals * self.idle(clients).ln()
+    }
+}
+
+enum Event {
+    /// Somebody asks, while this many hold or wait.
+    Asks(usize),
+    /// Time in which they do.
+    Passes(f64, usize),
+}
+
+/// What happens within a stretch of time.
+fn walk(checkouts: &[Checkout], from: f64, until: f64, mut each: impl FnMut(Event)) {
+    let mut leaves: Vec<f64> = checkouts.iter().map(|it| it.returned).collect();
+    leaves.sort_by(f64::total_cmp);
+    let mut leaves = leaves.into_iter().peekable();
+    let mut asks = checkouts.iter().map(|it| it.asked).peekable();
+    let (mut now, mut there) = (from, 0_usize);
+    loop {
+        let leave = leaves.peek().copied().unwrap_or(f64::INFINITY);
+        let ask = asks.peek().copied().unwrap_or(f64::INFINITY);
+        let at = leave.min(ask).min(until);
+        if at > now {
+            each(Event::Passes(at - now, there));
+            now = at;
+        }
+        if leave.min(ask) >= until {
+            return;
+        }
+        if leave <= ask {
+            leaves.next();
+            there = there.saturating_sub(1);
+        } else {
+            asks.next();
+            if ask >= from {
+                each(Event::Asks(there));
+            }
+            there += 1;
+        }
+    }
+}

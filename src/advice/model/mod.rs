@@ -1,0 +1,246 @@
+//! How long checkouts would queue with another number of connections, or under another load.
+
+//!
+//! No formula predicts it: the recorded checkouts are replayed through a pool of another size. Before
+//! that, what holds did to each other is taken out of each of them.
+//!
+//! ```text
+//! trace.rs ─▶ station.rs ─▶ replay.rs ─▶ prediction.rs
+//! recorded     undo.rs       simulator.rs  waits
+//!              clients.rs, handover.rs
+//! ```
+//!
+//! All of it is pure: without clock, lock or I/O, and the same record has the same answer.
+
+mod clients;
+mod handover;
+mod prediction;
+mod random;
+mod replay;
+mod simulator;
+mod size;
+mod station;
+mod statistics;
+mod trace;
+mod undo;
+
+pub(crate) use self::prediction::Prediction;
+pub(crate) use self::simulator::Station;
+pub(crate) use self::size::smallest;
+pub(crate) use self::trace::Trace;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use self::clients::Clients;
+use self::handover::handover;
+use self::replay::Replay;
+use self::station::{Fit, Part};
+use self::trace::Checkout;
+
+/// What is missing before anything can be said.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct NotEnough {
+    /// More seconds to observe.
+    pub(crate) seconds: f64,
+    /// More checkouts whose connection comes back.
+    pub(crate) checkouts: u64,
+}
+
+/// What was recorded of a load, ready to be asked.
+#[derive(Debug)]
+pub(crate) struct Model {
+    replay: Replay,
+    pub(crate) fit: Fit,
+    /// The clients, where each waits for its answer before it asks again.
+    pub(crate) clients: Option<Clients>,
+    pub(crate) recorded: Recorded,
+    /// Answers, so that no replay is made twice.
+    known: Mutex<HashMap<(u32, u64), Prediction>>,
+}
+
+/// What was measured in the record.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Recorded {
+    /// Checkouts, served or not.
+    pub(crate) checkouts: u64,
+    /// When the record begins and ends, in seconds of the pool's clock.
+    pub(crate) from: f64,
+    pub(crate) until: f64,
+    /// Checkouts asked for per second.
+    pub(crate) rate: f64,
+    /// Connections allowed, at its end.
+    pub(crate) connections: u32,
+    /// The most connections in use that were seen by one of a hundred checkouts or more.
+    pub(crate) in_use: u32,
+    /// Mean seconds that a connection was held, and of these, in which a query was under way.
+    pub(crate) held: f64,
+    pub(crate) busy: Option<f64>,
+    /// The seconds queued that 95 of 100 checkouts did not exceed. Infinite if more than 5 got no
+    /// connection.
+    pub(crate) queued_p95: f64,
+}
+
+/// What keeps more connections from serving more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Limit {
+    /// The fewest connections that serve, within 5 %, the most.
+    pub(crate) connections: u32,
+    /// The most, in checkouts a second.
+    pub(crate) rate: f64,
+}
+
+/// As close to the most is as good.
+const WITHIN: f64 = 0.05;
+
+impl Model {
+    /// At least this much is needed.
+    pub(crate) const SECONDS: f64 = 20.0;
+    pub(crate) const CHECKOUTS: u64 = 1000;
+    /// Larger pools are not asked about.
+    pub(crate) const MOST: u32 = 10_000;
+
+    /// # Errors
+    ///
+    /// If too little was recorded.
+    pub(crate) fn learn(trace: &Trace) -> Result<Self, NotEnough> {
+        let missing = NotEnough {
+            seconds: (Self::SECONDS - trace.seconds()).max(0.0),
+            checkouts: Self::CHECKOUTS.saturating_sub(trace.completed() as u64),
+        };
+        if missing.seconds > 0.0 || missing.checkouts > 0 {
+            return Err(missing);
+        }
+        let recorded = Recorded::of(trace);
+        let (clients, handover) = (Clients::of(trace), handover(trace));
+        let replay = |fit: &Fit| Replay::new(trace, fit, clients, handover);
+        let fit = Fit::of(trace, |fit| {
+            replay(fit).distance(trace, recorded.connections)
+        });
+        Ok(Self {
+            replay: replay(&fit),
+            fit,
+            clients,
+            recorded,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The waits with this many connections, under this many times the load.
+    pub(crate) fn at(&self, connections: u32, load: f64) -> Prediction {
+        let connections = connections.clamp(1, Self::MOST);
+        let load = if load.is_finite() {
+            load.clamp(1e-3, 1e3)
+        } else {
+            1.0
+        };
+        let key = (connections, load.to_bits());
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prediction) = known().get(&key) {
+            return *prediction;
+        }
+        let replayed = self.replay.run(connections, load);
+        let mut prediction = Prediction::of(connections, self.recorded.rate * load, &replayed);
+        prediction.beyond_data = connections.saturating_sub(self.recorded.in_use);
+        known().insert(key, prediction);
+        prediction
+    }
+
+    /// Checkouts a second by this many clients who ask again at once, on a connection each.
+    pub(crate) fn throughput(&self, connections: u32) -> f64 {
+        self.replay.throughput(connections.clamp(1, Self::MOST))
+    }
+
+    /// Where more connections stop to serve more; `None` if each more serves more.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        let inside = self.replay.mean_inside();
+        let rate = match self.fit.station {
+            Station::Free => return None,
+            Station::Lock => 1.0 / inside,
+            Station::Shared(processors) => processors.max(1.0) / inside,
+        };
+        if !rate.is_finite() {
+            return None;
+        }
+        let is_enough = |connections| self.throughput(connections) >= (1.0 - WITHIN) * rate;
+        let connections = smallest(Self::MOST / 10, is_enough)?;
+        Some(Limit { connections, rate })
+    }
+
+    /// Mean work of a hold at the station, in seconds.
+    pub(crate) fn work(&self) -> f64 {
+        self.replay.mean_inside()
+    }
+
+    /// Whether it is the time between queries that others lengthen.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.fit.part == Part::Outside
+    }
+}
+
+impl Recorded {
+    /// Connections asked for on average: arrivals by the time held.
+    pub(crate) fn demand(&self) -> f64 {
+        self.rate * self.held
+    }
+
+    pub(crate) fn of(trace: &Trace) -> Self {
+        let complete = || trace.checkouts.iter().filter(|it| it.is_complete());
+        let count = complete().count().max(1) as f64;
+        let watched = complete().filter_map(|it| Some(it.queries?.busy));
+        let watched: Vec<f64> = watched.collect();
+        Self {
+            checkouts: trace.checkouts.len() as u64,
+            from: trace.runs.first().map_or(0.0, |run| run.from),
+            until: trace.runs.last().map_or(0.0, |run| run.until),
+            rate: trace.rate(),
+            // A pool that does not know how many connections it may have says 0.
+            connections: trace.checkouts.last().map_or(1, |it| it.size.into()).max(1),
+            in_use: in_use(trace),
+            held: complete().map(Checkout::held).sum::<f64>() / count,
+            busy: (!watched.is_empty()).then(|| watched.iter().sum::<f64>() / watched.len() as f64),
+            queued_p95: queued_p95(&trace.checkouts),
+        }
+    }
+}
+
+/// The time queued that 95 of 100 did not exceed: infinite if more than 5 gave up or were turned away.
+pub(crate) fn queued_p95(checkouts: &[Checkout]) -> f64 {
+    let waits = checkouts
+        .iter()
+        .filter(|it| it.is_served() || it.returned.is_finite());
+    let mut waits: Vec<f64> = waits
+        .map(|it| {
+            if it.is_served() {
+                it.queued()
+            } else {
+                f64::INFINITY
+            }
+        })
+        .collect();
+    waits.sort_by(f64::total_cmp);
+    prediction::quantile(&waits, 0.95)
+}
+
+/// The connections in use after a grant that all but one of a hundred checkouts saw at most.
+fn in_use(trace: &Trace) -> u32 {
+    let mut levels: Vec<u32> = Vec::with_capacity(trace.checkouts.len());
+    for run in &trace.runs {
+        let served = || trace.of_run(run).iter().filter(|it| it.is_served());
+        let mut events: Vec<(f64, bool)> = served().map(|it| (it.granted, true)).collect();
+        events.extend(served().map(|it| (it.returned, false)));
+        events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut level = 0_u32;
+        for (_, is_grant) in events {
+            if is_grant {
+                level += 1;
+                levels.push(level);
+            } else {
+                level = level.saturating_sub(1);
+            }
+        }
+    }
+    levels.sort_unstable();
+    let rank = (levels.len() as f64 * 0.99) as usize;
+    levels.get(rank).copied().unwrap_or_default()
+}

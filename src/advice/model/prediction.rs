@@ -1,0 +1,120 @@
+//! The waits of a replay, summed up.
+
+use super::random::Random;
+use super::replay::{PARTS, Replayed};
+
+/// Waits in the pool's queue, in seconds. They are infinite where more arrives than can be served.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Prediction {
+    pub(crate) connections: u32,
+    /// Connections in use on average, as a share of all. Above 1 in an overload: what arrives over
+    /// what is served.
+    pub(crate) utilization: f64,
+    /// Checkouts served a second. Clients who wait for their answers ask less often where they wait
+    /// longer.
+    pub(crate) served: f64,
+    /// The share of checkouts that queue at all.
+    pub(crate) queueing: f64,
+    pub(crate) mean: f64,
+    pub(crate) p50: f64,
+    pub(crate) p95: f64,
+    pub(crate) p99: f64,
+    /// Between these two is the p95 of four of five records of the same load.
+    pub(crate) p95_range: (f64, f64),
+    /// Connections beyond those that were in use in the record; 0 within them.
+    pub(crate) beyond_data: u32,
+}
+
+impl Prediction {
+    /// `rate` is that of the arrivals.
+    pub(super) fn of(connections: u32, rate: f64, replayed: &Replayed) -> Self {
+        let mut waits: Vec<f64> = replayed.queued.iter().flatten().copied().collect();
+        waits.sort_by(f64::total_cmp);
+        let overload = Self {
+            connections,
+            utilization: (rate / replayed.served).max(1.0),
+            served: replayed.served,
+            queueing: 1.0,
+            mean: f64::INFINITY,
+            p50: f64::INFINITY,
+            p95: f64::INFINITY,
+            p99: f64::INFINITY,
+            p95_range: (f64::INFINITY, f64::INFINITY),
+            beyond_data: 0,
+        };
+        if replayed.overload {
+            return overload;
+        }
+        let count = waits.len().max(1) as f64;
+        Self {
+            utilization: (replayed.in_use / f64::from(connections)).min(1.0),
+            queueing: waits.iter().filter(|wait| **wait > 0.0).count() as f64 / count,
+            mean: waits.iter().sum::<f64>() / count,
+            p50: quantile(&waits, 0.5),
+            p95: quantile(&waits, 0.95),
+            p99: quantile(&waits, 0.99),
+            p95_range: range(&replayed.queued, quantile(&waits, 0.95)),
+            ..overload
+        }
+    }
+}
+
+/// Of sorted values; 0 if there are none.
+pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let rank = (sorted.len() as f64 * q).ceil() as usize;
+    let index = rank.clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(index).copied().unwrap_or_default()
+}
+
+/// Bins of a histogram by the logarithm: 16 an octave, from a microsecond on.
+const BINS: usize = 16 * 32;
+
+fn bin(seconds: f64) -> usize {
+    // A negative float is cast to 0.
+    (((seconds * 1e6).log2() * 16.0) as usize).min(BINS - 1)
+}
+
+fn middle(bin: usize) -> f64 {
+    ((bin as f64 + 0.5) / 16.0).exp2() / 1e6
+}
+
+/// The middle four fifths of the p95s of records like this one, put together of its parts at random
+/// (B. Efron's bootstrap, 1979, by blocks).
+fn range(parts: &[Vec<f64>; PARTS], p95: f64) -> (f64, f64) {
+    const RECORDS: usize = 100;
+    let histogram = |part: &Vec<f64>| {
+        let mut counts = vec![0_u32; BINS];
+        part.iter().for_each(|wait| counts[bin(*wait)] += 1);
+        counts
+    };
+    let parts: Vec<(usize, Vec<u32>)> = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| (part.len(), histogram(part)))
+        .collect();
+    let mut random = Random::new(0);
+    let mut found: Vec<f64> = (0..RECORDS)
+        .filter(|_| !parts.is_empty())
+        .map(|_| {
+            let drawn: Vec<_> = parts
+                .iter()
+                .map(|_| &parts[random.below(parts.len())])
+                .collect();
+            let all: usize = drawn.iter().map(|part| part.0).sum();
+            let mut beyond = all - (all as f64 * 0.95).ceil() as usize;
+            for bin in (1..BINS).rev() {
+                let count: u32 = drawn.iter().map(|part| part.1[bin]).sum();
+                if count as usize > beyond {
+                    return middle(bin);
+                }
+                beyond -= count as usize;
+            }
+            0.0
+        })
+        .collect();
+    found.sort_by(f64::total_cmp);
+    (
+        quantile(&found, 0.1).min(p95),
+        quantile(&found, 0.9).max(p95),
+    )
+}

@@ -1,0 +1,279 @@
+//! Where holds were in each other's way: the one explanation under which what is left of them does
+//! not depend on who else was there.
+
+use std::collections::{HashMap, HashSet};
+
+use super::simulator::{Job, Station};
+use super::statistics::Pairs;
+use super::trace::{Checkout, Trace};
+use super::undo::{Timeline, Visit, Work};
+
+/// Which part of a hold passes the station.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The time in queries.
+    Queries,
+    /// The time between them.
+    Outside,
+}
+
+/// An explanation of the holds: what each does by itself, and where they are in each other's way.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fit {
+    pub(crate) station: Station,
+    pub(crate) part: Part,
+    /// The places whose holds pass the station; `None` where all do.
+    pub(crate) places: Option<HashSet<u16>>,
+    /// How much what is left of the holds still depends on who else was there: the largest of three
+    /// Kolmogorov distances.
+    pub(crate) left: f64,
+    /// Whether that may be chance.
+    pub(crate) understood: bool,
+    /// Of each complete checkout, in the order of the trace.
+    pub(crate) jobs: Vec<Job>,
+}
+
+/// Fewer holds do not show a station.
+const HOLDS: usize = 500;
+
+/// Holds of one place that are compared with each other: what changes slowly does not matter.
+const GROUP: u32 = 512;
+
+/// A dependence of more standard deviations is not chance.
+const SURE: f64 = 4.0;
+
+/// An explanation has to leave less than this share of what is there without any.
+const BETTER: f64 = 0.6;
+
+/// An explanation that leaves more than the best one, by this factor, is not considered.
+const WORSE: f64 = 1.5;
+
+/// Halvings of the interval in which a parameter is sought.
+const STEPS: u32 = 12;
+
+/// The distance that chance and the irregularities of a real server leave.
+fn chance(holds: usize) -> f64 {
+    0.02 + 2.0 / (holds.max(1) as f64).sqrt()
+}
+
+impl Fit {
+    /// The explanation of a trace. Several may leave nothing that depends on others. Of these the one
+    /// is taken that also reproduces what was seen: `distance` replays a fit and compares.
+    pub(crate) fn of(trace: &Trace, distance: impl Fn(&Self) -> f64) -> Self {
+        let holds = Holds::of(trace);
+        let free = holds.free();
+        if holds.all < HOLDS || free.understood {
+            return free;
+        }
+        let mut fits = holds.explanations(&free);
+        fits.retain(|fit| fit.left < BETTER * free.left);
+        let least = fits
+            .iter()
+            .map(|fit| fit.left)
+            .fold(f64::INFINITY, f64::min);
+        fits.retain(|fit| fit.understood || fit.left <= WORSE * least);
+        let scored = fits.into_iter().map(|fit| (fit.left + distance(&fit), fit));
+        let best = scored.min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map_or(free, |(_, fit)| fit)
+    }
+}
+
+/// The complete holds of a trace.
+struct Holds<'a> {
+    runs: Vec<Vec<&'a Checkout>>,
+    all: usize,
+    /// Of each hold, which others it is compared with.
+    groups: Vec<u32>,
+    /// Of each hold, the connections in use when it was granted.
+    in_use: Vec<f64>,
+    /// Each part of each hold as it was, and the others that were in the same part.
+    queries: Vec<Work>,
+    outside: Vec<Work>,
+}
+
+impl<'a> Holds<'a> {
+    fn of(trace: &'a Trace) -> Self {
+        let complete = |run| trace.of_run(run).iter().filter(|it| it.is_complete());
+        let runs: Vec<Vec<&Checkout>> = trace
+            .runs
+            .iter()
+            .map(|run| complete(run).collect())
+            .collect();
+        let mut seen: HashMap<u16, u32> = HashMap::new();
+        let groups = runs.iter().flatten().map(|checkout| {
+            let before = seen.entry(checkout.place).or_default();
+            *before += 1;
+            (u32::from(checkout.place) << 16) | (((*before - 1) / GROUP) & 0xFFFF)
+        });
+        let groups: Vec<u32> = groups.collect();
+        let as_it_was = |visit: fn(&Checkout) -> Visit| -> Vec<Work> {
+            works(&timelines(&runs, visit), Timeline::free)
+        };
+        let holds = as_it_was(Visit::hold);
+        let (queries, outside) = (as_it_was(Visit::queries), as_it_was(Visit::outside));
+        Self {
+            all: groups.len(),
+            groups,
+            in_use: holds.iter().map(|hold| hold.others).collect(),
+            queries,
+            outside,
+            runs,
+        }
+    }
+
+    fn free(&self) -> Fit {
+        self.fit(Station::Free, Part::Queries, None, &self.queries)
+    }
+
+    fn explanations(&self, free: &Fit) -> Vec<Fit> {
+        let mut fits = vec![
+            self.shared(Part::Queries, None),
+            self.shared(Part::Outside, None),
+            self.locked(None),
+        ];
+        if let Some(places) = self.depending() {
+            fits.push(self.shared(Part::Queries, Some(places.clone())));
+            fits.push(self.locked(Some(places)));
+        }
+        debug_assert_eq!(free.jobs.len(), self.all);
+        fits
+    }
+
+    /// The places whose holds depend on who else is there, where not all do.
+    fn depending(&self) -> Option<HashSet<u16>> {
+        let place = |hold: usize| (self.groups[hold] >> 16) as u16;
+        let places: HashSet<u16> = (0..self.all).map(place).collect();
+        let depends = |one: &u16| self.dependence(&self.queries, |hold| place(hold) == *one) > SURE;
+        let depending: HashSet<u16> = places.iter().copied().filter(depends).collect();
+        (!depending.is_empty() && depending.len() < places.len()).then_some(depending)
+    }
+
+    /// The number of processors under which the work does not depend on the others.
+    fn shared(&self, part: Part, places: Option<HashSet<u16>>) -> Fit {
+        let timelines = timelines(&self.runs, |checkout| {
+            let visit = match part {
+                Part::Queries => Visit::queries(checkout),
+                Part::Outside => Visit::outside(checkout),
+            };
+            only(&places, checkout, visit)
+        });
+        let others = timelines.iter().map(Timeline::most_others);
+        let most = 1.0 + others.fold(0.0, f64::max);
+        let with = |processors: f64| works(&timelines, |timeline| timeline.shared(processors));
+        // By the inverse: from a processor for each of them to half a one for all.
+        let (mut more, mut fewer) = (1.0 / most, 2.0);
+        for _ in 0..STEPS {
+            let middle = f64::midpoint(more, fewer);
+            let works = with(1.0 / middle);
+            match self.dependence(&works, |hold| works[hold].inside > 0.0) > 0.0 {
+                true => more = middle,
+                false => fewer = middle,
+            }
+        }
+        let processors = 1.0 / f64::midpoint(more, fewer);
+        self.fit(Station::Shared(processors), part, places, &with(processors))
+    }
+
+    /// The share of the time between queries that has to be in the section, so that its time does not
+    /// depend on the others.
+    fn locked(&self, places: Option<HashSet<u16>>) -> Fit {
+        let with = |share: f64| {
+            let timelines = timelines(&self.runs, |checkout| {
+                only(&places, checkout, Visit::section(checkout, share))
+            });
+            let works = works(&timelines, Timeline::locked);
+            let dependence = self.dependence(&works, |hold| works[hold].inside > 0.0);
+            (works, dependence)
+        };
+        let (mut works, dependence) = with(0.0);
+        if dependence > SURE {
+            let (whole, dependence) = with(1.0);
+            works = whole;
+            if dependence < 0.0 {
+                let (mut less, mut more) = (0.0, 1.0);
+                for _ in 0..STEPS {
+                    let middle = f64::midpoint(less, more);
+                    let (found, dependence) = with(middle);
+                    works = found;
+                    match dependence > 0.0 {
+                        true => less = middle,
+                        false => more = middle,
+                    }
+                }
+            }
+        }
+        self.fit(Station::Lock, Part::Queries, places, &works)
+    }
+
+    fn fit(
+        &self,
+        station: Station,
+        part: Part,
+        places: Option<HashSet<u16>>,
+        works: &[Work],
+    ) -> Fit {
+        let other = match part {
+            Part::Queries => &self.outside,
+            Part::Outside => &self.queries,
+        };
+        let whole = works.iter().zip(&self.groups).zip(&self.in_use);
+        let whole = whole.map(|((work, group), in_use)| (*group, *in_use, work.whole()));
+        let distances = [self.pairs(works), self.pairs(other), Pairs::new(whole)];
+        let left = distances.iter().map(Pairs::distance).fold(0.0, f64::max);
+        let jobs = works.iter().map(|work| Job {
+            before: work.before,
+            inside: work.inside,
+            after: work.after,
+        });
+        Fit {
+            station,
+            part,
+            places,
+            left,
+            understood: left < chance(self.all),
+            jobs: jobs.collect(),
+        }
+    }
+
+    /// The work inside, beside the others that were there.
+    fn pairs(&self, works: &[Work]) -> Pairs {
+        let pairs = works.iter().zip(&self.groups);
+        Pairs::new(pairs.map(|(work, group)| (*group, work.others, work.inside)))
+    }
+
+    /// How sure it is that the work inside depends on the others there. A few long ones do not decide.
+    fn dependence(&self, works: &[Work], only: impl Fn(usize) -> bool) -> f64 {
+        let holds = || works.iter().enumerate().filter(|(hold, _)| only(*hold));
+        let mean = holds().map(|(_, work)| work.inside).sum::<f64>() / holds().count() as f64;
+        let pairs = holds().map(|(hold, work)| {
+            let bounded = work.inside / (work.inside + mean);
+            (self.groups[hold], work.others, bounded)
+        });
+        Pairs::new(pairs).dependence()
+    }
+}
+
+/// Holds of other places do not visit.
+fn only(places: &Option<HashSet<u16>>, checkout: &Checkout, visit: Visit) -> Visit {
+    match places {
+        Some(places) if !places.contains(&checkout.place) => Visit {
+            until: visit.from,
+            density: 0.0,
+            ..visit
+        },
+        _ => visit,
+    }
+}
+
+fn timelines<'a>(
+    runs: &[Vec<&'a Checkout>],
+    visit: impl Fn(&Checkout) -> Visit,
+) -> Vec<Timeline<'a>> {
+    runs.iter()
+        .map(|run| Timeline::new(run.clone(), &visit))
+        .collect()
+}
+
+fn works<'a>(timelines: &[Timeline<'a>], of: impl Fn(&Timeline<'a>) -> Vec<Work>) -> Vec<Work> {
+    timelines.iter().flat_map(of).collect()
+}

@@ -1,0 +1,92 @@
+//! Whether two quantities depend on each other, and whether two samples are alike.
+
+use super::random::Random;
+
+/// Pairs of values, in groups within which they are compared.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pairs {
+    /// Group, x, y.
+    all: Vec<(u32, f64, f64)>,
+}
+
+/// Times are recorded in microseconds.
+const SAME: f64 = 3e-6;
+
+/// Equal values are told apart by this share, so that a constant does not look like a difference.
+const BLUR: f64 = 0.1;
+
+impl Pairs {
+    /// In groups of the same key.
+    pub(crate) fn new(pairs: impl Iterator<Item = (u32, f64, f64)>) -> Self {
+        let mut all: Vec<_> = pairs.collect();
+        all.sort_by_key(|pair| pair.0);
+        Self { all }
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &[(u32, f64, f64)]> {
+        self.all.chunk_by(|a, b| a.0 == b.0)
+    }
+
+    /// How sure it is that `y` grows with `x`, in standard deviations of chance: the correlation
+    /// within groups by the root of the number of pairs. 0 where it cannot be said.
+    pub(crate) fn dependence(&self) -> f64 {
+        let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
+        for group in self.groups() {
+            let n = group.len() as f64;
+            let mean = |of: fn(&(u32, f64, f64)) -> f64| group.iter().map(of).sum::<f64>() / n;
+            let (x, y) = (mean(|pair| pair.1), mean(|pair| pair.2));
+            for pair in group {
+                xx += (pair.1 - x) * (pair.1 - x);
+                yy += (pair.2 - y) * (pair.2 - y);
+                xy += (pair.1 - x) * (pair.2 - y);
+            }
+        }
+        let t = xy / (xx * yy).sqrt() * (self.all.len() as f64).sqrt();
+        if t.is_finite() { t } else { 0.0 }
+    }
+
+    /// The Kolmogorov distance of the `y` of each group's half with the smaller `x` from those of
+    /// the other half: 0 where they are alike, 1 where all of one are below all of the other.
+    pub(crate) fn distance(&self) -> f64 {
+        let mut random = Random::new(1);
+        let mut ranked: Vec<(f64, bool)> = Vec::with_capacity(self.all.len());
+        let mut group: Vec<(f64, f64, f64)> = Vec::new();
+        for pairs in self.groups() {
+            group.clear();
+            // Of equal x, chance decides which half they are in.
+            group.extend(pairs.iter().map(|pair| (pair.1, random.uniform(), pair.2)));
+            group.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+            let middle = group.len() / 2;
+            let even = 2 * middle;
+            for (rank, (_, _, y)) in group.iter().take(even).enumerate() {
+                let blurred = y * (1.0 + BLUR * (2.0 * random.uniform() - 1.0));
+                ranked.push((blurred, rank < middle));
+            }
+        }
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let step = 2.0 / ranked.len().max(1) as f64;
+        let (mut difference, mut most) = (0.0_f64, 0.0_f64);
+        for (_, is_lower) in ranked {
+            difference += if is_lower { step } else { -step };
+            most = most.max(difference.abs());
+        }
+        most
+    }
+}
+
+/// The Kolmogorov distance of two samples. Values within a few microseconds are the same.
+pub(crate) fn distance(one: impl Iterator<Item = f64>, other: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<(f64, bool)> = one.map(|value| (value, true)).collect();
+    let ones = all.len();
+    all.extend(other.map(|value| (value, false)));
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let steps = [1.0 / (all.len() - ones) as f64, 1.0 / ones as f64];
+    let (mut difference, mut most) = (0.0_f64, 0.0_f64);
+    for same in all.chunk_by(|a, b| b.0 - a.0 < SAME) {
+        for (_, is_one) in same {
+            difference += if *is_one { steps[1] } else { -steps[0] };
+        }
+        most = most.max(difference.abs());
+    }
+    most
+}

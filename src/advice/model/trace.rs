@@ -1,0 +1,240 @@
+//! The recorded checkouts, as the model reads them: in seconds, in the order in which they asked.
+
+use std::ops::Range;
+
+use crate::observe::history::{Counted, Entry, NEVER, Segment};
+
+/// One checkout. Times are in seconds on one clock, infinite where something has not happened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Checkout {
+    pub(crate) asked: f64,
+    /// When it got its permit. Pings and dials come after that.
+    pub(crate) granted: f64,
+    /// When the connection came back, or when the caller gave up waiting.
+    pub(crate) returned: f64,
+    /// What is known of its queries; `None` where they are not watched.
+    pub(crate) queries: Option<Queries>,
+    /// The request that it is part of; 0 where that is not known.
+    pub(crate) request: u32,
+    /// The place in the code that asked.
+    pub(crate) place: u16,
+    /// Connections allowed at the time.
+    pub(crate) size: u16,
+}
+
+/// The queries of one hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Queries {
+    /// When the first began, and the last ended.
+    pub(crate) first: f64,
+    pub(crate) last: f64,
+    /// Seconds in which one was under way.
+    pub(crate) busy: f64,
+}
+
+impl Checkout {
+    fn of(entry: &Entry, segment: &Segment) -> Self {
+        let began = seconds(segment.began);
+        let at = |micros: u32| match micros {
+            NEVER => f64::INFINITY,
+            micros => began + f64::from(micros) / 1e6,
+        };
+        let asked = began + f64::from(entry.asked) / 1e6;
+        // Each is rounded down.
+        let granted = at(entry.granted).max(asked);
+        let returned = at(entry.returned).max(if entry.granted == NEVER {
+            asked
+        } else {
+            granted
+        });
+        let queries = (entry.busy != NEVER).then(|| {
+            let (first, last) = match entry.first {
+                NEVER if entry.busy == 0 => (granted, granted),
+                // Somewhere in the hold.
+                NEVER => (granted, returned),
+                first => (at(first), at(entry.last)),
+            };
+            Queries {
+                first: first.clamp(granted, returned),
+                last: last.clamp(granted, returned),
+                busy: f64::from(entry.busy) / 1e6,
+            }
+        });
+        Self {
+            asked,
+            granted,
+            returned,
+            queries,
+            request: entry.request,
+            place: entry.place,
+            size: entry.size,
+        }
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        self.granted.is_finite()
+    }
+
+    /// Served, and back.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_served() && self.returned.is_finite()
+    }
+
+    pub(crate) fn queued(&self) -> f64 {
+        self.granted.min(self.returned) - self.asked
+    }
+
+    pub(crate) fn held(&self) -> f64 {
+        self.returned - self.granted
+    }
+
+    /// Its queries. Where they are not watched, the whole hold may be one.
+    pub(crate) fn queries(&self) -> Queries {
+        self.queries.unwrap_or(Queries {
+            first: self.granted,
+            last: self.returned,
+            busy: self.held(),
+        })
+    }
+}
+
+/// Checkouts of one stretch of time, none left out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Run {
+    /// Which of the trace's checkouts.
+    pub(crate) range: Range<usize>,
+    pub(crate) from: f64,
+    pub(crate) until: f64,
+    /// Checkouts that it stands for: those after it were counted but not recorded.
+    pub(crate) weight: f64,
+}
+
+impl Run {
+    pub(crate) fn seconds(&self) -> f64 {
+        self.until - self.from
+    }
+}
+
+/// Everything recorded of one window.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trace {
+    /// Run by run, in the order of asking.
+    pub(crate) checkouts: Vec<Checkout>,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl Trace {
+    /// What was recorded in these segments, the oldest first.
+    pub(crate) fn of(segments: &[Counted]) -> Self {
+        let mut trace = Self::default();
+        let mut joined: Vec<Checkout> = Vec::new();
+        let (mut from, mut until, mut asked) = (0.0, 0.0, 0.0);
+        for (
+            index,
+            Counted {
+                segment,
+                asked: more,
+            },
+        ) in segments.iter().enumerate()
+        {
+            if index == 0 || !segment.follows {
+                trace.add(std::mem::take(&mut joined), from, until, asked);
+                (from, asked) = (seconds(segment.began), 0.0);
+            }
+            joined.extend(
+                segment
+                    .entries
+                    .iter()
+                    .map(|entry| Checkout::of(entry, segment)),
+            );
+            asked += *more as f64;
+            until = seconds(segment.ended);
+        }
+        trace.add(joined, from, until, asked);
+        trace
+    }
+
+    /// Adds a run that stands for a number of checkouts. Those who asked before it are left out, because
+    /// others like them were not recorded.
+    pub(crate) fn add(&mut self, mut checkouts: Vec<Checkout>, from: f64, until: f64, asked: f64) {
+        checkouts.retain(|checkout| checkout.asked >= from && checkout.asked < until);
+        if checkouts.is_empty() {
+            return;
+        }
+        checkouts.sort_by(|a, b| a.asked.total_cmp(&b.asked));
+        for checkout in &mut checkouts {
+            // What is still to come is not known.
+            if checkout.returned > until {
+                checkout.returned = f64::INFINITY;
+            }
+        }
+        let start = self.checkouts.len();
+        self.runs.push(Run {
+            range: start..start + checkouts.len(),
+            from,
+            until,
+            weight: asked.max(checkouts.len() as f64),
+        });
+        self.checkouts.extend(checkouts);
+    }
+
+    /// The part of it before or after a moment.
+    pub(crate) fn between(&self, from: f64, until: f64) -> Self {
+        let mut trace = Self::default();
+        for run in &self.runs {
+            let (start, end) = (run.from.max(from), run.until.min(until));
+            if start < end {
+                let share = (end - start) / run.seconds();
+                trace.add(self.of_run(run).to_vec(), start, end, run.weight * share);
+            }
+        }
+        trace
+    }
+
+    pub(crate) fn of_run(&self, run: &Run) -> &[Checkout] {
+        self.checkouts.get(run.range.clone()).unwrap_or_default()
+    }
+
+    /// Checkouts asked for per second.
+    pub(crate) fn rate(&self) -> f64 {
+        // Each run stands for the time until the next one.
+        let asked: f64 = self.runs.iter().map(|run| run.weight).sum();
+        let seconds: f64 = self
+            .runs
+            .iter()
+            .map(|run| run.seconds() * run.weight / run.range.len().max(1) as f64)
+            .sum();
+        if seconds > 0.0 { asked / seconds } else { 0.0 }
+    }
+
+    /// Seconds from the beginning to the end.
+    pub(crate) fn seconds(&self) -> f64 {
+        match (self.runs.first(), self.runs.last()) {
+            (Some(first), Some(last)) => last.until - first.from,
+            _ => 0.0,
+        }
+    }
+
+    /// Seconds of which every checkout was recorded.
+    pub(crate) fn recorded_seconds(&self) -> f64 {
+        self.runs.iter().map(Run::seconds).sum()
+    }
+
+    /// Connection-seconds in use within the runs.
+    pub(crate) fn held(&self) -> f64 {
+        let held = self.runs.iter().flat_map(|run| {
+            let served = self.of_run(run).iter().filter(|it| it.is_served());
+            served.map(|it| (it.returned.min(run.until) - it.granted).max(0.0))
+        });
+        held.sum()
+    }
+
+    /// Checkouts whose connection came back.
+    pub(crate) fn completed(&self) -> usize {
+        self.checkouts.iter().filter(|it| it.is_complete()).count()
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}

@@ -1,0 +1,159 @@
+//! What is predicted for each of some sizes.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::model::Prediction;
+use super::sizes::{Demand, meets};
+use crate::report::timings::round;
+use crate::settings::Settings;
+
+/// Sizes below and above the recommended one.
+const AROUND: u32 = 3;
+
+/// The waiting that is predicted with so many connections. Waits are those in the pool's queue, in
+/// milliseconds; `null` where more arrives than can be served, so that the queue grows without end.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PredictedWait {
+    /// Connections in all, overflow included.
+    pub connections: u32,
+    /// Connections in use on average, of all, in percent. Above 100 in an overload: arrivals of what is
+    /// served.
+    pub utilization_pct: Option<f64>,
+    /// Checkouts that have to queue at all, in percent.
+    pub queueing_pct: Option<f64>,
+    /// The mean of all checkouts, those that do not queue included.
+    pub mean_ms: Option<f64>,
+    /// The median.
+    pub p50_ms: Option<f64>,
+    /// 95 of 100 wait no longer.
+    pub p95_ms: Option<f64>,
+    /// Where `p95_ms` may be by chance: of records like this one four of five have it within this range.
+    /// It is wide where few checkouts were recorded.
+    pub p95_range_ms: Option<[f64; 2]>,
+    /// 99 of 100 wait no longer.
+    pub p99_ms: Option<f64>,
+    /// Whether `p95_ms` is within the target.
+    pub meets_target: bool,
+    /// By how many connections this is beyond those that were in use in the record; 0 within it. What is
+    /// far beyond it has not been seen to work.
+    pub beyond_data: u32,
+}
+
+impl PredictedWait {
+    pub(super) fn new(prediction: &Prediction, target: f64) -> Self {
+        let percent = |share: f64| finite(share * 100.0, 1);
+        let millis = |seconds: f64| finite(seconds * 1e3, 3);
+        Self {
+            connections: prediction.connections,
+            utilization_pct: percent(prediction.utilization),
+            queueing_pct: percent(prediction.queueing),
+            mean_ms: millis(prediction.mean),
+            p50_ms: millis(prediction.p50),
+            p95_ms: millis(prediction.p95),
+            p95_range_ms: millis(prediction.p95_range.0)
+                .zip(millis(prediction.p95_range.1))
+                .map(|(least, most)| [least, most]),
+            p99_ms: millis(prediction.p99),
+            meets_target: meets(prediction, target),
+            beyond_data: prediction.beyond_data,
+        }
+    }
+
+    /// Those around the recommended size, and some more.
+    pub(super) fn table(
+        demand: Demand<'_>,
+        target: f64,
+        recommended: u32,
+        more: impl IntoIterator<Item = u32>,
+    ) -> Vec<Self> {
+        let around = recommended.saturating_sub(AROUND)..=recommended.saturating_add(AROUND);
+        let sizes: BTreeSet<u32> = around.chain(more).collect();
+        let allowed = 1..=2 * Settings::MAX_CONNECTIONS;
+        let sizes = sizes.into_iter().filter(|size| allowed.contains(size));
+        sizes
+            .map(|size| Self::new(&demand.at(size), target))
+            .collect()
+    }
+}
+
+/// A figure for a report: JSON knows neither infinity nor what is no number.
+pub(super) fn finite(value: f64, digits: i32) -> Option<f64> {
+    Some(round(value, digits)).filter(|value| value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advice::bottleneck::Bottleneck;
+    use crate::advice::learned::Forecast;
+    use crate::advice::model::Recorded;
+
+    struct Known;
+
+    impl Forecast for Known {
+        fn at(&self, connections: u32, _: f64) -> Prediction {
+            let wait = if connections < 4 {
+                f64::INFINITY
+            } else {
+                0.1 / f64::from(connections)
+            };
+            Prediction {
+                connections,
+                utilization: 3.5 / f64::from(connections),
+                served: 1.0,
+                queueing: f64::NAN,
+                mean: wait / 3.0,
+                p50: 0.0,
+                p95: wait,
+                p95_range: (0.5 * wait, 2.0 * wait),
+                p99: 2.0 * wait,
+                beyond_data: connections.saturating_sub(5),
+            }
+        }
+
+        fn recorded(&self) -> Recorded {
+            Recorded::default()
+        }
+
+        fn throughput(&self, _: u32) -> f64 {
+            unreachable!("the table does not ask")
+        }
+
+        fn bottleneck(&self) -> Bottleneck {
+            unreachable!("the table does not ask")
+        }
+    }
+
+    #[test]
+    fn the_table_has_each_size_once_and_no_number_that_is_none() {
+        let demand = Demand {
+            forecast: &Known,
+            times: 1.0,
+        };
+        let table = PredictedWait::table(demand, 0.02, 5, [30, 0, 5, 9, 30]);
+        let sizes: Vec<_> = table.iter().map(|row| row.connections).collect();
+        assert_eq!(sizes, [2, 3, 4, 5, 6, 7, 8, 9, 30]);
+        let meets: Vec<_> = table.iter().map(|row| row.meets_target).collect();
+        assert_eq!(meets[..4], [false, false, false, true]);
+        let json = serde_json::to_value(&table).unwrap();
+        assert_eq!(json[0]["p95_ms"], serde_json::Value::Null);
+        assert_eq!(json[0]["queueing_pct"], serde_json::Value::Null);
+        assert_eq!(json[0]["utilization_pct"], 175.0);
+        assert_eq!(json[3]["p95_ms"], 20.0);
+        assert_eq!(json[8]["beyond_data"], 25);
+    }
+
+    #[test]
+    fn the_smallest_pool_has_no_row_for_none() {
+        let demand = Demand {
+            forecast: &Known,
+            times: 1.0,
+        };
+        let table = PredictedWait::table(demand, 0.02, 1, [u32::MAX]);
+        assert_eq!(table[0].connections, 1);
+        assert_eq!(table.len(), 4);
+    }
+}

@@ -1,0 +1,300 @@
+//! What to do, in sentences, each with its figures.
+
+use super::bottleneck::Bottleneck;
+use super::learned::{Measured, Models};
+use super::model::{Model, Prediction};
+use super::sizes::{Sizing, Verdict};
+use super::{Asking, Found, NotEnoughData};
+use crate::report::fleet::replicas_text;
+
+/// A wait that would be shown as 0.0 ms, in seconds.
+const NOTHING: f64 = 5e-5;
+
+/// A p95 that may by chance be longer than the shortest by this factor is shown with its range.
+const WIDE: f64 = 2.0;
+
+/// A difference that nobody notices, in seconds.
+const NOTICED: f64 = 1e-3;
+
+/// What there is to say something about.
+pub(super) struct Said<'a> {
+    pub(super) asking: &'a Asking,
+    pub(super) found: &'a Found,
+    pub(super) measured: &'a Measured,
+}
+
+/// `DB_POOL_SIZE=14 DB_MAX_OVERFLOW=4`, where that is another size than the one in force.
+pub(super) fn paste(sizing: &Sizing, overflows: bool) -> Option<String> {
+    changes(sizing).then(|| settings(sizing, overflows))
+}
+
+fn changes(sizing: &Sizing) -> bool {
+    !matches!(sizing.verdict, Verdict::Fits | Verdict::Stays)
+}
+
+/// An existing pool has no variables, but bb8's builder.
+fn settings(sizing: &Sizing, overflows: bool) -> String {
+    match overflows {
+        true => format!(
+            "DB_POOL_SIZE={} DB_MAX_OVERFLOW={}",
+            sizing.pool_size, sizing.max_overflow
+        ),
+        false => format!("max_size({})", sizing.total()),
+    }
+}
+
+impl Said<'_> {
+    pub(super) fn sentences(
+        &self,
+        sized: Option<&(Models<'_>, Sizing, Bottleneck)>,
+        missing: Option<NotEnoughData>,
+    ) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if let Some(missing) = missing {
+            sentences.push(self.not_enough(missing));
+        }
+        if let Some((models, sizing, bottleneck)) = sized {
+            let now = self.asking.counts.max_connections();
+            sentences.extend(self.overloaded(models, now));
+            sentences.push(self.verdict(models, sizing, now));
+            sentences.extend(self.not_understood(models));
+            sentences.extend(self.no_size_helps(models, sizing, bottleneck));
+            sentences.extend(self.saturated(sizing, bottleneck));
+            sentences.extend(self.capped(models, sizing));
+            sentences.extend(Self::clients(models));
+            sentences.extend(self.beyond_data(models, sizing));
+            sentences.extend(self.asked(models));
+        }
+        sentences.extend(self.found.unreachable.as_ref().map(|why| {
+            format!("The server could not be asked, so its limits are not considered: {why}.")
+        }));
+        sentences.extend(self.found.accuracy.and_then(|accuracy| accuracy.verdict()));
+        sentences
+    }
+
+    fn not_enough(&self, missing: NotEnoughData) -> String {
+        let hour = &self.measured.hour;
+        let more = match (missing.checkouts_more, missing.seconds_more) {
+            (0, seconds) => format!("{seconds:.0} s"),
+            (checkouts, seconds) if seconds > 0.0 => {
+                format!("{checkouts} checkouts and {seconds:.0} s")
+            }
+            (checkouts, _) => format!("{checkouts} checkouts"),
+        };
+        format!(
+            "Not enough data: {} checkouts came back within {:.0} s; {} within {:.0} s at least are needed for a recommendation: {more} more.",
+            hour.returned,
+            hour.seconds,
+            Model::CHECKOUTS,
+            Model::SECONDS,
+        )
+    }
+
+    fn overloaded(&self, models: &Models<'_>, now: u32) -> Option<String> {
+        let minute = &self.measured.minute;
+        // Not unless somebody has noticed.
+        if self.measured.minute_p95 <= self.asking.target {
+            return None;
+        }
+        let prediction = models.now().at(now.max(1));
+        let lost = match minute.unserved {
+            0 => String::new(),
+            lost => format!("; {lost} timed out or were turned away"),
+        };
+        prediction.p95.is_infinite().then(|| {
+            format!(
+                "Overloaded now: within the last minute {:.1} checkouts/s arrived, {:.0} % of what {} can serve{lost}.",
+                minute.rate(),
+                prediction.utilization * 100.0,
+                connections(now),
+            )
+        })
+    }
+
+    /// `at 123.6 checkouts/s (103.0 in the busiest five minutes, 20 % headroom)`.
+    fn load(&self, models: &Models<'_>) -> String {
+        let rate = models.busiest_rate();
+        let headroom = match self.asking.headroom_pct {
+            none if none <= 0.0 => String::new(),
+            headroom => format!(", {headroom} % headroom"),
+        };
+        let asked = match self.asking.what_if.rate {
+            None => String::new(),
+            Some(times) => format!(", {times} times as many as asked"),
+        };
+        let ended = match models.ended() {
+            recent if recent < 60.0 => String::new(),
+            seconds if seconds < 5400.0 => format!(", {:.0} min ago", seconds / 60.0),
+            seconds => format!(", {:.1} h ago", seconds / 3600.0),
+        };
+        format!(
+            "{:.1} checkouts/s ({rate:.1} in the busiest five minutes{ended}{headroom}{asked}), each held {} on average",
+            rate * self.asking.times(),
+            millis(models.held()),
+        )
+    }
+
+    fn verdict(&self, models: &Models<'_>, sizing: &Sizing, now: u32) -> String {
+        let demand = models.peak(self.asking);
+        let (total, target) = (sizing.total(), millis(self.asking.target));
+        let load = self.load(models);
+        let wait = |size: u32| wait(&demand.at(size.max(1)));
+        if let Some(measured) = self.measured(models, sizing) {
+            let did = match measured {
+                none if none < NOTHING => "did not queue".to_owned(),
+                some => format!("queued up to {}", millis(some)),
+            };
+            return format!(
+                "The pool stays as it is: no size is predicted to meet the target of {target} at {load}, but with {} 95 of 100 {did} when that was measured.",
+                connections(now),
+            );
+        }
+        let set = settings(sizing, self.asking.overflows);
+        match sizing.verdict {
+            Verdict::Stays => format!(
+                "The pool stays as it is: with {}, {} at {load}; the target is {target}.",
+                connections(now),
+                wait(now)
+            ),
+            Verdict::Fits => {
+                let exactly = match total == now {
+                    true => String::new(),
+                    false => format!("; {total} would be exact"),
+                };
+                format!(
+                    "The pool fits its load: with {}, {} at {load}; the target is {target}{exactly}.",
+                    connections(now),
+                    wait(now)
+                )
+            }
+            Verdict::Split => format!(
+                "The total fits the load, the split does not: the usual load needs {}, and overflow is closed at each check-in. Set {set}.",
+                connections(sizing.pool_size),
+            ),
+            Verdict::Shrink => {
+                let why = match (sizing.need, sizing.is_capped()) {
+                    (_, true) => "The pool is larger than its share of the server",
+                    (None, false) => "The pool is larger than what is of use",
+                    (Some(_), false) => "The pool is oversized",
+                };
+                let fewer = now - total;
+                let all = match &self.found.fleet {
+                    Some(fleet) if fleet.replicas > 1 => format!(
+                        ", {} for all {}",
+                        u64::from(fewer) * u64::from(fleet.replicas),
+                        replicas_text(fleet.replicas)
+                    ),
+                    _ => String::new(),
+                };
+                format!(
+                    "{why}: with {} in place of {now}, {} at {load}; the target is {target}. Set {set}: {} fewer that the server must have room for{all}.",
+                    connections(total),
+                    wait(total),
+                    connections(fewer),
+                )
+            }
+            Verdict::Grow => format!(
+                "The pool is too small: with {}, {}; with {total}, {}; at {load}; the target is {target}. Set {set}.",
+                connections(now),
+                wait(now),
+                wait(total),
+            ),
+        }
+    }
+
+    /// The wait that was measured at the size in force, where it was within the target and none is
+    /// predicted to be.
+    pub(super) fn measured(&self, models: &Models<'_>, sizing: &Sizing) -> Option<f64> {
+        let stays = sizing.need.is_none() && sizing.verdict == Verdict::Stays;
+        models.served(self.asking).filter(|_| stays)
+    }
+
+    fn clients(models: &Models<'_>) -> Option<String> {
+        let clients = models.peak.clients()?;
+        Some(format!(
+            "The load comes from {clients} clients that each wait for their answer before they ask again, such as workers or a load test. The predictions are for that number of clients, and the headroom is more of them. Callers that do not wait would queue for longer."
+        ))
+    }
+
+    /// Says where the prediction is a guess.
+    fn not_understood(&self, models: &Models<'_>) -> Option<String> {
+        if models.peak.is_understood() {
+            return None;
+        }
+        let recorded = models.peak.recorded();
+        let unwatched = match recorded.busy {
+            Some(_) => "",
+            None => {
+                " The queries of this pool are not watched: `watch_queries` shows which part of a hold they are."
+            }
+        };
+        Some(format!(
+            "Change the size in small steps, and measure: holds take longer when more connections are in use, and neither a lock nor shared processors explain how. What is predicted holds near the {} that were observed, and no size far from that is recommended.{unwatched}",
+            connections(recorded.connections),
+        ))
+    }
+
+    fn beyond_data(&self, models: &Models<'_>, sizing: &Sizing) -> Option<String> {
+        let total = sizing.total();
+        let beyond = models.peak(self.asking).at(total.max(1)).beyond_data;
+        let again = match changes(sizing) {
+            true => ": ask again once it is set",
+            false => "",
+        };
+        (beyond > 0).then(|| {
+            format!(
+                "{total} is {beyond} more than were in use at once in what was replayed{again}."
+            )
+        })
+    }
+
+    fn asked(&self, models: &Models<'_>) -> Option<String> {
+        let size = self.asking.what_if.pool_size?;
+        let prediction = models.peak(self.asking).at(size);
+        let load = self.load(models);
+        let beyond = match prediction.beyond_data {
+            0 => String::new(),
+            beyond => {
+                format!(" That is {beyond} more than were in use at once in what was replayed.")
+            }
+        };
+        Some(format!(
+            "With {}, {} at {load}.{beyond}",
+            connections(size),
+            wait(&prediction),
+        ))
+    }
+}
+
+fn wait(prediction: &Prediction) -> String {
+    match prediction.p95 {
+        none if none < NOTHING => "95 of 100 do not queue".to_owned(),
+        p95 if p95.is_finite() => {
+            let (least, most) = prediction.p95_range;
+            let range = match most > WIDE * least.max(NOTHING) && most - least > NOTICED {
+                true => format!(" (by chance {} to {})", millis(least), millis(most)),
+                false => String::new(),
+            };
+            format!("95 of 100 queue up to {}{range}", millis(p95))
+        }
+        _ => format!(
+            "the queue grows without end ({:.0} % utilization)",
+            prediction.utilization * 100.0
+        ),
+    }
+}
+
+pub(super) fn connections(number: u32) -> String {
+    match number {
+        1 => "1 connection".to_owned(),
+        number => format!("{number} connections"),
+    }
+}
+
+pub(super) fn millis(seconds: f64) -> String {
+    match seconds * 1e3 {
+        millis if millis < 10.0 => format!("{millis:.1} ms"),
+        millis if millis < 1e4 => format!("{millis:.0} ms"),
+        _ => format!("{seconds:.0} s"),
+    }
+}

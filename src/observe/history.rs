@@ -1,0 +1,440 @@
+//! The recent checkouts, one by one: what advice replays.
+//!
+//! Checkouts are written down in *segments*, each of which has every checkout of some time, up to
+//! [`ENTRIES`]. A pool that is not very busy writes one segment after the other. A busy one leaves gaps
+//! between them, in which checkouts are only counted, so that the segments kept cover the last five
+//! minutes. A segment that has ended is shared with readers and never copied.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::clock::{MINUTE, seconds};
+
+/// Checkouts of one segment, at most.
+const ENTRIES: usize = 4096;
+
+/// Segments that are kept, where they are full. Fewer entries make more segments.
+const FULL: usize = 8;
+
+/// Time that the segments kept of a busy pool cover.
+const COVERED: u64 = 5 * MINUTE;
+
+/// A segment ends after this time, full or not.
+const LONGEST: u64 = COVERED;
+
+/// Older segments are forgotten.
+const FORGOTTEN: u64 = 60 * MINUTE;
+
+/// The busiest window is kept of this much time, and of as much before it.
+const HALF_DAY: u64 = 12 * 60 * MINUTE;
+
+/// What stands for a time that is not known, or has not come.
+pub(crate) const NEVER: u32 = u32::MAX;
+
+/// One checkout, in 32 bytes. Times are microseconds since its segment began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Before the segment began, if negative.
+    pub(crate) asked: i32,
+    /// When its turn came; [`NEVER`] if it gave up before.
+    pub(crate) granted: u32,
+    /// When the connection came back or the caller gave up; [`NEVER`] if neither has happened.
+    pub(crate) returned: u32,
+    /// When its first query began and its last one ended; [`NEVER`] without queries.
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+    /// Microseconds in which a query was under way; [`NEVER`] where queries are not watched.
+    pub(crate) busy: u32,
+    /// The request that it is part of; 0 where that is not known.
+    pub(crate) request: u32,
+    /// The place in the code that asked, by a hash.
+    pub(crate) place: u16,
+    /// Connections allowed at the time.
+    pub(crate) size: u16,
+}
+
+/// Every checkout that was granted within some time. Times are nanoseconds of the pool's clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    number: u32,
+    pub(crate) began: u64,
+    pub(crate) ended: u64,
+    pub(crate) entries: Vec<Entry>,
+    /// Whether no checkout is missing between the segment before and this one.
+    pub(crate) follows: bool,
+    /// Checkouts that the pool had been asked for before.
+    asked_before: u64,
+    /// Entries whose connection has not come back.
+    held: usize,
+}
+
+/// A segment, and how many checkouts were asked for from its beginning to the next one's.
+#[derive(Debug, Clone)]
+pub(crate) struct Counted {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) asked: u64,
+}
+
+/// Where the entry of a hold is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    segment: u32,
+    entry: u32,
+}
+
+/// A checkout that is written down. Times are nanoseconds of the pool's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asked {
+    pub(crate) asked: u64,
+    pub(crate) request: u32,
+    pub(crate) place: u16,
+}
+
+/// The queries of a hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Queries {
+    /// When the first began and the last ended, if there were any.
+    pub(crate) between: Option<(u64, u64)>,
+    /// Nanoseconds in which one was under way.
+    pub(crate) busy: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct History {
+    /// Checkouts asked for since the pool began.
+    asked: u64,
+    /// Segments begun.
+    numbers: u32,
+    writing: Option<Segment>,
+    /// The one before, while some of its connections are out.
+    closing: Option<Segment>,
+    /// Those that have ended, the newest last.
+    kept: VecDeque<Arc<Segment>>,
+    /// No segment begins before.
+    next: u64,
+    /// Connections allowed.
+    size: u16,
+    /// Of this half-day, and of the one before.
+    busiest: [Option<Window>; 2],
+}
+
+/// The busiest window of a half-day.
+#[derive(Debug, Clone)]
+struct Window {
+    half_day: u64,
+    /// Connections held on average.
+    held: f64,
+    ended: u64,
+    segments: Vec<Counted>,
+}
+
+/// A copy of what is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recorded {
+    /// Of the last five minutes, the newest last, and of more where these have few checkouts.
+    pub(crate) recent: Vec<Counted>,
+    /// The window of the last day in which most connections were held, and when it ended. It may be
+    /// less busy than the recent one.
+    pub(crate) busiest: Option<(Vec<Counted>, u64)>,
+}
+
+impl History {
+    /// With this many connections allowed.
+    pub(crate) fn new(size: u32) -> Self {
+        Self {
+            size: short(size),
+            asked: 0,
+            numbers: 0,
+            writing: None,
+            closing: None,
+            kept: VecDeque::new(),
+            next: 0,
+            busiest: [None, None],
+        }
+    }
+
+    /// From now on this many connections are allowed.
+    pub(crate) fn set_size(&mut self, size: u32) {
+        self.size = short(size);
+    }
+
+    /// A connection is asked for. Each checkout is counted once.
+    pub(crate) fn asked(&mut self) {
+        self.asked += 1;
+    }
+
+    /// A checkout has a connection. Its turn came at `granted`, before a ping or a dial. Returns where
+    /// it is written down, if it is.
+    pub(crate) fn granted(&mut self, now: u64, granted: u64, asked: Asked) -> Option<Position> {
+        let size = self.size;
+        let segment = self.segment(now)?;
+        let position = Position {
+            segment: segment.number,
+            entry: segment.entries.len() as u32,
+        };
+        let granted = segment.micros(granted);
+        segment.held += 1;
+        segment.push(asked, size, granted, NEVER);
+        Some(position)
+    }
+
+    /// A checkout gave up, or was turned away.
+    pub(crate) fn gave_up(&mut self, now: u64, asked: Asked) {
+        let size = self.size;
+        if let Some(segment) = self.segment(now) {
+            let now = segment.micros(now);
+            segment.push(asked, size, NEVER, now);
+        }
+    }
+
+    /// A connection came back.
+    pub(crate) fn returned(&mut self, position: Position, now: u64, queries: Option<Queries>) {
+        let mut segments = self.writing.iter_mut().chain(&mut self.closing);
+        if let Some(segment) = segments.find(|segment| segment.number == position.segment) {
+            segment.returned(position.entry as usize, now, queries);
+        }
+        if self
+            .closing
+            .as_ref()
+            .is_some_and(|closing| closing.held == 0)
+        {
+            self.keep_closing();
+        }
+    }
+
+    /// The segment to write to.
+    fn segment(&mut self, now: u64) -> Option<&mut Segment> {
+        if self.writing.as_ref().is_some_and(|it| it.is_over(now)) {
+            self.close(now);
+        }
+        if self.writing.is_none() && now >= self.next {
+            let before = self
+                .closing
+                .as_ref()
+                .or(self.kept.back().map(|kept| &**kept));
+            let follows = before
+                .is_some_and(|it| it.ended == now || !it.is_full() && now - it.ended < LONGEST);
+            self.numbers = self.numbers.wrapping_add(1);
+            self.writing = Some(Segment {
+                number: self.numbers,
+                began: now,
+                ended: now,
+                entries: Vec::new(),
+                follows,
+                asked_before: self.asked.saturating_sub(1),
+                held: 0,
+            });
+            // A young pool keeps all of its time, in ever longer steps.
+            self.next = now + (COVERED.min(now) / FULL as u64);
+        }
+        self.writing.as_mut()
+    }
+
+    /// The current segment ends. Checkouts that are still out have until the next one ends.
+    #[cold]
+    fn close(&mut self, now: u64) {
+        self.keep_closing();
+        if let Some(mut segment) = self.writing.take() {
+            if segment.is_full() {
+                segment.ended = now;
+            } else {
+                segment.ended = now.min(segment.began + LONGEST);
+                self.next = segment.ended;
+            }
+            self.closing = Some(segment);
+            if self.closing.as_ref().is_some_and(|it| it.held == 0) {
+                self.keep_closing();
+            }
+        }
+    }
+
+    #[cold]
+    fn keep_closing(&mut self) {
+        let Some(mut segment) = self.closing.take() else {
+            return;
+        };
+        segment.entries.shrink_to_fit();
+        let now = segment.ended;
+        self.kept.push_back(Arc::new(segment));
+        let entries = |kept: &VecDeque<Arc<Segment>>| -> usize {
+            kept.iter().map(|segment| segment.entries.len()).sum()
+        };
+        while entries(&self.kept) > FULL * ENTRIES {
+            self.kept.pop_front();
+        }
+        self.forget(now);
+        self.compare_with_busiest(now);
+    }
+
+    fn forget(&mut self, now: u64) {
+        let is_old = |segment: &Arc<Segment>| segment.ended + FORGOTTEN <= now;
+        while self.kept.front().is_some_and(is_old) {
+            self.kept.pop_front();
+        }
+    }
+
+    /// The window that has just ended may be the busiest.
+    fn compare_with_busiest(&mut self, now: u64) {
+        // A pool's first minutes are often unlike all later ones.
+        if now < COVERED {
+            return;
+        }
+        let segments = self.count(self.kept.iter().cloned(), now);
+        let held = mean_held(&segments);
+        let half_day = now / HALF_DAY;
+        let [current, before] = &mut self.busiest;
+        if current.as_ref().is_none_or(|it| it.half_day != half_day) {
+            *before = current.take();
+        }
+        if current.as_ref().is_none_or(|it| it.held < held) {
+            *current = Some(Window {
+                half_day,
+                held,
+                ended: now,
+                segments,
+            });
+        }
+    }
+
+    /// The last of these segments, with what each stands for.
+    fn count(&self, segments: impl Iterator<Item = Arc<Segment>>, now: u64) -> Vec<Counted> {
+        let segments: Vec<_> = segments.collect();
+        let next = |index: usize| {
+            segments
+                .get(index + 1)
+                .map_or(self.asked, |it| it.asked_before)
+        };
+        let counted = segments.iter().enumerate().map(|(index, segment)| Counted {
+            segment: Arc::clone(segment),
+            asked: next(index) - segment.asked_before,
+        });
+        let mut counted: Vec<_> = counted.collect();
+        let mut entries = 0;
+        let first = counted.iter().rposition(|it| {
+            entries += it.segment.entries.len();
+            entries >= ENTRIES && it.segment.began + COVERED <= now
+        });
+        counted.drain(..first.unwrap_or(0));
+        counted
+    }
+
+    /// What is known up to now. Copies what is still written to, 256 KiB at most.
+    pub(crate) fn read(&mut self, now: u64) -> Recorded {
+        if self.writing.as_ref().is_some_and(|it| it.is_over(now)) {
+            self.close(now);
+        }
+        if self
+            .closing
+            .as_ref()
+            .is_some_and(|it| it.ended + LONGEST <= now)
+        {
+            self.keep_closing();
+        }
+        self.forget(now);
+        let open = self.closing.iter().chain(&self.writing);
+        let open = open.map(|segment| {
+            let mut copy = segment.clone();
+            if copy.number == self.numbers && self.writing.is_some() {
+                copy.ended = now;
+            }
+            Arc::new(copy)
+        });
+        let open: Vec<_> = open.collect();
+        let recent = self.count(self.kept.iter().cloned().chain(open), now);
+        let known = self.busiest.iter().flatten();
+        let known = known.filter(|window| window.ended + 2 * HALF_DAY > now);
+        let busiest = known.max_by(|a, b| a.held.total_cmp(&b.held));
+        Recorded {
+            recent,
+            busiest: busiest.map(|window| (window.segments.clone(), window.ended)),
+        }
+    }
+}
+
+impl Segment {
+    fn is_full(&self) -> bool {
+        self.entries.len() >= ENTRIES
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        self.is_full() || now >= self.began + LONGEST
+    }
+
+    /// Since it began. What was before is at its beginning, and what is far beyond its end as far as
+    /// can be written.
+    fn micros(&self, at: u64) -> u32 {
+        let micros = at.saturating_sub(self.began) / 1000;
+        u32::try_from(micros).map_or(NEVER - 1, |micros| micros.min(NEVER - 1))
+    }
+
+    fn push(&mut self, asked: Asked, size: u16, granted: u32, returned: u32) {
+        let since = (asked.asked.cast_signed() - self.began.cast_signed()).div_euclid(1000);
+        self.entries.push(Entry {
+            asked: since.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
+            granted,
+            returned,
+            first: NEVER,
+            last: NEVER,
+            busy: NEVER,
+            request: asked.request,
+            place: asked.place,
+            size,
+        });
+    }
+
+    fn returned(&mut self, entry: usize, now: u64, queries: Option<Queries>) {
+        let now = self.micros(now);
+        let times = queries.map(|queries| {
+            let busy = (queries.busy / 1000).min(u64::from(NEVER - 1)) as u32;
+            (
+                busy,
+                queries
+                    .between
+                    .map(|(first, last)| (self.micros(first), self.micros(last))),
+            )
+        });
+        let Some(entry) = self.entries.get_mut(entry) else {
+            return;
+        };
+        entry.returned = now.max(entry.granted);
+        if let Some((busy, between)) = times {
+            entry.busy = busy;
+            if let Some((first, last)) = between {
+                (entry.first, entry.last) = (first.max(entry.granted), last.min(entry.returned));
+            }
+        }
+        self.held = self.held.saturating_sub(1);
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        seconds(self.ended.saturating_sub(self.began))
+    }
+
+    /// Connection-seconds in use.
+    fn held(&self) -> f64 {
+        let end = self.micros(self.ended);
+        let entries = self.entries.iter().filter(|entry| entry.granted != NEVER);
+        let held = entries.map(|entry| entry.returned.min(end).saturating_sub(entry.granted));
+        held.map(f64::from).sum::<f64>() / 1e6
+    }
+}
+
+fn short(size: u32) -> u16 {
+    u16::try_from(size).unwrap_or(u16::MAX)
+}
+
+/// Connections in use on average, where each segment stands for the time to the next.
+fn mean_held(segments: &[Counted]) -> f64 {
+    let (mut held, mut asked) = (0.0, 0.0);
+    for Counted {
+        segment,
+        asked: stands_for,
+    } in segments
+    {
+        let share = *stands_for as f64;
+        held += share * segment.held() / segment.seconds().max(1e-6);
+        asked += share;
+    }
+    held / asked.max(1.0)
+}
