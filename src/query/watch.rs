@@ -47,6 +47,8 @@ pub(crate) struct QueryWatch {
     /// Printing needs a place; this one is kept.
     printed: String,
     identities: Identities,
+    /// Whether the last query had a span that was recorded.
+    recorded: bool,
 }
 
 /// What a query needs of whoever holds its connection.
@@ -74,6 +76,7 @@ impl QueryWatch {
             transaction: None,
             printed: String::new(),
             identities: Identities::default(),
+            recorded: false,
             options,
         }
     }
@@ -145,7 +148,8 @@ impl QueryWatch {
         let occupant = owner.as_ref().and_then(|owner| owner.occupant.as_ref());
         let mut span = occupant
             .filter(|_| self.options.spans)
-            .and_then(|occupant| open(occupant, SpanKind::Client));
+            .and_then(|occupant| open(occupant, SpanKind::Client, self.recorded));
+        self.recorded = span.is_some();
         // The pool's own pings are not the app's statements.
         let echo = occupant.filter(|_| self.options.echo).map(|occupant| {
             let statement = match self.options.echo_binds {
@@ -317,7 +321,7 @@ impl QueryWatch {
             .occupant()
             .filter(|occupant| self.options.spans && occupant.observer.listens());
         self.transaction = occupant
-            .and_then(|occupant| open(&occupant, SpanKind::Internal))
+            .and_then(|occupant| open(&occupant, SpanKind::Internal, false))
             .map(|mut span| {
                 span.update_name("transaction");
                 span.set_attributes(self.options.attributes.iter().cloned());
@@ -375,8 +379,8 @@ fn end_by(running: Running, outcome: Option<Outcome>) {
 
 /// A span that is recorded, in the trace of whoever holds the connection: child of the span that is
 /// current here, else of the one at the checkout. SQLite's queries run on a thread where none is
-/// current.
-fn open(occupant: &Occupant, kind: SpanKind) -> Option<BoxedSpan> {
+/// current. Gets room for attributes if it is likely to be recorded.
+fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<BoxedSpan> {
     let mut builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
     Context::map_current(|current| {
         let parent = match current.has_active_span() {
@@ -389,7 +393,7 @@ fn open(occupant: &Occupant, kind: SpanKind) -> Option<BoxedSpan> {
         if above.is_valid() && !above.is_remote() && !above.is_sampled() && !span.is_recording() {
             return None;
         }
-        if above.is_sampled() {
+        if room || above.is_sampled() {
             // So that the attributes are not moved from one place to a larger one.
             builder.attributes = Some(Vec::with_capacity(ATTRIBUTES));
         }
