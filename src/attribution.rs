@@ -3,7 +3,6 @@
 //! The request's future is polled with its [`Attribution`] as a task-local value; a checkout looks
 //! it up once, and hands it to the connection, so that a query finds it on any thread.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -13,6 +12,8 @@ use std::time::Duration;
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt, SpanId};
 use tokio::task::futures::TaskLocalFuture;
+
+use crate::hashed::ByHash;
 
 tokio::task_local! {
     static CURRENT: Arc<Attribution>;
@@ -70,7 +71,7 @@ struct Tallies {
 pub(crate) struct Tally {
     pub(crate) used: Used,
     /// How often each statement was sent, by the hash of its text.
-    statements: HashMap<u64, u32>,
+    statements: ByHash<u32>,
     /// Whether one was sent again and again.
     pub(crate) repeated: bool,
 }

@@ -40,6 +40,7 @@ mod checkout;
 mod connection;
 mod error;
 mod exports;
+mod hashed;
 // Named to Postgres and to OpenTelemetry.
 #[cfg(any(test, feature = "postgres", feature = "otlp"))]
 mod identity;

@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::Context;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::SpanBuilder;
+use opentelemetry::{Context, StringValue};
 use tokio::time::Instant;
 
 use crate::attribution::Attribution;
@@ -26,29 +27,40 @@ pub(crate) struct Occupant {
 
 /// The place beside a connection where its [`Occupant`] is named.
 #[doc(hidden)]
-#[derive(Default)]
-pub struct Slot(Mutex<Occupied>);
+pub struct Slot {
+    occupied: Mutex<Occupied>,
+    /// The id of the statement that the occupant has sent last; [`UNKNOWN`] while that is not known.
+    statement: AtomicU32,
+}
 
 #[derive(Default)]
 struct Occupied {
     by: Option<Occupant>,
-    /// The statement that the occupant has sent last, without bind values.
-    statement: String,
-    /// Whether it is: a statement is not always known while it is under way.
-    is_known: bool,
+    /// The text of the statement sent last, without bind values, if it is one of too many to have an
+    /// id.
+    other: String,
+}
+
+const UNKNOWN: u32 = u32::MAX;
+
+/// The statement that an occupant has sent last.
+pub(crate) enum LastStatement {
+    Known(Arc<dyn QueryObserver>, StatementId),
+    /// Without bind values, but with the values that were written into it.
+    Other(String),
 }
 
 impl Slot {
     pub(crate) fn occupy(&self, occupant: Occupant) {
         let mut slot = self.lock();
         slot.by = Some(occupant);
-        slot.is_known = false;
+        self.statement.store(UNKNOWN, Relaxed);
     }
 
     pub(crate) fn vacate(&self) {
         let occupant = {
             let mut slot = self.lock();
-            slot.is_known = false;
+            self.statement.store(UNKNOWN, Relaxed);
             slot.by.take()
         };
         // Outside the lock: the last of a request's handles may do some work.
@@ -59,43 +71,64 @@ impl Slot {
         self.lock().by.as_ref().map(read)
     }
 
-    /// Another statement is sent; says by whom.
-    pub(crate) fn statement_starts(&self) -> Option<Occupant> {
-        let mut slot = self.lock();
-        slot.is_known = false;
-        slot.by.clone()
+    /// Another statement is sent; reads by whom.
+    pub(crate) fn statement_starts<T>(&self, read: impl FnOnce(&Occupant) -> T) -> Option<T> {
+        self.statement.store(UNKNOWN, Relaxed);
+        self.read(read)
     }
 
-    /// Keeps the text of the statement sent last, unless nobody holds the connection: the pool's own
-    /// pings are nobody's. Takes the text and gives a buffer for it, so that nothing is allocated.
-    pub(crate) fn keep_statement(&self, text: &mut String) {
-        let mut slot = self.lock();
-        if slot.by.is_some() {
-            std::mem::swap(&mut slot.statement, text);
-            slot.is_known = true;
+    /// Keeps which statement was sent last.
+    pub(crate) fn keep_statement(&self, id: StatementId) {
+        self.statement.store(id.0, Relaxed);
+    }
+
+    /// Keeps the text of the statement sent last, which is one of too many. Takes the text and gives
+    /// a buffer for it, so that nothing is allocated.
+    pub(crate) fn keep_other(&self, text: &mut String) {
+        std::mem::swap(&mut self.lock().other, text);
+        self.keep_statement(StatementId::OTHER);
+    }
+
+    /// The statement that the occupant has sent last; a copy, so that no query waits for whoever
+    /// reads it.
+    pub(crate) fn last_statement(&self) -> Option<LastStatement> {
+        let slot = self.lock();
+        let occupant = slot.by.as_ref()?;
+        match StatementId(self.statement.load(Relaxed)) {
+            StatementId(UNKNOWN) => None,
+            StatementId::OTHER => Some(LastStatement::Other(slot.other.clone())),
+            id => Some(LastStatement::Known(Arc::clone(&occupant.observer), id)),
         }
     }
 
-    /// The statement that the occupant has sent last. A copy, so that no query waits for whoever
-    /// reads it.
-    pub(crate) fn last_statement(&self) -> Option<String> {
-        let slot = self.lock();
-        slot.is_known.then(|| slot.statement.clone())
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Occupied> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.occupied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            occupied: Mutex::default(),
+            statement: AtomicU32::new(UNKNOWN),
+        }
     }
 }
 
 /// Writes down the queries of a pool's connections.
 pub(crate) trait QueryObserver: Send + Sync {
+    /// Whether a span may be more than nothing: somebody listens, as far as it is known.
+    fn listens(&self) -> bool;
+
     /// Opens a span.
     fn open_span(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan;
 
-    /// The id of a statement, by the hash of its text as it was sent. What it is without values is
-    /// asked for if it is not known; that costs, and is done under no lock.
-    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> StatementId;
+    /// A statement by the hash of its text as it was sent; `None` if it is one of too many. What it
+    /// is without values is asked for if it is not known; that costs, and is done under no lock.
+    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known>;
+
+    /// What a statement does, to which tables.
+    fn summary(&self, statement: StatementId) -> Option<Arc<str>>;
 
     /// A query has ended.
     fn query_ended(&self, query: &Ended<'_>);
@@ -116,11 +149,21 @@ pub(crate) struct Ended<'a> {
 }
 
 /// A statement, without any value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Statement {
-    pub(crate) text: String,
-    /// What it does, to which tables.
-    pub(crate) summary: String,
+    /// At most 2 KiB.
+    pub(crate) text: Arc<str>,
+    /// What it does, to which tables; empty if it begins with no word of SQL.
+    pub(crate) summary: Arc<str>,
+    /// Its first operation in capitals, where there is one.
+    pub(crate) operation: Option<StringValue>,
+}
+
+/// A statement that an observer tells from the others.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) id: StatementId,
+    pub(crate) statement: Arc<Statement>,
 }
 
 /// One of the statements that an observer tells apart.

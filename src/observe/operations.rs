@@ -1,6 +1,7 @@
 //! The queries of one pool: how long they took, and how they failed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::global::BoxedSpan;
@@ -13,7 +14,7 @@ use super::buckets::{Buckets, SECONDS};
 use super::recorder::{Recorder, TARGET};
 use super::statements::{StatementUse, Statements};
 use crate::attribution::{Attribution, RequestBook, Tally};
-use crate::occupant::{Ended, QueryFailure, QueryObserver, Repeat, Statement, StatementId};
+use crate::occupant::{Ended, Known, QueryFailure, QueryObserver, Repeat, Statement, StatementId};
 
 /// Kinds of failure told apart; further ones are one.
 const FAILURES: usize = 100;
@@ -79,16 +80,31 @@ impl Recorder {
 }
 
 impl QueryObserver for Recorder {
+    fn listens(&self) -> bool {
+        self.tracing.may_listen()
+    }
+
     fn open_span(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
         self.tracing.open(builder, parent)
     }
 
-    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> StatementId {
-        let found = self.operations().statements.find(hash, Instant::now());
+    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known> {
+        let find = |statements: &mut Statements| {
+            let id = statements.find(hash, Instant::now())?;
+            Some(statements.known(id))
+        };
+        let found = find(&mut self.operations().statements);
         found.unwrap_or_else(|| {
             let statement = read();
-            self.operations().statements.learn(hash, statement)
+            let Operations { statements, .. } = &mut *self.operations();
+            let id = statements.learn(hash, statement);
+            statements.known(id)
         })
+    }
+
+    fn summary(&self, statement: StatementId) -> Option<Arc<str>> {
+        let known = self.operations().statements.known(statement)?;
+        Some(Arc::clone(&known.statement.summary))
     }
 
     fn query_ended(&self, query: &Ended<'_>) {

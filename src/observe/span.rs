@@ -54,11 +54,17 @@ impl Tracing {
         self.live.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody may listen: as a checkout has found, for it asks the global provider again.
+    pub(crate) fn may_listen(&self) -> bool {
+        !self.global || self.is_live()
+    }
+
     /// Opens a span.
     pub(crate) fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
         let span = self.tracer.load().build_with_context(builder, parent);
         let live = is_real(&span, parent);
-        if live != self.live.load(Ordering::Relaxed) {
+        // Where telemetry is suppressed nothing is found out.
+        if live != self.is_live() && !parent.is_telemetry_suppressed() {
             self.live.store(live, Ordering::Relaxed);
         }
         span

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Sub;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::tracked::{Marker, Tracked};
-use crate::occupant::{Statement, StatementId};
+use crate::hashed::ByHash;
+use crate::occupant::{Known, Statement, StatementId};
 
 /// Statements told apart; further ones are one, so that memory is bounded: with a text of 2 KiB at
 /// most, a megabyte in the worst case.
@@ -61,32 +63,33 @@ pub(crate) struct StatementUse {
 /// All statements of one pool. None is ever forgotten, so an id stays good.
 pub(super) struct Statements {
     /// By id; the first are all those beyond the bound.
-    known: Vec<Known>,
+    all: Vec<Entry>,
     /// By text without values.
-    ids: HashMap<Box<str>, StatementId>,
+    ids: HashMap<Arc<str>, StatementId>,
     /// By the hash of what was sent. Emptied when it is full.
-    sent: HashMap<u64, StatementId>,
+    sent: ByHash<StatementId>,
     marker: Marker,
     /// Texts that may still be read until the next second begins.
     budget: u32,
     next_second: Instant,
 }
 
-struct Known {
-    statement: Statement,
+struct Entry {
+    statement: Arc<Statement>,
     spent: Tracked<Spent>,
 }
 
 impl Statements {
     pub(super) fn new(now: Instant) -> Self {
         let other = Statement {
-            summary: OTHER.to_owned(),
-            text: String::new(),
+            summary: OTHER.into(),
+            text: "".into(),
+            operation: None,
         };
         Self {
-            known: vec![Known::new(other)],
+            all: vec![Entry::new(other)],
             ids: HashMap::new(),
-            sent: HashMap::new(),
+            sent: ByHash::default(),
             marker: Marker::new(now),
             budget: READ,
             next_second: now + Duration::from_secs(1),
@@ -115,11 +118,11 @@ impl Statements {
     pub(super) fn learn(&mut self, hash: u64, statement: Statement) -> StatementId {
         let id = match self.ids.get(&*statement.text) {
             Some(id) => *id,
-            None if self.known.len() > STATEMENTS => StatementId::OTHER,
+            None if self.all.len() > STATEMENTS => StatementId::OTHER,
             None => {
-                let id = StatementId::new(self.known.len());
-                self.ids.insert(statement.text.as_str().into(), id);
-                self.known.push(Known::new(statement));
+                let id = StatementId::new(self.all.len());
+                self.ids.insert(Arc::clone(&statement.text), id);
+                self.all.push(Entry::new(statement));
                 id
             }
         };
@@ -130,41 +133,48 @@ impl Statements {
         id
     }
 
+    /// What it is; `None` if it is one of too many.
+    pub(super) fn known(&self, id: StatementId) -> Option<Known> {
+        let entry = self.all.get(id.index())?;
+        (id != StatementId::OTHER).then(|| Known {
+            id,
+            statement: Arc::clone(&entry.statement),
+        })
+    }
+
     /// A query has ended.
     pub(super) fn ended(&mut self, id: StatementId, took: Duration, now: Instant) {
         self.advance(now);
-        if let Some(known) = self.known.get_mut(id.index()) {
-            known.spent.total.count += 1;
-            known.spent.total.time = known.spent.total.time.saturating_add(took);
+        if let Some(entry) = self.all.get_mut(id.index()) {
+            let total = &mut entry.spent.total;
+            total.count += 1;
+            total.time = total.time.saturating_add(took);
         }
     }
 
     /// All of which there is anything to tell, in no order.
     pub(super) fn read(&mut self, now: Instant) -> Vec<StatementUse> {
         self.advance(now);
-        let used = self
-            .known
-            .iter()
-            .filter(|known| known.spent.total.count > 0);
-        used.map(|known| StatementUse {
-            summary: known.statement.summary.clone(),
-            text: known.statement.text.clone(),
-            total: known.spent.total,
-            recent: known.spent.recent(),
+        let used = self.all.iter().filter(|entry| entry.spent.total.count > 0);
+        used.map(|Entry { statement, spent }| StatementUse {
+            summary: (*statement.summary).to_owned(),
+            text: (*statement.text).to_owned(),
+            total: spent.total,
+            recent: spent.recent(),
         })
         .collect()
     }
 
     fn advance(&mut self, now: Instant) {
-        let all = self.known.iter_mut().map(|known| &mut known.spent);
+        let all = self.all.iter_mut().map(|entry| &mut entry.spent);
         self.marker.advance(now, all);
     }
 }
 
-impl Known {
+impl Entry {
     fn new(statement: Statement) -> Self {
         Self {
-            statement,
+            statement: Arc::new(statement),
             spent: Tracked::default(),
         }
     }
@@ -173,7 +183,7 @@ impl Known {
 impl fmt::Debug for Statements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Statements")
-            .field("known", &self.known.len())
+            .field("known", &self.all.len())
             .finish_non_exhaustive()
     }
 }
@@ -186,8 +196,9 @@ mod tests {
 
     fn told(text: &str) -> Statement {
         Statement {
-            text: text.to_owned(),
-            summary: text.split(' ').next().unwrap_or_default().to_owned(),
+            text: text.into(),
+            summary: text.split(' ').next().unwrap_or_default().into(),
+            operation: None,
         }
     }
 
@@ -239,10 +250,7 @@ mod tests {
             let id = send(&mut all, hash, &format!("S{hash}"), now);
             all.ended(id, MS, now);
         }
-        assert_eq!(
-            (all.known.len(), all.ids.len()),
-            (STATEMENTS + 1, STATEMENTS)
-        );
+        assert_eq!((all.all.len(), all.ids.len()), (STATEMENTS + 1, STATEMENTS));
         assert!(all.sent.len() <= SENT);
         let read = all.read(now);
         let other = read

@@ -1,7 +1,7 @@
 //! One query under way: it ends exactly once, whatever becomes of it.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, Status};
@@ -12,23 +12,22 @@ use opentelemetry_semantic_conventions::attribute::{
 use tokio::time::Instant;
 
 use super::identified::Identified;
-use super::options::QueryOptions;
 use crate::occupant::{Ended, QueryFailure, QueryObserver};
 
 /// Dropped without an end, it was cancelled.
 pub(super) struct Running {
     pub(super) since: Instant,
-    pub(super) options: Arc<QueryOptions>,
     /// Whose it is; nobody's, when the pool itself asks the database something. Weak, for the
     /// observer may hold the pool whose connection holds this.
     pub(super) observer: Option<Weak<dyn QueryObserver>>,
+    /// It is part of a request.
+    pub(super) in_request: bool,
     pub(super) span: Option<BoxedSpan>,
-    /// The statement, where it had to be printed already.
-    pub(super) text: Option<String>,
+    /// The hash of its text, where that had to be printed already.
+    pub(super) hash: Option<u64>,
     /// Which statement it is, as soon as that is known.
     pub(super) statement: Option<Identified>,
-    /// The statement as the log shows it, and the context that the line belongs to.
-    pub(super) echo: Option<(String, Context)>,
+    pub(super) echo: Option<Box<Echo>>,
     /// The last command that was sent before it, and the last that was answered, where commands are
     /// seen.
     pub(super) sent_before: Option<u64>,
@@ -40,16 +39,22 @@ pub(super) struct Running {
     pub(super) ended: bool,
 }
 
+/// A statement as the log shows it, and the context that the line belongs to.
+pub(super) struct Echo {
+    pub(super) statement: String,
+    pub(super) context: Context,
+}
+
 impl Running {
-    pub(super) fn end(mut self, failure: Option<&QueryFailure>, rows: Option<u64>) {
-        self.finish(failure, rows);
+    pub(super) fn end(mut self, at: Instant, failure: Option<&QueryFailure>, rows: Option<u64>) {
+        self.finish(at, failure, rows);
     }
 
-    fn finish(&mut self, failure: Option<&QueryFailure>, rows: Option<u64>) {
+    fn finish(&mut self, at: Instant, failure: Option<&QueryFailure>, rows: Option<u64>) {
         self.ended = true;
-        let at = Instant::now();
         let took = at.saturating_duration_since(self.since);
-        if let Some((statement, context)) = self.echo.take() {
+        if let Some(echo) = self.echo.take() {
+            let Echo { statement, context } = *echo;
             let _in_its_trace = context.attach();
             let error = failure.map(|failure| &*failure.error_type);
             tracing::info!(
@@ -96,7 +101,7 @@ pub(super) fn tell(span: &mut BoxedSpan, failure: &QueryFailure) {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
-            self.finish(Some(&QueryFailure::CANCELED), None);
+            self.finish(Instant::now(), Some(&QueryFailure::CANCELED), None);
         }
     }
 }
@@ -105,7 +110,6 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
             .field("since", &self.since)
-            .field("kind", &self.options.kind)
             .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,13 @@
 //! What is known of the queries on one connection, readable from outside it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::text::summary;
 use crate::checkout::{ConnectionFacts, TransactionState};
-use crate::occupant::Slot;
+use crate::occupant::{LastStatement, Slot};
 use crate::settings::DatabaseKind;
 
 const LIVE: u64 = 1 << 63;
@@ -62,11 +64,12 @@ impl QueryState {
         self.failed.load(Relaxed)
     }
 
-    /// Time with a query under way, as its caller sees it.
+    /// Time with a query under way, as its caller sees it, where no wire knows how long the server
+    /// was at work.
     pub(crate) fn busy(&self) -> Duration {
         let past = self.busy.load(Relaxed);
         let now = match self.busy_since.load(Relaxed) {
-            since if since & LIVE != 0 => self.now().saturating_sub(since & !LIVE),
+            since if since & LIVE != 0 => self.at(Instant::now()).saturating_sub(since & !LIVE),
             _ => 0,
         };
         Duration::from_nanos(past + now)
@@ -74,7 +77,13 @@ impl QueryState {
 
     /// The summary of the statement that was sent last in this hold.
     pub(crate) fn last_query(&self) -> Option<String> {
-        summary(&self.slot.last_statement()?, self.kind)
+        match self.slot.last_statement()? {
+            LastStatement::Known(observer, id) => {
+                let summary = observer.summary(id).filter(|summary| !summary.is_empty());
+                summary.map(|summary| (*summary).to_owned())
+            }
+            LastStatement::Other(text) => summary(&text, self.kind),
+        }
     }
 
     /// The connection is closed because queries were given up, and not the other way round.
@@ -101,8 +110,8 @@ impl QueryState {
     // Only one writer at a time: diesel's lock on the instrumentation.
 
     pub(super) fn started(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
-        self.set_live(true);
+        let under_way = self.in_flight.load(Relaxed);
+        self.in_flight.store(under_way.saturating_add(1), Relaxed);
     }
 
     pub(super) fn finished(&self) {
@@ -111,12 +120,12 @@ impl QueryState {
     }
 
     /// Whether somebody waits for an answer: not for those given up, which stay in flight.
-    pub(super) fn set_live(&self, live: bool) {
+    pub(super) fn set_live(&self, live: bool, now: Instant) {
         let since = self.busy_since.load(Relaxed);
         match (since & LIVE != 0, live) {
-            (false, true) => self.busy_since.store(LIVE | self.now(), Relaxed),
+            (false, true) => self.busy_since.store(LIVE | self.at(now), Relaxed),
             (true, false) => {
-                let worked = self.now().saturating_sub(since & !LIVE);
+                let worked = self.at(now).saturating_sub(since & !LIVE);
                 self.busy.store(self.busy.load(Relaxed) + worked, Relaxed);
                 self.busy_since.store(0, Relaxed);
             }
@@ -124,8 +133,8 @@ impl QueryState {
         }
     }
 
-    fn now(&self) -> u64 {
-        self.base.elapsed().as_nanos() as u64
+    fn at(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.base).as_nanos() as u64
     }
 }
 

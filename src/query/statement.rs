@@ -1,6 +1,11 @@
-//! The statement of a query, without its bind values, and what its first words do.
+//! The statement of a query, without its bind values: its text, a hash of it, and what its first
+//! words do.
 
 use std::fmt::{self, Display, Write};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
+
+use foldhash::quality::{FoldHasher, RandomState};
 
 /// What diesel's `DebugQuery` prints between a statement and its bind values.
 const BINDS: &str = " -- binds: ";
@@ -8,29 +13,50 @@ const BINDS: &str = " -- binds: ";
 /// A buffer beyond this size is not kept for the next statement.
 const KEPT: usize = 64 * 1024;
 
-/// Prints the statement of a query in place of what is in the buffer. Printing stops where the bind
-/// values begin, so that these are not even formatted.
-pub(super) fn print(query: &dyn Display, buffer: &mut String) {
+/// Nobody outside can tell which texts have the same hash.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+/// A hash of the statement of a query. Printing stops where the bind values begin, so that these are
+/// not even formatted.
+pub(super) fn hash(query: &dyn Display) -> u64 {
+    let mut statement = Statement::new(None);
+    let _ = write!(statement, "{query}");
+    statement.hasher.finish()
+}
+
+/// Prints the statement of a query in place of what is in the buffer, up to the bind values, and
+/// gives its hash, which is that of [`hash`].
+pub(super) fn print(query: &dyn Display, buffer: &mut String) -> u64 {
     match buffer.capacity() > KEPT {
         true => *buffer = String::new(),
         false => buffer.clear(),
     }
-    let mut statement = Statement {
-        buffer,
-        ended: false,
-    };
+    let mut statement = Statement::new(Some(buffer));
     // A query that can't be printed is one that can't be sent: diesel reports it itself.
     let _ = write!(statement, "{query}");
-    if !statement.ended {
+    let (hash, ended) = (statement.hasher.finish(), statement.ended);
+    if !ended {
         let end = without_binds(buffer).len();
         buffer.truncate(end);
     }
+    hash
 }
 
 /// Takes the pieces of a query until the one that says that bind values follow.
 struct Statement<'a> {
-    buffer: &'a mut String,
+    hasher: FoldHasher<'static>,
+    buffer: Option<&'a mut String>,
     ended: bool,
+}
+
+impl<'a> Statement<'a> {
+    fn new(buffer: Option<&'a mut String>) -> Self {
+        Self {
+            hasher: SEED.build_hasher(),
+            buffer,
+            ended: false,
+        }
+    }
 }
 
 impl Write for Statement<'_> {
@@ -40,7 +66,10 @@ impl Write for Statement<'_> {
         if self.ended {
             return Err(fmt::Error);
         }
-        self.buffer.push_str(piece);
+        self.hasher.write(piece.as_bytes());
+        if let Some(buffer) = &mut self.buffer {
+            buffer.push_str(piece);
+        }
         Ok(())
     }
 }
@@ -128,6 +157,7 @@ fn skip_comments(mut statement: &str) -> &str {
 mod tests {
     use super::*;
     use TransactionEffect::{Begins, Ends, None};
+    use std::collections::HashSet;
 
     #[test]
     fn first_words_tell_what_a_statement_does() {
@@ -173,7 +203,7 @@ mod tests {
 
     fn printed(query: &dyn Display) -> String {
         let mut buffer = "what was there before".to_owned();
-        print(query, &mut buffer);
+        assert_eq!(print(query, &mut buffer), hash(query));
         buffer
     }
 
@@ -181,7 +211,22 @@ mod tests {
     fn printing_stops_before_the_bind_values() {
         for statement in ["SELECT $1", "SELECT $1 -- binds: [\"of old\"]", ""] {
             assert_eq!(printed(&Query(statement)), statement);
+            // At its end diesel has the statement as a text.
+            assert_eq!(hash(&Query(statement)), hash(&statement), "{statement}");
         }
+    }
+
+    #[test]
+    fn texts_that_differ_anywhere_have_different_hashes() {
+        let text = "SELECT id, name FROM orders WHERE id = $1 AND state = $2";
+        let mut texts = HashSet::new();
+        for at in 0..=text.len() {
+            texts.insert(text[..at].to_owned());
+            texts.insert(format!("{}\0", &text[..at]));
+            texts.insert(format!("{}x{}", &text[..at], &text[at..]));
+        }
+        let hashes: HashSet<_> = texts.iter().map(|text| hash(text)).collect();
+        assert_eq!(hashes.len(), texts.len());
     }
 
     #[test]

@@ -4,8 +4,6 @@
 //! In a pipeline (several queries at once, which only Postgres' `&conn` allows) the server answers
 //! in order, so that the one that finishes is the oldest, but for those that nobody waits for.
 
-use std::collections::VecDeque;
-
 use super::running::Running;
 
 /// More than this are no pipeline but queries given up one after the other.
@@ -14,7 +12,7 @@ const MOST: usize = 64;
 /// In the order in which they were started.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    running: VecDeque<Running>,
+    running: Vec<Running>,
     /// Whether several may be under way at once.
     pipelines: bool,
 }
@@ -30,7 +28,7 @@ pub(super) struct Finished {
 impl UnderWay {
     pub(super) fn new(pipelines: bool) -> Self {
         Self {
-            running: VecDeque::new(),
+            running: Vec::new(),
             pipelines,
         }
     }
@@ -46,36 +44,34 @@ impl UnderWay {
             self.running.clear();
         }
         if self.running.len() >= MOST {
-            self.running.pop_front();
+            self.running.remove(0);
         }
-        if let Some(before) = self.running.back_mut() {
+        if let Some(before) = self.running.last_mut() {
             before.sent_after = before.sent_after.or(running.sent_before);
         }
-        self.running.push_back(running);
+        self.running.push(running);
     }
 
     /// The only one, if there is just one.
     pub(super) fn only(&mut self) -> Option<&mut Running> {
-        match self.running.len() {
-            1 => self.running.front_mut(),
+        match &mut *self.running {
+            [only] => Some(only),
             _ => None,
         }
     }
 
     /// The one that has finished: the last started with this text, for one given up is often tried
-    /// again; `text` is looked at only when there are several.
-    pub(super) fn finish(&mut self, text: &str) -> Option<Finished> {
+    /// again. The hash is asked for only when there are several.
+    pub(super) fn finish(&mut self, hash: impl FnOnce() -> u64) -> Option<Finished> {
         let last = self.running.len().checked_sub(1)?;
-        let with = |wanted: Option<&str>| {
-            let mut running = self.running.iter();
-            running.rposition(|one| one.text.as_deref() == wanted)
-        };
-        let at = match last {
-            0 => 0,
-            // The first of several may not have been printed.
-            _ => with(Some(text)).or_else(|| with(None)).unwrap_or(last),
-        };
-        let mut running = self.running.remove(at)?;
+        if last == 0 {
+            let running = self.running.pop()?;
+            return Some(Finished { running, behind: 0 });
+        }
+        let with = |wanted: Option<u64>| self.running.iter().rposition(|one| one.hash == wanted);
+        // The first of several may not have been printed.
+        let at = with(Some(hash())).or_else(|| with(None)).unwrap_or(last);
+        let mut running = self.running.remove(at);
         let behind = self.running.len() - at;
         // What was sent and answered before this one began, and has not finished by now, nobody
         // waits for.
@@ -103,19 +99,19 @@ impl UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::QueryOptions;
-    use crate::settings::{DatabaseKind, Settings};
-    use std::sync::Arc;
     use tokio::time::Instant;
 
-    fn query(text: Option<&str>, sent_before: u64, answered_before: u64) -> Running {
-        let settings = Settings::new("postgres://localhost/app");
+    const A: u64 = 1;
+    const B: u64 = 2;
+    const C: u64 = 3;
+
+    fn query(hash: Option<u64>, sent_before: u64, answered_before: u64) -> Running {
         Running {
             since: Instant::now(),
-            options: Arc::new(QueryOptions::new(DatabaseKind::Postgres, &settings, vec![])),
             observer: None,
+            in_request: false,
             span: None,
-            text: text.map(str::to_owned),
+            hash,
             statement: None,
             echo: None,
             sent_before: Some(sent_before),
@@ -130,32 +126,29 @@ mod tests {
     fn in_a_pipeline_each_is_found_and_none_is_alone() {
         let mut all = UnderWay::new(true);
         all.push(query(None, 7, 7));
-        all.push(query(Some("b"), 7, 7));
-        all.push(query(Some("c"), 7, 7));
-        let first = all.finish("a").unwrap();
+        all.push(query(Some(B), 7, 7));
+        all.push(query(Some(C), 7, 7));
+        let first = all.finish(|| A).unwrap();
         assert_eq!((first.behind, first.running.shared), (2, true));
-        let second = all.finish("b").unwrap();
-        assert_eq!(
-            (second.behind, second.running.text.as_deref()),
-            (1, Some("b"))
-        );
-        let last = all.finish("").unwrap();
+        let second = all.finish(|| B).unwrap();
+        assert_eq!((second.behind, second.running.hash), (1, Some(B)));
+        let last = all.finish(|| 0).unwrap();
         assert_eq!((last.behind, last.running.shared), (0, true));
-        assert!(all.finish("").is_none());
+        assert!(all.finish(|| 0).is_none());
     }
 
     #[test]
     fn one_given_up_is_told_from_its_retry_and_forgotten() {
         let mut all = UnderWay::new(true);
-        all.push(query(Some("a"), 7, 7));
+        all.push(query(Some(A), 7, 7));
         // The server is still at it.
-        all.push(query(Some("a"), 8, 7));
-        let retry = all.finish("a").unwrap();
+        all.push(query(Some(A), 8, 7));
+        let retry = all.finish(|| A).unwrap();
         assert_eq!((retry.running.sent_before, retry.behind), (Some(8), 0));
         assert!(retry.running.shared, "it may as well be a pipeline");
         assert_eq!(all.len(), 1);
-        all.push(query(Some("b"), 10, 9));
-        let next = all.finish("b").unwrap();
+        all.push(query(Some(B), 10, 9));
+        let next = all.finish(|| B).unwrap();
         assert_eq!((next.running.shared, all.len()), (false, 0));
     }
 
@@ -163,12 +156,12 @@ mod tests {
     fn the_list_is_bounded_and_without_pipelines_has_one() {
         let mut all = UnderWay::new(true);
         for n in 0..1000 {
-            all.push(query(Some("a"), n, 0));
+            all.push(query(Some(A), n, 0));
         }
         assert_eq!(all.len(), MOST);
         let mut one = UnderWay::new(false);
         one.push(query(None, 0, 0));
-        one.push(query(Some("b"), 0, 0));
+        one.push(query(Some(B), 0, 0));
         assert_eq!(one.len(), 1);
     }
 }

@@ -16,19 +16,21 @@ use tokio::time::Instant;
 use super::failure::{by_code, failure, is_connection_failure};
 use super::identified::{Identified, Identities};
 use super::options::QueryOptions;
-use super::running::Running;
+use super::running::{Echo, Running};
 use super::state::QueryState;
 use super::statement::{self, TransactionEffect, transaction_effect};
-use super::text::describe;
+use super::text::{describe, read};
 use super::transaction::Transaction;
 use super::under_way::{Finished, UnderWay};
 use crate::backend::{Outcome, Session};
 use crate::checkout::TransactionState;
-use crate::occupant::{Occupant, QueryFailure, QueryObserver, Repeat};
+use crate::occupant::{Occupant, QueryFailure, QueryObserver, Repeat, StatementId};
 use crate::settings::DatabaseKind;
 
 /// The name of a query's span when its summary is turned off.
 const UNNAMED: &str = "query";
+/// As many as a query's span has, and one for a failure.
+const ATTRIBUTES: usize = 9;
 
 /// Sees each query on one connection: counts it, times it, makes its span, logs it when asked, and
 /// notices a transaction that raw SQL opened.
@@ -44,11 +46,17 @@ pub(crate) struct QueryWatch {
     transaction: Option<Transaction>,
     /// Printing needs a place; this one is kept.
     printed: String,
-    /// Whether the statement of this event is in it.
-    is_printed: bool,
-    /// Whether the slot has the statement sent last.
-    is_kept: bool,
     identities: Identities,
+    /// Whether the last query had a span that was recorded.
+    recorded: bool,
+}
+
+/// What a query needs of whoever holds its connection.
+struct Owner {
+    observer: Weak<dyn QueryObserver>,
+    in_request: bool,
+    /// Copied where something may be told that belongs to its trace.
+    occupant: Option<Occupant>,
 }
 
 impl QueryWatch {
@@ -67,9 +75,8 @@ impl QueryWatch {
             under_way: UnderWay::new(options.kind == DatabaseKind::Postgres),
             transaction: None,
             printed: String::new(),
-            is_printed: false,
-            is_kept: false,
             identities: Identities::default(),
+            recorded: false,
             options,
         }
     }
@@ -78,153 +85,167 @@ impl QueryWatch {
         Arc::clone(&self.state)
     }
 
-    fn print(&mut self, query: &dyn Display) -> &str {
-        if !self.is_printed {
-            statement::print(query, &mut self.printed);
-            self.is_printed = true;
+    /// Which statement it is that has this hash.
+    fn identify(&mut self, hash: u64, query: &dyn Display) -> Identified {
+        let kind = self.options.kind;
+        let printed = &mut self.printed;
+        let known = self.identities.find(hash, &mut || {
+            statement::print(query, printed);
+            read(printed, kind)
+        });
+        let id = known.map_or(StatementId::OTHER, |known| known.id);
+        Identified { hash, id }
+    }
+
+    /// Keeps which statement was sent last over the connection, for whoever wants to know.
+    fn keep(&mut self, statement: Identified, query: &dyn Display) {
+        let slot = &self.state.slot;
+        match statement.id {
+            StatementId::OTHER => {
+                statement::print(query, &mut self.printed);
+                slot.keep_other(&mut self.printed);
+            }
+            id => slot.keep_statement(id),
         }
-        &self.printed
     }
 
-    /// Keeps what was printed for whoever wants to know what was sent last over the connection.
-    fn keep(&mut self) {
-        self.state.slot.keep_statement(&mut self.printed);
-        self.is_printed = false;
-        // Of several under way, the one that is told is the last that has finished.
-        self.is_kept = self.under_way.len() <= 1;
-    }
-
-    /// Which statement was printed.
-    fn identify(&mut self, observer: &Weak<dyn QueryObserver>) -> Option<Identified> {
-        self.identities
-            .of(&self.printed, observer, self.options.kind)
+    /// Whose the query is that starts; counts it in its request.
+    fn owner(&mut self) -> Option<Owner> {
+        let Self {
+            state,
+            options,
+            identities,
+            ..
+        } = self;
+        state.slot.statement_starts(|occupant| {
+            let observer = &occupant.observer;
+            if let Some(request) = &occupant.request {
+                request.update(Arc::as_ptr(observer), |tally| tally.used.queries += 1);
+            }
+            let told = options.echo || options.spans && observer.listens();
+            Owner {
+                observer: identities.of(observer),
+                in_request: occupant.request.is_some(),
+                occupant: told.then(|| occupant.clone()),
+            }
+        })
     }
 
     fn started(&mut self, query: &dyn Display) {
-        self.is_printed = false;
+        let now = Instant::now();
         self.state.started();
+        // To print a statement costs; without a reason it is not done.
+        let mut hash = None;
         if self.state.sees_transactions() {
-            let effect = transaction_effect(self.print(query));
-            match effect {
+            hash = Some(statement::print(query, &mut self.printed));
+            match transaction_effect(&self.printed) {
                 TransactionEffect::Begins => self.state.set_in_transaction(true),
                 TransactionEffect::Ends => self.state.set_in_transaction(false),
                 TransactionEffect::None => {}
             }
         }
-        let occupant = self.state.slot.statement_starts();
-        self.is_kept = false;
-        if let Some(Occupant {
-            observer,
-            request: Some(request),
-            ..
-        }) = &occupant
-        {
-            request.update(Arc::as_ptr(observer), |tally| tally.used.queries += 1);
-        }
+        let owner = self.owner();
+        let occupant = owner.as_ref().and_then(|owner| owner.occupant.as_ref());
         let mut span = occupant
-            .as_ref()
             .filter(|_| self.options.spans)
-            .map(|occupant| open(occupant, SpanKind::Client));
-        // Printing a statement costs; without a reason it is not done. A second one under way has
-        // to be told from the first.
-        let recording = span.as_ref().is_some_and(Span::is_recording);
-        let wanted = recording || self.under_way.len() > 0;
-        let echoed = self.options.echo && occupant.is_some();
-        if wanted || echoed {
-            self.print(query);
-        }
-        let text = wanted.then(|| self.printed.clone());
-        if let (Some(span), Some(text)) = (&mut span, &text)
-            && recording
-        {
-            describe_on(span, text, &self.options);
-        }
+            .and_then(|occupant| open(occupant, SpanKind::Client, self.recorded));
+        self.recorded = span.is_some();
         // The pool's own pings are not the app's statements.
-        let echo = occupant.as_ref().filter(|_| echoed);
-        let echo = echo.map(|occupant| {
+        let echo = occupant.filter(|_| self.options.echo).map(|occupant| {
             let statement = match self.options.echo_binds {
                 true => query.to_string(),
-                false => self.printed.clone(),
+                false => {
+                    hash = Some(statement::print(query, &mut self.printed));
+                    self.printed.clone()
+                }
             };
-            (statement, occupant.context.clone())
+            let context = occupant.context.clone();
+            Box::new(Echo { statement, context })
         });
-        let observer = occupant.map(|occupant| Arc::downgrade(&occupant.observer));
+        // A second one under way has to be told from the first.
+        if hash.is_none() && (span.is_some() || self.under_way.len() > 0) {
+            hash = Some(statement::hash(query));
+        }
         // Should it be given up, it is known what was; where its text costs, only if it finishes.
-        let statement = match &observer {
-            Some(observer) if self.is_printed => self.identify(observer),
-            _ => None,
-        };
+        let statement = hash
+            .filter(|_| owner.is_some())
+            .map(|hash| self.identify(hash, query));
+        if let Some(statement) = statement {
+            self.keep(statement, query);
+            if let Some(span) = &mut span {
+                self.describe_on(span, statement, query);
+            }
+        }
         let wire = self.wire.as_ref();
+        let answered_before = wire.and_then(|wire| wire.answered());
+        if answered_before.is_none() {
+            self.state.set_live(true, now);
+        }
+        let sent_before = wire.and_then(|wire| wire.sent());
+        let in_request = owner.as_ref().is_some_and(|owner| owner.in_request);
         self.under_way.push(Running {
-            since: Instant::now(),
-            options: Arc::clone(&self.options),
-            observer,
+            since: now,
+            observer: owner.map(|owner| owner.observer),
+            in_request,
+            span,
+            hash,
             statement,
-            span: span.filter(|_| recording),
-            text,
             echo,
-            answered_before: wire.and_then(|wire| wire.answered()),
-            sent_before: wire.and_then(|wire| wire.sent()),
+            answered_before,
+            sent_before,
             sent_after: None,
             shared: false,
             ended: false,
         });
-        if self.is_printed {
-            self.keep();
-        }
     }
 
     /// A statement is prepared that was not printed at its start.
     fn prepared(&mut self, statement: &str) {
-        if !self.is_kept && self.under_way.len() > 0 {
-            self.is_printed = false;
-            self.print(&statement);
-            // In a pipeline it is not sure whose it is.
-            if let Some(running) = self.under_way.only()
-                && let Some(observer) = &running.observer
-            {
-                let Self {
-                    identities,
-                    printed,
-                    options,
-                    ..
-                } = self;
-                running.statement = identities.of(printed, observer, options.kind);
+        // In a pipeline it is not sure whose it is.
+        if let Some(Running {
+            observer: Some(_),
+            statement: None,
+            ..
+        }) = self.under_way.only()
+        {
+            let identified = self.identify(statement::hash(&statement), &statement);
+            self.keep(identified, &statement);
+            if let Some(running) = self.under_way.only() {
+                running.statement = Some(identified);
             }
-            self.keep();
         }
     }
 
     fn finished(&mut self, query: &dyn Display, error: Option<&Error>) {
-        self.is_printed = false;
+        let now = Instant::now();
         self.state.finished();
         if error.is_some_and(is_connection_failure) {
             self.state.set_connection_failed();
         }
-        if self.under_way.len() > 1 {
-            self.print(query);
-        }
         let Some(Finished {
             mut running,
             behind,
-        }) = self.under_way.finish(&self.printed)
+        }) = self.under_way.finish(|| statement::hash(query))
         else {
             return;
         };
-        self.state.set_live(self.under_way.len() > 0);
-        if running.statement.is_none()
-            && let Some(observer) = &running.observer
+        if self.under_way.len() == 0 {
+            self.state.set_live(false, now);
+        }
+        if let Some(observer) = &running.observer
+            && self.identities.are_of(observer)
         {
-            self.print(query);
-            running.statement = self.identify(observer);
-        }
-        if let Some(statement) = running.statement {
-            self.count_in_request(query, statement.hash);
-        }
-        if !self.is_kept {
-            // The database's own text by now, where it has one: to copy it is cheap.
-            self.print(query);
-            self.keep();
+            // The database's own text by now, where it has one: to read it is cheap.
+            let statement = match running.statement {
+                Some(statement) => statement,
+                None => self.identify(statement::hash(query), query),
+            };
+            running.statement = Some(statement);
+            if running.in_request {
+                self.count_in_request(query, statement.hash);
+            }
+            // Of several under way, the one that is told is the last that has finished.
+            self.keep(statement, query);
         }
         // Its commands, to prepare, to execute and to close: what was sent later belongs to those
         // behind it. If nothing was sent for it at all, it failed on this side.
@@ -258,12 +279,8 @@ impl QueryWatch {
                 let done = move || end_by(running, of.outcome(commands));
                 wire.when_answered(last, Box::new(done));
             }
-            _ => running.end(failure.as_ref(), told.map(|outcome| outcome.rows)),
+            _ => running.end(now, failure.as_ref(), told.map(|outcome| outcome.rows)),
         }
-    }
-
-    fn occupant(&self) -> Option<Occupant> {
-        self.state.slot.read(Occupant::clone)
     }
 
     /// Counts the statement within its request, to find those that are sent again and again.
@@ -271,21 +288,21 @@ impl QueryWatch {
         let Some(limit) = self.options.n_plus_one else {
             return;
         };
-        let Some(Occupant {
-            observer,
-            request: Some(request),
-            ..
-        }) = self.occupant()
-        else {
-            return;
-        };
-        let book = Arc::as_ptr(&observer);
-        let times = request.update(book, |tally| tally.statement(hash));
-        if let Some(times) = times
+        let times = self.state.slot.read(|occupant| {
+            let observer = Arc::as_ptr(&occupant.observer);
+            let request = occupant.request.as_ref()?;
+            request.update(observer, |tally| tally.statement(hash))
+        });
+        if let Some(times) = times.flatten()
             && times == limit.saturating_add(1)
+            && let Some(Occupant {
+                observer,
+                request: Some(request),
+                ..
+            }) = self.occupant()
         {
-            let kind = self.options.kind;
-            let told = describe(self.print(query), kind, true, true);
+            statement::print(query, &mut self.printed);
+            let told = describe(&self.printed, self.options.kind, true, true);
             let repeat = Repeat {
                 text: &told.text,
                 summary: &told.summary,
@@ -295,16 +312,56 @@ impl QueryWatch {
         }
     }
 
+    fn occupant(&self) -> Option<Occupant> {
+        self.state.slot.read(Occupant::clone)
+    }
+
     fn transaction_begins(&mut self) {
-        let occupant = self.occupant().filter(|_| self.options.spans);
+        let occupant = self
+            .occupant()
+            .filter(|occupant| self.options.spans && occupant.observer.listens());
         self.transaction = occupant
-            .map(|occupant| open(&occupant, SpanKind::Internal))
-            .filter(Span::is_recording)
+            .and_then(|occupant| open(&occupant, SpanKind::Internal, false))
             .map(|mut span| {
                 span.update_name("transaction");
                 span.set_attributes(self.options.attributes.iter().cloned());
                 Transaction::new(span)
             });
+    }
+
+    /// Says on a span what the query is.
+    fn describe_on(&mut self, span: &mut BoxedSpan, statement: Identified, query: &dyn Display) {
+        let QueryOptions {
+            kind,
+            span_text,
+            span_summary,
+            ..
+        } = *self.options;
+        span.set_attributes(self.options.attributes.iter().cloned());
+        if !span_text && !span_summary {
+            return;
+        }
+        let printed = &mut self.printed;
+        let mut print = || {
+            statement::print(query, printed);
+            read(printed, kind)
+        };
+        let known = self.identities.find(statement.hash, &mut print);
+        let told = match known {
+            Some(known) => Arc::clone(&known.statement),
+            None => Arc::new(print()),
+        };
+        // A statement that begins with no word of SQL has none.
+        if span_summary && !told.summary.is_empty() {
+            span.update_name((*told.summary).to_owned());
+            span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, Arc::clone(&told.summary)));
+            if let Some(operation) = &told.operation {
+                span.set_attribute(KeyValue::new(DB_OPERATION_NAME, operation.clone()));
+            }
+        }
+        if span_text {
+            span.set_attribute(KeyValue::new(DB_QUERY_TEXT, Arc::clone(&told.text)));
+        }
     }
 }
 
@@ -316,46 +373,33 @@ fn end_by(running: Running, outcome: Option<Outcome>) {
         (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
         (None, _) => None,
     };
-    running.end(failure.as_ref(), told.map(|outcome| outcome.rows));
+    let rows = told.map(|outcome| outcome.rows);
+    running.end(Instant::now(), failure.as_ref(), rows);
 }
 
-/// A span in the trace of whoever holds the connection: child of the span that is current here,
-/// else of the one at the checkout. SQLite's queries run on a thread where none is current.
-fn open(occupant: &Occupant, kind: SpanKind) -> BoxedSpan {
-    let builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
-    let observer = &occupant.observer;
+/// A span that is recorded, in the trace of whoever holds the connection: child of the span that is
+/// current here, else of the one at the checkout. SQLite's queries run on a thread where none is
+/// current. Gets room for attributes if it is likely to be recorded.
+fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<BoxedSpan> {
+    let mut builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
     Context::map_current(|current| {
         let parent = match current.has_active_span() {
             true => current,
             false => &occupant.context,
         };
-        observer.open_span(builder, parent)
-    })
-}
-
-/// Says on a span what the query is.
-fn describe_on(span: &mut BoxedSpan, statement: &str, options: &QueryOptions) {
-    span.set_attributes(options.attributes.iter().cloned());
-    if !options.span_text && !options.span_summary {
-        return;
-    }
-    let told = describe(
-        statement,
-        options.kind,
-        options.span_text,
-        options.span_summary,
-    );
-    // A statement that begins with no word of SQL has none.
-    if options.span_summary && !told.summary.is_empty() {
-        span.update_name(told.summary.clone());
-        span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, told.summary));
-        if let Some(operation) = told.operation {
-            span.set_attribute(KeyValue::new(DB_OPERATION_NAME, operation));
+        let span = parent.span();
+        let above = span.span_context();
+        // Of a trace that is not sampled in this process nothing is.
+        if above.is_valid() && !above.is_remote() && !above.is_sampled() && !span.is_recording() {
+            return None;
         }
-    }
-    if options.span_text {
-        span.set_attribute(KeyValue::new(DB_QUERY_TEXT, told.text));
-    }
+        if room || above.is_sampled() {
+            // So that the attributes are not moved from one place to a larger one.
+            builder.attributes = Some(Vec::with_capacity(ATTRIBUTES));
+        }
+        let span = occupant.observer.open_span(builder, parent);
+        span.is_recording().then_some(span)
+    })
 }
 
 impl Instrumentation for QueryWatch {
@@ -402,7 +446,7 @@ impl Drop for QueryWatch {
         // diesel-async says nothing of a query whose connection has failed under it.
         if self.wire.as_ref().is_some_and(|wire| wire.is_closed()) && !self.state.are_given_up() {
             for running in self.under_way.drain() {
-                running.end(Some(&QueryFailure::LOST), None);
+                running.end(Instant::now(), Some(&QueryFailure::LOST), None);
             }
         }
     }
@@ -414,7 +458,7 @@ mod tests {
 
     use super::*;
     use crate::attribution::Attribution;
-    use crate::occupant::{Ended, Statement, StatementId};
+    use crate::occupant::{Ended, Known, Statement};
     use diesel::connection::StrQueryHelper;
 
     fn watch(see_transactions: bool) -> QueryWatch {
@@ -439,15 +483,27 @@ mod tests {
     }
 
     impl QueryObserver for Written {
+        fn listens(&self) -> bool {
+            false
+        }
+
         fn open_span(&self, builder: SpanBuilder, _: &Context) -> BoxedSpan {
             let tracer = opentelemetry::global::tracer("none");
             opentelemetry::trace::Tracer::build(&tracer, builder)
         }
 
-        fn statement(&self, _: u64, read: &mut dyn FnMut() -> Statement) -> StatementId {
+        fn statement(&self, _: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known> {
             let mut all = self.read.lock().unwrap();
             all.push(read());
-            StatementId::new(all.len())
+            Some(Known {
+                id: StatementId::new(all.len()),
+                statement: Arc::new(all.last()?.clone()),
+            })
+        }
+
+        fn summary(&self, id: StatementId) -> Option<Arc<str>> {
+            let all = self.read.lock().unwrap();
+            Some(Arc::clone(&all.get(id.index() - 1)?.summary))
         }
 
         fn query_ended(&self, query: &Ended<'_>) {
@@ -486,19 +542,18 @@ mod tests {
         run(&mut watch, "DELETE FROM users", true);
         let told = |observer: &Written| {
             let read = observer.read.lock().unwrap();
-            let read = read.iter().map(|it| (it.summary.clone(), it.text.clone()));
+            let read = read
+                .iter()
+                .map(|it| [&it.summary, &it.text].map(|it| it.to_string()));
             (
                 read.collect::<Vec<_>>(),
                 observer.ended.lock().unwrap().clone(),
             )
         };
         let (read, ended) = told(&first);
-        let select = ("SELECT users", "SELECT name FROM users WHERE id = ?");
-        let delete = ("DELETE users", "DELETE FROM users");
-        assert_eq!(
-            read,
-            [select, delete].map(|(a, b)| (a.to_owned(), b.to_owned()))
-        );
+        let select = ["SELECT users", "SELECT name FROM users WHERE id = ?"];
+        let delete = ["DELETE users", "DELETE FROM users"];
+        assert_eq!(read, [select, delete]);
         assert_eq!(ended, [1, 1, 1, 2].map(|id| Some(StatementId::new(id))));
         let second = occupied(&watch);
         run(&mut watch, "DELETE FROM users", true);

@@ -10,7 +10,8 @@ use poolscope_benches::support::postgres::{Options, Postgres};
 use poolscope_benches::telemetry;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Of `checkout`; `TIMES` changes it.
+/// Of `checkout`; `TIMES` changes it. Given for `select`, one task sends so many queries on one thread:
+/// an instruction counter takes the difference of two lengths.
 const CHECKOUTS: u32 = 2_000_000;
 /// Of `select`; `TASKS` changes it.
 const TASKS: u32 = 16;
@@ -20,16 +21,17 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let [load @ ("checkout" | "select"), pool] = arguments[..] else {
-        eprintln!("profile checkout|select bb8|deadpool|metrics|unsampled|sampled");
+        eprintln!("profile checkout|select bb8|deadpool|metrics|unsampled|usual|sampled");
         return ExitCode::FAILURE;
     };
     let server = Postgres::start(Options::new());
     let url = server.create_database("profile");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let mut runtime = match (load, variable("TIMES")) {
+        ("select", Some(_)) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
         if pool == "bb8" {
             return work(bb8(&url, Ping::Never, PATIENCE).await, load).await;
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
         let builder = ours(&url, PATIENCE).meter_provider(telemetry::metrics());
         let builder = match pool {
             "unsampled" => builder.tracer_provider(telemetry::traces(Sampler::AlwaysOff)),
+            "usual" => {
+                builder.tracer_provider(telemetry::traces(Sampler::TraceIdRatioBased(0.01)))
+            }
             "sampled" => builder.tracer_provider(telemetry::made_spans()),
             _ => builder,
         };
@@ -59,6 +64,14 @@ async fn work<P: Peer>(pool: P, load: &str) {
             drop(pool.checkout().await.expect("a connection"));
         }
         println!("{:?} a checkout", start.elapsed() / times);
+        return;
+    }
+    if let Some(times) = variable("TIMES") {
+        for _ in 0..times {
+            let mut guard = pool.checkout().await.expect("a connection");
+            P::select(&mut guard).await;
+        }
+        println!("{:?} a query", start.elapsed() / times);
         return;
     }
     let tasks = variable("TASKS").unwrap_or(TASKS);

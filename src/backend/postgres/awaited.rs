@@ -45,9 +45,18 @@ impl Awaited {
         self.answered.load(SeqCst)
     }
 
+    /// Whether it has come further than was published. Only the reader of the connection asks.
+    pub(super) fn is_news(&self, sent: u64, answered: u64) -> bool {
+        sent != self.sent() || answered != self.answered.load(Relaxed)
+    }
+
     /// Publishes how far it is. Only the reader of the connection calls this.
     pub(super) fn set(&self, sent: u64, answered: u64) {
         self.sent.store(sent, Relaxed);
+        // Its own last word: what has been answered is stored with a barrier, which costs.
+        if answered == self.answered.load(Relaxed) {
+            return;
+        }
         // With `push`: either this sees who waits, or that one sees the answer.
         self.answered.store(answered, SeqCst);
         if self.next.load(SeqCst) <= answered {

@@ -188,34 +188,39 @@ impl Reader {
             let Some([kind, length @ ..]) = self.server.take::<5>(&mut bytes) else {
                 return Ok(());
             };
-            (self.server_body, self.inspect) =
-                self.server_message(kind, u32::from_be_bytes(length))?;
-            self.rows += u64::from(kind == b'D');
+            self.server_body = self.server_message(kind, u32::from_be_bytes(length))?;
         }
     }
 
-    /// Notes what kind of message comes from the server; returns the length of its body and what to
-    /// do with it.
-    fn server_message(&mut self, kind: u8, length: u32) -> Result<(u32, Inspect), Nonsense> {
-        const KEY: Inspect = Inspect::Key {
-            process_id: 0,
-            seen: 0,
-        };
-        let (shortest, longest, inspect) = match kind {
-            b'D' | b'd' | b'T' | b't' | b'V' | b'N' | b'A' => (0, LONGEST, Inspect::Skip),
-            b'1' | b'2' | b'3' | b'n' | b's' | b'I' | b'c' => (0, 4, Inspect::Skip),
-            b'C' | b'S' | b'R' | b'G' | b'H' | b'W' | b'v' => (0, LONGEST_SHORT, Inspect::Skip),
-            b'Z' => (1, 5, Inspect::Ready),
+    /// Notes what kind of message comes from the server, and whether to look into it; returns the
+    /// length of its body.
+    fn server_message(&mut self, kind: u8, length: u32) -> Result<u32, Nonsense> {
+        let (shortest, longest) = match kind {
+            b'D' | b'd' | b'T' | b't' | b'V' | b'N' | b'A' => (0, LONGEST),
+            b'1' | b'2' | b'3' | b'n' | b's' | b'I' | b'c' => (0, 4),
+            b'C' | b'S' | b'R' | b'G' | b'H' | b'W' | b'v' => (0, LONGEST_SHORT),
+            b'Z' => (1, 5),
             // A process id, and a key of four bytes or, since protocol 3.2, up to 256.
-            b'K' => (8, 4 + 4 + 256, KEY),
-            b'E' => (1, LONGEST, Inspect::Error(ErrorFields::default())),
+            b'K' => (8, 4 + 4 + 256),
+            b'E' => (1, LONGEST),
             _ => return Err(Nonsense),
         };
         let body = body_length(length, shortest, longest)?;
-        if kind == b'G' {
-            self.commands.copy_began().map_err(|_| Nonsense)?;
+        self.inspect = Inspect::Skip;
+        match kind {
+            b'D' => self.rows += 1,
+            b'Z' => self.inspect = Inspect::Ready,
+            b'K' => {
+                self.inspect = Inspect::Key {
+                    process_id: 0,
+                    seen: 0,
+                }
+            }
+            b'E' => self.inspect = Inspect::Error(ErrorFields::default()),
+            b'G' => self.commands.copy_began().map_err(|_| Nonsense)?,
+            _ => {}
         }
-        Ok((body, inspect))
+        Ok(body)
     }
 
     /// Reads a piece of a body that tells something.
@@ -285,6 +290,7 @@ struct Header {
 
 impl Header {
     /// The next `N` bytes, if they have all come; else keeps those that have.
+    #[inline]
     fn take<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
         if self.filled == 0
             && let Some((whole, rest)) = bytes.split_first_chunk::<N>()

@@ -227,6 +227,9 @@ impl Wire {
     /// Publishes the numbers of the last command sent and of the last one answered, and starts or
     /// stops the clock when the outstanding ones leave or reach zero.
     pub(super) fn set_commands(&self, sent: u64, answered: u64) {
+        if !self.awaited.is_news(sent, answered) {
+            return;
+        }
         self.set_outstanding(u32::try_from(sent - answered).unwrap_or(u32::MAX));
         self.outcomes.begin(self.awaited.sent(), sent);
         self.awaited.set(sent, answered);

@@ -26,6 +26,7 @@ use std::borrow::Cow;
 use self::lexer::Lexer;
 use self::sanitized::Sanitized;
 use self::summary::Summary;
+use crate::occupant::Statement;
 use crate::settings::DatabaseKind;
 
 /// What can be told of a statement.
@@ -68,6 +69,16 @@ pub(crate) fn describe(
         }),
         summary,
         operation,
+    }
+}
+
+/// What an observer keeps of a statement.
+pub(crate) fn read(statement: &str, dialect: DatabaseKind) -> Statement {
+    let told = describe(statement, dialect, true, true);
+    Statement {
+        text: told.text.into(),
+        summary: told.summary.into(),
+        operation: told.operation.map(Into::into),
     }
 }
 
