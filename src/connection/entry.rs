@@ -240,6 +240,14 @@ impl ConnectionFacts for EntryState {
         Some(wire.unwrap_or_else(|| self.queries.busy()))
     }
 
+    fn queried(&self) -> Option<(tokio::time::Instant, tokio::time::Instant)> {
+        self.queries.queried()
+    }
+
+    fn hold_begins(&self) {
+        self.queries.hold_begins();
+    }
+
     fn transaction(&self) -> Option<TransactionState> {
         // The wire knows; else what the statements' first words told.
         let wire = self

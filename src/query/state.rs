@@ -27,6 +27,10 @@ pub(crate) struct QueryState {
     busy: AtomicU64,
     /// [`LIVE`] and since when there is one, in nanoseconds since the base.
     busy_since: AtomicU64,
+    /// When the first query of this hold began, and the last one ended, in nanoseconds since the base;
+    /// 0 before.
+    first: AtomicU64,
+    last: AtomicU64,
     /// Who holds the connection.
     pub(crate) slot: Slot,
 }
@@ -43,6 +47,8 @@ impl QueryState {
             base: Instant::now(),
             busy: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
+            first: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             slot: Slot::default(),
         }
     }
@@ -73,6 +79,19 @@ impl QueryState {
             _ => 0,
         };
         Duration::from_nanos(past + now)
+    }
+
+    /// The connection is handed out: its next query is the first of a hold.
+    pub(crate) fn hold_begins(&self) {
+        self.first.store(0, Relaxed);
+    }
+
+    /// When the first query of this hold began, and the last one that has ended did.
+    pub(crate) fn queried(&self) -> Option<(Instant, Instant)> {
+        let first = self.first.load(Relaxed);
+        let last = self.last.load(Relaxed).max(first);
+        let at = |nanos| self.base + Duration::from_nanos(nanos);
+        (first > 0).then(|| (at(first), at(last)))
     }
 
     /// The summary of the statement that was sent last in this hold.
@@ -123,9 +142,17 @@ impl QueryState {
     pub(super) fn set_live(&self, live: bool, now: Instant) {
         let since = self.busy_since.load(Relaxed);
         match (since & LIVE != 0, live) {
-            (false, true) => self.busy_since.store(LIVE | self.at(now), Relaxed),
+            (false, true) => {
+                let now = self.at(now);
+                self.busy_since.store(LIVE | now, Relaxed);
+                if self.first.load(Relaxed) == 0 {
+                    self.first.store(now.max(1), Relaxed);
+                }
+            }
             (true, false) => {
-                let worked = self.at(now).saturating_sub(since & !LIVE);
+                let now = self.at(now);
+                self.last.store(now, Relaxed);
+                let worked = now.saturating_sub(since & !LIVE);
                 self.busy.store(self.busy.load(Relaxed) + worked, Relaxed);
                 self.busy_since.store(0, Relaxed);
             }
@@ -142,6 +169,14 @@ impl QueryState {
 impl ConnectionFacts for QueryState {
     fn busy(&self) -> Option<Duration> {
         Some(self.busy())
+    }
+
+    fn queried(&self) -> Option<(Instant, Instant)> {
+        self.queried()
+    }
+
+    fn hold_begins(&self) {
+        self.hold_begins();
     }
 
     fn transaction(&self) -> Option<TransactionState> {

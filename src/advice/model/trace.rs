@@ -54,10 +54,13 @@ impl Checkout {
                 NEVER => (granted, returned),
                 first => (at(first), at(entry.last)),
             };
+            let busy = f64::from(entry.busy) / 1e6;
+            // The last one may have ended with its first row, long before its last.
+            let first = first.clamp(granted, returned);
             Queries {
-                first: first.clamp(granted, returned),
-                last: last.clamp(granted, returned),
-                busy: f64::from(entry.busy) / 1e6,
+                first,
+                last: last.max(first + busy).clamp(granted, returned),
+                busy,
             }
         });
         Self {
