@@ -11,7 +11,7 @@ use super::statistics;
 use super::trace::{Checkout, Trace};
 
 /// Checkouts that one answer replays, at most.
-const REPLAYED: usize = 128 * 1024;
+const REPLAYED: usize = 64 * 1024;
 
 /// Every record is replayed this often, each time with the holds in another order.
 const TIMES: usize = 4;
