@@ -6,17 +6,14 @@ use std::sync::{Arc, Weak};
 use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
 use diesel::result::Error;
 use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, TraceContextExt};
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_semantic_conventions::attribute::{
-    DB_OPERATION_NAME, DB_QUERY_SUMMARY, DB_QUERY_TEXT,
-};
+use opentelemetry::trace::{Span, SpanKind};
 use tokio::time::Instant;
 
 use super::failure::{by_code, failure, is_connection_failure};
 use super::identified::{Identified, Identities};
 use super::options::QueryOptions;
 use super::running::{Echo, Running};
+use super::span::{describe, open};
 use super::state::QueryState;
 use super::statement::{self, Printed, TransactionEffect, transaction_effect};
 use super::text::read;
@@ -26,11 +23,6 @@ use crate::backend::{Outcome, Session};
 use crate::checkout::TransactionState;
 use crate::occupant::{Occupant, QueryFailure, QueryObserver, Repeat, StatementId};
 use crate::settings::DatabaseKind;
-
-/// The name of a query's span when its summary is turned off.
-const UNNAMED: &str = "query";
-/// As many as a query's span has, and one for a failure.
-const ATTRIBUTES: usize = 9;
 
 /// Sees each query on one connection: counts it, times it, makes its span, logs it when asked, and
 /// notices a transaction that raw SQL opened.
@@ -345,17 +337,7 @@ impl QueryWatch {
             Some(known) => Arc::clone(&known.statement),
             None => Arc::new(read()),
         };
-        // A statement that begins with no word of SQL has none.
-        if span_summary && !told.summary.is_empty() {
-            span.update_name((*told.summary).to_owned());
-            span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, Arc::clone(&told.summary)));
-            if let Some(operation) = &told.operation {
-                span.set_attribute(KeyValue::new(DB_OPERATION_NAME, operation.clone()));
-            }
-        }
-        if span_text {
-            span.set_attribute(KeyValue::new(DB_QUERY_TEXT, Arc::clone(&told.text)));
-        }
+        describe(span, &told, &self.options);
     }
 }
 
@@ -369,31 +351,6 @@ fn end_by(running: Running, outcome: Option<Outcome>) {
     };
     let rows = told.map(|outcome| outcome.rows);
     running.end(Instant::now(), failure.as_ref(), rows);
-}
-
-/// A span that is recorded, in the trace of whoever holds the connection: child of the span that is
-/// current here, else of the one at the checkout. SQLite's queries run on a thread where none is
-/// current. Gets room for attributes if it is likely to be recorded.
-fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<BoxedSpan> {
-    let mut builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
-    Context::map_current(|current| {
-        let parent = match current.has_active_span() {
-            true => current,
-            false => &occupant.context,
-        };
-        let span = parent.span();
-        let above = span.span_context();
-        // Of a trace that is not sampled in this process nothing is.
-        if above.is_valid() && !above.is_remote() && !above.is_sampled() && !span.is_recording() {
-            return None;
-        }
-        if room || above.is_sampled() {
-            // So that the attributes are not moved from one place to a larger one.
-            builder.attributes = Some(Vec::with_capacity(ATTRIBUTES));
-        }
-        let span = occupant.observer.open_span(builder, parent);
-        span.is_recording().then_some(span)
-    })
 }
 
 impl Instrumentation for QueryWatch {
@@ -456,7 +413,10 @@ mod tests {
     use crate::attribution::Attribution;
     use crate::occupant::{Ended, Known, Statement};
     use diesel::connection::StrQueryHelper;
-    use opentelemetry::trace::{SpanContext, TraceFlags, Tracer, TracerProvider};
+    use opentelemetry::Context;
+    use opentelemetry::trace::{
+        SpanBuilder, SpanContext, TraceContextExt, TraceFlags, Tracer, TracerProvider,
+    };
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
     fn watch(see_transactions: bool) -> QueryWatch {
