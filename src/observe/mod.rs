@@ -32,7 +32,6 @@
 //! # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
 //! ```
 
-mod addresses;
 mod buckets;
 pub(crate) mod checkouts;
 pub(crate) mod clock;

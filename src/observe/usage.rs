@@ -6,9 +6,9 @@ use std::ops::Sub;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
-use super::addresses::Addresses;
 use super::ledger::Holder;
 use super::tracked::{Marker, Tracked};
 
@@ -105,10 +105,10 @@ pub(super) fn place(holder: &Holder) -> u16 {
     Key::of(holder).number()
 }
 
-/// All places of one pool.
+/// All places of one pool. Nobody outside can choose an address, so hashes need not withstand anybody.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    sites: HashMap<Key, (Site, Tracked<Use>), Addresses>,
+    sites: HashMap<Key, (Site, Tracked<Use>), FixedState>,
     other: Tracked<Use>,
     marker: Marker,
 }

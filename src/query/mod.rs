@@ -4,6 +4,7 @@ mod failure;
 mod identified;
 mod options;
 mod running;
+mod span;
 mod state;
 mod statement;
 mod text;

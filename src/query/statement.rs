@@ -24,9 +24,40 @@ pub(super) fn hash(query: &dyn Display) -> u64 {
     statement.hasher.finish()
 }
 
+/// The statement that was printed last.
+#[derive(Default)]
+pub(super) struct Printed {
+    text: String,
+    hash: Option<u64>,
+}
+
+impl Printed {
+    /// Prints the statement of a query, and gives its hash.
+    pub(super) fn print(&mut self, query: &dyn Display) -> u64 {
+        let hash = print(query, &mut self.text);
+        self.hash = Some(hash);
+        hash
+    }
+
+    /// The text of a query's statement, which has this hash: printed, unless it is there.
+    pub(super) fn of(&mut self, hash: u64, query: &dyn Display) -> &str {
+        if self.hash != Some(hash) {
+            self.print(query);
+        }
+        &self.text
+    }
+
+    /// The text of a query's statement, to be taken for another buffer.
+    pub(super) fn give(&mut self, hash: u64, query: &dyn Display) -> &mut String {
+        self.of(hash, query);
+        self.hash = None;
+        &mut self.text
+    }
+}
+
 /// Prints the statement of a query in place of what is in the buffer, up to the bind values, and
 /// gives its hash, which is that of [`hash`].
-pub(super) fn print(query: &dyn Display, buffer: &mut String) -> u64 {
+fn print(query: &dyn Display, buffer: &mut String) -> u64 {
     match buffer.capacity() > KEPT {
         true => *buffer = String::new(),
         false => buffer.clear(),

@@ -6,31 +6,23 @@ use std::sync::{Arc, Weak};
 use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
 use diesel::result::Error;
 use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, TraceContextExt};
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_semantic_conventions::attribute::{
-    DB_OPERATION_NAME, DB_QUERY_SUMMARY, DB_QUERY_TEXT,
-};
+use opentelemetry::trace::{Span, SpanKind};
 use tokio::time::Instant;
 
 use super::failure::{by_code, failure, is_connection_failure};
 use super::identified::{Identified, Identities};
 use super::options::QueryOptions;
 use super::running::{Echo, Running};
+use super::span::{describe, open};
 use super::state::QueryState;
-use super::statement::{self, TransactionEffect, transaction_effect};
-use super::text::{describe, read};
+use super::statement::{self, Printed, TransactionEffect, transaction_effect};
+use super::text::read;
 use super::transaction::Transaction;
 use super::under_way::{Finished, UnderWay};
 use crate::backend::{Outcome, Session};
 use crate::checkout::TransactionState;
 use crate::occupant::{Occupant, QueryFailure, QueryObserver, Repeat, StatementId};
 use crate::settings::DatabaseKind;
-
-/// The name of a query's span when its summary is turned off.
-const UNNAMED: &str = "query";
-/// As many as a query's span has, and one for a failure.
-const ATTRIBUTES: usize = 9;
 
 /// Sees each query on one connection: counts it, times it, makes its span, logs it when asked, and
 /// notices a transaction that raw SQL opened.
@@ -45,7 +37,7 @@ pub(crate) struct QueryWatch {
     under_way: UnderWay,
     transaction: Option<Transaction>,
     /// Printing needs a place; this one is kept.
-    printed: String,
+    printed: Printed,
     identities: Identities,
     /// Whether the last query had a span that was recorded.
     recorded: bool,
@@ -74,7 +66,7 @@ impl QueryWatch {
             next: get_default_instrumentation(),
             under_way: UnderWay::new(options.kind == DatabaseKind::Postgres),
             transaction: None,
-            printed: String::new(),
+            printed: Printed::default(),
             identities: Identities::default(),
             recorded: false,
             options,
@@ -89,10 +81,8 @@ impl QueryWatch {
     fn identify(&mut self, hash: u64, query: &dyn Display) -> Identified {
         let kind = self.options.kind;
         let printed = &mut self.printed;
-        let known = self.identities.find(hash, &mut || {
-            statement::print(query, printed);
-            read(printed, kind)
-        });
+        let mut read = || read(printed.of(hash, query), kind);
+        let known = self.identities.find(hash, &mut read);
         let id = known.map_or(StatementId::OTHER, |known| known.id);
         Identified { hash, id }
     }
@@ -101,10 +91,7 @@ impl QueryWatch {
     fn keep(&mut self, statement: Identified, query: &dyn Display) {
         let slot = &self.state.slot;
         match statement.id {
-            StatementId::OTHER => {
-                statement::print(query, &mut self.printed);
-                slot.keep_other(&mut self.printed);
-            }
+            StatementId::OTHER => slot.keep_other(self.printed.give(statement.hash, query)),
             id => slot.keep_statement(id),
         }
     }
@@ -137,8 +124,8 @@ impl QueryWatch {
         // To print a statement costs; without a reason it is not done.
         let mut hash = None;
         if self.state.sees_transactions() {
-            hash = Some(statement::print(query, &mut self.printed));
-            match transaction_effect(&self.printed) {
+            let hash = *hash.insert(self.printed.print(query));
+            match transaction_effect(self.printed.of(hash, query)) {
                 TransactionEffect::Begins => self.state.set_in_transaction(true),
                 TransactionEffect::Ends => self.state.set_in_transaction(false),
                 TransactionEffect::None => {}
@@ -155,8 +142,8 @@ impl QueryWatch {
             let statement = match self.options.echo_binds {
                 true => query.to_string(),
                 false => {
-                    hash = Some(statement::print(query, &mut self.printed));
-                    self.printed.clone()
+                    let hash = *hash.get_or_insert_with(|| self.printed.print(query));
+                    self.printed.of(hash, query).to_owned()
                 }
             };
             let context = occupant.context.clone();
@@ -171,10 +158,10 @@ impl QueryWatch {
             .filter(|_| owner.is_some())
             .map(|hash| self.identify(hash, query));
         if let Some(statement) = statement {
-            self.keep(statement, query);
             if let Some(span) = &mut span {
                 self.describe_on(span, statement, query);
             }
+            self.keep(statement, query);
         }
         let wire = self.wire.as_ref();
         let answered_before = wire.and_then(|wire| wire.answered());
@@ -301,8 +288,7 @@ impl QueryWatch {
                 ..
             }) = self.occupant()
         {
-            statement::print(query, &mut self.printed);
-            let told = describe(&self.printed, self.options.kind, true, true);
+            let told = read(self.printed.of(hash, query), self.options.kind);
             let repeat = Repeat {
                 text: &told.text,
                 summary: &told.summary,
@@ -342,26 +328,16 @@ impl QueryWatch {
             return;
         }
         let printed = &mut self.printed;
-        let mut print = || {
-            statement::print(query, printed);
-            read(printed, kind)
+        let mut read = || read(printed.of(statement.hash, query), kind);
+        let told = match statement.id {
+            StatementId::OTHER => None,
+            _ => self.identities.find(statement.hash, &mut read),
         };
-        let known = self.identities.find(statement.hash, &mut print);
-        let told = match known {
+        let told = match told {
             Some(known) => Arc::clone(&known.statement),
-            None => Arc::new(print()),
+            None => Arc::new(read()),
         };
-        // A statement that begins with no word of SQL has none.
-        if span_summary && !told.summary.is_empty() {
-            span.update_name((*told.summary).to_owned());
-            span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, Arc::clone(&told.summary)));
-            if let Some(operation) = &told.operation {
-                span.set_attribute(KeyValue::new(DB_OPERATION_NAME, operation.clone()));
-            }
-        }
-        if span_text {
-            span.set_attribute(KeyValue::new(DB_QUERY_TEXT, Arc::clone(&told.text)));
-        }
+        describe(span, &told, &self.options);
     }
 }
 
@@ -375,31 +351,6 @@ fn end_by(running: Running, outcome: Option<Outcome>) {
     };
     let rows = told.map(|outcome| outcome.rows);
     running.end(Instant::now(), failure.as_ref(), rows);
-}
-
-/// A span that is recorded, in the trace of whoever holds the connection: child of the span that is
-/// current here, else of the one at the checkout. SQLite's queries run on a thread where none is
-/// current. Gets room for attributes if it is likely to be recorded.
-fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<BoxedSpan> {
-    let mut builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
-    Context::map_current(|current| {
-        let parent = match current.has_active_span() {
-            true => current,
-            false => &occupant.context,
-        };
-        let span = parent.span();
-        let above = span.span_context();
-        // Of a trace that is not sampled in this process nothing is.
-        if above.is_valid() && !above.is_remote() && !above.is_sampled() && !span.is_recording() {
-            return None;
-        }
-        if room || above.is_sampled() {
-            // So that the attributes are not moved from one place to a larger one.
-            builder.attributes = Some(Vec::with_capacity(ATTRIBUTES));
-        }
-        let span = occupant.observer.open_span(builder, parent);
-        span.is_recording().then_some(span)
-    })
 }
 
 impl Instrumentation for QueryWatch {
@@ -456,10 +407,17 @@ impl Drop for QueryWatch {
 mod tests {
     use std::sync::Mutex;
 
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
     use crate::attribution::Attribution;
     use crate::occupant::{Ended, Known, Statement};
     use diesel::connection::StrQueryHelper;
+    use opentelemetry::Context;
+    use opentelemetry::trace::{
+        SpanBuilder, SpanContext, TraceContextExt, TraceFlags, Tracer, TracerProvider,
+    };
+    use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
     fn watch(see_transactions: bool) -> QueryWatch {
         let options = QueryOptions {
@@ -475,19 +433,21 @@ mod tests {
         QueryWatch::new(Arc::new(options), None, see_transactions)
     }
 
-    /// What it was told: statements read, and queries ended, by statement.
+    /// What it was told: spans opened, statements read, and queries ended, by statement.
     #[derive(Default)]
     struct Written {
+        opened: AtomicUsize,
         read: Mutex<Vec<Statement>>,
         ended: Mutex<Vec<Option<StatementId>>>,
     }
 
     impl QueryObserver for Written {
         fn listens(&self) -> bool {
-            false
+            true
         }
 
         fn open_span(&self, builder: SpanBuilder, _: &Context) -> BoxedSpan {
+            self.opened.fetch_add(1, Relaxed);
             let tracer = opentelemetry::global::tracer("none");
             opentelemetry::trace::Tracer::build(&tracer, builder)
         }
@@ -495,6 +455,9 @@ mod tests {
         fn statement(&self, _: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known> {
             let mut all = self.read.lock().unwrap();
             all.push(read());
+            if all.last()?.text.contains("too_many") {
+                return None;
+            }
             Some(Known {
                 id: StatementId::new(all.len()),
                 statement: Arc::new(all.last()?.clone()),
@@ -514,10 +477,14 @@ mod tests {
     }
 
     fn occupied(watch: &QueryWatch) -> Arc<Written> {
+        occupied_in(watch, Context::new())
+    }
+
+    fn occupied_in(watch: &QueryWatch, context: Context) -> Arc<Written> {
         let observer = Arc::<Written>::default();
         watch.state().slot.occupy(Occupant {
             observer: Arc::clone(&observer) as _,
-            context: Context::new(),
+            context,
             request: None,
         });
         observer
@@ -562,6 +529,44 @@ mod tests {
             [Some(StatementId::new(1))],
             "by its own number"
         );
+    }
+
+    #[test]
+    fn the_sampler_is_asked_unless_the_trace_is_known_not_to_be_sampled() {
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(Sampler::AlwaysOff)
+            .build();
+        let here = Context::new().with_span(provider.tracer("test").start("request"));
+        let unsampled = here.span().span_context().clone();
+        let (trace, span) = (unsampled.trace_id(), unsampled.span_id());
+        let outside =
+            SpanContext::new(trace, span, TraceFlags::default(), true, Default::default());
+        let outside = Context::new().with_remote_span_context(outside);
+        for (context, asked) in [(Context::new(), 1), (outside, 1), (here, 0)] {
+            let mut watch = watch(false);
+            let observer = occupied_in(&watch, context.clone());
+            run(&mut watch, "SELECT 1", true);
+            assert_eq!(observer.opened.load(Relaxed), asked, "{context:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_statement_is_told_by_its_id_and_one_of_too_many_by_its_text() {
+        let mut watch = watch(false);
+        let _observer = occupied(&watch);
+        let state = watch.state();
+        assert_eq!(state.last_query(), None);
+        for (statement, told) in [
+            ("SELECT name FROM users", Some("SELECT users")),
+            ("DELETE FROM users", Some("DELETE users")),
+            ("DELETE FROM too_many", Some("DELETE too_many")),
+            ("SELECT name FROM users", Some("SELECT users")),
+        ] {
+            run(&mut watch, statement, true);
+            assert_eq!(state.last_query().as_deref(), told);
+        }
+        state.slot.vacate();
+        assert_eq!(state.last_query(), None);
     }
 
     #[test]
