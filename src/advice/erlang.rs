@@ -1,32 +1,44 @@
 //! A textbook in the place of the model: Erlang C, for rates that rise, stay or fall by a formula.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::bottleneck::{Bottleneck, BottleneckKind};
-use super::learned::Forecast;
-use crate::advise::{Model, NotEnough, Prediction};
-use crate::observe::load::{Load, Loads};
+use super::bottleneck::{Bottleneck, BottleneckKind, Contention};
+use super::learned::{Forecast, Learned, Measured};
+use super::model::{Model, NotEnough, Prediction, Recorded};
+use crate::observe::minutes::Demand;
 
+#[derive(Debug, Clone)]
 pub(super) struct Erlang {
     pub(super) arrivals: f64,
     pub(super) held: f64,
     /// The level at which the most is served, and what share of it each further one costs.
     pub(super) saturates: Option<(u32, f64)>,
+    /// Whether other sizes can be predicted.
+    pub(super) understood: bool,
+    pub(super) clients: Option<u32>,
+    /// When it was recorded, and at which size, and how long checkouts queued then.
+    pub(super) until: f64,
+    pub(super) connections: u32,
+    pub(super) queued_p95: f64,
 }
 
+/// The time at which advice is asked for, in seconds since the pool began.
+pub(super) const NOW: f64 = 36_000.0;
+
 impl Erlang {
-    pub(super) fn of(load: &Load, saturates: Option<(u32, f64)>) -> Result<Self, NotEnough> {
-        if load.held.count < 1000 || load.seconds < 20.0 {
-            return Err(NotEnough {
-                seconds: (20.0 - load.seconds).max(0.0),
-                checkouts: 1000_u64.saturating_sub(load.held.count),
-            });
+    /// Of a load that has just been recorded.
+    pub(super) const fn new(arrivals: f64, held: f64) -> Self {
+        Self {
+            arrivals,
+            held,
+            saturates: None,
+            understood: true,
+            clients: None,
+            until: NOW,
+            connections: 5,
+            queued_p95: 0.1,
         }
-        Ok(Self {
-            arrivals: load.arrival_rate(),
-            held: load.held.mean().unwrap(),
-            saturates,
-        })
     }
 
     fn served(&self, connections: u32) -> f64 {
@@ -75,51 +87,102 @@ impl Forecast for Erlang {
             p50: beyond(0.5),
             p95: beyond(0.05),
             p99: beyond(0.01),
+            p95_range: (beyond(0.05), beyond(0.05)),
             beyond_data: 0,
         }
     }
 
-    fn rate(&self, connections: u32) -> Option<f64> {
-        Some(self.served(connections))
+    fn recorded(&self) -> Recorded {
+        Recorded {
+            checkouts: 20_000,
+            from: self.until - 300.0,
+            until: self.until,
+            rate: self.arrivals,
+            connections: self.connections,
+            in_use: self.connections,
+            held: self.held,
+            busy: Some(self.held / 4.0),
+            queued_p95: self.queued_p95,
+        }
     }
 
     fn bottleneck(&self) -> Bottleneck {
         let level = self.saturates.map(|(level, _)| level);
         Bottleneck {
             kind: level.map_or(BottleneckKind::Connections, |_| BottleneckKind::Database),
+            contention: level.map(|_| Contention::Shared),
+            parallel: level.map(f64::from),
+            work_ms: level.map(|_| self.held * 1e3),
             saturates_at: level,
             most_per_second: level.map(|level| self.served(level)),
-            falls_beyond: self
-                .saturates
-                .filter(|(_, cost)| *cost > 0.0)
-                .map(|(at, _)| at),
-            variation: None,
-            turns: None,
-            holds: Vec::new(),
+            places: Vec::new(),
+            numbers: Vec::new(),
         }
+    }
+
+    fn throughput(&self, connections: u32) -> f64 {
+        self.served(connections)
+    }
+
+    fn is_understood(&self) -> bool {
+        self.understood
+    }
+
+    fn clients(&self) -> Option<u32> {
+        self.clients
     }
 }
 
-/// Some seconds of so many arrivals a second, each held for so long.
-pub(super) fn load(seconds: f64, rate: f64, held: Duration) -> Load {
-    let mut load = Load {
+/// Some seconds of this many arrivals a second, each held for this long.
+pub(super) fn demand(seconds: f64, rate: f64, held: Duration) -> Demand {
+    let asked = (seconds * rate) as u64;
+    Demand {
         seconds,
-        arrivals: (seconds * rate) as u64,
-        ..Load::default()
-    };
-    for _ in 0..load.arrivals {
-        load.held.add(held.as_secs_f64());
+        asked,
+        unserved: 0,
+        returned: asked,
+        held: asked * held.as_nanos() as u64,
+        peak: 3,
     }
-    load
 }
 
 /// The same rate throughout an hour.
-pub(super) fn steady(rate: f64, held: Duration) -> Loads {
-    Loads {
-        minute: load(60.0, rate, held),
-        five_minutes: load(300.0, rate, held),
-        hour: load(3600.0, rate, held),
-        busiest: load(300.0, rate, held),
-        busiest_ended: 0.0,
+pub(super) fn steady(rate: f64, held: Duration) -> Learned {
+    learned(Erlang::new(rate, held.as_secs_f64()))
+}
+
+/// The same load throughout an hour.
+pub(super) fn learned(recent: Erlang) -> Learned {
+    let held = Duration::from_secs_f64(recent.held);
+    let of = |seconds| demand(seconds, recent.arrivals, held);
+    Learned {
+        measured: Measured {
+            minute: of(60.0),
+            five_minutes: of(300.0),
+            hour: of(3600.0),
+            minute_p95: recent.queued_p95,
+            now: NOW,
+        },
+        recent: Ok(Arc::new(recent)),
+        busiest: None,
+    }
+}
+
+/// A pool that has seen as much as this and no more.
+pub(super) fn young(seconds: f64, rate: f64, held: Duration) -> Learned {
+    let seen = demand(seconds, rate, held);
+    Learned {
+        measured: Measured {
+            minute: seen,
+            five_minutes: seen,
+            hour: seen,
+            minute_p95: 0.0,
+            now: seconds,
+        },
+        recent: Err(NotEnough {
+            seconds: (Model::SECONDS - seconds).max(0.0),
+            checkouts: Model::CHECKOUTS.saturating_sub(seen.returned),
+        }),
+        busiest: None,
     }
 }

@@ -1,41 +1,39 @@
 //! The whole advice, on loads as they are written here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::erlang::{Erlang, load, steady};
-use super::learned::Forecast;
+use super::erlang::{Erlang, NOW, demand, learned, steady, young};
 use super::*;
-use crate::advise::{NotEnough, Prediction};
-use crate::observe::load::{AtLevel, Load, Moments};
 use crate::observe::window::Slot;
 
 const HELD: Duration = Duration::from_millis(80);
 
-fn rising(load: &Load) -> Result<Box<dyn Forecast>, NotEnough> {
-    Ok(Box::new(Erlang::of(load, None)?))
-}
+/// 100 checkouts a second, held for 80 ms: eight connections on average.
+const USUAL: Erlang = Erlang::new(100.0, 0.08);
 
-fn flat_from_8(load: &Load) -> Result<Box<dyn Forecast>, NotEnough> {
-    Ok(Box::new(Erlang::of(load, Some((8, 0.0)))?))
-}
+const FLAT_FROM_8: Erlang = Erlang {
+    saturates: Some((8, 0.0)),
+    ..USUAL
+};
 
-fn falling_from_8(load: &Load) -> Result<Box<dyn Forecast>, NotEnough> {
-    Ok(Box::new(Erlang::of(load, Some((8, 0.02)))?))
-}
+const FALLING_FROM_8: Erlang = Erlang {
+    saturates: Some((8, 0.02)),
+    ..USUAL
+};
 
 /// Everything that an advice is made of.
 struct Scene {
     asking: Asking,
-    loads: Loads,
+    learned: Learned,
     found: Found,
-    learn: Learn,
 }
 
 impl Scene {
     /// A pool of this size and overflow under this load.
-    fn new(pool_size: u32, max_overflow: u32, loads: Loads) -> Self {
+    fn new(pool_size: u32, max_overflow: u32, learned: Learned) -> Self {
         Self {
             asking: Asking {
                 what_if: WhatIf::new(),
@@ -45,7 +43,9 @@ impl Scene {
                 counts: Counts::new(4, 1, pool_size, max_overflow),
             },
             found: Found {
-                windows: Windows::read(&loads, &Slot::default(), &Slot::default()),
+                minute: Slot::default(),
+                five_minutes: Slot::default(),
+                places: HashMap::new(),
                 fleet: None,
                 server_can_grant: None,
                 routes: Vec::new(),
@@ -53,8 +53,7 @@ impl Scene {
                 accuracy: None,
                 unreachable: None,
             },
-            loads,
-            learn: rising,
+            learned,
         }
     }
 
@@ -70,9 +69,8 @@ impl Scene {
         advise(
             configuration,
             &self.asking,
-            &self.loads,
+            &self.learned,
             self.found.clone(),
-            self.learn,
         )
     }
 
@@ -122,9 +120,9 @@ impl Scene {
     }
 }
 
-/// 100 checkouts a second, held for 80 ms, all the time.
-fn usual() -> Loads {
-    steady(100.0, HELD)
+/// The usual load, all the time.
+fn usual() -> Learned {
+    learned(USUAL)
 }
 
 fn total(advice: &Optimization) -> u32 {
@@ -153,8 +151,7 @@ fn an_oversized_pool_is_told_to_shrink_with_what_that_frees() {
     assert!(row(total).unwrap().meets_target && !row(total - 1).unwrap().meets_target);
     assert!(row(90).is_some(), "the size in force");
     assert_eq!(advice.evidence.planned_arrivals_per_second, Some(120.0));
-    assert_eq!(advice.evidence.learned_from, Some("busiest"));
-    assert_eq!(advice.evidence.usual_from, Some("hour"));
+    assert_eq!(advice.evidence.learned_from, Some("recent"));
 }
 
 #[test]
@@ -177,19 +174,23 @@ fn a_pool_that_is_too_small_is_told_to_grow() {
 
 #[test]
 fn the_peak_is_overflow_and_the_usual_load_the_size() {
-    let mut loads = usual();
-    loads.minute = load(60.0, 20.0, HELD);
-    loads.five_minutes = load(300.0, 20.0, HELD);
-    loads.hour = load(3600.0, 20.0, HELD);
-    loads.busiest_ended = 7200.0;
-    let scene = Scene::new(2, 1, loads);
+    let mut learned = steady(20.0, HELD);
+    learned.busiest = Some(Arc::new(Erlang {
+        until: NOW - 7200.0,
+        ..USUAL
+    }));
+    let scene = Scene::new(2, 1, learned);
     let advice = scene.advice();
     let size = advice.recommended_pool_size.unwrap();
     assert!((3..=6).contains(&size), "{advice:#?}");
     assert!((13..=18).contains(&total(&advice)), "{advice:#?}");
     scene.says(&["in the busiest five minutes, 2.0 h ago"]);
+    assert_eq!(advice.evidence.learned_from, Some("busiest"));
+    let replayed = advice.evidence.replayed.unwrap();
+    assert_eq!(replayed.until_seconds_ago, 7200.0);
+    assert_eq!(replayed.arrivals_per_second, 100.0);
     // The split alone is worth a word, if the pool closes what the usual load needs.
-    let scene = Scene::new(1, total(&advice) - 1, scene.loads);
+    let scene = Scene::new(1, total(&advice) - 1, scene.learned);
     scene.says(&["the split does not", &format!("Set DB_POOL_SIZE={size}")]);
 }
 
@@ -218,7 +219,7 @@ fn an_existing_pool_has_one_size() {
 
 #[test]
 fn too_little_is_said_with_how_much_more_it_takes() {
-    let scene = Scene::new(5, 5, Loads::default());
+    let scene = Scene::new(5, 5, young(0.0, 0.0, HELD));
     let advice = scene.advice();
     assert_eq!(
         advice.not_enough_data,
@@ -229,14 +230,12 @@ fn too_little_is_said_with_how_much_more_it_takes() {
     );
     assert_eq!((advice.recommended_pool_size, advice.paste), (None, None));
     assert!(advice.predicted.is_empty() && advice.bottleneck.is_none());
+    let evidence = &advice.evidence;
+    assert_eq!((evidence.learned_from, evidence.replayed), (None, None));
+    assert!(evidence.curve.is_empty());
     scene.says(&["Not enough data: 0 checkouts came back within 0 s"]);
 
-    let mut loads = steady(4.0, HELD);
-    loads.minute = load(60.0, 4.0, HELD);
-    loads.hour = load(240.0, 4.0, HELD);
-    loads.five_minutes = load(240.0, 4.0, HELD);
-    loads.busiest = load(240.0, 4.0, HELD);
-    let scene = Scene::new(5, 5, loads);
+    let scene = Scene::new(5, 5, young(240.0, 4.0, HELD));
     scene.says(&[
         "Not enough data: 960 checkouts came back within 240 s",
         ": 40 checkouts more.",
@@ -245,48 +244,113 @@ fn too_little_is_said_with_how_much_more_it_takes() {
 }
 
 #[test]
-fn a_quiet_service_is_learned_from_an_hour_and_sized_for_its_busiest_minutes() {
-    let mut loads = steady(1.0, HELD);
-    loads.busiest = load(300.0, 3.0, HELD);
-    let advice = Scene::new(5, 5, loads).advice();
-    assert_eq!(advice.evidence.learned_from, Some("hour"));
+fn it_is_learned_from_what_is_busier_and_from_what_there_is() {
+    let busiest = |arrivals| {
+        let erlang = Erlang {
+            until: NOW - 600.0,
+            ..Erlang::new(arrivals, 0.08)
+        };
+        Some(Arc::new(erlang) as Arc<dyn learned::Forecast>)
+    };
+    let planned = |learned: Learned| {
+        let advice = Scene::new(5, 5, learned).advice();
+        let evidence = advice.evidence;
+        (evidence.learned_from, evidence.planned_arrivals_per_second)
+    };
+    let of = |arrivals| Learned {
+        busiest: busiest(arrivals),
+        ..steady(1.0, HELD)
+    };
     // Three a second, not one.
-    assert_eq!(advice.evidence.planned_arrivals_per_second, Some(3.6));
-    // A young one has no hour that says more than its five minutes.
-    let mut loads = usual();
-    loads.hour = Load::default();
-    let advice = Scene::new(5, 5, loads).advice();
-    assert_eq!(advice.evidence.usual_from, Some("five_minutes"));
+    assert_eq!(planned(of(3.0)), (Some("busiest"), Some(3.6)));
+    assert_eq!(planned(of(0.9)), (Some("recent"), Some(1.2)));
+    // Where it has been quiet for so long that nothing can be learned from it, the busiest is the load.
+    let quiet = Learned {
+        busiest: busiest(3.0),
+        ..young(3600.0, 0.1, HELD)
+    };
+    assert_eq!(planned(quiet.clone()), (Some("busiest"), Some(3.6)));
+    let advice = Scene::new(5, 5, quiet).advice();
+    assert_eq!(advice.not_enough_data, None);
+    assert!(advice.recommended_pool_size.is_some());
 }
 
 #[test]
 fn where_no_size_helps_the_level_and_its_users_are_named() {
-    for (learn, words) in [
-        (
-            flat_from_8 as Learn,
-            "beyond 8 connections in use practically no more is served",
-        ),
-        (
-            falling_from_8,
-            "beyond 8 connections in use less is served, not more",
-        ),
-    ] {
-        let scene = Scene {
-            learn,
-            ..Scene::new(20, 10, usual()).with_routes()
-        };
+    for server in [FLAT_FROM_8, FALLING_FROM_8] {
+        let scene = Scene::new(20, 10, learned(server)).with_routes();
         let advice = scene.advice();
         assert_eq!(total(&advice), 8, "{advice:#?}");
         let bottleneck = advice.bottleneck.as_ref().unwrap();
         assert_eq!(bottleneck.saturates_at, Some(8));
         scene.says(&[
             "No size meets the target of 5.0 ms",
-            words,
+            "beyond 8 connections in use practically no more is served, because queries share what 8.0 of them saturate",
             "/orders at src/app.rs:7 (70 %), /users at src/app.rs:7 (30 %)",
             "SELECT orders (90 %, 10.0 ms each)",
         ]);
         let text = advice.recommendations.join(" ");
         assert!(!text.contains("too small"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_said_to_be_a_guess_and_changed_in_small_steps() {
+    let scene = |connections, busy_known: bool| {
+        let odd = Erlang {
+            understood: false,
+            connections,
+            ..USUAL
+        };
+        let mut learned = learned(odd.clone());
+        if !busy_known {
+            learned.recent = Ok(Arc::new(Unwatched(odd)));
+        }
+        Scene::new(connections, 0, learned)
+    };
+    // The load needs some 15.
+    for (connections, total_allowed) in [(8, 10), (40, 30)] {
+        let scene = scene(connections, true);
+        let advice = scene.advice();
+        assert_eq!(total(&advice), total_allowed, "{advice:#?}");
+        assert!(!advice.evidence.replayed.unwrap().understood);
+        scene.says(&[
+            "Change the size in small steps, and measure",
+            &format!("near the {connections} connections that were observed"),
+        ]);
+        let text = advice.recommendations.join(" ");
+        assert!(!text.contains("watch_queries"), "{text}");
+    }
+    scene(8, false).says(&["`watch_queries` shows which part of a hold they are"]);
+    let text = Scene::new(8, 0, usual()).advice().recommendations.join(" ");
+    assert!(!text.contains("small steps"), "{text}");
+}
+
+/// Of a pool whose queries are not watched.
+struct Unwatched(Erlang);
+
+impl learned::Forecast for Unwatched {
+    fn at(&self, connections: u32, times: f64) -> model::Prediction {
+        self.0.at(connections, times)
+    }
+
+    fn recorded(&self) -> model::Recorded {
+        model::Recorded {
+            busy: None,
+            ..self.0.recorded()
+        }
+    }
+
+    fn bottleneck(&self) -> Bottleneck {
+        self.0.bottleneck()
+    }
+
+    fn throughput(&self, connections: u32) -> f64 {
+        self.0.throughput(connections)
+    }
+
+    fn is_understood(&self) -> bool {
+        self.0.is_understood()
     }
 }
 
@@ -324,10 +388,7 @@ fn a_pool_that_does_not_fit_is_not_said_to() {
     ]);
     assert!(!text(&above).contains("oversized"), "{}", text(&above));
     // More than is of use, where no size is enough.
-    let flat = Scene {
-        learn: flat_from_8,
-        ..Scene::new(20, 10, usual())
-    };
+    let flat = Scene::new(20, 10, learned(FLAT_FROM_8));
     flat.says(&["larger than what is of use", "No size meets the target"]);
     let alone = Scene::new(1, 0, usual()).with_share(8, 0);
     alone.says(&["with 1 connection,", "can grant 0"]);
@@ -335,17 +396,15 @@ fn a_pool_that_does_not_fit_is_not_said_to() {
 
 #[test]
 fn what_did_well_when_it_was_measured_is_not_given_up_for_a_prediction() {
-    let mut loads = usual();
-    for load in [&mut loads.minute, &mut loads.busiest] {
-        load.limit = Some(20);
-        load.queued.record_zeros(990);
-        load.queued.record(Duration::from_millis(3));
-    }
-    let scene = |loads: &Loads| Scene {
-        learn: falling_from_8,
-        ..Scene::new(20, 0, loads.clone())
+    let scene = |connections, queued_p95| {
+        let did = Erlang {
+            connections,
+            queued_p95,
+            ..FALLING_FROM_8
+        };
+        Scene::new(20, 0, learned(did))
     };
-    let well = scene(&loads);
+    let well = scene(20, 0.0);
     let advice = well.advice();
     assert_eq!((total(&advice), advice.paste), (20, None));
     assert_eq!(advice.recommendations.len(), 1);
@@ -353,14 +412,10 @@ fn what_did_well_when_it_was_measured_is_not_given_up_for_a_prediction() {
         "stays as it is",
         "with 20 connections 95 of 100 did not queue when",
     ]);
+    scene(20, 0.003).says(&["with 20 connections 95 of 100 queued up to 3.0 ms when"]);
     // At another size, or with waits, that says nothing.
-    loads.busiest.limit = Some(19);
-    scene(&loads).says(&["No size meets the target", "in place of 20"]);
-    loads.busiest.limit = Some(20);
-    for load in [&mut loads.minute, &mut loads.busiest] {
-        (0..200).for_each(|_| load.queued.record(Duration::from_millis(30)));
-    }
-    scene(&loads).says(&[
+    scene(19, 0.0).says(&["No size meets the target", "in place of 20"]);
+    scene(20, 0.03).says(&[
         "Overloaded now",
         "No size meets the target",
         "in place of 20",
@@ -370,10 +425,11 @@ fn what_did_well_when_it_was_measured_is_not_given_up_for_a_prediction() {
 /// The target is met where the database is full, for those who wait do so inside of it.
 #[test]
 fn connections_that_only_move_the_wait_are_said_to() {
-    let scene = Scene {
-        learn: flat_from_8,
-        ..Scene::new(20, 10, steady(60.0, HELD)).with_routes()
+    let light = Erlang {
+        arrivals: 60.0,
+        ..FLAT_FROM_8
     };
+    let scene = Scene::new(20, 10, learned(light)).with_routes();
     let advice = scene.advice();
     assert!(total(&advice) > 8, "{advice:#?}");
     scene.says(&[
@@ -409,81 +465,70 @@ fn another_target_another_load_and_another_size() {
 
 #[test]
 fn clients_who_wait_for_their_answers_are_told() {
-    struct Workers(Erlang);
-
-    impl Forecast for Workers {
-        fn at(&self, connections: u32, times: f64) -> Prediction {
-            self.0.at(connections, times)
-        }
-
-        fn rate(&self, connections: u32) -> Option<f64> {
-            self.0.rate(connections)
-        }
-
-        fn bottleneck(&self) -> Bottleneck {
-            self.0.bottleneck()
-        }
-
-        fn clients(&self) -> Option<u32> {
-            Some(20)
-        }
-    }
-
-    let workers = Scene {
-        learn: |load| Ok(Box::new(Workers(Erlang::of(load, None)?))),
-        ..Scene::new(10, 20, usual())
+    let workers = Erlang {
+        clients: Some(20),
+        ..USUAL
     };
+    let workers = Scene::new(10, 20, learned(workers));
     assert_eq!(workers.advice().evidence.clients, Some(20));
-    workers.says(&["what is predicted is for 20 clients who each wait for their answer"]);
+    workers.says(&["The load comes from 20 clients that each wait for their answer"]);
     let others = Scene::new(10, 20, usual()).advice();
     assert_eq!(others.evidence.clients, None);
 }
 
 #[test]
 fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
-    let mut loads = usual();
-    let mut runs = Moments::default();
-    runs.add(0.5);
-    runs.add(1.5);
-    let level = AtLevel {
-        seconds: 10.0,
-        runs,
-        completions: 250,
-        holds: 250,
-        held: 20.0,
-        measured: 10.0,
-        busy: 4.0,
-        ..AtLevel::default()
+    let odd = Erlang {
+        queued_p95: f64::INFINITY,
+        connections: 3,
+        ..USUAL
     };
-    let odd = AtLevel {
-        seconds: 0.0,
-        holds: 1,
-        held: f64::NAN,
-        ..AtLevel::default()
-    };
-    loads.busiest.levels = vec![level, level, AtLevel::default(), odd];
-    loads.busiest.between.add(f64::NAN);
-    loads.busiest.between.add(1.0);
-    let json = serde_json::to_value(Scene::new(5, 5, loads).advice()).unwrap();
+    let advice = Scene::new(5, 5, learned(odd)).advice();
+    let json = serde_json::to_value(&advice).unwrap();
     let evidence = &json["evidence"];
     assert_eq!(
         evidence["curve"][0],
+        json!({ "connections": 1, "per_second": 12.5 })
+    );
+    assert_eq!(
+        evidence["curve"].as_array().unwrap().len(),
+        total(&advice) as usize
+    );
+    let mut replayed = evidence["replayed"].clone();
+    replayed["reproduced_p95_ms"].take();
+    assert_eq!(
+        replayed,
         json!({
-            "connections": 1,
-            "seconds": 10.0,
-            "completions": 250,
-            "completions_per_second": 25.0,
-            "sustained_per_second": 16.0,
-            "runs": 2,
-            "smoothed_per_second": 12.5,
-            "in_queries_ms": 32.0,
-            "outside_ms": 48.0,
+            "checkouts": 20_000,
+            "from_seconds_ago": 300.0,
+            "until_seconds_ago": 0.0,
+            "arrivals_per_second": 100.0,
+            "connections": 3,
+            "mean_use_ms": 80.0,
+            "in_queries_ms": 20.0,
+            "measured_p95_ms": Value::Null,
+            "reproduced_p95_ms": Value::Null,
+            "understood": true,
         })
     );
-    assert_eq!(evidence["curve"][1]["connections"], 3);
-    assert_eq!(evidence["curve"][1]["completions_per_second"], Value::Null);
-    let busiest = &evidence["windows"]["busiest"];
-    assert_eq!(busiest["arrival_variation"], Value::Null);
-    assert_eq!(busiest["peak_checked_out"], 3);
-    assert_eq!(busiest["mean_connections_needed"], 8.0);
+    let windows = &evidence["windows"];
+    for (window, seconds) in [("minute", 60.0), ("five_minutes", 300.0), ("hour", 3600.0)] {
+        assert_eq!(windows[window]["seconds"], seconds);
+        assert_eq!(windows[window]["arrivals_per_second"], 100.0);
+        assert_eq!(windows[window]["mean_connections_needed"], 8.0);
+        assert_eq!(windows[window]["peak_checked_out"], 3);
+    }
+    assert_eq!(windows["hour"]["peak_pending"], Value::Null);
+    assert_eq!(windows["minute"]["peak_pending"], 0);
+
+    // Nothing came back, and that is no number either.
+    let mut silent = young(0.0, 0.0, HELD);
+    silent.measured.hour = demand(f64::NAN, f64::NAN, HELD);
+    let json = serde_json::to_value(Scene::new(5, 5, silent).advice()).unwrap();
+    let hour = &json["evidence"]["windows"]["hour"];
+    assert_eq!(
+        (&hour["seconds"], &hour["mean_use_ms"]),
+        (&json!(0.0), &Value::Null)
+    );
+    assert_eq!(hour["mean_connections_needed"], Value::Null);
 }

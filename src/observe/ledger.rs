@@ -76,7 +76,7 @@ impl Holder {
 #[cfg(test)]
 impl Holder {
     /// Who has just got a connection and had not waited, and of whom nothing else is known.
-    pub(super) fn bare(checkout: Checkout) -> Self {
+    pub(crate) fn bare(checkout: Checkout) -> Self {
         Self {
             checkout,
             since: Instant::now(),

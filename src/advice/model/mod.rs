@@ -21,13 +21,15 @@ mod simulator;
 mod size;
 mod station;
 mod statistics;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod undo;
 
 pub(crate) use self::prediction::Prediction;
 pub(crate) use self::simulator::Station;
 pub(crate) use self::size::smallest;
-pub(crate) use self::trace::Trace;
+pub(crate) use self::trace::{Checkout, Trace};
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +38,6 @@ use self::clients::Clients;
 use self::handover::handover;
 use self::replay::Replay;
 use self::station::{Fit, Part};
-use self::trace::Checkout;
 
 /// What is missing before anything can be said.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,14 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::advice::erlang::Erlang;
+use crate::advice::bottleneck::Bottleneck;
+use crate::advice::erlang::Erlang;
+use crate::advice::model::Recorded;
 
 /// 100 checkouts a second, held for 80 ms: eight connections on average.
-const USUAL: Erlang = Erlang {
-    arrivals: 100.0,
-    held: 0.08,
-    saturates: None,
-};
+const USUAL: Erlang = Erlang::new(100.0, 0.08);
 
 fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
     let demand = Demand {
@@ -19,9 +17,9 @@ fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
         peak: demand,
         usual: demand,
         target: 0.005,
-        falls_beyond: erlang.bottleneck().falls_beyond,
         saturates_at: erlang.bottleneck().saturates_at,
         share: None,
+        known: None,
         is_served: false,
         now,
         overflows: true,
@@ -150,6 +148,7 @@ fn all(connections: u32, said: f64) -> Prediction {
         p50: said,
         p95: said,
         p99: said,
+        p95_range: (said, said),
         beyond_data: 0,
     }
 }
@@ -167,11 +166,15 @@ impl Forecast for Workers {
         }
     }
 
-    fn rate(&self, _: u32) -> Option<f64> {
-        None
+    fn recorded(&self) -> Recorded {
+        unreachable!("the rules are told")
     }
 
-    fn bottleneck(&self) -> crate::report::advice::Bottleneck {
+    fn bottleneck(&self) -> Bottleneck {
+        unreachable!("the rules are told")
+    }
+
+    fn throughput(&self, _: u32) -> f64 {
         unreachable!("the rules are told")
     }
 }
@@ -210,11 +213,7 @@ fn never_more_than_settings_allow() {
 
 #[test]
 fn where_more_connections_serve_no_more_none_are_recommended() {
-    let mut saturated = Erlang {
-        arrivals: 100.0,
-        held: 0.08,
-        saturates: Some((8, 0.0)),
-    };
+    let mut saturated = USUAL;
     // 120 arrive, and no more than 100 are ever served.
     let at = |erlang: &Erlang, now| sizing(&case(erlang, now));
     for cost in [0.0, 0.02] {
@@ -276,6 +275,24 @@ fn how_much_shorter_holds_must_be() {
     assert_eq!(shorter_holds(case(&storm, (0, 0)).peak, 3, 0.005), None);
 }
 
+#[test]
+fn what_is_not_understood_is_changed_by_a_quarter_at_most() {
+    let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
+    let total = |known, share| {
+        let case = Case {
+            known: Some(known),
+            share,
+            ..case(&USUAL, (known, 0))
+        };
+        sizing(&case).total()
+    };
+    assert_eq!(total(8, None), 10);
+    assert_eq!(total(2, None), 3, "by one at least");
+    assert_eq!(total(40, None), 30);
+    assert_eq!(total(need, None), need);
+    assert_eq!(total(40, Some(12)), 12, "the server has no more");
+}
+
 /// Says anything.
 struct Nonsense([f64; 3]);
 
@@ -285,11 +302,15 @@ impl Forecast for Nonsense {
         all(connections, said)
     }
 
-    fn rate(&self, _: u32) -> Option<f64> {
-        None
+    fn recorded(&self) -> Recorded {
+        unreachable!("the rules are told")
     }
 
-    fn bottleneck(&self) -> crate::report::advice::Bottleneck {
+    fn bottleneck(&self) -> Bottleneck {
+        unreachable!("the rules are told")
+    }
+
+    fn throughput(&self, _: u32) -> f64 {
         unreachable!("the rules are told")
     }
 }
@@ -300,9 +321,9 @@ proptest! {
         said: [f64; 3],
         times: f64,
         target: f64,
-        falls_beyond in prop::option::of(any::<u32>()),
         saturates_at in prop::option::of(any::<u32>()),
         share in prop::option::of(any::<u32>()),
+        known in prop::option::of(any::<u32>()),
         now: (u32, u32),
         overflows: bool,
         is_served: bool,
@@ -310,7 +331,7 @@ proptest! {
         let forecast = Nonsense(said);
         let peak = Demand { forecast: &forecast, times };
         let usual = Demand { forecast: &forecast, times: times / 2.0 };
-        let case = Case { peak, usual, target, falls_beyond, saturates_at, share, is_served, now, overflows };
+        let case = Case { peak, usual, target, saturates_at, share, known, is_served, now, overflows };
         let sizing = sizing(&case);
         prop_assert!(sizing.pool_size >= 1);
         prop_assert!(sizing.total() <= Settings::MAX_CONNECTIONS);

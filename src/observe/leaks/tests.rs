@@ -12,7 +12,6 @@ use crate::attribution::Attribution;
 use crate::checkout::{Checkout, ConnectionFacts, TransactionState};
 use crate::inventory::{Counts, Inventory};
 use crate::observe::metrics::Metrics;
-use crate::observe::occupancy::Began;
 use crate::observe::span::Tracing;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -216,7 +215,7 @@ fn all_that_is_known_is_told() {
         request: Some(Attribution::new("GET", Some(route))),
         facts: Some(Arc::new(Facts)),
         busy_before: None,
-        began: Began::default(),
+        position: None,
         told_as_leak: false,
     };
     let place = format!("{}:{}", file!(), holder.caller().line());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::server::{eventually, plain};
+use crate::advice::model::Trace;
 use crate::backend::Backend;
 use crate::{Pool, PoolBuilder, Settings};
 
@@ -36,12 +37,20 @@ where
         told.iter()
             .all(|it| it.recent == it.total && it.summary == "SELECT")
     );
-    let load = pool.recorder().loads([]).0.minute;
-    assert_eq!((load.arrivals, load.held.count), (1, 1));
-    assert_eq!((load.levels[1].completions, load.levels[1].holds), (1, 1));
+    let (recorded, [minute, ..], _) = pool.recorder().history([1, 5, 60]);
+    assert_eq!((minute.asked, minute.returned), (1, 1));
+    let trace = Trace::of(&recorded.recent);
+    let [hold] = trace.checkouts[..] else {
+        panic!("{trace:?}")
+    };
     let spent: Duration = told.iter().map(|it| it.total.time).sum();
-    assert!(load.levels[1].held >= spent.as_secs_f64());
-    assert!(load.levels[1].measured > 0.0 && load.levels[1].busy > 0.0);
+    assert!(hold.held() >= spent.as_secs_f64() - 1e-6, "{hold:?}");
+    let queries = hold.queries.expect("they are watched");
+    assert!(hold.granted <= queries.first && queries.last <= hold.returned);
+    assert!(
+        queries.busy > 0.0 && queries.busy <= hold.held(),
+        "{hold:?}"
+    );
 }
 
 #[tokio::test]
