@@ -73,7 +73,7 @@ impl Bottleneck {
         let (contention, parallel) = match model.fit.station {
             Station::Free => (None, None),
             Station::Lock => (Some(Contention::Lock), Some(1.0)),
-            Station::Shared(processors) => (Some(Contention::Shared), Some(processors)),
+            Station::Shared(processors) => (Some(Contention::Shared), Some(processors.max(1.0))),
         };
         let kind = match contention {
             _ if !model.fit.understood => BottleneckKind::Unknown,

@@ -166,7 +166,7 @@ impl<'a> Models<'a> {
             saturates_at: self.peak.bottleneck().saturates_at,
             share,
             is_served: self.served(asking).is_some(),
-            known: (!self.peak.is_understood()).then(|| self.peak.recorded().connections),
+            known: (!self.peak.is_understood()).then(|| self.peak.recorded().near()),
             now: (asking.counts.pool_size, asking.counts.max_overflow),
             overflows: asking.overflows,
         }

@@ -46,8 +46,8 @@ pub(super) struct Case<'a> {
     pub(super) saturates_at: Option<u32>,
     /// The most that the server has for this pool.
     pub(super) share: Option<u32>,
-    /// The size that was observed, if what was seen there does not explain other sizes.
-    pub(super) known: Option<u32>,
+    /// The sizes near to what was observed, if what was seen there does not explain others.
+    pub(super) known: Option<(u32, u32)>,
     /// Whether the size in force met the target when the load was learned, as it was measured.
     pub(super) is_served: bool,
     /// Size and overflow in force.
@@ -149,7 +149,7 @@ fn least_bad(case: &Case<'_>, now: u32) -> u32 {
 }
 
 /// Where it is not understood what holds do to each other, a size that is not far from the one observed.
-fn near(known: Option<u32>, total: u32) -> u32 {
+fn near(known: Option<(u32, u32)>, total: u32) -> u32 {
     match known {
         Some(known) => {
             let step = (known / 4).max(1);

@@ -72,7 +72,8 @@ pub(crate) struct Recorded {
     pub(crate) rate: f64,
     /// Connections allowed, at its end.
     pub(crate) connections: u32,
-    /// The most connections in use that were seen by one of a hundred checkouts or more.
+    /// The most connections in use at once, and the most that one of a hundred checkouts or more saw.
+    pub(crate) peak: u32,
     pub(crate) in_use: u32,
     /// Mean seconds that a connection was held, and of these, in which a query was under way.
     pub(crate) held: f64,
@@ -140,8 +141,13 @@ impl Model {
         if let Some(prediction) = known().get(&key) {
             return *prediction;
         }
-        let replayed = self.replay.run(connections, load);
-        let mut prediction = Prediction::of(connections, self.recorded.rate * load, &replayed);
+        let mut prediction = match self.recorded.is_enough(connections, load) {
+            true => Prediction::without_waits(connections, &self.recorded, load),
+            false => {
+                let replayed = self.replay.run(connections, load);
+                Prediction::of(connections, self.recorded.rate * load, &replayed)
+            }
+        };
         prediction.beyond_data = connections.saturating_sub(self.recorded.in_use);
         known().insert(key, prediction);
         prediction
@@ -185,11 +191,32 @@ impl Recorded {
         self.rate * self.held
     }
 
+    /// The sizes that are near to what was observed, from the least to the most: within a fourth, and of
+    /// a pool that was never full, from as many as were in use.
+    pub(crate) fn near(&self) -> (u32, u32) {
+        let step = |connections: u32| (connections / 4).max(1);
+        let full = self.connections - step(self.connections).min(self.connections - 1);
+        let least = if self.peak < self.connections {
+            self.peak.min(full)
+        } else {
+            full
+        };
+        (least.max(1), self.connections + step(self.connections))
+    }
+
+    /// Whether nobody would queue. If fewer connections were in use than were allowed, then with only as
+    /// many everything would have gone as it did.
+    fn is_enough(&self, connections: u32, load: f64) -> bool {
+        let needed = f64::from(self.peak) * load.max(1.0);
+        self.peak < self.connections && f64::from(connections) >= needed
+    }
+
     pub(crate) fn of(trace: &Trace) -> Self {
         let complete = || trace.checkouts.iter().filter(|it| it.is_complete());
         let count = complete().count().max(1) as f64;
         let watched = complete().filter_map(|it| Some(it.queries?.busy));
         let watched: Vec<f64> = watched.collect();
+        let levels = levels(trace);
         Self {
             checkouts: trace.checkouts.len() as u64,
             from: trace.runs.first().map_or(0.0, |run| run.from),
@@ -197,7 +224,11 @@ impl Recorded {
             rate: trace.rate(),
             // A pool that does not know how many connections it may have says 0.
             connections: trace.checkouts.last().map_or(1, |it| it.size.into()).max(1),
-            in_use: in_use(trace),
+            peak: levels.last().copied().unwrap_or_default(),
+            in_use: levels
+                .get(levels.len() * 99 / 100)
+                .copied()
+                .unwrap_or_default(),
             held: complete().map(Checkout::held).sum::<f64>() / count,
             busy: (!watched.is_empty()).then(|| watched.iter().sum::<f64>() / watched.len() as f64),
             queued_p95: queued_p95(&trace.checkouts),
@@ -223,8 +254,8 @@ pub(crate) fn queued_p95(checkouts: &[Checkout]) -> f64 {
     prediction::quantile(&waits, 0.95)
 }
 
-/// The connections in use after a grant that all but one of a hundred checkouts saw at most.
-fn in_use(trace: &Trace) -> u32 {
+/// Of each checkout, the connections in use after its grant, sorted.
+fn levels(trace: &Trace) -> Vec<u32> {
     let mut levels: Vec<u32> = Vec::with_capacity(trace.checkouts.len());
     for run in &trace.runs {
         let served = || trace.of_run(run).iter().filter(|it| it.is_served());
@@ -242,6 +273,5 @@ fn in_use(trace: &Trace) -> u32 {
         }
     }
     levels.sort_unstable();
-    let rank = (levels.len() as f64 * 0.99) as usize;
-    levels.get(rank).copied().unwrap_or_default()
+    levels
 }

@@ -1,5 +1,6 @@
 //! The waits of a replay, summed up.
 
+use super::Recorded;
 use super::random::Random;
 use super::replay::{PARTS, Replayed};
 
@@ -26,6 +27,23 @@ pub(crate) struct Prediction {
 }
 
 impl Prediction {
+    /// Of a load that never needs as many.
+    pub(super) fn without_waits(connections: u32, recorded: &Recorded, load: f64) -> Self {
+        let in_use = recorded.demand() * load / f64::from(connections);
+        Self {
+            connections,
+            utilization: in_use.min(1.0),
+            served: recorded.rate * load,
+            queueing: 0.0,
+            mean: 0.0,
+            p50: 0.0,
+            p95: 0.0,
+            p99: 0.0,
+            p95_range: (0.0, 0.0),
+            beyond_data: 0,
+        }
+    }
+
     /// `rate` is that of the arrivals.
     pub(super) fn of(connections: u32, rate: f64, replayed: &Replayed) -> Self {
         let mut waits: Vec<f64> = replayed.queued.iter().flatten().copied().collect();

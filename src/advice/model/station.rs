@@ -27,7 +27,7 @@ pub(crate) struct Fit {
     /// How much what is left of the holds still depends on who else was there: the largest of three
     /// Kolmogorov distances.
     pub(crate) left: f64,
-    /// Whether that may be chance.
+    /// Whether that may be chance, or is little of what there is without the explanation.
     pub(crate) understood: bool,
     /// Of each complete checkout, in the order of the trace.
     pub(crate) jobs: Vec<Job>,
@@ -44,6 +44,9 @@ const SURE: f64 = 4.0;
 
 /// An explanation has to leave less than this share of what is there without any.
 const BETTER: f64 = 0.6;
+
+/// One that leaves less than this share explains a real server as well as can be.
+const EXPLAINED: f64 = 0.3;
 
 /// An explanation that leaves more than the best one, by this factor, is not considered.
 const WORSE: f64 = 1.5;
@@ -65,8 +68,11 @@ impl Fit {
         if holds.all < HOLDS || free.understood {
             return free;
         }
-        let mut fits = holds.explanations(&free);
+        let mut fits = holds.explanations();
         fits.retain(|fit| fit.left < BETTER * free.left);
+        for fit in &mut fits {
+            fit.understood |= fit.left < EXPLAINED * free.left;
+        }
         let least = fits
             .iter()
             .map(|fit| fit.left)
@@ -125,7 +131,7 @@ impl<'a> Holds<'a> {
         self.fit(Station::Free, Part::Queries, None, &self.queries)
     }
 
-    fn explanations(&self, free: &Fit) -> Vec<Fit> {
+    fn explanations(&self) -> Vec<Fit> {
         let mut fits = vec![
             self.shared(Part::Queries, None),
             self.shared(Part::Outside, None),
@@ -135,7 +141,6 @@ impl<'a> Holds<'a> {
             fits.push(self.shared(Part::Queries, Some(places.clone())));
             fits.push(self.locked(Some(places)));
         }
-        debug_assert_eq!(free.jobs.len(), self.all);
         fits
     }
 

@@ -101,6 +101,11 @@ impl Checkout {
     }
 }
 
+/// A time in which nobody held a connection or asked for one is no load if it lasts for this many
+/// seconds, and for this many times as long as one checkout comes after the other.
+const SILENCE: f64 = 2.0;
+const SILENT_GAPS: f64 = 20.0;
+
 /// Checkouts of one stretch of time, none left out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Run {
@@ -171,14 +176,35 @@ impl Trace {
                 checkout.returned = f64::INFINITY;
             }
         }
-        let start = self.checkouts.len();
-        self.runs.push(Run {
-            range: start..start + checkouts.len(),
-            from,
-            until,
-            weight: asked.max(checkouts.len() as f64),
-        });
-        self.checkouts.extend(checkouts);
+        let each = asked.max(checkouts.len() as f64) / checkouts.len() as f64;
+        let silence = SILENCE.max(SILENT_GAPS * (until - from) / checkouts.len() as f64);
+        let (mut from, mut start) = (from, self.checkouts.len());
+        let mut last = from;
+        for checkout in checkouts {
+            if checkout.asked - last > silence {
+                self.end_run(start, from, last, each);
+                (from, start) = (checkout.asked, self.checkouts.len());
+            }
+            last = last.max(checkout.asked);
+            if checkout.returned.is_finite() || checkout.is_served() {
+                last = last.max(checkout.returned);
+            }
+            self.checkouts.push(checkout);
+        }
+        let end = if until - last > silence { last } else { until };
+        self.end_run(start, from, end, each);
+    }
+
+    fn end_run(&mut self, start: usize, from: f64, until: f64, each: f64) {
+        let end = self.checkouts.len();
+        if start < end {
+            self.runs.push(Run {
+                range: start..end,
+                from,
+                until,
+                weight: each * (end - start) as f64,
+            });
+        }
     }
 
     /// The part of it before or after a moment.
