@@ -151,13 +151,7 @@ fn least_bad(case: &Case<'_>, now: u32) -> u32 {
 /// Where it is not understood what holds do to each other, a size that is not far from the one observed.
 fn near(known: Option<(u32, u32)>, total: u32) -> u32 {
     match known {
-        Some(known) => {
-            let step = (known / 4).max(1);
-            total.clamp(
-                known.saturating_sub(step).max(1),
-                known.saturating_add(step),
-            )
-        }
+        Some((least, most)) => total.clamp(least, most),
         None => total,
     }
 }
