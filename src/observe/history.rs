@@ -438,3 +438,8 @@ fn mean_held(segments: &[Counted]) -> f64 {
     }
     held / asked.max(1.0)
 }
+
+#[cfg(test)]
+mod models;
+#[cfg(test)]
+mod tests;
