@@ -168,7 +168,7 @@ impl History {
     /// it is written down, if it is.
     pub(crate) fn granted(&mut self, now: u64, granted: u64, asked: Asked) -> Option<Position> {
         let size = self.size;
-        let segment = self.segment(now)?;
+        let segment = self.segment(now, asked.asked)?;
         let position = Position {
             segment: segment.number,
             entry: segment.entries.len() as u32,
@@ -182,7 +182,7 @@ impl History {
     /// A checkout gave up, or was turned away.
     pub(crate) fn gave_up(&mut self, now: u64, asked: Asked) {
         let size = self.size;
-        if let Some(segment) = self.segment(now) {
+        if let Some(segment) = self.segment(now, asked.asked) {
             let now = segment.micros(now);
             segment.push(asked, size, NEVER, now);
         }
@@ -204,7 +204,7 @@ impl History {
     }
 
     /// The segment to write to.
-    fn segment(&mut self, now: u64) -> Option<&mut Segment> {
+    fn segment(&mut self, now: u64, asked: u64) -> Option<&mut Segment> {
         if self.writing.as_ref().is_some_and(|it| it.is_over(now)) {
             self.close(now);
         }
@@ -215,14 +215,19 @@ impl History {
                 .or(self.kept.back().map(|kept| &**kept));
             let follows = before
                 .is_some_and(|it| it.ended == now || !it.is_full() && now - it.ended < LONGEST);
+            let (began, asked_before) = match self.numbers {
+                // Nobody was missed before, however long the first connection takes to open.
+                0 => (asked.min(now), 0),
+                _ => (now, self.asked.saturating_sub(1)),
+            };
             self.numbers = self.numbers.wrapping_add(1);
             self.writing = Some(Segment {
                 number: self.numbers,
-                began: now,
+                began,
                 ended: now,
                 entries: Vec::new(),
                 follows,
-                asked_before: self.asked.saturating_sub(1),
+                asked_before,
                 held: 0,
             });
             // A young pool keeps all of its time, in ever longer steps.

@@ -196,9 +196,12 @@ impl Both {
         }
         let asked: u64 = all.iter().map(|it| it.asked).sum();
         if let (Some(total), Some(first)) = (total, all.first()) {
-            // From the one with which it begins on.
-            let first = first.segment.entries[0].request as usize;
-            prop_assert_eq!(asked, total - (self.known[first - 1].of - 1));
+            // From the one with which it begins on; or from the very first.
+            let before = match first.segment.entries[0].request {
+                1 => 0,
+                number => self.known[number as usize - 1].of - 1,
+            };
+            prop_assert_eq!(asked, total - before);
         }
         Ok(())
     }

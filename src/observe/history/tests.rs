@@ -226,3 +226,29 @@ fn the_first_minutes_of_a_pool_are_not_its_busiest() {
     pool.until(4 * MINUTE, 9 * MILLISECOND, 10 * MILLISECOND);
     assert!(pool.read().busiest.is_none());
 }
+
+/// The first connection takes a second to open.
+#[test]
+fn the_record_begins_when_the_first_is_asked_for() {
+    let mut history = History::new(2);
+    for _ in 0..3 {
+        history.asked();
+    }
+    for (n, granted) in [SECOND, SECOND + 5, 2 * SECOND].into_iter().enumerate() {
+        let asked = Asked {
+            asked: (10 + n as u64) * MILLISECOND,
+            ..Asked::default()
+        };
+        history.granted(granted, granted, asked);
+    }
+    let recorded = history.read(3 * SECOND);
+    let segment = &recorded.recent[0].segment;
+    assert_eq!(
+        (segment.began, segment.ended),
+        (10 * MILLISECOND, 3 * SECOND)
+    );
+    let asked: Vec<_> = segment.entries.iter().map(|it| it.asked).collect();
+    assert_eq!(asked, [0, 1000, 2000]);
+    assert_eq!(segment.entries[0].granted, 990_000);
+    assert_eq!(recorded.recent[0].asked, 3);
+}
