@@ -266,10 +266,31 @@ impl History {
             kept.iter().map(|segment| segment.entries.len()).sum()
         };
         while entries(&self.kept) > FULL * ENTRIES {
-            self.kept.pop_front();
+            self.leave_one_out(now);
         }
         self.forget(now);
         self.compare_with_busiest(now);
+    }
+
+    /// One segment too many is kept. It is the oldest, unless a young pool needs that to know all of its
+    /// time: then it is the one without which the least is missing.
+    fn leave_one_out(&mut self, now: u64) {
+        let is_old = |it: &Arc<Segment>| it.began + COVERED <= now;
+        let middle = 1..self.kept.len().saturating_sub(1);
+        let without = |index: &usize| {
+            self.kept[index + 1]
+                .began
+                .saturating_sub(self.kept[index - 1].ended)
+        };
+        match middle.min_by_key(without) {
+            Some(index) if !self.kept.front().is_some_and(is_old) => {
+                self.kept.remove(index);
+                Arc::make_mut(&mut self.kept[index]).follows = false;
+            }
+            _ => {
+                self.kept.pop_front();
+            }
+        }
     }
 
     fn forget(&mut self, now: u64) {

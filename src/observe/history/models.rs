@@ -227,7 +227,12 @@ impl Both {
         );
         let Some(returned) = known.returned.filter(|_| entry.returned != NEVER) else {
             // Until the next one ends its return is written down, and if none follows, for as long.
-            let end = next.map_or(if is_recent { u64::MAX } else { 0 }, |next| next.ended);
+            let end = match next {
+                Some(next) if next.number == segment.number + 1 => next.ended,
+                None if is_recent => u64::MAX,
+                // That one is not kept.
+                Some(_) | None => 0,
+            };
             let open = segment.ended.saturating_add(LONGEST).min(end).min(self.now);
             let is_late = known.returned.is_none_or(|returned| returned >= open);
             prop_assert!(is_late, "{:?} of {:?}", entry, known);

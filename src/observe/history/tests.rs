@@ -75,6 +75,36 @@ fn an_entry_has_32_bytes() {
 }
 
 #[test]
+fn a_busy_pool_keeps_samples_of_all_of_its_last_five_minutes() {
+    // Of the fast one a segment is full after a second, of the other one after twelve.
+    for (every, until) in [
+        (250 * MILLISECOND / 1000, 90 * SECOND),
+        (3 * MILLISECOND, 12 * MINUTE),
+    ] {
+        let mut pool = Regular::new();
+        let mut next = 5 * SECOND;
+        while pool.now < until {
+            pool.until(next, MILLISECOND, every);
+            let recorded = pool.read();
+            // From its beginning on, while it is young; an eighth may be waiting for its next sample.
+            let covered = seconds(pool.now.min(COVERED)) * (1.0 - 1.0 / FULL as f64);
+            let found = seconds_of(&recorded);
+            let age = seconds(pool.now);
+            assert!(found >= covered, "{found} of {covered} s after {age} s");
+            let full = recorded.recent.iter().filter(|it| it.segment.is_full());
+            assert!(full.count() <= FULL + 1);
+            // All of those who asked are counted.
+            let first = recorded.recent[0].segment.began;
+            let asked: u64 = recorded.recent.iter().map(|it| it.asked).sum();
+            assert_eq!(asked, (pool.now - first).div_ceil(every));
+            next += 7 * SECOND;
+        }
+        // The newest may be full, and wait for its last connection.
+        assert!(pool.bytes() <= 3 * (FULL + 2) * ENTRIES * size_of::<Entry>());
+    }
+}
+
+#[test]
 fn a_pool_that_is_not_busy_leaves_nothing_out_and_uses_kilobytes() {
     let mut pool = Regular::new();
     for hour in 1..=3 {
