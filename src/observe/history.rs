@@ -31,7 +31,7 @@ const HALF_DAY: u64 = 12 * 60 * MINUTE;
 /// What stands for a time that is not known, or has not come.
 pub(crate) const NEVER: u32 = u32::MAX;
 
-/// One checkout, in 32 bytes. Times are microseconds since its segment began.
+/// One checkout, in 32 bytes. Times are microseconds since its segment began, rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Before the segment began, if negative.
@@ -53,7 +53,8 @@ pub(crate) struct Entry {
     pub(crate) size: u16,
 }
 
-/// Every checkout that was granted within some time. Times are nanoseconds of the pool's clock.
+/// Every checkout that was granted within some time. Times are nanoseconds of the pool's clock; it begins
+/// with a whole microsecond.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     number: u32,
@@ -223,7 +224,8 @@ impl History {
             self.numbers = self.numbers.wrapping_add(1);
             self.writing = Some(Segment {
                 number: self.numbers,
-                began,
+                // Whole, so that times of one segment and those of the next are rounded alike.
+                began: began - began % 1000,
                 ended: now,
                 entries: Vec::new(),
                 follows,
