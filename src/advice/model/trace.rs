@@ -210,10 +210,10 @@ impl Trace {
         if seconds > 0.0 { asked / seconds } else { 0.0 }
     }
 
-    /// Seconds from the beginning to the end.
+    /// Seconds from the beginning to the end of what the last run stands for.
     pub(crate) fn seconds(&self) -> f64 {
         match (self.runs.first(), self.runs.last()) {
-            (Some(first), Some(last)) => last.until - first.from,
+            (Some(first), Some(last)) => last.from + last.stands_for() - first.from,
             _ => 0.0,
         }
     }
@@ -302,6 +302,25 @@ mod tests {
         assert!((trace.rate() - 200.0).abs() < 1e-6);
         assert!((trace.held() - 0.2).abs() < 1e-6);
         assert!((trace.seconds() - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_last_sample_of_a_fast_pool_stands_for_the_time_up_to_now() {
+        // A segment is full after two seconds, and there is one in ten.
+        let (mut history, now) = record(100_000, 0, MILLISECOND / 2, 0);
+        let trace = Trace::of(&history.read(now).recent);
+        assert!(trace.runs.len() > 1 && trace.checkouts.len() < 40_000);
+        assert!((trace.seconds() - 50.0).abs() < 0.5, "{}", trace.seconds());
+        assert!(trace.recorded_seconds() < 20.0);
+        assert!((trace.rate() - 2000.0).abs() < 1.0, "{}", trace.rate());
+        // The weight is kept where it is cut.
+        let part = trace.between(20.0, 40.0);
+        assert!((part.rate() - 2000.0).abs() < 50.0, "{}", part.rate());
+        assert!(
+            part.checkouts
+                .iter()
+                .all(|it| (20.0..40.0).contains(&it.asked))
+        );
     }
 
     #[test]
