@@ -31,7 +31,7 @@ const HALF_DAY: u64 = 12 * 60 * MINUTE;
 /// What stands for a time that is not known, or has not come.
 pub(crate) const NEVER: u32 = u32::MAX;
 
-/// One checkout, in 32 bytes. Times are microseconds since its segment began.
+/// One checkout, in 32 bytes. Times are microseconds since its segment began, rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Before the segment began, if negative.
@@ -53,7 +53,8 @@ pub(crate) struct Entry {
     pub(crate) size: u16,
 }
 
-/// Every checkout that was granted within some time. Times are nanoseconds of the pool's clock.
+/// Every checkout that was granted within some time. Times are nanoseconds of the pool's clock; it begins
+/// with a whole microsecond.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     number: u32,
@@ -168,7 +169,7 @@ impl History {
     /// it is written down, if it is.
     pub(crate) fn granted(&mut self, now: u64, granted: u64, asked: Asked) -> Option<Position> {
         let size = self.size;
-        let segment = self.segment(now)?;
+        let segment = self.segment(now, asked.asked)?;
         let position = Position {
             segment: segment.number,
             entry: segment.entries.len() as u32,
@@ -182,7 +183,7 @@ impl History {
     /// A checkout gave up, or was turned away.
     pub(crate) fn gave_up(&mut self, now: u64, asked: Asked) {
         let size = self.size;
-        if let Some(segment) = self.segment(now) {
+        if let Some(segment) = self.segment(now, asked.asked) {
             let now = segment.micros(now);
             segment.push(asked, size, NEVER, now);
         }
@@ -204,7 +205,7 @@ impl History {
     }
 
     /// The segment to write to.
-    fn segment(&mut self, now: u64) -> Option<&mut Segment> {
+    fn segment(&mut self, now: u64, asked: u64) -> Option<&mut Segment> {
         if self.writing.as_ref().is_some_and(|it| it.is_over(now)) {
             self.close(now);
         }
@@ -215,14 +216,20 @@ impl History {
                 .or(self.kept.back().map(|kept| &**kept));
             let follows = before
                 .is_some_and(|it| it.ended == now || !it.is_full() && now - it.ended < LONGEST);
+            let (began, asked_before) = match self.numbers {
+                // Nobody was missed before, however long the first connection takes to open.
+                0 => (asked.min(now), 0),
+                _ => (now, self.asked.saturating_sub(1)),
+            };
             self.numbers = self.numbers.wrapping_add(1);
             self.writing = Some(Segment {
                 number: self.numbers,
-                began: now,
+                // Whole, so that times of one segment and those of the next are rounded alike.
+                began: began - began % 1000,
                 ended: now,
                 entries: Vec::new(),
                 follows,
-                asked_before: self.asked.saturating_sub(1),
+                asked_before,
                 held: 0,
             });
             // A young pool keeps all of its time, in ever longer steps.
@@ -261,10 +268,31 @@ impl History {
             kept.iter().map(|segment| segment.entries.len()).sum()
         };
         while entries(&self.kept) > FULL * ENTRIES {
-            self.kept.pop_front();
+            self.leave_one_out(now);
         }
         self.forget(now);
         self.compare_with_busiest(now);
+    }
+
+    /// One segment too many is kept. It is the oldest, unless a young pool needs that to know all of its
+    /// time: then it is the one without which the least is missing.
+    fn leave_one_out(&mut self, now: u64) {
+        let is_old = |it: &Arc<Segment>| it.began + COVERED <= now;
+        let middle = 1..self.kept.len().saturating_sub(1);
+        let without = |index: &usize| {
+            self.kept[index + 1]
+                .began
+                .saturating_sub(self.kept[index - 1].ended)
+        };
+        match middle.min_by_key(without) {
+            Some(index) if !self.kept.front().is_some_and(is_old) => {
+                self.kept.remove(index);
+                Arc::make_mut(&mut self.kept[index]).follows = false;
+            }
+            _ => {
+                self.kept.pop_front();
+            }
+        }
     }
 
     fn forget(&mut self, now: u64) {
@@ -438,3 +466,8 @@ fn mean_held(segments: &[Counted]) -> f64 {
     }
     held / asked.max(1.0)
 }
+
+#[cfg(test)]
+mod models;
+#[cfg(test)]
+mod tests;

@@ -40,8 +40,9 @@ impl Clients {
     pub(crate) fn of(trace: &Trace) -> Option<Self> {
         let mut levels = Levels::default();
         for run in &trace.runs {
+            let checkouts = trace.of_run(run);
             let from = run.from + UNSETTLED * run.seconds();
-            levels.add(trace.of_run(run), from, run.until);
+            levels.add(checkouts, from, known_until(checkouts));
         }
         let most = levels.arrivals.iter().rposition(|count| *count > 0.0)?;
         let first = u32::try_from(most).ok()?.checked_add(1)?;
@@ -74,10 +75,11 @@ impl Clients {
         let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
         for run in &trace.runs {
             let mut since = 0.0;
+            let checkouts = trace.of_run(run);
             walk(
-                trace.of_run(run),
+                checkouts,
                 run.from,
-                run.until,
+                known_until(checkouts),
                 |event| match event {
                     Event::Passes(seconds, n) => {
                         since +=
@@ -128,6 +130,11 @@ impl Levels {
     }
 }
 
+/// Who asked later may still wait at the end of the run, and is not written down.
+fn known_until(checkouts: &[Checkout]) -> f64 {
+    checkouts.last().map_or(0.0, |last| last.asked)
+}
+
 enum Event {
     /// Somebody asks, while this many hold or wait.
     Asks(usize),
@@ -163,5 +170,87 @@ fn walk(checkouts: &[Checkout], from: f64, until: f64, mut each: impl FnMut(Even
             }
             there += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advice::model::simulator::Station;
+    use crate::advice::model::tests::loads::{Coming, Hold, Load, Time};
+
+    const HOLD: Hold = Hold::new(Time::Exponential(0.008), Time::Steady(0.002));
+
+    fn found(
+        coming: Coming,
+        station: Station,
+        size: u32,
+        seconds: f64,
+        seed: u64,
+    ) -> Option<Clients> {
+        let load = Load::new(coming, HOLD, station, seconds);
+        Clients::of(&load.run(size, seed).trace)
+    }
+
+    #[test]
+    fn clients_are_counted_wherever_they_spend_their_time() {
+        for (number, think, size, station) in [
+            (12, 0.0, 6, Station::Free),
+            (12, 0.0, 12, Station::Free),
+            (16, 0.002, 5, Station::Free),
+            (12, 0.015, 6, Station::Free),
+            (20, 0.01, 8, Station::Lock),
+            (10, 0.005, 8, Station::Shared(1.5)),
+        ] {
+            for (seed, seconds) in [(1, 20.0), (2, 20.0), (3, 40.0), (4, 60.0)] {
+                let coming = Coming::Clients(number, think);
+                let found = found(coming, station, size, seconds, seed);
+                let found = found.unwrap_or_else(|| panic!("{number} {think} at {seconds} s"));
+                assert_eq!(found.number, number, "{found:?}");
+                assert!(
+                    (found.think - think).abs() < 0.1 * think + 1e-5,
+                    "{found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn those_who_do_not_wait_are_taken_for_no_clients() {
+        for (coming, size) in [
+            (Coming::Poisson(400.0), 5),
+            (Coming::Poisson(600.0), 12),
+            (Coming::Bursts(400.0), 8),
+            (Coming::OnOff(300.0), 8),
+            (Coming::Doubling(400.0), 7),
+            (Coming::Requests(400.0), 8),
+            // No size is enough.
+            (Coming::Poisson(600.0), 5),
+        ] {
+            for (seed, seconds) in [(1, 20.0), (2, 20.0), (3, 40.0), (4, 60.0)] {
+                let found = found(coming, Station::Free, size, seconds, seed);
+                assert_eq!(found, None, "{coming:?} at {seconds} s");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_is_no_client_and_nothing_is_known_of_nobody() {
+        let checkouts = (0..5000).map(|n| {
+            let asked = f64::from(n) * 0.01;
+            Checkout {
+                asked,
+                granted: asked,
+                returned: asked + 0.025,
+                queries: None,
+                request: 0,
+                place: 0,
+                size: 4,
+            }
+        });
+        let mut trace = Trace::default();
+        assert_eq!(Clients::of(&trace), None);
+        trace.add(checkouts.collect(), 0.0, 50.0, 0.0);
+        assert_eq!(Clients::of(&trace), None);
     }
 }

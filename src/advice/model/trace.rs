@@ -34,12 +34,14 @@ pub(crate) struct Queries {
 
 impl Checkout {
     fn of(entry: &Entry, segment: &Segment) -> Self {
-        let began = seconds(segment.began);
+        // Added up before they become fractions: what is at the same time in two segments stays so.
+        let began = (segment.began / 1000).cast_signed();
+        let since = |micros: i64| (began + micros) as f64 / 1e6;
         let at = |micros: u32| match micros {
             NEVER => f64::INFINITY,
-            micros => began + f64::from(micros) / 1e6,
+            micros => since(micros.into()),
         };
-        let asked = began + f64::from(entry.asked) / 1e6;
+        let asked = since(entry.asked.into());
         // Each is rounded down.
         let granted = at(entry.granted).max(asked);
         let returned = at(entry.returned).max(if entry.granted == NEVER {
@@ -120,6 +122,11 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn seconds(&self) -> f64 {
         self.until - self.from
+    }
+
+    /// Seconds until the next run, by the checkouts that it stands for.
+    fn stands_for(&self) -> f64 {
+        self.seconds() * self.weight / self.range.len().max(1) as f64
     }
 }
 
@@ -228,18 +235,14 @@ impl Trace {
     pub(crate) fn rate(&self) -> f64 {
         // Each run stands for the time until the next one.
         let asked: f64 = self.runs.iter().map(|run| run.weight).sum();
-        let seconds: f64 = self
-            .runs
-            .iter()
-            .map(|run| run.seconds() * run.weight / run.range.len().max(1) as f64)
-            .sum();
+        let seconds: f64 = self.runs.iter().map(Run::stands_for).sum();
         if seconds > 0.0 { asked / seconds } else { 0.0 }
     }
 
-    /// Seconds from the beginning to the end.
+    /// Seconds from the beginning to the end of what the last run stands for.
     pub(crate) fn seconds(&self) -> f64 {
         match (self.runs.first(), self.runs.last()) {
-            (Some(first), Some(last)) => last.until - first.from,
+            (Some(first), Some(last)) => last.from + last.stands_for() - first.from,
             _ => 0.0,
         }
     }
@@ -266,4 +269,117 @@ impl Trace {
 
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::history::{Asked, History, Queries as Recorded};
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    /// One checkout after the other, each held for this long; the next one comes when it is back.
+    fn record(count: u64, began: u64, held: u64, pause: u64) -> (History, u64) {
+        let (mut history, mut now) = (History::new(1), began);
+        for _ in 0..count {
+            let asked = Asked {
+                asked: now,
+                ..Asked::default()
+            };
+            history.asked();
+            let position = history.granted(now, now, asked);
+            now += held;
+            let queries = Recorded {
+                between: Some((now - held / 2, now)),
+                busy: held / 2,
+            };
+            if let Some(position) = position {
+                history.returned(position, now, Some(queries));
+            }
+            now += pause;
+        }
+        (history, now)
+    }
+
+    #[test]
+    fn what_is_at_the_same_time_in_two_segments_stays_so() {
+        // An odd number of nanoseconds.
+        for began in [123, 123_456_789] {
+            let (mut history, now) = record(9000, began, 1_234_567, 0);
+            let trace = Trace::of(&history.read(now).recent);
+            assert_eq!((trace.runs.len(), trace.checkouts.len()), (1, 9000));
+            for two in trace.checkouts.windows(2) {
+                assert_eq!(two[0].returned, two[1].asked);
+            }
+        }
+    }
+
+    #[test]
+    fn checkouts_are_as_they_were_to_a_microsecond() {
+        let (mut history, now) = record(100, 5_000_000_000, 2 * MILLISECOND, 3 * MILLISECOND);
+        let trace = Trace::of(&history.read(now).recent);
+        assert_eq!(trace.runs.len(), 1);
+        for (checkout, n) in trace.checkouts.iter().zip(0..) {
+            let asked = 5.0 + f64::from(n) * 0.005;
+            assert!((checkout.asked - asked).abs() < 1e-9);
+            assert_eq!(checkout.queued(), 0.0);
+            assert!((checkout.held() - 0.002).abs() < 1e-9);
+            let queries = checkout.queries.unwrap();
+            assert!((queries.first - asked - 0.001).abs() < 1e-9);
+            assert_eq!((queries.last, queries.busy), (checkout.returned, 0.001));
+        }
+        assert!((trace.rate() - 200.0).abs() < 1e-6);
+        assert!((trace.held() - 0.2).abs() < 1e-6);
+        assert!((trace.seconds() - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_last_sample_of_a_fast_pool_stands_for_the_time_up_to_now() {
+        // A segment is full after two seconds, and there is one in ten.
+        let (mut history, now) = record(100_000, 0, MILLISECOND / 2, 0);
+        let trace = Trace::of(&history.read(now).recent);
+        assert!(trace.runs.len() > 1 && trace.checkouts.len() < 40_000);
+        assert!((trace.seconds() - 50.0).abs() < 0.5, "{}", trace.seconds());
+        assert!(trace.recorded_seconds() < 20.0);
+        assert!((trace.rate() - 2000.0).abs() < 1.0, "{}", trace.rate());
+        // The weight is kept where it is cut.
+        let part = trace.between(20.0, 40.0);
+        assert!((part.rate() - 2000.0).abs() < 50.0, "{}", part.rate());
+        assert!(
+            part.checkouts
+                .iter()
+                .all(|it| (20.0..40.0).contains(&it.asked))
+        );
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_not_known() {
+        let checkout = |asked, returned| Checkout {
+            asked,
+            granted: asked,
+            returned,
+            queries: None,
+            request: 0,
+            place: 0,
+            size: 1,
+        };
+        let mut trace = Trace::default();
+        let all = vec![
+            checkout(3.0, 9.0),
+            checkout(0.5, 1.5),
+            checkout(4.0, 11.0),
+            checkout(10.0, 10.5),
+        ];
+        trace.add(all, 1.0, 10.0, 0.0);
+        let found: Vec<_> = trace
+            .checkouts
+            .iter()
+            .map(|it| (it.asked, it.returned))
+            .collect();
+        assert_eq!(found, [(3.0, 9.0), (4.0, f64::INFINITY)]);
+        assert_eq!((trace.completed(), trace.held()), (1, 12.0));
+        trace.add(Vec::new(), 10.0, 20.0, 5.0);
+        assert_eq!(trace.runs.len(), 1);
+        assert_eq!(Trace::of(&[]).seconds(), 0.0);
+    }
 }

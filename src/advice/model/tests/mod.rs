@@ -1,1 +1,1 @@
-mod loads;
+pub(crate) mod loads;
