@@ -6,7 +6,7 @@ use std::time::Duration;
 use poolscope::WhatIf;
 use poolscope_benches::peers::Ours;
 use poolscope_benches::statistics::median;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The advice given after an observation.
 #[derive(Debug)]
@@ -79,6 +79,23 @@ impl Advice {
             predicted: predicted.collect(),
             said: several.last().map_or(Value::Null, |it| it.said.clone()),
         }
+    }
+
+    /// The part of it that is judged.
+    pub(crate) fn to_json(&self) -> Value {
+        let predicted = self.predicted.iter().map(|it| {
+            json!({
+                "connections": it.connections,
+                "p95_ms": it.p95.map(|p95| p95.as_secs_f64() * 1e3),
+                "utilization_pct": it.utilization_pct,
+                "queueing_pct": it.queueing_pct,
+                "beyond_data": it.beyond_data,
+            })
+        });
+        json!({
+            "recommended": self.recommended,
+            "predicted": predicted.collect::<Vec<_>>(),
+        })
     }
 
     pub(crate) fn at(&self, connections: u32) -> Option<Predicted> {

@@ -1,10 +1,7 @@
-//! The loads of the trial: how arrivals come, what they do, and at which sizes they are tried.
+//! The loads of the trial: who asks for connections, what for, and at which sizes that is tried.
 
-use std::time::Duration;
-
-use fastrand::Rng;
-
-use super::work::{Job, Work, exponential};
+use super::demand::{Clients, Demand, Pattern, Rate};
+use super::work::Work;
 
 /// A load, and where it is observed and tried.
 #[derive(Debug)]
@@ -12,179 +9,184 @@ pub(crate) struct Load {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) work: Work,
-    pub(crate) rate: Rate,
-    pub(crate) pattern: Pattern,
-    /// In so many rounds it is observed and tried, each a part of the time: one where nothing drifts.
-    /// What depends on the machine's speed would else be observed on one machine and tried on another.
+    pub(crate) demand: Demand<Rate>,
+    /// The rounds in which it is observed and tried, each a part of the time: one where nothing
+    /// drifts. What depends on the machine's speed would otherwise be observed on one machine and
+    /// tried on another.
     pub(crate) rounds: u32,
+    /// How many sizes are tried at the same time. One, where they would compete for the processors.
+    pub(crate) at_once: usize,
     /// Connections with which it is observed.
     pub(crate) observed: u32,
     /// Connections at which it is tried, from too few to enough.
     pub(crate) sizes: &'static [u32],
 }
 
-/// How many arrive on average.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Rate {
-    /// A second.
-    Fixed(f64),
-    /// As a share of what the machine serves at most with so many connections, for that differs
-    /// from machine to machine.
-    OfCapacity { share: f64, connections: u32 },
-}
-
-/// How arrivals come.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Pattern {
-    /// Each by chance, whatever the others do.
-    Poisson,
-    /// By chance as well, but several at once: from `least` to `most`, each equally often.
-    Batches { least: u32, most: u32 },
-    /// By chance, and in the second half twice as many as in the first.
-    Doubling,
-    /// By chance, for a second three times as many as in the next.
-    OnOff,
-}
-
-/// One arrival, at a time from the start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival {
-    pub(crate) due: Duration,
-    pub(crate) job: Job,
-}
-
-/// Those that are always tried, and then those only tried by name.
-pub(crate) const USUAL: usize = 6;
+/// The first ones are always tried, the others only by name.
+pub(crate) const USUAL: usize = 9;
 pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "application-bound",
-        about: "a `SELECT 1`, then 20 ms of the application's own work (gamma, shape 2) with the connection in hand",
+        about: "Each checkout does a `SELECT 1`, then 20 ms of work in the application (gamma distribution, \
+                shape 2) while it holds the connection",
         work: Work::Application { mean: 20.0 },
-        rate: Rate::Fixed(220.0),
-        pattern: Pattern::Poisson,
+        demand: poisson(220.0),
         rounds: 1,
+        at_once: TOGETHER,
         observed: 12,
         sizes: &[5, 6, 7, 8, 9, 10],
     },
     Load {
         name: "cpu-bound",
-        about: "a query that computes for 3.5 ms (2 to 5 ms), at 65 % of what the machine can do",
+        about: "Each checkout does one query that computes for 3.5 ms (2 to 5 ms); arrivals are 65 % of what \
+                the machine can serve",
         work: Work::Computing { mean: 3.5 },
-        rate: Rate::OfCapacity {
-            share: 0.65,
-            connections: 4,
+        demand: Demand::Open {
+            rate: Rate::OfCapacity {
+                share: 0.65,
+                connections: 4,
+            },
+            pattern: Pattern::Poisson,
         },
-        pattern: Pattern::Poisson,
         rounds: 4,
+        at_once: 1,
         observed: 16,
-        sizes: &[2, 3, 4, 5, 6, 8, 10],
+        sizes: &[2, 3, 4, 5, 6, 8],
     },
     Load {
         name: "hot-row",
-        about: "10 ms of the application's work (exponential), then a transaction that updates one row, \
-                always the same, and works 3 ms before the commit; at 75 % of what the lock allows",
+        about: "Each checkout does 10 ms of work in the application (exponential distribution), then a \
+                transaction that updates one row, always the same, and works for 3 ms before the commit; \
+                arrivals are 75 % of what the lock allows",
         work: Work::Row {
             outside: 10.0,
             inside: 3.0,
         },
-        rate: Rate::OfCapacity {
-            share: 0.75,
-            connections: 12,
+        demand: Demand::Open {
+            rate: Rate::OfCapacity {
+                share: 0.75,
+                connections: 12,
+            },
+            pattern: Pattern::Poisson,
         },
-        pattern: Pattern::Poisson,
         rounds: 1,
+        at_once: TOGETHER,
         observed: 12,
         sizes: &[3, 4, 5, 6, 7, 8],
     },
     Load {
         name: "tenth-slow",
-        about: "queries of 4 ms, and every tenth, by chance, of 60 ms",
+        about: "Each checkout does one query of 4 ms, or, in one of ten at random, of 60 ms",
         work: Work::Sometimes {
             short: 4.0,
             long: 60.0,
             one_in: 10,
         },
-        rate: Rate::Fixed(380.0),
-        pattern: Pattern::Poisson,
+        demand: poisson(380.0),
         rounds: 1,
+        at_once: TOGETHER,
         observed: 12,
         sizes: &[4, 5, 6, 7, 8, 9],
     },
     Load {
         name: "bursts",
-        about: "4 to 8 at once, each then 8 ms of the application's own work (gamma, shape 2)",
+        about: "Arrivals come 4 to 8 at a time; each does 8 ms of work in the application (gamma \
+                distribution, shape 2)",
         work: Work::Application { mean: 8.0 },
-        rate: Rate::Fixed(220.0),
-        pattern: Pattern::Batches { least: 4, most: 8 },
+        demand: Demand::Open {
+            rate: Rate::Fixed(220.0),
+            pattern: Pattern::Batches { least: 4, most: 8 },
+        },
         rounds: 1,
+        at_once: TOGETHER,
         observed: 14,
         sizes: &[4, 6, 7, 8, 9, 10, 11],
     },
     Load {
         name: "doubling",
-        about: "as application-bound, and in the second half twice as many as in the first",
+        about: "The work is that of application-bound; the second half has twice as many arrivals as the first",
         work: Work::Application { mean: 20.0 },
-        rate: Rate::Fixed(150.0),
-        pattern: Pattern::Doubling,
+        demand: Demand::Open {
+            rate: Rate::Fixed(150.0),
+            pattern: Pattern::Doubling,
+        },
         rounds: 1,
+        at_once: TOGETHER,
         observed: 12,
         sizes: &[4, 5, 6, 7, 8, 9],
     },
     Load {
-        name: "on-off",
-        about: "as application-bound, for a second three times as many as in the next",
-        work: Work::Application { mean: 20.0 },
-        rate: Rate::Fixed(150.0),
-        pattern: Pattern::OnOff,
+        name: "closed",
+        about: "Each client waits for its answer and thinks for 5 ms (exponential distribution) before it asks \
+                again; each checkout does a `SELECT 1`, then 10 ms of work in the application (gamma \
+                distribution, shape 2)",
+        work: Work::Application { mean: 10.0 },
+        demand: Demand::Closed(Clients {
+            number: 16,
+            think: 5.0,
+        }),
         rounds: 1,
+        // Sixteen clients ask up to a thousand times a second.
+        at_once: 4,
+        observed: 6,
+        sizes: &[3, 4, 5, 6, 8, 10, 12],
+    },
+    Load {
+        name: "heavy-tailed",
+        about: "Each checkout does a `SELECT 1`, then 20 ms of work in the application (lognormal distribution, \
+                sigma 1.5, one second at most)",
+        work: Work::HeavyTailed {
+            mean: 20.0,
+            sigma: 1.5,
+            most: 1000.0,
+        },
+        demand: poisson(220.0),
+        rounds: 1,
+        at_once: TOGETHER,
+        observed: 14,
+        sizes: &[6, 7, 8, 9, 10, 11, 12],
+    },
+    Load {
+        name: "two-routes",
+        about: "One route has 30 % of the arrivals and does the work of hot-row, with 6 ms inside the \
+                transaction; the other does a `SELECT 1`, then 15 ms of work in the application (gamma \
+                distribution, shape 2)",
+        work: Work::TwoRoutes {
+            first_pct: 30,
+            first: &Work::Row {
+                outside: 10.0,
+                inside: 6.0,
+            },
+            second: &Work::Application { mean: 15.0 },
+        },
+        demand: poisson(300.0),
+        rounds: 1,
+        at_once: TOGETHER,
+        observed: 16,
+        sizes: &[6, 7, 8, 9, 10, 11, 12],
+    },
+    Load {
+        name: "on-off",
+        about: "The work is that of application-bound; each odd second has three times as many arrivals as \
+                each even one",
+        work: Work::Application { mean: 20.0 },
+        demand: Demand::Open {
+            rate: Rate::Fixed(150.0),
+            pattern: Pattern::OnOff,
+        },
+        rounds: 1,
+        at_once: TOGETHER,
         observed: 14,
         sizes: &[5, 6, 7, 8, 9, 10, 11],
     },
 ];
 
-impl Load {
-    /// The arrivals of so many seconds, `rate` a second on average.
-    pub(crate) fn plan(&self, seed: u64, rate: f64, seconds: f64) -> Vec<Arrival> {
-        let mut random = Rng::with_seed(seed);
-        let mut arrivals = Vec::new();
-        let mut now = 0.0;
-        loop {
-            now += exponential(&mut random) / self.pattern.epochs(rate, now / seconds, now);
-            if now >= seconds {
-                return arrivals;
-            }
-            let together = match self.pattern {
-                Pattern::Batches { least, most } => random.u32(least..=most),
-                Pattern::Poisson | Pattern::Doubling | Pattern::OnOff => 1,
-            };
-            for _ in 0..together {
-                let job = self.work.draw(&mut random);
-                let due = Duration::from_secs_f64(now);
-                arrivals.push(Arrival { due, job });
-            }
-        }
-    }
-}
+/// The observation and all sizes.
+const TOGETHER: usize = usize::MAX;
 
-impl Pattern {
-    /// How often somebody arrives, a second: at this share of the run, so many seconds after its
-    /// start.
-    fn epochs(self, rate: f64, share: f64, seconds: f64) -> f64 {
-        match self {
-            Self::Poisson => rate,
-            Self::Batches { least, most } => rate * 2.0 / f64::from(least + most),
-            Self::Doubling if share < 0.5 => rate * 2.0 / 3.0,
-            Self::Doubling => rate * 4.0 / 3.0,
-            Self::OnOff if (seconds as u64).is_multiple_of(2) => rate * 1.5,
-            Self::OnOff => rate * 0.5,
-        }
-    }
-
-    /// The share of the run after which the load is what it is at the end.
-    pub(crate) fn settled(self) -> f64 {
-        match self {
-            Self::Doubling => 0.5,
-            Self::Poisson | Self::Batches { .. } | Self::OnOff => 0.0,
-        }
+const fn poisson(rate: f64) -> Demand<Rate> {
+    Demand::Open {
+        rate: Rate::Fixed(rate),
+        pattern: Pattern::Poisson,
     }
 }

@@ -1,34 +1,41 @@
-//! What a run measured: the waiting of all arrivals, and whether there was too much to do.
+//! What a run measured: the waits of all checkouts, and whether there were too few connections.
 
 use std::time::Duration;
 
 use poolscope_benches::statistics::Sample;
 
+use super::demand::Demand;
 use super::run::Record;
 
 /// What was measured at one size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) connections: u32,
-    /// The p95 of the time queued, of all arrivals.
+    /// The checkouts measured.
+    pub(crate) checkouts: usize,
+    /// The p95 of the time queued, of all checkouts.
     pub(crate) p95: Duration,
     /// The share that queued at all.
     pub(crate) waiting: f64,
-    /// Some waited in vain, or the queue grew to the end.
+    /// Some gave up, or the queue grew to the end. Never of clients, who ask less the longer they
+    /// wait.
     pub(crate) overload: bool,
 }
 
 impl Measured {
-    /// `settled` is the share of a run after which the load is what it is at the end.
-    pub(crate) fn of(connections: u32, rounds: &[Vec<Record>], settled: f64) -> Self {
-        let all = || rounds.iter().flatten();
-        let waiting = all().filter(|it| !it.queued.is_zero()).count();
-        let waits = all().map(|it| it.queued).collect();
+    pub(crate) fn of<R>(connections: u32, rounds: &[Vec<Record>], demand: &Demand<R>) -> Self {
+        let from = demand.measured_from();
+        let all = || rounds.iter().flatten().filter(|it| it.asked >= from);
+        let checkouts = all().count();
+        let waiting = all().filter(|it| it.queued).count();
+        let gave_up = all().any(|it| it.hold.is_none());
         Self {
             connections,
-            p95: Sample::sorted(waits).quantile(0.95),
-            waiting: waiting as f64 / all().count().max(1) as f64,
-            overload: all().any(|it| !it.served) || grows(connections, rounds, settled),
+            checkouts,
+            p95: Sample::sorted(all().map(Record::wait).collect()).quantile(0.95),
+            waiting: waiting as f64 / checkouts.max(1) as f64,
+            overload: !demand.is_closed()
+                && (gave_up || grows(connections, rounds, demand.settled())),
         }
     }
 }
@@ -36,15 +43,69 @@ impl Measured {
 /// Whether the late arrivals needed their connections for longer, in all, than there were connections
 /// while they came. What was left to do at their end had then grown; a long queue alone may as well
 /// be chance, and be gone a second later.
+///
+/// `settled` is the share of a run after which the load is what it is at the end.
 fn grows(connections: u32, rounds: &[Vec<Record>], settled: f64) -> bool {
     let (mut held, mut time) = (Duration::ZERO, Duration::ZERO);
     for records in rounds {
         let end = records.last().map_or(Duration::ZERO, |it| it.asked);
         let late = || records.iter().filter(|it| it.asked >= end.mul_f64(settled));
-        held += late().map(|it| it.held).sum::<Duration>();
+        held += late().map(Record::held).sum::<Duration>();
         time += late()
             .next()
             .map_or(Duration::ZERO, |first| end - first.asked);
     }
     !time.is_zero() && held >= connections * time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demand::{Clients, Pattern};
+    use crate::run::Hold;
+    use crate::work::Route;
+
+    const OPEN: Demand<f64> = Demand::Open {
+        rate: 1.0,
+        pattern: Pattern::Poisson,
+    };
+    const CLOSED: Demand<f64> = Demand::Closed(Clients {
+        number: 2,
+        think: 1.0,
+    });
+
+    /// One every 100 ms, which waits and then holds.
+    fn records(wait: u64, held: u64) -> Vec<Record> {
+        let ms = Duration::from_millis;
+        (0..20)
+            .map(|n| ms(100 * n))
+            .map(|asked| Record {
+                due: asked,
+                asked,
+                answered: asked + ms(wait),
+                queued: wait > 0,
+                route: Route::First,
+                hold: Some(Hold {
+                    first_query_begun: asked + ms(wait),
+                    last_query_ended: asked + ms(wait),
+                    busy: Duration::ZERO,
+                    returned: asked + ms(wait + held),
+                }),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn arrivals_that_need_more_than_there_is_are_an_overload() {
+        assert!(!Measured::of(1, &[records(0, 90)], &OPEN).overload);
+        assert!(Measured::of(1, &[records(7, 110)], &OPEN).overload);
+    }
+
+    #[test]
+    fn clients_are_no_overload_and_are_measured_from_the_second_second() {
+        let measured = Measured::of(1, &[records(7, 110)], &CLOSED);
+        assert!(!measured.overload);
+        assert_eq!(measured.checkouts, 10);
+        assert_eq!(measured.p95, Duration::from_millis(7));
+    }
 }

@@ -1,11 +1,20 @@
-//! The raw data of a run, for those who want to look closer: a CSV file for each.
+//! The raw data, for those who want to look closer, or to predict from the same observations: the
+//! checkouts of each run as CSV, and each sweep as JSON.
 
+use std::fmt;
 use std::fs::{File, create_dir_all};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use serde_json::Value;
+
+use super::demand::Demand;
 use super::machine::Machine;
 use super::run::Record;
+
+const COLUMNS: &str = "asked_us,granted_us,returned_us,busy_us,first_query_begun_us,last_query_ended_us,\
+                       place,size,queued,due_us";
 
 /// Where the files go.
 #[derive(Debug, Clone)]
@@ -13,14 +22,14 @@ pub(crate) struct Raw(PathBuf);
 
 /// What the file of a run is called by, and its first line says.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Header<'a> {
-    pub(crate) kind: &'a str,
-    pub(crate) load: &'a str,
+pub(crate) struct Header {
+    pub(crate) kind: &'static str,
+    pub(crate) load: &'static str,
     pub(crate) sweep: u32,
     pub(crate) round: u32,
     pub(crate) connections: u32,
     pub(crate) seed: u64,
-    pub(crate) rate: f64,
+    pub(crate) demand: Demand<f64>,
     pub(crate) seconds: f64,
     pub(crate) machine: Machine,
 }
@@ -31,57 +40,102 @@ impl Raw {
         Ok(Self(folder.to_owned()))
     }
 
-    pub(crate) fn run(&self, header: Header<'_>, records: &[Record]) -> io::Result<()> {
-        let Machine { busy, stolen } = header.machine;
-        let mut file = BufWriter::new(File::create(self.path(header, "csv"))?);
-        writeln!(
-            file,
-            "# kind={} load={} sweep={} round={} connections={} seed={} rate={:.3} seconds={} busy_pct={busy:.1} \
-             stolen_pct={stolen:.1}",
-            header.kind,
-            header.load,
-            header.sweep,
-            header.round,
-            header.connections,
-            header.seed,
-            header.rate,
-            header.seconds,
-        )?;
-        writeln!(
-            file,
-            "arrival_us,queued_us,held_us,queries_us,due_us,served"
-        )?;
+    /// All checkouts of a run, in the order of asking.
+    pub(crate) fn checkouts(&self, header: Header, records: &[Record]) -> io::Result<()> {
+        let path = self.0.join(format!("{}.csv", header.name()));
+        let mut file = BufWriter::new(File::create(path)?);
+        writeln!(file, "# {header}\n{COLUMNS}")?;
+        let mut records: Vec<_> = records.iter().collect();
+        records.sort_by_key(|record| record.asked);
         for record in records {
-            writeln!(
-                file,
-                "{},{},{},{},{},{}",
-                record.asked.as_micros(),
-                record.queued.as_micros(),
-                record.held.as_micros(),
-                record.queries.as_micros(),
-                record.due.as_micros(),
-                u8::from(record.served),
-            )?;
+            writeln!(file, "{}", line(record, header.connections))?;
         }
         file.flush()
     }
 
-    /// What `optimize` said after an observation.
-    pub(crate) fn advice(&self, header: Header<'_>, said: &serde_json::Value) -> io::Result<()> {
-        std::fs::write(self.path(header, "json"), format!("{said:#}\n"))
+    pub(crate) fn json(&self, name: &str, value: &Value) -> io::Result<()> {
+        std::fs::write(self.0.join(format!("{name}.json")), format!("{value:#}\n"))
     }
+}
 
-    fn path(&self, header: Header<'_>, extension: &str) -> PathBuf {
-        let Header {
+/// Empty where there is nothing to tell, because the checkout gave up.
+fn line(record: &Record, size: u32) -> String {
+    let us = |time: Duration| time.as_micros().to_string();
+    let hold = record.hold.as_ref();
+    let of_hold = |time: Option<Duration>| time.map_or(String::new(), us);
+    [
+        us(record.asked),
+        of_hold(hold.map(|_| record.answered)),
+        of_hold(hold.map(|hold| hold.returned)),
+        of_hold(hold.map(|hold| hold.busy)),
+        of_hold(hold.map(|hold| hold.first_query_begun)),
+        of_hold(hold.map(|hold| hold.last_query_ended)),
+        (record.route as u8).to_string(),
+        size.to_string(),
+        u8::from(record.queued).to_string(),
+        us(record.due),
+    ]
+    .join(",")
+}
+
+impl Header {
+    /// The name of its files.
+    pub(crate) fn name(&self) -> String {
+        let Self {
             kind,
             load,
             sweep,
             round,
             connections,
             ..
-        } = header;
-        self.0.join(format!(
-            "{load}-{sweep}.{round}-{kind}-{connections:02}.{extension}"
-        ))
+        } = self;
+        format!("{load}-{sweep}.{round}-{kind}-{connections:02}")
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "kind={} load={} sweep={} round={} connections={} seed={} seconds={}",
+            self.kind, self.load, self.sweep, self.round, self.connections, self.seed, self.seconds,
+        )?;
+        match self.demand {
+            Demand::Open { rate, .. } => write!(f, " rate={rate:.3}")?,
+            Demand::Closed(clients) => {
+                write!(f, " clients={} think_ms={}", clients.number, clients.think)?;
+            }
+        }
+        let Machine { busy, stolen } = self.machine;
+        write!(f, " busy_pct={busy:.1} stolen_pct={stolen:.1}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Hold;
+    use crate::work::Route;
+
+    #[test]
+    fn a_line_has_what_each_column_says() {
+        let us = Duration::from_micros;
+        let mut record = Record {
+            due: us(1),
+            asked: us(2),
+            answered: us(3),
+            queued: true,
+            route: Route::Second,
+            hold: Some(Hold {
+                first_query_begun: us(4),
+                last_query_ended: us(7),
+                busy: us(2),
+                returned: us(8),
+            }),
+        };
+        assert_eq!(line(&record, 12), "2,3,8,2,4,7,1,12,1,1");
+        record.hold = None;
+        assert_eq!(line(&record, 12), "2,,,,,,1,12,1,1");
+        assert_eq!(COLUMNS.split(',').count(), 10);
     }
 }

@@ -4,58 +4,60 @@ use std::time::Duration;
 
 use poolscope_benches::report::{Targets, ms, note, percent, table};
 
-use super::Sweep;
+use super::demand::Demand;
 use super::measured::Measured;
-use super::verdict::{error, median_error};
+use super::sweep::Sweep;
+use super::verdict::{GOOD, TARGET, error, median_error, misses_allowed};
 
 /// What a table has where there is nothing to tell.
 const NOTHING: &str = "—";
 
 pub(crate) fn print(sweeps: &[Sweep]) {
-    reached(sweeps);
+    goals(sweeps);
+    let met = format!("smallest size with a p95 of at most {}", ms(TARGET));
     let columns = &[
         "load",
         "sweep",
-        "observed at",
-        "recommended",
-        "smallest that met 5 ms",
+        "observed with",
+        "recommended size",
+        met.as_str(),
         "median error of p95",
-        "overload predicted",
+        "overloads predicted",
     ];
     let rows: Vec<_> = sweeps.iter().map(summary).collect();
-    table("Each sweep", columns, &rows);
+    table("Sweeps", columns, &rows);
     for sweep in sweeps {
         details(sweep);
     }
 }
 
-fn reached(sweeps: &[Sweep]) {
+fn goals(sweeps: &[Sweep]) {
     let mut targets = Targets::default();
-    let within = sweeps.iter().filter(|sweep| sweep.within_one()).count();
+    let missed = sweeps.iter().filter(|sweep| !sweep.within_one()).count();
     targets.add(
-        "sweeps whose recommended size is within one connection of the smallest that met the target",
-        "nine of ten",
-        format!("{within} of {}", sweeps.len()),
-        within * 10 >= sweeps.len() * 9,
+        "sweeps in which the recommended size is within one connection of the smallest that met the target",
+        "19 of 20",
+        format!("{} of {}", sweeps.len() - missed, sweeps.len()),
+        missed <= misses_allowed(sweeps.len()),
     );
     let mut names: Vec<_> = sweeps.iter().map(|sweep| sweep.load.name).collect();
     names.dedup();
     let mut add = |what: String, error: Option<f64>| {
-        let met = error.is_some_and(|error| error <= 0.2);
-        targets.add(what, "<= 20 %", shown(error), met);
+        let met = error.is_some_and(|error| error <= GOOD);
+        targets.add(what, format!("<= {:.0} %", GOOD * 100.0), shown(error), met);
     };
     for name in names {
         let of_load = sweeps.iter().filter(|sweep| sweep.load.name == name);
         add(
-            format!("median error of the predicted p95, {name}"),
+            format!("{name}: median error of the predicted p95"),
             median_error(of_load),
         );
     }
     add(
-        "the same, all loads".to_owned(),
+        "all loads: median error of the predicted p95".to_owned(),
         median_error(sweeps.iter()),
     );
-    targets.print("What was to be reached");
+    targets.print("Goals");
 }
 
 fn summary(sweep: &Sweep) -> Vec<String> {
@@ -87,28 +89,30 @@ fn details(sweep: &Sweep) {
         "p95 predicted",
         "p95 measured",
         "error",
-        "waiting predicted",
-        "waiting measured",
+        "share that waits, predicted",
+        "share that waits, measured",
         "utilization predicted",
-        "levels beyond the data",
+        "connections beyond the data",
     ];
     let rows: Vec<_> = sweep.measured.iter().map(|it| row(sweep, it)).collect();
     table(&heading, columns, &rows);
+    let demand = match sweep.demand {
+        Demand::Open { rate, .. } => format!("{rate:.0} arrivals a second on average"),
+        Demand::Closed(clients) => format!("{} clients", clients.number),
+    };
+    let rounds = match sweep.rounds {
+        1 => String::new(),
+        rounds => format!(", in {rounds} rounds; the prediction is the median of theirs"),
+    };
     note(format!(
-        "{}: {:.0} arrivals a second on average. Observed with {} connections{}.",
-        sweep.load.about,
-        sweep.rate,
-        sweep.load.observed,
-        match sweep.load.rounds {
-            1 => String::new(),
-            rounds => format!(", in {rounds} rounds: the median of what each predicts"),
-        },
+        "{}. There are {demand}. The load was observed with {} connections{rounds}.",
+        sweep.load.about, sweep.load.observed,
     ));
 }
 
 fn row(sweep: &Sweep, measured: &Measured) -> Vec<String> {
     let predicted = sweep.predicted(measured);
-    let told = |pct: Option<f64>| pct.map_or(NOTHING.to_owned(), |pct| percent(pct / 100.0));
+    let shown_pct = |pct: Option<f64>| pct.map_or(NOTHING.to_owned(), |pct| percent(pct / 100.0));
     vec![
         measured.connections.to_string(),
         predicted.map_or(NOTHING.to_owned(), |it| wait(it.p95)),
@@ -119,12 +123,12 @@ fn row(sweep: &Sweep, measured: &Measured) -> Vec<String> {
         },
         match predicted.and_then(|it| error(measured, it)) {
             Some(error) if error.is_finite() => format!("{:+.0} %", error * 100.0),
-            Some(_) => "no overload".to_owned(),
+            Some(_) => "overload predicted, but none measured".to_owned(),
             None => String::new(),
         },
-        told(predicted.and_then(|it| it.queueing_pct)),
+        shown_pct(predicted.and_then(|it| it.queueing_pct)),
         percent(measured.waiting),
-        told(predicted.and_then(|it| it.utilization_pct)),
+        shown_pct(predicted.and_then(|it| it.utilization_pct)),
         predicted.map_or(NOTHING.to_owned(), |it| it.beyond_data.to_string()),
     ]
 }
@@ -141,6 +145,6 @@ fn shown(error: Option<f64>) -> String {
     match error {
         None => NOTHING.to_owned(),
         Some(error) if error.is_finite() => percent(error),
-        Some(_) => "overload predicted where there was none".to_owned(),
+        Some(_) => "overload predicted, but none measured".to_owned(),
     }
 }

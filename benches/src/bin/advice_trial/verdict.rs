@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use poolscope_benches::statistics::median;
 
-use super::Sweep;
 use super::advice::Predicted;
 use super::measured::Measured;
+use super::sweep::Sweep;
 
 /// The p95 that the advice aims at; the setting's default.
 pub(crate) const TARGET: Duration = Duration::from_millis(5);
 /// Of what is shorter, the error is of no interest.
 const SHORT: Duration = Duration::from_millis(2);
+/// The median error of the predicted p95 that is to be reached, for each load.
+pub(crate) const GOOD: f64 = 0.15;
 
 impl Sweep {
     /// The smallest size tried that met the target, if one did.
@@ -73,8 +75,25 @@ pub(crate) fn error(measured: &Measured, predicted: Predicted) -> Option<f64> {
     Some((predicted - measured) / measured)
 }
 
+/// The sweeps that may recommend a size further off: one of twenty, to the next whole number.
+pub(crate) fn misses_allowed(sweeps: usize) -> usize {
+    (sweeps + 10) / 20
+}
+
 /// The median of the errors' sizes; `None` without any.
 pub(crate) fn median_error<'a>(sweeps: impl Iterator<Item = &'a Sweep>) -> Option<f64> {
     let errors: Vec<_> = sweeps.flat_map(Sweep::errors).map(f64::abs).collect();
     (!errors.is_empty()).then(|| median(errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_twenty_sweeps_may_miss() {
+        for (sweeps, misses) in [(1, 0), (9, 0), (10, 1), (18, 1), (29, 1), (30, 2), (40, 2)] {
+            assert_eq!(misses_allowed(sweeps), misses, "{sweeps}");
+        }
+    }
 }

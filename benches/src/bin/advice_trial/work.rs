@@ -13,22 +13,42 @@ use super::speed::Speed;
 /// The kind of work of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
-    /// A query that costs nothing, and work of the application's own: variable, so many
-    /// milliseconds on average.
+    /// A query that costs nothing, and work of the application's own, `mean` milliseconds on average
+    /// (gamma distribution, shape 2).
     Application { mean: f64 },
-    /// A query that computes for so many milliseconds on average, on an idle processor.
+    /// The same with a lognormal distribution, cut at `most` milliseconds.
+    HeavyTailed { mean: f64, sigma: f64, most: f64 },
+    /// A query that computes for `mean` milliseconds on average, on an idle processor.
     Computing { mean: f64 },
-    /// Work of the application's own, variable; then a transaction that updates the one row, and
-    /// holds its lock for so many milliseconds of the application's work.
+    /// Work of the application's own (exponential distribution); then a transaction that updates the
+    /// run's row, and holds its lock for `inside` milliseconds of the application's work.
     Row { outside: f64, inside: f64 },
-    /// Queries that wait in the server, one of `one_in` for so many milliseconds, the others
-    /// shortly.
+    /// Queries that wait in the server for `short` milliseconds, and one of `one_in` for `long`.
     Sometimes { short: f64, long: f64, one_in: u32 },
+    /// Two routes, the first with this many of a hundred arrivals.
+    TwoRoutes {
+        first_pct: u32,
+        first: &'static Work,
+        second: &'static Work,
+    },
 }
 
 /// One piece of it, drawn before the run begins.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Job {
+pub(crate) struct Job {
+    pub(crate) route: Route,
+    task: Task,
+}
+
+/// Where in the application a connection is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    First,
+    Second,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Task {
     Application(Duration),
     Computing { ms: f64 },
     Row { outside: Duration, inside: Duration },
@@ -37,16 +57,36 @@ pub(crate) enum Job {
 
 impl Work {
     pub(crate) fn draw(self, random: &mut Rng) -> Job {
+        let (route, work) = match self {
+            Self::TwoRoutes {
+                first_pct, first, ..
+            } if random.u32(..100) < first_pct => (Route::First, *first),
+            Self::TwoRoutes { second, .. } => (Route::Second, *second),
+            work => (Route::First, work),
+        };
+        Job {
+            route,
+            task: work.task(random),
+        }
+    }
+
+    fn task(self, random: &mut Rng) -> Task {
         match self {
-            // Of two parts, each exponential: less variable than an exponential time.
+            // The sum of two exponential parts is a gamma distribution of shape 2.
             Self::Application { mean } => {
                 let parts = exponential(random) + exponential(random);
-                Job::Application(ms(mean * parts / 2.0))
+                Task::Application(ms(mean * parts / 2.0))
             }
-            Self::Computing { mean } => Job::Computing {
+            Self::HeavyTailed { mean, sigma, most } => {
+                // Its mean is exp(mu + sigma² / 2).
+                let mu = mean.ln() - sigma * sigma / 2.0;
+                let time = (mu + sigma * normal(random)).exp();
+                Task::Application(ms(time.min(most)))
+            }
+            Self::Computing { mean } => Task::Computing {
                 ms: mean * (0.5 + random.f64()),
             },
-            Self::Row { outside, inside } => Job::Row {
+            Self::Row { outside, inside } => Task::Row {
                 outside: ms(outside * exponential(random)),
                 inside: ms(inside),
             },
@@ -60,57 +100,89 @@ impl Work {
                 } else {
                     short
                 };
-                Job::Waiting(ms(time))
+                Task::Waiting(ms(time))
             }
+            Self::TwoRoutes { first, .. } => first.task(random),
         }
     }
 }
 
+/// When the queries of a job began and ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queries {
+    pub(crate) first_begun: Instant,
+    pub(crate) last_ended: Instant,
+    /// The time in between in which one was under way.
+    pub(crate) busy: Duration,
+}
+
 impl Job {
-    /// Does it, and says how long its queries took.
+    /// Does it, and says when its queries ran.
     pub(crate) async fn run(
         self,
         connection: &mut AsyncPgConnection,
         server: &Server,
-    ) -> QueryResult<Duration> {
-        let start = Instant::now();
-        let mut elsewhere = Duration::ZERO;
-        match self {
-            Self::Application(time) => {
+        row: i32,
+    ) -> QueryResult<Queries> {
+        match self.task {
+            Task::Application(time) => {
+                let begun = Instant::now();
                 diesel::select(diesel::dsl::sql::<Integer>("1"))
                     .get_result::<i32>(connection)
                     .await?;
-                elsewhere = pause(time).await;
+                let queries = Queries::since(begun, Duration::ZERO);
+                pause(time).await;
+                Ok(queries)
             }
-            Self::Computing { ms } => compute(connection, server.rows(ms)).await?,
-            Self::Row { outside, inside } => {
-                elsewhere = pause(outside).await;
-                elsewhere += connection
+            Task::Computing { ms } => {
+                let begun = Instant::now();
+                compute(connection, server.rows(ms)).await?;
+                Ok(Queries::since(begun, Duration::ZERO))
+            }
+            Task::Row { outside, inside } => {
+                pause(outside).await;
+                let begun = Instant::now();
+                let paused = connection
                     .transaction(async |connection| {
-                        diesel::sql_query("UPDATE hot SET counter = counter + 1 WHERE id = 1")
+                        diesel::sql_query("UPDATE hot SET counter = counter + 1 WHERE id = $1")
+                            .bind::<Integer, _>(row)
                             .execute(connection)
                             .await?;
                         QueryResult::Ok(pause(inside).await)
                     })
                     .await?;
+                Ok(Queries::since(begun, paused))
             }
-            Self::Waiting(time) => {
+            Task::Waiting(time) => {
+                let begun = Instant::now();
                 diesel::sql_query("SELECT pg_sleep($1)")
                     .bind::<Double, _>(time.as_secs_f64())
                     .execute(connection)
                     .await?;
+                Ok(Queries::since(begun, Duration::ZERO))
             }
         }
-        Ok(start.elapsed().saturating_sub(elsewhere))
     }
 }
 
-/// What the work needs of the database.
+impl Queries {
+    /// The last one ends now. `paused` is the time without any since the first began.
+    fn since(first_begun: Instant, paused: Duration) -> Self {
+        let last_ended = Instant::now();
+        Self {
+            first_begun,
+            last_ended,
+            busy: (last_ended - first_begun).saturating_sub(paused),
+        }
+    }
+}
+
+/// What the work needs of the database: a row for each run that may be under way at once.
 pub(crate) async fn prepare(connection: &mut AsyncPgConnection) -> QueryResult<()> {
     connection
         .batch_execute(
             "CREATE TABLE hot (id integer PRIMARY KEY, counter bigint NOT NULL);
-             INSERT INTO hot VALUES (1, 0)",
+             INSERT INTO hot SELECT id, 0 FROM generate_series(1, 100) AS id",
         )
         .await
 }
@@ -138,7 +210,7 @@ impl Server {
         })
     }
 
-    /// So many take so long, by the processors' speed now.
+    /// The rows to compute for a time, by the processors' speed now.
     fn rows(&self, ms: f64) -> i32 {
         (ms * self.rows_per_ms * self.speed.now()) as i32
     }
@@ -165,4 +237,70 @@ fn ms(time: f64) -> Duration {
 /// Of mean one.
 pub(crate) fn exponential(random: &mut Rng) -> f64 {
     -(1.0 - random.f64()).ln()
+}
+
+/// Of mean zero and variance one (Box and Muller).
+fn normal(random: &mut Rng) -> f64 {
+    (2.0 * exponential(random)).sqrt() * (std::f64::consts::TAU * random.f64()).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAWS: u32 = 200_000;
+
+    fn mean_and_most(work: Work) -> (f64, f64) {
+        let mut random = Rng::with_seed(3);
+        let times = (0..DRAWS).map(|_| match work.draw(&mut random).task {
+            Task::Application(time) => time.as_secs_f64() * 1e3,
+            other => panic!("{other:?}"),
+        });
+        let (sum, most) = times.fold((0.0, 0.0_f64), |(sum, most), time| {
+            (sum + time, most.max(time))
+        });
+        (sum / f64::from(DRAWS), most)
+    }
+
+    #[test]
+    fn a_gamma_distribution_has_the_mean_asked_for() {
+        let (mean, _) = mean_and_most(Work::Application { mean: 20.0 });
+        assert!((mean - 20.0).abs() < 0.2, "{mean}");
+    }
+
+    #[test]
+    fn a_lognormal_distribution_has_the_mean_asked_for_but_for_what_is_cut() {
+        let work = |most| Work::HeavyTailed {
+            mean: 20.0,
+            sigma: 1.5,
+            most,
+        };
+        let (whole, _) = mean_and_most(work(f64::INFINITY));
+        assert!((whole - 20.0).abs() < 0.6, "{whole}");
+        let (cut, most) = mean_and_most(work(1000.0));
+        assert!(cut > 19.2 && cut <= whole, "{cut} of {whole}");
+        assert!(most <= 1000.0, "{most}");
+    }
+
+    #[test]
+    fn routes_have_their_shares_and_their_own_work() {
+        let work = Work::TwoRoutes {
+            first_pct: 30,
+            first: &Work::Row {
+                outside: 10.0,
+                inside: 6.0,
+            },
+            second: &Work::Application { mean: 15.0 },
+        };
+        let mut random = Rng::with_seed(3);
+        let jobs: Vec<_> = (0..DRAWS).map(|_| work.draw(&mut random)).collect();
+        let first = jobs.iter().filter(|job| job.route == Route::First);
+        let share = first.clone().count() as f64 / f64::from(DRAWS);
+        assert!((share - 0.3).abs() < 0.01, "{share}");
+        assert!(
+            first
+                .into_iter()
+                .all(|job| matches!(job.task, Task::Row { .. }))
+        );
+    }
 }
