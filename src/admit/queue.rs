@@ -72,6 +72,11 @@ impl<W> Woken<W> {
         }
     }
 
+    /// Mostly nobody is woken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     pub(super) fn into_each(self) -> impl Iterator<Item = W> {
         self.first.into_iter().chain(self.others)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use diesel_async::AsyncConnection;
@@ -11,6 +12,7 @@ use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
 
+use super::future::Awaited;
 use super::service::{Managed, PoolService, Shared};
 use crate::backend::{Backend, ConnectError, from_diesel};
 use crate::checkout::{Checkout, ConnectionFacts, Held};
@@ -89,10 +91,11 @@ where
     fn lease(
         pool: &Arc<Shared<Self>>,
         _: Checkout,
-    ) -> BoxFuture<'static, Result<ExistingLease<C>, PoolError>> {
+        _: &mut Context<'_>,
+    ) -> Result<ExistingLease<C>, Awaited<ExistingLease<C>>> {
         let Shared { pool, care, .. } = &**pool;
         let (pool, options) = (pool.clone(), care.queries.clone());
-        Box::pin(async move {
+        Err(Box::pin(async move {
             match pool.get_owned().await {
                 Ok(mut connection) => {
                     let queries = options.map(|options| watch(&mut *connection, options));
@@ -108,11 +111,11 @@ where
                     Err(PoolError::timed_out(pool.config().connection_timeout))
                 }
             }
-        })
+        }))
     }
 
     /// bb8 may be pinging: cut off, it would put the connection back with the ping still under way.
-    fn abandon(lease: BoxFuture<'static, Result<ExistingLease<C>, PoolError>>) {
+    fn abandon(lease: Awaited<ExistingLease<C>>) {
         tokio::spawn(async move { drop(lease.await) });
     }
 

@@ -181,8 +181,8 @@ impl Recorder {
         self.level(&mut book, at);
     }
 
-    /// A connection came back.
-    pub(crate) fn returned(&self, key: u32) {
+    /// A connection came back; says when.
+    pub(crate) fn returned(&self, key: u32) -> Instant {
         let now = Instant::now();
         let at = self.clock.at(now);
         let mut book = self.book();
@@ -209,6 +209,7 @@ impl Recorder {
         if let (Some(holder), Some((held, busy))) = (&holder, times) {
             self.tell_return(holder, held, busy);
         }
+        now
     }
 
     /// Tells whom else it concerns that a connection came back.

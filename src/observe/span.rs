@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, TraceId, Tracer};
+use opentelemetry::trace::{
+    Span, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, TraceId, Tracer,
+};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
@@ -28,6 +30,8 @@ pub(crate) struct Tracing {
     global: bool,
     /// Whether the last span was a real one; while it is not, the global provider is asked again.
     live: AtomicBool,
+    /// The tracer was taken, and has opened no span yet.
+    untried: AtomicBool,
 }
 
 impl Tracing {
@@ -38,15 +42,25 @@ impl Tracing {
             tracer: ArcSwap::from_pointee(tracer),
             global,
             live: AtomicBool::new(false),
+            untried: AtomicBool::new(true),
         }
     }
 
     /// Takes the global provider again, when nothing was listening so far.
     pub(crate) fn bind(&self) {
-        if self.global && !self.live.load(Ordering::Relaxed) {
+        if self.global && !self.is_live() {
             self.tracer
                 .store(Arc::new(global::tracer_with_scope(scope())));
+            self.untried.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a span may find somebody who listens. Where nobody did, one is opened each time that the
+    /// global provider is taken again.
+    fn is_worth_a_span(&self) -> bool {
+        let untried =
+            || self.untried.load(Ordering::Relaxed) && self.untried.swap(false, Ordering::Relaxed);
+        !self.global || self.is_live() || untried()
     }
 
     /// Whether anybody listened when the last span was opened.
@@ -80,13 +94,16 @@ impl Tracing {
         })
     }
 
-    /// Opens a checkout's span.
+    /// Opens a checkout's span, if anybody may want it.
     pub(crate) fn start(
         &self,
         pool: &Arc<str>,
         checkout: Checkout,
         parent: &Context,
-    ) -> CheckoutSpan {
+    ) -> Option<CheckoutSpan> {
+        if !self.is_worth_a_span() {
+            return None;
+        }
         let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
         let mut span = self.open(builder, parent);
         if span.is_recording() {
@@ -101,7 +118,17 @@ impl Tracing {
                 span.set_attribute(KeyValue::new(LABEL, label));
             }
         }
-        CheckoutSpan(span)
+        Some(CheckoutSpan(span))
+    }
+}
+
+/// The trace that a checkout belongs to, sampled or not; without a span of its own that of its context.
+pub(crate) fn trace_of(span: Option<&CheckoutSpan>, context: &Context) -> Option<TraceId> {
+    let of = |span: &SpanContext| span.is_valid().then(|| span.trace_id());
+    match span {
+        Some(span) => of(span.0.span_context()),
+        None if context.has_active_span() => of(context.span().span_context()),
+        None => None,
     }
 }
 
@@ -115,12 +142,6 @@ fn is_real(span: &BoxedSpan, parent: &Context) -> bool {
 pub(crate) struct CheckoutSpan(BoxedSpan);
 
 impl CheckoutSpan {
-    /// The trace it belongs to, sampled or not.
-    pub(crate) fn trace(&self) -> Option<TraceId> {
-        let context = self.0.span_context();
-        context.is_valid().then(|| context.trace_id())
-    }
-
     /// A phase of the wait is over.
     pub(crate) fn waited(&mut self, phase: Phase, time: Duration) {
         if self.0.is_recording() {
