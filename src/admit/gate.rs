@@ -123,9 +123,7 @@ impl Gate {
             let mut queue = self.queue();
             (change(&mut queue), queue.is_drained())
         };
-        if !woken.is_empty() {
-            woken.into_each().for_each(Waker::wake);
-        }
+        woken.into_each().for_each(Waker::wake);
         if drained {
             self.drained.notify_waiters();
         }

@@ -27,7 +27,8 @@ pub struct ExistingLease<C: Backend>
 where
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
-    connection: bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>,
+    /// Boxed: the connection is in it, and every layer moves it on.
+    connection: Box<bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>>,
     queries: Option<Watched>,
 }
 
@@ -97,8 +98,9 @@ where
         let (pool, options) = (pool.clone(), care.queries.clone());
         Err(Box::pin(async move {
             match pool.get_owned().await {
-                Ok(mut connection) => {
-                    let queries = options.map(|options| watch(&mut *connection, options));
+                Ok(connection) => {
+                    let mut connection = Box::new(connection);
+                    let queries = options.map(|options| watch(&mut **connection, options));
                     Ok(ExistingLease {
                         connection,
                         queries,
@@ -172,7 +174,7 @@ where
             && state.in_flight() > 0
             && C::KIND != DatabaseKind::Sqlite
         {
-            watch(&mut *self.connection, Arc::clone(options));
+            watch(&mut **self.connection, Arc::clone(options));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
-use super::care::Care;
+use super::care::{Care, CareSettings};
 use super::line::Place;
 use super::manager::Manager;
 use super::own::OwnCare;
@@ -220,7 +220,11 @@ impl<C: Backend> Lease<C> {
     }
 
     fn need(&mut self, care: &Care) -> Need {
-        let settings = &care.settings;
+        let CareSettings {
+            pre_ping,
+            pre_ping_bypass,
+            ..
+        } = care.settings;
         let entry = &mut *self.0;
         let now = Instant::now();
         if entry.is_gone() {
@@ -229,8 +233,11 @@ impl<C: Backend> Lease<C> {
         } else if entry.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
         } else if entry.generation != care.generation()
-            || (settings.pre_ping
-                && now.saturating_duration_since(entry.last_used) >= settings.pre_ping_bypass)
+            || (pre_ping
+                && entry
+                    .last_used
+                    .checked_add(pre_ping_bypass)
+                    .is_some_and(|from| now >= from))
         {
             Need::Ping
         } else if entry.is_busy() {

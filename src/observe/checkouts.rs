@@ -93,6 +93,7 @@ impl Recorder {
                     phases.map_or(waited, |phases| phases.queued)
                 }
             };
+            holder.at = at;
             holder.began = book.occupancy.granted(queued);
             book.totals.checkouts += 1;
             book.waits.record_time(waited);
@@ -189,7 +190,8 @@ impl Recorder {
         self.advance(&mut book, at);
         let holder = book.ledger.holders.remove(key);
         let times = holder.as_ref().map(|holder| {
-            let (held, busy) = (holder.held(now), holder.busy());
+            let held = Duration::from_nanos(at.saturating_sub(holder.at));
+            let busy = holder.busy();
             book.windows.at(at).held.record(held);
             book.holds.record_time(held);
             book.occupancy.returned(Hold {

@@ -224,6 +224,7 @@ impl Attempt {
         let holder = Holder {
             checkout,
             since: now,
+            at: 0,
             waited: time,
             trace,
             request,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
 use opentelemetry::trace::{
-    Span, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, TraceId, Tracer,
+    Span, SpanBuilder, SpanContext, Status, TraceContextExt, TraceId, Tracer,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute::{
@@ -26,21 +26,33 @@ const NAME: &str = "pool.checkout";
 
 /// Makes the spans of one pool.
 pub(crate) struct Tracing {
-    tracer: ArcSwap<BoxedTracer>,
-    global: bool,
+    tracer: Source,
     /// Whether the last span was a real one; while it is not, the global provider is asked again.
     live: AtomicBool,
     /// The tracer was taken, and has opened no span yet.
     untried: AtomicBool,
 }
 
+enum Source {
+    Given(BoxedTracer),
+    /// Of the global provider, as it was when it was taken.
+    Global(ArcSwap<BoxedTracer>),
+}
+
+impl Source {
+    fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
+        match self {
+            Self::Given(tracer) => tracer.build_with_context(builder, parent),
+            Self::Global(tracer) => tracer.load().build_with_context(builder, parent),
+        }
+    }
+}
+
 impl Tracing {
     pub(crate) fn new(tracer: Option<BoxedTracer>) -> Self {
-        let global = tracer.is_none();
-        let tracer = tracer.unwrap_or_else(|| global::tracer_with_scope(scope()));
+        let global = || Source::Global(ArcSwap::from_pointee(global::tracer_with_scope(scope())));
         Self {
-            tracer: ArcSwap::from_pointee(tracer),
-            global,
+            tracer: tracer.map_or_else(global, Source::Given),
             live: AtomicBool::new(false),
             untried: AtomicBool::new(true),
         }
@@ -48,9 +60,10 @@ impl Tracing {
 
     /// Takes the global provider again, when nothing was listening so far.
     pub(crate) fn bind(&self) {
-        if self.global && !self.is_live() {
-            self.tracer
-                .store(Arc::new(global::tracer_with_scope(scope())));
+        if let Source::Global(tracer) = &self.tracer
+            && !self.is_live()
+        {
+            tracer.store(Arc::new(global::tracer_with_scope(scope())));
             self.untried.store(true, Ordering::Relaxed);
         }
     }
@@ -60,7 +73,7 @@ impl Tracing {
     fn is_worth_a_span(&self) -> bool {
         let untried =
             || self.untried.load(Ordering::Relaxed) && self.untried.swap(false, Ordering::Relaxed);
-        !self.global || self.is_live() || untried()
+        matches!(self.tracer, Source::Given(_)) || self.is_live() || untried()
     }
 
     /// Whether anybody listened when the last span was opened.
@@ -70,7 +83,7 @@ impl Tracing {
 
     /// Opens a span.
     pub(crate) fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
-        let span = self.tracer.load().build_with_context(builder, parent);
+        let span = self.tracer.open(builder, parent);
         let live = is_real(&span, parent);
         if live != self.live.load(Ordering::Relaxed) {
             self.live.store(live, Ordering::Relaxed);
@@ -81,14 +94,17 @@ impl Tracing {
     /// Opens a span, if anybody listens by now: while nobody does the global provider is asked each
     /// time.
     pub(crate) fn open_if_live(&self, builder: SpanBuilder, parent: &Context) -> Option<BoxedSpan> {
-        if !self.global || self.is_live() {
-            let span = self.open(builder, parent);
-            return is_real(&span, parent).then_some(span);
-        }
+        let taken = match &self.tracer {
+            Source::Global(taken) if !self.is_live() => taken,
+            _ => {
+                let span = self.open(builder, parent);
+                return is_real(&span, parent).then_some(span);
+            }
+        };
         let tracer = global::tracer_with_scope(scope());
         let span = tracer.build_with_context(builder, parent);
         is_real(&span, parent).then(|| {
-            self.tracer.store(Arc::new(tracer));
+            taken.store(Arc::new(tracer));
             self.live.store(true, Ordering::Relaxed);
             span
         })
@@ -104,8 +120,8 @@ impl Tracing {
         if !self.is_worth_a_span() {
             return None;
         }
-        let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
-        let mut span = self.open(builder, parent);
+        // Its kind is internal, as that of every span that is not told its kind.
+        let mut span = self.open(SpanBuilder::from_name(NAME), parent);
         if span.is_recording() {
             let caller = checkout.caller();
             span.set_attribute(KeyValue::new(
@@ -169,7 +185,7 @@ impl CheckoutSpan {
 impl fmt::Debug for Tracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracing")
-            .field("global", &self.global)
+            .field("live", &self.live)
             .finish_non_exhaustive()
     }
 }
