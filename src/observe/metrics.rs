@@ -24,7 +24,7 @@ pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
 /// The instruments of one pool.
 pub(crate) enum Metrics {
     /// Of a provider that was given.
-    Given(SharedMeterProvider, OnceLock<Bound>),
+    Given(SharedMeterProvider, OnceLock<Box<Bound>>),
     /// Of the global one, whichever it is at the time.
     Global(ArcSwapOption<Bound>),
 }
@@ -64,7 +64,7 @@ impl Metrics {
     pub(crate) fn bind(&self, recorder: &Arc<Recorder>) {
         match self {
             Self::Given(provider, bound) => {
-                bound.get_or_init(|| Bound::new(Arc::clone(provider), recorder));
+                bound.get_or_init(|| Box::new(Bound::new(Arc::clone(provider), recorder)));
             }
             Self::Global(bound) => {
                 let provider = global::meter_provider();
@@ -78,7 +78,7 @@ impl Metrics {
 
     fn with(&self, record: impl FnOnce(&Bound)) {
         match self {
-            Self::Given(_, bound) => bound.get().map(record),
+            Self::Given(_, bound) => bound.get().map(|bound| record(bound)),
             Self::Global(bound) => bound.load().as_deref().map(record),
         };
     }
