@@ -109,6 +109,18 @@ pub trait Held {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         None
     }
+
+    /// When it was handed out, if that was just now and the clock was read for it.
+    #[doc(hidden)]
+    fn since(&self) -> Option<Instant> {
+        None
+    }
+
+    /// It is about to come back, at this moment.
+    #[doc(hidden)]
+    fn comes_back(&mut self, at: Instant) {
+        let _ = at;
+    }
 }
 
 /// What is known of one open connection without asking the server.

@@ -79,7 +79,9 @@ pub use self::backend::{Dial, DialOptions, Dialed, Outcome, Session};
 pub use self::checkout::{Checkout, ConnectionFacts, Held, TransactionState};
 #[doc(hidden)]
 pub use self::connection::{ExistingCare, Managed, OwnCare};
-pub use self::connection::{ExistingLease, Lease, Manager, PoolService, WarmUp};
+pub use self::connection::{
+    ExistingLease, Lease, Manager, PoolService, ResponseFuture as LeaseFuture, WarmUp,
+};
 pub use self::error::{BoxError, LongestHolder, PoolError, Rejection, Scene, TimedOut};
 pub use self::exports::{Exports, SignalExports};
 pub use self::inventory::{Availability, Counts, Inventory};

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use diesel_async::RunQueryDsl;
 use futures_util::future::BoxFuture;
 use opentelemetry_sdk::trace::Sampler;
-use poolscope::{AsyncSqliteConnection, Observe, ObserveLayer, Pool, PoolService, Settings};
-use poolscope_benches::peers::{Ours, Peer, Ping, bb8, ours, warm_up};
+use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use poolscope_benches::peers::{Ours, Peer, Ping, bb8, layered, ours, warm_up};
 use poolscope_benches::report::{Targets, note, ns, progress, table, times};
 use poolscope_benches::statistics::{Rounds, order};
 use poolscope_benches::support::postgres::Postgres;
 use poolscope_benches::{Scale, telemetry};
 use rustix::time::{ClockId, clock_gettime};
-use tower::Layer;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const QUERIES: u32 = 300;
@@ -64,8 +63,7 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
 
 async fn checkouts(scale: Scale, url: &str) {
     let raw = bb8(url, Ping::Never, PATIENCE).await;
-    let layered = ObserveLayer::new("layered").meter_provider(telemetry::metrics());
-    let layered = layered.layer(PoolService::from(raw.clone()));
+    let layered = layered(raw.clone());
     let pool = |change: fn(poolscope::PoolBuilder<_>) -> poolscope::PoolBuilder<_>| {
         let builder = ours(url, PATIENCE).meter_provider(telemetry::metrics());
         change(builder).build().expect("a pool")
@@ -77,10 +75,7 @@ async fn checkouts(scale: Scale, url: &str) {
     #[allow(unused_mut, reason = "the peers come by a feature")]
     let mut compared: Vec<(&str, Work)> = vec![
         ("raw bb8, without ping", work(raw).await),
-        (
-            "`ObserveLayer` over that bb8, metrics",
-            work(Layered(layered)).await,
-        ),
+        ("`ObserveLayer` over that bb8, metrics", work(layered).await),
         ("`Pool`, metrics", work(metrics.clone()).await),
         (
             "`Pool`, metrics, traces not sampled",
@@ -154,30 +149,6 @@ async fn checkouts(scale: Scale, url: &str) {
         "Differences and ratios are of the processor's time on the thread that asks. sqlx gives \
          connections back in a task of its own, on another thread.",
     );
-}
-
-/// An observed pool that is not ours.
-#[derive(Clone)]
-struct Layered(
-    Observe<
-        PoolService<
-            diesel_async::pooled_connection::AsyncDieselConnectionManager<
-                diesel_async::AsyncPgConnection,
-            >,
-        >,
-    >,
-);
-
-impl Peer for Layered {
-    type Guard = poolscope::Observed<poolscope::ExistingLease<diesel_async::AsyncPgConnection>>;
-
-    async fn checkout(&self) -> Option<Self::Guard> {
-        self.0.get().await.ok()
-    }
-
-    async fn select(_: &mut Self::Guard) {}
-
-    async fn sleep(_: &mut Self::Guard, _: Duration) {}
 }
 
 /// Nothing is opened while it is measured.

@@ -1,15 +1,16 @@
 //! The way through the gate, step by step, under one deadline.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::util::Oneshot;
-use tower_service::Service;
 
 use super::gate::{Entered, Gate, Turn};
 use super::permit::{Admitted, Permit};
@@ -21,63 +22,63 @@ use crate::phase::{self, Phase};
 pin_project! {
     /// The future of [`Admit`](super::Admit).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S>
-    where
-        S: Service<Checkout>,
-    {
-        gate: Arc<Gate>,
+    pub struct ResponseFuture<S, F = Oneshot<S, Checkout>> {
         checkout: Checkout,
+        // Until it is called, which is done inside.
+        service: Option<S>,
+        call: fn(S, Checkout) -> F,
+        // Dropped before the permit.
+        #[pin]
+        response: Option<F>,
+        step: Step,
         // Most checkouts never wait, and need no clock.
         waiting: Option<Waiting>,
-        #[pin]
-        alarm: Option<Sleep>,
-        #[pin]
-        step: Step<S>,
     }
+}
+
+/// How far it has come.
+enum Step {
+    Arriving(Arc<Gate>),
+    Queued(Turn),
+    Inside(Permit),
+    Done,
 }
 
 /// For how long it goes on.
-#[derive(Debug, Clone, Copy)]
 struct Waiting {
     since: Instant,
     deadline: Instant,
+    alarm: Pin<Box<Sleep>>,
 }
 
-pin_project! {
-    #[project = StepProjection]
-    enum Step<S>
-    where
-        S: Service<Checkout>,
-    {
-        Arriving { inner: Option<S> },
-        Queued { inner: Option<S>, #[pin] turn: Turn },
-        Inside { #[pin] response: Oneshot<S, Checkout>, permit: Option<Permit> },
-        Done,
-    }
-}
-
-impl<S: Service<Checkout>> ResponseFuture<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate>, checkout: Checkout) -> Self {
+impl<S, F> ResponseFuture<S, F> {
+    pub(super) fn new(
+        service: S,
+        call: fn(S, Checkout) -> F,
+        gate: Arc<Gate>,
+        checkout: Checkout,
+    ) -> Self {
         Self {
-            gate,
             checkout,
+            service: Some(service),
+            call,
+            response: None,
+            step: Step::Arriving(gate),
             waiting: None,
-            alarm: None,
-            step: Step::Arriving { inner: Some(inner) },
         }
     }
 }
 
-impl<S> Future for ResponseFuture<S>
+impl<S, F, T, E> Future for ResponseFuture<S, F>
 where
-    S: Service<Checkout>,
-    S::Error: Into<BoxError>,
+    F: Future<Output = Result<T, E>>,
+    E: Into<BoxError>,
 {
-    type Output = Result<Admitted<S::Response>, PoolError>;
+    type Output = Result<Admitted<T>, PoolError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut answer = self.as_mut().advance(cx);
         let mut this = self.project();
-        let mut answer = advance(this.gate, *this.checkout, this.step.as_mut(), cx);
         if answer.is_pending() {
             answer = if this.checkout.waits() {
                 if this.waiting.is_none() {
@@ -86,122 +87,121 @@ where
                 }
                 let waiting = this
                     .waiting
-                    .get_or_insert_with(|| Waiting::from_now(this.gate.timeout()));
-                wait(this.gate, *waiting, this.step.as_mut(), this.alarm, cx)
+                    .get_or_insert_with(|| this.step.begins_to_wait());
+                waiting.poll(this.step, cx)
             } else {
                 Poll::Ready(Err(PoolError::Rejected(Rejection::WouldWait)))
             };
         }
         if answer.is_ready() {
             // Gives back the place or the permit at once.
-            this.step.set(Step::Done);
+            this.response.set(None);
+            *this.step = Step::Done;
         }
         answer
     }
 }
 
-impl Waiting {
-    fn from_now(timeout: Duration) -> Self {
+impl<S, F, T, E> ResponseFuture<S, F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<BoxError>,
+{
+    /// Goes as far as it can without waiting.
+    fn advance(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Admitted<T>, PoolError>> {
+        let mut this = self.project();
+        if this.response.is_none() {
+            let permit = ready!(this.step.enter(this.checkout.waits(), cx))?;
+            *this.step = Step::Inside(permit);
+            let service = this.service.take().expect("it is called once");
+            this.response
+                .set(Some((this.call)(service, *this.checkout)));
+        }
+        let response = this.response.as_pin_mut().expect("it was set above");
+        let inner = ready!(response.poll(cx)).map_err(|e| PoolError::from_layer(e.into()))?;
+        match mem::replace(this.step, Step::Done) {
+            Step::Inside(permit) => Poll::Ready(Ok(Admitted::new(inner, permit))),
+            _ => unreachable!("there is a permit where there is a response"),
+        }
+    }
+}
+
+impl Step {
+    /// A permit. Who does not wait for one has no place in the queue.
+    fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<Permit, Refusal>> {
+        let turn = match mem::replace(self, Self::Done) {
+            Self::Arriving(gate) => match gate.enter(waits, cx.waker())? {
+                Entered::In(permit) => return Poll::Ready(Ok(permit)),
+                Entered::Waits(turn) => turn,
+                Entered::Full => return Poll::Pending,
+            },
+            Self::Queued(mut turn) => match turn.poll_unpin(cx)? {
+                Poll::Ready(permit) => return Poll::Ready(Ok(permit)),
+                Poll::Pending => turn,
+            },
+            Self::Inside(_) | Self::Done => panic!("polled after completion"),
+        };
+        *self = Self::Queued(turn);
+        phase::waits_in(Phase::Queued);
+        Poll::Pending
+    }
+
+    fn begins_to_wait(&self) -> Waiting {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let since = Instant::now();
         // A timeout that lies beyond the clock's end is none.
-        let deadline = since.checked_add(timeout.min(CENTURY)).unwrap_or(since);
-        Self { since, deadline }
+        let timeout = self.gate().timeout().min(CENTURY);
+        let deadline = since.checked_add(timeout).unwrap_or(since);
+        let first = self
+            .patience()
+            .and_then(|(first, _)| since.checked_add(first));
+        let until = first.map_or(deadline, |first| first.min(deadline));
+        Waiting {
+            since,
+            deadline,
+            alarm: Box::pin(sleep_until(until)),
+        }
+    }
+
+    fn gate(&self) -> &Gate {
+        match self {
+            Self::Arriving(gate) => gate,
+            Self::Queued(turn) => turn.gate(),
+            Self::Inside(permit) => permit.gate(),
+            Self::Done => unreachable!("who is done does not wait"),
+        }
+    }
+
+    /// After how long in the queue it is asked first whether it is of use to queue any longer, and how
+    /// often from then on.
+    fn patience(&self) -> Option<(Duration, Duration)> {
+        match self {
+            Self::Queued(turn) => turn.gate().patience(),
+            _ => None,
+        }
     }
 }
 
-/// Waits until the deadline, or until it is of no use to queue any longer.
-fn wait<S, T>(
-    gate: &Gate,
-    waiting: Waiting,
-    mut step: Pin<&mut Step<S>>,
-    mut alarm: Pin<&mut Option<Sleep>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<T, PoolError>>
-where
-    S: Service<Checkout>,
-{
-    let patience = match &*step {
-        Step::Queued { .. } => gate.patience(),
-        _ => None,
-    };
-    if alarm.is_none() {
-        let first = patience.and_then(|(first, _)| waiting.since.checked_add(first));
-        let until = first.map_or(waiting.deadline, |first| first.min(waiting.deadline));
-        alarm.set(Some(sleep_until(until)));
-    }
-    loop {
-        let Some(mut sleep) = alarm.as_mut().as_pin_mut() else {
-            unreachable!("it was set above");
-        };
-        ready!(sleep.as_mut().poll(cx));
-        let now = Instant::now();
-        if now >= waiting.deadline {
-            return Poll::Ready(Err(PoolError::timed_out(now - waiting.since)));
-        }
-        let mut next = waiting.deadline;
-        if let StepProjection::Queued { mut turn, .. } = step.as_mut().project()
-            && let Some((_, interval)) = patience
-        {
-            if let Some(refusal) = turn.overdue(now) {
-                return Poll::Ready(Err(refusal.into()));
+impl Waiting {
+    /// Waits until the deadline, or until it is of no use to queue any longer.
+    fn poll<T>(&mut self, step: &mut Step, cx: &mut Context<'_>) -> Poll<Result<T, PoolError>> {
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Poll::Ready(Err(PoolError::timed_out(now - self.since)));
             }
-            next = next.min(now.checked_add(interval).unwrap_or(next));
-        }
-        sleep.as_mut().reset(next);
-    }
-}
-
-/// Goes as far as it can without waiting.
-fn advance<S>(
-    gate: &Arc<Gate>,
-    checkout: Checkout,
-    mut step: Pin<&mut Step<S>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Admitted<S::Response>, PoolError>>
-where
-    S: Service<Checkout>,
-    S::Error: Into<BoxError>,
-{
-    loop {
-        let next = match step.as_mut().project() {
-            StepProjection::Arriving { inner } => match gate.enter()? {
-                Some(permit) => inside(inner.take(), checkout, permit),
-                None if !checkout.waits() => return Poll::Pending,
-                None => match gate.enter_or_wait(Instant::now(), cx.waker())? {
-                    Entered::In(permit) => inside(inner.take(), checkout, permit),
-                    Entered::Waits(turn) => Step::Queued {
-                        inner: inner.take(),
-                        turn,
-                    },
-                },
-            },
-            StepProjection::Queued { inner, turn } => match turn.poll(cx)? {
-                Poll::Ready(permit) => inside(inner.take(), checkout, permit),
-                Poll::Pending => {
-                    phase::waits_in(Phase::Queued);
-                    return Poll::Pending;
+            let mut next = self.deadline;
+            if let Some((_, interval)) = step.patience()
+                && let Step::Queued(turn) = step
+            {
+                if let Some(refusal) = turn.overdue(now) {
+                    return Poll::Ready(Err(refusal.into()));
                 }
-            },
-            StepProjection::Inside { response, permit } => {
-                let inner =
-                    ready!(response.poll(cx)).map_err(|e| PoolError::from_layer(e.into()))?;
-                let permit = permit
-                    .take()
-                    .expect("the permit is there until the response is");
-                return Poll::Ready(Ok(Admitted::new(inner, permit)));
+                next = next.min(now.checked_add(interval).unwrap_or(next));
             }
-            StepProjection::Done => panic!("polled after completion"),
-        };
-        step.set(next);
-    }
-}
-
-fn inside<S: Service<Checkout>>(inner: Option<S>, checkout: Checkout, permit: Permit) -> Step<S> {
-    let inner = inner.expect("the service is there until it is called");
-    Step::Inside {
-        response: Oneshot::new(inner, checkout),
-        permit: Some(permit),
+            self.alarm.as_mut().reset(next);
+        }
     }
 }
 
@@ -218,7 +218,7 @@ impl From<Refusal> for PoolError {
     }
 }
 
-impl<S: Service<Checkout>> std::fmt::Debug for ResponseFuture<S> {
+impl<S, F> std::fmt::Debug for ResponseFuture<S, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResponseFuture")
             .field("checkout", &self.checkout)

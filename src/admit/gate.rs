@@ -135,23 +135,19 @@ impl Gate {
         Some((shedding.patience(), shedding.interval()))
     }
 
-    /// A permit without waiting; `None` when there is none.
-    pub(super) fn enter(self: &Arc<Self>) -> Result<Option<Permit>, Refusal> {
-        let admitted = self.queue().enter()?;
-        Ok(admitted.then(|| Permit::new(Arc::clone(self))))
-    }
-
-    /// A permit after all, or a place in the queue.
-    pub(super) fn enter_or_wait(
-        self: &Arc<Self>,
-        now: Instant,
-        waker: &Waker,
-    ) -> Result<Entered, Refusal> {
-        let key = self.queue().enter_or_wait(now, waker.clone())?;
-        let gate = Arc::clone(self);
+    /// A permit, or a place in the queue for whoever waits.
+    pub(super) fn enter(self: Arc<Self>, waits: bool, waker: &Waker) -> Result<Entered, Refusal> {
+        // Most get in at once, and need no clock.
+        if self.queue().enter()? {
+            return Ok(Entered::In(Permit::new(self)));
+        }
+        if !waits {
+            return Ok(Entered::Full);
+        }
+        let key = self.queue().enter_or_wait(Instant::now(), waker.clone())?;
         Ok(match key {
-            None => Entered::In(Permit::new(gate)),
-            Some(_) => Entered::Waits(Turn { gate, key }),
+            None => Entered::In(Permit::new(self)),
+            Some(_) => Entered::Waits(Turn { gate: self, key }),
         })
     }
 
@@ -164,6 +160,8 @@ impl Gate {
 pub(super) enum Entered {
     In(Permit),
     Waits(Turn),
+    /// There is none, and it is not waited for.
+    Full,
 }
 
 /// A place in the queue, and the permit once it has come to the front. Dropped, it is given up.
@@ -174,6 +172,10 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Gives up if the queue is too slow for a waiter that has waited for so long.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<Refusal> {
         let mut old = None;

@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::gate::Gate;
 use crate::checkout::{ConnectionFacts, Held};
 
@@ -15,6 +17,10 @@ pub(super) struct Permit {
 impl Permit {
     pub(super) fn new(gate: Arc<Gate>) -> Self {
         Self { gate }
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 }
 
@@ -69,5 +75,13 @@ impl<T: DerefMut> DerefMut for Admitted<T> {
 impl<T: Held> Held for Admitted<T> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         self.inner.facts()
+    }
+
+    fn since(&self) -> Option<Instant> {
+        self.inner.since()
+    }
+
+    fn comes_back(&mut self, at: Instant) {
+        self.inner.comes_back(at);
     }
 }

@@ -1,6 +1,8 @@
 //! The waiters' places: a queue in a slab, so that whoever goes away leaves from the middle without
 //! a search, and a place costs no allocation of its own.
 
+use slab::Slab;
+
 /// Where a waiter's place is, until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key(u32);
@@ -11,10 +13,7 @@ const KEPT: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Places<T> {
-    slots: Vec<Slot<T>>,
-    /// The first of the free slots, which are linked by their `next`.
-    free: u32,
-    used: u32,
+    slots: Slab<Slot<T>>,
     front: u32,
     back: u32,
     queued: u32,
@@ -22,7 +21,7 @@ pub(super) struct Places<T> {
 
 #[derive(Debug)]
 struct Slot<T> {
-    value: Option<T>,
+    value: T,
     /// Still in the queue, and not only waiting to be removed.
     queued: bool,
     before: u32,
@@ -32,9 +31,7 @@ struct Slot<T> {
 impl<T> Default for Places<T> {
     fn default() -> Self {
         Self {
-            slots: Vec::new(),
-            free: NONE,
-            used: 0,
+            slots: Slab::new(),
             front: NONE,
             back: NONE,
             queued: 0,
@@ -51,30 +48,21 @@ impl<T> Places<T> {
     /// A place at the back of the queue.
     pub(super) fn push(&mut self, value: T) -> Key {
         let slot = Slot {
-            value: Some(value),
+            value,
             queued: true,
             before: self.back,
             next: NONE,
         };
-        let at = self.free;
-        let at = if at == NONE {
-            self.slots.push(slot);
-            (self.slots.len() - 1) as u32
-        } else {
-            self.free = self.slots[at as usize].next;
-            self.slots[at as usize] = slot;
-            at
-        };
+        let at = self.slots.insert(slot) as u32;
         self.link(self.back, at);
         self.back = at;
-        self.used += 1;
         self.queued += 1;
         Key(at)
     }
 
     /// Whose turn it is next.
     pub(super) fn front(&self) -> Option<&T> {
-        self.slots.get(self.front as usize)?.value.as_ref()
+        Some(&self.slots.get(self.front as usize)?.value)
     }
 
     /// Takes the front out of the queue. Its place stays until it is removed.
@@ -84,16 +72,13 @@ impl<T> Places<T> {
             return None;
         }
         self.unlink(at);
-        self.slots[at as usize].value.as_mut()
+        Some(&mut self.slots[at as usize].value)
     }
 
     /// # Panics
     /// If the place was removed.
     pub(super) fn get_mut(&mut self, Key(at): Key) -> &mut T {
-        let value = &mut self.slots[at as usize].value;
-        value
-            .as_mut()
-            .expect("a place is there until it is removed")
+        &mut self.slots[at as usize].value
     }
 
     /// Gives the place up, in the queue or not.
@@ -104,15 +89,11 @@ impl<T> Places<T> {
         if self.slots[at as usize].queued {
             self.unlink(at);
         }
-        let slot = &mut self.slots[at as usize];
-        let value = slot.value.take();
-        slot.next = self.free;
-        self.free = at;
-        self.used -= 1;
-        if self.used == 0 && self.slots.len() > KEPT {
-            *self = Self::default();
+        let slot = self.slots.remove(at as usize);
+        if self.slots.is_empty() && self.slots.capacity() > KEPT {
+            self.slots = Slab::new();
         }
-        value.expect("a place is there until it is removed")
+        slot.value
     }
 
     #[cfg(test)]

@@ -50,30 +50,27 @@ struct Place<W> {
 /// Whom to wake, once the lock is released.
 #[must_use = "somebody's turn has come"]
 #[derive(Debug)]
-pub(super) struct Woken<W> {
-    /// Mostly it is one, who should not cost an allocation.
-    first: Option<W>,
-    others: Vec<W>,
-}
+pub(super) struct Woken<W>(
+    // Mostly it is nobody, or one, who should not cost an allocation.
+    Option<(W, Vec<W>)>,
+);
 
 impl<W> Woken<W> {
     const fn nobody() -> Self {
-        Self {
-            first: None,
-            others: Vec::new(),
-        }
+        Self(None)
     }
 
     fn add(&mut self, waker: Option<W>) {
-        match waker {
-            Some(waker) if self.first.is_none() => self.first = Some(waker),
-            Some(waker) => self.others.push(waker),
-            None => {}
+        let Some(waker) = waker else { return };
+        match &mut self.0 {
+            None => self.0 = Some((waker, Vec::new())),
+            Some((_, others)) => others.push(waker),
         }
     }
 
     pub(super) fn into_each(self) -> impl Iterator<Item = W> {
-        self.first.into_iter().chain(self.others)
+        let each = |(first, others)| std::iter::once(first).chain(others);
+        self.0.into_iter().flat_map(each)
     }
 }
 

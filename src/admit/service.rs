@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
+use tower::util::Oneshot;
 use tower_service::Service;
 
 use super::future::ResponseFuture;
@@ -41,10 +42,14 @@ impl<S> Admit<S> {
     }
 }
 
-impl<S: Service<Checkout> + Clone> Admit<S> {
-    /// As [`call`](Service::call), of which no readiness is needed, nor a clone to make ready.
-    pub(crate) fn enter(&self, checkout: Checkout) -> ResponseFuture<S> {
-        ResponseFuture::new(self.inner.clone(), Arc::clone(&self.gate), checkout)
+impl<S: Clone> Admit<S> {
+    /// As [`call`](Service::call), of a service that is always ready and is called in a way of its own.
+    pub(crate) fn enter<F>(
+        &self,
+        checkout: Checkout,
+        call: fn(S, Checkout) -> F,
+    ) -> ResponseFuture<S, F> {
+        ResponseFuture::new(self.inner.clone(), call, Arc::clone(&self.gate), checkout)
     }
 }
 
@@ -63,7 +68,7 @@ where
     }
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
-        self.enter(checkout)
+        self.enter(checkout, Oneshot::new)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::board::Board;
-use super::counter::{Counter, Idle, Open, Place};
+use super::counter::{Counter, Open, Place};
 use super::dials::Dials;
 use super::entry::EntryState;
 use super::limits::Limits;
@@ -91,16 +91,14 @@ impl Care {
 
     /// A place among the idle ones, or why it is to be closed: `pool_size` of them, and one for each
     /// request that waits, for several may come back before the first of those is served.
-    pub(super) fn keep(&self, open: &mut Open) -> Result<Idle, CloseReason> {
+    pub(super) fn keep(&self, open: &mut Open) -> Result<(), CloseReason> {
         let (size, overflow) = self.limits.read();
         // Only after the pool was made smaller.
         if open.gives_way(size.saturating_add(overflow)) {
             return Err(CloseReason::Resize);
         }
-        let waiting = || size.saturating_add(self.waiting());
-        self.counter
-            .idle_within(size)
-            .or_else(|| self.counter.idle_within(waiting()))
+        let kept = open.idle_within(size) || open.idle_within(size.saturating_add(self.waiting()));
+        kept.then_some(())
             .ok_or_else(|| self.limits.reason_beyond())
     }
 

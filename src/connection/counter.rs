@@ -33,6 +33,10 @@ impl Counter {
         (open(word), idle(word))
     }
 
+    pub(super) fn has_idle(&self) -> bool {
+        idle(self.0.load(Ordering::Acquire)) > 0
+    }
+
     /// Those that are open, and those that will be if their dials succeed.
     pub(super) fn open_or_opening(&self) -> u32 {
         let word = self.0.load(Ordering::Acquire);
@@ -48,23 +52,6 @@ impl Counter {
             .ok()
             .map(|_| Place(Some(Arc::clone(self))))
     }
-
-    /// Counts one more idle connection, whatever their number.
-    pub(super) fn idle(self: &Arc<Self>) -> Idle {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Idle(Arc::clone(self))
-    }
-
-    /// Counts one more idle connection unless there are `limit` already. Of many check-ins at
-    /// once, exactly as many succeed as there is room.
-    pub(super) fn idle_within(self: &Arc<Self>, limit: u32) -> Option<Idle> {
-        self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                (idle(word) < limit).then_some(word + 1)
-            })
-            .ok()
-            .map(|_| Idle(Arc::clone(self)))
-    }
 }
 
 /// Counts as being opened until dropped.
@@ -78,7 +65,10 @@ impl Place {
         counter
             .0
             .fetch_add(OPEN.wrapping_sub(OPENING), Ordering::AcqRel);
-        Open(Some(counter))
+        Open {
+            counter: Some(counter),
+            idle: false,
+        }
     }
 }
 
@@ -90,47 +80,83 @@ impl Drop for Place {
     }
 }
 
-/// Counts as open until dropped.
+/// Counts as open until dropped, and as idle as long as it is.
 #[derive(Debug)]
-pub(super) struct Open(Option<Arc<Counter>>);
+pub(super) struct Open {
+    counter: Option<Arc<Counter>>,
+    idle: bool,
+}
 
 impl Open {
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
+    }
+
+    /// It is idle, whatever the number of others.
+    pub(super) fn idle(&mut self) {
+        self.idle_within(u32::MAX);
+    }
+
+    /// It is idle unless `limit` others are. Of many check-ins at once, exactly as many succeed as
+    /// there is room.
+    pub(super) fn idle_within(&mut self, limit: u32) -> bool {
+        if let (Some(counter), false) = (&self.counter, self.idle) {
+            self.idle = counter
+                .0
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                    (idle(word) < limit).then_some(word + 1)
+                })
+                .is_ok();
+        }
+        self.idle
+    }
+
+    /// It is idle no more.
+    pub(super) fn taken(&mut self) {
+        if let (Some(counter), true) = (&self.counter, self.idle) {
+            counter.0.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.idle = false;
+    }
+
     /// Stops counting if there are more than `limit`. Of many at once exactly as many do as there
     /// are too many.
     pub(super) fn gives_way(&mut self, limit: u32) -> bool {
-        let Some(counter) = &self.0 else { return false };
+        let Some(counter) = &self.counter else {
+            return false;
+        };
         // Read first: hardly ever are there too many.
         if open(counter.0.load(Ordering::Acquire)) <= limit {
             return false;
         }
+        let counts = self.counts();
         let gone = counter
             .0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                (open(word) > limit).then(|| word - OPEN)
+                (open(word) > limit).then(|| word - counts)
             })
             .is_ok();
         if gone {
-            self.0 = None;
+            self.counter = None;
         }
         gone
+    }
+
+    /// Stops counting.
+    pub(super) fn closes(&mut self) {
+        if let Some(counter) = self.counter.take() {
+            counter.0.fetch_sub(self.counts(), Ordering::AcqRel);
+        }
+    }
+
+    fn counts(&self) -> u64 {
+        OPEN + u64::from(self.idle)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(counter) = &self.0 {
-            counter.0.fetch_sub(OPEN, Ordering::AcqRel);
-        }
-    }
-}
-
-/// Counts as idle until dropped.
-#[derive(Debug)]
-pub(super) struct Idle(Arc<Counter>);
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+        self.closes();
     }
 }
 
@@ -159,17 +185,21 @@ mod tests {
         let counter = Arc::new(Counter::default());
         let places: Vec<_> = (0..5).filter_map(|_| counter.place(3)).collect();
         assert_eq!((counter.read(), counter.open_or_opening()), ((0, 0), 3));
-        let open: Vec<_> = places.into_iter().map(Place::opened).collect();
+        let mut open: Vec<_> = places.into_iter().map(Place::opened).collect();
         assert_eq!((counter.read(), counter.open_or_opening()), ((3, 0), 3));
-        let idle: Vec<_> = (0..3).filter_map(|_| counter.idle_within(2)).collect();
-        assert_eq!((counter.read(), idle.len()), ((3, 2), 2));
-        let fresh = counter.idle();
+        let idle: Vec<_> = open.iter_mut().map(|it| it.idle_within(2)).collect();
+        assert_eq!((counter.read(), idle), ((3, 2), vec![true, true, false]));
+        open[2].idle();
         assert_eq!(counter.read(), (3, 3));
+        assert!(open[2].idle_within(0), "it is already");
+        open[1].taken();
+        open[1].taken();
+        assert_eq!(counter.read(), (3, 2));
         let given_up = counter.place(4);
         assert!(counter.place(4).is_none());
         drop(given_up);
         assert!(counter.place(4).is_some());
-        drop((idle, open, fresh));
+        drop(open);
         assert_eq!((counter.read(), counter.open_or_opening()), ((0, 0), 0));
     }
 
@@ -177,8 +207,11 @@ mod tests {
     fn of_forty_check_ins_at_once_exactly_five_stay() {
         for _ in 0..20 {
             let counter = Arc::new(Counter::default());
-            let kept = forty(|| counter.idle_within(5));
-            assert_eq!((kept.len(), counter.read().1), (5, 5));
+            let kept = forty(|| {
+                let mut open = counter.place(40)?.opened();
+                open.idle_within(5).then_some(open)
+            });
+            assert_eq!((kept.len(), counter.read()), (5, (5, 5)));
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::care::Care;
-use super::counter::{Idle, Open, Place};
+use super::counter::{Open, Place};
 use super::jitter;
 use crate::backend::{Backend, Session};
 use crate::checkout::{ConnectionFacts, TransactionState};
@@ -19,7 +19,10 @@ use crate::query::QueryState;
 pub struct Entry<C> {
     pub(super) connection: C,
     pub(super) state: Arc<EntryState>,
+    /// When it was handed out, or came back.
     pub(super) last_used: Instant,
+    /// Set by a holder who gives it back and has read the clock.
+    pub(super) came_back: Option<Instant>,
     pub(super) generation: u64,
     /// Set when the connection is to be closed instead of going back.
     pub(super) retired: Option<CloseReason>,
@@ -27,7 +30,6 @@ pub struct Entry<C> {
     pub(super) untouched: bool,
     /// Set while a probe is under way: one that is dropped half-way has proven nothing.
     pub(super) probing: bool,
-    pub(super) idle: Option<Idle>,
     /// When it is too old to be handed out.
     expires: Option<Instant>,
     registered: Registered,
@@ -46,7 +48,7 @@ struct Registered {
     care: Arc<Care>,
     key: u64,
     reason: CloseReason,
-    open: Option<Open>,
+    open: Open,
 }
 
 impl Drop for Registered {
@@ -69,9 +71,9 @@ impl<C: Backend> Entry<C> {
             session,
             queries,
         });
-        let open = Some(place.opened());
-        // Idle until a checkout takes it: one whose checkout has gone away stays counted right.
-        let idle = Some(care.counter.idle());
+        let mut open = place.opened();
+        // Until a checkout takes it: one whose checkout has gone away stays counted right.
+        open.idle();
         let key = care.enter(&state);
         let registered = Registered {
             care: Arc::clone(care),
@@ -87,11 +89,11 @@ impl<C: Backend> Entry<C> {
             connection,
             state,
             last_used: now,
+            came_back: None,
             generation: care.generation(),
             retired: None,
             untouched: false,
             probing: false,
-            idle,
             expires,
             registered,
         }
@@ -99,7 +101,7 @@ impl<C: Backend> Entry<C> {
 
     /// Takes it out of the idle ones.
     pub(super) fn take(&mut self) {
-        self.idle = None;
+        self.registered.open.taken();
     }
 
     /// Judges a connection that comes back: `None` when it may be used again.
@@ -156,26 +158,22 @@ impl<C: Backend> Entry<C> {
     /// A place among the idle ones, or why there is none.
     pub(super) fn keep(&mut self, care: &Care) -> Result<(), CloseReason> {
         // One that was looked after in the background has kept its place.
-        if self.idle.is_none()
-            && let Some(open) = &mut self.registered.open
-        {
-            self.idle = Some(care.keep(open)?);
+        match self.registered.open.is_idle() {
+            true => Ok(()),
+            false => care.keep(&mut self.registered.open),
         }
-        Ok(())
+    }
+
+    /// Whether there are more open than there may be, so that it is not kept.
+    pub(super) fn is_one_too_many(&mut self, care: &Care) -> bool {
+        self.registered.open.gives_way(care.limits.most())
     }
 
     /// It no longer counts as open: before bb8 wakes one who waits and may open another in its
     /// place.
-    /// Whether there are more open than there may be, so that it is not kept.
-    pub(super) fn is_one_too_many(&mut self, care: &Care) -> bool {
-        let open = self.registered.open.as_mut();
-        open.is_some_and(|open| open.gives_way(care.limits.most()))
-    }
-
     pub(super) fn closing(&mut self, reason: CloseReason) {
-        self.idle = None;
         self.registered.reason = reason;
-        self.registered.open = None;
+        self.registered.open.closes();
     }
 
     /// Whether the server is known to have closed it, by what needs no round trip.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use diesel_async::AsyncConnection;
@@ -11,6 +12,7 @@ use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
 
+use super::future::Awaited;
 use super::service::{Managed, PoolService, Shared};
 use crate::backend::{Backend, ConnectError, from_diesel};
 use crate::checkout::{Checkout, ConnectionFacts, Held};
@@ -25,7 +27,8 @@ pub struct ExistingLease<C: Backend>
 where
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
-    connection: bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>,
+    /// Boxed: the connection is in it, and every layer moves it on.
+    connection: Box<bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>>,
     queries: Option<Watched>,
 }
 
@@ -89,13 +92,15 @@ where
     fn lease(
         pool: &Arc<Shared<Self>>,
         _: Checkout,
-    ) -> BoxFuture<'static, Result<ExistingLease<C>, PoolError>> {
+        _: &mut Context<'_>,
+    ) -> Result<ExistingLease<C>, Awaited<ExistingLease<C>>> {
         let Shared { pool, care, .. } = &**pool;
         let (pool, options) = (pool.clone(), care.queries.clone());
-        Box::pin(async move {
+        Err(Box::pin(async move {
             match pool.get_owned().await {
-                Ok(mut connection) => {
-                    let queries = options.map(|options| watch(&mut *connection, options));
+                Ok(connection) => {
+                    let mut connection = Box::new(connection);
+                    let queries = options.map(|options| watch(&mut **connection, options));
                     Ok(ExistingLease {
                         connection,
                         queries,
@@ -108,11 +113,11 @@ where
                     Err(PoolError::timed_out(pool.config().connection_timeout))
                 }
             }
-        })
+        }))
     }
 
     /// bb8 may be pinging: cut off, it would put the connection back with the ping still under way.
-    fn abandon(lease: BoxFuture<'static, Result<ExistingLease<C>, PoolError>>) {
+    fn abandon(lease: Awaited<ExistingLease<C>>) {
         tokio::spawn(async move { drop(lease.await) });
     }
 
@@ -169,7 +174,7 @@ where
             && state.in_flight() > 0
             && C::KIND != DatabaseKind::Sqlite
         {
-            watch(&mut *self.connection, Arc::clone(options));
+            watch(&mut **self.connection, Arc::clone(options));
         }
     }
 }

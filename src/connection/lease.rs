@@ -5,13 +5,13 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
-use super::care::Care;
+use super::care::{Care, CareSettings};
 use super::line::Place;
 use super::manager::Manager;
 use super::own::OwnCare;
@@ -58,16 +58,44 @@ enum Next<C: Backend> {
 }
 
 impl<C: Backend> Lease<C> {
-    /// A connection fit for use: young enough, known to be alive, or just probed.
+    /// An idle connection that is fit for use, if there is one: nothing is allocated to wait for it. Else
+    /// the one that has to be cared for first.
+    pub(super) fn at_hand(
+        pool: &Shared<Manager<C>>,
+        cx: &mut Context<'_>,
+    ) -> Result<Self, Option<Self>> {
+        let own = &pool.care;
+        // Who has to wait for bb8 asks it only once: it counts who asks.
+        if !own.care.counter.has_idle() {
+            return Err(None);
+        }
+        let Poll::Ready(Ok(connection)) = pin!(pool.pool.get_owned()).poll(cx) else {
+            return Err(None);
+        };
+        let mut lease = own.line.offer(None, Self::taken(connection)).ok_or(None)?;
+        match lease.need(&own.care) {
+            Need::Nothing => Ok(lease),
+            _ => Err(Some(lease)),
+        }
+    }
+
+    /// A connection fit for use: young enough, known to be alive, or just probed. The first that comes
+    /// into question may be there already.
     pub(super) async fn checkout(
         pool: Arc<Shared<Manager<C>>>,
         checkout: Checkout,
+        mut first: Option<Self>,
     ) -> Result<Self, PoolError> {
         let own = &pool.care;
         let mut hung = false;
         loop {
-            let taking = Self::take(&pool.pool, own, checkout);
-            let mut lease = during(Phase::Connecting, taking).await?;
+            let mut lease = match first.take() {
+                Some(lease) => lease,
+                None => {
+                    let taking = Self::take(&pool.pool, own, checkout);
+                    during(Phase::Connecting, taking).await?
+                }
+            };
             match lease.need(&own.care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
@@ -118,10 +146,7 @@ impl<C: Backend> Lease<C> {
                 }
             };
             let lease = match next {
-                Next::Got(Ok(mut connection)) => {
-                    connection.take();
-                    Self(connection)
-                }
+                Next::Got(Ok(connection)) => Self::taken(connection),
                 Next::Got(Err(bb8::RunError::User(error))) => {
                     return Err(PoolError::ConnectFailed(error));
                 }
@@ -179,6 +204,11 @@ impl<C: Backend> Lease<C> {
         })
     }
 
+    fn taken(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
+        connection.take();
+        Self(connection)
+    }
+
     /// One that is taken out only to be looked at: it still counts as idle, and goes back as it was.
     pub(super) fn looked_at(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
         connection.untouched = true;
@@ -189,22 +219,31 @@ impl<C: Backend> Lease<C> {
         self.0.last_used
     }
 
-    fn need(&self, care: &Care) -> Need {
-        let settings = &care.settings;
+    fn need(&mut self, care: &Care) -> Need {
+        let CareSettings {
+            pre_ping,
+            pre_ping_bypass,
+            ..
+        } = care.settings;
+        let entry = &mut *self.0;
         let now = Instant::now();
-        if self.0.is_gone() {
+        if entry.is_gone() {
             care.suspect_all();
             Need::Replace(CloseReason::Broken)
-        } else if self.0.is_too_old(now) {
+        } else if entry.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
-        } else if self.0.generation != care.generation()
-            || (settings.pre_ping
-                && now.saturating_duration_since(self.0.last_used) >= settings.pre_ping_bypass)
+        } else if entry.generation != care.generation()
+            || (pre_ping
+                && entry
+                    .last_used
+                    .checked_add(pre_ping_bypass)
+                    .is_some_and(|from| now >= from))
         {
             Need::Ping
-        } else if self.0.is_busy() {
+        } else if entry.is_busy() {
             Need::Quiet
         } else {
+            entry.last_used = now;
             Need::Nothing
         }
     }
@@ -264,6 +303,14 @@ impl<C: Backend> DerefMut for Lease<C> {
 impl<C: Backend> Held for Lease<C> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         Some(Arc::clone(&self.0.state) as Arc<dyn ConnectionFacts>)
+    }
+
+    fn since(&self) -> Option<Instant> {
+        Some(self.0.last_used)
+    }
+
+    fn comes_back(&mut self, at: Instant) {
+        self.0.came_back = Some(at);
     }
 }
 

@@ -52,7 +52,7 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
                 false
             }
             Ok(()) => {
-                entry.last_used = Instant::now();
+                entry.last_used = entry.came_back.take().unwrap_or_else(Instant::now);
                 if self.own.outage.is_down() {
                     self.own.outage.life();
                 }

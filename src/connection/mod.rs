@@ -9,6 +9,7 @@ mod counter;
 mod dials;
 mod entry;
 mod existing;
+mod future;
 mod jitter;
 mod keepalive;
 mod lease;
@@ -27,6 +28,7 @@ mod warm_up;
 
 pub(crate) use self::care::{Care, CareSettings};
 pub use self::existing::{ExistingCare, ExistingLease};
+pub use self::future::ResponseFuture;
 pub use self::lease::Lease;
 pub use self::manager::Manager;
 pub(crate) use self::opener::{OnConnect, Opener};

@@ -6,18 +6,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, poll_fn};
+use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use tower_service::Service;
 
 use super::existing::ExistingCare;
+use super::future::{Awaited, ResponseFuture};
 use super::lease::Lease;
 use super::manager::Manager;
 use super::own::OwnCare;
 use crate::backend::{Activity, Backend, ConnectError, Lane, LaneSession, OpenLane, from_query};
 use crate::checkout::{Checkout, Held};
-use crate::error::{PoolError, Rejection};
+use crate::error::PoolError;
 use crate::inventory::{Counts, Inventory};
 use crate::lifecycle::Lifecycle;
 use crate::totals::Totals;
@@ -33,12 +33,14 @@ pub trait Managed: bb8::ManageConnection {
     /// What is shared beside the pool.
     type Care: Clone + Send + Sync;
 
+    /// A connection that is at hand, or what to wait for.
     fn lease(
         pool: &Arc<Shared<Self>>,
         checkout: Checkout,
-    ) -> BoxFuture<'static, Result<Self::Lease, PoolError>>;
+        cx: &mut Context<'_>,
+    ) -> Result<Self::Lease, Awaited<Self::Lease>>;
     /// Gives up a lease that has to wait.
-    fn abandon(lease: BoxFuture<'static, Result<Self::Lease, PoolError>>) {
+    fn abandon(lease: Awaited<Self::Lease>) {
         drop(lease);
     }
     fn counts(pool: &bb8::Pool<Self>, care: &Self::Care) -> Counts;
@@ -104,6 +106,11 @@ impl<M: Managed> PoolService<M> {
         Self::over(self.shared.pool.clone(), care)
     }
 
+    /// As [`call`](Service::call), of a clone that is made already.
+    pub(crate) fn lease(self, checkout: Checkout) -> ResponseFuture<M> {
+        ResponseFuture::new(self.shared, checkout)
+    }
+
     /// The bb8 pool.
     pub fn get_ref(&self) -> &bb8::Pool<M> {
         &self.shared.pool
@@ -145,8 +152,12 @@ impl<C: Backend> Managed for Manager<C> {
     fn lease(
         pool: &Arc<Shared<Self>>,
         checkout: Checkout,
-    ) -> BoxFuture<'static, Result<Lease<C>, PoolError>> {
-        Box::pin(Lease::checkout(Arc::clone(pool), checkout))
+        cx: &mut Context<'_>,
+    ) -> Result<Lease<C>, Awaited<Lease<C>>> {
+        match Lease::at_hand(pool, cx) {
+            Ok(lease) => Ok(lease),
+            Err(unfit) => Err(Box::pin(Lease::checkout(Arc::clone(pool), checkout, unfit))),
+        }
     }
 
     fn counts(_: &bb8::Pool<Self>, own: &Arc<OwnCare<C>>) -> Counts {
@@ -185,26 +196,14 @@ impl<M: Managed> Clone for PoolService<M> {
 impl<M: Managed> Service<Checkout> for PoolService<M> {
     type Response = M::Lease;
     type Error = PoolError;
-    type Future = BoxFuture<'static, Result<M::Lease, PoolError>>;
+    type Future = ResponseFuture<M>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, checkout: Checkout) -> Self::Future {
-        let mut lease = M::lease(&self.shared, checkout);
-        if checkout.waits() {
-            return lease;
-        }
-        Box::pin(async move {
-            match poll_fn(|cx| Poll::Ready(lease.poll_unpin(cx))).await {
-                Poll::Ready(answer) => answer,
-                Poll::Pending => {
-                    M::abandon(lease);
-                    Err(PoolError::Rejected(Rejection::WouldWait))
-                }
-            }
-        })
+    fn call(&mut self, checkout: Checkout) -> ResponseFuture<M> {
+        self.clone().lease(checkout)
     }
 }
 

@@ -93,6 +93,7 @@ impl Recorder {
                     phases.map_or(waited, |phases| phases.queued)
                 }
             };
+            holder.at = at;
             let asked = at.saturating_sub(nanos(waited));
             let turn = asked + nanos(queued);
             let asked = Asked {
@@ -193,14 +194,15 @@ impl Recorder {
         self.level(&mut book, at);
     }
 
-    /// A connection came back.
-    pub(crate) fn returned(&self, key: u32) {
+    /// A connection came back; says when.
+    pub(crate) fn returned(&self, key: u32) -> Instant {
         let now = Instant::now();
         let at = self.clock.at(now);
         let mut book = self.book();
         let holder = book.ledger.holders.remove(key);
         let times = holder.as_ref().map(|holder| {
-            let (held, busy) = (holder.held(now), holder.busy());
+            let held = Duration::from_nanos(at.saturating_sub(holder.at));
+            let busy = holder.busy();
             book.windows.at(at).held.record(held);
             book.holds.record_time(held);
             let minute = book.minutes.at(at);
@@ -222,6 +224,7 @@ impl Recorder {
         if let (Some(holder), Some((held, busy))) = (&holder, times) {
             self.tell_return(holder, held, busy);
         }
+        now
     }
 
     /// Tells whom else it concerns that a connection came back.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
+use std::time::Duration;
 
 use opentelemetry::Context;
 use pin_project_lite::pin_project;
@@ -14,7 +15,7 @@ use super::checkouts::Refusal;
 use super::guard::Observed;
 use super::ledger::Holder;
 use super::recorder::Recorder;
-use super::span::CheckoutSpan;
+use super::span::{CheckoutSpan, trace_of};
 use crate::attribution::Attribution;
 use crate::checkout::{Checkout, Held};
 use crate::error::{BoxError, PoolError};
@@ -43,20 +44,24 @@ pin_project! {
 struct Attempt {
     recorder: Arc<Recorder>,
     checkout: Checkout,
-    asked: Instant,
-    /// Opened at the first poll, as everything else in an `async fn` happens then: so it is a child
-    /// of the context that the future runs in, `pool.get().with_context(cx)` and
-    /// `pool.get().instrument(span)` included. Without one, nothing has been asked for yet.
+    begun: Option<Begun>,
+}
+
+/// What was there at the first poll, as everything else in an `async fn` happens then: so the span is
+/// a child of the context that the future runs in, `pool.get().with_context(cx)` and
+/// `pool.get().instrument(span)` included. Before, nothing has been asked for.
+struct Begun {
+    /// `None` where nobody listens.
     span: Option<CheckoutSpan>,
-    /// The context and the request at that time.
     context: Context,
     request: Option<Arc<Attribution>>,
     /// Once it had to wait.
-    waiting: Option<Waiting>,
+    waiting: Option<Box<Waiting>>,
 }
 
 /// A wait, and how long what has taken of it.
 struct Waiting {
+    asked: Instant,
     /// The entry in the ledger.
     key: u32,
     phase: Option<Phase>,
@@ -66,16 +71,21 @@ struct Waiting {
     phases: Option<Phases>,
 }
 
+/// A wait that is over: of no time, if it was answered at once.
+struct Waited {
+    asked: Instant,
+    time: Duration,
+    /// The entry in the ledger.
+    key: Option<u32>,
+    phases: Option<Phases>,
+}
+
 impl<F> ResponseFuture<F> {
     pub(super) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
         let attempt = Attempt {
             recorder: Arc::clone(recorder),
             checkout,
-            asked: Instant::now(),
-            span: None,
-            context: Context::new(),
-            request: None,
-            waiting: None,
+            begun: None,
         };
         Self {
             attempt: Some(attempt),
@@ -94,92 +104,115 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(attempt) = this.attempt.as_mut() {
-            attempt.begin();
-        }
+        let attempt = this.attempt.as_mut().expect("polled after completion");
+        let begun = match &mut attempt.begun {
+            Some(begun) => begun.woken(),
+            none => none.insert(Begun::now(&attempt.recorder, attempt.checkout)),
+        };
         // What a stack that nobody observes may have left.
         phase::reason();
-        match this.inner.poll(cx) {
-            Poll::Pending => {
-                if let Some(attempt) = this.attempt.as_mut() {
-                    attempt.wait(phase::reason());
-                }
-                Poll::Pending
-            }
-            Poll::Ready(answer) => {
-                let attempt = this.attempt.take().expect("polled after completion");
-                Poll::Ready(match answer {
-                    Ok(inner) => Ok(attempt.granted(inner)),
-                    Err(error) => Err(attempt.refused(PoolError::from_layer(error.into()))),
-                })
-            }
+        let Poll::Ready(answer) = this.inner.poll(cx) else {
+            begun.waits(&attempt.recorder, phase::reason());
+            return Poll::Pending;
+        };
+        let attempt = this.attempt.take().expect("it was there above");
+        Poll::Ready(match answer {
+            Ok(inner) => Ok(attempt.granted(inner)),
+            Err(error) => Err(attempt.refused(PoolError::from_layer(error.into()))),
+        })
+    }
+}
+
+impl Begun {
+    fn now(recorder: &Recorder, checkout: Checkout) -> Self {
+        let context = Context::current();
+        Self {
+            span: recorder.tracing.start(&recorder.name, checkout, &context),
+            context,
+            request: Attribution::current(),
+            waiting: None,
+        }
+    }
+
+    fn woken(&mut self) -> &mut Self {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.woken = Instant::now();
+        }
+        self
+    }
+
+    fn waits(&mut self, recorder: &Recorder, phase: Option<Phase>) {
+        let Some(waiting) = &mut self.waiting else {
+            let asked = Instant::now();
+            self.waiting = Some(Box::new(Waiting {
+                asked,
+                key: recorder.queued(asked, phase),
+                phase,
+                since: asked,
+                woken: asked,
+                phases: None,
+            }));
+            return;
+        };
+        if waiting.phase != phase {
+            waiting.end_phase(waiting.woken, self.span.as_mut());
+            (waiting.phase, waiting.since) = (phase, waiting.woken);
+            recorder.waits_for(waiting.key, phase);
+        }
+    }
+
+    fn end_waiting(&mut self, now: Instant) -> Waited {
+        let Some(mut waiting) = self.waiting.take() else {
+            return Waited {
+                asked: now,
+                time: Duration::ZERO,
+                key: None,
+                phases: None,
+            };
+        };
+        waiting.end_phase(now, self.span.as_mut());
+        Waited {
+            asked: waiting.asked,
+            time: now.saturating_duration_since(waiting.asked),
+            key: Some(waiting.key),
+            phases: waiting.phases,
+        }
+    }
+
+    /// A request that got no connection has waited all the same.
+    fn refused(&self, recorder: &Arc<Recorder>, refusal: Refusal, waited: &Waited) {
+        let route = self
+            .request
+            .as_ref()
+            .and_then(|request| request.route.as_ref());
+        recorder.refused(refusal, waited.key, waited.asked, route);
+        if let Some(request) = &self.request {
+            request.tally(recorder, |tally| tally.used.waited += waited.time);
         }
     }
 }
 
 impl Attempt {
-    fn begin(&mut self) {
-        if let Some(waiting) = &mut self.waiting {
-            waiting.woken = Instant::now();
-        }
-        if self.span.is_none() {
-            let Recorder { tracing, name, .. } = &*self.recorder;
-            self.context = Context::current();
-            self.request = Attribution::current();
-            self.span = Some(tracing.start(name, self.checkout, &self.context));
-        }
-    }
-
-    fn wait(&mut self, phase: Option<Phase>) {
-        let Some(waiting) = &mut self.waiting else {
-            let since = self.asked;
-            self.waiting = Some(Waiting {
-                key: self.recorder.queued(since, phase),
-                phase,
-                since,
-                woken: since,
-                phases: None,
-            });
-            return;
-        };
-        if waiting.phase != phase {
-            let (key, woken) = (waiting.key, waiting.woken);
-            waiting.end_phase(woken, self.span.as_mut());
-            (waiting.phase, waiting.since) = (phase, woken);
-            self.recorder.waits_for(key, phase);
-        }
-    }
-
-    /// The entry in the ledger and the phases of a wait that is over.
-    fn end_waiting(&mut self, now: Instant) -> (Option<u32>, Option<Phases>) {
-        match self.waiting.take() {
-            None => (None, None),
-            Some(mut waiting) => {
-                waiting.end_phase(now, self.span.as_mut());
-                (Some(waiting.key), waiting.phases)
-            }
-        }
-    }
-
-    fn route(&self) -> Option<&Arc<str>> {
-        self.request.as_ref()?.route.as_ref()
-    }
-
-    fn granted<T: Held>(mut self, inner: T) -> Observed<T> {
-        let now = Instant::now();
-        let (waiter, phases) = self.end_waiting(now);
+    fn granted<T: Held>(self, inner: T) -> Observed<T> {
         let Self {
-            recorder,
-            checkout,
-            asked,
+            recorder, checkout, ..
+        } = self;
+        let mut begun = self.begun.expect("it was polled");
+        // Who has not waited has it since the clock was read for the connection.
+        let at_once = begun.waiting.is_none().then(|| inner.since()).flatten();
+        let now = at_once.unwrap_or_else(Instant::now);
+        let Waited {
+            time, key, phases, ..
+        } = begun.end_waiting(now);
+        let Begun {
             span,
             context,
             request,
             ..
-        } = self;
-        let trace = span.and_then(|span| span.trace());
+        } = begun;
+        let trace = trace_of(span.as_ref(), &context);
+        drop(span);
         let facts = inner.facts();
-        let waited = now.saturating_duration_since(asked);
         if let Some(slot) = facts.as_ref().and_then(|facts| facts.slot()) {
             slot.occupy(Occupant {
                 observer: Arc::clone(&recorder) as Arc<dyn QueryObserver>,
@@ -193,7 +226,8 @@ impl Attempt {
         let holder = Holder {
             checkout,
             since: now,
-            waited,
+            at: 0,
+            waited: time,
             trace,
             request,
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
@@ -201,50 +235,36 @@ impl Attempt {
             position: None,
             told_as_leak: false,
         };
-        let key = recorder.granted(holder, waiter, phases);
-        recorder.tell_slow_wait(checkout, waited, phases);
+        let key = recorder.granted(holder, key, phases);
+        recorder.tell_slow_wait(checkout, time, phases);
         Observed::new(inner, recorder, key)
     }
 
-    fn refused(mut self, mut error: PoolError) -> PoolError {
+    fn refused(self, mut error: PoolError) -> PoolError {
+        let mut begun = self.begun.expect("it was polled");
         let now = Instant::now();
-        let (waiter, phases) = self.end_waiting(now);
-        self.recorder
-            .refused(Refusal::from(&error), waiter, self.asked, self.route());
-        self.count_wait(now);
+        let waited = begun.end_waiting(now);
+        begun.refused(&self.recorder, Refusal::from(&error), &waited);
         if let PoolError::TimedOut(timeout) = &mut error {
-            timeout.waited = now.saturating_duration_since(self.asked);
-            timeout.phases = phases;
+            timeout.waited = waited.time.max(timeout.waited);
+            timeout.phases = waited.phases;
             timeout.scene = Some(self.recorder.scene(now));
         }
-        if let Some(span) = self.span.take() {
+        if let Some(span) = begun.span {
             span.failed(&error);
         }
         error
     }
 
     /// Its caller has gone away.
-    fn given_up(mut self) {
-        // A future that was never polled has no span, and has asked for nothing.
-        if self.span.is_none() {
-            return;
-        }
-        let now = Instant::now();
-        let (waiter, _) = self.end_waiting(now);
-        if let Some(span) = self.span.take() {
+    fn given_up(self) {
+        // A future that was never polled has asked for nothing.
+        let Some(mut begun) = self.begun else { return };
+        let waited = begun.end_waiting(Instant::now());
+        if let Some(span) = begun.span.take() {
             span.canceled();
         }
-        self.recorder
-            .refused(Refusal::Canceled, waiter, self.asked, self.route());
-        self.count_wait(now);
-    }
-
-    /// A request that got no connection has waited all the same.
-    fn count_wait(&self, now: Instant) {
-        if let Some(request) = &self.request {
-            let waited = now.saturating_duration_since(self.asked);
-            request.tally(&self.recorder, |tally| tally.used.waited += waited);
-        }
+        begun.refused(&self.recorder, Refusal::Canceled, &waited);
     }
 }
 

@@ -2,6 +2,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::recorder::Recorder;
 use crate::checkout::{ConnectionFacts, Held};
 
@@ -9,16 +11,18 @@ use crate::checkout::{ConnectionFacts, Held};
 ///
 /// Derefs to what the inner guard derefs to: the diesel connection. So `load(&mut conn)`,
 /// `conn.transaction(async |c| …)` and everything else of diesel-async work on it.
-pub struct Observed<T> {
-    // Dropped in this order: the hold ends, the connection goes back, its permit is freed.
-    hold: Hold,
+pub struct Observed<T: Held> {
+    // When this is dropped the hold ends, then the connection goes back, and its permit is freed.
+    recorder: Arc<Recorder>,
+    key: u32,
     inner: T,
 }
 
-impl<T> Observed<T> {
+impl<T: Held> Observed<T> {
     pub(super) fn new(inner: T, recorder: Arc<Recorder>, key: u32) -> Self {
         Self {
-            hold: Hold { recorder, key },
+            recorder,
+            key,
             inner,
         }
     }
@@ -34,19 +38,14 @@ impl<T> Observed<T> {
     }
 }
 
-/// The entry in the ledger.
-struct Hold {
-    recorder: Arc<Recorder>,
-    key: u32,
-}
-
-impl Drop for Hold {
+impl<T: Held> Drop for Observed<T> {
     fn drop(&mut self) {
-        self.recorder.returned(self.key);
+        let at = self.recorder.returned(self.key);
+        self.inner.comes_back(at);
     }
 }
 
-impl<T: Deref> Deref for Observed<T> {
+impl<T: Held + Deref> Deref for Observed<T> {
     type Target = T::Target;
 
     fn deref(&self) -> &T::Target {
@@ -54,7 +53,7 @@ impl<T: Deref> Deref for Observed<T> {
     }
 }
 
-impl<T: DerefMut> DerefMut for Observed<T> {
+impl<T: Held + DerefMut> DerefMut for Observed<T> {
     fn deref_mut(&mut self) -> &mut T::Target {
         &mut self.inner
     }
@@ -64,12 +63,20 @@ impl<T: Held> Held for Observed<T> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         self.inner.facts()
     }
+
+    fn since(&self) -> Option<Instant> {
+        self.inner.since()
+    }
+
+    fn comes_back(&mut self, at: Instant) {
+        self.inner.comes_back(at);
+    }
 }
 
-impl<T> fmt::Debug for Observed<T> {
+impl<T: Held> fmt::Debug for Observed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observed")
-            .field("pool", &self.hold.recorder.name)
+            .field("pool", &self.recorder.name)
             .finish_non_exhaustive()
     }
 }

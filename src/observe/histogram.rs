@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::clock::nanos;
+
 /// Values below this many microseconds have a bucket each.
 const LINEAR: u64 = 32;
 /// Buckets per octave above: a bucket is at most 1/16 of its value wide.
@@ -15,8 +17,9 @@ const BUCKETS: usize = (LINEAR + OCTAVES * PER_OCTAVE) as usize;
 pub(crate) struct Histogram {
     buckets: Box<[u32; BUCKETS]>,
     count: u64,
-    sum: Duration,
-    max: Duration,
+    /// Nanoseconds.
+    sum: u64,
+    max: u64,
 }
 
 impl Default for Histogram {
@@ -24,14 +27,15 @@ impl Default for Histogram {
         Self {
             buckets: Box::new([0; BUCKETS]),
             count: 0,
-            sum: Duration::ZERO,
-            max: Duration::ZERO,
+            sum: 0,
+            max: 0,
         }
     }
 }
 
 impl Histogram {
     pub(crate) fn record(&mut self, value: Duration) {
+        let value = nanos(value);
         let bucket = &mut self.buckets[bucket_of(value)];
         *bucket = bucket.saturating_add(1);
         self.count += 1;
@@ -59,8 +63,8 @@ impl Histogram {
         Self {
             buckets: self.buckets,
             count: 0,
-            sum: Duration::ZERO,
-            max: Duration::ZERO,
+            sum: 0,
+            max: 0,
         }
     }
 
@@ -69,33 +73,31 @@ impl Histogram {
     }
 
     pub(crate) fn max(&self) -> Option<Duration> {
-        (self.count > 0).then_some(self.max)
+        (self.count > 0).then(|| Duration::from_nanos(self.max))
     }
 
     pub(crate) fn mean(&self) -> Option<Duration> {
-        (self.count > 0).then(|| self.sum.div_f64(self.count as f64))
+        (self.count > 0).then(|| Duration::from_nanos(self.sum).div_f64(self.count as f64))
     }
 
     /// The value that a share `q` (0 to 1) of all durations does not exceed, read from the upper
     /// edge of its bucket, so that a percentile never flatters.
     pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
-        if self.count == 0 {
-            return None;
-        }
+        let max = self.max()?;
         let rank = ((self.count as f64 * q).ceil() as u64).clamp(1, self.count);
         let mut seen = 0;
         for (index, &n) in self.buckets.iter().enumerate() {
             seen += u64::from(n);
             if seen >= rank {
-                return Some(upper_edge(index).min(self.max));
+                return Some(upper_edge(index).min(max));
             }
         }
-        Some(self.max)
+        Some(max)
     }
 }
 
-fn bucket_of(value: Duration) -> usize {
-    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+fn bucket_of(nanos: u64) -> usize {
+    let micros = nanos / 1000;
     if micros < LINEAR {
         return micros as usize;
     }
@@ -150,7 +152,7 @@ mod tests {
         #[test]
         fn a_value_lies_below_the_upper_edge_of_its_bucket_and_close_to_it(micros in 0_u64..1 << 33) {
             let value = Duration::from_micros(micros);
-            let edge = upper_edge(bucket_of(value));
+            let edge = upper_edge(bucket_of(nanos(value)));
             prop_assert!(edge > value);
             prop_assert!(edge.as_micros() as f64 <= micros as f64 * 1.0626 + 1.0);
         }

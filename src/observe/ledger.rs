@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::TraceId;
+use slab::Slab;
 use tokio::time::Instant;
 
 use super::clock::{Clock, nanos};
@@ -19,6 +20,8 @@ use crate::phase::Phase;
 pub(crate) struct Holder {
     pub(crate) checkout: Checkout,
     pub(crate) since: Instant,
+    /// The same by the pool's clock; written with the entry.
+    pub(super) at: u64,
     /// How long it had waited.
     pub(crate) waited: Duration,
     pub(crate) trace: Option<TraceId>,
@@ -80,6 +83,7 @@ impl Holder {
         Self {
             checkout,
             since: Instant::now(),
+            at: 0,
             waited: Duration::ZERO,
             trace: None,
             request: None,
@@ -99,58 +103,47 @@ pub(crate) struct Waiter {
     pub(crate) phase: Option<Phase>,
 }
 
-/// A slab: an entry is found by its key without hashing, and a freed key is used again.
+/// Entries kept when all are gone, after a burst.
+const KEPT: usize = 1024;
+
+/// Who is found by a key, without hashing; a freed key is used again.
 #[derive(Debug)]
-pub(crate) struct Entries<T> {
-    entries: Vec<Option<T>>,
-    free: Vec<u32>,
-}
+pub(crate) struct Entries<T>(Slab<T>);
 
 impl<T> Default for Entries<T> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-        }
+        Self(Slab::new())
     }
 }
 
 impl<T> Entries<T> {
     pub(crate) fn insert(&mut self, entry: T) -> u32 {
-        if let Some(key) = self.free.pop() {
-            self.entries[key as usize] = Some(entry);
-            return key;
-        }
-        self.entries.push(Some(entry));
-        (self.entries.len() - 1) as u32
+        self.0.insert(entry) as u32
     }
 
     pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
-        let entry = self.entries.get_mut(key as usize)?.take();
-        if entry.is_some() {
-            self.free.push(key);
-            // A burst of waiters should not keep its memory for ever.
-            if self.free.len() == self.entries.len() && self.entries.len() > 1024 {
-                *self = Self::default();
-            }
+        let entry = self.0.try_remove(key as usize);
+        // A burst of waiters should not keep its memory for ever.
+        if self.0.is_empty() && self.0.capacity() > KEPT {
+            self.0 = Slab::new();
         }
         entry
     }
 
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
-        self.entries.get_mut(key as usize)?.as_mut()
+        self.0.get_mut(key as usize)
     }
 
     pub(crate) fn len(&self) -> u32 {
-        (self.entries.len() - self.free.len()) as u32
+        self.0.len() as u32
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().flatten()
+        self.0.iter().map(|(_, entry)| entry)
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.entries.iter_mut().flatten()
+        self.0.iter_mut().map(|(_, entry)| entry)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pool's OpenTelemetry instruments, made of the list of [`families`](super::families).
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -22,14 +22,15 @@ use crate::scope::scope;
 pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
 
 /// The instruments of one pool.
-pub(crate) struct Metrics {
-    /// `None`: the global provider, whichever it is at the time.
-    provider: Option<SharedMeterProvider>,
-    bound: ArcSwapOption<Bound>,
+pub(crate) enum Metrics {
+    /// Of a provider that was given.
+    Given(SharedMeterProvider, OnceLock<Box<Bound>>),
+    /// Of the global one, whichever it is at the time.
+    Global(ArcSwapOption<Bound>),
 }
 
 /// The histograms, for those are recorded as things happen.
-struct Bound {
+pub(crate) struct Bound {
     provider: SharedMeterProvider,
     pool: KeyValue,
     wait: BoundHistogram<f64>,
@@ -52,23 +53,95 @@ struct PerRequest {
 
 impl Metrics {
     pub(crate) fn new(provider: Option<SharedMeterProvider>) -> Self {
-        Self {
-            provider,
-            bound: ArcSwapOption::empty(),
+        match provider {
+            Some(provider) => Self::Given(provider, OnceLock::new()),
+            None => Self::Global(ArcSwapOption::empty()),
         }
     }
 
     /// Makes the instruments, again when the global provider has been replaced: instruments made
     /// before `global::set_meter_provider` would stay silent for ever.
     pub(crate) fn bind(&self, recorder: &Arc<Recorder>) {
-        let provider = self.provider.clone().unwrap_or_else(global::meter_provider);
-        let bound = self.bound.load();
-        if bound
-            .as_ref()
-            .is_some_and(|bound| Arc::ptr_eq(&bound.provider, &provider))
-        {
-            return;
+        match self {
+            Self::Given(provider, bound) => {
+                bound.get_or_init(|| Box::new(Bound::new(Arc::clone(provider), recorder)));
+            }
+            Self::Global(bound) => {
+                let provider = global::meter_provider();
+                let same = |bound: &Arc<Bound>| Arc::ptr_eq(&bound.provider, &provider);
+                if !bound.load().as_ref().is_some_and(same) {
+                    bound.store(Some(Arc::new(Bound::new(provider, recorder))));
+                }
+            }
         }
+    }
+
+    fn with(&self, record: impl FnOnce(&Bound)) {
+        match self {
+            Self::Given(_, bound) => bound.get().map(|bound| record(bound)),
+            Self::Global(bound) => bound.load().as_deref().map(record),
+        };
+    }
+
+    pub(crate) fn waited(&self, time: Duration, phases: Option<&Phases>) {
+        self.with(|bound| {
+            bound.wait.record(time.as_secs_f64());
+            let Some(phases) = phases else { return };
+            for (phase, histogram) in Phase::ALL.into_iter().zip(&bound.phases) {
+                let time = phases.of(phase);
+                if !time.is_zero() {
+                    histogram.record(time.as_secs_f64());
+                }
+            }
+        });
+    }
+
+    pub(crate) fn held(&self, time: Duration) {
+        self.with(|bound| bound.held.record(time.as_secs_f64()));
+    }
+
+    pub(crate) fn created(&self, time: Duration) {
+        self.with(|bound| bound.create.record(time.as_secs_f64()));
+    }
+
+    pub(crate) fn query_ended(
+        &self,
+        took: Duration,
+        database: &[KeyValue],
+        failure: Option<&QueryFailure>,
+    ) {
+        self.with(|bound| match failure {
+            None => bound.query.record(took.as_secs_f64()),
+            Some(failure) => {
+                let mut attributes = attributes(database, failure);
+                attributes.push(bound.pool.clone());
+                bound.failed_query.record(took.as_secs_f64(), &attributes);
+            }
+        });
+    }
+
+    pub(crate) fn request_ended(&self, request: &Attribution, tally: &Tally) {
+        self.with(|bound| {
+            let mut attributes = Key::of(request).attributes();
+            attributes.push(bound.pool.clone());
+            let PerRequest {
+                checkouts,
+                queries,
+                waited,
+                held,
+                busy,
+            } = &bound.request;
+            checkouts.record(tally.used.checkouts as f64, &attributes);
+            queries.record(tally.used.queries as f64, &attributes);
+            waited.record(tally.used.waited.as_secs_f64(), &attributes);
+            held.record(tally.used.held.as_secs_f64(), &attributes);
+            busy.record(tally.used.busy.as_secs_f64(), &attributes);
+        });
+    }
+}
+
+impl Bound {
+    fn new(provider: SharedMeterProvider, recorder: &Arc<Recorder>) -> Self {
         let meter = provider.meter_with_scope(scope());
         let pool = KeyValue::new(
             DB_CLIENT_CONNECTION_POOL_NAME,
@@ -81,7 +154,7 @@ impl Metrics {
         let mut of_query = vec![pool.clone()];
         of_query.extend_from_slice(recorder.database());
         let query = histogram(&meter, &family::OPERATION_DURATION);
-        let bound = Bound {
+        Self {
             wait: of_pool(&family::WAIT_TIME),
             held: of_pool(&family::USE_TIME),
             create: of_pool(&family::CREATE_TIME),
@@ -100,70 +173,7 @@ impl Metrics {
             },
             pool,
             provider,
-        };
-        self.bound.store(Some(Arc::new(bound)));
-    }
-
-    pub(crate) fn waited(&self, time: Duration, phases: Option<&Phases>) {
-        let bound = self.bound.load();
-        let Some(bound) = &*bound else { return };
-        bound.wait.record(time.as_secs_f64());
-        let Some(phases) = phases else { return };
-        for (phase, histogram) in Phase::ALL.into_iter().zip(&bound.phases) {
-            let time = phases.of(phase);
-            if !time.is_zero() {
-                histogram.record(time.as_secs_f64());
-            }
         }
-    }
-
-    pub(crate) fn held(&self, time: Duration) {
-        if let Some(bound) = &*self.bound.load() {
-            bound.held.record(time.as_secs_f64());
-        }
-    }
-
-    pub(crate) fn created(&self, time: Duration) {
-        if let Some(bound) = &*self.bound.load() {
-            bound.create.record(time.as_secs_f64());
-        }
-    }
-
-    pub(crate) fn query_ended(
-        &self,
-        took: Duration,
-        database: &[KeyValue],
-        failure: Option<&QueryFailure>,
-    ) {
-        let bound = self.bound.load();
-        let Some(bound) = &*bound else { return };
-        match failure {
-            None => bound.query.record(took.as_secs_f64()),
-            Some(failure) => {
-                let mut attributes = attributes(database, failure);
-                attributes.push(bound.pool.clone());
-                bound.failed_query.record(took.as_secs_f64(), &attributes);
-            }
-        }
-    }
-
-    pub(crate) fn request_ended(&self, request: &Attribution, tally: &Tally) {
-        let bound = self.bound.load();
-        let Some(bound) = &*bound else { return };
-        let mut attributes = Key::of(request).attributes();
-        attributes.push(bound.pool.clone());
-        let PerRequest {
-            checkouts,
-            queries,
-            waited,
-            held,
-            busy,
-        } = &bound.request;
-        checkouts.record(tally.used.checkouts as f64, &attributes);
-        queries.record(tally.used.queries as f64, &attributes);
-        waited.record(tally.used.waited.as_secs_f64(), &attributes);
-        held.record(tally.used.held.as_secs_f64(), &attributes);
-        busy.record(tally.used.busy.as_secs_f64(), &attributes);
     }
 }
 
@@ -226,7 +236,7 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics")
-            .field("global", &self.provider.is_none())
+            .field("global", &matches!(self, Self::Global(_)))
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, TraceId, Tracer};
+use opentelemetry::trace::{
+    Span, SpanBuilder, SpanContext, Status, TraceContextExt, TraceId, Tracer,
+};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
@@ -24,29 +26,54 @@ const NAME: &str = "pool.checkout";
 
 /// Makes the spans of one pool.
 pub(crate) struct Tracing {
-    tracer: ArcSwap<BoxedTracer>,
-    global: bool,
+    tracer: Source,
     /// Whether the last span was a real one; while it is not, the global provider is asked again.
     live: AtomicBool,
+    /// The tracer was taken, and has opened no span yet.
+    untried: AtomicBool,
+}
+
+enum Source {
+    Given(BoxedTracer),
+    /// Of the global provider, as it was when it was taken.
+    Global(ArcSwap<BoxedTracer>),
+}
+
+impl Source {
+    fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
+        match self {
+            Self::Given(tracer) => tracer.build_with_context(builder, parent),
+            Self::Global(tracer) => tracer.load().build_with_context(builder, parent),
+        }
+    }
 }
 
 impl Tracing {
     pub(crate) fn new(tracer: Option<BoxedTracer>) -> Self {
-        let global = tracer.is_none();
-        let tracer = tracer.unwrap_or_else(|| global::tracer_with_scope(scope()));
+        let global = || Source::Global(ArcSwap::from_pointee(global::tracer_with_scope(scope())));
         Self {
-            tracer: ArcSwap::from_pointee(tracer),
-            global,
+            tracer: tracer.map_or_else(global, Source::Given),
             live: AtomicBool::new(false),
+            untried: AtomicBool::new(true),
         }
     }
 
     /// Takes the global provider again, when nothing was listening so far.
     pub(crate) fn bind(&self) {
-        if self.global && !self.live.load(Ordering::Relaxed) {
-            self.tracer
-                .store(Arc::new(global::tracer_with_scope(scope())));
+        if let Source::Global(tracer) = &self.tracer
+            && !self.is_live()
+        {
+            tracer.store(Arc::new(global::tracer_with_scope(scope())));
+            self.untried.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a span may find somebody who listens. Where nobody did, one is opened each time that the
+    /// global provider is taken again.
+    fn is_worth_a_span(&self) -> bool {
+        let untried =
+            || self.untried.load(Ordering::Relaxed) && self.untried.swap(false, Ordering::Relaxed);
+        self.may_listen() || untried()
     }
 
     /// Whether anybody listened when the last span was opened.
@@ -56,12 +83,12 @@ impl Tracing {
 
     /// Whether somebody may listen: as a checkout has found, for it asks the global provider again.
     pub(crate) fn may_listen(&self) -> bool {
-        !self.global || self.is_live()
+        matches!(self.tracer, Source::Given(_)) || self.is_live()
     }
 
     /// Opens a span.
     pub(crate) fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
-        let span = self.tracer.load().build_with_context(builder, parent);
+        let span = self.tracer.open(builder, parent);
         let live = is_real(&span, parent);
         // Where telemetry is suppressed nothing is found out.
         if live != self.is_live() && !parent.is_telemetry_suppressed() {
@@ -73,28 +100,34 @@ impl Tracing {
     /// Opens a span, if anybody listens by now: while nobody does the global provider is asked each
     /// time.
     pub(crate) fn open_if_live(&self, builder: SpanBuilder, parent: &Context) -> Option<BoxedSpan> {
-        if !self.global || self.is_live() {
-            let span = self.open(builder, parent);
-            return is_real(&span, parent).then_some(span);
-        }
+        let taken = match &self.tracer {
+            Source::Global(taken) if !self.is_live() => taken,
+            _ => {
+                let span = self.open(builder, parent);
+                return is_real(&span, parent).then_some(span);
+            }
+        };
         let tracer = global::tracer_with_scope(scope());
         let span = tracer.build_with_context(builder, parent);
         is_real(&span, parent).then(|| {
-            self.tracer.store(Arc::new(tracer));
+            taken.store(Arc::new(tracer));
             self.live.store(true, Ordering::Relaxed);
             span
         })
     }
 
-    /// Opens a checkout's span.
+    /// Opens a checkout's span, if anybody may want it.
     pub(crate) fn start(
         &self,
         pool: &Arc<str>,
         checkout: Checkout,
         parent: &Context,
-    ) -> CheckoutSpan {
-        let builder = SpanBuilder::from_name(NAME).with_kind(SpanKind::Internal);
-        let mut span = self.open(builder, parent);
+    ) -> Option<CheckoutSpan> {
+        if !self.is_worth_a_span() {
+            return None;
+        }
+        // Its kind is internal, as that of every span that is not told its kind.
+        let mut span = self.open(SpanBuilder::from_name(NAME), parent);
         if span.is_recording() {
             let caller = checkout.caller();
             span.set_attribute(KeyValue::new(
@@ -107,7 +140,17 @@ impl Tracing {
                 span.set_attribute(KeyValue::new(LABEL, label));
             }
         }
-        CheckoutSpan(span)
+        Some(CheckoutSpan(span))
+    }
+}
+
+/// The trace that a checkout belongs to, sampled or not; without a span of its own that of its context.
+pub(crate) fn trace_of(span: Option<&CheckoutSpan>, context: &Context) -> Option<TraceId> {
+    let of = |span: &SpanContext| span.is_valid().then(|| span.trace_id());
+    match span {
+        Some(span) => of(span.0.span_context()),
+        None if context.has_active_span() => of(context.span().span_context()),
+        None => None,
     }
 }
 
@@ -121,12 +164,6 @@ fn is_real(span: &BoxedSpan, parent: &Context) -> bool {
 pub(crate) struct CheckoutSpan(BoxedSpan);
 
 impl CheckoutSpan {
-    /// The trace it belongs to, sampled or not.
-    pub(crate) fn trace(&self) -> Option<TraceId> {
-        let context = self.0.span_context();
-        context.is_valid().then(|| context.trace_id())
-    }
-
     /// A phase of the wait is over.
     pub(crate) fn waited(&mut self, phase: Phase, time: Duration) {
         if self.0.is_recording() {
@@ -154,7 +191,7 @@ impl CheckoutSpan {
 impl fmt::Debug for Tracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracing")
-            .field("global", &self.global)
+            .field("live", &self.live)
             .finish_non_exhaustive()
     }
 }

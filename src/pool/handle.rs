@@ -109,10 +109,9 @@ impl<C: Backend> Pool<C> {
         self.take(checkout)
     }
 
-    /// Without a clone of the stack, which is always ready.
     fn take(&self, checkout: Checkout) -> Taking<C> {
-        let entering = self.observed.get_ref().admit.enter(checkout);
-        self.observed.observed(checkout, entering)
+        let taking = self.observed.get_ref().take(checkout);
+        self.observed.observed(checkout, taking)
     }
 
     /// A connection that is idle and fresh right now; never waits.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use tower_service::Service;
 
-use crate::admit::{Admit, Admitted, Gate, ResponseFuture};
+use crate::admit::{Admit, Admitted, Gate, ResponseFuture as AdmitFuture};
 use crate::backend::Backend;
 use crate::checkout::Checkout;
-use crate::connection::{Lease, Manager, PoolService};
+use crate::connection::{Lease, Manager, PoolService, ResponseFuture as LeaseFuture};
 use crate::error::PoolError;
 use crate::inventory::{Availability, Counts, Inventory};
 use crate::lifecycle::Lifecycle;
@@ -22,6 +22,9 @@ pub struct Stack<C: Backend> {
     pub(super) admit: Admit<PoolService<Manager<C>>>,
     pub(super) built: Arc<Built>,
 }
+
+/// The way through the gate to a connection.
+type Taking<C> = AdmitFuture<PoolService<Manager<C>>, LeaseFuture<Manager<C>>>;
 
 /// One for all clones: a checkout clones the stack.
 pub(super) struct Built {
@@ -34,6 +37,11 @@ impl<C: Backend> Stack<C> {
     #[must_use]
     pub fn gate(&self) -> &Arc<Gate> {
         self.admit.gate()
+    }
+
+    /// Without a clone of the stack, which is always ready.
+    pub(super) fn take(&self, checkout: Checkout) -> Taking<C> {
+        self.admit.enter(checkout, PoolService::lease)
     }
 
     /// There is never a permit for which there may be no connection: so the connections' limit goes
@@ -68,14 +76,14 @@ impl<C: Backend> Clone for Stack<C> {
 impl<C: Backend> Service<Checkout> for Stack<C> {
     type Response = Admitted<Lease<C>>;
     type Error = PoolError;
-    type Future = ResponseFuture<PoolService<Manager<C>>>;
+    type Future = Taking<C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
         self.admit.poll_ready(cx)
     }
 
     fn call(&mut self, checkout: Checkout) -> Self::Future {
-        self.admit.call(checkout)
+        self.take(checkout)
     }
 }
 

@@ -1,17 +1,20 @@
 //! One pool under one load, for a profiler: `perf record -g target/release/profile checkout unsampled`.
+//!
+//! With `TIMES` it is for a counter of instructions: one task on one thread does it so often, within
+//! `counted`, and every run takes the same way.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use opentelemetry_sdk::trace::Sampler;
-use poolscope_benches::peers::{Peer, Ping, bb8, ours, warm_up};
+use poolscope_benches::peers::{Peer, Ping, bb8, layered, ours, warm_up};
 use poolscope_benches::support::postgres::{Options, Postgres};
 use poolscope_benches::telemetry;
+use tokio::runtime::{Builder, Runtime};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Of `checkout`; `TIMES` changes it. Given for `select`, one task sends so many queries on one thread:
-/// an instruction counter takes the difference of two lengths.
+/// Of `checkout`, where `TIMES` does not say.
 const CHECKOUTS: u32 = 2_000_000;
 /// Of `select`; `TASKS` changes it.
 const TASKS: u32 = 16;
@@ -21,59 +24,72 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let [load @ ("checkout" | "select"), pool] = arguments[..] else {
-        eprintln!("profile checkout|select bb8|deadpool|metrics|unsampled|usual|sampled");
+        eprintln!("profile checkout|select bb8|deadpool|layered|metrics|unsampled|usual|sampled");
         return ExitCode::FAILURE;
     };
     let server = Postgres::start(Options::new());
     let url = server.create_database("profile");
-    let mut runtime = match (load, variable("TIMES")) {
-        ("select", Some(_)) => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
+    let mut runtime = match variable("TIMES") {
+        Some(_) => Builder::new_current_thread(),
+        None => Builder::new_multi_thread(),
     };
     let runtime = runtime.worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    runtime.block_on(async {
-        if pool == "bb8" {
-            return work(bb8(&url, Ping::Never, PATIENCE).await, load).await;
-        }
+    let raw = || runtime.block_on(bb8(&url, Ping::Never, PATIENCE));
+    let builder = || {
+        let _inside = runtime.enter();
+        ours(&url, PATIENCE).meter_provider(telemetry::metrics())
+    };
+    let traced = |provider| builder().tracer_provider(provider);
+    let builder = match pool {
+        "bb8" => return work(&runtime, raw(), load),
         #[cfg(feature = "peers")]
-        if pool == "deadpool" {
+        "deadpool" => {
             let pool = poolscope_benches::peers::deadpool(&url, Ping::Never, PATIENCE);
-            return work(pool, load).await;
+            return work(&runtime, pool, load);
         }
-        let builder = ours(&url, PATIENCE).meter_provider(telemetry::metrics());
-        let builder = match pool {
-            "unsampled" => builder.tracer_provider(telemetry::traces(Sampler::AlwaysOff)),
-            "usual" => {
-                builder.tracer_provider(telemetry::traces(Sampler::TraceIdRatioBased(0.01)))
-            }
-            "sampled" => builder.tracer_provider(telemetry::made_spans()),
-            _ => builder,
-        };
-        work(builder.build().expect("a pool"), load).await;
-    });
+        "layered" => return work(&runtime, layered(raw()), load),
+        "unsampled" => traced(telemetry::traces(Sampler::AlwaysOff)),
+        "usual" => traced(telemetry::traces(Sampler::TraceIdRatioBased(0.01))),
+        "sampled" => traced(telemetry::made_spans()),
+        _ => builder(),
+    };
+    let pool = runtime.block_on(async { builder.build().expect("a pool") });
+    work(&runtime, pool, load)
+}
+
+fn work<P: Peer>(runtime: &Runtime, pool: P, load: &str) -> ExitCode {
+    runtime.block_on(warm_up(&pool));
+    let start = Instant::now();
+    match (load, variable("TIMES")) {
+        ("select", None) => {
+            let queries = runtime.block_on(selects(pool, start));
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{:.0} queries a second", f64::from(queries) / seconds);
+        }
+        (_, times) => {
+            let times = times.unwrap_or(CHECKOUTS);
+            counted(runtime, &pool, load == "select", times);
+            println!("{:?} a {load}", start.elapsed() / times);
+        }
+    }
     ExitCode::SUCCESS
 }
 
-async fn work<P: Peer>(pool: P, load: &str) {
-    warm_up(&pool).await;
-    let start = Instant::now();
-    if load == "checkout" {
-        let times = variable("TIMES").unwrap_or(CHECKOUTS);
-        for _ in 0..times {
-            drop(pool.checkout().await.expect("a connection"));
-        }
-        println!("{:?} a checkout", start.elapsed() / times);
-        return;
-    }
-    if let Some(times) = variable("TIMES") {
+/// A function of its own, so that a counter can begin and end with it.
+#[inline(never)]
+fn counted<P: Peer>(runtime: &Runtime, pool: &P, select: bool, times: u32) {
+    runtime.block_on(async {
         for _ in 0..times {
             let mut guard = pool.checkout().await.expect("a connection");
-            P::select(&mut guard).await;
+            if select {
+                P::select(&mut guard).await;
+            }
         }
-        println!("{:?} a query", start.elapsed() / times);
-        return;
-    }
+    });
+}
+
+async fn selects<P: Peer>(pool: P, start: Instant) -> u32 {
     let tasks = variable("TASKS").unwrap_or(TASKS);
     let tasks = (0..tasks).map(|_| {
         let pool = pool.clone();
@@ -88,11 +104,7 @@ async fn work<P: Peer>(pool: P, load: &str) {
         })
     });
     let counts = join_all(tasks).await;
-    let queries: u32 = counts.into_iter().map(|it| it.expect("no panic")).sum();
-    println!(
-        "{:.0} queries a second",
-        f64::from(queries) / start.elapsed().as_secs_f64()
-    );
+    counts.into_iter().map(|it| it.expect("no panic")).sum()
 }
 
 fn variable(name: &str) -> Option<u32> {

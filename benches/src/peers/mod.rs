@@ -6,6 +6,7 @@ use std::time::Duration;
 mod bb8;
 #[cfg(feature = "peers")]
 mod deadpool;
+mod layered;
 mod ours;
 #[cfg(feature = "peers")]
 mod sqlx;
@@ -13,6 +14,7 @@ mod sqlx;
 pub use self::bb8::{Bb8, bb8};
 #[cfg(feature = "peers")]
 pub use self::deadpool::{Deadpool, deadpool};
+pub use self::layered::{Layered, layered};
 pub use self::ours::{Ours, ours};
 #[cfg(feature = "peers")]
 pub use self::sqlx::{Sqlx, sqlx};

@@ -206,7 +206,7 @@ impl Tested {
         &self,
         checkout: Checkout,
     ) -> BoxFuture<'static, Result<Lease<Connection>, PoolError>> {
-        self.service.clone().call(checkout)
+        Box::pin(self.service.clone().call(checkout))
     }
 
     async fn held(&self, number: usize) -> Vec<Lease<Connection>> {

@@ -210,6 +210,7 @@ fn all_that_is_known_is_told() {
     let mut holder = Holder {
         checkout: Checkout::new().label("nightly"),
         since: Instant::now(),
+        at: 0,
         waited: Duration::ZERO,
         trace: None,
         request: Some(Attribution::new("GET", Some(route))),

@@ -1,0 +1,33 @@
+use std::time::Duration;
+
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use poolscope::{ExistingLease, Observe, ObserveLayer, Observed, PoolService};
+use tower::Layer;
+
+use super::{Bb8, Peer};
+use crate::telemetry;
+
+/// A bb8 pool that is not ours, observed.
+pub type Layered = Observe<PoolService<AsyncDieselConnectionManager<AsyncPgConnection>>>;
+
+pub fn layered(pool: Bb8) -> Layered {
+    let layer = ObserveLayer::new("layered").meter_provider(telemetry::metrics());
+    layer.layer(PoolService::from(pool))
+}
+
+impl Peer for Layered {
+    type Guard = Observed<ExistingLease<AsyncPgConnection>>;
+
+    async fn checkout(&self) -> Option<Self::Guard> {
+        self.get().await.ok()
+    }
+
+    async fn select(guard: &mut Self::Guard) {
+        super::select(guard).await;
+    }
+
+    async fn sleep(guard: &mut Self::Guard, time: Duration) {
+        super::sleep(guard, time).await;
+    }
+}
