@@ -99,6 +99,7 @@ impl Forecast for Erlang {
             until: self.until,
             rate: self.arrivals,
             connections: self.connections,
+            peak: self.connections,
             in_use: self.connections,
             held: self.held,
             busy: Some(self.held / 4.0),

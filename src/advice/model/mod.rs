@@ -201,7 +201,10 @@ impl Recorded {
         } else {
             full
         };
-        (least.max(1), self.connections + step(self.connections))
+        (
+            least.max(1),
+            self.connections.saturating_add(step(self.connections)),
+        )
     }
 
     /// Whether nobody would queue. If fewer connections were in use than were allowed, then with only as

@@ -278,11 +278,16 @@ fn how_much_shorter_holds_must_be() {
 #[test]
 fn what_is_not_understood_is_changed_by_a_quarter_at_most() {
     let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
-    let total = |known, share| {
+    let total = |connections, share| {
+        let recorded = Recorded {
+            connections,
+            peak: connections,
+            ..Recorded::default()
+        };
         let case = Case {
-            known: Some(known),
+            known: Some(recorded.near()),
             share,
-            ..case(&USUAL, (known, 0))
+            ..case(&USUAL, (connections, 0))
         };
         sizing(&case).total()
     };
@@ -291,6 +296,22 @@ fn what_is_not_understood_is_changed_by_a_quarter_at_most() {
     assert_eq!(total(40, None), 30);
     assert_eq!(total(need, None), need);
     assert_eq!(total(40, Some(12)), 12, "the server has no more");
+}
+
+#[test]
+fn a_pool_that_was_never_full_may_shrink_to_what_was_in_use() {
+    let near = |connections, peak| {
+        let recorded = Recorded {
+            connections,
+            peak,
+            ..Recorded::default()
+        };
+        recorded.near()
+    };
+    assert_eq!(near(30, 7), (7, 37));
+    assert_eq!(near(30, 29), (23, 37));
+    assert_eq!(near(30, 30), (23, 37));
+    assert_eq!([near(1, 1), near(1, 0)], [(1, 2); 2]);
 }
 
 /// Says anything.
@@ -323,7 +344,8 @@ proptest! {
         target: f64,
         saturates_at in prop::option::of(any::<u32>()),
         share in prop::option::of(any::<u32>()),
-        known in prop::option::of(any::<u32>()),
+        connections in prop::option::of(1..u32::MAX),
+        most: u32,
         now: (u32, u32),
         overflows: bool,
         is_served: bool,
@@ -331,6 +353,10 @@ proptest! {
         let forecast = Nonsense(said);
         let peak = Demand { forecast: &forecast, times };
         let usual = Demand { forecast: &forecast, times: times / 2.0 };
+        let known = connections.map(|connections| {
+            let recorded = Recorded { connections, peak: most, ..Recorded::default() };
+            recorded.near()
+        });
         let case = Case { peak, usual, target, saturates_at, share, known, is_served, now, overflows };
         let sizing = sizing(&case);
         prop_assert!(sizing.pool_size >= 1);
