@@ -220,8 +220,12 @@ impl Trace {
         for run in &self.runs {
             let (start, end) = (run.from.max(from), run.until.min(until));
             if start < end {
-                let share = (end - start) / run.seconds();
-                trace.add(self.of_run(run).to_vec(), start, end, run.weight * share);
+                let of_run = self.of_run(run);
+                let inside = of_run
+                    .iter()
+                    .filter(|it| it.asked >= start && it.asked < end);
+                let asked = inside.count() as f64 * run.weight / of_run.len() as f64;
+                trace.add(of_run.to_vec(), start, end, asked);
             }
         }
         trace
