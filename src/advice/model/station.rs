@@ -54,6 +54,10 @@ const WORSE: f64 = 1.5;
 /// Halvings of the interval in which a parameter is sought.
 const STEPS: u32 = 12;
 
+/// A place whose holds depend on the others less than this share of the one that depends most may have
+/// another reason.
+const STRONG: f64 = 0.5;
+
 /// The distance that chance and the irregularities of a real server leave.
 fn chance(holds: usize) -> f64 {
     0.02 + 2.0 / (holds.max(1) as f64).sqrt()
@@ -137,20 +141,32 @@ impl<'a> Holds<'a> {
             self.shared(Part::Outside, None),
             self.locked(None),
         ];
-        if let Some(places) = self.depending() {
+        for places in self.depending() {
             fits.push(self.shared(Part::Queries, Some(places.clone())));
             fits.push(self.locked(Some(places)));
         }
         fits
     }
 
-    /// The places whose holds depend on who else is there, where not all do.
-    fn depending(&self) -> Option<HashSet<u16>> {
+    /// The places whose holds depend on who else is there, and those that depend most, where these are
+    /// not all.
+    fn depending(&self) -> Vec<HashSet<u16>> {
         let place = |hold: usize| (self.groups[hold] >> 16) as u16;
         let places: HashSet<u16> = (0..self.all).map(place).collect();
-        let depends = |one: &u16| self.dependence(&self.queries, |hold| place(hold) == *one) > SURE;
-        let depending: HashSet<u16> = places.iter().copied().filter(depends).collect();
-        (!depending.is_empty() && depending.len() < places.len()).then_some(depending)
+        let dependence = |one: u16| self.pairs_of(&self.queries, |hold| place(hold) == one);
+        let dependences: Vec<(u16, Pairs)> =
+            places.iter().map(|one| (*one, dependence(*one))).collect();
+        let sure = || dependences.iter().filter(|(_, it)| it.dependence() > SURE);
+        let most = sure().map(|(_, it)| it.correlation()).fold(0.0, f64::max);
+        let all: HashSet<u16> = sure().map(|(one, _)| *one).collect();
+        let strong = sure().filter(|(_, it)| it.correlation() > STRONG * most);
+        let strong: HashSet<u16> = strong.map(|(one, _)| *one).collect();
+        let mut sets = vec![strong];
+        if sets[0] != all {
+            sets.push(all);
+        }
+        sets.retain(|set| !set.is_empty() && set.len() < places.len());
+        sets
     }
 
     /// The number of processors under which the work does not depend on the others.
@@ -248,13 +264,18 @@ impl<'a> Holds<'a> {
 
     /// How sure it is that the work inside depends on the others there. A few long ones do not decide.
     fn dependence(&self, works: &[Work], only: impl Fn(usize) -> bool) -> f64 {
+        self.pairs_of(works, only).dependence()
+    }
+
+    /// The work inside, bounded, beside the others there.
+    fn pairs_of(&self, works: &[Work], only: impl Fn(usize) -> bool) -> Pairs {
         let holds = || works.iter().enumerate().filter(|(hold, _)| only(*hold));
         let mean = holds().map(|(_, work)| work.inside).sum::<f64>() / holds().count() as f64;
         let pairs = holds().map(|(hold, work)| {
             let bounded = work.inside / (work.inside + mean);
             (self.groups[hold], work.others, bounded)
         });
-        Pairs::new(pairs).dependence()
+        Pairs::new(pairs)
     }
 }
 

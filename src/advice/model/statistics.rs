@@ -30,6 +30,11 @@ impl Pairs {
     /// How sure it is that `y` grows with `x`, in standard deviations of chance: the correlation
     /// within groups by the root of the number of pairs. 0 where it cannot be said.
     pub(crate) fn dependence(&self) -> f64 {
+        self.correlation() * (self.all.len() as f64).sqrt()
+    }
+
+    /// The correlation within groups. 0 where there is none to be had.
+    pub(crate) fn correlation(&self) -> f64 {
         let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
         for group in self.groups() {
             let n = group.len() as f64;
@@ -41,8 +46,8 @@ impl Pairs {
                 xy += (pair.1 - x) * (pair.2 - y);
             }
         }
-        let t = xy / (xx * yy).sqrt() * (self.all.len() as f64).sqrt();
-        if t.is_finite() { t } else { 0.0 }
+        let r = xy / (xx * yy).sqrt();
+        if r.is_finite() { r } else { 0.0 }
     }
 
     /// The Kolmogorov distance of the `y` of each group's half with the smaller `x` from those of
