@@ -49,7 +49,7 @@ impl Checkout {
         } else {
             granted
         });
-        let queries = (entry.busy != NEVER).then(|| {
+        let queries = (entry.busy != NEVER && entry.granted != NEVER).then(|| {
             let (first, last) = match entry.first {
                 NEVER if entry.busy == 0 => (granted, granted),
                 // Somewhere in the hold.
