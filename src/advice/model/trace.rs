@@ -191,8 +191,10 @@ impl Trace {
         for run in &self.runs {
             let (start, end) = (run.from.max(from), run.until.min(until));
             if start < end {
-                let share = (end - start) / run.seconds();
-                trace.add(self.of_run(run).to_vec(), start, end, run.weight * share);
+                let within = |it: &&Checkout| it.asked >= start && it.asked < end;
+                let part: Vec<_> = self.of_run(run).iter().filter(within).copied().collect();
+                let share = part.len() as f64 / run.range.len() as f64;
+                trace.add(part, start, end, run.weight * share);
             }
         }
         trace
