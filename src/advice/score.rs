@@ -113,9 +113,9 @@ impl Score {
     /// What they come down to; `None` if there is none.
     pub(crate) fn accuracy(&self) -> Option<Accuracy> {
         let known = self.compared.iter();
-        let known = known.filter_map(|(minute, it)| Some((*minute, it.as_ref()?)));
+        let mut known = known.filter_map(|(minute, it)| Some((*minute, it.as_ref()?)));
         let compared: Vec<&Compared> = known.clone().map(|(_, it)| it).collect();
-        let (minute, last) = known.last()?;
+        let (minute, last) = known.next_back()?;
         let errors: Vec<f64> = compared.iter().map(|minute| minute.error()).collect();
         let queueing = compared.iter().filter(|minute| minute.is_queueing());
         let signed: Vec<f64> = queueing.map(|minute| minute.error()).collect();

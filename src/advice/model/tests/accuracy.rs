@@ -7,10 +7,10 @@ use crate::advice::model::simulator::Station;
 use crate::advice::model::{Model, smallest};
 
 /// Simulations that stand for the truth, each of other arrivals and holds.
-const TRUTHS: u64 = 8;
+const TRUTHS: u64 = 6;
 
 /// Records that are learned from.
-const RECORDS: u64 = 3;
+const RECORDS: u64 = 2;
 
 /// Waits this short, in seconds, are not judged by their relative error.
 const SHORT: f64 = 0.002;
@@ -68,7 +68,7 @@ fn judge(name: &str, load: &Load, observed: u32, sizes: &[u32], within: f64) {
 const APPLICATION: Hold = Hold::new(Time::Exponential(0.02), Time::Exponential(0.005));
 
 fn open(coming: Coming, hold: Hold, station: Station) -> Load {
-    Load::new(coming, hold, station, 40.0)
+    Load::new(coming, hold, station, 30.0)
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn of_an_application() {
     let slow = Hold::new(Time::Steady(0.002), Time::TenthSlow(0.023));
     let heavy = Hold::new(Time::Steady(0.002), Time::HeavyTailed(0.02, 1.5));
     let of = |hold| open(Coming::Poisson(200.0), hold, Station::Free);
-    judge("exponential", &of(APPLICATION), 10, &[6, 7, 8, 9, 10], 0.2);
-    judge("steady", &of(steady), 10, &[6, 7, 8, 9, 10], 0.2);
+    judge("exponential", &of(APPLICATION), 10, &[6, 7, 8, 9, 10], 0.1);
+    judge("steady", &of(steady), 10, &[6, 7, 8, 9, 10], 0.08);
     judge("a tenth slow", &of(slow), 10, &[6, 7, 8, 9, 10], 0.2);
-    judge("heavy tails", &of(heavy), 10, &[6, 7, 8, 9, 10], 0.2);
+    judge("heavy tails", &of(heavy), 10, &[6, 7, 8, 9, 10], 0.5);
 }
 
 #[test]
@@ -91,28 +91,28 @@ fn of_uneven_arrivals() {
         &of(Coming::Bursts(200.0)),
         12,
         &[8, 10, 12, 14, 16, 17],
-        0.2,
+        0.15,
     );
     judge(
         "on and off",
         &of(Coming::OnOff(150.0)),
         12,
         &[8, 9, 10, 11, 12],
-        0.2,
+        0.1,
     );
     judge(
         "doubling",
         &of(Coming::Doubling(200.0)),
         12,
         &[7, 8, 9, 10, 11],
-        0.2,
+        0.3,
     );
     judge(
         "three a request",
         &of(Coming::Requests(200.0)),
         12,
         &[6, 7, 8, 9, 10],
-        0.2,
+        0.1,
     );
 }
 
@@ -128,9 +128,15 @@ fn of_a_lock() {
         ..Hold::new(Time::Exponential(0.01), Time::Exponential(0.003))
     };
     let of = |hold| open(Coming::Poisson(240.0), hold, Station::Lock);
-    judge("a lock", &of(hold), 12, &[5, 6, 7, 8], 0.2);
-    judge("a lock, few", &of(hold), 6, &[5, 6, 7, 8], 0.2);
-    judge("held between queries", &of(between), 12, &[5, 6, 7, 8], 0.2);
+    judge("a lock", &of(hold), 12, &[5, 6, 7, 8], 0.15);
+    judge("a lock, few", &of(hold), 6, &[5, 6, 7, 8], 0.15);
+    judge(
+        "held between queries",
+        &of(between),
+        12,
+        &[5, 6, 7, 8],
+        0.12,
+    );
     let places = Load {
         holds: vec![hold, other],
         coming: Coming::Poisson(350.0),
@@ -143,8 +149,8 @@ fn of_a_lock() {
 fn of_shared_processors() {
     let hold = Hold::new(Time::Exponential(0.001), Time::Steady(0.0035));
     let load = open(Coming::Poisson(400.0), hold, Station::Shared(2.0));
-    judge("processors", &load, 12, &[2, 3, 4, 5, 6], 0.2);
-    judge("processors, few", &load, 4, &[2, 3, 4, 5, 6], 0.2);
+    judge("processors", &load, 12, &[2, 3, 4, 5, 6], 0.07);
+    judge("processors, few", &load, 4, &[2, 3, 4, 5, 6], 0.07);
 }
 
 #[test]
@@ -154,17 +160,22 @@ fn of_clients_who_wait_for_their_answers() {
             Coming::Clients(clients, think),
             APPLICATION,
             Station::Free,
-            30.0,
+            21.0,
         )
     };
     judge("workers", &of(12, 0.0), 6, &[4, 8, 10, 11, 12], 0.05);
     judge("who think", &of(12, 0.03), 5, &[3, 4, 5, 6, 7, 8], 0.05);
+    // It takes longer to see how many they are.
+    let room = Load {
+        seconds: 40.0,
+        ..of(40, 0.1)
+    };
     judge(
         "with room for all",
-        &of(40, 0.1),
+        &room,
         20,
         &[6, 7, 8, 9, 10, 11, 12],
-        0.05,
+        0.2,
     );
     let load = Load {
         holds: vec![Hold::new(Time::Exponential(0.01), Time::Steady(0.003))],

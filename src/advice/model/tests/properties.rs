@@ -307,13 +307,17 @@ fn no_more_clients_ask_than_there_are() {
 /// 95 of 100 were predicted to queue for up to 1438 ms.
 #[test]
 fn sixteen_clients_on_five_connections_queue_as_they_are_measured_to() {
-    for (think, regular) in [(0.0, false), (0.001, false), (0.002, true)] {
+    for (think, regular, times) in [
+        (0.0, false, &[20.2] as &[f64]),
+        (0.004, false, &[20.2, 40.0, 60.0]),
+        (0.003, true, &[20.2]),
+    ] {
         let time = |mean| match regular {
             true => Time::Steady(mean),
             false => Time::Exponential(mean),
         };
-        let hold = Hold::new(time(0.0003), time(0.0004));
-        for seconds in [20.2, 40.0, 60.0] {
+        let hold = Hold::new(time(0.0004), time(0.0005));
+        for seconds in times.iter().copied() {
             let load = Load::new(Coming::Clients(16, think), hold, Station::Free, seconds);
             let seen = load.run(5, 9);
             let model = Model::learn(&seen.trace).unwrap();
@@ -328,7 +332,7 @@ fn sixteen_clients_on_five_connections_queue_as_they_are_measured_to() {
                 found.p95 * 1e3,
                 measured * 1e3
             );
-            assert!(measured < 0.005);
+            assert!(measured < 0.007);
             assert!((found.p95 - measured).abs() < 0.1 * measured + 2e-5);
             assert!(model.at(5, 1.2).p95 < 2.0 * measured + 1e-4);
             assert_eq!(model.at(16, 1.0).p95, 0.0);
