@@ -143,3 +143,6 @@ impl std::fmt::Debug for Latest {
         f.debug_struct("Latest").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,6 +180,9 @@ fn compare<M>(
     let model = learn(&before).ok()?;
     let (measured, demand) = (queued_p95(&minute.checkouts), minute.rate() / before.rate());
     let predicted = at(&model, connections.into(), demand).p95;
+    if predicted.is_nan() {
+        return None;
+    }
     let capacity = f64::from(connections) * minute.recorded_seconds();
     Some(Compared {
         predicted,

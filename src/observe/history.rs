@@ -468,6 +468,21 @@ fn mean_held(segments: &[Counted]) -> f64 {
 }
 
 #[cfg(test)]
+impl Segment {
+    pub(crate) fn of(began: u64, ended: u64, follows: bool, entries: Vec<Entry>) -> Self {
+        Self {
+            number: 0,
+            began,
+            ended,
+            entries,
+            follows,
+            asked_before: 0,
+            held: 0,
+        }
+    }
+}
+
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,29 @@ pub async fn load(pool: &Pool<Sqlite>, users: u32, hold: u64, pause: u64, time: 
     }
 }
 
+/// Uniform between these, in microseconds, the same ones each time (SplitMix64).
+struct Times(u64);
+
+impl Times {
+    fn next(&mut self, micros: std::ops::Range<u64>) -> Duration {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let within = (z ^ (z >> 31)) % (micros.end - micros.start);
+        Duration::from_micros(micros.start + within)
+    }
+}
+
+/// Timers count in milliseconds. Whoever holds for less looks at the clock again and again, which
+/// another task moves on meanwhile.
+async fn passes(time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn advice(pool: &Pool<Sqlite>) -> Value {
     get(pool.monitor(), "optimize").await.json()
 }
@@ -102,6 +125,57 @@ async fn a_pool_too_small_is_told_to_grow() {
     assert!(total > 2, "{said:#}");
     let advice = strings(&said["recommendations"]).join(" ");
     assert!(advice.contains("The pool is too small"), "{advice}");
+}
+
+/// Sixteen clients on five connections, each of which asks again some milliseconds after it is answered:
+/// never can more than eleven wait, and none waits for long.
+#[tokio::test(start_paused = true)]
+async fn clients_who_wait_for_their_answers_are_not_taken_for_a_crowd() {
+    let (_database, pool) = pool("sixteen_clients", 5, 0);
+    let start = tokio::time::Instant::now();
+    let clients: Vec<_> = (0..16)
+        .map(|client| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let mut times = Times(client);
+                loop {
+                    let held = pool.get().await.unwrap();
+                    passes(times.next(400..1000)).await;
+                    drop(held);
+                    tokio::time::sleep(times.next(1000..4000)).await;
+                }
+            })
+        })
+        .collect();
+    for seconds in [21, 41, 61] {
+        let until = start + Duration::from_secs(seconds);
+        while tokio::time::Instant::now() < until {
+            tokio::time::advance(Duration::from_micros(100)).await;
+        }
+        let said = advice(&pool).await;
+        let evidence = &said["evidence"];
+        // They think for times that are not as different as chance would make them.
+        let clients = evidence["clients"].as_u64().unwrap_or_default();
+        assert!((11..=20).contains(&clients), "{said:#}");
+        let replayed = &evidence["replayed"];
+        let of = |field: &str| {
+            let value = replayed[field].as_f64();
+            value.unwrap_or_else(|| panic!("{replayed:#}"))
+        };
+        let (measured, reproduced) = (of("measured_p95_ms"), of("reproduced_p95_ms"));
+        assert!((0.1..1.0).contains(&measured), "{replayed:#}");
+        assert!((reproduced - measured).abs() < 0.3, "{replayed:#}");
+        // With a fifth more of them, too.
+        let rows = said["predicted"].as_array().unwrap();
+        let five = rows.iter().find(|row| row["connections"] == json!(5));
+        let p95 = five.and_then(|row| row["p95_ms"].as_f64());
+        assert!(p95.is_some_and(|p95| p95 < 2.0), "{rows:#?}");
+        let first = strings(&said["recommendations"])[0];
+        assert!(first.starts_with("The pool fits its load"), "{first}");
+    }
+    for client in clients {
+        client.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

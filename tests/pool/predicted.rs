@@ -64,23 +64,35 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
 
     // However slow the machine is: no less than Little's law needs of it, with the headroom, and no
     // more than it has been seen to have in use at once, with the same and some more.
-    let busiest = advice.evidence.windows.busiest;
-    assert!(busiest.samples >= 1000, "{busiest:#?}");
-    let needed = busiest.mean_connections_needed.unwrap() * 1.2;
-    let (total, most) = (total(&advice), busiest.peak_checked_out);
+    let window = advice.evidence.windows.five_minutes;
+    assert!(window.samples >= 1000, "{window:#?}");
+    let needed = window.mean_connections_needed.unwrap() * 1.2;
+    let (total, most) = (total(&advice), window.peak_checked_out);
     assert!(f64::from(total) >= needed.floor(), "{advice:#?}");
     assert!(total <= 3 * most + 5, "{advice:#?}");
     let own = &advice.routes[0];
-    assert_eq!((own.label, own.checkouts), (Some("work"), busiest.samples));
+    assert_eq!((own.label, own.checkouts), (Some("work"), window.samples));
     assert_eq!(
-        advice.statements[0].executions, busiest.samples,
+        advice.statements[0].executions, window.samples,
         "{advice:#?}"
     );
     // Half of each hold, and a little more, is in the query.
-    let seen = |point: &&poolscope::CurvePoint| point.completions > 100;
-    let point = advice.evidence.curve.iter().find(seen).unwrap();
-    assert!(point.in_queries_ms > Some(19.0), "{point:#?}");
-    assert!(point.outside_ms > Some(19.0), "{point:#?}");
+    let replayed = advice.evidence.replayed.unwrap();
+    assert_eq!(replayed.checkouts, window.samples, "{replayed:#?}");
+    let (held, busy) = (replayed.mean_use_ms, replayed.in_queries_ms);
+    assert!(busy > Some(19.0), "{replayed:#?}");
+    assert!(
+        held.zip(busy)
+            .is_some_and(|(held, busy)| held - busy > 19.0),
+        "{replayed:#?}"
+    );
+    // One connection serves no more than its holds allow.
+    let first = advice.evidence.curve[0];
+    assert_eq!(first.connections, 1);
+    assert!(
+        first.per_second.is_some_and(|it| (1.0..26.0).contains(&it)),
+        "{first:#?}"
+    );
 
     let more = pool.optimize_for(&WhatIf::new().rate(4.0)).await.unwrap();
     assert!(self::total(&more) > total, "{more:#?}");

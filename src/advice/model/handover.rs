@@ -52,3 +52,57 @@ pub(crate) fn handover(trace: &Trace) -> f64 {
         sum / count as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advice::model::Model;
+    use crate::advice::model::simulator::Station;
+    use crate::advice::model::tests::loads::{Coming, Hold, Load, Time};
+
+    fn load(coming: Coming, handover: f64) -> Load {
+        let hold = Hold::new(Time::Exponential(0.002), Time::Exponential(0.001));
+        Load {
+            handover,
+            ..Load::new(coming, hold, Station::Free, 21.0)
+        }
+    }
+
+    #[test]
+    fn it_is_the_time_until_a_waiter_has_what_came_back() {
+        for (coming, size) in [
+            (Coming::Poisson(200.0), 1),
+            (Coming::Poisson(400.0), 2),
+            (Coming::Clients(6, 0.001), 4),
+        ] {
+            for time in [0.0, 0.0002, 0.0007] {
+                let found = handover(&load(coming, time).run(size, 2).trace);
+                assert!(
+                    (found - time).abs() < 2e-6 + 0.03 * time,
+                    "{found} of {time}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn where_nobody_waits_there_is_none() {
+        assert_eq!(
+            handover(&load(Coming::Poisson(60.0), 0.5).run(50, 2).trace),
+            0.0
+        );
+        assert_eq!(handover(&Trace::default()), 0.0);
+    }
+
+    /// It is part of no hold, but keeps a connection from serving.
+    #[test]
+    fn a_replay_takes_as_long_to_hand_over() {
+        let load = load(Coming::Poisson(450.0), 0.0006);
+        let seen = load.run(2, 2);
+        let model = Model::learn(&seen.trace).unwrap();
+        let error = |size: u32| model.at(size, 1.0).p95 / load.truth(size, 8) - 1.0;
+        for size in [2, 3] {
+            assert!(error(size).abs() < 0.25, "{size}: {}", error(size));
+        }
+    }
+}

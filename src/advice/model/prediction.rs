@@ -136,3 +136,84 @@ fn range(parts: &[Vec<f64>; PARTS], p95: f64) -> (f64, f64) {
         quantile(&found, 0.9).max(p95),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This many waits in each part: every other one is none, and the rest are a second on average.
+    fn replayed(each: usize) -> Replayed {
+        let mut random = Random::new(3);
+        let mut replayed = Replayed {
+            served: 100.0,
+            in_use: 3.0,
+            ..Replayed::default()
+        };
+        for part in &mut replayed.queued {
+            let waits = (0..each).map(|n| (n % 2) as f64 * random.exponential(1.0));
+            part.extend(waits);
+        }
+        replayed
+    }
+
+    #[test]
+    fn the_range_is_around_the_p95_and_narrower_with_more_data() {
+        let width = |each| {
+            let found = Prediction::of(4, 100.0, &replayed(each));
+            let (least, most) = found.p95_range;
+            assert!(least <= found.p95 && found.p95 <= most, "{found:?}");
+            most / least
+        };
+        let [few, some, many] = [20, 400, 20_000].map(width);
+        assert!(few > some && some > many, "{few} {some} {many}");
+        assert!(few > 1.15 && many < 1.05, "{few} {many}");
+    }
+
+    #[test]
+    fn waits_are_summed_up() {
+        let found = Prediction::of(4, 100.0, &replayed(20_000));
+        // Half of them wait, and one in ten of these is one in twenty of all.
+        assert!((found.p95 - 10_f64.ln()).abs() < 0.05, "{found:?}");
+        assert!((found.p99 - 50_f64.ln()).abs() < 0.15, "{found:?}");
+        assert!((found.mean - 0.5).abs() < 0.02, "{found:?}");
+        assert_eq!((found.p50, found.queueing), (0.0, 0.5));
+        assert_eq!((found.utilization, found.served), (0.75, 100.0));
+    }
+
+    #[test]
+    fn an_overload_and_nothing_have_their_figures() {
+        let overload = Replayed {
+            overload: true,
+            ..replayed(100)
+        };
+        let found = Prediction::of(4, 250.0, &overload);
+        assert_eq!((found.utilization, found.queueing), (2.5, 1.0));
+        assert_eq!(
+            (found.p50, found.p95_range.0),
+            (f64::INFINITY, f64::INFINITY)
+        );
+        let found = Prediction::of(
+            4,
+            0.0,
+            &Replayed {
+                served: 1.0,
+                ..Replayed::default()
+            },
+        );
+        assert_eq!(
+            (found.p99, found.p95_range, found.mean),
+            (0.0, (0.0, 0.0), 0.0)
+        );
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let values = [1.0, 2.0, 3.0, 4.0];
+        let of = |q| quantile(&values, q);
+        assert_eq!(
+            [of(0.0), of(0.25), of(0.5), of(0.95), of(1.0)],
+            [1.0, 1.0, 2.0, 4.0, 4.0]
+        );
+        assert_eq!(quantile(&[], 0.5), 0.0);
+    }
+}

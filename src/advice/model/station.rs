@@ -303,3 +303,104 @@ fn timelines<'a>(
 fn works<'a>(timelines: &[Timeline<'a>], of: impl Fn(&Timeline<'a>) -> Vec<Work>) -> Vec<Work> {
     timelines.iter().flat_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advice::model::Model;
+    use crate::advice::model::tests::loads::{Coming, Hold, Load, Time};
+
+    fn fit(load: &Load, size: u32) -> Fit {
+        let model = Model::learn(&load.run(size, 3).trace).unwrap();
+        assert_eq!(model.fit.jobs.len(), load.run(size, 3).trace.completed());
+        model.fit
+    }
+
+    fn of(station: Station, rate: f64) -> Load {
+        let hold = Hold::new(Time::Exponential(0.008), Time::Steady(0.003));
+        Load::new(Coming::Poisson(rate), hold, station, 21.0)
+    }
+
+    #[test]
+    fn where_nothing_is_in_the_way_nothing_is_found() {
+        let load = of(Station::Free, 300.0);
+        // Queries that are not watched take all of a hold, and nothing is outside of them.
+        for watched in [true, false] {
+            for seconds in [21.0, 40.0] {
+                let load = Load {
+                    watched,
+                    seconds,
+                    ..load.clone()
+                };
+                for size in [4, 12] {
+                    let fit = fit(&load, size);
+                    assert_eq!(
+                        (fit.station, fit.understood),
+                        (Station::Free, true),
+                        "{}",
+                        fit.left
+                    );
+                }
+            }
+            let slow = Load {
+                watched,
+                coming: Coming::Poisson(60.0),
+                ..load.clone()
+            };
+            assert!(fit(&slow, 3).understood);
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_found_and_its_work() {
+        let lock = fit(&of(Station::Lock, 230.0), 10);
+        assert_eq!((lock.station, lock.part), (Station::Lock, Part::Queries));
+        let shared = fit(&of(Station::Shared(2.0), 450.0), 10);
+        assert_eq!(shared.part, Part::Queries);
+        let Station::Shared(processors) = shared.station else {
+            panic!("{:?}", shared.station);
+        };
+        assert!((processors - 2.0).abs() < 0.1, "{processors}");
+        for fit in [lock, shared] {
+            assert!(fit.understood && fit.places.is_none());
+            let inside = fit.jobs.iter().map(|job| job.inside).sum::<f64>();
+            let mean = inside / fit.jobs.len() as f64;
+            assert!((mean - 0.003).abs() < 0.0001, "{mean}");
+        }
+    }
+
+    #[test]
+    fn the_places_that_are_in_each_other_s_way_are_found() {
+        let load = of(Station::Lock, 400.0);
+        let other = Hold {
+            visits: false,
+            ..load.holds[0]
+        };
+        let load = Load {
+            holds: vec![other, load.holds[0]],
+            ..load
+        };
+        let fit = fit(&load, 14);
+        assert_eq!((fit.station, fit.understood), (Station::Lock, true));
+        assert_eq!(fit.places, Some(HashSet::from([1])));
+    }
+
+    #[test]
+    fn a_service_that_shares_its_processors_between_queries_is_found() {
+        // What comes before the station is the query, and the rest of the hold is not.
+        let mut trace = of(Station::Shared(2.0), 450.0).run(12, 3).trace;
+        for checkout in &mut trace.checkouts {
+            if let Some(queries) = &mut checkout.queries {
+                let busy = queries.first - checkout.granted;
+                (queries.first, queries.last) = (checkout.granted, queries.first);
+                queries.busy = busy;
+            }
+        }
+        let fit = Model::learn(&trace).unwrap().fit;
+        let Station::Shared(processors) = fit.station else {
+            panic!("{:?}", fit.station);
+        };
+        assert!((processors - 2.0).abs() < 0.7, "{processors}");
+        assert_eq!(fit.part, Part::Outside);
+    }
+}

@@ -71,8 +71,11 @@ impl Pairs {
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         let step = 2.0 / ranked.len().max(1) as f64;
         let (mut difference, mut most) = (0.0_f64, 0.0_f64);
-        for (_, is_lower) in ranked {
-            difference += if is_lower { step } else { -step };
+        // Only zeros stay equal.
+        for same in ranked.chunk_by(|a, b| a.0 == b.0) {
+            for (_, is_lower) in same {
+                difference += if *is_lower { step } else { -step };
+            }
             most = most.max(difference.abs());
         }
         most
@@ -94,4 +97,70 @@ pub(crate) fn distance(one: impl Iterator<Item = f64>, other: impl Iterator<Item
         most = most.max(difference.abs());
     }
     most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In groups of 500, by a formula of `x`, chance, and the group.
+    fn pairs(of: impl Fn(f64, f64, f64) -> (f64, f64)) -> Pairs {
+        let mut random = Random::new(4);
+        let all: Vec<_> = (0..5000)
+            .map(|n| {
+                let group = n / 500;
+                let (x, y) = of(random.uniform(), random.exponential(1.0), f64::from(group));
+                (group, x, y)
+            })
+            .collect();
+        Pairs::new(all.into_iter())
+    }
+
+    #[test]
+    fn what_depends_is_told_from_chance() {
+        let chance = pairs(|x, y, _| (x, y));
+        assert!(chance.dependence().abs() < 3.0, "{}", chance.dependence());
+        assert!(chance.distance() < 0.05, "{}", chance.distance());
+        let grows = pairs(|x, y, _| (x, y * (1.0 + x)));
+        assert!(grows.dependence() > 10.0, "{}", grows.dependence());
+        assert!(grows.distance() > 0.1, "{}", grows.distance());
+        let falls = pairs(|x, y, _| (x, y * (2.0 - x)));
+        assert!(falls.dependence() < -10.0);
+        assert!(pairs(|x, _, _| (x, x)).distance() > 0.8);
+    }
+
+    #[test]
+    fn what_changes_slowly_is_no_dependence() {
+        // Both grow from group to group.
+        let drift = pairs(|x, y, group| (x + group, y * (1.0 + group)));
+        assert!(drift.dependence().abs() < 3.0, "{}", drift.dependence());
+        assert!(drift.distance() < 0.05, "{}", drift.distance());
+    }
+
+    #[test]
+    fn constants_depend_on_nothing() {
+        for constant in [
+            pairs(|x, _, _| (x, 3.0)),
+            pairs(|_, y, _| (3.0, y)),
+            pairs(|_, _, _| (0.0, 0.0)),
+        ] {
+            assert!(constant.dependence().abs() < 3.0);
+            assert!(constant.distance() < 0.05, "{}", constant.distance());
+        }
+        let none = Pairs::new(std::iter::empty());
+        assert_eq!((none.dependence(), none.distance()), (0.0, 0.0));
+        let one = Pairs::new([(0, 1.0, 1.0)].into_iter());
+        assert_eq!((one.dependence(), one.distance()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn samples_are_as_far_apart_as_kolmogorov_says() {
+        let of = |one: &[f64], other: &[f64]| distance(one.iter().copied(), other.iter().copied());
+        assert_eq!(of(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 0.0);
+        assert_eq!(of(&[1.0, 2.0], &[3.0, 4.0, 5.0]), 1.0);
+        assert_eq!(of(&[1.0, 2.0, 3.0, 4.0], &[3.0, 4.0, 5.0, 6.0]), 0.5);
+        assert_eq!(of(&[1.0, 1.0], &[1.000_002]), 0.0, "the clock ticks");
+        assert!((0.0..=1.0).contains(&of(&[], &[1.0])));
+        assert_eq!(of(&[], &[]), 0.0);
+    }
 }

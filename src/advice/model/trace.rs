@@ -49,7 +49,7 @@ impl Checkout {
         } else {
             granted
         });
-        let queries = (entry.busy != NEVER).then(|| {
+        let queries = (entry.busy != NEVER && entry.granted != NEVER).then(|| {
             let (first, last) = match entry.first {
                 NEVER if entry.busy == 0 => (granted, granted),
                 // Somewhere in the hold.
@@ -220,12 +220,10 @@ impl Trace {
         for run in &self.runs {
             let (start, end) = (run.from.max(from), run.until.min(until));
             if start < end {
-                let of_run = self.of_run(run);
-                let inside = of_run
-                    .iter()
-                    .filter(|it| it.asked >= start && it.asked < end);
-                let asked = inside.count() as f64 * run.weight / of_run.len() as f64;
-                trace.add(of_run.to_vec(), start, end, asked);
+                let within = |it: &&Checkout| it.asked >= start && it.asked < end;
+                let part: Vec<_> = self.of_run(run).iter().filter(within).copied().collect();
+                let share = part.len() as f64 / run.range.len() as f64;
+                trace.add(part, start, end, run.weight * share);
             }
         }
         trace

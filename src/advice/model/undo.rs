@@ -227,3 +227,155 @@ impl<'a> Timeline<'a> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advice::model::random::Random;
+    use crate::advice::model::simulator::{Arrival, Arrivals, Job, Pool, Station};
+    use crate::advice::model::trace::Queries;
+
+    /// Random holds with a pool large enough for many of them at once, and what each really does.
+    fn holds(station: Station) -> (Vec<Checkout>, Vec<Job>) {
+        let mut random = Random::new(1);
+        let mut now = 0.0;
+        let arrivals: Vec<Arrival> = (0..3000)
+            .map(|_| {
+                now += random.exponential(0.0025);
+                Arrival::At(now)
+            })
+            .collect();
+        let jobs: Vec<Job> = arrivals
+            .iter()
+            .map(|_| Job {
+                before: random.exponential(0.004),
+                inside: 2e-6 + random.exponential(0.002),
+                after: random.exponential(0.003),
+            })
+            .collect();
+        let pool = Pool {
+            connections: 8,
+            station,
+            handover: 0.0,
+        };
+        let passages = pool.run(&jobs, Arrivals::Open(&arrivals));
+        let checkouts = passages.iter().map(|it| Checkout {
+            asked: it.asked,
+            granted: it.granted,
+            returned: it.returned,
+            queries: Some(Queries {
+                first: it.came,
+                last: it.left,
+                busy: it.left - it.came,
+            }),
+            request: 0,
+            place: 0,
+            size: 8,
+        });
+        let jobs = passages.iter().map(|it| jobs[it.job]).collect();
+        (checkouts.collect(), jobs)
+    }
+
+    #[track_caller]
+    fn gives_back(works: &[Work], jobs: &[Job]) {
+        assert_eq!(works.len(), jobs.len());
+        for (work, job) in works.iter().zip(jobs) {
+            for (found, expected) in [
+                (work.before, job.before),
+                (work.inside, job.inside),
+                (work.after, job.after),
+            ] {
+                assert!((found - expected).abs() < 1e-7, "{work:?} of {job:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_undone_gives_back_the_work() {
+        let (checkouts, jobs) = holds(Station::Lock);
+        let line = |share| {
+            let all = checkouts.iter().collect();
+            Timeline::new(all, move |checkout| Visit::section(checkout, share))
+        };
+        // There is nothing between the queries.
+        for share in [0.0, 1.0] {
+            gives_back(&line(share).locked(), &jobs);
+        }
+        let waited = line(0.0).free();
+        let longer = waited
+            .iter()
+            .zip(&jobs)
+            .filter(|(work, job)| work.inside > 1.5 * job.inside);
+        assert!(
+            longer.count() > jobs.len() / 4,
+            "they were in each other's way"
+        );
+        assert!(line(0.0).most_others() >= 3.0);
+    }
+
+    #[test]
+    fn shared_processors_undone_give_back_the_work() {
+        for processors in [1.0, 1.5, 2.0] {
+            let (checkouts, jobs) = holds(Station::Shared(processors));
+            let line = Timeline::new(checkouts.iter().collect(), Visit::queries);
+            gives_back(&line.shared(processors), &jobs);
+            // Of more processors each would have done more.
+            let more = line.shared(processors + 1.0);
+            assert!(
+                more.iter()
+                    .zip(&jobs)
+                    .all(|(work, job)| work.inside >= job.inside - 1e-7)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_in_nobody_s_way_is_as_it_was() {
+        let (checkouts, jobs) = holds(Station::Free);
+        let line = |visit: fn(&Checkout) -> Visit| Timeline::new(checkouts.iter().collect(), visit);
+        gives_back(&line(Visit::queries).free(), &jobs);
+        for works in [
+            line(Visit::hold).free(),
+            line(Visit::outside).free(),
+            line(Visit::queries).shared(100.0),
+        ] {
+            for (work, checkout) in works.iter().zip(&checkouts) {
+                assert!((work.whole() - checkout.held()).abs() < 2e-6, "{work:?}");
+            }
+        }
+        let outside = line(Visit::outside).free();
+        let outside = outside.iter().zip(&jobs);
+        for (work, job) in outside {
+            assert!((work.inside - job.before - job.after).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn a_lock_held_between_queries_is_as_long_as_it_is_said_to_be() {
+        let checkout = |granted: f64| Checkout {
+            asked: granted,
+            granted,
+            returned: granted + 0.010,
+            queries: Some(Queries {
+                first: granted + 0.001,
+                last: granted + 0.009,
+                busy: 0.002,
+            }),
+            request: 0,
+            place: 0,
+            size: 8,
+        };
+        let one = checkout(1.0);
+        for (share, inside) in [(0.0, 0.002), (0.5, 0.005), (1.0, 0.008)] {
+            let works = Timeline::new(vec![&one], |it| Visit::section(it, share)).locked();
+            assert!((works[0].inside - inside).abs() < 1e-9, "{works:?}");
+            assert!((works[0].after - 0.001).abs() < 1e-9);
+            assert!((works[0].whole() - 0.010).abs() < 1e-9);
+        }
+        // Another one that queries a quarter of the time is there for a quarter.
+        let other = checkout(1.0);
+        let works = Timeline::new(vec![&one, &other], Visit::queries).free();
+        assert_eq!(works[0].others, 0.0);
+        assert!((works[1].others - 0.25).abs() < 1e-9, "{works:?}");
+    }
+}

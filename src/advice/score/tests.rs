@@ -233,6 +233,7 @@ fn what_is_too_little_is_left_out_and_counted() {
     assert_eq!(says(&[], 0.01), None);
     // After nothing else than silence nothing is known.
     assert_eq!(says(&[silence, usual], 0.01), None);
+    assert_eq!(says(&[usual, usual], f64::NAN), None);
     let nothing = |_: &Trace| {
         Err::<(), _>(NotEnough {
             seconds: 0.0,

@@ -98,6 +98,8 @@ pub(crate) struct Load {
     pub(crate) holds: Vec<Hold>,
     pub(crate) station: Station,
     pub(crate) watched: bool,
+    /// Seconds from a return until who waits has the connection.
+    pub(crate) handover: f64,
     pub(crate) seconds: f64,
 }
 
@@ -132,6 +134,7 @@ impl Load {
             holds: vec![hold],
             station,
             watched: true,
+            handover: 0.0,
             seconds,
         }
     }
@@ -173,7 +176,7 @@ impl Load {
         let pool = Pool {
             connections: size,
             station: self.station,
-            handover: 0.0,
+            handover: self.handover,
         };
         let passages = match self.coming {
             Coming::Clients(clients, think) => {

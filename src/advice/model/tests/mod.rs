@@ -1,1 +1,4 @@
+mod accuracy;
+mod erlang;
 pub(crate) mod loads;
+mod properties;

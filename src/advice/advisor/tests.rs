@@ -1,0 +1,171 @@
+//! The score and its metric, of a pool whose checkouts are written down by hand.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::{Ready, ready};
+use tokio::time::{Instant, sleep_until};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::*;
+use crate::ObserveLayer;
+use crate::checkout::{Checkout, Held};
+use crate::error::PoolError;
+use crate::inventory::{Counts, Inventory};
+use crate::observe::families::{FAMILIES, Kind};
+use crate::observe::ledger::Holder;
+use crate::phase::{Phase, Phases};
+
+/// Exponential times of this mean, the same ones each time.
+struct Times(u64);
+
+impl Times {
+    fn next(&mut self, mean: f64) -> Duration {
+        // Knuth's MMIX generator; its upper half is random enough.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+        let uniform = (f64::from((self.0 >> 32) as u32) + 1.0) / (f64::from(u32::MAX) + 2.0);
+        Duration::from_secs_f64(-mean * uniform.ln())
+    }
+}
+
+#[derive(Clone)]
+struct OneAllowed;
+
+#[derive(Debug)]
+struct Connection;
+
+impl Held for Connection {}
+
+impl Service<Checkout> for OneAllowed {
+    type Response = Connection;
+    type Error = PoolError;
+    type Future = Ready<Result<Connection, PoolError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Checkout) -> Self::Future {
+        ready(Ok(Connection))
+    }
+}
+
+impl Inventory for OneAllowed {
+    fn counts(&self) -> Counts {
+        Counts::new(1, 0, 1, 0)
+    }
+}
+
+fn holder(waited: Duration) -> Holder {
+    Holder {
+        waited,
+        ..Holder::bare(Checkout::new())
+    }
+}
+
+/// A hundred a second, at random, that hold the one connection for 7 ms on average.
+struct OneConnection {
+    recorder: Arc<Recorder>,
+    times: Times,
+    waiting: VecDeque<(Instant, u32)>,
+    held: Option<(u32, Instant)>,
+    arrives: Instant,
+}
+
+impl OneConnection {
+    async fn until(&mut self, until: Instant) {
+        while self.arrives < until {
+            match self.held {
+                Some((key, ends)) if ends <= self.arrives => {
+                    sleep_until(ends).await;
+                    self.recorder.returned(key);
+                    self.held = self.waiting.pop_front().map(|(since, waiter)| {
+                        let queued = ends.saturating_duration_since(since);
+                        let phases = Phases {
+                            queued,
+                            ..Phases::default()
+                        };
+                        let holder = holder(queued);
+                        let key = self.recorder.granted(holder, Some(waiter), Some(phases));
+                        (key, ends + self.times.next(0.007))
+                    });
+                }
+                _ => {
+                    let arrives = self.arrives;
+                    sleep_until(arrives).await;
+                    if self.held.is_none() {
+                        let phases = Some(Phases::default());
+                        let key = self.recorder.granted(holder(Duration::ZERO), None, phases);
+                        self.held = Some((key, arrives + self.times.next(0.007)));
+                    } else {
+                        let waiter = self.recorder.queued(arrives, Some(Phase::Queued));
+                        self.waiting.push_back((arrives, waiter));
+                    }
+                    self.arrives += self.times.next(0.01);
+                }
+            }
+        }
+        sleep_until(until).await;
+    }
+}
+
+fn metric(recorder: &Arc<Recorder>) -> Vec<f64> {
+    let mut families = FAMILIES.into_iter();
+    let family = families.find(|family| family.name == "poolscope.advice.error");
+    let Kind::Gauge(read) = family.unwrap().kind else {
+        panic!("it is a gauge");
+    };
+    let mut values = Vec::new();
+    read(recorder, &mut |value, attributes| {
+        assert!(attributes.is_empty());
+        values.push(value);
+    });
+    values
+}
+
+/// A thread of its own compares the minutes that have ended.
+fn compared(recorder: &Recorder, ended: u64) {
+    let patience = std::time::Instant::now() + Duration::from_secs(120);
+    while recorder.advisor.score().ended() < ended {
+        recorder.accuracy();
+        assert!(std::time::Instant::now() < patience, "never compared");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_predicted_of_a_pool_is_compared_and_is_a_metric() {
+    let pool = ObserveLayer::new("orders").layer(OneAllowed);
+    let recorder = &pool.recorder;
+    assert_eq!(metric(recorder), [0.0; 0], "nothing was measured yet");
+    let start = recorder.started();
+    let mut load = OneConnection {
+        recorder: Arc::clone(recorder),
+        times: Times(7),
+        waiting: VecDeque::new(),
+        held: None,
+        arrives: start,
+    };
+    for minute in 1..=6 {
+        load.until(start + Duration::from_secs(60 * minute + 1))
+            .await;
+        compared(recorder, minute);
+    }
+    let accuracy = recorder.accuracy().unwrap();
+    assert_eq!((accuracy.compared, accuracy.skipped), (5, 1));
+    assert_eq!((accuracy.queueing, accuracy.at_new_sizes), (5, 0));
+    assert_eq!(
+        (accuracy.last.connections, accuracy.last.minutes_ago),
+        (1, 0)
+    );
+    let error = accuracy.median_error_queueing_pct.unwrap();
+    assert!(error < 50.0, "{accuracy:?}");
+    assert_eq!(accuracy.verdict(), None);
+    assert_eq!(metric(recorder), [error / 100.0]);
+    // Nothing new has happened: nothing is compared again.
+    compared(recorder, 6);
+    assert_eq!(recorder.accuracy(), Some(accuracy));
+}
