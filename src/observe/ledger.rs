@@ -21,7 +21,7 @@ pub(crate) struct Holder {
     pub(crate) checkout: Checkout,
     pub(crate) since: Instant,
     /// The same by the pool's clock; written with the entry.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// How long it had waited.
     pub(crate) waited: Duration,
     pub(crate) trace: Option<TraceId>,
