@@ -60,10 +60,9 @@ impl Inventory for OneAllowed {
 }
 
 fn holder(waited: Duration) -> Holder {
-    Holder {
-        waited,
-        ..Holder::bare(Checkout::new())
-    }
+    let mut holder = Holder::bare(Checkout::new());
+    holder.waited = waited;
+    holder
 }
 
 /// A hundred a second, at random, that hold the one connection for 7 ms on average.
