@@ -114,7 +114,7 @@ impl Asked {
     /// How long all of it takes, about, in seconds.
     pub(crate) fn expected(&self) -> f64 {
         let loads = self.loads.iter().map(|load| self.expected_of(load));
-        loads.sum::<f64>() / self.loads_at_once() as f64
+        loads.sum::<f64>() / self.loads_at_once().min(self.loads.len()) as f64
     }
 
     fn expected_of(&self, load: &Load) -> f64 {
@@ -154,6 +154,8 @@ mod tests {
         assert!((30.0..45.0).contains(&minutes), "{minutes}");
         let quick = asked("--quick").expected() / 60.0;
         assert!(quick < 2.0, "{quick}");
+        let one = asked("--quick --load closed").expected();
+        assert!(one > 21.0, "{one}");
     }
 
     #[test]
