@@ -338,10 +338,11 @@ impl History {
             asked: next(index) - segment.asked_before,
         });
         let mut counted: Vec<_> = counted.collect();
-        let mut entries = 0;
-        let first = counted.iter().rposition(|it| {
-            entries += it.segment.entries.len();
-            entries >= ENTRIES && it.segment.began + COVERED <= now
+        let (mut entries, mut recorded) = (0, 0);
+        let first = counted.iter().rposition(|Counted { segment, .. }| {
+            entries += segment.entries.len();
+            recorded += segment.busy_until();
+            entries >= ENTRIES && recorded >= MINUTE && segment.began + COVERED <= now
         });
         counted.drain(..first.unwrap_or(0));
         counted
@@ -383,6 +384,12 @@ impl History {
 impl Segment {
     fn is_full(&self) -> bool {
         self.entries.len() >= ENTRIES
+    }
+
+    /// Nanoseconds from its beginning until its last checkout was granted or gave up.
+    fn busy_until(&self) -> u64 {
+        let last = self.entries.last();
+        last.map_or(0, |it| u64::from(it.granted.min(it.returned)) * 1000)
     }
 
     fn is_over(&self, now: u64) -> bool {

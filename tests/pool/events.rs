@@ -145,7 +145,15 @@ async fn a_connection_that_is_closed_is_told_with_the_reason() {
     drop(pool.get().await.unwrap());
     tokio::time::sleep(Duration::from_millis(5)).await;
     let mut dirty = pool.get().await.unwrap();
-    assert_eq!(closed("recycle"), [(Level::DEBUG, "orders".to_owned())]);
+    // On a slow machine the next one may have become too old meanwhile, too.
+    let recycled = closed("recycle");
+    assert!(!recycled.is_empty());
+    assert!(
+        recycled
+            .iter()
+            .all(|it| *it == (Level::DEBUG, "orders".to_owned())),
+        "{recycled:?}"
+    );
     dirty.run("BEGIN").await.unwrap();
     drop(dirty);
     assert_eq!(closed("broken"), [(Level::INFO, "orders".to_owned())]);
