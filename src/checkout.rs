@@ -143,9 +143,11 @@ pub trait ConnectionFacts: fmt::Debug + Send + Sync {
         None
     }
 
-    /// When the first query since [`hold_begins`](Self::hold_begins) began, and the last one ended.
+    /// When the first query since [`hold_begins`](Self::hold_begins) began, and the last one ended, in
+    /// nanoseconds since `start`.
     #[doc(hidden)]
-    fn queried(&self) -> Option<(Instant, Instant)> {
+    fn queried(&self, start: Instant) -> Option<(u64, u64)> {
+        let _ = start;
         None
     }
 

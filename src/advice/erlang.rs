@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bottleneck::{Bottleneck, BottleneckKind, Contention};
 use super::learned::{Forecast, Learned, Measured};
 use super::model::{Model, NotEnough, Prediction, Recorded};
-use crate::observe::minutes::Demand;
+use crate::observe::hour::Traffic;
 
 #[derive(Debug, Clone)]
 pub(super) struct Erlang {
@@ -135,15 +135,17 @@ impl Forecast for Erlang {
 }
 
 /// Some seconds of this many arrivals a second, each held for this long.
-pub(super) fn demand(seconds: f64, rate: f64, held: Duration) -> Demand {
+pub(super) fn demand(seconds: f64, rate: f64, held: Duration) -> Traffic {
     let asked = (seconds * rate) as u64;
-    Demand {
+    Traffic {
         seconds,
         asked,
         unserved: 0,
         returned: asked,
-        held: asked * held.as_nanos() as u64,
+        held: asked as f64 * held.as_secs_f64(),
         peak: 3,
+        peak_pending: 0,
+        peak_rate: rate,
     }
 }
 

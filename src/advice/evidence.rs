@@ -4,8 +4,7 @@ use serde::Serialize;
 
 use super::learned::{Forecast, Measured, Models};
 use super::predicted::finite;
-use crate::observe::minutes::Demand;
-use crate::observe::window::Slot;
+use crate::observe::hour::Traffic;
 
 /// Sizes of which the throughput is shown, at most.
 const CURVE: u32 = 32;
@@ -54,7 +53,7 @@ pub struct EvidenceWindows {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EvidenceWindow {
-    /// Time covered, in seconds: whole minutes and the current one, or less while the pool is younger.
+    /// Time covered, in seconds: the window and up to 5 s more, or less while the pool is younger.
     pub seconds: f64,
     /// Connections that came back within it.
     pub samples: u64,
@@ -69,10 +68,10 @@ pub struct EvidenceWindow {
     pub mean_connections_needed: Option<f64>,
     /// Most connections in use at once.
     pub peak_checked_out: u32,
-    /// Most arrivals within one second; `null` where it is not kept.
-    pub peak_arrivals_per_second: Option<f64>,
-    /// Most requests waiting at once; `null` where it is not kept.
-    pub peak_pending: Option<u32>,
+    /// Most arrivals within one second.
+    pub peak_arrivals_per_second: f64,
+    /// Most requests waiting at once.
+    pub peak_pending: u32,
 }
 
 /// The checkouts that were replayed.
@@ -114,28 +113,28 @@ pub struct CurvePoint {
 }
 
 impl EvidenceWindows {
-    pub(super) fn read(measured: &Measured, minute: &Slot, five_minutes: &Slot) -> Self {
+    pub(super) fn read(measured: &Measured) -> Self {
         Self {
-            minute: EvidenceWindow::read(&measured.minute, Some(minute)),
-            five_minutes: EvidenceWindow::read(&measured.five_minutes, Some(five_minutes)),
-            hour: EvidenceWindow::read(&measured.hour, None),
+            minute: EvidenceWindow::read(&measured.minute),
+            five_minutes: EvidenceWindow::read(&measured.five_minutes),
+            hour: EvidenceWindow::read(&measured.hour),
         }
     }
 }
 
 impl EvidenceWindow {
-    fn read(demand: &Demand, slot: Option<&Slot>) -> Self {
-        let held = demand.mean_held();
+    fn read(traffic: &Traffic) -> Self {
+        let held = traffic.mean_held();
         Self {
-            seconds: finite(demand.seconds, 1).unwrap_or_default(),
-            samples: demand.returned,
-            arrivals_per_second: finite(demand.rate(), 3).unwrap_or_default(),
-            unserved: demand.unserved,
+            seconds: finite(traffic.seconds, 1).unwrap_or_default(),
+            samples: traffic.returned,
+            arrivals_per_second: finite(traffic.rate(), 3).unwrap_or_default(),
+            unserved: traffic.unserved,
             mean_use_ms: held.and_then(|held| finite(held * 1e3, 3)),
-            mean_connections_needed: held.and_then(|held| finite(held * demand.rate(), 3)),
-            peak_checked_out: demand.peak,
-            peak_arrivals_per_second: slot.map(|slot| slot.peak_arrival_rate),
-            peak_pending: slot.map(|slot| slot.peak.pending),
+            mean_connections_needed: held.and_then(|held| finite(held * traffic.rate(), 3)),
+            peak_checked_out: traffic.peak,
+            peak_arrivals_per_second: finite(traffic.peak_rate, 3).unwrap_or_default(),
+            peak_pending: traffic.peak_pending,
         }
     }
 }

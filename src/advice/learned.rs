@@ -6,7 +6,7 @@ use super::Asking;
 use super::bottleneck::Bottleneck;
 use super::model::{Model, NotEnough, Prediction, Recorded};
 use super::sizes::{Case, Demand};
-use crate::observe::minutes;
+use crate::observe::hour::Traffic;
 
 /// A model of a load that was recorded.
 pub(super) trait Forecast: Send + Sync {
@@ -61,9 +61,9 @@ impl Forecast for Model {
 /// What was asked for, by window.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Measured {
-    pub(super) minute: minutes::Demand,
-    pub(super) five_minutes: minutes::Demand,
-    pub(super) hour: minutes::Demand,
+    pub(super) minute: Traffic,
+    pub(super) five_minutes: Traffic,
+    pub(super) hour: Traffic,
     /// The time queued that 95 of 100 did not exceed within the last minute, in seconds.
     pub(super) minute_p95: f64,
     /// When this was read, in seconds of the pool's clock.

@@ -44,7 +44,6 @@ use crate::backend::{Activity, Lane};
 use crate::inventory::Counts;
 use crate::observe::Observe;
 use crate::observe::statements::OTHER;
-use crate::observe::window::{Slot, Span};
 use crate::report::connections::count;
 use crate::report::fleet::{Fleet, Own};
 use crate::report::grant::grant;
@@ -160,8 +159,6 @@ impl<S: Source> Observe<S> {
             counts,
         };
         let found = Found {
-            minute: self.recorder.read(Span::Minute, |slot, _, _| slot),
-            five_minutes: self.recorder.read(Span::FiveMinutes, |slot, _, _| slot),
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
             routes: RouteShare::read(&self.recorder, facts.source_lines),
@@ -243,8 +240,6 @@ impl Asking {
 /// What was found out beside the loads.
 #[derive(Debug, Clone)]
 struct Found {
-    minute: Slot,
-    five_minutes: Slot,
     fleet: Option<Fleet>,
     server_can_grant: Option<u32>,
     routes: Vec<RouteShare>,
@@ -311,7 +306,7 @@ fn advise(
         routes: found.routes,
         statements: found.statements,
         evidence: Evidence {
-            windows: EvidenceWindows::read(&learned.measured, &found.minute, &found.five_minutes),
+            windows: EvidenceWindows::read(&learned.measured),
             learned_from: models.map(|models| models.window),
             replayed: models.map(|models| ReplayedRecord::read(&models)),
             planned_arrivals_per_second: models

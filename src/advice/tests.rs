@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::erlang::{Erlang, NOW, demand, learned, steady, young};
 use super::*;
-use crate::observe::window::Slot;
 
 const HELD: Duration = Duration::from_millis(80);
 
@@ -43,8 +42,6 @@ impl Scene {
                 counts: Counts::new(4, 1, pool_size, max_overflow),
             },
             found: Found {
-                minute: Slot::default(),
-                five_minutes: Slot::default(),
                 places: HashMap::new(),
                 fleet: None,
                 server_can_grant: None,
@@ -518,7 +515,7 @@ fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
         assert_eq!(windows[window]["mean_connections_needed"], 8.0);
         assert_eq!(windows[window]["peak_checked_out"], 3);
     }
-    assert_eq!(windows["hour"]["peak_pending"], Value::Null);
+    assert_eq!(windows["hour"]["peak_pending"], 0);
     assert_eq!(windows["minute"]["peak_pending"], 0);
 
     // Nothing came back, and that is no number either.

@@ -238,8 +238,8 @@ impl ConnectionFacts for EntryState {
         Some(wire.unwrap_or_else(|| self.queries.busy()))
     }
 
-    fn queried(&self) -> Option<(tokio::time::Instant, tokio::time::Instant)> {
-        self.queries.queried()
+    fn queried(&self, start: Instant) -> Option<(u64, u64)> {
+        self.queries.queried(start)
     }
 
     fn hold_begins(&self) {

@@ -46,7 +46,7 @@ impl Recorder {
         let now = self.clock.at(since);
         let mut book = self.book();
         book.windows.at(now).arrivals += 1;
-        book.asks(now);
+        book.history.asked();
         let key = book.ledger.waiters.insert(Waiter { since, phase });
         self.level(&mut book, now);
         key
@@ -84,7 +84,7 @@ impl Recorder {
             slot.arrivals += u64::from(waiter.is_none());
             let queued = match waiter {
                 None => {
-                    book.asks(at);
+                    book.history.asked();
                     Duration::ZERO
                 }
                 Some(key) => {
@@ -144,7 +144,8 @@ impl Recorder {
         // A refusal by a closed pool, or of a checkout that would not wait, is no demand that a larger
         // pool would meet. A checkout that waited when it was closed was counted when the wait began.
         if waiter.is_none() && refusal != Refusal::Rejected {
-            book.asks(at);
+            book.history.asked();
+            book.windows.at(at).arrivals += 1;
         }
         let was_queued =
             waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued));
@@ -162,7 +163,7 @@ impl Recorder {
                     place: 0,
                 },
             );
-            book.minutes.at(at).unserved += u64::from(refusal != Refusal::Canceled);
+            book.windows.at(at).unserved += u64::from(refusal != Refusal::Canceled);
         }
         let Book {
             windows,
@@ -171,9 +172,6 @@ impl Recorder {
             ..
         } = &mut *book;
         let slot = windows.at(at);
-        if waiter.is_none() {
-            slot.arrivals += 1;
-        }
         match refusal {
             Refusal::TimedOut => {
                 totals.timeouts += 1;
@@ -205,9 +203,6 @@ impl Recorder {
             let busy = holder.busy();
             book.windows.at(at).held.record(held);
             book.holds.record_time(held);
-            let minute = book.minutes.at(at);
-            minute.returned += 1;
-            minute.held += nanos(held);
             if let Some(position) = holder.position {
                 let queries = holder.queries(busy, self.clock);
                 book.history.returned(position, at, queries);
@@ -241,13 +236,5 @@ impl Recorder {
             });
         }
         self.metrics.held(held);
-    }
-}
-
-impl Book {
-    /// Somebody asks for a connection. Each checkout is counted once.
-    fn asks(&mut self, now: u64) {
-        self.history.asked();
-        self.minutes.at(now).asked += 1;
     }
 }

@@ -72,6 +72,10 @@ impl Histogram {
         self.count
     }
 
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum)
+    }
+
     pub(crate) fn max(&self) -> Option<Duration> {
         (self.count > 0).then(|| Duration::from_nanos(self.max))
     }

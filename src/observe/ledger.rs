@@ -54,9 +54,8 @@ impl Holder {
 
     /// Its queries, for the history.
     pub(super) fn queries(&self, busy: Option<Duration>, clock: Clock) -> Option<Queries> {
-        let between = self.facts.as_ref()?.queried();
         Some(Queries {
-            between: between.map(|(first, last)| (clock.at(first), clock.at(last))),
+            between: self.facts.as_ref()?.queried(clock.start),
             busy: nanos(busy?),
         })
     }

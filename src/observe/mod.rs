@@ -41,11 +41,11 @@ mod future;
 mod guard;
 mod histogram;
 pub(crate) mod history;
+pub(crate) mod hour;
 mod layer;
 pub(crate) mod leaks;
 pub(crate) mod ledger;
 mod metrics;
-pub(crate) mod minutes;
 #[cfg(test)]
 mod models;
 mod operations;

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use super::buckets::{Buckets, SECONDS};
 use super::clock::Clock;
 use super::history::{History, Recorded};
+use super::hour::Traffic;
 use super::leaks::Leaks;
 use super::ledger::Ledger;
 use super::metrics::Metrics;
-use super::minutes::{Demand, Minutes};
 use super::operations::Operations;
 use super::requests::Requests;
 use super::seldom::Seldom;
@@ -67,7 +67,6 @@ pub(crate) struct Book {
     pub(crate) windows: Windows,
     /// What advice replays.
     pub(super) history: History,
-    pub(super) minutes: Minutes,
     pub(crate) totals: Totals,
     /// Who used how much, by place.
     pub(crate) usage: Usage,
@@ -114,7 +113,6 @@ impl Recorder {
                 ledger: Ledger::default(),
                 windows: Windows::new(),
                 history: History::new(size),
-                minutes: Minutes::new(),
                 totals: Totals {
                     connect_failures: Some(0),
                     ..Totals::default()
@@ -257,12 +255,12 @@ impl Recorder {
     }
 
     /// The recent checkouts, one by one, and what was asked for in the last minutes.
-    pub(crate) fn history(&self, minutes: [u64; 3]) -> (Recorded, [Demand; 3], u64) {
+    pub(crate) fn history(&self, minutes: [u64; 3]) -> (Recorded, [Traffic; 3], u64) {
         let now = self.clock.now();
         let mut book = self.book();
         let recorded = book.history.read(now);
-        let demand = minutes.map(|minutes| book.minutes.last(minutes, now));
-        (recorded, demand, now)
+        let traffic = minutes.map(|minutes| book.windows.traffic(now, minutes));
+        (recorded, traffic, now)
     }
 
     /// The pool may have another number of connections from now on.
@@ -278,7 +276,6 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         book.windows.set_level(now, level);
-        book.minutes.set_in_use(now, level.checked_out);
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::clock::{SECOND, seconds};
 use super::histogram::Histogram;
+use super::hour::{Hour, Traffic};
 use crate::phase::{Phase, Phases};
 
 const SECONDS: usize = 10;
@@ -90,11 +91,13 @@ pub(crate) struct Slot {
     pub(crate) create: Histogram,
     /// `None` as long as nobody waited, or it is not known for what.
     pub(crate) phases: Option<Box<PhaseTimes>>,
-    /// Checkouts asked for, whatever became of them.
+    /// Checkouts asked for. Refusals by a closed or suspended pool do not count.
     pub(crate) arrivals: u64,
     pub(crate) timeouts: u64,
     pub(crate) failures: u64,
     pub(crate) shed: u64,
+    /// Checkouts that timed out in the queue or were shed.
+    pub(crate) unserved: u64,
     /// Time covered, in nanoseconds, and the integrals of the levels over it.
     pub(crate) observed: u64,
     pub(crate) checked_out_time: u64,
@@ -117,6 +120,7 @@ impl Slot {
         self.timeouts += other.timeouts;
         self.failures += other.failures;
         self.shed += other.shed;
+        self.unserved += other.unserved;
         self.observed += other.observed;
         self.checked_out_time += other.checked_out_time;
         self.pending_time += other.pending_time;
@@ -138,6 +142,7 @@ impl Slot {
             timeouts: 0,
             failures: 0,
             shed: 0,
+            unserved: 0,
             observed: 0,
             checked_out_time: 0,
             pending_time: 0,
@@ -221,6 +226,7 @@ pub(crate) struct Windows {
     /// The front is being filled; each holds up to [`COARSE`] seconds.
     coarse: VecDeque<Slot>,
     filling: u32,
+    hour: Hour,
 }
 
 impl Windows {
@@ -233,6 +239,7 @@ impl Windows {
             seconds: VecDeque::with_capacity(SECONDS),
             coarse: VecDeque::with_capacity(COARSE_SLOTS),
             filling: 0,
+            hour: Hour::default(),
         }
     }
 
@@ -278,6 +285,15 @@ impl Windows {
         sum
     }
 
+    /// What the pool was asked for in the last minutes, up to `now`. At most 60.
+    pub(crate) fn traffic(&mut self, now: u64, minutes: u64) -> Traffic {
+        self.at(now);
+        self.current.peak_arrival_rate = self.current.arrivals as f64;
+        let filling = self.coarse.iter().take(usize::from(self.filling > 0));
+        let open = filling.chain([&self.current]);
+        self.hour.last(minutes, now, open)
+    }
+
     fn integrate(&mut self, until: u64) {
         // Mostly nothing has passed.
         if until > self.integrated {
@@ -305,6 +321,9 @@ impl Windows {
         self.filling = (self.filling + 1) % COARSE;
         if let Some(front) = self.coarse.front_mut() {
             front.merge(&self.current);
+            if self.filling == 0 {
+                self.hour.push(end, front);
+            }
         }
         // The oldest second's memory becomes the new one's.
         let fresh = match self.seconds.len() {

@@ -86,12 +86,24 @@ impl QueryState {
         self.first.store(0, Relaxed);
     }
 
-    /// When the first query of this hold began, and the last one that has ended did.
-    pub(crate) fn queried(&self) -> Option<(Instant, Instant)> {
+    /// When the first query of this hold began, and the last one that has ended did, in nanoseconds
+    /// since `start`.
+    pub(crate) fn queried(&self, start: Instant) -> Option<(u64, u64)> {
         let first = self.first.load(Relaxed);
+        if first == 0 {
+            return None;
+        }
         let last = self.last.load(Relaxed).max(first);
-        let at = |nanos| self.base + Duration::from_nanos(nanos);
-        (first > 0).then(|| (at(first), at(last)))
+        Some(match self.base.checked_duration_since(start) {
+            Some(after) => {
+                let after = after.as_nanos() as u64;
+                (after + first, after + last)
+            }
+            None => {
+                let before = start.saturating_duration_since(self.base).as_nanos() as u64;
+                (first.saturating_sub(before), last.saturating_sub(before))
+            }
+        })
     }
 
     /// The summary of the statement that was sent last in this hold.
@@ -171,8 +183,8 @@ impl ConnectionFacts for QueryState {
         Some(self.busy())
     }
 
-    fn queried(&self) -> Option<(Instant, Instant)> {
-        self.queried()
+    fn queried(&self, start: Instant) -> Option<(u64, u64)> {
+        self.queried(start)
     }
 
     fn hold_begins(&self) {
