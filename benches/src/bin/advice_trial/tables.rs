@@ -7,7 +7,7 @@ use poolscope_benches::report::{Targets, ms, note, percent, table};
 use super::demand::Demand;
 use super::measured::Measured;
 use super::sweep::Sweep;
-use super::verdict::{GOOD, TARGET, error, median_error, misses_allowed};
+use super::verdict::{GOOD, TARGET, error, median_error, misses_allowed, repeatability};
 
 /// What a table has where there is nothing to tell.
 const NOTHING: &str = "—";
@@ -26,6 +26,7 @@ pub(crate) fn print(sweeps: &[Sweep]) {
     ];
     let rows: Vec<_> = sweeps.iter().map(summary).collect();
     table("Sweeps", columns, &rows);
+    agreement(sweeps);
     for sweep in sweeps {
         details(sweep);
     }
@@ -58,6 +59,22 @@ fn goals(sweeps: &[Sweep]) {
         median_error(sweeps.iter()),
     );
     targets.print("Goals");
+}
+
+/// How well two measurements of the same agree.
+fn agreement(sweeps: &[Sweep]) {
+    let mut rows = Vec::new();
+    for of_load in sweeps.chunk_by(|a, b| a.load.name == b.load.name) {
+        let all: Vec<_> = of_load.iter().collect();
+        if let Some(difference) = repeatability(&all) {
+            let name = of_load[0].load.name.to_owned();
+            rows.push(vec![name, percent(difference)]);
+        }
+    }
+    if !rows.is_empty() {
+        let columns = &["load", "median difference between the p95 of two sweeps"];
+        table("Repeatability", columns, &rows);
+    }
 }
 
 fn summary(sweep: &Sweep) -> Vec<String> {

@@ -86,6 +86,24 @@ pub(crate) fn median_error<'a>(sweeps: impl Iterator<Item = &'a Sweep>) -> Optio
     (!errors.is_empty()).then(|| median(errors))
 }
 
+/// By how much the measurements of one load's sweeps differ from each other: the median, over the sizes and
+/// over the pairs of sweeps, of the larger p95 relative to the smaller one, less one. No prediction can be expected to
+/// come closer. `None` if the load was swept once.
+pub(crate) fn repeatability(sweeps: &[&Sweep]) -> Option<f64> {
+    let mut differences = Vec::new();
+    for (index, one) in sweeps.iter().enumerate() {
+        for other in &sweeps[index + 1..] {
+            for (one, other) in one.measured.iter().zip(&other.measured) {
+                if [one, other].iter().all(|it| !it.overload && it.p95 > SHORT) {
+                    let (one, other) = (one.p95.as_secs_f64(), other.p95.as_secs_f64());
+                    differences.push(one.max(other) / one.min(other) - 1.0);
+                }
+            }
+        }
+    }
+    (!differences.is_empty()).then(|| median(differences))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
