@@ -376,6 +376,6 @@ async fn a_request_to_cancel_gives_up_on_a_server_that_says_nothing() {
     assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
     assert_eq!(
         error.message(),
-        format!("no answer to a request to cancel (127.0.0.1:{front})")
+        format!("no answer to the cancel request (127.0.0.1:{front})")
     );
 }
