@@ -164,8 +164,8 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
         routes,
         [(Some("/orders"), 2), (None, 1), (Some("/users"), 1)]
     );
-    let warning = "load shed: 4 checkouts were turned away within the last minute; \
-                   in the last five by route: /orders (2), outside of a request (1), /users (1)";
+    let warning = "load shed: 4 checkouts were rejected in the last minute; \
+                   in the last five minutes by route: /orders (2), outside of a request (1), /users (1)";
     assert!(
         health.warnings.iter().any(|w| w == warning),
         "{:?}",

@@ -353,7 +353,7 @@ async fn a_running_query_is_timed<C: Served>(name: &str) {
     assert!(health["database"]["longest_query_seconds"].as_f64() > Some(0.5));
     let warnings = strings(&health["warnings"]).join(" ");
     assert!(
-        warnings.contains("a query has run for") && warnings.contains("threshold 0.5 s"),
+        warnings.contains("a query has been running for") && warnings.contains("threshold 0.5 s"),
         "{warnings}"
     );
     running.abort();
