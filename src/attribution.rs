@@ -192,7 +192,8 @@ impl Used {
 }
 
 impl Tally {
-    /// Counts a statement. Returns the number of times the request has sent it, including this one.
+    /// Counts a statement. Returns the number of times the request has sent it, including this one;
+    /// always 1 for statements beyond the limit of distinct ones.
     pub(crate) fn statement(&mut self, hash: u64) -> u32 {
         if self.statements.len() >= STATEMENTS && !self.statements.contains_key(&hash) {
             return 1;
