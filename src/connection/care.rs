@@ -42,7 +42,7 @@ pub(crate) struct Care {
     pub(super) board: Arc<Board>,
     pub(super) dials: Dials,
     /// Incremented by every connection failure. Connections of an older generation are pinged before
-    /// their next use, whatever their age, because the cause of one failure often affects them all.
+    /// their next use, at any age, because the cause of one failure often affects them all.
     generation: AtomicU64,
     closed: AtomicBool,
     /// Whether the keepalive has taken all idle connections out of bb8 for a moment.

@@ -72,7 +72,7 @@ impl<C: Backend> Entry<C> {
             queries,
         });
         let mut open = place.opened();
-        // Idle until a checkout takes it, so that the counts stay correct if that checkout is cancelled.
+        // Idle until a checkout takes it, so that the counts stay correct if the checkout is cancelled.
         open.idle();
         let key = care.enter(&state);
         let registered = Registered {
@@ -124,7 +124,8 @@ impl<C: Backend> Entry<C> {
             self.state.queries.give_up();
             self.cancel();
             // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
-            // the socket dies while the last statement is closed). Only the wire state can tell.
+            // the socket dies while the last statement is closed). Only the wire state
+            // distinguishes the two.
             if self.wired().is_none() {
                 care.suspect(self.generation);
             }

@@ -222,7 +222,8 @@ impl<C: Backend> OwnCare<C> {
         }
     }
 
-    /// Adds a connection to the pool. Returns false if the pool is gone or does not keep it.
+    /// Adds a connection to the pool. Returns false if the pool was dropped or closed, or does
+    /// not keep the connection.
     pub(super) fn admit(&self, mut entry: Box<Entry<C>>) -> bool {
         let Some(pool) = self.pool() else {
             return false;
