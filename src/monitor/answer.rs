@@ -22,7 +22,7 @@ pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serializ
         Err(_) => problem(
             method,
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the report could not be written",
+            "the report could not be serialized",
         ),
     }
 }
@@ -71,22 +71,22 @@ pub(super) fn refusal(method: &Method, refusal: Refusal) -> Answer {
         }
         Refusal::NotFound => (
             StatusCode::NOT_FOUND,
-            "there is no such report; there are status, health, connections, optimize, healthcheck and metrics",
+            "no such report: the reports are status, health, connections, optimize, healthcheck and metrics",
         ),
         Refusal::OnlyHealthcheck => (
             StatusCode::NOT_FOUND,
-            "there is no such report; there is only healthcheck",
+            "no such report: only healthcheck is served here",
         ),
         Refusal::MethodNotAllowed => (
             StatusCode::METHOD_NOT_ALLOWED,
-            "reports are read with GET or HEAD",
+            "reports accept only GET and HEAD",
         ),
         Refusal::Denied(Denied::Unauthorized) => (
             StatusCode::UNAUTHORIZED,
-            "reports need the monitor's token, as Authorization: Bearer",
+            "reports require the monitor's token: send it as `Authorization: Bearer <token>`",
         ),
         Refusal::Denied(Denied::Forbidden) => {
-            (StatusCode::FORBIDDEN, "reports are not for this request")
+            (StatusCode::FORBIDDEN, "this request may not read reports")
         }
     };
     let mut answer = problem(method, status, detail);

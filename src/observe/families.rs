@@ -84,7 +84,7 @@ pub(crate) static CREATE_TIME: Family = Family {
 pub(crate) static PHASE_TIME: Family = Family {
     name: "poolscope.checkout.phase_time",
     unit: "s",
-    description: "Of the time it took to obtain a connection, the part in each phase, of the checkouts that waited in it",
+    description: "The time that a checkout waited in a phase: queued, connecting or pinging; not recorded for a phase without a wait",
     kind: Kind::Histogram(SECONDS, |r, emit| {
         let phases = r.book().phases.clone();
         for (phase, buckets) in Phase::ALL.into_iter().zip(&phases) {
@@ -95,7 +95,7 @@ pub(crate) static PHASE_TIME: Family = Family {
 pub(crate) static OPERATION_DURATION: Family = Family {
     name: DB_CLIENT_OPERATION_DURATION,
     unit: "s",
-    description: "The time from sending a query to the end of its answer",
+    description: "The time from sending a query to the end of its response",
     kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(r.database(), emit)),
 };
 pub(crate) static REQUEST_CHECKOUTS: Family = Family {
@@ -127,14 +127,14 @@ pub(crate) static REQUEST_HELD_TIME: Family = Family {
 pub(crate) static REQUEST_QUERY_TIME: Family = Family {
     name: "poolscope.request.query_time",
     unit: "s",
-    description: "Of the time that one request held connections, the time the database was at work",
+    description: "The part of the time that one request held connections in which the database was at work",
     kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.busy, emit)),
 };
 
 static COUNT: Family = Family {
     name: DB_CLIENT_CONNECTION_COUNT,
     unit: "{connection}",
-    description: "The number of connections that are currently in the state given",
+    description: "The number of connections that are currently in the given state",
     kind: Kind::UpDown(|r, emit| {
         let counts = r.counts();
         let state = |state: &'static str| [KeyValue::new(DB_CLIENT_CONNECTION_STATE, state)];
@@ -157,7 +157,7 @@ static IDLE_MAX: Family = Family {
 static IDLE_MIN: Family = Family {
     name: DB_CLIENT_CONNECTION_IDLE_MIN,
     unit: "{connection}",
-    description: "The minimum number of idle open connections allowed: no number of them is kept up",
+    description: "The minimum number of idle open connections allowed: always 0, the pool maintains no minimum",
     kind: Kind::UpDown(|_, emit| emit(0.0, &[])),
 };
 static PENDING: Family = Family {
@@ -181,7 +181,7 @@ static SERVING: Family = Family {
 static REACHABLE: Family = Family {
     name: "poolscope.pool.database_reachable",
     unit: "",
-    description: "1 unless connections can't be opened and no checkout has succeeded since",
+    description: "0 if the database could not be reached and no checkout has succeeded since, otherwise 1",
     kind: Kind::Gauge(|r, emit| emit(f64::from(u8::from(r.is_database_reachable())), &[])),
 };
 static OVERFLOW: Family = Family {
@@ -193,13 +193,13 @@ static OVERFLOW: Family = Family {
 static OVERFLOW_MAX: Family = Family {
     name: "poolscope.connection.overflow.max",
     unit: "{connection}",
-    description: "The most connections that may be open beyond the pool size",
+    description: "The maximum number of open connections allowed beyond the pool size",
     kind: Kind::UpDown(|r, emit| emit(f64::from(r.counts().max_overflow), &[])),
 };
 static IDLE_IN_TRANSACTION: Family = Family {
     name: "poolscope.connection.idle_in_transaction",
     unit: "{connection}",
-    description: "Connections held with a transaction open and no query under way, as far as the pool sees it",
+    description: "Connections held with an open transaction and no query running, as far as the pool can tell",
     kind: Kind::UpDown(|r, emit| {
         if !r.sees_transactions() {
             return;
@@ -227,7 +227,7 @@ static OPENED: Family = Family {
 static OPEN_FAILURES: Family = Family {
     name: "poolscope.connection.open_failures",
     unit: "{failure}",
-    description: "Attempts to open a connection that failed",
+    description: "Failed attempts to open a connection",
     kind: Kind::Counter(|r, emit| {
         if let Some(failures) = r.totals().connect_failures {
             emit(failures as f64, &[]);
@@ -253,7 +253,7 @@ static CLOSED: Family = Family {
 static CHECKOUTS: Family = Family {
     name: "poolscope.checkouts",
     unit: "{checkout}",
-    description: "Checkouts asked for, by what became of them",
+    description: "Checkouts requested, by outcome",
     kind: Kind::Counter(|r, emit| {
         let totals = r.totals();
         for (outcome, count) in [
@@ -271,7 +271,7 @@ static CHECKOUTS: Family = Family {
 static LONGEST_WAIT: Family = Family {
     name: "poolscope.wait.longest",
     unit: "s",
-    description: "How long the longest waiting has waited",
+    description: "The time that the longest-waiting checkout has waited; 0 if none is waiting",
     kind: Kind::Gauge(|r, emit| {
         let longest = r.book().ledger.longest_waiter().map(|waiter| waiter.since);
         let waited = longest.map_or(0.0, |since| since.elapsed().as_secs_f64());
@@ -281,7 +281,7 @@ static LONGEST_WAIT: Family = Family {
 static WAIT_TARGET: Family = Family {
     name: "poolscope.wait.target",
     unit: "s",
-    description: "What 95 of 100 waits for a connection should not exceed",
+    description: "The target for the 95th percentile of the time waited for a connection",
     kind: Kind::Gauge(|r, emit| {
         if let Some(target) = r.wait_target() {
             emit(target.as_secs_f64(), &[]);
@@ -291,7 +291,7 @@ static WAIT_TARGET: Family = Family {
 static ADVICE_ERROR: Family = Family {
     name: "poolscope.advice.error",
     unit: "",
-    description: "How far the predicted p95 waits were from the measured ones, as a share of these: the median of the last hour's minutes in which checkouts queued",
+    description: "The relative error of the predicted p95 waits against the measured ones: the median over the last hour's minutes in which checkouts queued",
     kind: Kind::Gauge(|r, emit| {
         let error = r.accuracy().and_then(|it| it.median_error_queueing_pct);
         if let Some(percent) = error {
@@ -302,7 +302,7 @@ static ADVICE_ERROR: Family = Family {
 static USE_CHECKOUTS: Family = Family {
     name: "poolscope.use.checkouts",
     unit: "{checkout}",
-    description: "Connections given back, by who had taken them",
+    description: "Connections returned, by call site",
     kind: Kind::Counter(|r, emit| {
         // The first of them in the list.
         let read = r.usage_of_scrape(true);
@@ -312,19 +312,19 @@ static USE_CHECKOUTS: Family = Family {
 static USE_WAIT_TIME: Family = Family {
     name: "poolscope.use.wait_time",
     unit: "s",
-    description: "Time waited for connections, by who waited",
+    description: "Time that checkouts waited for connections, by call site",
     kind: Kind::Seconds(|r, emit| sites(r, |used| used.waited.as_secs_f64(), |_| true, emit)),
 };
 static USE_HELD_TIME: Family = Family {
     name: "poolscope.use.held_time",
     unit: "s",
-    description: "Time that connections were held, by who held them",
+    description: "Time that connections were held, by call site",
     kind: Kind::Seconds(|r, emit| sites(r, |used| used.held.as_secs_f64(), |_| true, emit)),
 };
 static USE_BUSY_TIME: Family = Family {
     name: "poolscope.use.busy_time",
     unit: "s",
-    description: "Of the time that connections were held, the time the database was at work",
+    description: "The part of the time that connections were held in which the database was at work, by call site",
     kind: Kind::Seconds(|r, emit| {
         let known = |used: &Use| !used.measured.is_zero();
         sites(r, |used| used.busy.as_secs_f64(), known, emit);
@@ -333,7 +333,7 @@ static USE_BUSY_TIME: Family = Family {
 static SHED: Family = Family {
     name: "poolscope.checkouts.shed",
     unit: "{checkout}",
-    description: "Checkouts turned away for load's sake, by route",
+    description: "Checkouts shed under load, by route",
     kind: Kind::Counter(|r, emit| {
         for (route, shed) in r.shed(Instant::now()) {
             emit(
@@ -346,7 +346,7 @@ static SHED: Family = Family {
 static N_PLUS_ONE: Family = Family {
     name: "poolscope.request.n_plus_one",
     unit: "{request}",
-    description: "Requests that sent the same statement again and again",
+    description: "Requests that sent the same statement more often than the N+1 threshold",
     kind: Kind::Counter(|r, emit| {
         let mut requests = r.requests();
         for (route, repeated) in requests.all_repeated(Instant::now()) {
@@ -358,7 +358,7 @@ static N_PLUS_ONE: Family = Family {
 static LEAKING: Family = Family {
     name: "poolscope.connection.leaking",
     unit: "{connection}",
-    description: "Connections held for longer than the leak threshold at this moment",
+    description: "Connections currently held for longer than the leak threshold",
     kind: Kind::UpDown(|r, emit| {
         if let Some(leaking) = r.leaking() {
             emit(leaking as f64, &[]);
@@ -368,7 +368,7 @@ static LEAKING: Family = Family {
 static LEAKS: Family = Family {
     name: "poolscope.connection.leaks",
     unit: "{connection}",
-    description: "Connections held for longer than the leak threshold, those that came back included",
+    description: "Connections held for longer than the leak threshold, including those returned since",
     kind: Kind::Counter(|r, emit| {
         if r.leaks.threshold().is_some() {
             emit(r.totals().leaks as f64, &[]);

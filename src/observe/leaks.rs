@@ -217,10 +217,10 @@ impl fmt::Display for Told<'_> {
         let mut facts = Vec::new();
         if let Some(state) = self.state {
             facts.push(match state {
-                SessionState::Active => "a query is under way".to_owned(),
+                SessionState::Active => "a query is running".to_owned(),
                 SessionState::Idle => "idle".to_owned(),
                 SessionState::IdleInTransaction => "idle in a transaction".to_owned(),
-                SessionState::IdleUnknown | SessionState::Other => "no query under way".to_owned(),
+                SessionState::IdleUnknown | SessionState::Other => "no query running".to_owned(),
             });
         }
         if let Some(id) = self.process_id {

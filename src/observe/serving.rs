@@ -75,7 +75,7 @@ impl Evidence {
         let all_out = out >= self.counts.max_connections() && self.holders >= out;
         (all_out && stuck >= timeout).then(|| {
             format!(
-                "stalled: all {} connections are out, nothing has been checked in for {:.0} s, and somebody has waited for {:.1} s",
+                "stalled: all {} connections are checked out, none has been returned for {:.0} s, and the longest wait is {:.1} s",
                 self.counts.checked_out(),
                 stuck.as_secs_f64(),
                 waiting.as_secs_f64(),

@@ -167,7 +167,7 @@ async fn a_pool_in_which_nothing_moves_is_down() {
     assert_eq!(check.status, StatusCode::SERVICE_UNAVAILABLE);
     let reason = check.json()["reason"].as_str().unwrap().to_owned();
     assert!(
-        reason.starts_with("stalled: all 1 connections are out"),
+        reason.starts_with("stalled: all 1 connections are checked out"),
         "{reason}"
     );
     let health = get(pool.monitor(), "health").await;

@@ -64,7 +64,7 @@ fn the_text_format() {
     let page = page(Format::Text, "orders", "/users/{id}");
     assert_eq!(
         about(&page, "db_client_connection_count"),
-        r#"# HELP db_client_connection_count The number of connections that are currently in the state given
+        r#"# HELP db_client_connection_count The number of connections that are currently in the given state
 # TYPE db_client_connection_count untyped
 db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="idle"} 1
 db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="used"} 3"#
@@ -77,7 +77,7 @@ db_client_connection_timeouts_total{db_client_connection_pool_name="orders"} 1"#
     );
     assert_eq!(
         about(&page, "poolscope_wait_target"),
-        r#"# HELP poolscope_wait_target_seconds What 95 of 100 waits for a connection should not exceed
+        r#"# HELP poolscope_wait_target_seconds The target for the 95th percentile of the time waited for a connection
 # TYPE poolscope_wait_target_seconds gauge
 poolscope_wait_target_seconds{db_client_connection_pool_name="orders"} 0.005"#
     );
