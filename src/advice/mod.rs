@@ -205,14 +205,14 @@ impl<S: Source> Observe<S> {
         let idle = tally.idle_in_transaction;
         let idle = idle.filter(|&n| n > limits.idle_in_transaction).map(|n| {
             format!(
-                "{n} sessions idle in a transaction: each keeps a connection that does no work."
+                "{n} sessions are idle in a transaction: each occupies a connection that does no work."
             )
         });
         let longest = tally.longest_query;
         let longest = longest
             .filter(|&seconds| seconds > limits.longest_query.as_secs_f64())
             .map(|seconds| {
-                format!("A query has run for {seconds:.1} s: shorter queries are the cheaper half of every advice.")
+                format!("A query has been running for {seconds:.1} s: shorter queries often help more than a larger pool.")
             });
         idle.into_iter().chain(longest).collect()
     }

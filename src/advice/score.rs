@@ -149,7 +149,7 @@ impl Accuracy {
             ""
         };
         Some(format!(
-            "Do not rely on these predictions: in the {} minutes of the last hour in which checkouts queued, the p95 wait predicted was off by {error:.0} % (median){direction}. Change the size in small steps, and measure.",
+            "Do not rely on these predictions: in the {} minutes of the last hour in which checkouts queued, the predicted p95 wait was off by {error:.0} % (median){direction}. Change the size in small steps, and measure.",
             self.queueing,
         ))
     }

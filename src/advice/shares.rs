@@ -85,7 +85,7 @@ fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> String {
         return match (route, label) {
             (Some(route), Some(label)) => format!("{route} ({label})"),
             (Some(only), None) | (None, Some(only)) => only.to_owned(),
-            (None, None) => "places without label and route".to_owned(),
+            (None, None) => "call sites without label and route".to_owned(),
         };
     }
     let route = route

@@ -83,7 +83,7 @@ impl Scene {
         self.found.fleet = Some(Fleet {
             replicas,
             counted_from: "sessions",
-            counted: format!("the server's sessions are of {replicas} replicas"),
+            counted: format!("{replicas} replicas counted from the server's sessions"),
             server_max_connections: 100,
             reserved: 3,
             other_connections: 10,
@@ -135,8 +135,8 @@ fn an_oversized_pool_is_told_to_shrink_with_what_that_frees() {
     let fewer = 90 - total;
     scene.says(&[
         "The pool is oversized",
-        &format!("Set DB_POOL_SIZE={total} DB_MAX_OVERFLOW=0: {fewer} connections fewer"),
-        &format!("{} for all 3 replicas", 3 * fewer),
+        &format!("Set DB_POOL_SIZE={total} DB_MAX_OVERFLOW=0: this frees {fewer} connections"),
+        &format!("{} across all 3 replicas", 3 * fewer),
         "120.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom), each held 80 ms",
         "the target is 5.0 ms",
     ]);
@@ -158,13 +158,13 @@ fn a_pool_that_is_too_small_is_told_to_grow() {
     assert!(total(&advice) > 10, "{advice:#?}");
     scene.says(&[
         "Overloaded now: within the last minute 100.0 checkouts/s arrived, 160 % of what 5 connections can serve",
-        "The pool is too small: with 5 connections, the queue grows without end (192 % utilization)",
+        "The pool is too small: with 5 connections, the queue grows without bound (192 % utilization)",
     ]);
     let five = advice.predicted.iter().find(|row| row.connections == 5);
     assert_eq!(five.unwrap().p95_ms, None);
     // Headroom alone makes this one too small.
     let scene = Scene::new(12, 0, usual());
-    scene.says(&["The pool is too small: with 12 connections, 95 of 100 queue up to"]);
+    scene.says(&["The pool is too small: with 12 connections, the p95 wait is"]);
     let text = scene.advice().recommendations.join(" ");
     assert!(!text.contains("Overloaded"), "{text}");
 }
@@ -230,11 +230,11 @@ fn too_little_is_said_with_how_much_more_it_takes() {
     let evidence = &advice.evidence;
     assert_eq!((evidence.learned_from, evidence.replayed), (None, None));
     assert!(evidence.curve.is_empty());
-    scene.says(&["Not enough data: 0 checkouts came back within 0 s"]);
+    scene.says(&["Not enough data: 0 checkouts completed within 0 s"]);
 
     let scene = Scene::new(5, 5, young(240.0, 4.0, HELD));
     scene.says(&[
-        "Not enough data: 960 checkouts came back within 240 s",
+        "Not enough data: 960 checkouts completed within 240 s",
         ": 40 checkouts more.",
     ]);
     assert_eq!(scene.advice().not_enough_data.unwrap().seconds_more, 0.0);
@@ -282,7 +282,7 @@ fn where_no_size_helps_the_level_and_its_users_are_named() {
         assert_eq!(bottleneck.saturates_at, Some(8));
         scene.says(&[
             "No size meets the target of 5.0 ms",
-            "beyond 8 connections in use practically no more is served, because queries share what 8.0 of them saturate",
+            "throughput stops growing beyond 8 connections in use, because queries share a resource that 8.0 of them saturate",
             "/orders at src/app.rs:7 (70 %), /users at src/app.rs:7 (30 %)",
             "SELECT orders (90 %, 10.0 ms each)",
         ]);
@@ -318,7 +318,7 @@ fn what_is_not_understood_is_said_to_be_a_guess_and_changed_in_small_steps() {
         let text = advice.recommendations.join(" ");
         assert!(!text.contains("watch_queries"), "{text}");
     }
-    scene(8, false).says(&["`watch_queries` shows which part of a hold they are"]);
+    scene(8, false).says(&["`watch_queries` measures which part of a hold they take"]);
     let text = Scene::new(8, 0, usual()).advice().recommendations.join(" ");
     assert!(!text.contains("small steps"), "{text}");
 }
@@ -357,11 +357,11 @@ fn beyond_its_share_it_is_told_what_else_to_do() {
     let advice = scene.advice();
     assert_eq!(total(&advice), 10);
     scene.says(&[
-        "and the server can grant 10: max_connections 100, reserved 3, used by others 10, shared among 8 replicas",
+        "but the server can grant only 10: max_connections 100, reserved 3, used by others 10, shared by 8 replicas",
         "PgBouncer",
         "shorter on average (now 80 ms) is enough",
         "/orders at src/app.rs:7 uses 70 % of the time",
-        "shorter holds (",
+        "shortening only its holds by",
     ]);
     // No factor is enough for one connection, and nothing is promised.
     let storm = steady(100_000.0 / 300.0, Duration::from_secs(60));
@@ -375,20 +375,20 @@ fn a_pool_that_does_not_fit_is_not_said_to() {
     let text = |scene: &Scene| scene.advice().recommendations.join(" ");
     // All that it is granted, and too little.
     let granted = Scene::new(6, 0, usual()).with_share(8, 6).with_routes();
-    granted.says(&["stays as it is", "The load needs", "can grant 6"]);
+    granted.says(&["Keep the current size", "The load needs", "can grant only 6"]);
     assert!(!text(&granted).contains("fits"), "{}", text(&granted));
     // More than it is granted, and that is too little too.
     let above = Scene::new(50, 0, usual()).with_share(8, 6).with_routes();
     above.says(&[
-        "larger than its share of the server",
-        "44 connections fewer",
+        "larger than its share of the server's connections",
+        "frees 44 connections",
     ]);
     assert!(!text(&above).contains("oversized"), "{}", text(&above));
     // More than is of use, where no size is enough.
     let flat = Scene::new(20, 10, learned(FLAT_FROM_8));
-    flat.says(&["larger than what is of use", "No size meets the target"]);
+    flat.says(&["larger than is useful", "No size meets the target"]);
     let alone = Scene::new(1, 0, usual()).with_share(8, 0);
-    alone.says(&["with 1 connection,", "can grant 0"]);
+    alone.says(&["with 1 connection,", "can grant only 0"]);
 }
 
 #[test]
@@ -406,16 +406,16 @@ fn what_did_well_when_it_was_measured_is_not_given_up_for_a_prediction() {
     assert_eq!((total(&advice), advice.paste), (20, None));
     assert_eq!(advice.recommendations.len(), 1);
     well.says(&[
-        "stays as it is",
-        "with 20 connections 95 of 100 did not queue when",
+        "Keep the current size",
+        "with 20 connections the measured p95 wait was 0 ms",
     ]);
-    scene(20, 0.003).says(&["with 20 connections 95 of 100 queued up to 3.0 ms when"]);
+    scene(20, 0.003).says(&["with 20 connections the measured p95 wait was 3.0 ms"]);
     // At another size, or with waits, that says nothing.
-    scene(19, 0.0).says(&["No size meets the target", "in place of 20"]);
+    scene(19, 0.0).says(&["No size meets the target", "instead of 20"]);
     scene(20, 0.03).says(&[
         "Overloaded now",
         "No size meets the target",
-        "in place of 20",
+        "instead of 20",
     ]);
 }
 
@@ -430,7 +430,7 @@ fn connections_that_only_move_the_wait_are_said_to() {
     let advice = scene.advice();
     assert!(total(&advice) > 8, "{advice:#?}");
     scene.says(&[
-        "But beyond 8 connections in use practically no more is served",
+        "But throughput stops growing beyond 8 connections in use",
         "they move it out of the pool's queue",
         "Most connection time is used by /orders",
     ]);
@@ -447,7 +447,7 @@ fn another_target_another_load_and_another_size() {
     };
     let twice = asked(WhatIf::new().rate(2.0));
     assert!(total(&twice.advice()) > total(&plain.advice()) + 5);
-    twice.says(&["240.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom, 2 times as many as asked)"]);
+    twice.says(&["240.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom, multiplied by 2 as requested)"]);
     let patient = asked(WhatIf::new().target_p95(Duration::from_millis(500)));
     assert!(total(&patient.advice()) < total(&plain.advice()));
     assert_eq!(patient.advice().target_p95_ms, 500.0);
@@ -456,8 +456,8 @@ fn another_target_another_load_and_another_size() {
     assert_eq!(advice.asked.unwrap().connections, 20);
     assert!(advice.predicted.contains(&advice.asked.unwrap()));
     assert_eq!(total(&advice), total(&plain.advice()));
-    asked_for.says(&["With 20 connections, 95 of 100 do not queue at"]);
-    asked(WhatIf::new().pool_size(3)).says(&["With 3 connections, the queue grows without end"]);
+    asked_for.says(&["With 20 connections, the p95 wait is 0 ms at"]);
+    asked(WhatIf::new().pool_size(3)).says(&["With 3 connections, the queue grows without bound"]);
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn clients_who_wait_for_their_answers_are_told() {
     };
     let workers = Scene::new(10, 20, learned(workers));
     assert_eq!(workers.advice().evidence.clients, Some(20));
-    workers.says(&["The load comes from 20 clients that each wait for their answer"]);
+    workers.says(&["The load comes from 20 clients that each wait for a response"]);
     let others = Scene::new(10, 20, usual()).advice();
     assert_eq!(others.evidence.clients, None);
 }

@@ -180,7 +180,7 @@ impl WhatIfError {
     /// Its value is not shown: it may have been meant for somebody else, and be a secret.
     fn unknown(name: &str) -> Self {
         Self(format!(
-            "\"{}\" is no parameter; there are {}, {}, {} and {}",
+            "\"{}\" is not a parameter; the parameters are {}, {}, {} and {}",
             shown(name),
             TARGET.name,
             RATE.name,
@@ -288,7 +288,7 @@ mod tests {
             ("rate=1&rate=1", "rate is given more than once"),
             (
                 "Rate=1",
-                r#""Rate" is no parameter; there are target_p95_ms, rate, replicas and pool_size"#,
+                r#""Rate" is not a parameter; the parameters are target_p95_ms, rate, replicas and pool_size"#,
             ),
         ] {
             assert_eq!(error(query), said, "{query}");

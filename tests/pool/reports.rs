@@ -213,7 +213,7 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
     let advice = get(pool.monitor(), "optimize").await.json();
     let advice = strings(&advice["recommendations"]).join(" ");
     assert!(
-        advice.contains("6 sessions idle in a transaction"),
+        advice.contains("6 sessions are idle in a transaction"),
         "{advice}"
     );
 
