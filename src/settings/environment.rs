@@ -281,9 +281,9 @@ mod tests {
             (
                 "DB_POOL_TIMEOUT",
                 "0",
-                "a checkout that never waits is a method",
+                "for a checkout that never waits",
             ),
-            ("DB_POOL_TIMEOUT", "-1", "set a long one"),
+            ("DB_POOL_TIMEOUT", "-1", "set a long timeout"),
             ("DB_POOL_RECYCLE", "0", "set -1 for never"),
             ("DB_POOL_SIZE", "\"10\"", "the quotes are part of the value"),
             ("DB_ECHO", "'true'", "the quotes are part of the value"),
