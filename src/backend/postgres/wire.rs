@@ -354,7 +354,7 @@ mod tests {
         assert!(wire.busy().unwrap() >= first);
         assert!(
             wire.busy().unwrap() < first + Duration::from_millis(5),
-            "the pause is not counted"
+            "pauses are not counted"
         );
     }
 

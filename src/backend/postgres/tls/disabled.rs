@@ -24,7 +24,7 @@ impl Encryption {
         Err("this build has no TLS: enable the feature `tls` of poolscope".to_owned())
     }
 
-    /// Cannot be called.
+    /// Cannot be called, because `self` has no values.
     pub(super) async fn start(
         self,
         _socket: Socket,
