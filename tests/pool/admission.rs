@@ -146,7 +146,7 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
     let error = pool.get().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "checkout rejected: 1 checkouts wait already, which is as many as DB_POOL_MAX_PENDING allows"
+        "checkout rejected: the queue is full: 1 waiting, the limit set by DB_POOL_MAX_PENDING"
     );
     drop(held);
     drop(waits.await.unwrap());
