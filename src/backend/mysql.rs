@@ -38,7 +38,7 @@ impl Backend for AsyncMysqlConnection {
         let opts = Opts::from_url(url.expose()).map_err(|error| url.redact(&error.to_string()))?;
         #[cfg(not(feature = "tls"))]
         if opts.ssl_opts().is_some() {
-            return Err("require_ssl=true requires the feature `tls` of poolscope".to_owned());
+            return Err("require_ssl=true requires poolscope's feature `tls`".to_owned());
         }
         // The same options as in diesel-async: it has its own statement cache, and diesel counts
         // found rows.

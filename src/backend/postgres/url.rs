@@ -262,7 +262,7 @@ fn parse_mode(text: &str) -> Result<TlsMode, String> {
 
 /// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.
 fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Result<TlsMode, String> {
-    let without_feature = "this build has no TLS: enable the feature `tls` of poolscope";
+    let without_feature = "this build has no TLS: enable poolscope's feature `tls`";
     if unix {
         return Ok(TlsMode::Disable);
     }

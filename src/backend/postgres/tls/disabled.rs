@@ -21,7 +21,7 @@ pub(super) enum Encryption {}
 impl Encryption {
     /// Always returns an error. URL parsing already rejects these settings; this is a second check.
     pub(super) fn new(_settings: &TlsSettings) -> Result<Self, String> {
-        Err("this build has no TLS: enable the feature `tls` of poolscope".to_owned())
+        Err("this build has no TLS: enable poolscope's feature `tls`".to_owned())
     }
 
     /// Cannot be called, because `self` has no values.
