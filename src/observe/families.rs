@@ -1,8 +1,8 @@
-//! The metrics, each once: the OpenTelemetry instruments, the Prometheus page and the guide's table
-//! are made of this list.
+//! The list of metrics, from which the OpenTelemetry instruments and the Prometheus page are built.
+//! A test compares the guide's table with it.
 //!
-//! Gauges and counters are absolute readings of the inventory and the book, made when somebody asks:
-//! nothing is incremented that could be forgotten.
+//! Gauges and counters are absolute readings of the inventory and the pool state, taken on collection,
+//! so they cannot drift from it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::checkout::TransactionState;
 use crate::lifecycle::CloseReason;
 use crate::phase::Phase;
 
-/// A metric.
+/// A metric: its name, unit and description, and how to read it.
 #[derive(Debug)]
 pub(crate) struct Family {
     pub(crate) name: &'static str,
@@ -34,33 +34,34 @@ pub(crate) struct Family {
     pub(crate) kind: Kind,
 }
 
-/// What kind of metric it is, and how it is read; with no attributes but those beside the pool's name.
+/// The kind of a metric, and the function that reads it. The function passes all attributes but the
+/// pool's name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// A count that goes up and down and may be added up over pools.
+    /// A count that goes up and down and can be summed over pools.
     UpDown(Read),
-    /// A reading that makes no sense added up.
+    /// A value whose sum over pools has no meaning.
     Gauge(Read),
     /// A count that only grows.
     Counter(Read),
     /// A sum of seconds that only grows.
     Seconds(Read),
-    /// Recorded as it happens, and kept in buckets.
+    /// Values recorded as they occur, counted in buckets with these boundaries.
     Histogram(&'static [f64], ReadBuckets),
 }
 
-/// Reads all series of a metric, each as a number and its attributes.
+/// Reads all series of a metric, and passes each one's value and attributes to the callback.
 pub(crate) type Read = fn(&Recorder, Emit<'_>);
 pub(crate) type Emit<'a> = &'a mut dyn FnMut(f64, &[KeyValue]);
-/// The same of a histogram.
+/// Reads all series of a histogram, like [`Read`].
 pub(crate) type ReadBuckets = fn(&Recorder, EmitBuckets<'_>);
 pub(crate) type EmitBuckets<'a> = &'a mut dyn FnMut(&Buckets, &[KeyValue]);
 
-/// The attribute of a checkout's source line.
+/// Attribute with a checkout's source line.
 pub(crate) const CALLER: &str = "poolscope.caller";
-/// The attribute of a checkout's label.
+/// Attribute with a checkout's label.
 pub(crate) const LABEL: &str = "poolscope.checkout.label";
-/// The attribute of what a checkout waited for.
+/// Attribute with the phase of a checkout's wait.
 pub(crate) const PHASE: &str = "poolscope.checkout.phase";
 
 pub(crate) static WAIT_TIME: Family = Family {
@@ -304,7 +305,7 @@ static USE_CHECKOUTS: Family = Family {
     unit: "{checkout}",
     description: "Connections returned, by call site",
     kind: Kind::Counter(|r, emit| {
-        // The first of them in the list.
+        // The first of the usage metrics in `FAMILIES`.
         let read = r.usage_of_scrape(true);
         emit_sites(&read, |used| used.checkouts as f64, |_| true, emit);
     }),
@@ -376,7 +377,7 @@ static LEAKS: Family = Family {
     }),
 };
 
-/// All of them, in the order of the guide.
+/// All metrics, in the order of the guide.
 pub(crate) static FAMILIES: [&Family; 36] = [
     &COUNT,
     &MAX,
@@ -417,7 +418,7 @@ pub(crate) static FAMILIES: [&Family; 36] = [
 ];
 
 fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: EmitBuckets<'_>) {
-    // A copy, so that no request waits for whoever reads.
+    // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
         let routes = requests.routes();
