@@ -37,7 +37,7 @@ impl DatabaseUrl {
                 "one @ before the host",
                 Some("write each @ in the user or password as %40".to_owned()),
             ),
-            // SQLAlchemy's spelling of an in-memory database; here it names a file in the root directory.
+            // SQLAlchemy's spelling for in-memory databases; here it is a file in the root directory.
             Form::Sqlite { rest, .. } if rest.starts_with('/') && is_memory(rest) => mistake(
                 "a file, or sqlite://:memory: for an in-memory database",
                 Some("remove the third slash".to_owned()),
