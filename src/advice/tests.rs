@@ -375,7 +375,11 @@ fn a_pool_that_does_not_fit_is_not_said_to_fit() {
     let text = |scene: &Scene| scene.advice().recommendations.join(" ");
     // As many as granted, but too few.
     let granted = Scene::new(6, 0, usual()).with_share(8, 6).with_routes();
-    granted.says(&["Keep the current size", "The load needs", "can grant only 6"]);
+    granted.says(&[
+        "Keep the current size",
+        "The load needs",
+        "can grant only 6",
+    ]);
     assert!(!text(&granted).contains("fits"), "{}", text(&granted));
     // More than granted, and still too few.
     let above = Scene::new(50, 0, usual()).with_share(8, 6).with_routes();
