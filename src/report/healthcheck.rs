@@ -102,7 +102,10 @@ mod tests {
             short("the database can't be reached: connection refused (10.0.0.7:5432)"),
             "the database can't be reached"
         );
-        assert_eq!(short("stalled: all 8 connections are checked out"), "stalled");
+        assert_eq!(
+            short("stalled: all 8 connections are checked out"),
+            "stalled"
+        );
         assert_eq!(short("the pool is closed"), "the pool is closed");
         assert_eq!(short("something new at 10.0.0.7"), "unavailable");
     }
