@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_are_a_map(steps in prop::collection::vec(prop_oneof![Just(None), (0_u32..3000).prop_map(Some)], 0..4000)) {
+        fn entries_agree_with_a_map(steps in prop::collection::vec(prop_oneof![Just(None), (0_u32..3000).prop_map(Some)], 0..4000)) {
             let (mut entries, mut model) = (Entries::default(), HashMap::new());
             for (value, step) in steps.into_iter().enumerate() {
                 match step {

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn once_a_second_with_the_number_of_the_others() {
+    fn one_event_per_second_with_the_number_left_out() {
         let (seldom, start) = (Seldom::default(), Instant::now());
         assert_eq!(seldom.tell(start), Some(0));
         assert_eq!(seldom.tell(start), None);
