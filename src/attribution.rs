@@ -1,7 +1,7 @@
-//! Which request a checkout and a query belong to, and what the request has used so far.
+//! Attributes checkouts and queries to requests, and counts what each request uses.
 //!
-//! The request's future is polled with its [`Attribution`] as a task-local value; a checkout looks
-//! it up once, and hands it to the connection, so that a query finds it on any thread.
+//! The request's future is polled with its [`Attribution`] as a task-local value. A checkout looks it
+//! up once and stores it in the connection's context slot, so that a query finds it on any thread.
 
 use std::fmt;
 use std::future::Future;
@@ -19,66 +19,68 @@ tokio::task_local! {
     static CURRENT: Arc<Attribution>;
 }
 
-/// Requests since the process began.
+/// The number of the next request in this process.
 static REQUESTS: AtomicU32 = AtomicU32::new(1);
 
-/// Distinct statements counted in one request; a request with more is no N+1.
+/// Maximum number of distinct statements counted per request. Further ones are not counted, because
+/// a request that sends this many different statements is not an N+1 pattern.
 const STATEMENTS: usize = 1000;
 
-/// One request, as the pools see it.
+/// A request and its use of the pools.
 pub(crate) struct Attribution {
-    /// The method of the request: one of the known ones, or `_OTHER`.
+    /// The method of the request: a known method, or `_OTHER`.
     pub(crate) method: &'static str,
-    /// The template of its path, bounded in number; `None` where there is none.
+    /// The template of its path; `None` if the route is unknown. The number of distinct templates is
+    /// limited.
     pub(crate) route: Option<Arc<str>>,
-    /// A number of its own, from 1 on; after four billion requests they come again.
+    /// The number of the request in this process, from 1. Numbers repeat after 2^32 requests.
     pub(crate) number: u32,
-    /// The span that tells of it, where there is one.
+    /// The span that records the request, if there is one.
     pub(crate) span: OnceLock<ToldOn>,
     tallies: Mutex<Tallies>,
 }
 
-/// The span on which a request's numbers are told.
+/// The span on which a request's counters are recorded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ToldOn {
     pub(crate) id: SpanId,
-    /// It was opened for the request, by a layer that did not know its route.
+    /// Whether the span was opened for the request by a layer that did not know the route.
     pub(crate) lacks_route: bool,
 }
 
-/// What one request has used, of one pool or of all.
+/// A request's use of one pool or of all pools.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Used {
     pub(crate) checkouts: u64,
     pub(crate) queries: u64,
-    /// Time from asking for connections to having them, failures included.
+    /// Total time from the start of a checkout to its end, failed checkouts included.
     pub(crate) waited: Duration,
     pub(crate) held: Duration,
-    /// Of the time held, what the server was at work.
+    /// The part of the hold time during which the server executed queries.
     pub(crate) busy: Duration,
 }
 
 #[derive(Default)]
 struct Tallies {
-    /// One for each pool that it has used: one, nearly always.
+    /// One entry per pool that the request has used; nearly always one.
     books: Vec<(Arc<dyn RequestBook>, Tally)>,
-    /// What requests inside of this one have used: their books know of it.
+    /// The use by requests nested in this one, which the pools have already recorded.
     within: Option<Used>,
 }
 
-/// What one request has used of one pool, and what it has sent.
+/// A request's use of one pool, and the statements it has sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) used: Used,
-    /// How often each statement was sent, by the hash of its text.
+    /// The number of times each statement was sent, by the hash of its text.
     statements: ByHash<u32>,
-    /// Whether one was sent again and again.
+    /// Whether a statement was sent more often than the N+1 limit.
     pub(crate) repeated: bool,
 }
 
-/// Where a pool writes down what requests used of it.
+/// Records the use of a pool by requests that have ended.
 pub(crate) trait RequestBook: Send + Sync {
-    /// A request has ended that used this pool.
+    /// Records a request that used this pool and has ended.
     fn request_ended(&self, request: &Attribution, tally: &Tally);
 }
 
@@ -93,7 +95,7 @@ impl Attribution {
         })
     }
 
-    /// The request that the current task works for.
+    /// Returns the request that the current task belongs to; `None` outside a request.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()
     }
@@ -103,12 +105,12 @@ impl Attribution {
         CURRENT.scope(self, future)
     }
 
-    /// Does something as part of this request.
+    /// Runs a closure as part of this request.
     pub(crate) fn sync_scope<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, work)
     }
 
-    /// Begins to count what this request uses of a pool, if it has not, and changes it.
+    /// Changes the request's counters of a pool. Creates them on first use.
     pub(crate) fn tally<B>(&self, book: &Arc<B>, change: impl FnOnce(&mut Tally))
     where
         B: RequestBook + 'static,
@@ -125,7 +127,7 @@ impl Attribution {
         }
     }
 
-    /// Changes what this request has used of a pool, unless it has ended since.
+    /// Changes the request's counters of a pool. Returns `None` if it has none, as after its end.
     pub(crate) fn update<B: ?Sized, T>(
         &self,
         book: *const B,
@@ -134,19 +136,19 @@ impl Attribution {
         self.tallies().find(book).map(change)
     }
 
-    /// What it has used so far; nothing, if no pool at all.
+    /// Returns the request's use so far; `None` if it has used no pool.
     pub(crate) fn used(&self) -> Option<Used> {
         self.tallies().sum()
     }
 
-    /// A request inside of this one has ended.
+    /// Adds the use of a request nested in this one, which has ended.
     pub(crate) fn add_within(&self, used: &Used) {
         self.tallies().within.get_or_insert_default().add(used);
     }
 
-    /// The request has ended: each pool writes down what it has used, and the sum over all pools
-    /// comes back. What happens later, in work that outlives the request, is a new beginning that
-    /// nobody reads.
+    /// Ends the request: reports its use to each pool, and returns the sum over all pools.
+    ///
+    /// Work that outlives the request starts new counters, which are never read.
     pub(crate) fn finish(&self) -> Option<Used> {
         let tallies = std::mem::take(&mut *self.tallies());
         for (book, tally) in &tallies.books {
@@ -190,7 +192,8 @@ impl Used {
 }
 
 impl Tally {
-    /// Counts a statement; says how often it was sent by now.
+    /// Counts a statement. Returns the number of times the request has sent it, including this one;
+    /// always 1 for statements beyond the limit of distinct ones.
     pub(crate) fn statement(&mut self, hash: u64) -> u32 {
         if self.statements.len() >= STATEMENTS && !self.statements.contains_key(&hash) {
             return 1;
@@ -201,9 +204,9 @@ impl Tally {
     }
 }
 
-/// Keeps a spawned task part of the request that spawns it: its route, its counts, its trace.
+/// Attributes a spawned task to the request that spawns it: to its route, counters and trace.
 ///
-/// A task of its own is, by itself, nobody's: what it checks out is attributed to no route.
+/// Without it, checkouts in a spawned task are attributed to no route.
 ///
 /// ```
 /// # #[tokio::main] async fn main() {

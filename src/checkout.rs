@@ -1,4 +1,4 @@
-//! What travels down the pool's tower stack, and what comes back up of a connection's facts.
+//! The request type of the pool's tower stack, and the connection info of its responses.
 
 use std::fmt;
 use std::panic::Location;
@@ -11,7 +11,7 @@ use crate::occupant::Slot;
 
 /// A request for a connection: the request type of every layer and service in this crate.
 ///
-/// It remembers the source line that asked, so that a report can say who holds what.
+/// It records the source line that created it, so that reports can name the holder of a connection.
 ///
 /// ```
 /// use poolscope::Checkout;
@@ -29,14 +29,14 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// A checkout asked for by the calling source line, willing to wait.
+    /// Creates a checkout for the calling source line. It may wait.
     #[track_caller]
     #[must_use]
     pub fn new() -> Self {
         Self::at(Location::caller())
     }
 
-    /// A checkout on behalf of another source line.
+    /// Creates a checkout on behalf of another source line. It may wait.
     #[must_use]
     pub const fn at(caller: &'static Location<'static>) -> Self {
         Self {
@@ -47,47 +47,48 @@ impl Checkout {
         }
     }
 
-    /// Names the work, for apps whose checkouts all go through one extractor, where the source
-    /// line tells nothing. Static, so that the number of labels is bounded by the program.
+    /// Sets a label that names the work, for apps whose checkouts all share one source line, as in
+    /// an extractor. The label is static, so that the program bounds the number of labels.
     #[must_use]
     pub const fn label(mut self, label: &'static str) -> Self {
         self.label = Some(label);
         self
     }
 
-    /// Asks for a connection that is idle right now, or an error at once.
+    /// Makes the checkout fail at once if no connection is idle.
     #[must_use]
     pub const fn without_waiting(mut self) -> Self {
         self.waits = false;
         self
     }
 
-    /// Since when the caller has waited, told by a layer that made it wait. During an outage, who
-    /// has waited long enough before is not made to wait for another dial.
+    /// Sets the instant since which the caller has waited, for a layer that made it wait. During an
+    /// outage, a checkout that has already waited long enough does not wait for another connection
+    /// attempt.
     #[must_use]
     pub const fn asked_at(mut self, asked: Instant) -> Self {
         self.asked = Some(asked);
         self
     }
 
-    /// Since when the caller has waited; now, if nobody has told.
+    /// Returns the instant since which the caller has waited; now if no layer has set it.
     pub(crate) fn asked(&self) -> Instant {
         self.asked.unwrap_or_else(Instant::now)
     }
 
-    /// The source line that asked.
+    /// Returns the source line that created the checkout.
     #[must_use]
     pub const fn caller(&self) -> &'static Location<'static> {
         self.caller
     }
 
-    /// The label, when one was given.
+    /// Returns the label, if one is set.
     #[must_use]
     pub const fn label_text(&self) -> Option<&'static str> {
         self.label
     }
 
-    /// False after [`without_waiting`](Self::without_waiting).
+    /// Returns whether the checkout may wait; false after [`without_waiting`](Self::without_waiting).
     #[must_use]
     pub const fn waits(&self) -> bool {
         self.waits
@@ -101,84 +102,85 @@ impl Default for Checkout {
     }
 }
 
-/// What the response of a [`Service<Checkout>`](tower_service::Service) can tell about the
-/// connection it holds. Everything has a default that says "unknown", so a guard of your own
-/// needs one line: `impl Held for MyGuard {}`.
+/// The connection info that the response of a [`Service<Checkout>`](tower_service::Service) provides.
+///
+/// Every method has a default that means "unknown", so a guard of your own needs one line:
+/// `impl Held for MyGuard {}`.
 pub trait Held {
-    /// Live facts of the connection, kept by the ledger while the connection is held.
+    /// Returns the live info of the connection. The pool keeps it while the connection is held.
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         None
     }
 
-    /// When it was handed out, if that was just now and the clock was read for it.
+    /// Returns the instant of the handout, if the clock was just read for it.
     #[doc(hidden)]
     fn since(&self) -> Option<Instant> {
         None
     }
 
-    /// It is about to come back, at this moment.
+    /// Announces that the connection is returned at the instant `at`.
     #[doc(hidden)]
     fn comes_back(&mut self, at: Instant) {
         let _ = at;
     }
 }
 
-/// What is known of one open connection without asking the server.
+/// Information about an open connection that is available without asking the server.
 ///
-/// Read by reports while somebody else uses the connection, so implementations read atomics, or
-/// lock for no longer than a copy takes.
+/// Reports read it while the holder uses the connection, so implementations read atomics, or hold a
+/// lock only while copying.
 pub trait ConnectionFacts: fmt::Debug + Send + Sync {
-    /// The server's id of this session (Postgres: backend pid; MySQL: connection id).
+    /// Returns the server's id of this session (Postgres: backend pid; MySQL: connection id).
     fn process_id(&self) -> Option<u64> {
         None
     }
 
-    /// Time since the connection was opened.
+    /// Returns the time since the connection was opened.
     fn age(&self) -> Option<Duration> {
         None
     }
 
-    /// Time the server has been at work for this connection since it was opened.
+    /// Returns the total time the server has worked for this connection since it was opened.
     fn busy(&self) -> Option<Duration> {
         None
     }
 
-    /// When the first query since [`hold_begins`](Self::hold_begins) began, and the last one ended, in
-    /// nanoseconds since `start`.
+    /// Returns when the first query since [`hold_begins`](Self::hold_begins) began and when the last
+    /// one ended, in nanoseconds since `start`.
     #[doc(hidden)]
     fn queried(&self, start: Instant) -> Option<(u64, u64)> {
         let _ = start;
         None
     }
 
-    /// The connection is handed out.
+    /// Marks the beginning of a hold.
     #[doc(hidden)]
     fn hold_begins(&self) {}
 
-    /// Whether a transaction is open, as far as it can be known.
+    /// Returns the state of the transaction; `None` if it is unknown.
     fn transaction(&self) -> Option<TransactionState> {
         None
     }
 
-    /// Queries under way on the connection.
+    /// Returns the number of queries in flight; `None` if it is unknown.
     fn queries_in_flight(&self) -> Option<u32> {
         None
     }
 
-    /// What the last query of whoever holds the connection does, and to which tables
-    /// (`SELECT orders`): nothing that was in it as a value.
+    /// Returns the operation and tables of the holder's last query (`SELECT orders`), without any
+    /// values of the query.
     fn last_query(&self) -> Option<String> {
         None
     }
 
-    /// Where the connection is told who holds it.
+    /// Returns the slot for the query context of the holder.
     #[doc(hidden)]
     fn slot(&self) -> Option<&Slot> {
         None
     }
 }
 
-/// The state of the transaction on a connection, in the words of Postgres' `ReadyForQuery`.
+/// The state of the transaction on a connection, as in Postgres' `ReadyForQuery`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -187,6 +189,6 @@ pub enum TransactionState {
     Idle,
     /// A transaction is open.
     Open,
-    /// A transaction is open and has failed: only a rollback is accepted.
+    /// A transaction is open and has failed; the server accepts only a rollback.
     Failed,
 }

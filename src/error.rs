@@ -1,4 +1,4 @@
-//! Why a checkout failed: what, for how long, why, and what to do about it.
+//! The error of a failed checkout: its kind, its duration and its cause.
 
 use std::fmt;
 use std::panic::Location;
@@ -7,39 +7,40 @@ use std::time::Duration;
 use crate::backend::ConnectError;
 use crate::phase::Phases;
 
-/// The boxed error of the tower ecosystem.
+/// A boxed error, as the tower ecosystem uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a checkout failed.
+/// The error of a failed checkout.
 ///
-/// With the feature `axum` it is a response: `503`, `Retry-After`, `application/problem+json`,
-/// without internals.
+/// With the feature `axum` it implements `IntoResponse`: `503` with `Retry-After` and an
+/// `application/problem+json` body that shows no internals.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// No connection came within the pool's timeout.
+    /// No connection was available within the pool's timeout.
     #[error("{0}")]
     TimedOut(Box<TimedOut>),
-    /// A connection was needed and opening one failed. The cause is in the text, so that one line
-    /// of a log is enough.
+    /// A new connection was needed and could not be opened. The text includes the cause, so that
+    /// one log line is enough.
     #[error("could not connect to the database: {0}")]
     ConnectFailed(ConnectError),
-    /// The pool has been closed, or is draining.
+    /// The pool is closed or draining.
     #[error("the pool is closed: it hands out no more connections")]
     Closed,
-    /// Turned away before the pool's timeout, for load's sake.
+    /// The checkout was rejected before the pool's timeout.
     #[error("checkout rejected: {0}")]
     Rejected(Rejection),
-    /// The pool is suspended, and was told not to let checkouts wait.
-    #[error("the pool is suspended, and DB_POOL_FAIL_WHEN_SUSPENDED lets nobody wait for it")]
+    /// The pool is suspended and does not let checkouts wait (`DB_POOL_FAIL_WHEN_SUSPENDED`).
+    #[error("the pool is suspended, and DB_POOL_FAIL_WHEN_SUSPENDED makes checkouts fail instead of waiting")]
     Suspended,
-    /// A layer that is not this crate's failed.
+    /// A layer from outside this crate failed.
     #[error("checkout failed")]
     Other(#[source] BoxError),
 }
 
 impl PoolError {
-    /// A timeout of which only the waiting is known; [`Observe`](crate::Observe) adds the rest.
+    /// Creates a timeout error that has only the time waited. [`Observe`](crate::Observe) adds the
+    /// rest.
     #[must_use]
     pub fn timed_out(waited: Duration) -> Self {
         Self::TimedOut(Box::new(TimedOut {
@@ -49,7 +50,7 @@ impl PoolError {
         }))
     }
 
-    /// The value of `error.type` on spans: one of a fixed few words.
+    /// Returns the value of `error.type` on spans, one word of a small fixed set.
     #[must_use]
     pub fn error_type(&self) -> &'static str {
         match self {
@@ -63,13 +64,13 @@ impl PoolError {
         }
     }
 
-    /// Whether this is a timeout.
+    /// Returns whether this error is a timeout.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut(_))
     }
 
-    /// After how long it is worth trying again; the `Retry-After` of the HTTP answer.
+    /// Returns the time after which to try again; the `Retry-After` of the HTTP response.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         match self {
@@ -79,7 +80,7 @@ impl PoolError {
         }
     }
 
-    /// Takes the errors of tower's own layers for what they mean.
+    /// Converts a layer's error, including those of tower's `load_shed` and `timeout` layers.
     pub(crate) fn from_layer(error: BoxError) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => *error,
@@ -94,23 +95,23 @@ impl PoolError {
     }
 }
 
-/// Why a checkout was turned away before its time.
+/// The reason for rejecting a checkout before its timeout.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
-    /// It asked not to wait, and no idle connection was at hand.
+    /// The caller asked not to wait, and no connection was idle.
     WouldWait,
     /// A layer above the pool sheds load.
     Overloaded,
-    /// As many checkouts wait as may: `DB_POOL_MAX_PENDING`.
+    /// The number of waiting checkouts has reached `DB_POOL_MAX_PENDING`.
     TooManyPending {
-        /// How many may.
+        /// The maximum number of waiting checkouts.
         limit: u32,
     },
-    /// The queue has been slower than `DB_POOL_QUEUE_TARGET` for a while, and this checkout would
-    /// have been served too late for the others to be served in time.
+    /// Queue times have exceeded `DB_POOL_QUEUE_TARGET` for a while, and this checkout had queued
+    /// so long that serving it would have delayed the others past the target.
     Shed {
-        /// How long it had queued.
+        /// The time the checkout had queued.
         queued: Duration,
     },
 }
@@ -124,17 +125,17 @@ impl fmt::Display for Rejection {
             Self::Overloaded => f.write_str("the service is overloaded"),
             Self::TooManyPending { limit } => write!(
                 f,
-                "{limit} checkouts wait already, which is as many as DB_POOL_MAX_PENDING allows"
+                "the queue is full: {limit} waiting, the limit set by DB_POOL_MAX_PENDING"
             ),
             Self::Shed { queued } => write!(
                 f,
-                "the pool is overloaded and sheds load: queued for {queued:.1?}, and the queue has been slower than DB_POOL_QUEUE_TARGET for a while"
+                "the pool is overloaded and sheds load: this checkout queued for {queued:.1?}, and queue times have exceeded DB_POOL_QUEUE_TARGET for a while"
             ),
         }
     }
 }
 
-/// A timeout, with the scene at the moment it happened.
+/// A checkout that timed out, with a snapshot of the pool at that time.
 #[derive(Debug)]
 pub struct TimedOut {
     pub(crate) waited: Duration,
@@ -143,19 +144,20 @@ pub struct TimedOut {
 }
 
 impl TimedOut {
-    /// How long the caller waited.
+    /// Returns the time the caller waited.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// What it waited for, as far as the layers below tell; `None` for an existing pool.
+    /// Returns the time spent in each wait phase, as reported by the layers below; `None` for an
+    /// existing pool.
     #[must_use]
     pub fn phases(&self) -> Option<Phases> {
         self.phases
     }
 
-    /// The pool at that moment; `None` when the checkout did not go through
+    /// Returns the snapshot of the pool at the timeout; `None` if the checkout did not go through
     /// [`Observe`](crate::Observe).
     #[must_use]
     pub fn scene(&self) -> Option<&Scene> {
@@ -163,35 +165,35 @@ impl TimedOut {
     }
 }
 
-/// What the pool looked like when a checkout timed out.
+/// A snapshot of the pool at the time a checkout timed out.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Scene {
     /// The pool's name.
     pub pool: String,
-    /// Its size.
+    /// The pool's size.
     pub pool_size: u32,
-    /// Its overflow.
+    /// The pool's maximum overflow.
     pub max_overflow: u32,
-    /// Connections handed out.
+    /// The number of connections checked out.
     pub checked_out: u32,
-    /// Requests waiting, the one that failed not counted.
+    /// The number of waiting checkouts, without the one that timed out.
     pub pending: u32,
-    /// Who held a connection for the longest.
+    /// The holder that has held a connection longest.
     pub longest_holder: Option<LongestHolder>,
-    /// The last failure to open a connection, if none has succeeded since, and how long ago.
+    /// The last connect error, if no attempt has succeeded since, and the time since then.
     pub last_connect_error: Option<(ConnectError, Duration)>,
 }
 
-/// Who held a connection for the longest when a checkout timed out.
+/// The holder that had held a connection longest when a checkout timed out.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy)]
 pub struct LongestHolder {
-    /// The source line that took it.
+    /// The source line of its checkout.
     pub caller: &'static Location<'static>,
-    /// Its label, when it gave one.
+    /// The label of its checkout, if it has one.
     pub label: Option<&'static str>,
-    /// For how long.
+    /// The time it has held the connection.
     pub held: Duration,
 }
 
@@ -242,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_tells_the_whole_scene_in_one_line() {
+    fn a_timeout_describes_the_pool_in_one_line() {
         let mut error = TimedOut {
             waited: Duration::from_secs(30),
             phases: None,
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn each_error_says_what_it_is_and_when_to_come_back() {
+    fn each_error_has_a_type_a_retry_time_and_a_text() {
         let error = ConnectError::new(crate::ConnectErrorKind::Tls, "no TLS here", None);
         let scene = Scene {
             pool: "orders".into(),

@@ -1,12 +1,12 @@
-//! Maps whose keys are hashes already: to hash them again would only cost.
+//! Maps whose keys are hashes already, so that hashing them again would be a waste.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map by a hash whose bits all look like chance.
+/// A map whose keys are hashes with uniformly distributed bits.
 pub(crate) type ByHash<V> = HashMap<u64, V, BuildHasherDefault<PassThrough>>;
 
-/// Gives the one number back that it was given.
+/// A hasher that returns its single `u64` input unchanged.
 #[derive(Debug, Default)]
 pub(crate) struct PassThrough(u64);
 
@@ -16,7 +16,7 @@ impl Hasher for PassThrough {
     }
 
     fn write(&mut self, _: &[u8]) {
-        unreachable!("the keys of a `ByHash` are numbers");
+        unreachable!("the keys of a `ByHash` are `u64`s");
     }
 
     fn finish(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! What this process calls itself, to OpenTelemetry and to the database alike.
+//! The name of this process for OpenTelemetry and for the database.
 
 use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
@@ -6,7 +6,7 @@ use std::env;
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
 
-/// `service.name`: of the standard variables, else the program's file name.
+/// Returns `service.name`: from the standard variables, or the program's file name.
 pub(crate) fn service_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| {
@@ -17,7 +17,7 @@ pub(crate) fn service_name() -> &'static str {
     })
 }
 
-/// `service.instance.id`: of the standard variable, else one that is new in each process.
+/// Returns `service.instance.id`: from the standard variable, or a random one per process.
 pub(crate) fn instance_id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     ID.get_or_init(|| resource_attribute("service.instance.id").unwrap_or_else(random_uuid))
@@ -31,7 +31,8 @@ fn resource_attribute(name: &str) -> Option<String> {
     attribute_of(&variable("OTEL_RESOURCE_ATTRIBUTES")?, name)
 }
 
-/// `key1=value1,key2=value2`, the values percent-encoded.
+/// Returns the value of `name` in `key1=value1,key2=value2`, percent-decoded; `None` if it is absent
+/// or empty.
 fn attribute_of(list: &str, name: &str) -> Option<String> {
     list.split(',')
         .filter_map(|pair| pair.split_once('='))
@@ -40,7 +41,7 @@ fn attribute_of(list: &str, name: &str) -> Option<String> {
         .filter(|value| !value.is_empty())
 }
 
-/// A `%` that begins no byte stays what it is.
+/// Decodes percent codes. Leaves a `%` that is not followed by two hexadecimal digits unchanged.
 fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
@@ -71,7 +72,7 @@ fn program() -> Option<String> {
     Some(path.file_stem()?.to_string_lossy().into_owned())
 }
 
-/// A version 4 UUID out of the standard library's source of random keys.
+/// Returns a version 4 UUID, generated from the standard library's random hash keys.
 fn random_uuid() -> String {
     let random = || RandomState::new().hash_one(std::process::id());
     let (high, low) = (random(), random());

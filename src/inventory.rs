@@ -1,4 +1,4 @@
-//! How many connections a pool has: the ground on which gauges and reports stand.
+//! The connection counts of a pool, which gauges and reports are based on.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -9,22 +9,23 @@ use serde::Serialize;
 use crate::lifecycle::Lifecycle;
 use crate::totals::Totals;
 
-/// A consistent reading of a pool's connections.
+/// The connection counts of a pool at one instant.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Open connections, handed out or not.
+    /// Open connections, idle or checked out.
     pub open: u32,
-    /// Open connections that nobody holds.
+    /// Open connections that are not checked out.
     pub idle: u32,
-    /// Connections the pool keeps open.
+    /// Connections that the pool keeps open.
     pub pool_size: u32,
-    /// Connections it may open beyond `pool_size` under load.
+    /// Connections that the pool may open beyond `pool_size` under load.
     pub max_overflow: u32,
 }
 
 impl Counts {
-    /// A reading. `idle` is cut to `open`, so that a torn reading can't give a negative count.
+    /// Creates the counts. Limits `idle` to `open`, so that values read at different instants do not
+    /// give a negative count.
     #[must_use]
     pub const fn new(open: u32, idle: u32, pool_size: u32, max_overflow: u32) -> Self {
         let idle = if idle > open { open } else { idle };
@@ -36,19 +37,19 @@ impl Counts {
         }
     }
 
-    /// Connections handed out: `open - idle`.
+    /// Returns the number of connections checked out: `open - idle`.
     #[must_use]
     pub const fn checked_out(&self) -> u32 {
         self.open - self.idle
     }
 
-    /// Connections open beyond the pool size, never negative.
+    /// Returns the number of connections open beyond the pool size, at least 0.
     #[must_use]
     pub const fn overflow(&self) -> u32 {
         self.open.saturating_sub(self.pool_size)
     }
 
-    /// The most connections the pool may have open: `pool_size + max_overflow`.
+    /// Returns the maximum number of open connections: `pool_size + max_overflow`.
     #[must_use]
     pub const fn max_connections(&self) -> u32 {
         self.pool_size.saturating_add(self.max_overflow)
@@ -60,64 +61,65 @@ impl Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Availability {
-    /// It does.
+    /// It hands out connections.
     Open,
-    /// It hands out none until it is resumed.
+    /// It hands out no connections until it is resumed.
     Suspended,
-    /// Closed to new checkouts; some connections are still in use.
+    /// It is closed to new checkouts, and some connections are still in use.
     Draining,
-    /// Closed, and all connections are back.
+    /// It is closed, and all connections have been returned.
     Closed,
 }
 
-/// A service that knows how many connections it has.
+/// A service that reports its connection counts.
 pub trait Inventory: Send + Sync + 'static {
-    /// The counts at this instant; no I/O, cheap enough for each checkout.
+    /// Returns the current counts. Called for each checkout, so it must be cheap and do no I/O.
     fn counts(&self) -> Counts;
 
-    /// Connections open beyond the pool size, asked at each checkout and check-in: override it
-    /// where `counts` takes a lock.
+    /// Returns the number of connections open beyond the pool size. Called for each checkout and
+    /// check-in; override it if `counts` takes a lock.
     fn overflow(&self) -> u32 {
         self.counts().overflow()
     }
 
-    /// What telemetry says of the database: `db.system.name`, and where it is as far as it is known.
+    /// Returns the telemetry attributes of the database: `db.system.name`, and its address if known.
     #[doc(hidden)]
     fn database(&self) -> Vec<KeyValue> {
         Vec::new()
     }
 
-    /// Whether connections are handed out.
+    /// Returns whether the pool hands out connections.
     #[doc(hidden)]
     fn availability(&self) -> Availability {
         Availability::Open
     }
 
-    /// How long a checkout may take.
+    /// Returns the checkout timeout; `None` if it is unknown.
     #[doc(hidden)]
     fn timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// What 95 of 100 waits should not exceed.
+    /// Returns the target for the wait of 95 of 100 checkouts; `None` if there is none.
     #[doc(hidden)]
     fn wait_target(&self) -> Option<Duration> {
         None
     }
 
-    /// Whether it is known of each connection if a transaction is open on it.
+    /// Returns whether open transactions are detected on every connection.
     #[doc(hidden)]
     fn sees_transactions(&self) -> bool {
         false
     }
 
-    /// The totals, with what the pool counts by itself.
+    /// Returns the totals, completed with the pool's own counters.
     #[doc(hidden)]
     fn completed(&self, totals: Totals) -> Totals {
         totals
     }
 
-    /// Asks to be told what happens to connections. Held weakly: the observer holds the inventory.
+    /// Sets the observer of the connections' lifecycle. The reference is weak, because the observer
+    /// holds the inventory.
     fn report_to(&self, observer: Weak<dyn Lifecycle>) {
         let _ = observer;
     }

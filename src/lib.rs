@@ -4,7 +4,7 @@
 //! checkout with OpenTelemetry, and serves the monitoring and healthcheck routes as a tower
 //! `Service` that any hyper-based app can nest.
 //!
-//! A pool by the environment, in two lines:
+//! A pool configured by the environment takes two lines:
 //!
 //! ```no_run
 //! # #[cfg(feature = "postgres")] mod doc {
@@ -19,15 +19,15 @@
 //! # } fn main() {}
 //! ```
 //!
-//! Or over the pool that an app already has, which stays as it is: see [`ObserveLayer`].
+//! To observe the pool that an app already has, without changing it, see [`ObserveLayer`].
 //!
-//! The way of a checkout, each step an ordinary tower layer or service:
+//! The path of a checkout, in which each step is an ordinary tower layer or service:
 //!
 //! ```text
 //! pool.get() ─▶ Observe ─▶ Admit ─▶ PoolService ─▶ Manager ─▶ Postgres / MySQL / SQLite
-//!               span,      fair      bb8            opens, probes,
-//!               metrics,   queue                    recycles
-//!               ledger
+//!               span,      fair      bb8            connects,
+//!               metrics,   queue                    pings,
+//!               holders                             recycles
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -41,7 +41,7 @@ mod connection;
 mod error;
 mod exports;
 mod hashed;
-// Named to Postgres and to OpenTelemetry.
+// Used by the Postgres backend and by OpenTelemetry export.
 #[cfg(any(test, feature = "postgres", feature = "otlp"))]
 mod identity;
 mod inventory;

@@ -1,4 +1,4 @@
-//! What happens to connections, told by the room that manages them to the one that writes it down.
+//! The lifecycle events of connections, reported by the module that manages them.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::backend::ConnectError;
 pub enum CloseReason {
     /// It was older than `pool_recycle`.
     Recycle,
-    /// It came back when `pool_size` connections were idle already.
+    /// It was returned when `pool_size` connections were already idle.
     Overflow,
-    /// It failed, came back dirty (a query or a transaction left open), or the server closed it.
+    /// It failed, was returned with a query or a transaction still open, or was closed by the server.
     Broken,
-    /// The pre-ping failed or hung.
+    /// The pre-ping failed or timed out.
     PingFailed,
     /// The pool was closed.
     Shutdown,
@@ -33,7 +33,7 @@ impl CloseReason {
         Self::Resize,
     ];
 
-    /// The reason in reports and telemetry.
+    /// Returns the name of the reason in reports and telemetry.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,33 +47,34 @@ impl CloseReason {
     }
 }
 
-/// Receives what happens to the connections of a pool. Called off the checkout's fast path.
+/// Receives the lifecycle events of a pool's connections. Not called on the checkout's fast path.
 pub trait Lifecycle: Send + Sync {
-    /// A connection was opened, and how long that took.
+    /// Reports that a connection was opened, and the time this took.
     fn opened(&self, took: Duration) {
         let _ = took;
     }
 
-    /// Opening a connection failed.
+    /// Reports that opening a connection failed.
     fn connect_failed(&self, error: &ConnectError) {
         let _ = error;
     }
 
-    /// Opening a connection failed again, in the background, while the database is known to be down.
+    /// Reports that opening a connection failed again in the background during an outage, and how
+    /// long the outage has lasted.
     fn still_down(&self, error: &ConnectError, lasts: Duration) {
         let _ = lasts;
         self.connect_failed(error);
     }
 
-    /// How many requests wait for a connection: asked before one is closed as overflow.
+    /// Returns the number of waiting checkouts. Called before a connection is closed as overflow.
     fn waiting(&self) -> u32 {
         0
     }
 
-    /// The pool may have another number of connections than before.
+    /// Reports that the allowed number of connections has changed.
     fn resized(&self) {}
 
-    /// A connection was closed.
+    /// Reports that a connection was closed.
     fn closed(&self, reason: CloseReason) {
         let _ = reason;
     }

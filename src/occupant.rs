@@ -1,5 +1,5 @@
-//! Who holds a connection, told to the connection: so that a query finds out on whatever thread it
-//! runs whose it is, and where its telemetry goes.
+//! The query context, stored beside each connection: a query finds its holder and the destination of
+//! its telemetry there, on any thread.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,39 +14,39 @@ use tokio::time::Instant;
 
 use crate::attribution::Attribution;
 
-/// Who holds a connection.
+/// The context of a connection's queries: the holder of the connection.
 #[derive(Clone)]
 pub(crate) struct Occupant {
-    /// Where its queries are written down.
+    /// Records the queries.
     pub(crate) observer: Arc<dyn QueryObserver>,
     /// The context of the checkout: the parent of the queries' spans.
     pub(crate) context: Context,
-    /// The request it serves.
+    /// The request that holds the connection, if any.
     pub(crate) request: Option<Arc<Attribution>>,
 }
 
-/// The place beside a connection where its [`Occupant`] is named.
+/// The context slot of a connection: holds its [`Occupant`].
 #[doc(hidden)]
 pub struct Slot {
     occupied: Mutex<Occupied>,
-    /// The id of the statement that the occupant has sent last; [`UNKNOWN`] while that is not known.
+    /// The id of the statement sent last by the current holder; [`UNKNOWN`] until it is identified.
     statement: AtomicU32,
 }
 
 #[derive(Default)]
 struct Occupied {
     by: Option<Occupant>,
-    /// The text of the statement sent last, without bind values, if it is one of too many to have an
-    /// id.
+    /// The text of the statement sent last, without bind values, if it has no id because there are
+    /// too many distinct statements.
     other: String,
 }
 
 const UNKNOWN: u32 = u32::MAX;
 
-/// The statement that an occupant has sent last.
+/// The statement that a holder has sent last.
 pub(crate) enum LastStatement {
     Known(Arc<dyn QueryObserver>, StatementId),
-    /// Without bind values, but with the values that were written into it.
+    /// The text of a statement without an id: without bind values, but with its literals.
     Other(String),
 }
 
@@ -63,7 +63,7 @@ impl Slot {
             self.statement.store(UNKNOWN, Relaxed);
             slot.by.take()
         };
-        // Outside the lock: the last of a request's handles may do some work.
+        // Drop outside the lock, because dropping the last handle of a request may do some work.
         drop(occupant);
     }
 
@@ -71,26 +71,26 @@ impl Slot {
         self.lock().by.as_ref().map(read)
     }
 
-    /// Another statement is sent; reads by whom.
+    /// Forgets the last statement, because another one is sent, and reads the query context.
     pub(crate) fn statement_starts<T>(&self, read: impl FnOnce(&Occupant) -> T) -> Option<T> {
         self.statement.store(UNKNOWN, Relaxed);
         self.read(read)
     }
 
-    /// Keeps which statement was sent last.
+    /// Stores the id of the statement sent last.
     pub(crate) fn keep_statement(&self, id: StatementId) {
         self.statement.store(id.0, Relaxed);
     }
 
-    /// Keeps the text of the statement sent last, which is one of too many. Takes the text and gives
-    /// a buffer for it, so that nothing is allocated.
+    /// Stores the text of the statement sent last, which has no id. Swaps the text with the previous
+    /// buffer, so that nothing is allocated.
     pub(crate) fn keep_other(&self, text: &mut String) {
         std::mem::swap(&mut self.lock().other, text);
         self.keep_statement(StatementId::OTHER);
     }
 
-    /// The statement that the occupant has sent last; a copy, so that no query waits for whoever
-    /// reads it.
+    /// Returns the statement that the holder has sent last; `None` if there is no holder or the
+    /// statement is not identified. Returns a copy, so that no query waits for the reader.
     pub(crate) fn last_statement(&self) -> Option<LastStatement> {
         let slot = self.lock();
         let occupant = slot.by.as_ref()?;
@@ -115,26 +115,27 @@ impl Default for Slot {
     }
 }
 
-/// Writes down the queries of a pool's connections.
+/// Records the queries of a pool's connections.
 pub(crate) trait QueryObserver: Send + Sync {
-    /// Whether a span may be more than nothing: somebody listens, as far as it is known.
+    /// Returns whether spans may be recorded, as far as is known.
     fn listens(&self) -> bool;
 
     /// Opens a span.
     fn open_span(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan;
 
-    /// A statement by the hash of its text as it was sent; `None` if it is one of too many. What it
-    /// is without values is asked for if it is not known; that costs, and is done under no lock.
+    /// Returns a statement by the hash of its text as it was sent; `None` if there are too many
+    /// distinct statements. Calls `read` for the statement without values if the hash is unknown;
+    /// that is expensive, so it is done without holding a lock.
     fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known>;
 
-    /// What a statement does, to which tables.
+    /// Returns the operations of a statement and their tables.
     fn summary(&self, statement: StatementId) -> Option<Arc<str>>;
 
-    /// A query has ended.
+    /// Records a query that has ended.
     fn query_ended(&self, query: &Ended<'_>);
 
-    /// A request has sent the same statement more often than is reasonable; told once for each
-    /// statement and request.
+    /// Records that a request has sent the same statement more often than the N+1 limit. Called once
+    /// per statement and request.
     fn repeated(&self, request: &Attribution, statement: &Repeat<'_>);
 }
 
@@ -144,34 +145,34 @@ pub(crate) struct Ended<'a> {
     pub(crate) took: Duration,
     pub(crate) at: Instant,
     pub(crate) failure: Option<&'a QueryFailure>,
-    /// Where its text has been known in time.
+    /// The statement, if it was identified before the query ended.
     pub(crate) statement: Option<StatementId>,
 }
 
-/// A statement, without any value.
+/// A statement without values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Statement {
-    /// At most 2 KiB.
+    /// The text, at most 2 KiB.
     pub(crate) text: Arc<str>,
-    /// What it does, to which tables; empty if it begins with no word of SQL.
+    /// Its operations and their tables; empty if it does not begin with an SQL keyword.
     pub(crate) summary: Arc<str>,
-    /// Its first operation in capitals, where there is one.
+    /// Its first operation in capitals, if there is one.
     pub(crate) operation: Option<StringValue>,
 }
 
-/// A statement that an observer tells from the others.
+/// A statement that has an id.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) id: StatementId,
     pub(crate) statement: Arc<Statement>,
 }
 
-/// One of the statements that an observer tells apart.
+/// The id of a statement, assigned by an observer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StatementId(u32);
 
 impl StatementId {
-    /// One of too many.
+    /// The id of all statements beyond the limit of distinct ones.
     pub(crate) const OTHER: Self = Self(0);
 
     pub(crate) fn new(index: usize) -> Self {
@@ -183,40 +184,40 @@ impl StatementId {
     }
 }
 
-/// A statement that one request has sent again and again.
+/// A statement that one request has sent more often than the N+1 limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Repeat<'a> {
-    /// The statement, without any value.
+    /// The statement without values.
     pub(crate) text: &'a str,
-    /// What it does, to which tables.
+    /// Its operations and their tables.
     pub(crate) summary: &'a str,
-    /// How often by now.
+    /// The number of times it was sent so far.
     pub(crate) times: u32,
 }
 
-/// How a query failed, without any text of the server's: that may quote data.
+/// How a query failed, without the server's text, because that may quote data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct QueryFailure {
     /// `error.type`: the SQLSTATE, else diesel's kind of the error, else `canceled`.
     pub(crate) error_type: Cow<'static, str>,
-    /// `db.response.status_code`: the SQLSTATE, where it is known.
+    /// `db.response.status_code`: the SQLSTATE, if it is known.
     pub(crate) status_code: Option<String>,
 }
 
 impl QueryFailure {
-    /// Nobody waits for the query any more.
+    /// The query's future was dropped before the query ended.
     pub(crate) const CANCELED: Self = Self {
         error_type: Cow::Borrowed("canceled"),
         status_code: None,
     };
 
-    /// One of too many kinds.
+    /// All failures beyond the limit of distinct kinds.
     pub(crate) const OTHER: Self = Self {
         error_type: Cow::Borrowed("_OTHER"),
         status_code: None,
     };
 
-    /// The connection ended before the answer did.
+    /// The connection ended before the response was complete.
     pub(crate) const LOST: Self = Self {
         error_type: Cow::Borrowed("connection_closed"),
         status_code: None,

@@ -1,8 +1,8 @@
-//! What a checkout waits for: told by whichever layer makes it wait, read by the one that observes.
+//! The wait phases of a checkout, reported by the layer that makes it wait and read by [`Observe`].
 //!
-//! A future that returns `Pending` leaves word of the reason on its thread, and [`Observe`] reads it
-//! as soon as the poll returns. So a wait can be split into its phases whatever layers lie in
-//! between, also when it fails or is dropped, and a checkout that does not wait pays nothing.
+//! A future that returns `Pending` stores the phase in a thread-local, and [`Observe`] reads it as
+//! soon as the poll returns. So a wait is split into its phases across any layers in between, also
+//! if it fails or is dropped, and a checkout that does not wait has no cost.
 //!
 //! [`Observe`]: crate::Observe
 
@@ -15,23 +15,23 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
-/// What a checkout waits for.
+/// A wait phase of a checkout.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// For its turn: all connections that may be open are in use.
+    /// Waiting in the queue, because all connections that may be open are in use.
     Queued,
-    /// For a connection: one is being opened, or is about to come back.
+    /// Waiting for a connection that is being opened or is about to be returned.
     Connecting,
-    /// For the answer to the pre-ping.
+    /// Waiting for the answer to the pre-ping.
     Pinging,
 }
 
 impl Phase {
     pub(crate) const ALL: [Self; 3] = [Self::Queued, Self::Connecting, Self::Pinging];
 
-    /// The phase in reports and telemetry.
+    /// Returns the name of the phase in reports and telemetry.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,18 +46,18 @@ thread_local! {
     static REASON: Cell<Option<Phase>> = const { Cell::new(None) };
 }
 
-/// Leaves word why a poll is about to return `Pending`.
+/// Stores the phase of a poll that is about to return `Pending`.
 pub(crate) fn waits_in(phase: Phase) {
     REASON.set(Some(phase));
 }
 
-/// The word left, which is then gone.
+/// Takes the phase stored by the last poll; `None` if none is stored.
 pub(crate) fn reason() -> Option<Phase> {
     REASON.take()
 }
 
 pin_project! {
-    /// A future that leaves word of its phase when it has to wait.
+    /// A future that stores its phase when it returns `Pending`.
     pub(crate) struct During<F> {
         phase: Phase,
         #[pin]
@@ -65,6 +65,7 @@ pin_project! {
     }
 }
 
+/// Wraps a future so that it stores `phase` when it returns `Pending`.
 pub(crate) fn during<F: Future>(phase: Phase, inner: F) -> During<F> {
     During { phase, inner }
 }
@@ -82,19 +83,20 @@ impl<F: Future> Future for During<F> {
     }
 }
 
-/// How long a checkout has waited for what; zero where it did not wait.
+/// The time a checkout has waited in each phase; zero if it did not wait in it.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Phases {
-    /// For its turn.
+    /// The time in the queue.
     pub queued: Duration,
-    /// For a connection to be opened.
+    /// The time waiting for a connection to be opened or returned.
     pub connecting: Duration,
-    /// For the answer to the pre-ping.
+    /// The time waiting for the answer to the pre-ping.
     pub pinging: Duration,
 }
 
 impl Phases {
+    /// Returns the time in `phase`.
     pub(crate) fn of(&self, phase: Phase) -> Duration {
         match phase {
             Phase::Queued => self.queued,
@@ -103,6 +105,7 @@ impl Phases {
         }
     }
 
+    /// Adds `time` to `phase`.
     pub(crate) fn add(&mut self, phase: Phase, time: Duration) {
         *match phase {
             Phase::Queued => &mut self.queued,

@@ -1,4 +1,4 @@
-//! A failed checkout as axum's answer: 503 to the client, the cause to the log.
+//! Converts a failed checkout into an axum response: 503 for the client, the cause in the log.
 
 use axum_core::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use crate::error::{PoolError, Rejection};
 use crate::observe::seldom::Seldom;
 
-/// Of the whole process: an error does not know its pool.
+/// Log limits of the whole process, because an error does not identify its pool.
 static TOLD: Told = Told([const { Seldom::new() }; 7]);
 
-/// What the log was told of late, each kind apart: a flood of what is shed must not hide the first
+/// Limits the log events per kind of error, so that many shed checkouts do not hide the first
 /// timeout.
 struct Told([Seldom; 7]);
 
@@ -28,8 +28,8 @@ impl Told {
         }
     }
 
-    /// Says it, in a flood once a second: shedding is for loads of thousands a second, and a line
-    /// for each would cost more than serving it.
+    /// Logs the error, at most once per second for each kind. Shedding occurs at loads of thousands
+    /// of checkouts per second, where one log line each would cost more than serving them.
     fn tell(&self, error: &PoolError, now: Instant) {
         if let Some(untold) = self.of(error).tell(now) {
             tracing::warn!(
@@ -45,13 +45,13 @@ impl Told {
 
 impl IntoResponse for PoolError {
     fn into_response(self) -> Response {
-        // The caller of a web service learns that it may come back, nothing about the pool.
+        // The client learns when to try again, and nothing about the pool.
         TOLD.tell(&self, Instant::now());
         let body = serde_json::json!({
             "type": "about:blank",
             "title": "Service Unavailable",
             "status": 503,
-            "detail": "the service has no database connection for this request at the moment",
+            "detail": "no database connection is available for this request at the moment",
         });
         (
             http::StatusCode::SERVICE_UNAVAILABLE,
@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    /// The kind of each line, and how many others it stands for.
+    /// The kind of each log line, and the number of events it stands for besides itself.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<(String, u64)>>>);
 

@@ -1,7 +1,8 @@
-//! The instrumentation scope of everything this crate emits.
+//! The instrumentation scope of all telemetry of this crate.
 
 use opentelemetry::InstrumentationScope;
 
+/// Returns the scope, with the version of this crate and of the semantic conventions.
 pub(crate) fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))

@@ -4,29 +4,28 @@ use serde::Serialize;
 
 use crate::lifecycle::CloseReason;
 
-/// What has happened since the pool was made; every figure only grows.
+/// Counters since the pool was created. They never decrease.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Checkouts that got a connection.
     pub checkouts: u64,
-    /// Checkouts that ran into the pool's timeout.
+    /// Checkouts that reached the pool's timeout.
     pub timeouts: u64,
-    /// Checkouts that failed because a connection could not be opened, or for another error.
+    /// Checkouts that failed because a connection could not be opened, or with another error.
     pub errors: u64,
-    /// Checkouts turned away at once: the pool is closed or suspended, they asked not to wait, or a
-    /// layer in between shed them.
+    /// Checkouts rejected at once: the pool is closed or suspended, the caller asked not to wait, or
+    /// another layer shed them.
     pub rejected: u64,
-    /// Checkouts that the pool itself turned away for load's sake: `DB_POOL_MAX_PENDING`,
-    /// `DB_POOL_QUEUE_TARGET`.
+    /// Checkouts that the pool shed because of `DB_POOL_MAX_PENDING` or `DB_POOL_QUEUE_TARGET`.
     pub shed: u64,
-    /// Checkouts whose caller went away before there was an answer.
+    /// Checkouts cancelled by the caller before they finished.
     pub canceled: u64,
-    /// Connections held for longer than the leak threshold, those that came back included.
+    /// Connections held longer than the leak threshold, including those returned since.
     pub leaks: u64,
     /// Connections opened.
     pub connections_opened: u64,
-    /// Attempts to open a connection that failed; `null` for an existing pool, which does not tell.
+    /// Failed attempts to open a connection; `null` for an existing pool, which does not report them.
     pub connect_failures: Option<u64>,
     /// Connections closed, by reason.
     pub connections_closed: Closed,
@@ -38,22 +37,23 @@ pub struct Totals {
 pub struct Closed {
     /// Older than `pool_recycle`.
     pub recycle: u64,
-    /// Came back when `pool_size` connections were idle already.
+    /// Returned when `pool_size` connections were already idle.
     pub overflow: u64,
-    /// Failed, dirty, or closed by the server.
+    /// Failed, returned with a query or transaction open, or closed by the server.
     pub broken: u64,
-    /// The pre-ping failed or hung.
+    /// The pre-ping failed or timed out.
     pub ping_failed: u64,
     /// The pool was closed.
     pub shutdown: u64,
     /// The pool was made smaller.
     pub resize: u64,
-    /// Idle for too long, by an existing pool's own rule; ours has none.
+    /// Idle longer than an existing pool's idle timeout; this crate's pool has none.
     pub idle_timeout: u64,
 }
 
 impl Totals {
-    /// With what bb8 counts by itself, for a pool of which we are not told.
+    /// Returns the totals with bb8's own counters, for an existing pool, which reports no lifecycle
+    /// events.
     pub(crate) fn of_existing(self, bb8: &bb8::Statistics) -> Self {
         Self {
             connections_opened: bb8.connections_created,

@@ -1,4 +1,4 @@
-//! The way through the gate, step by step, under one deadline.
+//! The future of a checkout through the gate, step by step, under one deadline.
 
 use std::future::Future;
 use std::mem;
@@ -24,19 +24,19 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, F = Oneshot<S, Checkout>> {
         checkout: Checkout,
-        // Until it is called, which is done inside.
+        // Taken when the service is called, after admission.
         service: Option<S>,
         call: fn(S, Checkout) -> F,
         // Dropped before the permit.
         #[pin]
         response: Option<F>,
         step: Step,
-        // Most checkouts never wait, and need no clock.
+        // `None` until the checkout waits. Most never do, and need no clock.
         waiting: Option<Waiting>,
     }
 }
 
-/// How far it has come.
+/// The progress of a checkout.
 enum Step {
     Arriving(Arc<Gate>),
     Queued(Turn),
@@ -44,7 +44,7 @@ enum Step {
     Done,
 }
 
-/// For how long it goes on.
+/// The time limits of a checkout that waits.
 struct Waiting {
     since: Instant,
     deadline: Instant,
@@ -82,7 +82,8 @@ where
         if answer.is_pending() {
             answer = if this.checkout.waits() {
                 if this.waiting.is_none() {
-                    // Whoever has queued during an outage is not made to wait for news once more.
+                    // Pass the instant of the request on, so that a checkout that queued during an
+                    // outage does not wait for a connect error again.
                     *this.checkout = this.checkout.asked_at(this.checkout.asked());
                 }
                 let waiting = this
@@ -94,7 +95,7 @@ where
             };
         }
         if answer.is_ready() {
-            // Gives back the place or the permit at once.
+            // Release the queue entry or the permit at once.
             this.response.set(None);
             *this.step = Step::Done;
         }
@@ -107,27 +108,27 @@ where
     F: Future<Output = Result<T, E>>,
     E: Into<BoxError>,
 {
-    /// Goes as far as it can without waiting.
+    /// Proceeds as far as possible without waiting.
     fn advance(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Admitted<T>, PoolError>> {
         let mut this = self.project();
         if this.response.is_none() {
             let permit = ready!(this.step.enter(this.checkout.waits(), cx))?;
             *this.step = Step::Inside(permit);
-            let service = this.service.take().expect("it is called once");
+            let service = this.service.take().expect("the service is called once");
             this.response
                 .set(Some((this.call)(service, *this.checkout)));
         }
-        let response = this.response.as_pin_mut().expect("it was set above");
+        let response = this.response.as_pin_mut().expect("the response was set above");
         let inner = ready!(response.poll(cx)).map_err(|e| PoolError::from_layer(e.into()))?;
         match mem::replace(this.step, Step::Done) {
             Step::Inside(permit) => Poll::Ready(Ok(Admitted::new(inner, permit))),
-            _ => unreachable!("there is a permit where there is a response"),
+            _ => unreachable!("a response implies a permit"),
         }
     }
 }
 
 impl Step {
-    /// A permit. Who does not wait for one has no place in the queue.
+    /// Takes a permit. Joins the queue only if the checkout `waits`.
     fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<Permit, Refusal>> {
         let turn = match mem::replace(self, Self::Done) {
             Self::Arriving(gate) => match gate.enter(waits, cx.waker())? {
@@ -149,7 +150,7 @@ impl Step {
     fn begins_to_wait(&self) -> Waiting {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let since = Instant::now();
-        // A timeout that lies beyond the clock's end is none.
+        // Cap the timeout, so that the deadline does not overflow the clock.
         let timeout = self.gate().timeout().min(CENTURY);
         let deadline = since.checked_add(timeout).unwrap_or(since);
         let first = self
@@ -168,12 +169,12 @@ impl Step {
             Self::Arriving(gate) => gate,
             Self::Queued(turn) => turn.gate(),
             Self::Inside(permit) => permit.gate(),
-            Self::Done => unreachable!("who is done does not wait"),
+            Self::Done => unreachable!("a completed checkout does not wait"),
         }
     }
 
-    /// After how long in the queue it is asked first whether it is of use to queue any longer, and how
-    /// often from then on.
+    /// Returns the queue time before the first load-shedding check, and the interval between later
+    /// checks. `None` if the checkout does not queue or the gate does not shed load.
     fn patience(&self) -> Option<(Duration, Duration)> {
         match self {
             Self::Queued(turn) => turn.gate().patience(),
@@ -183,7 +184,7 @@ impl Step {
 }
 
 impl Waiting {
-    /// Waits until the deadline, or until it is of no use to queue any longer.
+    /// Waits until the deadline passes or load shedding rejects the checkout.
     fn poll<T>(&mut self, step: &mut Step, cx: &mut Context<'_>) -> Poll<Result<T, PoolError>> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));

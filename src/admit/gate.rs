@@ -1,4 +1,4 @@
-//! The gate: a queue behind a lock, and the handle to steer it.
+//! [`Gate`]: the admission queue behind a lock, with the methods that control it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,16 +14,16 @@ use super::places::Key;
 use super::queue::{Queue, Refusal, Rules, Woken};
 use super::shedding::Shedding;
 
-/// The state shared by all clones of an [`Admit`](super::Admit), and the handle to steer it.
+/// The admission state shared by all clones of an [`Admit`](super::Admit), and its controls.
 ///
-/// First come, first served: a newcomer never overtakes, and a permit that comes back belongs to the
-/// longest waiting before anybody else can see it.
+/// Admission is first come, first served. A newcomer never overtakes: a returned permit is assigned
+/// to the oldest waiter before any other checkout can take it.
 #[derive(Debug)]
 pub struct Gate {
     queue: Mutex<Queue<Waker>>,
     timeout: Duration,
     shedding: Option<Shedding>,
-    /// Woken when the gate is closed and the last permit comes back.
+    /// Notified when the gate is closed and the last permit is returned.
     drained: Notify,
 }
 
@@ -41,74 +41,74 @@ impl Gate {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a checkout may take as a whole.
+    /// Returns the total time limit of a checkout.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// How many permits there are.
+    /// Returns the number of permits.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         self.queue().capacity()
     }
 
-    /// Permits handed out at this instant; after [`resize`](Self::resize) it may be more than the
-    /// capacity for a while.
+    /// Returns the number of permits in use at this instant. After [`resize`](Self::resize) it may
+    /// exceed the capacity for a while.
     #[must_use]
     pub fn admitted(&self) -> u32 {
         self.queue().admitted()
     }
 
-    /// Checkouts that wait for a permit at this instant.
+    /// Returns the number of checkouts that wait for a permit at this instant.
     #[must_use]
     pub fn pending(&self) -> u32 {
         self.queue().pending()
     }
 
-    /// Changes how many permits there are. More of them serve those who wait at once; of fewer,
-    /// those handed out are taken back as they return.
+    /// Changes the number of permits. Additional permits serve waiting checkouts at once. Surplus
+    /// permits are removed when they are returned.
     pub fn resize(&self, capacity: u32) {
         self.steer(|queue| queue.resize(capacity, Instant::now));
     }
 
-    /// Lets nobody in until [`resume`](Self::resume): those who come wait, or fail at once with
-    /// [`PoolError::Suspended`](crate::PoolError::Suspended), by setting. Those already admitted
-    /// keep their permits.
+    /// Stops admission until [`resume`](Self::resume). New checkouts wait or, with
+    /// [`AdmitLayer::fail_when_suspended`](super::AdmitLayer::fail_when_suspended), fail at once with
+    /// [`PoolError::Suspended`](crate::PoolError::Suspended). Admitted checkouts keep their permits.
     pub fn suspend(&self) {
         self.steer(Queue::suspend);
     }
 
-    /// Ends a [`suspend`](Self::suspend).
+    /// Ends a [`suspend`](Self::suspend) and admits waiting checkouts in order.
     pub fn resume(&self) {
         let now = Instant::now();
         self.steer(|queue| queue.resume(now));
     }
 
-    /// Whether [`suspend`](Self::suspend) is in force.
+    /// Returns whether the gate is suspended.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
         self.queue().is_suspended()
     }
 
-    /// Turns every waiter and every later checkout away with
-    /// [`PoolError::Closed`](crate::PoolError::Closed). Those already admitted keep their permits.
+    /// Rejects every waiting and every later checkout with
+    /// [`PoolError::Closed`](crate::PoolError::Closed). Admitted checkouts keep their permits.
     pub fn close(&self) {
         self.steer(Queue::close);
     }
 
-    /// Whether [`close`](Self::close) was called.
+    /// Returns whether [`close`](Self::close) was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.queue().is_closed()
     }
 
-    /// Resolves when the gate is closed and every permit has come back.
+    /// Waits until the gate is closed and every permit was returned.
     pub async fn drained(&self) {
         loop {
             let drained = self.drained.notified();
             tokio::pin!(drained);
-            // Registered before the count is read, so that a return in between is not missed.
+            // Register before reading the count, so that a return in between is not missed.
             drained.as_mut().enable();
             if self.queue().is_drained() {
                 return;
@@ -117,7 +117,8 @@ impl Gate {
         }
     }
 
-    /// Changes the queue, and tells whom it concerns: outside the lock, for a waker may run anything.
+    /// Changes the queue, then wakes the affected tasks outside the lock, because a waker may run any
+    /// code.
     fn steer(&self, change: impl FnOnce(&mut Queue<Waker>) -> Woken<Waker>) {
         let (woken, drained) = {
             let mut queue = self.queue();
@@ -129,15 +130,16 @@ impl Gate {
         }
     }
 
-    /// When a waiter should first ask [`Turn::overdue`], and how often from then on.
+    /// Returns the delay before a waiter first calls [`Turn::overdue`], and the interval between
+    /// later calls. `None` if the gate does not shed load.
     pub(super) fn patience(&self) -> Option<(Duration, Duration)> {
         let shedding = self.shedding.as_ref()?;
         Some((shedding.patience(), shedding.interval()))
     }
 
-    /// A permit, or a place in the queue for whoever waits.
+    /// Takes a permit or, if `waits`, joins the queue.
     pub(super) fn enter(self: Arc<Self>, waits: bool, waker: &Waker) -> Result<Entered, Refusal> {
-        // Most get in at once, and need no clock.
+        // Most checkouts are admitted at once and need no clock.
         if self.queue().enter()? {
             return Ok(Entered::In(Permit::new(self)));
         }
@@ -156,15 +158,15 @@ impl Gate {
     }
 }
 
-/// What became of asking for a permit.
+/// The result of asking for a permit.
 pub(super) enum Entered {
     In(Permit),
     Waits(Turn),
-    /// There is none, and it is not waited for.
+    /// There is no permit, and the checkout does not wait.
     Full,
 }
 
-/// A place in the queue, and the permit once it has come to the front. Dropped, it is given up.
+/// An entry in the queue, and its permit once admitted. Dropping it gives both up.
 #[derive(Debug)]
 pub(super) struct Turn {
     gate: Arc<Gate>,
@@ -176,7 +178,7 @@ impl Turn {
         &self.gate
     }
 
-    /// Gives up if the queue is too slow for a waiter that has waited for so long.
+    /// Leaves the queue if load shedding rejects a waiter that has waited this long.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<Refusal> {
         let mut old = None;
         let refusal = self.gate.queue().overdue(self.key?, now, &mut old);

@@ -10,7 +10,7 @@ use super::shedding::Shedding;
 
 /// Puts a fair queue in front of a [`Service<Checkout>`](tower_service::Service).
 ///
-/// Each service it makes has a gate of its own; see [`Admit::gate`].
+/// Each service that the layer creates has its own gate; see [`Admit::gate`].
 #[derive(Debug, Clone)]
 pub struct AdmitLayer {
     capacity: u32,
@@ -19,7 +19,7 @@ pub struct AdmitLayer {
 }
 
 impl AdmitLayer {
-    /// Lets `capacity` checkouts through at a time; each may take `timeout` as a whole.
+    /// Creates a layer that admits `capacity` checkouts at a time, each within `timeout` in total.
     #[must_use]
     pub fn new(capacity: u32, timeout: Duration) -> Self {
         Self {
@@ -33,24 +33,24 @@ impl AdmitLayer {
         }
     }
 
-    /// Turns away whoever would have to wait while so many wait already. Defaults to no limit.
+    /// Rejects a checkout that would have to wait behind `limit` others. Defaults to no limit.
     #[must_use]
     pub fn max_pending(mut self, limit: impl Into<Option<u32>>) -> Self {
         self.rules.max_pending = limit.into();
         self
     }
 
-    /// Sheds load: when for a whole `interval` nobody was let in who had queued for less than
-    /// `target`, those who have queued, or would have to queue, for twice as long are turned away.
-    /// Defaults to never.
+    /// Sheds load. If every checkout admitted during one `interval` queued for longer than
+    /// `target`, rejects the checkouts that have queued, or would have to queue, for twice the target.
+    /// Defaults to off.
     #[must_use]
     pub fn shed(mut self, target: Duration, interval: Duration) -> Self {
         self.rules.shedding = Some(Shedding::new(target, interval));
         self
     }
 
-    /// Whether checkouts fail at once while the gate is suspended, instead of waiting. Defaults to
-    /// false.
+    /// Sets whether checkouts fail at once while the gate is suspended, instead of waiting. Defaults
+    /// to false.
     #[must_use]
     pub fn fail_when_suspended(mut self, fail: bool) -> Self {
         self.rules.fails_when_suspended = fail;

@@ -1,10 +1,11 @@
-//! Who gets in, in which order, and who is turned away.
+//! Admission: how many checkouts run at once, in which order, and which are rejected.
 //!
-//! [`AdmitLayer`] puts a fair queue in front of a pool: one permit a connection, handed out first
-//! come, first served, and held by the response until it is dropped. A pool whose own queue lets
-//! newcomers barge (bb8's does) is never asked for more than it has, so its queue stays empty.
+//! [`AdmitLayer`] puts a fair queue in front of a pool. Each connection has one permit. Permits are
+//! handed out first come, first served, and the response holds its permit until it is dropped. The
+//! pool behind the gate never gets more requests than it has connections, so its own queue stays
+//! empty, even if that queue lets newcomers overtake (as bb8's does).
 //!
-//! `queue.rs` has all of the rules, without a lock or a clock; `gate.rs` puts the lock around it.
+//! `queue.rs` contains all of the rules, without a lock or a clock. `gate.rs` adds the lock.
 //!
 //! ```
 //! use poolscope::{AdmitLayer, Checkout, Held};

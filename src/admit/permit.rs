@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::gate::Gate;
 use crate::checkout::{ConnectionFacts, Held};
 
-/// The right to hold one connection; dropped, the longest waiting gets it.
+/// The right to hold one connection. On drop it goes to the oldest waiter.
 #[derive(Debug)]
 pub(super) struct Permit {
     gate: Arc<Gate>,
@@ -30,11 +30,11 @@ impl Drop for Permit {
     }
 }
 
-/// A connection and the permit to hold it. Derefs to what the inner guard derefs to.
+/// A connection and its permit. Derefs to the target of the inner guard.
 #[derive(Debug)]
 pub struct Admitted<T> {
-    // In this order: the connection goes back before its permit, or the next in the queue would
-    // find no connection and open one too many.
+    // The field order matters: the connection must be returned before its permit. Otherwise the next
+    // checkout would find no connection and open one too many.
     inner: T,
     _permit: Permit,
 }
@@ -47,12 +47,12 @@ impl<T> Admitted<T> {
         }
     }
 
-    /// The inner guard.
+    /// Returns the inner guard.
     pub fn get_ref(&self) -> &T {
         &self.inner
     }
 
-    /// The inner guard, mutably.
+    /// Returns the inner guard, mutably.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.inner
     }

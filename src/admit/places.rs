@@ -1,14 +1,14 @@
-//! The waiters' places: a queue in a slab, so that whoever goes away leaves from the middle without
-//! a search, and a place costs no allocation of its own.
+//! The queue entries of waiting checkouts: a linked list in a slab. A waiter leaves from the middle
+//! without a search, and an entry needs no allocation of its own.
 
 use slab::Slab;
 
-/// Where a waiter's place is, until it is removed.
+/// Identifies a waiter's entry until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key(u32);
 
 const NONE: u32 = u32::MAX;
-/// Places kept when all are free, after a burst.
+/// The largest capacity, in entries, that an empty slab keeps after a burst.
 const KEPT: usize = 1024;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Places<T> {
 #[derive(Debug)]
 struct Slot<T> {
     value: T,
-    /// Still in the queue, and not only waiting to be removed.
+    /// Whether the entry is still in the queue, as opposed to popped but not yet removed.
     queued: bool,
     before: u32,
     next: u32,
@@ -40,12 +40,12 @@ impl<T> Default for Places<T> {
 }
 
 impl<T> Places<T> {
-    /// How many are in the queue.
+    /// Returns the number of entries in the queue.
     pub(super) fn queued(&self) -> u32 {
         self.queued
     }
 
-    /// A place at the back of the queue.
+    /// Adds an entry at the back of the queue.
     pub(super) fn push(&mut self, value: T) -> Key {
         let slot = Slot {
             value,
@@ -60,12 +60,12 @@ impl<T> Places<T> {
         Key(at)
     }
 
-    /// Whose turn it is next.
+    /// Returns the oldest entry in the queue.
     pub(super) fn front(&self) -> Option<&T> {
         Some(&self.slots.get(self.front as usize)?.value)
     }
 
-    /// Takes the front out of the queue. Its place stays until it is removed.
+    /// Takes the oldest entry out of the queue. The entry exists until it is removed.
     pub(super) fn pop(&mut self) -> Option<&mut T> {
         let at = self.front;
         if at == NONE {
@@ -75,16 +75,18 @@ impl<T> Places<T> {
         Some(&mut self.slots[at as usize].value)
     }
 
+    /// Returns an entry.
+    ///
     /// # Panics
-    /// If the place was removed.
+    /// Panics if the entry was removed.
     pub(super) fn get_mut(&mut self, Key(at): Key) -> &mut T {
         &mut self.slots[at as usize].value
     }
 
-    /// Gives the place up, in the queue or not.
+    /// Removes an entry, whether it is still in the queue or not.
     ///
     /// # Panics
-    /// If the place was removed already.
+    /// Panics if the entry was removed already.
     pub(super) fn remove(&mut self, Key(at): Key) -> T {
         if self.slots[at as usize].queued {
             self.unlink(at);

@@ -1,5 +1,5 @@
-//! Who is in, who waits, and who is turned away: the whole of the admission's rules, without a lock
-//! or a clock, so that they can be checked by themselves.
+//! The admission rules: which checkouts are admitted, which wait and which are rejected. They use
+//! neither a lock nor a clock, so that they can be tested in isolation.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::places::{Key, Places};
 use super::shedding::Shedding;
 
-/// The state of a gate. `W` is how a waiter is told that its turn has come.
+/// The state of a gate. `W` wakes a waiter that has an answer.
 #[derive(Debug)]
 pub(super) struct Queue<W> {
     capacity: u32,
@@ -21,7 +21,7 @@ pub(super) struct Queue<W> {
     closed: bool,
 }
 
-/// What the gate is told once.
+/// The settings of a gate, fixed at its creation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) max_pending: Option<u32>,
@@ -29,7 +29,7 @@ pub(super) struct Rules {
     pub(super) fails_when_suspended: bool,
 }
 
-/// Why somebody does not get in.
+/// Why a checkout is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Closed,
@@ -38,20 +38,20 @@ pub(super) enum Refusal {
     Shed { queued: Duration },
 }
 
-/// A waiter's place.
+/// A waiter's queue entry.
 #[derive(Debug)]
 struct Place<W> {
     since: Instant,
     waker: Option<W>,
-    /// `None` while it waits.
+    /// `None` while the checkout waits.
     answer: Option<Result<(), Refusal>>,
 }
 
-/// Whom to wake, once the lock is released.
-#[must_use = "somebody's turn has come"]
+/// The waiters to wake once the lock is released.
+#[must_use = "these waiters have an answer and must be woken"]
 #[derive(Debug)]
 pub(super) struct Woken<W>(
-    // Mostly it is nobody, or one, who should not cost an allocation.
+    // Usually there is none or one, which must not cost an allocation.
     Option<(W, Vec<W>)>,
 );
 
@@ -108,12 +108,12 @@ impl<W> Queue<W> {
         self.closed
     }
 
-    /// Closed, and everybody has left.
+    /// Returns whether the gate is closed and all permits were returned.
     pub(super) fn is_drained(&self) -> bool {
         self.closed && self.admitted == 0
     }
 
-    /// In at once, or not. A newcomer overtakes nobody: while somebody waits there is no room.
+    /// Admits a newcomer at once if a permit is free and no checkout waits. Returns whether it did.
     pub(super) fn enter(&mut self) -> Result<bool, Refusal> {
         if self.closed {
             return Err(Refusal::Closed);
@@ -134,7 +134,7 @@ impl<W> Queue<W> {
         Ok(room)
     }
 
-    /// In at once, or a place at the end of the queue.
+    /// Admits a newcomer at once (`None`), or appends it to the queue.
     pub(super) fn enter_or_wait(&mut self, now: Instant, waker: W) -> Result<Option<Key>, Refusal> {
         if self.enter()? {
             return Ok(None);
@@ -158,8 +158,9 @@ impl<W> Queue<W> {
         })))
     }
 
-    /// The answer to a waiter, who then has no place any more; `None` while it has to wait on. A waker
-    /// that is no longer needed goes into `old`: to drop it may run anything, so not under the lock.
+    /// Returns a waiter's answer and removes its entry; `None` while it still waits. Moves a waker that
+    /// is no longer needed into `old`, because dropping it may run any code and must not happen under
+    /// the lock.
     pub(super) fn answer(
         &mut self,
         key: Key,
@@ -181,7 +182,7 @@ impl<W> Queue<W> {
         }
     }
 
-    /// A waiter goes away before it has taken its answer.
+    /// Removes a waiter that leaves before it has taken its answer.
     pub(super) fn leave(
         &mut self,
         key: Key,
@@ -191,13 +192,13 @@ impl<W> Queue<W> {
         let place = self.places.remove(key);
         *old = place.waker;
         match place.answer {
-            // It was let in, and does not come.
+            // The waiter was admitted and does not use its permit.
             Some(Ok(())) => self.release(now),
             _ => Woken::nobody(),
         }
     }
 
-    /// Whether this waiter has queued for too long for a queue that is too slow.
+    /// Removes and rejects a waiter that has queued for too long in a queue that is too slow.
     pub(super) fn overdue(
         &mut self,
         key: Key,
@@ -218,19 +219,19 @@ impl<W> Queue<W> {
         Some(Refusal::Shed { queued })
     }
 
-    /// Somebody who was in has left.
+    /// Takes back a permit and admits the next waiter.
     pub(super) fn release(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
         self.admitted -= 1;
         self.serve(now)
     }
 
-    /// From now on so many may be in. Nobody who is in is asked to leave.
+    /// Sets the number of permits. Permits in use stay valid.
     pub(super) fn resize(&mut self, capacity: u32, now: impl FnOnce() -> Instant) -> Woken<W> {
         self.capacity = capacity;
         self.serve(now)
     }
 
-    /// Lets nobody in any more, until it is resumed.
+    /// Stops admission until [`resume`](Self::resume).
     pub(super) fn suspend(&mut self) -> Woken<W> {
         self.suspended = true;
         let mut woken = Woken::nobody();
@@ -248,7 +249,7 @@ impl<W> Queue<W> {
         self.serve(|| now)
     }
 
-    /// Refuses all who wait, and all who come.
+    /// Rejects all waiting and all later checkouts.
     pub(super) fn close(&mut self) -> Woken<W> {
         self.closed = true;
         let mut woken = Woken::nobody();
@@ -267,13 +268,13 @@ impl<W> Queue<W> {
         self.places.front().map(|place| place.since)
     }
 
-    /// Lets in those whose turn it is, and turns away whom it comes too late for.
+    /// Admits waiters in order while permits are free, and sheds those that queued for too long.
     fn serve(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
         let mut woken = Woken::nobody();
         if self.pending() == 0 || self.suspended {
             return woken;
         }
-        // Most pools don't shed, and need no clock.
+        // Most pools do not shed load and need no clock.
         let now = self.shedding.as_ref().map(|_| now());
         while self.admitted < self.capacity {
             let (oldest, others) = (self.oldest(), self.pending() > 1);
@@ -283,7 +284,7 @@ impl<W> Queue<W> {
             let mut answer = Ok(());
             if let (Some(shedding), Some(now)) = (&mut self.shedding, now) {
                 let queued = shedding.queued(place.since, now);
-                // The last of them is served late rather than nobody.
+                // Never shed the last waiter: serving it late is better than an idle permit.
                 if shedding.sheds(queued, now, oldest) && others {
                     answer = Err(Refusal::Shed { queued });
                 } else {

@@ -17,9 +17,9 @@ use crate::totals::Totals;
 
 /// A [`Service<Checkout>`](tower_service::Service) behind a [`Gate`].
 ///
-/// The permit is taken in the response future, not in `poll_ready`: a service that was made ready
-/// and never called would sit on it. It is held by the response, unlike that of tower's
-/// `ConcurrencyLimit`, which is free again as soon as the response is there.
+/// The response future takes the permit, not `poll_ready`: a service that is ready and never called
+/// would keep the permit. The response holds the permit until it is dropped, whereas tower's
+/// `ConcurrencyLimit` frees it as soon as the response arrives.
 #[derive(Debug, Clone)]
 pub struct Admit<S> {
     inner: S,
@@ -31,19 +31,20 @@ impl<S> Admit<S> {
         Self { inner, gate }
     }
 
-    /// The handle to the gate.
+    /// Returns the gate, which controls admission.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 }
 
 impl<S: Clone> Admit<S> {
-    /// As [`call`](Service::call), of a service that is always ready and is called in a way of its own.
+    /// Admits a checkout and then calls `call`. Skips `poll_ready` of the inner service, so that
+    /// service must always be ready.
     pub(crate) fn enter<F>(
         &self,
         checkout: Checkout,
@@ -63,7 +64,7 @@ where
     type Future = ResponseFuture<S>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PoolError>> {
-        // Readiness of the inner service is awaited behind the gate, by the one whose turn it is.
+        // The admitted checkout awaits the readiness of the inner service behind the gate.
         Poll::Ready(Ok(()))
     }
 
@@ -72,7 +73,7 @@ where
     }
 }
 
-/// What the service underneath has; whether it is handed out, and within which time, the gate says.
+/// Forwards to the inner service. Availability and timeout are the gate's.
 impl<S: Inventory> Inventory for Admit<S> {
     fn counts(&self) -> Counts {
         self.inner.counts()

@@ -1,12 +1,13 @@
-//! When the queue is too slow, and who is then turned away.
+//! Load shedding: detects that the queue is too slow, and chooses the checkouts to reject.
 //!
 //! The rule is CoDel's (Nichols and Jacobson, *Controlling Queue Delay*, 2012), in the form that
-//! Ecto's `DBConnection` gave it: a queue is too slow when nobody at all was let in within a whole
-//! interval who had queued for less than the target. A burst makes some wait and others not; load
-//! that is more than the pool can serve makes everybody wait.
+//! Ecto's `DBConnection` uses: a queue is too slow if every checkout admitted during one interval
+//! queued for longer than the target. A burst delays only some checkouts. Load beyond the pool's
+//! capacity delays all of them.
 //!
-//! While it is too slow, whoever has queued for twice the target is turned away, and so is a
-//! newcomer who would have to, by the rate at which others were let in: waiting in vain helps nobody.
+//! While the queue is too slow, a checkout that has queued for twice the target is rejected. So is a
+//! newcomer that would have to queue that long at the current admission rate, because it would wait
+//! in vain.
 
 use std::time::Duration;
 
@@ -16,13 +17,14 @@ use tokio::time::Instant;
 pub(super) struct Shedding {
     target: Duration,
     interval: Duration,
-    /// The shortest time queued, of those let in since the interval began.
+    /// The shortest queue time among the checkouts admitted since the interval began.
     shortest: Option<Duration>,
-    /// How many were let in since it began, and per second in the one before.
+    /// The number of checkouts admitted since the interval began.
     let_in: u32,
+    /// The checkouts admitted per second in the previous interval.
     rate: f64,
     began: Option<Instant>,
-    /// What was queued before this does not count: the gate was shut.
+    /// The end of the last suspension. Queue time before it does not count.
     opened: Option<Instant>,
     slow: bool,
 }
@@ -41,29 +43,30 @@ impl Shedding {
         }
     }
 
-    /// When a waiter should ask whether it is still of use to wait.
+    /// Returns the queue time after which a waiter checks whether it is shed: twice the target.
     pub(super) fn patience(&self) -> Duration {
         self.target.saturating_mul(2)
     }
 
-    /// How long it then waits before it asks again.
+    /// Returns the time between two such checks.
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// How long somebody has queued, the time in which nobody was let in on purpose left out.
+    /// Returns how long a checkout has queued, without the time that the gate was suspended.
     pub(super) fn queued(&self, since: Instant, now: Instant) -> Duration {
         let since = self.opened.map_or(since, |opened| opened.max(since));
         now.saturating_duration_since(since)
     }
 
-    /// Somebody did not have to queue.
+    /// Records a checkout that was admitted without queueing.
     pub(super) fn let_in_at_once(&mut self) {
         self.let_in(Duration::ZERO);
     }
 
+    /// Records a checkout that was admitted after queueing for `queued`.
     pub(super) fn let_in(&mut self, queued: Duration) {
-        // Before the first had to queue there was no queue to judge.
+        // There is no queue to assess until a checkout has had to queue.
         if self.began.is_none() {
             return;
         }
@@ -71,8 +74,8 @@ impl Shedding {
         self.shortest = Some(self.shortest.map_or(queued, |least| least.min(queued)));
     }
 
-    /// Whether one who has queued for so long is turned away. `oldest`: since when the first in the
-    /// queue waits.
+    /// Returns whether to reject a checkout that has queued for `queued`. `oldest` is the instant at
+    /// which the oldest waiter joined the queue.
     pub(super) fn sheds(
         &mut self,
         queued: Duration,
@@ -83,7 +86,8 @@ impl Shedding {
         self.slow && queued >= self.patience()
     }
 
-    /// Whether one who comes now, behind `pending` others, would have to wait for too long.
+    /// Returns whether to reject a newcomer behind `pending` others, because it would have to queue
+    /// for too long.
     pub(super) fn turns_away(
         &mut self,
         now: Instant,
@@ -94,6 +98,7 @@ impl Shedding {
         self.slow && f64::from(pending) >= self.rate * self.patience().as_secs_f64()
     }
 
+    /// Restarts the measurement after a suspension.
     pub(super) fn begin_anew(&mut self, now: Instant) {
         *self = Self {
             opened: Some(now),
@@ -102,14 +107,15 @@ impl Shedding {
         };
     }
 
-    /// Judges the interval that has passed, if one has.
+    /// Assesses the current interval once it is over, and begins the next.
     fn advance(&mut self, now: Instant, oldest: Option<Instant>) {
         let began = *self.began.get_or_insert(now);
         let passed = now.saturating_duration_since(began);
         if passed < self.interval {
             return;
         }
-        // Nobody was let in: either nobody came, or nothing moves.
+        // If no checkout was admitted, either none arrived or the queue does not move: then the
+        // oldest waiter decides.
         let oldest = oldest.map_or(Duration::ZERO, |since| self.queued(since, now));
         self.slow = self.shortest.unwrap_or(oldest) > self.target;
         self.rate = f64::from(self.let_in) / passed.as_secs_f64();

@@ -1,4 +1,4 @@
-//! When the record is learned from, and on which thread: never on one that serves requests.
+//! Schedules the learning from the record on threads that do not serve requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,27 +15,27 @@ use crate::observe::history;
 use crate::observe::recorder::Recorder;
 use crate::report::Configuration;
 
-/// What was learned of one pool.
+/// The learned models and the prediction score of one pool.
 #[derive(Debug, Default)]
 pub(crate) struct Advisor {
-    /// One answer is worked out at a time.
+    /// The lock limits the computation to one answer at a time.
     latest: Arc<tokio::sync::Mutex<Latest>>,
     score: Mutex<Score>,
-    /// A thread of its own compares a minute.
+    /// Whether a separate thread is comparing a minute.
     is_scoring: AtomicBool,
 }
 
-/// What was learned last. It is good for a second.
+/// The latest models. They are reused for one second.
 #[derive(Default)]
 struct Latest {
     learned: Option<(u64, Learned)>,
-    /// The model of the busiest window, and when that ended.
+    /// The model of the busiest window, and the end of that window.
     busiest: Option<(u64, Arc<Model>)>,
 }
 
 impl Recorder {
-    /// The advice by what was recorded up to now. However many ask, the record is learned from once a
-    /// second at most, and one answer is worked out at a time, on a thread for blocking work.
+    /// Computes the advice from the record up to now. Independent of the number of callers, models are
+    /// learned at most once per second, and one answer is computed at a time, on a blocking thread.
     pub(super) async fn advise(
         self: &Arc<Self>,
         configuration: Configuration,
@@ -55,8 +55,8 @@ impl Recorder {
         }
     }
 
-    /// How good the predictions were, as far as it is known. Begins to compare the last minute, if nobody
-    /// has.
+    /// Returns the accuracy of the compared predictions. Starts comparing the last minute on a separate
+    /// thread if this has not been done yet.
     pub(crate) fn accuracy(&self) -> Option<Accuracy> {
         let advisor = &self.advisor;
         let ended = self.clock.now() / MINUTE;
@@ -85,7 +85,7 @@ impl Advisor {
         self.score().accuracy()
     }
 
-    /// Compares the last minute. Nobody waits for the lock meanwhile.
+    /// Compares the last minute. The lock is not held during the comparison.
     fn update(&self, trace: &Trace, ended: u64) {
         if self.score().ended() < ended {
             let compared = Compared::of(trace, ended);
@@ -95,6 +95,7 @@ impl Advisor {
 }
 
 impl Latest {
+    /// Returns the models, learned anew if the latest are older than one second.
     fn learned(&mut self, recorder: &Recorder) -> Learned {
         let now = recorder.clock.now();
         if let Some((at, learned)) = &self.learned
@@ -121,7 +122,7 @@ impl Latest {
         learned
     }
 
-    /// The model of the busiest window, if it is busier than the recent one.
+    /// Returns the model of the busiest window, if that is busier than the recent one.
     fn busiest(
         &mut self,
         recorded: history::Recorded,

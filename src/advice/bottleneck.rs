@@ -1,4 +1,4 @@
-//! What keeps more connections from serving more, as it is reported.
+//! What limits the throughput of more connections, as reported.
 
 use std::collections::HashMap;
 
@@ -7,59 +7,59 @@ use serde::Serialize;
 use super::model::{Limit, Model, Station};
 use super::predicted::finite;
 
-/// What keeps more connections from serving more, as far as the record shows.
+/// What limits the throughput of more connections, as far as the record shows.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bottleneck {
-    /// What it is.
+    /// The limiting resource.
     pub kind: BottleneckKind,
-    /// How holds are in each other's way there; `null` where they are not, or it is not known.
+    /// How concurrent holds slow each other down there; `null` if they do not, or if it is unknown.
     pub contention: Option<Contention>,
-    /// How many of them can work there at the same time without being in each other's way: 1 at a lock,
-    /// about the number of processors where these are shared.
+    /// How many holds can use the resource at the same time without slowing each other down: 1 for a
+    /// lock, about the number of processors if these are shared.
     pub parallel: Option<f64>,
-    /// The work of a hold there, in milliseconds: the time that it takes when nobody else is there.
+    /// How long one hold uses the resource, in milliseconds, if it is alone there.
     pub work_ms: Option<f64>,
-    /// The number of connections beyond which practically no more is served: the first at which it is
-    /// within 5 % of the most; `null` where each connection more serves more.
+    /// The number of connections beyond which the throughput stops growing: the smallest that reaches
+    /// 95 % of the maximum; `null` if each further connection serves more.
     pub saturates_at: Option<u32>,
-    /// The most that is served then, in checkouts a second.
+    /// The maximum throughput, in checkouts per second.
     pub most_per_second: Option<f64>,
-    /// The places whose holds are in each other's way; empty where all are.
+    /// The call sites whose holds slow each other down; empty if all do.
     pub places: Vec<String>,
-    /// The numbers of these places in the record.
+    /// The numbers of these call sites in the record.
     #[serde(skip)]
     pub(super) numbers: Vec<u16>,
 }
 
-/// What keeps more connections from serving more.
+/// The resource that limits the throughput.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BottleneckKind {
-    /// The number of connections: each more serves more.
+    /// The number of connections: each further one serves more.
     Connections,
     /// The database: queries take longer when more of them run.
     Database,
     /// The service itself: the time between queries grows with the connections in use.
     Application,
-    /// Holds take longer when more connections are in use, and nothing that was tried explains how.
+    /// Holds take longer when more connections are in use, and no tested model explains how.
     Unknown,
 }
 
-/// How holds are in each other's way.
+/// How concurrent holds slow each other down.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Contention {
-    /// One at a time: a lock.
+    /// One hold at a time, as with a lock.
     Lock,
-    /// They share what there is, such as processors.
+    /// Holds share a resource, such as processors.
     Shared,
 }
 
 impl Bottleneck {
-    /// With the names of its places.
+    /// Adds the names of the call sites.
     pub(super) fn named(mut self, places: &HashMap<u16, String>) -> Self {
         let names = self.numbers.iter().filter_map(|number| places.get(number));
         self.places = names.cloned().collect();
@@ -68,6 +68,7 @@ impl Bottleneck {
         self
     }
 
+    /// Returns the bottleneck found by a model.
     pub(super) fn of(model: &Model) -> Self {
         let limit = model.limit();
         let (contention, parallel) = match model.fit.station {

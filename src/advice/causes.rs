@@ -1,4 +1,4 @@
-//! Why no size, or not the one that is needed, can be recommended, and what to do instead.
+//! Explains why no size, or not the needed size, can be recommended, and what to do instead.
 
 use super::bottleneck::{Bottleneck, BottleneckKind, Contention};
 use super::learned::Models;
@@ -6,9 +6,9 @@ use super::sentences::{Said, connections, millis};
 use super::sizes::{Sizing, shorter_holds};
 use crate::report::fleet::{Fleet, replicas_text};
 
-/// How many places and statements a sentence names.
+/// The number of call sites and statements in a sentence.
 const NAMED: usize = 3;
-/// A place is asked to shorten its holds by this share at most: more is no advice.
+/// The largest share by which one call site's holds should become shorter. More is not practical.
 const SHORTEN: f64 = 0.9;
 
 impl Said<'_> {
@@ -22,7 +22,7 @@ impl Said<'_> {
             return None;
         }
         let because =
-            limit(bottleneck).unwrap_or("more arrives than any pool could serve".to_owned());
+            limit(bottleneck).unwrap_or("the arrivals exceed what any pool could serve".to_owned());
         Some(format!(
             "No size meets the target of {}: {because}.{}",
             millis(self.asking.target),
@@ -30,7 +30,8 @@ impl Said<'_> {
         ))
     }
 
-    /// Connections beyond what serves more: the pool's queue is short because the other one is long.
+    /// Warns if the recommended size exceeds the saturation level: then the pool's queue is short
+    /// because the queue behind it is long.
     pub(super) fn saturated(&self, sizing: &Sizing, bottleneck: &Bottleneck) -> Option<String> {
         let level = bottleneck.saturates_at?;
         if sizing.need.is_none() || sizing.total() <= level {
@@ -43,7 +44,7 @@ impl Said<'_> {
         ))
     }
 
-    /// Who uses the time.
+    /// Returns the call sites that use most connection time and the statements that use most query time.
     fn users(&self) -> String {
         let routes = self.found.routes.iter().take(NAMED);
         let routes: Vec<_> = routes
@@ -75,7 +76,7 @@ impl Said<'_> {
         let fleet = self.found.fleet.as_ref().filter(|_| sizing.is_capped())?;
         let need = sizing.need?;
         Some(format!(
-            "The load needs {}, and the server can grant {}: {}. Put a pooler such as PgBouncer in between, or raise its max_connections{}",
+            "The load needs {}, but the server can grant only {}: {}. Put a pooler such as PgBouncer in between, or raise the server's max_connections{}",
             connections(need),
             fleet.share,
             granted(fleet),
@@ -83,7 +84,7 @@ impl Said<'_> {
         ))
     }
 
-    /// What shorter holds would do instead.
+    /// Returns by how much holds would have to be shorter instead.
     fn shorter(&self, models: &Models<'_>, connections: u32) -> String {
         let factor = shorter_holds(models.peak(self.asking), connections, self.asking.target);
         let Some(factor) = factor.filter(|factor| *factor < 1.0) else {
@@ -102,7 +103,7 @@ impl Said<'_> {
         let name = first.name();
         if alone <= SHORTEN {
             return format!(
-                "{all} {name} uses {:.0} % of the time: {:.0} % shorter holds ({} in place of {}) there alone do it.",
+                "{all} {name} uses {:.0} % of the time: shortening only its holds by {:.0} % ({} instead of {}) is also enough.",
                 first.share_pct,
                 (alone * 100.0).ceil(),
                 millis(first.mean_ms / 1e3 * (1.0 - alone)),
@@ -110,13 +111,14 @@ impl Said<'_> {
             );
         }
         format!(
-            "{all} {name} uses most of the time, {:.0} %.",
+            "{all} {name} uses the largest share of the time, {:.0} %.",
             first.share_pct
         )
     }
 }
 
-/// Up to where connections serve more, and why no further; `None` where that was not seen.
+/// Returns the level beyond which more connections do not serve more, and the cause; `None` if the
+/// record shows no such level.
 fn limit(bottleneck: &Bottleneck) -> Option<String> {
     let level = bottleneck.saturates_at?;
     let of = match &bottleneck.places[..] {
@@ -129,23 +131,23 @@ fn limit(bottleneck: &Bottleneck) -> Option<String> {
     let parallel = bottleneck.parallel.unwrap_or(1.0);
     let why = match (bottleneck.kind, bottleneck.contention) {
         (BottleneckKind::Database, Some(Contention::Lock)) => {
-            format!(", because queries{of} wait for each other's lock, which each keeps for {work}")
+            format!(", because queries{of} wait for a lock that each query holds for {work}")
         }
         (BottleneckKind::Database, _) => format!(
-            ", because queries{of} share what {parallel:.1} of them saturate, such as the database's processors or disks, for {work} each"
+            ", because queries{of} share a resource that {parallel:.1} of them saturate, such as the database's processors or disks, for {work} each"
         ),
         (BottleneckKind::Application, _) => format!(
-            ", because the service itself saturates between its queries: its work takes {work} a hold, and {parallel:.1} holds at a time keep it busy"
+            ", because the service itself saturates between its queries: its work takes {work} per hold, and {parallel:.1} concurrent holds keep it busy"
         ),
         (BottleneckKind::Connections | BottleneckKind::Unknown, _) => String::new(),
     };
     Some(format!(
-        "beyond {} in use practically no more is served{why}",
+        "throughput stops growing beyond {} in use{why}",
         connections(level)
     ))
 }
 
-/// How the share comes about.
+/// Returns how the pool's share is computed.
 fn granted(fleet: &Fleet) -> String {
     let limit = match fleet.user_limit {
         Some(limit) if limit < fleet.server_max_connections => {
@@ -154,7 +156,7 @@ fn granted(fleet: &Fleet) -> String {
         _ => format!("max_connections {}", fleet.server_max_connections),
     };
     format!(
-        "{limit}, reserved {}, used by others {}, shared among {} ({}), one of each for monitoring",
+        "{limit}, reserved {}, used by others {}, shared by {} ({}), one connection of each for monitoring",
         fleet.reserved,
         fleet.other_connections,
         replicas_text(fleet.replicas),
@@ -181,15 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_a_saturated_server_and_a_busy_service_are_named() {
+    fn each_cause_of_saturation_is_named() {
         let lock = said(BottleneckKind::Database, Contention::Lock, &["/orders"]);
         assert_eq!(
             lock,
-            "beyond 8 connections in use practically no more is served, because queries of /orders wait for each other's lock, which each keeps for 3.1 ms"
+            "throughput stops growing beyond 8 connections in use, because queries of /orders wait for a lock that each query holds for 3.1 ms"
         );
         let server = said(BottleneckKind::Database, Contention::Shared, &[]);
         assert!(
-            server.contains("queries share what 2.0 of them saturate"),
+            server.contains("queries share a resource that 2.0 of them saturate"),
             "{server}"
         );
         assert!(

@@ -1,4 +1,4 @@
-//! A textbook in the place of the model: Erlang C, for rates that rise, stay or fall by a formula.
+//! A reference model: Erlang C, with a service rate that rises, stays or falls by a formula.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use crate::observe::hour::Traffic;
 pub(super) struct Erlang {
     pub(super) arrivals: f64,
     pub(super) held: f64,
-    /// The level at which the most is served, and what share of it each further one costs.
+    /// The level with the highest throughput, and the share of it that each further connection costs.
     pub(super) saturates: Option<(u32, f64)>,
-    /// Whether other sizes can be predicted.
+    /// Whether the model can predict other sizes.
     pub(super) understood: bool,
     pub(super) clients: Option<u32>,
-    /// When it was recorded, and at which size, and how long checkouts queued then.
+    /// The end, the pool size and the p95 of the time queued of the record, in seconds.
     pub(super) until: f64,
     pub(super) connections: u32,
     pub(super) queued_p95: f64,
 }
 
-/// The time at which advice is asked for, in seconds since the pool began.
+/// The time of the request for advice, in seconds since the pool was created.
 pub(super) const NOW: f64 = 36_000.0;
 
 impl Erlang {
-    /// Of a load that has just been recorded.
+    /// Returns a model of a load that was recorded just now.
     pub(super) const fn new(arrivals: f64, held: f64) -> Self {
         Self {
             arrivals,
@@ -50,11 +50,11 @@ impl Erlang {
 
 impl Forecast for Erlang {
     fn at(&self, connections: u32, times: f64) -> Prediction {
-        // As the model does.
+        // The model limits the size in the same way.
         let connections = connections.clamp(1, Model::MOST);
         let arrivals = self.arrivals * times;
         let utilization = arrivals / self.served(connections);
-        // Of all states that do not queue; those that do are a geometric series.
+        // The sum over all states without a queue; those with a queue are a geometric series.
         let (mut state, mut below) = (1.0, 0.0);
         for n in 1..=connections {
             below += state;
@@ -134,7 +134,7 @@ impl Forecast for Erlang {
     }
 }
 
-/// Some seconds of this many arrivals a second, each held for this long.
+/// Returns the traffic of `rate` arrivals per second over `seconds`, each held for `held`.
 pub(super) fn demand(seconds: f64, rate: f64, held: Duration) -> Traffic {
     let asked = (seconds * rate) as u64;
     Traffic {
@@ -149,12 +149,12 @@ pub(super) fn demand(seconds: f64, rate: f64, held: Duration) -> Traffic {
     }
 }
 
-/// The same rate throughout an hour.
+/// Returns a constant rate over an hour.
 pub(super) fn steady(rate: f64, held: Duration) -> Learned {
     learned(Erlang::new(rate, held.as_secs_f64()))
 }
 
-/// The same load throughout an hour.
+/// Returns a constant load over an hour.
 pub(super) fn learned(recent: Erlang) -> Learned {
     let held = Duration::from_secs_f64(recent.held);
     let of = |seconds| demand(seconds, recent.arrivals, held);
@@ -171,7 +171,7 @@ pub(super) fn learned(recent: Erlang) -> Learned {
     }
 }
 
-/// A pool that has seen as much as this and no more.
+/// Returns the measurements of a pool that has only seen this load.
 pub(super) fn young(seconds: f64, rate: f64, held: Duration) -> Learned {
     let seen = demand(seconds, rate, held);
     Learned {

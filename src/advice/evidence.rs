@@ -1,4 +1,4 @@
-//! What an advice rests on.
+//! The measurements behind a recommendation.
 
 use serde::Serialize;
 
@@ -6,38 +6,38 @@ use super::learned::{Forecast, Measured, Models};
 use super::predicted::finite;
 use crate::observe::hour::Traffic;
 
-/// Sizes of which the throughput is shown, at most.
+/// The maximum number of sizes in the throughput curve.
 const CURVE: u32 = 32;
 
 /// The measurements behind a recommendation.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evidence {
-    /// What was measured, by window.
+    /// The measurements by window.
     pub windows: EvidenceWindows,
     /// The window whose checkouts were replayed: `busiest`, the busiest five minutes of the last 24
-    /// hours, or `recent`; `null` without enough data. The usual load, which `recommended_pool_size` is for,
-    /// is the recent one at the arrivals of the last hour.
+    /// hours, or `recent`; `null` without enough data. The usual load, which determines
+    /// `recommended_pool_size`, is the recent one scaled to the arrivals of the last hour.
     pub learned_from: Option<&'static str>,
-    /// What was replayed; `null` without enough data.
+    /// The replayed record; `null` without enough data.
     pub replayed: Option<ReplayedRecord>,
-    /// Arrivals a second of the window that was replayed, with the headroom and the factor that was
-    /// asked for: the load of all that is predicted.
+    /// Arrivals per second of the replayed window, multiplied by the headroom and the requested factor.
+    /// All predictions are for this load.
     pub planned_arrivals_per_second: Option<f64>,
-    /// How many more arrivals than were measured it is ready for, in percent.
+    /// How many more arrivals than measured the recommendation plans for, in percent.
     pub headroom_pct: f64,
-    /// How many clients the load is of, where each waits for its answer before it asks again, so that no
-    /// more of them can ever queue; `null` where it is not such a load. The headroom and the factor that
-    /// was asked for are more of them.
+    /// The number of clients if each waits for a response before sending the next request, so that no
+    /// more than these can queue; `null` for other loads. The headroom and the requested factor
+    /// multiply the number of clients.
     pub clients: Option<u32>,
-    /// What this many connections serve, were each always in use.
+    /// The throughput by number of connections, if each is always in use.
     pub curve: Vec<CurvePoint>,
-    /// The most connections the server could grant this pool at this instant; `null` where it has
-    /// no limit or could not be asked.
+    /// The most connections that the server can grant to this pool now; `null` if it has no limit or
+    /// could not be queried.
     pub server_can_grant: Option<u32>,
 }
 
-/// What was measured, by window.
+/// The measurements by window.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EvidenceWindows {
@@ -49,28 +49,28 @@ pub struct EvidenceWindows {
     pub hour: EvidenceWindow,
 }
 
-/// What was measured within one window.
+/// The measurements of one window.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EvidenceWindow {
-    /// Time covered, in seconds: the window and up to 5 s more, or less while the pool is younger.
+    /// Time covered, in seconds: the window plus up to 5 s, or less while the pool is younger.
     pub seconds: f64,
-    /// Connections that came back within it.
+    /// Number of connections returned within the window.
     pub samples: u64,
-    /// Checkouts asked for per second, whatever became of them.
+    /// Checkouts requested per second, with any outcome.
     pub arrivals_per_second: f64,
-    /// Of these, those that timed out in the queue or were turned away, in all.
+    /// Total number of checkouts that timed out in the queue or were rejected.
     pub unserved: u64,
-    /// How long a connection is held, in milliseconds; `null` before one has come back.
+    /// Mean hold time, in milliseconds; `null` before a connection was returned.
     pub mean_use_ms: Option<f64>,
-    /// Little's law: arrivals per second times the time held, in connections; `null` before one
-    /// has come back. No pool can do with less.
+    /// Arrivals per second times the mean hold time (Little's law), in connections; `null` before a
+    /// connection was returned. No pool can serve the load with fewer.
     pub mean_connections_needed: Option<f64>,
-    /// Most connections in use at once.
+    /// The most connections in use at once.
     pub peak_checked_out: u32,
-    /// Most arrivals within one second.
+    /// The most arrivals within one second.
     pub peak_arrivals_per_second: f64,
-    /// Most requests waiting at once.
+    /// The most requests waiting at once.
     pub peak_pending: u32,
 }
 
@@ -78,37 +78,38 @@ pub struct EvidenceWindow {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ReplayedRecord {
-    /// How many they are. Of a busy pool they are samples of thousands in a row.
+    /// Number of checkouts. For a busy pool, these are samples of thousands of consecutive checkouts.
     pub checkouts: u64,
-    /// When they begin and end, in seconds before now.
+    /// Start of the record, in seconds before now.
     pub from_seconds_ago: f64,
-    /// See `from_seconds_ago`.
+    /// End of the record, in seconds before now.
     pub until_seconds_ago: f64,
-    /// Checkouts asked for per second meanwhile.
+    /// Checkouts requested per second in the record.
     pub arrivals_per_second: f64,
-    /// Connections allowed at the time.
+    /// Number of connections allowed at the time.
     pub connections: u32,
-    /// Mean time held, in milliseconds.
+    /// Mean hold time, in milliseconds.
     pub mean_use_ms: Option<f64>,
-    /// Of that, the time in which a query was under way; `null` where queries are not watched.
+    /// Mean time per hold in which a query was in flight, in milliseconds; `null` if queries are not
+    /// observed.
     pub in_queries_ms: Option<f64>,
-    /// The time queued that 95 of 100 did not exceed, in milliseconds, as it was measured; `null` if
-    /// more than 5 got no connection.
+    /// The measured p95 of the time queued, in milliseconds; `null` if more than 5 % of the checkouts
+    /// got no connection.
     pub measured_p95_ms: Option<f64>,
-    /// The same as the replay at that size has it: how well the model reproduces what was seen.
+    /// The p95 of a replay at the same size. Shows how well the model reproduces the measurement.
     pub reproduced_p95_ms: Option<f64>,
-    /// Whether how holds are in each other's way is explained. If not, other sizes than the one that
-    /// was observed cannot be predicted well.
+    /// Whether the model explains how concurrent holds slow each other down. If not, predictions for
+    /// other sizes than the observed one are unreliable.
     pub understood: bool,
 }
 
-/// What a number of connections serves.
+/// The throughput of a number of connections.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CurvePoint {
-    /// Connections, each of them always in use.
+    /// Number of connections, each always in use.
     pub connections: u32,
-    /// Checkouts served a second, by replay.
+    /// Checkouts served per second, by replay.
     pub per_second: Option<f64>,
 }
 
@@ -161,7 +162,7 @@ impl ReplayedRecord {
 }
 
 impl CurvePoint {
-    /// Up to this many connections, with gaps where they are many.
+    /// Returns the throughput of up to `most` connections, in steps if there are many.
     pub(super) fn curve(forecast: &dyn Forecast, most: u32) -> Vec<Self> {
         let step = most.div_ceil(CURVE).max(1);
         let sizes = (1..=most / step).map(|number| number * step);

@@ -1,4 +1,4 @@
-//! The models that an advice is given by: of the recent load, and of the busiest.
+//! The models behind the advice: of the recent load and of the busiest load.
 
 use std::sync::Arc;
 
@@ -8,25 +8,27 @@ use super::model::{Model, NotEnough, Prediction, Recorded};
 use super::sizes::{Case, Demand};
 use crate::observe::hour::Traffic;
 
-/// A model of a load that was recorded.
+/// A model of a recorded load.
 pub(super) trait Forecast: Send + Sync {
-    /// The waits with this many connections, under this many times the load.
+    /// Predicts the waits with `connections`, under `times` the recorded load.
     fn at(&self, connections: u32, times: f64) -> Prediction;
 
-    /// What was measured in the record.
+    /// Returns the measurements of the record.
     fn recorded(&self) -> Recorded;
 
+    /// Returns what limits the throughput of more connections.
     fn bottleneck(&self) -> Bottleneck;
 
-    /// Checkouts a second by this many clients who ask again at once, on a connection each.
+    /// Returns the throughput of this many always busy connections, in checkouts per second.
     fn throughput(&self, connections: u32) -> f64;
 
-    /// Whether what others do to a hold is explained, so that other sizes can be predicted.
+    /// Returns whether the model explains how concurrent holds slow each other down, so that other
+    /// sizes can be predicted.
     fn is_understood(&self) -> bool {
         true
     }
 
-    /// How many clients there are, where each waits for its answer before it asks again.
+    /// Returns the number of clients if each waits for a response before sending the next request.
     fn clients(&self) -> Option<u32> {
         None
     }
@@ -58,30 +60,30 @@ impl Forecast for Model {
     }
 }
 
-/// What was asked for, by window.
+/// The traffic by window.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Measured {
     pub(super) minute: Traffic,
     pub(super) five_minutes: Traffic,
     pub(super) hour: Traffic,
-    /// The time queued that 95 of 100 did not exceed within the last minute, in seconds.
+    /// The p95 of the time queued within the last minute, in seconds.
     pub(super) minute_p95: f64,
-    /// When this was read, in seconds of the pool's clock.
+    /// The time of the pool's clock at which this was read, in seconds.
     pub(super) now: f64,
 }
 
-/// What was learned of the load.
+/// The measurements and the models of the load.
 #[derive(Clone)]
 pub(super) struct Learned {
     pub(super) measured: Measured,
-    /// Of the recent checkouts.
+    /// The model of the recent checkouts.
     pub(super) recent: Result<Arc<dyn Forecast>, NotEnough>,
-    /// Of the busiest window of the day, if it was busier.
+    /// The model of the busiest window of the day, if busier than the recent load.
     pub(super) busiest: Option<Arc<dyn Forecast>>,
 }
 
 impl Learned {
-    /// The models, if there is one at least.
+    /// Returns the models, or what is missing if there is none.
     pub(super) fn models(&self) -> Result<Models<'_>, NotEnough> {
         let busiest = self.busiest.as_ref().map(|it| ("busiest", &**it));
         let recent = self.recent.as_ref().map(|it| ("recent", &**it));
@@ -103,34 +105,35 @@ impl Learned {
     }
 }
 
-/// What there is to predict by.
+/// The models to predict with.
 #[derive(Clone, Copy)]
 pub(super) struct Models<'a> {
     pub(super) measured: &'a Measured,
-    /// Which window `peak` is of.
+    /// The window of `peak`: `busiest` or `recent`.
     pub(super) window: &'static str,
-    /// The busiest load that is known, and the recent one.
+    /// The busiest known load.
     pub(super) peak: &'a dyn Forecast,
+    /// The recent load; the busiest if there is no recent model.
     pub(super) usual: &'a dyn Forecast,
 }
 
 impl<'a> Models<'a> {
-    /// Arrivals a second in the busiest load.
+    /// Returns the arrivals per second of the busiest load.
     pub(super) fn busiest_rate(&self) -> f64 {
         self.peak.recorded().rate
     }
 
-    /// Mean time held, in seconds, in the busiest load.
+    /// Returns the mean hold time of the busiest load, in seconds.
     pub(super) fn held(&self) -> f64 {
         self.peak.recorded().held
     }
 
-    /// When the busiest load ended, in seconds before now.
+    /// Returns how long ago the busiest load ended, in seconds.
     pub(super) fn ended(&self) -> f64 {
         (self.measured.now - self.peak.recorded().until).max(0.0)
     }
 
-    /// The most that is to be ready for.
+    /// Returns the largest load to plan for.
     pub(super) fn peak(&self, asking: &Asking) -> Demand<'a> {
         Demand {
             forecast: self.peak,
@@ -138,7 +141,7 @@ impl<'a> Models<'a> {
         }
     }
 
-    /// What arrives now.
+    /// Returns the current load.
     pub(super) fn now(&self) -> Demand<'a> {
         self.at_rate(self.measured.minute.rate(), 1.0)
     }
@@ -150,14 +153,15 @@ impl<'a> Models<'a> {
         }
     }
 
-    /// The wait that 95 of 100 did not exceed, in seconds, when the load was recorded: if it was within
-    /// the target, at the size in force.
+    /// Returns the measured p95 wait of the busiest load, in seconds, if it was measured at the size in
+    /// force and was within the target.
     pub(super) fn served(&self, asking: &Asking) -> Option<f64> {
         let recorded = self.peak.recorded();
         let is_same = recorded.connections == asking.counts.max_connections();
         (is_same && recorded.queued_p95 <= asking.target).then_some(recorded.queued_p95)
     }
 
+    /// Returns the input of the sizing rules; `share` is the most that the server grants.
     pub(super) fn case(&self, asking: &Asking, share: Option<u32>) -> Case<'a> {
         Case {
             peak: self.peak(asking),

@@ -1,9 +1,9 @@
-//! `optimize`: which size the load needs, what waiting to expect of it and of others, and why.
+//! `optimize`: recommends a pool size for the measured load, with the predicted waits and the reasons.
 //!
 //! ```text
 //! history ─▶ model/      ─▶ learned.rs ─▶ sizes.rs ─▶ sentences.rs, causes.rs
-//! recorded    replays it     of which load  the rules    what to do, with its figures, and why no
-//! checkouts                                              other size
+//! recorded    replays them   selects the    the rules    recommendations as text, and why no
+//! checkouts                  load                        other size
 //! ```
 
 pub(crate) mod advisor;
@@ -50,93 +50,93 @@ use crate::report::grant::grant;
 use crate::report::timings::round;
 use crate::report::{Configuration, Source, SourceFacts};
 
-/// What to set, and why. The seed system's `optimize_pool_settings`.
+/// The recommended settings, and the reasons for them. The seed system's `optimize_pool_settings`.
 ///
-/// All that is predicted is the wait in the pool's queue, for the load of
+/// All predictions are of the wait in the pool's queue, under the load of
 /// [`Evidence::planned_arrivals_per_second`].
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Optimization {
     /// The settings in force.
     pub current_settings: Configuration,
-    /// The pool at this instant.
+    /// The pool's current usage.
     pub current_usage: CurrentUsage,
-    /// The connections that the usual load needs; `null` without enough data.
+    /// The number of connections that the usual load needs; `null` without enough data.
     pub recommended_pool_size: Option<u32>,
-    /// Those that the peak needs beyond that; `null` without enough data.
+    /// The number of further connections that the peak load needs; `null` without enough data.
     pub recommended_max_overflow: Option<u32>,
-    /// What to set, to be pasted: `DB_POOL_SIZE=14 DB_MAX_OVERFLOW=4`; `null` where nothing is to
-    /// be changed, also if what is set is not exactly what is recommended but close to it.
+    /// The configuration snippet to set: `DB_POOL_SIZE=14 DB_MAX_OVERFLOW=4`; `null` if the current
+    /// settings should be kept, which includes settings close to the recommended ones.
     pub paste: Option<String>,
-    /// What to do, in sentences.
+    /// The recommendations as text.
     pub recommendations: Vec<String>,
-    /// What was asked for, beside what was measured.
+    /// The requested circumstances that differ from the measured ones.
     pub what_if: WhatIf,
-    /// The wait in the queue, in milliseconds, that 95 of 100 checkouts should stay below.
+    /// The target for the p95 of the wait in the queue, in milliseconds.
     pub target_p95_ms: f64,
-    /// The waiting at the sizes around the recommended one, and at the one in force; empty without
-    /// enough data.
+    /// The predicted waits at the sizes around the recommended one and at the size in force; empty
+    /// without enough data.
     pub predicted: Vec<PredictedWait>,
-    /// The waiting at the size that was asked for.
+    /// The predicted waits at the requested size; `null` if none was requested.
     pub asked: Option<PredictedWait>,
-    /// What keeps more connections from serving more; `null` without enough data.
+    /// What limits the throughput of more connections; `null` without enough data.
     pub bottleneck: Option<Bottleneck>,
-    /// Who else uses the server; `null` where it has no limit or could not be asked.
+    /// The other users of the server; `null` if it has no limit or could not be queried.
     pub fleet: Option<Fleet>,
-    /// The places that used most connection time within the last five minutes, at most ten.
+    /// The call sites that used most connection time within the last five minutes, at most ten.
     pub routes: Vec<RouteShare>,
     /// The statements that took most time within the last five minutes, at most ten.
     pub statements: Vec<StatementShare>,
-    /// What the recommendation rests on.
+    /// The measurements behind the recommendation.
     pub evidence: Evidence,
-    /// How good earlier predictions were; `null` before one was compared with what came.
+    /// How accurate earlier predictions were; `null` before the first comparison.
     pub accuracy: Option<Accuracy>,
-    /// What is missing, where nothing can be recommended yet.
+    /// The missing data if nothing can be recommended yet; `null` otherwise.
     pub not_enough_data: Option<NotEnoughData>,
 }
 
-/// The pool at this instant, in the seed system's words.
+/// The pool's current usage, in the seed system's terms.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CurrentUsage {
-    /// Open connections.
+    /// Number of open connections.
     pub total_connections: u32,
-    /// Connections handed out.
+    /// Number of connections checked out.
     pub active_connections: u32,
-    /// Open connections that nobody holds.
+    /// Number of open connections that are not checked out.
     pub idle_connections: u32,
-    /// Connections in use of all the pool may open, in percent.
+    /// Connections in use, in percent of the most that the pool may open.
     pub pool_utilization_pct: f64,
 }
 
-/// How much more is to be observed before anything can be recommended.
+/// How much more must be observed before a recommendation is possible.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct NotEnoughData {
-    /// Seconds.
+    /// Seconds to observe.
     pub seconds_more: f64,
-    /// Checkouts that come back.
+    /// Number of checkouts to complete.
     pub checkouts_more: u64,
 }
 
 impl<S: Source> Observe<S> {
-    /// Which size the measured load needs, what waiting to expect, and why. It asks the server's
-    /// limits over the monitoring lane, never over the pool.
+    /// Returns the recommended size for the measured load, with the predicted waits and the reasons.
+    /// Queries the server's limits over the monitoring connection, never over the pool.
     pub async fn optimize(&self) -> Optimization {
         self.optimize_by(self.get_ref().facts(), WhatIf::new())
             .await
     }
 
-    /// The same for other circumstances than those that were measured.
+    /// Returns the recommendation for circumstances that differ from the measured ones.
     ///
     /// # Errors
-    /// What is asked for is out of bounds.
+    /// Returns an error if a parameter is out of bounds.
     pub async fn optimize_for(&self, what_if: &WhatIf) -> Result<Optimization, WhatIfError> {
         what_if.check()?;
         Ok(self.optimize_by(self.get_ref().facts(), *what_if).await)
     }
 
-    /// `what_if` is within its bounds.
+    /// Returns the recommendation. `what_if` must be within its bounds.
     pub(crate) async fn optimize_by(&self, facts: SourceFacts, what_if: WhatIf) -> Optimization {
         let answer = facts.lane.activity(Lane::TIMEOUT).await;
         let activity = answer.as_deref().ok();
@@ -178,11 +178,11 @@ impl<S: Source> Observe<S> {
         advice
     }
 
-    /// By text only where the settings allow it; else by summary, which names no value either way.
+    /// Returns the statements by text if the settings allow it, else by summary. Neither has values.
     fn statement_shares(&self, query_text: bool) -> Vec<StatementShare> {
         let all = self.recorder.statements().into_iter();
         StatementShare::read(all.map(|used| {
-            // Beyond the bound there is no text, and what begins with no word has no summary.
+            // Beyond the limit no text is kept, and a text that begins with no word has no summary.
             let name = match (query_text && !used.text.is_empty(), used.summary.is_empty()) {
                 (true, _) => used.text,
                 (false, false) => used.summary,
@@ -192,7 +192,7 @@ impl<S: Source> Observe<S> {
         }))
     }
 
-    /// What the server's sessions say of how connections are used.
+    /// Returns recommendations drawn from the server's sessions.
     fn said_of_sessions(
         &self,
         activity: &Activity,
@@ -205,53 +205,53 @@ impl<S: Source> Observe<S> {
         let idle = tally.idle_in_transaction;
         let idle = idle.filter(|&n| n > limits.idle_in_transaction).map(|n| {
             format!(
-                "{n} sessions idle in a transaction: each keeps a connection that does no work."
+                "{n} sessions are idle in a transaction: each occupies a connection that does no work."
             )
         });
         let longest = tally.longest_query;
         let longest = longest
             .filter(|&seconds| seconds > limits.longest_query.as_secs_f64())
             .map(|seconds| {
-                format!("A query has run for {seconds:.1} s: shorter queries are the cheaper half of every advice.")
+                format!("A query has been running for {seconds:.1} s: shorter queries often help more than a larger pool.")
             });
         idle.into_iter().chain(longest).collect()
     }
 }
 
-/// What is asked, and of which pool.
+/// The request for advice, and the pool's size.
 #[derive(Debug, Clone, Copy)]
 struct Asking {
     what_if: WhatIf,
     /// In seconds.
     target: f64,
     headroom_pct: f64,
-    /// Whether the pool has an overflow to set.
+    /// Whether the pool has an overflow setting.
     overflows: bool,
     counts: Counts,
 }
 
 impl Asking {
-    /// So many times the measured arrivals are to be ready for.
+    /// Returns the factor by which to multiply the measured arrivals.
     fn times(&self) -> f64 {
         self.what_if.rate.unwrap_or(1.0) * (1.0 + self.headroom_pct / 100.0)
     }
 }
 
-/// What was found out beside the loads.
+/// The findings in addition to the loads.
 #[derive(Debug, Clone)]
 struct Found {
     fleet: Option<Fleet>,
     server_can_grant: Option<u32>,
     routes: Vec<RouteShare>,
-    /// The names of places, by their numbers in the record.
+    /// The names of call sites, by their numbers in the record.
     places: HashMap<u16, String>,
     statements: Vec<StatementShare>,
     accuracy: Option<Accuracy>,
-    /// Why the server could not be asked.
+    /// Why the server could not be queried.
     unreachable: Option<String>,
 }
 
-/// The advice, by what was found alone.
+/// Computes the recommendation from the findings, without I/O.
 fn advise(
     configuration: Configuration,
     asking: &Asking,
@@ -326,7 +326,7 @@ fn advise(
     }
 }
 
-/// The table, and the row that was asked for.
+/// Returns the table of predictions, and the row of the requested size.
 fn predictions(
     models: &Models<'_>,
     sizing: &Sizing,

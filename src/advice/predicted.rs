@@ -1,4 +1,4 @@
-//! What is predicted for each of some sizes.
+//! The predicted waits by pool size.
 
 use std::collections::BTreeSet;
 
@@ -9,36 +9,36 @@ use super::sizes::{Demand, meets};
 use crate::report::timings::round;
 use crate::settings::Settings;
 
-/// Sizes below and above the recommended one.
+/// The number of sizes shown below and above the recommended one.
 const AROUND: u32 = 3;
 
-/// The waiting that is predicted with so many connections. Waits are those in the pool's queue, in
-/// milliseconds; `null` where more arrives than can be served, so that the queue grows without end.
+/// The predicted waits with a number of connections. Waits are those in the pool's queue, in
+/// milliseconds; `null` if more arrives than can be served, so that the queue grows without bound.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PredictedWait {
-    /// Connections in all, overflow included.
+    /// Total number of connections, including overflow.
     pub connections: u32,
-    /// Connections in use on average, of all, in percent. Above 100 in an overload: arrivals of what is
-    /// served.
+    /// Mean connections in use, in percent of all. Above 100 in an overload: arrivals in percent of the
+    /// throughput.
     pub utilization_pct: Option<f64>,
-    /// Checkouts that have to queue at all, in percent.
+    /// Share of checkouts that queue at all, in percent.
     pub queueing_pct: Option<f64>,
-    /// The mean of all checkouts, those that do not queue included.
+    /// The mean of all checkouts, including those that do not queue.
     pub mean_ms: Option<f64>,
     /// The median.
     pub p50_ms: Option<f64>,
-    /// 95 of 100 wait no longer.
+    /// The 95th percentile.
     pub p95_ms: Option<f64>,
-    /// Where `p95_ms` may be by chance: of records like this one four of five have it within this range.
-    /// It is wide where few checkouts were recorded.
+    /// The 80 % interval of `p95_ms`, by resampling the record. It is wide if few checkouts were
+    /// recorded.
     pub p95_range_ms: Option<[f64; 2]>,
-    /// 99 of 100 wait no longer.
+    /// The 99th percentile.
     pub p99_ms: Option<f64>,
     /// Whether `p95_ms` is within the target.
     pub meets_target: bool,
-    /// By how many connections this is beyond those that were in use in the record; 0 within it. What is
-    /// far beyond it has not been seen to work.
+    /// How many connections more than were in use in the record; 0 within it. Predictions far beyond
+    /// the record are unverified.
     pub beyond_data: u32,
 }
 
@@ -62,7 +62,7 @@ impl PredictedWait {
         }
     }
 
-    /// Those around the recommended size, and some more.
+    /// Returns the predictions around the recommended size and for the sizes in `more`.
     pub(super) fn table(
         demand: Demand<'_>,
         target: f64,
@@ -79,7 +79,7 @@ impl PredictedWait {
     }
 }
 
-/// A figure for a report: JSON knows neither infinity nor what is no number.
+/// Rounds a number for a report; `None` if it is infinite or NaN, which JSON cannot represent.
 pub(super) fn finite(value: f64, digits: i32) -> Option<f64> {
     Some(round(value, digits)).filter(|value| value.is_finite())
 }
@@ -119,16 +119,16 @@ mod tests {
         }
 
         fn throughput(&self, _: u32) -> f64 {
-            unreachable!("the table does not ask")
+            unreachable!("not used by the table")
         }
 
         fn bottleneck(&self) -> Bottleneck {
-            unreachable!("the table does not ask")
+            unreachable!("not used by the table")
         }
     }
 
     #[test]
-    fn the_table_has_each_size_once_and_no_number_that_is_none() {
+    fn the_table_has_each_size_once_and_only_finite_numbers() {
         let demand = Demand {
             forecast: &Known,
             times: 1.0,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_pool_has_no_row_for_none() {
+    fn the_table_has_no_row_for_size_zero() {
         let demand = Demand {
             forecast: &Known,
             times: 1.0,

@@ -1,9 +1,9 @@
-//! How good the predictions have been: the last minute against what the minutes before it predict.
+//! The accuracy of predictions: compares each minute with a prediction from the minutes before it.
 //!
-//! A minute that has ended is predicted from the record before it, at the size and for the arrivals that
-//! it had, and compared with what it measured. Nothing depends on who asked for advice meanwhile. A pool
-//! that was resized is the best test, because its new size was not in the record. A minute that ends
-//! while nobody reads the score is not compared.
+//! A completed minute is predicted from the record before it, at its size and for its arrivals, and
+//! compared with its measurement. The result does not depend on requests for advice. A resized pool is
+//! the best test, because its new size was not in the record. A minute is compared only if the score is
+//! read before the next minute ends.
 
 use std::collections::VecDeque;
 
@@ -11,90 +11,93 @@ use serde::Serialize;
 
 use super::model::{Model, NotEnough, Prediction, Trace, queued_p95};
 
-/// Minutes of which the comparisons are kept: those of the last hour.
+/// Comparisons are kept for this many minutes.
 const KEPT: u64 = 60;
-/// A minute is predicted from this many seconds before it.
+/// A minute is predicted from the record of this many seconds before it.
 const LEARNED: f64 = 300.0;
 /// Seconds of a minute.
 const MINUTE: f64 = 60.0;
-/// A p95 of fewer checkouts is one of a handful.
+/// Minutes with fewer checkouts are skipped: their p95 would depend on a few of them.
 const ENOUGH_CHECKOUTS: usize = 100;
-/// Waits this close together are the same to everybody, in seconds; below it nobody waits.
+/// Waits that differ by less than this count as equal, and shorter waits count as none, in seconds.
 const FLOOR: f64 = 0.001;
-/// More than ten times too long is no worse than ten times, as a ratio.
+/// The largest error, as a ratio. Greater errors count as this one.
 const WORST: f64 = 10.0;
-/// A pool whose connections were in use for this share of a minute served all that it can.
+/// A pool whose connections were in use for this share of a minute was fully loaded.
 const FULL: f64 = 0.95;
-/// From this many comparisons on, an error above this share is mentioned.
+/// An error above `LARGE_PCT` is reported from this many comparisons on.
 const MENTIONED: u32 = 5;
 const LARGE_PCT: f64 = 50.0;
 
-/// How far the predicted waits were from the measured ones, over the minutes of the last hour.
+/// The errors of the predicted waits over the minutes of the last hour.
 ///
-/// All are of the time queued that 95 of 100 checkouts do not exceed. Differences below 1 ms are no
-/// error; an error is at most 1000 %; an overload that was predicted is none.
+/// All values are of the p95 of the time queued. Differences below 1 ms and correctly predicted
+/// overloads count as no error; the largest error is 1000 %.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Accuracy {
-    /// Minutes that were compared.
+    /// Number of minutes compared.
     pub compared: u32,
-    /// Minutes that were not: too few checkouts in it or before it, or the size changed within it.
+    /// Number of minutes not compared: too few checkouts in or before the minute, or a change of size
+    /// within it.
     pub skipped: u32,
-    /// The median of the errors, without their signs, in percent of what was measured.
+    /// The median of the absolute errors, in percent of the measured value.
     pub median_error_pct: f64,
-    /// Of the minutes compared, those in which 5 of 100 queued for 1 ms or more, or should have.
+    /// Number of compared minutes whose measured or predicted p95 was 1 ms or more.
     pub queueing: u32,
-    /// The median of their errors: a pool that nobody waits for is easily predicted. `null` if there
-    /// are none.
+    /// The median of the absolute errors of the minutes in `queueing`, in percent. Waits of a pool
+    /// without a queue are easily predicted. `null` if there are no such minutes.
     pub median_error_queueing_pct: Option<f64>,
-    /// The median of the same errors with their signs: above 0, what was predicted was too long.
+    /// The median of the same errors with their signs, in percent: above 0, predictions were too long.
     pub bias_pct: Option<f64>,
-    /// Of the minutes compared, those at a size that none of the minutes before had.
+    /// Number of compared minutes at a size that was not in the record before.
     pub at_new_sizes: u32,
-    /// The latest one compared.
+    /// The latest comparison.
     pub last: Comparison,
 }
 
-/// One minute, predicted and measured.
+/// The predicted and the measured wait of one minute.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Comparison {
-    /// What was predicted, in milliseconds; `null` for an overload.
+    /// The predicted p95, in milliseconds; `null` for an overload.
     pub predicted_p95_ms: Option<f64>,
-    /// What was measured, in milliseconds; `null` where more than 5 of 100 were turned away.
+    /// The measured p95, in milliseconds; `null` if more than 5 % of the checkouts were rejected or
+    /// timed out.
     pub measured_p95_ms: Option<f64>,
-    /// Connections allowed.
+    /// Number of connections allowed.
     pub connections: u32,
-    /// Complete minutes since.
+    /// Number of complete minutes since then.
     pub minutes_ago: u32,
 }
 
-/// The same, as it is computed with: in seconds, an overload infinite.
+/// A comparison in seconds, for computation; infinite for an overload.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compared {
     predicted: f64,
     measured: f64,
-    /// The pool had as much to do as it can.
+    /// Whether the pool was fully loaded.
     overloaded: bool,
     connections: u32,
     new_size: bool,
 }
 
-/// The comparisons of the last hour. Each is made once, when its minute has ended.
+/// The comparisons of the last hour. Each is made once, after its minute has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Score {
-    /// By the number of the minute, the oldest first; `None` for one that could not be compared.
+    /// The minutes by number, the oldest first; `None` for one that could not be compared.
     compared: VecDeque<(u64, Option<Compared>)>,
-    /// Minutes that have ended, as far as this knows.
+    /// Number of the last minute that was added.
     ended: u64,
 }
 
 impl Score {
+    /// Returns the number of the last minute that was added.
     pub(crate) fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// Adds the minute that has ended last, unless it is there already: `ended` have.
+    /// Adds the comparison of minute number `ended`, unless it was already added.
     pub(crate) fn add(&mut self, ended: u64, compared: Option<Compared>) {
         if ended <= self.ended {
             return;
@@ -110,7 +113,7 @@ impl Score {
         }
     }
 
-    /// What they come down to; `None` if there is none.
+    /// Summarizes the comparisons; `None` if there is none.
     pub(crate) fn accuracy(&self) -> Option<Accuracy> {
         let known = self.compared.iter();
         let mut known = known.filter_map(|(minute, it)| Some((*minute, it.as_ref()?)));
@@ -134,8 +137,8 @@ impl Score {
 }
 
 impl Accuracy {
-    /// What to say of an advice whose predecessors were wrong; nothing of one that can be relied on,
-    /// or of which too little is known.
+    /// Returns a warning if the predictions were inaccurate; `None` if they were accurate or if too few
+    /// were compared.
     pub(crate) fn verdict(&self) -> Option<String> {
         let error = self
             .median_error_queueing_pct
@@ -149,20 +152,21 @@ impl Accuracy {
             ""
         };
         Some(format!(
-            "Do not rely on these predictions: in the {} minutes of the last hour in which checkouts queued, the p95 wait predicted was off by {error:.0} % (median){direction}. Change the size in small steps, and measure.",
+            "Do not rely on these predictions: in the {} minutes of the last hour in which checkouts queued, the predicted p95 wait was off by {error:.0} % (median){direction}. Change the size in small steps, and measure.",
             self.queueing,
         ))
     }
 }
 
 impl Compared {
-    /// The last of these minutes against what those before it say, if both are enough.
+    /// Compares the last minute with a prediction from those before it; `None` if the data does not
+    /// suffice.
     pub(crate) fn of(trace: &Trace, ended: u64) -> Option<Self> {
         compare(trace, ended, Model::learn, Model::at)
     }
 }
 
-/// The same by any model.
+/// Compares the last minute with the prediction of any model.
 fn compare<M>(
     trace: &Trace,
     ended: u64,
@@ -194,10 +198,10 @@ fn compare<M>(
 }
 
 impl Compared {
-    /// Above 0 if the prediction was too long, as a share of what was measured.
+    /// Returns the error as a ratio to the measured value; above 0 if the prediction was too long.
     fn error(&self) -> f64 {
         if self.predicted.is_infinite() {
-            // How long the queue of an overload gets within a minute is nothing the model says.
+            // The model does not predict how long the queue of an overload grows within a minute.
             return if self.overloaded { 0.0 } else { WORST };
         }
         if self.measured.is_infinite() {
@@ -225,7 +229,7 @@ impl Compared {
     }
 }
 
-/// The middle one; of two the mean.
+/// Returns the median; of an even number of values, the mean of the middle two.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

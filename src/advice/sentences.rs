@@ -1,4 +1,4 @@
-//! What to do, in sentences, each with its figures.
+//! The recommendations as text, each with its numbers.
 
 use super::bottleneck::Bottleneck;
 use super::learned::{Measured, Models};
@@ -7,23 +7,24 @@ use super::sizes::{Sizing, Verdict};
 use super::{Asking, Found, NotEnoughData};
 use crate::report::fleet::replicas_text;
 
-/// A wait that would be shown as 0.0 ms, in seconds.
+/// Shorter waits are shown as 0 ms, in seconds.
 const NOTHING: f64 = 5e-5;
 
-/// A p95 that may by chance be longer than the shortest by this factor is shown with its range.
+/// The interval of a p95 is shown if its ends differ by more than this factor.
 const WIDE: f64 = 2.0;
 
-/// A difference that nobody notices, in seconds.
+/// The interval of a p95 is shown if its ends differ by more than this, in seconds.
 const NOTICED: f64 = 1e-3;
 
-/// What there is to say something about.
+/// The input of the recommendations.
 pub(super) struct Said<'a> {
     pub(super) asking: &'a Asking,
     pub(super) found: &'a Found,
     pub(super) measured: &'a Measured,
 }
 
-/// `DB_POOL_SIZE=14 DB_MAX_OVERFLOW=4`, where that is another size than the one in force.
+/// Returns the configuration snippet, `DB_POOL_SIZE=14 DB_MAX_OVERFLOW=4`; `None` if the size in
+/// force is kept.
 pub(super) fn paste(sizing: &Sizing, overflows: bool) -> Option<String> {
     changes(sizing).then(|| settings(sizing, overflows))
 }
@@ -32,7 +33,7 @@ fn changes(sizing: &Sizing) -> bool {
     !matches!(sizing.verdict, Verdict::Fits | Verdict::Stays)
 }
 
-/// An existing pool has no variables, but bb8's builder.
+/// Returns the settings as text. An existing pool has no variables, so this is bb8's builder method.
 fn settings(sizing: &Sizing, overflows: bool) -> String {
     match overflows {
         true => format!(
@@ -66,7 +67,7 @@ impl Said<'_> {
             sentences.extend(self.asked(models));
         }
         sentences.extend(self.found.unreachable.as_ref().map(|why| {
-            format!("The server could not be asked, so its limits are not considered: {why}.")
+            format!("The server could not be queried, so its limits are not considered: {why}.")
         }));
         sentences.extend(self.found.accuracy.and_then(|accuracy| accuracy.verdict()));
         sentences
@@ -82,7 +83,7 @@ impl Said<'_> {
             (checkouts, _) => format!("{checkouts} checkouts"),
         };
         format!(
-            "Not enough data: {} checkouts came back within {:.0} s; {} within {:.0} s at least are needed for a recommendation: {more} more.",
+            "Not enough data: {} checkouts completed within {:.0} s; a recommendation needs at least {} within {:.0} s: {more} more.",
             hour.returned,
             hour.seconds,
             Model::CHECKOUTS,
@@ -92,14 +93,14 @@ impl Said<'_> {
 
     fn overloaded(&self, models: &Models<'_>, now: u32) -> Option<String> {
         let minute = &self.measured.minute;
-        // Not unless somebody has noticed.
+        // An overload without long waits is not reported.
         if self.measured.minute_p95 <= self.asking.target {
             return None;
         }
         let prediction = models.now().at(now.max(1));
         let lost = match minute.unserved {
             0 => String::new(),
-            lost => format!("; {lost} timed out or were turned away"),
+            lost => format!("; {lost} timed out or were rejected"),
         };
         prediction.p95.is_infinite().then(|| {
             format!(
@@ -111,7 +112,8 @@ impl Said<'_> {
         })
     }
 
-    /// `at 123.6 checkouts/s (103.0 in the busiest five minutes, 20 % headroom)`.
+    /// Returns the planned load:
+    /// `123.6 checkouts/s (103.0 in the busiest five minutes, 20 % headroom), each held 52 ms on average`.
     fn load(&self, models: &Models<'_>) -> String {
         let rate = models.busiest_rate();
         let headroom = match self.asking.headroom_pct {
@@ -120,7 +122,7 @@ impl Said<'_> {
         };
         let asked = match self.asking.what_if.rate {
             None => String::new(),
-            Some(times) => format!(", {times} times as many as asked"),
+            Some(times) => format!(", multiplied by {times} as requested"),
         };
         let ended = match models.ended() {
             recent if recent < 60.0 => String::new(),
@@ -141,18 +143,18 @@ impl Said<'_> {
         let wait = |size: u32| wait(&demand.at(size.max(1)));
         if let Some(measured) = self.measured(models, sizing) {
             let did = match measured {
-                none if none < NOTHING => "did not queue".to_owned(),
-                some => format!("queued up to {}", millis(some)),
+                none if none < NOTHING => "0 ms".to_owned(),
+                some => millis(some),
             };
             return format!(
-                "The pool stays as it is: no size is predicted to meet the target of {target} at {load}, but with {} 95 of 100 {did} when that was measured.",
+                "Keep the current size: no size is predicted to meet the target of {target} at {load}, but with {} the measured p95 wait was {did}.",
                 connections(now),
             );
         }
         let set = settings(sizing, self.asking.overflows);
         match sizing.verdict {
             Verdict::Stays => format!(
-                "The pool stays as it is: with {}, {} at {load}; the target is {target}.",
+                "Keep the current size: with {}, {} at {load}; the target is {target}.",
                 connections(now),
                 wait(now)
             ),
@@ -168,26 +170,26 @@ impl Said<'_> {
                 )
             }
             Verdict::Split => format!(
-                "The total fits the load, the split does not: the usual load needs {}, and overflow is closed at each check-in. Set {set}.",
+                "The total fits the load, but the split does not: the usual load needs {}, and overflow connections are closed at check-in. Set {set}.",
                 connections(sizing.pool_size),
             ),
             Verdict::Shrink => {
                 let why = match (sizing.need, sizing.is_capped()) {
-                    (_, true) => "The pool is larger than its share of the server",
-                    (None, false) => "The pool is larger than what is of use",
+                    (_, true) => "The pool is larger than its share of the server's connections",
+                    (None, false) => "The pool is larger than is useful",
                     (Some(_), false) => "The pool is oversized",
                 };
                 let fewer = now - total;
                 let all = match &self.found.fleet {
                     Some(fleet) if fleet.replicas > 1 => format!(
-                        ", {} for all {}",
+                        ", {} across all {}",
                         u64::from(fewer) * u64::from(fleet.replicas),
                         replicas_text(fleet.replicas)
                     ),
                     _ => String::new(),
                 };
                 format!(
-                    "{why}: with {} in place of {now}, {} at {load}; the target is {target}. Set {set}: {} fewer that the server must have room for{all}.",
+                    "{why}: with {} instead of {now}, {} at {load}; the target is {target}. Set {set}: this frees {} on the server{all}.",
                     connections(total),
                     wait(total),
                     connections(fewer),
@@ -202,8 +204,8 @@ impl Said<'_> {
         }
     }
 
-    /// The wait that was measured at the size in force, where it was within the target and none is
-    /// predicted to be.
+    /// Returns the measured p95 wait at the size in force, in seconds, if it was within the target and
+    /// no size is predicted to be.
     pub(super) fn measured(&self, models: &Models<'_>, sizing: &Sizing) -> Option<f64> {
         let stays = sizing.need.is_none() && sizing.verdict == Verdict::Stays;
         models.served(self.asking).filter(|_| stays)
@@ -212,11 +214,11 @@ impl Said<'_> {
     fn clients(models: &Models<'_>) -> Option<String> {
         let clients = models.peak.clients()?;
         Some(format!(
-            "The load comes from {clients} clients that each wait for their answer before they ask again, such as workers or a load test. The predictions are for that number of clients, and the headroom is more of them. Callers that do not wait would queue for longer."
+            "The load comes from {clients} clients that each wait for a response before sending the next request, such as workers or a load test. The predictions assume this number of clients, and the headroom adds clients. Callers that do not wait for a response would queue longer."
         ))
     }
 
-    /// Says where the prediction is a guess.
+    /// Warns if the model cannot explain the load, so that predictions are unreliable.
     fn not_understood(&self, models: &Models<'_>) -> Option<String> {
         if models.peak.is_understood() {
             return None;
@@ -225,11 +227,11 @@ impl Said<'_> {
         let unwatched = match recorded.busy {
             Some(_) => "",
             None => {
-                " The queries of this pool are not watched: `watch_queries` shows which part of a hold they are."
+                " This pool's queries are not observed: `watch_queries` measures which part of a hold they take."
             }
         };
         Some(format!(
-            "Change the size in small steps, and measure: holds take longer when more connections are in use, and neither a lock nor shared processors explain how. What is predicted holds near the {} that were observed, and no size far from that is recommended.{unwatched}",
+            "Change the size in small steps, and measure: holds take longer when more connections are in use, and neither a lock nor shared processors explain this. The predictions are valid only near the {} that were observed, so no size far from that is recommended.{unwatched}",
             connections(recorded.connections),
         ))
     }
@@ -238,12 +240,12 @@ impl Said<'_> {
         let total = sizing.total();
         let beyond = models.peak(self.asking).at(total.max(1)).beyond_data;
         let again = match changes(sizing) {
-            true => ": ask again once it is set",
+            true => "; request a new recommendation once it is set",
             false => "",
         };
         (beyond > 0).then(|| {
             format!(
-                "{total} is {beyond} more than were in use at once in what was replayed{again}."
+                "{total} is {beyond} more than the replayed record had in use at once{again}."
             )
         })
     }
@@ -255,7 +257,7 @@ impl Said<'_> {
         let beyond = match prediction.beyond_data {
             0 => String::new(),
             beyond => {
-                format!(" That is {beyond} more than were in use at once in what was replayed.")
+                format!(" That is {beyond} more than the replayed record had in use at once.")
             }
         };
         Some(format!(
@@ -268,17 +270,17 @@ impl Said<'_> {
 
 fn wait(prediction: &Prediction) -> String {
     match prediction.p95 {
-        none if none < NOTHING => "95 of 100 do not queue".to_owned(),
+        none if none < NOTHING => "the p95 wait is 0 ms".to_owned(),
         p95 if p95.is_finite() => {
             let (least, most) = prediction.p95_range;
             let range = match most > WIDE * least.max(NOTHING) && most - least > NOTICED {
-                true => format!(" (by chance {} to {})", millis(least), millis(most)),
+                true => format!(" (80 % interval: {} to {})", millis(least), millis(most)),
                 false => String::new(),
             };
-            format!("95 of 100 queue up to {}{range}", millis(p95))
+            format!("the p95 wait is {}{range}", millis(p95))
         }
         _ => format!(
-            "the queue grows without end ({:.0} % utilization)",
+            "the queue grows without bound ({:.0} % utilization)",
             prediction.utilization * 100.0
         ),
     }

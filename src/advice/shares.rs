@@ -1,4 +1,4 @@
-//! Who uses the connection time: shorter holds are the cheaper half of every advice.
+//! The call sites that use most connection time. Shorter holds often help more than a larger pool.
 
 use std::collections::HashMap;
 
@@ -8,32 +8,33 @@ use crate::observe::recorder::Recorder;
 use crate::observe::usage::{HIDDEN, Use, without_callers};
 use crate::report::timings::{millis, round, seconds};
 
-/// How many a report names.
+/// The number of entries in a report.
 pub(super) const NAMED: usize = 10;
 
-/// What one place has used within the last five minutes.
+/// The connection time used by one call site within the last five minutes.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteShare {
-    /// The route of the requests it serves; `null` outside of a [`RequestLayer`](crate::RequestLayer).
+    /// The route of the requests; `null` outside of a [`RequestLayer`](crate::RequestLayer).
     pub route: Option<String>,
-    /// The source line that takes the connections: `src/orders.rs:41`. `_HIDDEN` where the routes
-    /// may not tell: places are then told apart by label and route alone.
+    /// The source line that checks out the connections: `src/orders.rs:41`. `_HIDDEN` if the routes
+    /// may not show source lines; call sites then differ by label and route only.
     pub caller: String,
-    /// Its label, when it gives one.
+    /// The label of the checkouts, if they have one.
     pub label: Option<&'static str>,
-    /// Its part of all the time that connections were held, in percent.
+    /// Share of the total hold time, in percent.
     pub share_pct: f64,
-    /// Time held, in seconds.
+    /// Hold time, in seconds.
     pub held_seconds: f64,
-    /// Connections taken and given back.
+    /// Number of connections checked out and returned.
     pub checkouts: u64,
-    /// How long it held one on average, in milliseconds.
+    /// Mean hold time, in milliseconds.
     pub mean_ms: f64,
 }
 
 impl RouteShare {
-    /// The places that used most within the last five minutes, at most ten, the first the most.
+    /// Returns the call sites that used most connection time within the last five minutes, in
+    /// descending order, at most ten.
     pub(super) fn read(recorder: &Recorder, source_lines: bool) -> Vec<Self> {
         let places = recorder.usage();
         let places = match source_lines {
@@ -70,7 +71,7 @@ impl RouteShare {
     }
 }
 
-/// The names of all places, by their numbers in the record.
+/// Returns the names of all call sites, by their numbers in the record.
 pub(super) fn places(recorder: &Recorder, source_lines: bool) -> HashMap<u16, String> {
     let named = recorder.places().into_iter().map(|(number, site)| {
         let caller = if source_lines { &*site.caller } else { HIDDEN };
@@ -79,13 +80,13 @@ pub(super) fn places(recorder: &Recorder, source_lines: bool) -> HashMap<u16, St
     named.collect()
 }
 
-/// `/orders at src/orders.rs:41 (label)`, as far as it may be shown.
+/// Returns `/orders at src/orders.rs:41 (label)`, without the parts that are unknown or hidden.
 fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> String {
     if caller == HIDDEN {
         return match (route, label) {
             (Some(route), Some(label)) => format!("{route} ({label})"),
             (Some(only), None) | (None, Some(only)) => only.to_owned(),
-            (None, None) => "places without label and route".to_owned(),
+            (None, None) => "call sites without label and route".to_owned(),
         };
     }
     let route = route
@@ -95,7 +96,7 @@ fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> String {
     format!("{route}{caller}{}", label.unwrap_or_default())
 }
 
-/// One of the other in percent; 0 of nothing.
+/// Returns `part` in percent of `all`; 0 if `all` is 0.
 pub(super) fn share(part: f64, all: f64) -> f64 {
     if all > 0.0 {
         round(part / all * 100.0, 1)

@@ -1,30 +1,32 @@
-//! Which size to recommend: rules over what a model predicts, without clock, lock or I/O.
+//! The sizing rules: compute a size from a model's predictions, without clock, lock or I/O.
 
 use super::learned::Forecast;
 use super::model::{Prediction, smallest};
 use crate::settings::Settings;
 
-/// A size that is so close to the best one is left alone, in percent of it; one connection always is.
+/// A size that differs from the best one by at most this percentage, or by one, is kept.
 const CLOSE_PCT: u32 = 10;
-/// More connections are of use where they lower the utilization by this share at least.
+/// More connections are useful if they lower the utilization by at least this share.
 const GAIN: f64 = 0.05;
-/// Fewer connections may not cost more than this share of what is served.
+/// Fewer connections may lower the throughput by at most this share.
 const LOSS: f64 = 0.05;
 
-/// Some arrivals, and what a model predicts of them.
+/// A load and the model that predicts its waits.
 #[derive(Clone, Copy)]
 pub(super) struct Demand<'a> {
     pub(super) forecast: &'a dyn Forecast,
-    /// This many times the arrivals of the record.
+    /// The factor by which to multiply the recorded arrivals.
     pub(super) times: f64,
 }
 
 impl Demand<'_> {
+    /// Predicts the waits with this many connections.
     pub(super) fn at(&self, connections: u32) -> Prediction {
         self.forecast.at(connections, self.times)
     }
 
-    /// The smallest size up to `most` that meets the target, and serves no less than `least`.
+    /// Returns the smallest size up to `most` that meets the target and serves at least `least`
+    /// checkouts per second.
     fn smallest(&self, target: f64, least: f64, most: u32) -> Option<u32> {
         smallest(most, |connections| {
             let prediction = self.at(connections);
@@ -33,49 +35,49 @@ impl Demand<'_> {
     }
 }
 
-/// What is asked of the rules.
+/// The input of the sizing rules.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
-    /// The most that is to be ready for.
+    /// The largest load to plan for.
     pub(super) peak: Demand<'a>,
-    /// What is usual.
+    /// The usual load.
     pub(super) usual: Demand<'a>,
-    /// The wait in the queue that 95 of 100 should stay below, in seconds.
+    /// The target for the p95 of the wait in the queue, in seconds.
     pub(super) target: f64,
-    /// More connections than these serve practically no more.
+    /// The level beyond which more connections serve practically no more, if any.
     pub(super) saturates_at: Option<u32>,
-    /// The most that the server has for this pool.
+    /// The most connections that the server grants to this pool, if limited.
     pub(super) share: Option<u32>,
-    /// The sizes near to what was observed, if what was seen there does not explain others.
+    /// The range of sizes near the observed one, if the model cannot predict others.
     pub(super) known: Option<(u32, u32)>,
-    /// Whether the size in force met the target when the load was learned, as it was measured.
+    /// Whether the measured waits at the size in force met the target.
     pub(super) is_served: bool,
-    /// Size and overflow in force.
+    /// The size and the overflow in force.
     pub(super) now: (u32, u32),
-    /// Whether the pool has an overflow to set.
+    /// Whether the pool has an overflow setting.
     pub(super) overflows: bool,
 }
 
-/// What to do.
+/// How to change the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing: it meets the target, and is close to the best.
+    /// Keep the size: it meets the target and is close to the best.
     Fits,
-    /// Nothing, though it does not meet the target: no other size that may be set is better.
+    /// Keep the size although it misses the target: no other allowed size is better.
     Stays,
-    /// Only to keep more of them open.
+    /// Keep the total, but keep more connections open.
     Split,
     Grow,
     Shrink,
 }
 
-/// The size to recommend.
+/// The recommended size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sizing {
     pub(super) pool_size: u32,
     pub(super) max_overflow: u32,
-    /// The smallest size that meets the target, whatever the server can grant; `None` where no
-    /// size does.
+    /// The smallest size that meets the target, regardless of the server's limits; `None` if no size
+    /// does.
     pub(super) need: Option<u32>,
     pub(super) verdict: Verdict,
 }
@@ -85,16 +87,18 @@ impl Sizing {
         self.pool_size + self.max_overflow
     }
 
-    /// Whether it is less than the load needs.
+    /// Returns whether the recommended size is smaller than needed.
     pub(super) fn is_capped(&self) -> bool {
         self.need.is_some_and(|need| need > self.total())
     }
 }
 
+/// Returns whether the predicted p95 is within the target.
 pub(super) fn meets(prediction: &Prediction, target: f64) -> bool {
     prediction.p95 <= target
 }
 
+/// Computes the recommended size.
 pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let most = Settings::MAX_CONNECTIONS;
     let now = case.now.0.saturating_add(case.now.1);
@@ -106,7 +110,7 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let total = need
         .unwrap_or_else(|| near(case.known, least_bad(case, now.clamp(1, most))))
         .min(share);
-    // What there is beyond it is opened when it is needed.
+    // Connections beyond the usual load are opened as overflow when needed.
     let usual = case
         .usual
         .smallest(case.target, 0.0, total)
@@ -118,7 +122,7 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     let splits_well =
         !case.overflows || case.now.0.saturating_add(tolerance(pool_size)) >= pool_size;
     let verdict = match now == total || is_close {
-        // One that keeps more open than it has to does no harm that is worth a change.
+        // Keeping more connections open than needed is not worth a change.
         true if is_met && splits_well => Verdict::Fits,
         true if is_met => Verdict::Split,
         true if now == total || need.is_none() => Verdict::Stays,
@@ -133,9 +137,10 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
     }
 }
 
-/// No size meets the target. Fewer connections are better where more of them serve less; more only
-/// where they serve notably more. But what did well is not given up for a prediction: a server whose
-/// speed changes looks like one that serves less the more are in use.
+/// Returns the best size if none meets the target. Fewer connections are better if more of them serve
+/// less; more connections only if they serve notably more. A size that met the target when it was
+/// measured is kept despite the prediction, because a server of varying speed looks like one that
+/// serves less the more connections are in use.
 fn least_bad(case: &Case<'_>, now: u32) -> u32 {
     if case.is_served {
         return now;
@@ -148,7 +153,7 @@ fn least_bad(case: &Case<'_>, now: u32) -> u32 {
     if useful < now || gains() { useful } else { now }
 }
 
-/// Where it is not understood what holds do to each other, a size that is not far from the one observed.
+/// Limits the size to the range near the observed one, if the model cannot predict others.
 fn near(known: Option<(u32, u32)>, total: u32) -> u32 {
     match known {
         Some((least, most)) => total.clamp(least, most),
@@ -160,11 +165,11 @@ fn tolerance(connections: u32) -> u32 {
     (connections * CLOSE_PCT / 100).max(1)
 }
 
-/// By which factor holds must become shorter for so many connections to meet the target; `None`
-/// where no factor is enough, and 1 where they do already.
+/// Returns the factor to multiply hold times by, so that this many connections meet the target; 1 if
+/// they already do, and `None` if no factor of 0.01 or more is enough.
 ///
-/// With holds `x` times as long everything happens `1 / x` times as fast: it is the load with `x`
-/// times the arrivals, and its waits are `x` times as long.
+/// With holds `x` times as long, everything happens `1 / x` times as fast: this equals the load with
+/// `x` times the arrivals, with waits `x` times as long.
 pub(super) fn shorter_holds(demand: Demand<'_>, connections: u32, target: f64) -> Option<f64> {
     let does = |factor: f64| {
         let times = demand.times * factor;

@@ -1,4 +1,4 @@
-//! The statements that take most of the time.
+//! The statements that take most query time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use serde::Serialize;
 use super::shares::{NAMED, share};
 use crate::report::timings::{millis, round, seconds};
 
-/// What one statement has used within the last five minutes.
+/// The query time used by one statement within the last five minutes.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StatementShare {
-    /// What it does, to which tables: `SELECT orders`; its text, without values, with
-    /// `DB_POOL_QUERY_TEXT`. `_OTHER` for those that are not told apart.
+    /// The summary of the statement: `SELECT orders`; its text, without values, with
+    /// `DB_POOL_QUERY_TEXT`. `_OTHER` for statements beyond the limit of distinct ones.
     pub statement: String,
-    /// Its part of the time of all statements, in percent.
+    /// Share of the time of all statements, in percent.
     pub share_pct: f64,
-    /// Its time, in seconds.
+    /// Total time, in seconds.
     pub seconds: f64,
-    /// How often it was sent.
+    /// Number of executions.
     pub executions: u64,
-    /// How long it took on average, in milliseconds.
+    /// Mean time, in milliseconds.
     pub mean_ms: f64,
 }
 
 impl StatementShare {
-    /// Those that used most, at most ten, the first the most: each by what it is called, how often
-    /// it was sent and how long it took. Those of one name are one.
+    /// Returns the statements that took most time, in descending order, at most ten. `used` has the
+    /// name, the number of executions and the total time; equal names are added up.
     pub(super) fn read(used: impl IntoIterator<Item = (String, u64, Duration)>) -> Vec<Self> {
         let mut by_name = HashMap::<String, (u64, Duration)>::new();
         for (name, count, time) in used.into_iter().filter(|(_, count, _)| *count > 0) {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_of_one_name_are_one_and_the_first_used_most() {
+    fn equal_names_are_added_up_and_sorted_by_time() {
         let used = [
             ("SELECT a", 10, 100),
             ("SELECT b", 1, 500),

@@ -1,4 +1,4 @@
-//! The whole advice, on loads as they are written here.
+//! Tests the complete advice on given loads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::*;
 
 const HELD: Duration = Duration::from_millis(80);
 
-/// 100 checkouts a second, held for 80 ms: eight connections on average.
+/// 100 checkouts per second, held for 80 ms: eight connections on average.
 const USUAL: Erlang = Erlang::new(100.0, 0.08);
 
 const FLAT_FROM_8: Erlang = Erlang {
@@ -23,7 +23,7 @@ const FALLING_FROM_8: Erlang = Erlang {
     ..USUAL
 };
 
-/// Everything that an advice is made of.
+/// The complete input of the advice.
 struct Scene {
     asking: Asking,
     learned: Learned,
@@ -31,7 +31,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A pool of this size and overflow under this load.
+    /// Creates a pool of this size and overflow under this load.
     fn new(pool_size: u32, max_overflow: u32, learned: Learned) -> Self {
         Self {
             asking: Asking {
@@ -83,7 +83,7 @@ impl Scene {
         self.found.fleet = Some(Fleet {
             replicas,
             counted_from: "sessions",
-            counted: format!("the server's sessions are of {replicas} replicas"),
+            counted: format!("{replicas} replicas counted from the server's sessions"),
             server_max_connections: 100,
             reserved: 3,
             other_connections: 10,
@@ -117,7 +117,7 @@ impl Scene {
     }
 }
 
-/// The usual load, all the time.
+/// Returns the usual load at all times.
 fn usual() -> Learned {
     learned(USUAL)
 }
@@ -127,7 +127,7 @@ fn total(advice: &Optimization) -> u32 {
 }
 
 #[test]
-fn an_oversized_pool_is_told_to_shrink_with_what_that_frees() {
+fn an_oversized_pool_should_shrink_and_frees_connections() {
     let scene = Scene::new(30, 60, usual()).with_share(3, 28);
     let advice = scene.advice();
     let total = total(&advice);
@@ -135,8 +135,8 @@ fn an_oversized_pool_is_told_to_shrink_with_what_that_frees() {
     let fewer = 90 - total;
     scene.says(&[
         "The pool is oversized",
-        &format!("Set DB_POOL_SIZE={total} DB_MAX_OVERFLOW=0: {fewer} connections fewer"),
-        &format!("{} for all 3 replicas", 3 * fewer),
+        &format!("Set DB_POOL_SIZE={total} DB_MAX_OVERFLOW=0: this frees {fewer} connections"),
+        &format!("{} across all 3 replicas", 3 * fewer),
         "120.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom), each held 80 ms",
         "the target is 5.0 ms",
     ]);
@@ -152,25 +152,25 @@ fn an_oversized_pool_is_told_to_shrink_with_what_that_frees() {
 }
 
 #[test]
-fn a_pool_that_is_too_small_is_told_to_grow() {
+fn a_pool_that_is_too_small_should_grow() {
     let scene = Scene::new(5, 0, usual());
     let advice = scene.advice();
     assert!(total(&advice) > 10, "{advice:#?}");
     scene.says(&[
         "Overloaded now: within the last minute 100.0 checkouts/s arrived, 160 % of what 5 connections can serve",
-        "The pool is too small: with 5 connections, the queue grows without end (192 % utilization)",
+        "The pool is too small: with 5 connections, the queue grows without bound (192 % utilization)",
     ]);
     let five = advice.predicted.iter().find(|row| row.connections == 5);
     assert_eq!(five.unwrap().p95_ms, None);
     // Headroom alone makes this one too small.
     let scene = Scene::new(12, 0, usual());
-    scene.says(&["The pool is too small: with 12 connections, 95 of 100 queue up to"]);
+    scene.says(&["The pool is too small: with 12 connections, the p95 wait is"]);
     let text = scene.advice().recommendations.join(" ");
     assert!(!text.contains("Overloaded"), "{text}");
 }
 
 #[test]
-fn the_peak_is_overflow_and_the_usual_load_the_size() {
+fn overflow_covers_the_peak_and_the_size_the_usual_load() {
     let mut learned = steady(20.0, HELD);
     learned.busiest = Some(Arc::new(Erlang {
         until: NOW - 7200.0,
@@ -186,13 +186,13 @@ fn the_peak_is_overflow_and_the_usual_load_the_size() {
     let replayed = advice.evidence.replayed.unwrap();
     assert_eq!(replayed.until_seconds_ago, 7200.0);
     assert_eq!(replayed.arrivals_per_second, 100.0);
-    // The split alone is worth a word, if the pool closes what the usual load needs.
+    // A bad split is reported, because the pool closes connections that the usual load needs.
     let scene = Scene::new(1, total(&advice) - 1, scene.learned);
     scene.says(&["the split does not", &format!("Set DB_POOL_SIZE={size}")]);
 }
 
 #[test]
-fn a_pool_that_fits_is_not_nagged() {
+fn a_pool_that_fits_is_kept() {
     let need = total(&Scene::new(1, 0, usual()).advice());
     for size in [need, need + 1] {
         let scene = Scene::new(size, 0, usual());
@@ -215,7 +215,7 @@ fn an_existing_pool_has_one_size() {
 }
 
 #[test]
-fn too_little_is_said_with_how_much_more_it_takes() {
+fn too_little_data_is_reported_with_the_missing_amount() {
     let scene = Scene::new(5, 5, young(0.0, 0.0, HELD));
     let advice = scene.advice();
     assert_eq!(
@@ -230,18 +230,18 @@ fn too_little_is_said_with_how_much_more_it_takes() {
     let evidence = &advice.evidence;
     assert_eq!((evidence.learned_from, evidence.replayed), (None, None));
     assert!(evidence.curve.is_empty());
-    scene.says(&["Not enough data: 0 checkouts came back within 0 s"]);
+    scene.says(&["Not enough data: 0 checkouts completed within 0 s"]);
 
     let scene = Scene::new(5, 5, young(240.0, 4.0, HELD));
     scene.says(&[
-        "Not enough data: 960 checkouts came back within 240 s",
+        "Not enough data: 960 checkouts completed within 240 s",
         ": 40 checkouts more.",
     ]);
     assert_eq!(scene.advice().not_enough_data.unwrap().seconds_more, 0.0);
 }
 
 #[test]
-fn it_is_learned_from_what_is_busier_and_from_what_there_is() {
+fn the_busier_window_is_learned_from() {
     let busiest = |arrivals| {
         let erlang = Erlang {
             until: NOW - 600.0,
@@ -258,10 +258,10 @@ fn it_is_learned_from_what_is_busier_and_from_what_there_is() {
         busiest: busiest(arrivals),
         ..steady(1.0, HELD)
     };
-    // Three a second, not one.
+    // The busiest window has three arrivals per second, the recent one has one.
     assert_eq!(planned(of(3.0)), (Some("busiest"), Some(3.6)));
     assert_eq!(planned(of(0.9)), (Some("recent"), Some(1.2)));
-    // Where it has been quiet for so long that nothing can be learned from it, the busiest is the load.
+    // After a silence that is too long to learn from, the busiest window is the load.
     let quiet = Learned {
         busiest: busiest(3.0),
         ..young(3600.0, 0.1, HELD)
@@ -273,7 +273,7 @@ fn it_is_learned_from_what_is_busier_and_from_what_there_is() {
 }
 
 #[test]
-fn where_no_size_helps_the_level_and_its_users_are_named() {
+fn if_no_size_helps_the_saturation_level_and_its_users_are_named() {
     for server in [FLAT_FROM_8, FALLING_FROM_8] {
         let scene = Scene::new(20, 10, learned(server)).with_routes();
         let advice = scene.advice();
@@ -282,7 +282,7 @@ fn where_no_size_helps_the_level_and_its_users_are_named() {
         assert_eq!(bottleneck.saturates_at, Some(8));
         scene.says(&[
             "No size meets the target of 5.0 ms",
-            "beyond 8 connections in use practically no more is served, because queries share what 8.0 of them saturate",
+            "throughput stops growing beyond 8 connections in use, because queries share a resource that 8.0 of them saturate",
             "/orders at src/app.rs:7 (70 %), /users at src/app.rs:7 (30 %)",
             "SELECT orders (90 %, 10.0 ms each)",
         ]);
@@ -292,7 +292,7 @@ fn where_no_size_helps_the_level_and_its_users_are_named() {
 }
 
 #[test]
-fn what_is_not_understood_is_said_to_be_a_guess_and_changed_in_small_steps() {
+fn an_unexplained_load_is_reported_and_changed_in_small_steps() {
     let scene = |connections, busy_known: bool| {
         let odd = Erlang {
             understood: false,
@@ -305,7 +305,7 @@ fn what_is_not_understood_is_said_to_be_a_guess_and_changed_in_small_steps() {
         }
         Scene::new(connections, 0, learned)
     };
-    // The load needs some 15.
+    // The load needs about 15 connections.
     for (connections, total_allowed) in [(8, 10), (40, 30)] {
         let scene = scene(connections, true);
         let advice = scene.advice();
@@ -318,12 +318,12 @@ fn what_is_not_understood_is_said_to_be_a_guess_and_changed_in_small_steps() {
         let text = advice.recommendations.join(" ");
         assert!(!text.contains("watch_queries"), "{text}");
     }
-    scene(8, false).says(&["`watch_queries` shows which part of a hold they are"]);
+    scene(8, false).says(&["`watch_queries` measures which part of a hold they take"]);
     let text = Scene::new(8, 0, usual()).advice().recommendations.join(" ");
     assert!(!text.contains("small steps"), "{text}");
 }
 
-/// Of a pool whose queries are not watched.
+/// A forecast of a pool whose queries are not observed.
 struct Unwatched(Erlang);
 
 impl learned::Forecast for Unwatched {
@@ -352,18 +352,18 @@ impl learned::Forecast for Unwatched {
 }
 
 #[test]
-fn beyond_its_share_it_is_told_what_else_to_do() {
+fn a_need_beyond_the_share_has_alternatives() {
     let scene = Scene::new(5, 0, usual()).with_share(8, 10).with_routes();
     let advice = scene.advice();
     assert_eq!(total(&advice), 10);
     scene.says(&[
-        "and the server can grant 10: max_connections 100, reserved 3, used by others 10, shared among 8 replicas",
+        "but the server can grant only 10: max_connections 100, reserved 3, used by others 10, shared by 8 replicas",
         "PgBouncer",
         "shorter on average (now 80 ms) is enough",
         "/orders at src/app.rs:7 uses 70 % of the time",
-        "shorter holds (",
+        "shortening only its holds by",
     ]);
-    // No factor is enough for one connection, and nothing is promised.
+    // No factor is enough for one connection, so none is recommended.
     let storm = steady(100_000.0 / 300.0, Duration::from_secs(60));
     let scene = Scene::new(5, 0, storm).with_share(80, 1).with_routes();
     let text = scene.advice().recommendations.join(" ");
@@ -371,28 +371,32 @@ fn beyond_its_share_it_is_told_what_else_to_do() {
 }
 
 #[test]
-fn a_pool_that_does_not_fit_is_not_said_to() {
+fn a_pool_that_does_not_fit_is_not_said_to_fit() {
     let text = |scene: &Scene| scene.advice().recommendations.join(" ");
-    // All that it is granted, and too little.
+    // As many as granted, but too few.
     let granted = Scene::new(6, 0, usual()).with_share(8, 6).with_routes();
-    granted.says(&["stays as it is", "The load needs", "can grant 6"]);
+    granted.says(&[
+        "Keep the current size",
+        "The load needs",
+        "can grant only 6",
+    ]);
     assert!(!text(&granted).contains("fits"), "{}", text(&granted));
-    // More than it is granted, and that is too little too.
+    // More than granted, and still too few.
     let above = Scene::new(50, 0, usual()).with_share(8, 6).with_routes();
     above.says(&[
-        "larger than its share of the server",
-        "44 connections fewer",
+        "larger than its share of the server's connections",
+        "frees 44 connections",
     ]);
     assert!(!text(&above).contains("oversized"), "{}", text(&above));
-    // More than is of use, where no size is enough.
+    // More than is useful, and no size is enough.
     let flat = Scene::new(20, 10, learned(FLAT_FROM_8));
-    flat.says(&["larger than what is of use", "No size meets the target"]);
+    flat.says(&["larger than is useful", "No size meets the target"]);
     let alone = Scene::new(1, 0, usual()).with_share(8, 0);
-    alone.says(&["with 1 connection,", "can grant 0"]);
+    alone.says(&["with 1 connection,", "can grant only 0"]);
 }
 
 #[test]
-fn what_did_well_when_it_was_measured_is_not_given_up_for_a_prediction() {
+fn a_size_that_met_the_target_is_kept_despite_the_prediction() {
     let scene = |connections, queued_p95| {
         let did = Erlang {
             connections,
@@ -406,22 +410,22 @@ fn what_did_well_when_it_was_measured_is_not_given_up_for_a_prediction() {
     assert_eq!((total(&advice), advice.paste), (20, None));
     assert_eq!(advice.recommendations.len(), 1);
     well.says(&[
-        "stays as it is",
-        "with 20 connections 95 of 100 did not queue when",
+        "Keep the current size",
+        "with 20 connections the measured p95 wait was 0 ms",
     ]);
-    scene(20, 0.003).says(&["with 20 connections 95 of 100 queued up to 3.0 ms when"]);
-    // At another size, or with waits, that says nothing.
-    scene(19, 0.0).says(&["No size meets the target", "in place of 20"]);
+    scene(20, 0.003).says(&["with 20 connections the measured p95 wait was 3.0 ms"]);
+    // A measurement at another size, or one that missed the target, does not count.
+    scene(19, 0.0).says(&["No size meets the target", "instead of 20"]);
     scene(20, 0.03).says(&[
         "Overloaded now",
         "No size meets the target",
-        "in place of 20",
+        "instead of 20",
     ]);
 }
 
-/// The target is met where the database is full, for those who wait do so inside of it.
+/// The target is met while the database is saturated, because the waits are inside the database.
 #[test]
-fn connections_that_only_move_the_wait_are_said_to() {
+fn connections_that_only_move_the_wait_are_reported() {
     let light = Erlang {
         arrivals: 60.0,
         ..FLAT_FROM_8
@@ -430,7 +434,7 @@ fn connections_that_only_move_the_wait_are_said_to() {
     let advice = scene.advice();
     assert!(total(&advice) > 8, "{advice:#?}");
     scene.says(&[
-        "But beyond 8 connections in use practically no more is served",
+        "But throughput stops growing beyond 8 connections in use",
         "they move it out of the pool's queue",
         "Most connection time is used by /orders",
     ]);
@@ -447,7 +451,7 @@ fn another_target_another_load_and_another_size() {
     };
     let twice = asked(WhatIf::new().rate(2.0));
     assert!(total(&twice.advice()) > total(&plain.advice()) + 5);
-    twice.says(&["240.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom, 2 times as many as asked)"]);
+    twice.says(&["240.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom, multiplied by 2 as requested)"]);
     let patient = asked(WhatIf::new().target_p95(Duration::from_millis(500)));
     assert!(total(&patient.advice()) < total(&plain.advice()));
     assert_eq!(patient.advice().target_p95_ms, 500.0);
@@ -456,25 +460,25 @@ fn another_target_another_load_and_another_size() {
     assert_eq!(advice.asked.unwrap().connections, 20);
     assert!(advice.predicted.contains(&advice.asked.unwrap()));
     assert_eq!(total(&advice), total(&plain.advice()));
-    asked_for.says(&["With 20 connections, 95 of 100 do not queue at"]);
-    asked(WhatIf::new().pool_size(3)).says(&["With 3 connections, the queue grows without end"]);
+    asked_for.says(&["With 20 connections, the p95 wait is 0 ms at"]);
+    asked(WhatIf::new().pool_size(3)).says(&["With 3 connections, the queue grows without bound"]);
 }
 
 #[test]
-fn clients_who_wait_for_their_answers_are_told() {
+fn clients_that_wait_for_responses_are_reported() {
     let workers = Erlang {
         clients: Some(20),
         ..USUAL
     };
     let workers = Scene::new(10, 20, learned(workers));
     assert_eq!(workers.advice().evidence.clients, Some(20));
-    workers.says(&["The load comes from 20 clients that each wait for their answer"]);
+    workers.says(&["The load comes from 20 clients that each wait for a response"]);
     let others = Scene::new(10, 20, usual()).advice();
     assert_eq!(others.evidence.clients, None);
 }
 
 #[test]
-fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
+fn the_evidence_is_shown_with_finite_numbers_only() {
     let odd = Erlang {
         queued_p95: f64::INFINITY,
         connections: 3,
@@ -518,7 +522,7 @@ fn what_it_rests_on_is_shown_and_no_number_that_is_none() {
     assert_eq!(windows["hour"]["peak_pending"], 0);
     assert_eq!(windows["minute"]["peak_pending"], 0);
 
-    // Nothing came back, and that is no number either.
+    // No connection was returned, so there is no mean.
     let mut silent = young(0.0, 0.0, HELD);
     silent.measured.hour = demand(f64::NAN, f64::NAN, HELD);
     let json = serde_json::to_value(Scene::new(5, 5, silent).advice()).unwrap();

@@ -1,4 +1,4 @@
-//! What advice is asked for: another target, another load, other replicas, another size.
+//! What-if parameters of the advice: another target, load, number of replicas or pool size.
 
 use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::settings::Settings;
 
-/// What is shown of a value that is not allowed, in characters.
+/// The number of characters shown of an invalid value.
 const SHOWN: usize = 40;
 
 /// A parameter of the route.
@@ -70,10 +70,10 @@ impl<T: fmt::Display + PartialOrd> Parameter<T> {
     }
 }
 
-/// Other circumstances than those that were measured, for
-/// [`Observe::optimize_for`](crate::Observe::optimize_for). What is not said stays as it is.
+/// Circumstances that differ from the measured ones, for
+/// [`Observe::optimize_for`](crate::Observe::optimize_for). Unset parameters keep the measured values.
 ///
-/// The same as the route's `optimize?target_p95_ms=8&rate=1.5&replicas=4&pool_size=20`:
+/// Equivalent to the route's `optimize?target_p95_ms=8&rate=1.5&replicas=4&pool_size=20`:
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] mod doc {
@@ -99,54 +99,55 @@ impl<T: fmt::Display + PartialOrd> Parameter<T> {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct WhatIf {
-    /// The wait in the queue, in milliseconds, that 95 of 100 checkouts should stay below, in the
-    /// place of `DB_POOL_TARGET_WAIT`: 0.1 to 60000.
+    /// The target for the p95 of the wait in the queue, in milliseconds, instead of
+    /// `DB_POOL_TARGET_WAIT`: 0.1 to 60000.
     pub target_p95_ms: Option<f64>,
-    /// So many times the arrivals that were measured: 0.01 to 1000.
+    /// The factor by which to multiply the measured arrivals: 0.01 to 1000.
     pub rate: Option<f64>,
-    /// Replicas that share the server, in the place of those that were counted or set: 1 to 10000.
-    /// The arrivals of each stay as they are, unless `rate` says otherwise.
+    /// The number of replicas that share the server, instead of the counted or set number: 1 to 10000.
+    /// The arrivals of each replica do not change, except by `rate`.
     pub replicas: Option<u32>,
-    /// Connections in all whose waiting is asked for: 1 to 10000.
+    /// The total number of connections for which to predict the waits: 1 to 10000.
     pub pool_size: Option<u32>,
 }
 
 impl WhatIf {
-    /// Nothing else than what was measured.
+    /// Creates parameters that change nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Aims at another wait in the queue for 95 of 100 checkouts: 0.1 ms to 60 s.
+    /// Sets the target for the p95 of the wait in the queue: 0.1 ms to 60 s.
     #[must_use]
     pub fn target_p95(mut self, target: Duration) -> Self {
         self.target_p95_ms = Some(target.as_secs_f64() * 1e3);
         self
     }
 
-    /// So many times the arrivals that were measured: 0.01 to 1000.
+    /// Multiplies the measured arrivals by this factor: 0.01 to 1000.
     #[must_use]
     pub fn rate(mut self, times: f64) -> Self {
         self.rate = Some(times);
         self
     }
 
-    /// So many replicas share the server: 1 to 10000. The arrivals of each stay as they are.
+    /// Sets the number of replicas that share the server: 1 to 10000. The arrivals of each replica do
+    /// not change.
     #[must_use]
     pub fn replicas(mut self, replicas: u32) -> Self {
         self.replicas = Some(replicas);
         self
     }
 
-    /// Asks for the waiting with so many connections in all, overflow included: 1 to 10000.
+    /// Requests the waits with this total number of connections, including overflow: 1 to 10000.
     #[must_use]
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.pool_size = Some(connections);
         self
     }
 
-    /// Reads a query string.
+    /// Parses a query string.
     pub(crate) fn from_query(query: &str) -> Result<Self, WhatIfError> {
         let mut what_if = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -162,7 +163,7 @@ impl WhatIf {
         Ok(what_if)
     }
 
-    /// Whether all of it is within its bounds.
+    /// Checks that all parameters are within their bounds.
     pub(super) fn check(&self) -> Result<(), WhatIfError> {
         TARGET.check(self.target_p95_ms)?;
         RATE.check(self.rate)?;
@@ -171,16 +172,16 @@ impl WhatIf {
     }
 }
 
-/// Why a [`WhatIf`] can't be answered: which parameter, what was said, what is allowed.
+/// An invalid [`WhatIf`]: names the parameter, its value and the allowed range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WhatIfError(String);
 
 impl WhatIfError {
-    /// Its value is not shown: it may have been meant for somebody else, and be a secret.
+    /// Names an unknown parameter. The value is not shown, because it may be a misplaced secret.
     fn unknown(name: &str) -> Self {
         Self(format!(
-            "\"{}\" is no parameter; there are {}, {}, {} and {}",
+            "\"{}\" is not a parameter; the parameters are {}, {}, {} and {}",
             shown(name),
             TARGET.name,
             RATE.name,
@@ -194,7 +195,7 @@ impl WhatIfError {
     }
 }
 
-/// Rust's parsers also take `+5`, `inf` and `NaN`, which nobody means.
+/// Parses digits and a decimal point. Rust's parser would also accept `+5`, `inf` and `NaN`.
 fn number(text: &str) -> Option<f64> {
     let plain = |byte: u8| byte.is_ascii_digit() || byte == b'.';
     text.parse().ok().filter(|_| text.bytes().all(plain))
@@ -205,7 +206,7 @@ fn count(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| plain)
 }
 
-/// What was sent, short and harmless wherever it is shown.
+/// Truncates and escapes a received text, so that it can be shown anywhere.
 fn shown(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(SHOWN) {
@@ -213,7 +214,7 @@ fn shown(text: &str) -> String {
             ' ' | '!' | '#'..='%' | '('..=';' | '=' | '?'..='[' | ']'..='_' | 'a'..='~' => {
                 shown.push(c);
             }
-            // To a text nothing can fail to be written.
+            // Writing to a `String` never fails.
             _ => drop(write!(shown, "{}", c.escape_unicode())),
         }
     }
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_says_what_code_says() {
+    fn a_query_string_equals_the_builder() {
         let said = WhatIf::from_query("target_p95_ms=8&rate=1.5&replicas=4&pool_size=20");
         let built = WhatIf::new().target_p95(Duration::from_millis(8)).rate(1.5);
         assert_eq!(said, Ok(built.replicas(4).pool_size(20)));
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_allowed_is_named_with_what_is() {
+    fn errors_name_the_parameter_and_the_allowed_values() {
         for (query, said) in [
             (
                 "target_p95_ms=",
@@ -288,7 +289,7 @@ mod tests {
             ("rate=1&rate=1", "rate is given more than once"),
             (
                 "Rate=1",
-                r#""Rate" is no parameter; there are target_p95_ms, rate, replicas and pool_size"#,
+                r#""Rate" is not a parameter; the parameters are target_p95_ms, rate, replicas and pool_size"#,
             ),
         ] {
             assert_eq!(error(query), said, "{query}");
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_shown_cut_and_escaped() {
+    fn received_text_is_truncated_and_escaped() {
         assert_eq!(
             shown("<b>\"'&\\`\n\u{e9}"),
             r"\u{3c}b\u{3e}\u{22}\u{27}\u{26}\u{5c}\u{60}\u{a}\u{e9}"
@@ -320,7 +321,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_query_panics_or_is_told_back_raw(query in ".{0,200}") {
+        fn no_query_panics_or_is_echoed_raw(query in ".{0,200}") {
             if let Err(error) = WhatIf::from_query(&query) {
                 let told = error.to_string();
                 prop_assert!(!told.contains(['<', '>', '&', '\'', '`', '\n']), "{}", told);
@@ -329,7 +330,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_within_its_bounds(
+        fn parsed_values_are_within_their_bounds(
             name in prop::sample::select(vec!["target_p95_ms", "rate", "replicas", "pool_size"]),
             value in "[0-9.+%eE-]{0,12}",
         ) {

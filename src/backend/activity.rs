@@ -1,17 +1,18 @@
-//! The server's view: which sessions it has, and how many it can grant.
+//! The sessions of the database server, and its connection limits.
 
 use crate::checkout::TransactionState;
 
-/// What one look at the server showed.
+/// The sessions and limits that one query of the server returned.
 #[derive(Debug, Clone, Default)]
 #[doc(hidden)]
 pub struct Activity {
-    /// All client sessions that could be seen; `None` where the database has no such view.
+    /// All visible client sessions; `None` if the database has no such view.
     pub(crate) sessions: Option<Vec<ServerSession>>,
     pub(crate) limits: Option<Limits>,
-    /// The session of the monitoring lane itself.
+    /// The process id of the monitoring connection.
     pub(crate) lane_process_id: Option<u64>,
-    /// Says what could not be seen, and what would be needed.
+    /// What the database user may not see, and the privilege that would allow it; `None` if
+    /// everything is visible.
     pub(crate) restricted: Option<String>,
 }
 
@@ -21,33 +22,35 @@ pub(crate) struct ServerSession {
     pub(crate) process_id: u64,
     pub(crate) state: SessionState,
     pub(crate) state_seconds: Option<f64>,
-    /// How long the current query has run; `None` unless active.
+    /// The seconds that the current query has run; `None` unless the session is active.
     pub(crate) query_seconds: Option<f64>,
     pub(crate) transaction_seconds: Option<f64>,
     pub(crate) wait_event: Option<String>,
     pub(crate) application_name: Option<String>,
-    /// Which replica of this service it is of, as far as its session tells: on Postgres the instance
-    /// in its name, if that is of the same service; on MySQL the host that it comes from.
+    /// The replica of this service that the session belongs to, if known.
+    ///
+    /// On Postgres it is the instance in the session's name, if the name is one of this service; on
+    /// MySQL it is the client's host.
     pub(crate) replica: Option<String>,
     pub(crate) same_user: bool,
     pub(crate) same_database: bool,
     pub(crate) query: Option<String>,
 }
 
-/// What a session is doing.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SessionState {
     Active,
     Idle,
     IdleInTransaction,
-    /// Idle, and the server did not say whether a transaction is open.
+    /// Idle; it is unknown whether a transaction is open.
     IdleUnknown,
     Other,
 }
 
 impl SessionState {
-    /// What a connection does by what the pool has seen of it.
+    /// Returns the state of a connection as the pool has observed it.
     pub(crate) fn seen(queries_in_flight: u32, transaction: Option<TransactionState>) -> Self {
         match (queries_in_flight, transaction) {
             (1.., _) => Self::Active,
@@ -68,15 +71,15 @@ impl SessionState {
     }
 }
 
-/// How many sessions the server grants.
+/// The connection limits of the server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// The server's `max_connections`.
     pub(crate) max_connections: u32,
-    /// Of these, kept for administrators.
+    /// The part of `max_connections` that is reserved for administrators.
     pub(crate) reserved: u32,
-    /// Client sessions on the server now, the lane included.
+    /// The client sessions on the server now, including the monitoring connection.
     pub(crate) in_use: u32,
-    /// A limit on this user or database, where there is one.
+    /// The limit of this user or database, if there is one.
     pub(crate) user_limit: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! Why a connection to the database could not be opened.
+//! The error of a failed connection attempt.
 
 use std::fmt;
 use std::io;
@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use crate::settings::DatabaseUrl;
 
-/// Why a connection to the database could not be opened: the kind for programs and metrics, the
-/// message for people.
+/// The error returned when a connection to the database cannot be opened.
 ///
-/// The message never contains a password. It does name the host, the user and the database, so it
-/// belongs in logs and in the answers of the monitoring routes, not in an answer to the public.
+/// The [kind](Self::kind) is meant for programs and metrics, the [message](Self::message) for
+/// people.
+///
+/// The message never contains a password. It may name the host, the user and the database. Show it
+/// in logs and in the responses of the monitoring routes, but not in responses to the public.
 ///
 /// ```
 /// # use poolscope::{ConnectError, ConnectErrorKind};
@@ -23,39 +25,45 @@ pub struct ConnectError {
     kind: ConnectErrorKind,
     message: String,
     code: Option<String>,
-    /// Those who wait for a dial are not told: they will hear otherwise, or are served otherwise.
+    /// If set, this error is not delivered to waiting checkouts. They get another error, or a
+    /// connection from elsewhere.
     unheard: bool,
 }
 
-/// What kind of obstacle it was; each needs a different person to remove it.
+/// The cause of a [`ConnectError`].
+///
+/// The kinds are divided by who has to act: each needs a different person or a different fix.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectErrorKind {
-    /// Nobody answers at this address: refused, reset, no route, or a host name that does not
-    /// resolve.
+    /// No server responds at this address: the connection was refused or reset, there is no route,
+    /// or the host name does not resolve.
     Unreachable,
-    /// The server does not let this user in: wrong password, unknown user, no permission.
+    /// The server rejects this user: wrong password, unknown user, or missing permission.
     Authentication,
-    /// The server, or this user's limit on it, has no connection to spare.
+    /// The connection limit of the server, or of this user, is reached.
     TooManyConnections,
-    /// The server is starting up or shutting down, and will answer later.
+    /// The server is starting up or shutting down and does not accept connections yet.
     Starting,
-    /// TLS could not be agreed on, or the server's certificate was not accepted.
+    /// The TLS handshake failed, or the server's certificate was not accepted.
     Tls,
-    /// No answer in time.
+    /// The server did not respond in time.
     TimedOut,
-    /// The server is there; the database is not, or accepts no connections.
+    /// The server is reachable, but the database does not exist or accepts no connections.
     Database,
-    /// The connection's settings contradict themselves, or ask for what this build does not have.
+    /// The connection settings contradict each other, or require something that the server or this
+    /// build does not support.
     Configuration,
-    /// Anything else; the message says what.
+    /// Any other cause; see the message.
     Other,
 }
 
 impl ConnectError {
-    /// An error of this kind; `message` starts in lower case, has no full stop and no secrets.
+    /// Creates an error of the given kind.
     ///
-    /// `code` is the server's own: an SQLSTATE on Postgres, an error number on MySQL.
+    /// `message` should start in lower case, end without a full stop, and contain no secrets.
+    /// `code` is the server's error code: an SQLSTATE on Postgres, an error number on MySQL, `None`
+    /// if the server sent none.
     pub fn new(kind: ConnectErrorKind, message: impl Into<String>, code: Option<String>) -> Self {
         Self {
             kind,
@@ -65,18 +73,18 @@ impl ConnectError {
         }
     }
 
-    /// What a pool that was closed says instead of opening one more.
+    /// Returns the error of a connection attempt in a closed pool.
     pub(crate) fn pool_closed() -> Self {
         Self::new(ConnectErrorKind::Other, "the pool is closed", None)
     }
 
-    /// What a dial says that would open more connections than the pool may have.
+    /// Returns the error of an attempt that would exceed the pool's maximum number of connections.
     pub(crate) fn no_room() -> Self {
-        let why = "the pool has as many connections as it may have";
+        let why = "the pool is at its maximum number of connections";
         Self::new(ConnectErrorKind::Other, why, None).unheard()
     }
 
-    /// The same, for nobody who waits.
+    /// Marks the error as not to be delivered to waiting checkouts.
     pub(crate) fn unheard(self) -> Self {
         Self {
             unheard: true,
@@ -84,16 +92,18 @@ impl ConnectError {
         }
     }
 
-    /// Whether it is [`no_room`](Self::no_room).
+    /// Returns whether this is the error made by [`no_room`](Self::no_room).
     pub(crate) fn is_no_room(&self) -> bool {
         self.unheard && !self.is_absence()
     }
 
+    /// Returns whether the error is not delivered to waiting checkouts.
     pub(crate) fn is_unheard(&self) -> bool {
         self.unheard
     }
 
-    /// The same, with what is known of the outage.
+    /// Appends to the message how long the outage has lasted, and how long ago the database was
+    /// last tried.
     pub(crate) fn during_outage(self, lasts: Duration, tried: Duration) -> Self {
         let message = format!(
             "{}; the database has been down for {:.1} s, last tried {:.1} s ago",
@@ -104,7 +114,7 @@ impl ConnectError {
         Self { message, ..self }
     }
 
-    /// Whether nobody is there, rather than somebody who refuses.
+    /// Returns whether the server is absent, as opposed to present and rejecting the connection.
     pub(crate) fn is_absence(&self) -> bool {
         matches!(
             self.kind,
@@ -112,7 +122,7 @@ impl ConnectError {
         )
     }
 
-    /// The same without what this URL keeps secret.
+    /// Removes the secrets of this URL from the message.
     pub(crate) fn redacted(self, url: &DatabaseUrl) -> Self {
         Self {
             message: url.redact(&self.message),
@@ -120,18 +130,19 @@ impl ConnectError {
         }
     }
 
-    /// What kind of obstacle it was.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ConnectErrorKind {
         self.kind
     }
 
-    /// The server's own code, if the server answered at all: an SQLSTATE on Postgres, an error
-    /// number on MySQL.
+    /// Returns the server's error code: an SQLSTATE on Postgres, an error number on MySQL.
+    ///
+    /// `None` if the server did not respond, or sent no code.
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// What happened, for a human reader; the wording may change between versions.
+    /// Returns the description for a human reader. The wording may change between versions.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -146,7 +157,7 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {}
 
 impl ConnectErrorKind {
-    /// A fixed name of few values, fit for a metric's `error.type`.
+    /// Returns a fixed name of low cardinality, suitable for a metric's `error.type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -161,13 +172,12 @@ impl ConnectErrorKind {
         }
     }
 
-    /// The kind of a failure of the socket itself.
+    /// Returns the kind of a socket error.
     ///
-    /// Resolving a name has no [`io::ErrorKind`] of its own, so whatever is not known to be
-    /// something else counts as unreachable.
+    /// A failed name lookup has no [`io::ErrorKind`] of its own. Therefore any error that is not
+    /// listed here counts as unreachable.
     pub(crate) fn of_io(error: &io::Error) -> Self {
-        // Out of file descriptors, here or in the whole system: the trouble is ours, not the
-        // server's.
+        // This process or this machine is out of file descriptors: not a fault of the server.
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
         if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) {
@@ -197,7 +207,7 @@ impl fmt::Display for ConnectErrorKind {
     }
 }
 
-/// The words for a failure of the socket, without the operating system's number.
+/// Describes a socket error, without the operating system's error number.
 pub(crate) fn io_message(error: &io::Error) -> String {
     let words = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
@@ -230,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn socket_failures_are_told_apart() {
+    fn socket_errors_are_classified() {
         let kind = |kind: io::ErrorKind| ConnectErrorKind::of_io(&kind.into());
         assert_eq!(
             kind(io::ErrorKind::ConnectionRefused),

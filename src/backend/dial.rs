@@ -1,4 +1,4 @@
-//! Opening one connection, and what is known of it from then on.
+//! The interface of a backend to the pool: opens connections, and reads their state.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -15,102 +15,109 @@ use opentelemetry_semantic_conventions::attribute::{DB_NAMESPACE, SERVER_ADDRESS
 use super::{Backend, ConnectError, ConnectErrorKind};
 use crate::checkout::TransactionState;
 
-/// How connections are to be opened, beyond what the URL says.
+/// Options for opening connections, in addition to the URL.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct DialOptions {
-    /// Whether sessions tell the server whose they are, where it has a place for it.
+    /// Whether sessions send an application name, if the server supports it.
     pub application_name: bool,
 }
 
 /// Opens connections, and probes them.
 #[doc(hidden)]
 pub trait Dial<C>: Send + Sync {
-    /// Opens one.
+    /// Opens a connection.
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>>;
 
-    /// What telemetry says of the database: its name, and where it is, as far as that is known.
+    /// Returns the telemetry attributes of the database: its name, address and port, if known.
     fn attributes(&self) -> Vec<KeyValue> {
         Vec::new()
     }
 
-    /// Probes one.
+    /// Probes a connection.
     fn ping<'a>(&'a self, connection: &'a mut C) -> BoxFuture<'a, Result<(), ConnectError>>;
 }
 
-/// A connection just opened.
+/// A newly opened connection.
 #[doc(hidden)]
 pub struct Dialed<C> {
     /// The connection.
     pub connection: C,
-    /// What can be told of it without asking the server, where that is anything.
+    /// The observed state of the connection; `None` if the backend does not observe it.
     pub session: Option<Arc<dyn Session>>,
 }
 
-/// What a backend can tell of an open connection while somebody else uses it.
+/// The observed state of an open connection, readable while a caller uses the connection.
+///
+/// No method here queries the server, except the future of [`cancel`](Self::cancel). A method
+/// returns `None` if the backend does not know the value.
 #[doc(hidden)]
 pub trait Session: fmt::Debug + Send + Sync {
-    /// The server's id of the session.
+    /// Returns the server's id of the session.
     fn process_id(&self) -> Option<u64>;
 
-    /// Whether the server is known to have closed it.
+    /// Returns whether the connection is known to be closed.
     fn is_closed(&self) -> bool {
         false
     }
 
-    /// Commands sent and not yet answered.
+    /// Returns the number of commands sent and not yet answered.
     fn outstanding(&self) -> Option<u32> {
         None
     }
 
-    /// The state of the transaction, raw SQL included.
+    /// Returns the state of the transaction, including transactions opened with raw SQL.
     fn transaction(&self) -> Option<TransactionState> {
         None
     }
 
-    /// Time the server has been at work.
+    /// Returns the total time that the server has worked on commands of this session.
     fn busy(&self) -> Option<Duration> {
         None
     }
 
-    /// The number of the last command sent, where commands are seen.
+    /// Returns the number of the last command sent.
     fn sent(&self) -> Option<u64> {
         None
     }
 
-    /// The number of the last command answered.
+    /// Returns the number of the last command answered.
     fn answered(&self) -> Option<u64> {
         None
     }
 
-    /// What the server has answered to these commands so far; `None` of one that is too long ago.
+    /// Returns the server's response to these commands so far.
+    ///
+    /// `None` if one of the commands is too old to be remembered.
     fn outcome(&self, commands: RangeInclusive<u64>) -> Option<Outcome> {
         let _ = commands;
         None
     }
 
-    /// Calls back when the server is done with a command, or will never be: at once, if that is so
-    /// already.
+    /// Calls `done` when the server has answered a command, or when it never will because the
+    /// connection is closed.
+    ///
+    /// Calls it immediately if that is already the case, or if commands are not observed.
     fn when_answered(&self, command: u64, done: Box<dyn FnOnce() + Send>) {
         let _ = command;
         done();
     }
 
-    /// Stops what the server is doing for this session.
+    /// Returns a future that cancels the query that the server runs for this session.
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         None
     }
 }
 
-/// What a server has answered to some commands.
+/// The server's response to some commands.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether that is all.
+    /// Whether the response is complete.
     pub answered: bool,
-    /// The SQLSTATE of the first error.
+    /// The SQLSTATE of the first error, if there was one.
     pub error: Option<[u8; 5]>,
-    /// Rows sent.
+    /// The number of rows sent so far.
     pub rows: u64,
 }
 
@@ -122,7 +129,8 @@ impl<C> fmt::Debug for Dialed<C> {
     }
 }
 
-/// Dials through diesel-async's own manager: with the app's set-up, and without a wire.
+/// Connects through diesel-async's own manager, with the app's setup function and without observing
+/// the connection.
 impl<C: Backend> Dial<C> for AsyncDieselConnectionManager<C>
 where
     Self: bb8::ManageConnection<Connection = C, Error = PoolError>,
@@ -148,7 +156,7 @@ where
     }
 }
 
-/// Reads what diesel-async leaves of a driver's error: mostly its text.
+/// Converts an error of diesel-async, which usually keeps only the text of the driver's error.
 pub(crate) fn from_diesel(error: PoolError) -> ConnectError {
     match error {
         PoolError::ConnectionError(ConnectionError::CouldntSetupConfiguration(error))
@@ -157,6 +165,7 @@ pub(crate) fn from_diesel(error: PoolError) -> ConnectError {
     }
 }
 
+/// Converts the error of a query.
 pub(crate) fn from_query(error: &diesel::result::Error) -> ConnectError {
     if crate::query::is_connection_failure(error) {
         return ConnectError::new(ConnectErrorKind::Unreachable, error.to_string(), None);
@@ -192,7 +201,7 @@ fn from_text(text: &str) -> ConnectError {
     ConnectError::new(kind, text, None)
 }
 
-/// The attributes of a database on a server.
+/// Returns the telemetry attributes of a database on a server.
 pub(crate) fn place(
     database: Option<&str>,
     address: Option<&str>,
@@ -204,7 +213,7 @@ pub(crate) fn place(
     [database, address, port].into_iter().flatten().collect()
 }
 
-/// A backend's ping as a [`Dial`] tells it.
+/// Probes a connection with [`Backend::probe`], for implementations of [`Dial::ping`].
 pub(crate) async fn ping<C: Backend>(connection: &mut C) -> Result<(), ConnectError> {
     let answer: QueryResult<()> = Backend::probe(connection).await;
     answer.map_err(|error| from_query(&error))

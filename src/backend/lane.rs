@@ -1,8 +1,9 @@
-//! The monitoring lane: a connection of its own, outside the pool.
+//! The monitoring connection: a separate connection to the database, outside the pool.
 //!
-//! Reports must answer exactly when the pool is exhausted or the server is gone, so they never
-//! queue for a pooled connection. The lane opens its connection when first needed, asks under its
-//! own timeout, shares one answer among all who ask within a second, and closes after a minute idle.
+//! Reports must work exactly when the pool is exhausted or the server is down, so they never queue
+//! for a pooled connection. The monitoring connection is opened when first needed, has its own
+//! timeout, shares one response among all requests within a second, and is closed after a minute
+//! without use.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,31 +16,34 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Activity, ConnectError, ConnectErrorKind};
 
-/// How long one question may take, opening the connection included.
+/// The time limit of one request, including the time to open the connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// A response younger than this is reused.
 const FRESH: Duration = Duration::from_secs(1);
+/// The connection is closed after this time without use.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Opens the lane's connection.
+/// Opens the monitoring connection.
 pub(crate) type OpenLane =
     Box<dyn Fn() -> BoxFuture<'static, Result<Box<dyn LaneSession>, ConnectError>> + Send + Sync>;
 
-/// The lane's connection, whichever database it is to.
+/// The monitoring connection, to any kind of database.
 pub(crate) trait LaneSession: Send {
     fn ping(&mut self) -> BoxFuture<'_, Result<(), ConnectError>>;
     fn activity(&mut self) -> BoxFuture<'_, Result<Activity, ConnectError>>;
 }
 
-/// Why the lane could not tell.
+/// The error of a request over the monitoring connection.
 #[derive(Debug, Clone)]
 pub(crate) struct LaneError {
     pub(crate) cause: ConnectError,
-    /// When the question was first asked: a checkout that succeeded later says otherwise.
+    /// The time at which the request began. A checkout that succeeded later contradicts the error.
     pub(crate) asked: Instant,
 }
 
 type Answer<T> = Result<Arc<T>, LaneError>;
 
+/// Sends requests over the monitoring connection and shares their responses.
 pub(crate) struct Lane {
     open: OpenLane,
     closed: AtomicBool,
@@ -48,7 +52,7 @@ pub(crate) struct Lane {
     activities: Mutex<Shared<Activity>>,
 }
 
-/// One kind of question: the last answer, and the one under way.
+/// One kind of request: the latest response, and the request in progress.
 struct Shared<T> {
     latest: Option<(Instant, Answer<T>)>,
     under_way: Option<(Instant, watch::Receiver<Option<Answer<T>>>)>,
@@ -71,7 +75,7 @@ struct Idle {
 }
 
 impl Lane {
-    /// How long a report may wait for the lane: as long as the lane itself.
+    /// The longest time for which a report may wait: the time limit of a request.
     pub(crate) const TIMEOUT: Duration = TIMEOUT;
 
     pub(crate) fn new(open: OpenLane) -> Arc<Self> {
@@ -84,13 +88,13 @@ impl Lane {
         })
     }
 
-    /// Whether the server answers, known within `deadline`.
+    /// Pings the server. Waits at most `deadline` for the response.
     pub(crate) async fn ping(self: &Arc<Self>, deadline: Duration) -> Answer<()> {
         self.ask(deadline, |lane| &lane.pings, |session| session.ping())
             .await
     }
 
-    /// The server's view, known within `deadline`.
+    /// Reads the server's sessions and limits. Waits at most `deadline` for the response.
     pub(crate) async fn activity(self: &Arc<Self>, deadline: Duration) -> Answer<Activity> {
         self.ask(
             deadline,
@@ -114,13 +118,14 @@ impl Lane {
                 return answer.clone();
             }
             match &state.under_way {
-                // A task that died with its runtime has dropped the sender.
+                // If the task was dropped with its runtime, its sender is dropped too.
                 Some((asked, answer)) if answer.has_changed().is_ok() => (*asked, answer.clone()),
                 _ => {
                     let (tell, answer) = watch::channel(None);
                     let asked = Instant::now();
                     state.under_way = Some((asked, answer.clone()));
-                    // A task of its own, so that one caller going away takes no answer from others.
+                    // Runs in a separate task, so that a caller that is cancelled does not cancel
+                    // the request of the others.
                     tokio::spawn(Arc::clone(self).answer(asked, shared, question, tell));
                     (asked, answer)
                 }
@@ -170,10 +175,11 @@ impl Lane {
         question: for<'a> fn(&'a mut dyn LaneSession) -> BoxFuture<'a, Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
         let mut idle = self.connection.lock().await;
-        // Taken out while in use: a question that is cut off by the timeout drops its connection.
+        // The session is taken out while in use, so that a request cut off by the timeout drops its
+        // connection.
         if let Some(mut session) = idle.session.take() {
             match question(&mut *session).await {
-                // The server has gone, and perhaps come back since.
+                // The connection is lost. The server may be up again, so open a new one.
                 Err(error) if is_lost(&error) => {}
                 answer => {
                     self.keep(&mut idle, session);
@@ -192,7 +198,7 @@ impl Lane {
         answer
     }
 
-    /// From now on no connection is opened; the one there is closes.
+    /// Closes the monitoring connection and opens no new one from now on.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         *self.connection.lock().await = Idle::default();
@@ -222,8 +228,8 @@ impl Lane {
     }
 }
 
-/// Whether an error means that the connection is of no more use; a statement that the server
-/// refuses is no such error.
+/// Returns whether an error means that the connection is unusable. A statement that the server
+/// rejects does not.
 fn is_lost(error: &ConnectError) -> bool {
     matches!(
         error.kind(),

@@ -1,6 +1,7 @@
-//! The databases: one [`Backend`] each says how to connect, to probe, and to read the server's view.
+//! The database backends. Each [`Backend`] connects, probes a connection, and reads the server's
+//! sessions and limits.
 
-// What the databases have in common is not used whole by each of them alone.
+// A build with a single backend does not use everything that the backends share.
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod activity;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
@@ -32,25 +33,30 @@ pub(crate) use self::lane::{Lane, LaneError, LaneSession, OpenLane};
 pub use self::sqlite::AsyncSqliteConnection;
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
-/// A diesel-async connection that poolscope can pool and watch: `AsyncPgConnection` (feature
-/// `postgres`), `AsyncMysqlConnection` (feature `mysql`) and
-/// `SyncConnectionWrapper<SqliteConnection>` (feature `sqlite`).
+/// A diesel-async connection that poolscope can pool and observe.
 ///
-/// Sealed: what a backend must tell grows with each release.
+/// It is implemented for `AsyncPgConnection` (feature `postgres`), `AsyncMysqlConnection` (feature
+/// `mysql`) and `SyncConnectionWrapper<SqliteConnection>` (feature `sqlite`).
+///
+/// This trait is sealed, because its required methods change from release to release.
 pub trait Backend: PoolableConnection + sealed::Sealed + 'static {
-    /// Which database this is.
+    /// The kind of database.
     #[doc(hidden)]
     const KIND: DatabaseKind;
 
-    /// How connections to this URL are opened. The error says what is wrong with the URL.
+    /// Returns the connector for a URL.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message that says what is wrong with the URL.
     #[doc(hidden)]
     fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String>;
 
-    /// One round trip to the server.
+    /// Makes one round trip to the server.
     #[doc(hidden)]
     fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>>;
 
-    /// The server's view of its sessions and limits.
+    /// Reads the sessions and the limits of the server.
     #[doc(hidden)]
     fn activity(&mut self) -> BoxFuture<'_, QueryResult<Activity>>;
 }

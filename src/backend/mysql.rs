@@ -1,4 +1,4 @@
-//! MySQL and MariaDB, by the driver under diesel-async.
+//! The backend for MySQL and MariaDB, on the driver that diesel-async uses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
-/// Stopping a query takes a connection of its own, which a server in trouble may not give.
+/// The time limit of cancelling a query. Cancelling takes a connection of its own, which an
+/// overloaded server may not grant.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Backend for AsyncMysqlConnection {
@@ -29,17 +30,18 @@ impl Backend for AsyncMysqlConnection {
     fn dialer(url: &DatabaseUrl, _: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         if verifies_without_tls(url.expose()) {
             return Err(
-                "verify_ca and verify_identity mean nothing without require_ssl=true: the \
-                connection would be in plain text"
+                "verify_ca and verify_identity have no effect without require_ssl=true: the \
+                connection would not be encrypted"
                     .to_owned(),
             );
         }
         let opts = Opts::from_url(url.expose()).map_err(|error| url.redact(&error.to_string()))?;
         #[cfg(not(feature = "tls"))]
         if opts.ssl_opts().is_some() {
-            return Err("require_ssl=true needs poolscope's feature `tls`".to_owned());
+            return Err("require_ssl=true requires poolscope's feature `tls`".to_owned());
         }
-        // As diesel-async connects: it has its own statement cache, and counts found rows as diesel does.
+        // The same options as in diesel-async: it has its own statement cache, and diesel counts
+        // found rows.
         let opts = OptsBuilder::from_opts(opts)
             .stmt_cache_size(0)
             .client_found_rows(true)
@@ -59,7 +61,9 @@ impl Backend for AsyncMysqlConnection {
     }
 }
 
-/// The driver looks at these parameters only when TLS is required, and says nothing otherwise.
+/// Returns whether the URL asks to verify certificates without requiring TLS.
+///
+/// The driver silently ignores these parameters unless TLS is required.
 fn verifies_without_tls(url: &str) -> bool {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let has = |name: &str| {
@@ -152,7 +156,7 @@ fn from_text(text: &str) -> ConnectError {
     ConnectError::new(ConnectErrorKind::Other, text, None)
 }
 
-/// The connection's id on the server, and what it takes to stop its query.
+/// The id of a connection on the server, and the token that cancels its query.
 struct Thread {
     id: u32,
     cancel: MysqlCancelToken,
@@ -166,7 +170,7 @@ impl Session for Thread {
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         let cancel = self.cancel.clone();
         Some(Box::pin(async move {
-            // Best effort: the connection is closed whatever comes of it.
+            // Best effort: the connection is closed in any case.
             let _ = timeout(CANCEL_TIMEOUT, cancel.cancel_query()).await;
         }))
     }
@@ -190,7 +194,7 @@ struct Process {
     stage: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     statement: Option<String>,
-    /// With its port, but for a socket's.
+    /// The host and the port of the client; the host alone on a Unix socket.
     #[diesel(sql_type = Nullable<Text>)]
     client: Option<String>,
     #[diesel(sql_type = Integer)]
@@ -223,6 +227,7 @@ struct Status {
     value: String,
 }
 
+/// Reads the sessions and the limits of the server.
 async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity> {
     let limits: ServerLimits = sql_query(
         "SELECT CAST(@@global.max_connections AS UNSIGNED) AS max_connections, \
@@ -242,7 +247,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
     )
     .load(connection)
     .await?;
-    // Needs the PROCESS privilege; without it the answer says so instead of failing.
+    // This query needs the PROCESS privilege. Without it, the report says so and does not fail.
     let transactions: QueryResult<Vec<Transaction>> = sql_query(
         "SELECT CAST(trx_mysql_thread_id AS UNSIGNED) AS id, \
          CAST(TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS DOUBLE) AS seconds \
@@ -255,7 +260,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
         Err(error) if crate::query::is_connection_failure(&error) => return Err(error),
         Err(_) => (
             None,
-            Some("sessions of other users and InnoDB's transactions can't be seen: GRANT PROCESS ON *.* to this user".to_owned()),
+            Some("sessions of other users and InnoDB transactions are not visible: GRANT PROCESS ON *.* to this user".to_owned()),
         ),
     };
     let sessions = processes
@@ -291,7 +296,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
         sessions: Some(sessions),
         limits: Some(Limits {
             max_connections: narrow(limits.max_connections),
-            // The server keeps its extra connection for administrators beyond max_connections.
+            // The server's extra connection for administrators is not part of max_connections.
             reserved: 0,
             in_use: connected.value.parse().unwrap_or(0),
             user_limit: Some(narrow(limits.max_user_connections)).filter(|&limit| limit > 0),
@@ -301,8 +306,11 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
     })
 }
 
-/// `10.0.0.7:51234`, `2001:db8::7:51234`, `localhost`: where a client is, without its port. The driver
-/// comes to the server's own machine by its address first, and then by its socket.
+/// Returns the host of a client, without the port (`10.0.0.7:51234`, `2001:db8::7:51234`,
+/// `localhost`).
+///
+/// A loopback address becomes `localhost`, because on the server's own machine the driver connects
+/// by address first and then by Unix socket.
 fn host_of(client: &str) -> &str {
     let host = match client.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -319,7 +327,7 @@ mod tests {
     use super::host_of;
 
     #[test]
-    fn a_client_is_its_host() {
+    fn the_port_of_a_client_is_removed() {
         for (client, host) in [
             ("10.0.0.7:51234", "10.0.0.7"),
             ("2001:db8::7:51234", "2001:db8::7"),

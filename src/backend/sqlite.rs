@@ -1,4 +1,4 @@
-//! SQLite: a file beside the app, opened in WAL mode with a busy timeout.
+//! The backend for SQLite: opens a file in WAL mode with a busy timeout.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::dial::{from_diesel, ping};
 use super::{Activity, Backend, ConnectError, Dial, DialOptions, Dialed};
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
-/// diesel-async's connection to SQLite, under a shorter name.
+/// A short name for diesel-async's connection to SQLite.
 pub type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection>;
 
 const JOURNAL_MODES: [&str; 6] = ["delete", "truncate", "persist", "memory", "wal", "off"];
@@ -26,7 +26,7 @@ impl Backend for AsyncSqliteConnection {
     }
 
     fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>> {
-        // Reads the file's header: `SELECT 1` would succeed on a file that is gone.
+        // Reads the file's header. `SELECT 1` would succeed even if the file was deleted.
         Box::pin(self.batch_execute("PRAGMA schema_version"))
     }
 
@@ -38,18 +38,19 @@ impl Backend for AsyncSqliteConnection {
     }
 }
 
-/// Where the file is, and how to open it.
+/// The location of the file, and how to open it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Target {
-    /// What SQLite opens: a path, or a `file:` URI with the parameters that are SQLite's own.
+    /// The name that SQLite opens: a path, or a `file:` URI with SQLite's own parameters.
     file: String,
-    /// Run on each new connection.
+    /// The statements that run on each new connection.
     set_up: String,
     busy_timeout: Duration,
 }
 
 impl Target {
-    /// Takes our parameters, `journal_mode` and `busy_timeout`, out of the URL.
+    /// Parses the URL. Removes the parameters `journal_mode` and `busy_timeout` (in milliseconds),
+    /// which SQLite does not know.
     fn parse(url: &str) -> Result<Self, String> {
         let path = url
             .strip_prefix("sqlite://")
@@ -80,7 +81,7 @@ impl Target {
                 _ => theirs.push(parameter),
             }
         }
-        // A file that may not be written keeps the journal mode it has; one in memory has none.
+        // A read-only file keeps its journal mode; an in-memory database has none.
         let read_only = theirs
             .iter()
             .any(|p| matches!(*p, "mode=ro" | "immutable=1"));
@@ -92,7 +93,8 @@ impl Target {
         if let Some(mode) = journal {
             set_up.push_str(&format!("PRAGMA journal_mode = {mode};"));
             if mode == "wal" {
-                // Safe with WAL: a crash of the app loses nothing, one of the machine the last commits.
+                // Safe with WAL: a crash of the app loses nothing. A crash of the machine may lose
+                // the last commits.
                 set_up.push_str("PRAGMA synchronous = NORMAL;");
             }
         }
@@ -100,7 +102,7 @@ impl Target {
             (Some(_), true) => path.to_owned(),
             (Some(_), false) => format!("{path}?{}", theirs.join("&")),
             (None, true) => path.to_owned(),
-            // A path becomes a URI once it has parameters; what a URI would take for syntax is escaped.
+            // A path with parameters becomes a URI, so characters that are URI syntax are escaped.
             (None, false) => {
                 let escaped = percent_encoding::utf8_percent_encode(path, URI_PATH);
                 format!("file:{escaped}?{}", theirs.join("&"))
@@ -147,13 +149,14 @@ impl Dial<AsyncSqliteConnection> for Target {
                             session: None,
                         });
                     }
-                    // Switching a new file to WAL does not heed the busy timeout, so we do.
+                    // SQLite ignores the busy timeout while it switches a new file to WAL, so this
+                    // loop retries for that time.
                     Err(error) if is_locked(&error) && start.elapsed() < self.busy_timeout => {
                         sleep(Duration::from_millis(5)).await;
                     }
                     Err(error) => {
                         let error = from_diesel(PoolError::ConnectionError(error));
-                        // The path alone: parameters may hold a key.
+                        // Only the path, because parameters may contain a key.
                         let path = self.file.split('?').next().unwrap_or_default();
                         let message = format!("{} ({path})", error.message());
                         return Err(ConnectError::new(error.kind(), message, None));
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_may_say_otherwise() {
+    fn url_parameters_override_the_defaults() {
         assert_eq!(
             parse("sqlite://a b.db?journal_mode=DELETE&busy_timeout=7&mode=rw"),
             (

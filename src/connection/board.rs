@@ -1,8 +1,8 @@
-//! Where a failed dial finds the checkout that waits for it.
+//! Delivers connect errors to waiting checkouts.
 //!
-//! bb8 dials in a task of its own and keeps the error to itself: a waiting checkout would learn
-//! nothing until its timeout. So each checkout that has to wait leaves a ticket here, and each
-//! failed dial answers the oldest ticket.
+//! bb8 connects in a task of its own and does not pass the error on, so a waiting checkout would
+//! learn nothing before its timeout. Therefore each checkout that has to wait takes a ticket here, and
+//! each failed connection attempt answers the oldest ticket.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::backend::ConnectError;
 
-/// Failures that found no ticket, kept for checkouts that were just about to leave one.
+/// The number of unclaimed failures kept for checkouts that are about to take a ticket.
 const KEPT: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Board {
     state: Mutex<State>,
-    /// Written under the lock, read without: each checkout reads it.
+    /// Written under the lock and read without it, because each checkout reads it.
     failures: AtomicU64,
 }
 
@@ -39,13 +39,13 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many dials have failed so far. Read before asking bb8, it tells failures that belong
-    /// to this checkout from older ones.
+    /// Returns how many connection attempts have failed so far. A checkout reads it before it asks
+    /// bb8, to distinguish its own failures from older ones.
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
     }
 
-    /// Waits for a failure newer than `since`.
+    /// Returns a ticket for a failure newer than `since`.
     pub(super) fn ticket(self: &Arc<Self>, since: u64) -> Ticket {
         let (tell, failure) = oneshot::channel();
         let mut state = self.state();
@@ -67,7 +67,7 @@ impl Board {
         }
     }
 
-    /// Answers the oldest ticket whose checkout still waits.
+    /// Delivers a failure to the oldest ticket whose checkout still waits.
     pub(super) fn fail(&self, error: ConnectError) {
         let mut state = self.state();
         let number = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
@@ -99,7 +99,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// The failure that ends this checkout's waiting.
+    /// Waits for the failure that ends this checkout's wait.
     pub(super) async fn failed(&mut self) -> ConnectError {
         match (&mut self.failure).await {
             Ok(failure) => failure.error,
@@ -111,13 +111,13 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.failure.close();
-        // Answered and not needed after all: the failure is somebody else's, who still waits.
+        // An answer that this checkout did not take goes to the next waiting checkout.
         let unused = self.failure.try_recv();
         let mut state = self.board.state();
         if let Ok(failure) = unused {
             state.deliver(failure);
         }
-        // A checkout that got its connection leaves no dead ticket behind.
+        // Remove the tickets of checkouts that got a connection.
         if state
             .tickets
             .front()
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_still_waits_is_answered() {
+    fn the_oldest_open_ticket_is_answered() {
         let board = Arc::new(Board::default());
         let (gone, mut first, mut second) = (board.ticket(0), board.ticket(0), board.ticket(0));
         drop(gone);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_needed_goes_to_the_next() {
+    fn an_unused_answer_goes_to_the_next_ticket() {
         let board = Arc::new(Board::default());
         let (first, mut second) = (board.ticket(0), board.ticket(0));
         board.fail(error("refused"));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_before_the_ticket_counts_if_it_is_newer_than_the_asking() {
+    fn a_failure_before_the_ticket_counts_if_it_is_newer_than_the_request() {
         let board = Arc::new(Board::default());
         board.fail(error("old"));
         let since = board.failures();
@@ -181,7 +181,7 @@ mod tests {
         let _waiting = board.ticket(0);
         (0..1000).for_each(|_| drop(board.ticket(0)));
         assert!(board.state().tickets.len() <= 65);
-        (0..1000).for_each(|_| board.fail(error("nobody asks")));
+        (0..1000).for_each(|_| board.fail(error("unclaimed")));
         assert_eq!(board.state().unclaimed.len(), KEPT);
     }
 }

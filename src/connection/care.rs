@@ -1,4 +1,4 @@
-//! What a pool knows and decides about its connections, shared by its manager and its service.
+//! The shared connection state of a pool and its rules, used by its manager and its service.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::inventory::Counts;
 use crate::lifecycle::{CloseReason, Lifecycle};
 use crate::query::QueryOptions;
 
-/// The settings that concern connections.
+/// The settings that apply to connections.
 #[derive(Debug, Clone)]
 pub(crate) struct CareSettings {
     pub(crate) pool_size: u32,
@@ -34,23 +34,23 @@ pub(crate) struct CareSettings {
     pub(crate) queries: Arc<QueryOptions>,
 }
 
-/// Not generic: whatever the database, the care is the same.
+/// The pool's shared connection state. Not generic, because it does not depend on the database.
 pub(crate) struct Care {
     pub(super) settings: CareSettings,
     pub(super) limits: Limits,
     pub(super) counter: Arc<Counter>,
     pub(super) board: Arc<Board>,
     pub(super) dials: Dials,
-    /// Raised by every connection failure: connections of an older generation are pinged before
-    /// their next use, whatever their age, for what killed one has often killed them all.
+    /// Incremented by every connection failure. Connections of an older generation are pinged before
+    /// their next use, at any age, because the cause of one failure often affects them all.
     generation: AtomicU64,
     closed: AtomicBool,
-    /// All idle connections are out of bb8 for a moment.
+    /// Whether the keepalive has taken all idle connections out of bb8 for a moment.
     gathered: AtomicBool,
     observer: OnceLock<Weak<dyn Lifecycle>>,
-    /// The runtime of the pool, for the work of a guard dropped outside one.
+    /// The pool's runtime, for work started by a guard that is dropped outside a runtime.
     runtime: Handle,
-    /// All open connections, for the reports that join them with the server's sessions.
+    /// All open connections, for reports that join them with the server's sessions.
     entries: Mutex<HashMap<u64, Arc<EntryState>>>,
     next_entry: AtomicU64,
 }
@@ -84,16 +84,17 @@ impl Care {
         Counts::new(open, idle, size, overflow)
     }
 
-    /// A place for one more connection, if there may be one.
+    /// Reserves one more connection, unless the pool is at its limit.
     pub(super) fn place(&self) -> Option<Place> {
         self.counter.place(self.limits.most())
     }
 
-    /// A place among the idle ones, or why it is to be closed: `pool_size` of them, and one for each
-    /// request that waits, for several may come back before the first of those is served.
+    /// Keeps a connection as idle, or returns why to close it. The pool keeps `pool_size` idle
+    /// connections and one more for each waiting request, because several connections may be returned
+    /// before the first of those requests is served.
     pub(super) fn keep(&self, open: &mut Open) -> Result<(), CloseReason> {
         let (size, overflow) = self.limits.read();
-        // Only after the pool was made smaller.
+        // Happens only after the pool has shrunk.
         if open.gives_way(size.saturating_add(overflow)) {
             return Err(CloseReason::Resize);
         }
@@ -102,8 +103,8 @@ impl Care {
             .ok_or_else(|| self.limits.reason_beyond())
     }
 
-    /// The server's ids of all open connections, as far as they are known; `None` when there are
-    /// connections and none tells its id.
+    /// Returns the known server process ids of the open connections. `None` if there are connections
+    /// and all of their ids are unknown.
     pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: Vec<_> = entries
@@ -114,11 +115,11 @@ impl Care {
     }
 
     pub(crate) fn observe(&self, observer: Weak<dyn Lifecycle>) {
-        // The first observer stays: a second layer over the same service sees checkouts only.
+        // The first observer remains: a second layer over the same service observes only checkouts.
         let _ = self.observer.set(observer);
     }
 
-    /// From now on no connection is opened, and each that comes back is closed.
+    /// Closes the pool: no connection is opened from now on, and each returned one is closed.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }
@@ -127,7 +128,8 @@ impl Care {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Until this is dropped no connection need be opened: those that are missing come back at once.
+    /// Blocks new connections until the guard is dropped, because the missing ones are put back at
+    /// once.
     pub(super) fn gather(&self) -> Gathering<'_> {
         self.gathered.store(true, Ordering::Release);
         Gathering(self)
@@ -145,7 +147,8 @@ impl Care {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// A connection of this generation may have failed. News only if no newer one is known.
+    /// Begins a new generation, because a connection of this one may have failed. Does nothing if a
+    /// newer generation exists.
     pub(super) fn suspect(&self, generation: u64) {
         let _ = self.generation.compare_exchange(
             generation,
@@ -155,13 +158,13 @@ impl Care {
         );
     }
 
-    /// Has every connection that is open now pinged before its next use: one has failed, and
-    /// whatever was known of the others is older than that.
+    /// Marks every open connection to be pinged before its next use, because one has failed and
+    /// everything known about the others is older than that failure.
     pub(super) fn suspect_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Requests that wait for a connection, as the observer knows them.
+    /// Returns the number of requests that wait for a connection, as counted by the observer.
     pub(super) fn waiting(&self) -> u32 {
         let observer = self.observer.get().and_then(Weak::upgrade);
         observer.map_or(0, |observer| observer.waiting())
@@ -189,7 +192,7 @@ impl Care {
     }
 }
 
-/// The keepalive looks at the idle connections.
+/// Marks that the keepalive inspects the idle connections; see [`Care::gather`].
 pub(super) struct Gathering<'a>(&'a Care);
 
 impl Drop for Gathering<'_> {

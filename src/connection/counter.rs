@@ -1,16 +1,16 @@
-//! How many connections are open, how many of them idle, and how many are being opened, as tokens
-//! that count while they live.
+//! Counts the open, the idle and the opening connections. Each is a token that counts until it is
+//! dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Far more than a pool may have.
+/// The width of each count: far more than the largest pool needs.
 const BITS: u32 = 21;
 const MASK: u64 = (1 << BITS) - 1;
 const OPEN: u64 = 1 << BITS;
 const OPENING: u64 = 1 << (2 * BITS);
 
-/// All counts in one word, so that a reading is consistent.
+/// The counts, packed into one word so that a read is consistent.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
@@ -27,7 +27,7 @@ fn opening(word: u64) -> u32 {
 }
 
 impl Counter {
-    /// `(open, idle)`.
+    /// Returns `(open, idle)`.
     pub(super) fn read(&self) -> (u32, u32) {
         let word = self.0.load(Ordering::Acquire);
         (open(word), idle(word))
@@ -37,13 +37,13 @@ impl Counter {
         idle(self.0.load(Ordering::Acquire)) > 0
     }
 
-    /// Those that are open, and those that will be if their dials succeed.
+    /// Returns the number of connections that are open or being opened.
     pub(super) fn open_or_opening(&self) -> u32 {
         let word = self.0.load(Ordering::Acquire);
         open(word) + opening(word)
     }
 
-    /// A place for one more connection, unless `limit` are open or being opened.
+    /// Reserves one more connection, unless `limit` are open or being opened.
     pub(super) fn place(self: &Arc<Self>, limit: u32) -> Option<Place> {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
@@ -54,12 +54,13 @@ impl Counter {
     }
 }
 
-/// Counts as being opened until dropped.
+/// A reservation for a connection. Counts as being opened until dropped.
 #[derive(Debug)]
 pub(super) struct Place(Option<Arc<Counter>>);
 
 impl Place {
-    /// It is open now. At no moment does it count twice, or not at all.
+    /// Turns the reservation into an open connection in one step, so that it never counts twice or not
+    /// at all.
     pub(super) fn opened(mut self) -> Open {
         let counter = self.0.take().expect("taken here only");
         counter
@@ -80,7 +81,7 @@ impl Drop for Place {
     }
 }
 
-/// Counts as open until dropped, and as idle as long as it is.
+/// The token of a connection. Counts as open until dropped, and as idle while it is idle.
 #[derive(Debug)]
 pub(super) struct Open {
     counter: Option<Arc<Counter>>,
@@ -92,13 +93,13 @@ impl Open {
         self.idle
     }
 
-    /// It is idle, whatever the number of others.
+    /// Marks the connection as idle, regardless of how many others are.
     pub(super) fn idle(&mut self) {
         self.idle_within(u32::MAX);
     }
 
-    /// It is idle unless `limit` others are. Of many check-ins at once, exactly as many succeed as
-    /// there is room.
+    /// Marks the connection as idle unless `limit` others are; returns whether it is idle. Of many
+    /// simultaneous check-ins, exactly as many succeed as fit.
     pub(super) fn idle_within(&mut self, limit: u32) -> bool {
         if let (Some(counter), false) = (&self.counter, self.idle) {
             self.idle = counter
@@ -111,7 +112,7 @@ impl Open {
         self.idle
     }
 
-    /// It is idle no more.
+    /// Marks the connection as in use.
     pub(super) fn taken(&mut self) {
         if let (Some(counter), true) = (&self.counter, self.idle) {
             counter.0.fetch_sub(1, Ordering::AcqRel);
@@ -119,13 +120,13 @@ impl Open {
         self.idle = false;
     }
 
-    /// Stops counting if there are more than `limit`. Of many at once exactly as many do as there
-    /// are too many.
+    /// Stops counting this connection if more than `limit` are open; returns whether it did. Of many
+    /// simultaneous calls, exactly as many succeed as there are surplus connections.
     pub(super) fn gives_way(&mut self, limit: u32) -> bool {
         let Some(counter) = &self.counter else {
             return false;
         };
-        // Read first: hardly ever are there too many.
+        // A plain read first, because a surplus is rare.
         if open(counter.0.load(Ordering::Acquire)) <= limit {
             return false;
         }
@@ -142,7 +143,7 @@ impl Open {
         gone
     }
 
-    /// Stops counting.
+    /// Stops counting this connection.
     pub(super) fn closes(&mut self) {
         if let Some(counter) = self.counter.take() {
             counter.0.fetch_sub(self.counts(), Ordering::AcqRel);
@@ -164,7 +165,7 @@ impl Drop for Open {
 mod tests {
     use super::*;
 
-    /// What comes of forty who do it at once.
+    /// Runs `each` on forty threads at once and collects the results.
     fn forty<T: Send>(each: impl Fn() -> Option<T> + Sync) -> Vec<T> {
         let barrier = std::sync::Barrier::new(40);
         std::thread::scope(|scope| {
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_live_as_long_as_their_tokens() {
+    fn tokens_count_until_they_are_dropped() {
         let counter = Arc::new(Counter::default());
         let places: Vec<_> = (0..5).filter_map(|_| counter.place(3)).collect();
         assert_eq!((counter.read(), counter.open_or_opening()), ((0, 0), 3));
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!((counter.read(), idle), ((3, 2), vec![true, true, false]));
         open[2].idle();
         assert_eq!(counter.read(), (3, 3));
-        assert!(open[2].idle_within(0), "it is already");
+        assert!(open[2].idle_within(0), "already idle");
         open[1].taken();
         open[1].taken();
         assert_eq!(counter.read(), (3, 2));
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn of_forty_check_ins_at_once_exactly_five_stay() {
+    fn of_forty_simultaneous_check_ins_exactly_five_stay_idle() {
         for _ in 0..20 {
             let counter = Arc::new(Counter::default());
             let kept = forty(|| {
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn of_forty_dials_at_once_exactly_as_many_go_as_there_are_places() {
+    fn of_forty_simultaneous_reservations_exactly_as_many_succeed_as_fit() {
         for _ in 0..20 {
             let counter = Arc::new(Counter::default());
             let _open = [(); 3].map(|()| counter.place(3).unwrap().opened());
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn of_forty_that_are_too_many_exactly_the_rest_gives_way() {
+    fn of_forty_open_connections_exactly_the_surplus_closes() {
         for _ in 0..20 {
             let counter = Arc::new(Counter::default());
             let open = std::sync::Mutex::new(Vec::new());

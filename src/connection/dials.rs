@@ -1,4 +1,4 @@
-//! The dials under way: how many at a time, in which order, and how soon after one that was refused.
+//! Limits connection attempts: how many at a time, in which order, and how soon after a refused one.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,27 +11,27 @@ use super::board::Board;
 use super::counter::Counter;
 use crate::backend::{ConnectError, ConnectErrorKind};
 
-/// Time between two dials to a database that refuses them.
+/// The time between two connection attempts to a database that refuses them.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a dial waits for the one that goes ahead.
+/// How long a connection attempt waits for the one ahead of it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// All dials of a pool.
+/// All connection attempts of a pool.
 ///
-/// No more than `max_connecting` at a time, first come, first served. While they succeed, each goes
-/// its own way. After a server has refused one, one at a time goes ahead, and those that were asked
-/// for before it began share its failure: a server that refuses is not dialled by every checkout,
-/// and no checkout is told of a failure that is older than itself. (Where no server is there,
-/// that is an [`Outage`](super::outage::Outage).)
+/// At most `max_connecting` run at a time, first come, first served. While they succeed, they run
+/// independently. After the server has refused one, only one at a time runs, and the attempts that
+/// were requested before it began share its failure. So a refusing server does not get an attempt
+/// from every checkout, and no checkout receives a failure older than itself. (An unreachable server
+/// is an [`Outage`](super::outage::Outage).)
 #[derive(Debug)]
 pub(super) struct Dials {
     board: Arc<Board>,
     counter: Arc<Counter>,
-    /// tokio's is a queue, which nobody overtakes.
+    /// tokio's semaphore is a fair queue.
     turns: Semaphore,
     begun: AtomicU64,
-    /// How many had begun when one succeeded last.
+    /// The value of `begun` when an attempt last succeeded.
     succeeded: AtomicU64,
     under_way: AtomicU32,
     refused: AtomicBool,
@@ -42,12 +42,12 @@ pub(super) struct Dials {
 #[derive(Debug, Clone)]
 struct Refusal {
     error: ConnectError,
-    /// Its number among all dials begun.
+    /// The number of the refused attempt among all attempts.
     number: u64,
     ended: Instant,
 }
 
-/// The leave to dial.
+/// The permission to connect.
 #[derive(Debug)]
 pub(super) struct Leave<'a> {
     dials: &'a Dials,
@@ -72,15 +72,17 @@ impl Dials {
         }
     }
 
-    /// Waits for the leave to dial; or shares the refusal of a dial that was begun after this was
-    /// asked for.
+    /// Waits for the permission to connect.
+    ///
+    /// # Errors
+    /// Returns the refusal of an attempt that began after this call.
     pub(super) async fn leave(&self) -> Result<Leave<'_>, ConnectError> {
         let asked = self.begun.load(Ordering::Acquire);
         let ahead = if self.refused.load(Ordering::Acquire) {
-            // Behind a dial that hangs nobody waits for long: the next may succeed at once.
+            // Do not wait long behind an attempt that hangs: the next one may succeed at once.
             let ahead = timeout(PATIENCE, self.ahead.lock()).await.ok();
             match self.last_refusal() {
-                // It lets us in meanwhile.
+                // An attempt has succeeded meanwhile.
                 None => None,
                 Some(refusal) if refusal.number > asked => return Err(refusal.error),
                 Some(refusal) => {
@@ -105,9 +107,9 @@ impl Dials {
         })
     }
 
-    /// Whether a checkout does better to wait on, after a failed dial, than to fail: connections
-    /// that are out will come back, and where the server only lacks room, so will those that other
-    /// dials may yet open.
+    /// Returns whether a checkout should keep waiting after a failed connection attempt: connections in
+    /// use will be returned and, if the server only has too many connections, other attempts may yet
+    /// open one.
     pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
         let full = failure.kind() == ConnectErrorKind::TooManyConnections;
         self.any_open() || (full && self.under_way.load(Ordering::Acquire) > 0)
@@ -121,14 +123,14 @@ impl Dials {
         Sink(Arc::clone(&self.board))
     }
 
-    /// A dial has succeeded, whoever began it.
+    /// Records that a connection attempt of the pool or of the prober succeeded.
     pub(super) fn succeeded(&self) {
         self.succeeded
             .fetch_max(self.begun.load(Ordering::Acquire), Ordering::AcqRel);
         self.remember(None);
     }
 
-    /// A dial was refused, whoever began it.
+    /// Records that the server refused a connection attempt.
     pub(super) fn refused(&self, error: ConnectError) {
         self.remember(Some(Refusal {
             error,
@@ -155,8 +157,8 @@ impl Dials {
 }
 
 impl Leave<'_> {
-    /// What has become of the dial. True if it says that the database is not there, and no dial has
-    /// succeeded since it began.
+    /// Records the result of the attempt. Returns true if the database is unreachable and no attempt
+    /// has succeeded since this one began.
     pub(super) fn ended(self, failure: Option<&ConnectError>) -> bool {
         match failure {
             None => {
@@ -178,15 +180,15 @@ impl Leave<'_> {
     }
 }
 
-/// However it ends.
+/// Ends the attempt, also if its task is cancelled.
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         self.dials.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// Where bb8 tells a failed dial, once it has taken it off its own count: a checkout that was told
-/// earlier could ask again and be made to wait for a dial that is over.
+/// Receives connect errors from bb8 after bb8 has decremented its own count. A checkout that got the
+/// error earlier could ask bb8 again and wait for an attempt that is over.
 #[derive(Debug, Clone)]
 pub(super) struct Sink(Arc<Board>);
 
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_ask_a_server_that_refuses_share_one_dial() {
+    async fn requests_to_a_refusing_server_share_one_attempt() {
         let (dials, dialled) = (dials(8), Cell::new(0));
         let refused = || async {
             dialled.set(dialled.get() + 1);
@@ -240,21 +242,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_told_of_a_failure_older_than_the_question() {
+    async fn no_request_gets_a_failure_older_than_itself() {
         let dials = dials(8);
         let refused = async { Err::<(), _>(error(ConnectErrorKind::TooManyConnections)) };
         assert!(dial(&dials, refused).await.is_err());
-        // The server has room again: the first who asks waits for the pause, and succeeds.
+        // The server accepts connections again: the first request waits for the pause and succeeds.
         let start = Instant::now();
         assert!(dial(&dials, async { Ok(()) }).await.is_ok());
         assert_eq!(start.elapsed(), PAUSE);
-        // From then on nobody waits.
+        // Later requests do not wait.
         assert!(dial(&dials, async { Ok(()) }).await.is_ok());
         assert_eq!(start.elapsed(), PAUSE);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn behind_a_dial_that_hangs_nobody_waits_for_long() {
+    async fn the_wait_behind_a_hanging_attempt_is_limited() {
         let dials = dials(8);
         let refused = async { Err::<(), _>(error(ConnectErrorKind::Database)) };
         assert!(dial(&dials, refused).await.is_err());
@@ -263,14 +265,14 @@ mod tests {
         let next = dial(&dials, async { Ok(()) });
         tokio::select! {
             biased;
-            _ = hangs => unreachable!("it hangs"),
+            _ = hangs => unreachable!("the attempt hangs"),
             next = next => assert!(next.is_ok()),
         }
         assert!(start.elapsed() <= PATIENCE + PAUSE);
     }
 
     #[tokio::test]
-    async fn so_many_at_a_time_first_come_first_served() {
+    async fn attempts_are_limited_and_first_come_first_served() {
         let dials = dials(2);
         let first = dials.leave().await.unwrap();
         let second = dials.leave().await.unwrap();
@@ -281,7 +283,7 @@ mod tests {
         first.ended(None);
         assert!(fourth.as_mut().now_or_never().is_none());
         let third = third.now_or_never().unwrap().unwrap();
-        // Dropped half-way, it makes room as well.
+        // A cancelled attempt frees its slot too.
         drop(second);
         let fourth = fourth.now_or_never().unwrap().unwrap();
         drop((third, fourth));
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_absence_is_news_unless_a_dial_has_succeeded_since() {
+    async fn an_unreachable_database_counts_unless_an_attempt_has_succeeded_since() {
         let dials = dials(8);
         let gone = error(ConnectErrorKind::TimedOut);
         let (hangs, luckier) = (dials.leave().await.unwrap(), dials.leave().await.unwrap());
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_worth_waiting_for() {
+    async fn a_checkout_waits_on_while_others_may_provide_a_connection() {
         let dials = dials(8);
         let [refused, full] = [
             ConnectErrorKind::Unreachable,

@@ -1,4 +1,4 @@
-//! A connection and what is kept beside it: born, last used, generation, in flight.
+//! [`Entry`]: a pooled connection with its age, last use, generation and query state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::lifecycle::CloseReason;
 use crate::occupant::Slot;
 use crate::query::QueryState;
 
-/// What bb8 holds.
+/// The connection type that bb8 stores.
 pub struct Entry<C> {
     pub(super) connection: C,
     pub(super) state: Arc<EntryState>,
-    /// When it was handed out, or came back.
+    /// When the connection was last handed out or returned.
     pub(super) last_used: Instant,
-    /// Set by a holder who gives it back and has read the clock.
+    /// The time of the return, if the holder has already read the clock.
     pub(super) came_back: Option<Instant>,
     pub(super) generation: u64,
-    /// Set when the connection is to be closed instead of going back.
+    /// Set if the connection must be closed instead of returned to the pool.
     pub(super) retired: Option<CloseReason>,
-    /// Set when it was taken out of bb8 only to be looked at: it goes back as it was.
+    /// Set if the connection was taken out of bb8 only for inspection and is put back unchanged.
     pub(super) untouched: bool,
-    /// Set while a probe is under way: one that is dropped half-way has proven nothing.
+    /// Set while a probe runs. A probe that is cancelled proves nothing.
     pub(super) probing: bool,
-    /// When it is too old to be handed out.
+    /// When the connection becomes too old to be handed out. `None` means never.
     expires: Option<Instant>,
     registered: Registered,
 }
 
-/// The part that reports may read while the connection is in use.
+/// The part of an entry that reports read while the connection is in use.
 #[derive(Debug)]
 pub(super) struct EntryState {
     born: Instant,
@@ -43,7 +43,7 @@ pub(super) struct EntryState {
     queries: Arc<QueryState>,
 }
 
-/// In the pool's books for as long as it exists.
+/// Registers a connection in the pool's shared state until it is dropped.
 struct Registered {
     care: Arc<Care>,
     key: u64,
@@ -72,7 +72,7 @@ impl<C: Backend> Entry<C> {
             queries,
         });
         let mut open = place.opened();
-        // Until a checkout takes it: one whose checkout has gone away stays counted right.
+        // Idle until a checkout takes it, so that the counts stay correct if the checkout is cancelled.
         open.idle();
         let key = care.enter(&state);
         let registered = Registered {
@@ -99,17 +99,17 @@ impl<C: Backend> Entry<C> {
         }
     }
 
-    /// Takes it out of the idle ones.
+    /// Marks the connection as in use.
     pub(super) fn take(&mut self) {
         self.registered.open.taken();
     }
 
-    /// Judges a connection that comes back: `None` when it may be used again.
+    /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
     pub(super) fn judge(&mut self, care: &Care) -> Option<CloseReason> {
         if let Some(reason) = self.retired {
             return Some(reason);
         }
-        // First of all: a holder that panicked may have left anything, a poisoned lock included.
+        // First, because a holder that panicked may have left any state, even a poisoned lock.
         if std::thread::panicking() {
             return Some(CloseReason::Broken);
         }
@@ -123,8 +123,9 @@ impl<C: Backend> Entry<C> {
         if self.state.queries.in_flight() > 0 {
             self.state.queries.give_up();
             self.cancel();
-            // Dropped, or failed where diesel-async does not say so (on MySQL, a socket found dead
-            // while the last statement is closed): only a wire can tell which.
+            // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
+            // the socket dies while the last statement is closed). Only the wire state
+            // distinguishes the two.
             if self.wired().is_none() {
                 care.suspect(self.generation);
             }
@@ -136,14 +137,14 @@ impl<C: Backend> Entry<C> {
         care.is_closed().then_some(CloseReason::Shutdown)
     }
 
-    /// Whether no transaction is open, as far as it can be known.
+    /// Returns whether no transaction is open, as far as is known.
     pub(super) fn is_outside_transaction(&self) -> bool {
         self.state
             .transaction()
             .is_none_or(|state| state == TransactionState::Idle)
     }
 
-    /// Tells the server to stop what nobody waits for; closing alone would let it work on.
+    /// Cancels the abandoned query on the server, which would otherwise keep running after the close.
     fn cancel(&self) {
         if let Some(cancel) = self
             .state
@@ -155,28 +156,28 @@ impl<C: Backend> Entry<C> {
         }
     }
 
-    /// A place among the idle ones, or why there is none.
+    /// Keeps the connection as idle, or returns why to close it.
     pub(super) fn keep(&mut self, care: &Care) -> Result<(), CloseReason> {
-        // One that was looked after in the background has kept its place.
+        // A connection that was only inspected or pinged in the background still counts as idle.
         match self.registered.open.is_idle() {
             true => Ok(()),
             false => care.keep(&mut self.registered.open),
         }
     }
 
-    /// Whether there are more open than there may be, so that it is not kept.
+    /// Stops counting the connection if more are open than permitted. Returns whether it did.
     pub(super) fn is_one_too_many(&mut self, care: &Care) -> bool {
         self.registered.open.gives_way(care.limits.most())
     }
 
-    /// It no longer counts as open: before bb8 wakes one who waits and may open another in its
-    /// place.
+    /// Stops counting the connection as open. Called before bb8 wakes a waiting checkout, which may
+    /// open a replacement.
     pub(super) fn closing(&mut self, reason: CloseReason) {
         self.registered.reason = reason;
         self.registered.open.closes();
     }
 
-    /// Whether the server is known to have closed it, by what needs no round trip.
+    /// Returns whether the connection is known to be closed, without a round trip.
     pub(super) fn is_gone(&self) -> bool {
         self.state.failed()
     }
@@ -185,12 +186,12 @@ impl<C: Backend> Entry<C> {
         self.expires.is_some_and(|expires| now >= expires)
     }
 
-    /// Whether the last user left commands that the server has not answered yet.
+    /// Returns whether the last user left commands that the server has not answered yet.
     pub(super) fn is_busy(&self) -> bool {
         self.wired().is_some_and(|outstanding| outstanding > 0)
     }
 
-    /// Waits for the server to answer what was sent before.
+    /// Waits until the server has answered every command sent so far.
     pub(super) fn answered(&self) -> impl Future<Output = ()> + Send + use<C> {
         let session = self.state.session.clone();
         async move {
@@ -208,7 +209,7 @@ impl<C: Backend> Entry<C> {
         }
     }
 
-    /// Commands not answered yet, where there is a wire to tell.
+    /// Returns the number of unanswered commands, or `None` if the wire is not observed.
     fn wired(&self) -> Option<u32> {
         self.state.session.as_ref()?.outstanding()
     }
@@ -247,7 +248,7 @@ impl ConnectionFacts for EntryState {
     }
 
     fn transaction(&self) -> Option<TransactionState> {
-        // The wire knows; else what the statements' first words told.
+        // Prefer the wire protocol; otherwise use the state derived from the statements' first words.
         let wire = self
             .session
             .as_ref()

@@ -1,4 +1,4 @@
-//! A pool that is not ours: used as it is, and never told what to do.
+//! An existing bb8 pool of the app: used as it is, without changing its behaviour.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -22,27 +22,27 @@ use crate::query::{QueryOptions, QueryState, QueryWatch};
 use crate::settings::{DatabaseKind, Settings};
 use crate::totals::Totals;
 
-/// The guard of an existing pool. What it can't tell of its connection is unknown, never guessed.
+/// The guard of an existing pool. Information that bb8 does not provide is unknown, never guessed.
 pub struct ExistingLease<C: Backend>
 where
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
-    /// Boxed: the connection is in it, and every layer moves it on.
+    /// Boxed, because it contains the connection and every layer moves it.
     connection: Box<bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>>,
     queries: Option<Watched>,
 }
 
-/// The queries on a connection that is watched while it is held.
+/// The query state of a held connection whose queries are watched.
 struct Watched {
     state: Arc<QueryState>,
     options: Arc<QueryOptions>,
 }
 
-/// What is kept beside an existing pool.
+/// The state that poolscope keeps for an existing pool.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default)]
 pub struct ExistingCare {
-    /// Its queries are watched.
+    /// Set if the pool's queries are watched.
     queries: Option<Arc<QueryOptions>>,
 }
 
@@ -50,12 +50,12 @@ impl<C: Backend> PoolService<AsyncDieselConnectionManager<C>>
 where
     AsyncDieselConnectionManager<C>: Managed<Diesel = C, Care = ExistingCare>,
 {
-    /// Watches the queries too: spans, durations, N+1 and how long the database was at work for
-    /// each hold, as a pool of ours does.
+    /// Watches the queries too, as [`Pool`](crate::Pool) does: spans, durations, N+1 detection and
+    /// the database time of each hold.
     ///
-    /// At each checkout the connection gets an instrumentation, in the place of one that the app
-    /// may have set on it; diesel's default instrumentation is still told everything. Of the
-    /// settings, those that begin with `query_`, `echo` and `n_plus_one` count.
+    /// At each checkout, the connection gets an instrumentation that replaces any that the app has
+    /// set on it. Diesel's default instrumentation still receives every event. Only the settings that
+    /// begin with `query_`, `echo` and `n_plus_one` apply.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -116,7 +116,8 @@ where
         }))
     }
 
-    /// bb8 may be pinging: cut off, it would put the connection back with the ping still under way.
+    /// Finishes the checkout in the background. bb8 may be pinging; if it were cancelled, it would put
+    /// the connection back with the ping still running.
     fn abandon(lease: Awaited<ExistingLease<C>>) {
         tokio::spawn(async move { drop(lease.await) });
     }
@@ -168,8 +169,8 @@ where
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
     fn drop(&mut self) {
-        // A query whose future was dropped ends now, and not at the connection's next checkout.
-        // SQLite's has been waited for.
+        // A cancelled query ends now, not at the connection's next checkout. SQLite's query has already
+        // been waited for.
         if let Some(Watched { state, options }) = &self.queries
             && state.in_flight() > 0
             && C::KIND != DatabaseKind::Sqlite

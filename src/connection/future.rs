@@ -1,4 +1,4 @@
-//! A connection at once, or a wait for one.
+//! The future of a checkout: a connection at once, or a wait for one.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +13,7 @@ use super::service::{Managed, Shared};
 use crate::checkout::Checkout;
 use crate::error::{PoolError, Rejection};
 
-/// A lease that has to wait.
+/// The future of a lease that has to wait.
 pub(super) type Awaited<L> = BoxFuture<'static, Result<L, PoolError>>;
 
 /// The future of [`PoolService`](super::PoolService).
@@ -21,7 +21,7 @@ pub(super) type Awaited<L> = BoxFuture<'static, Result<L, PoolError>>;
 pub struct ResponseFuture<M: Managed> {
     shared: Arc<Shared<M>>,
     checkout: Checkout,
-    /// Most checkouts have nothing to wait for.
+    /// `None` until the checkout has to wait. Most never do.
     awaited: Option<Awaited<M::Lease>>,
 }
 

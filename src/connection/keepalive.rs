@@ -1,4 +1,4 @@
-//! Pings what has been idle for long, for firewalls that drop what is silent.
+//! Pings connections that have been idle for long, because firewalls drop silent connections.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::service::Shared;
 use super::steering::take_idle;
 use crate::backend::Backend;
 
-/// However short the keepalive is.
+/// The minimum pause between two rounds, however short the keepalive interval is.
 const REST: Duration = Duration::from_millis(10);
 
-/// Until nobody has the pool any more.
+/// Runs the keepalive until the pool is dropped or closed.
 pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, idle: Duration) {
     let mut next = Instant::now() + idle;
     loop {
@@ -26,7 +26,7 @@ pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, idle: Duration) {
     }
 }
 
-/// Pings all that is due, one after the other, and tells when the next will be.
+/// Pings all due connections, one after the other. Returns when the next one is due.
 async fn round<C: Backend>(
     own: &Arc<OwnCare<C>>,
     pool: &Weak<Shared<Manager<C>>>,
@@ -36,22 +36,25 @@ async fn round<C: Backend>(
         let Some(pool) = pool.upgrade() else {
             return Instant::now() + idle;
         };
-        // What is idle is for those who wait; and what is pinged during an outage would only fail.
+        // Waiting checkouts need the idle connections, and during an outage every ping would fail.
         if own.care.waiting() > 0 || own.outage.is_down() {
             return Instant::now() + REST.max(idle / 10);
         }
         match oldest(own, &pool.pool, idle) {
             Err(next) => return next,
-            // Back as the one used last, or closed.
+            // Returned as the one used last, or closed.
             Ok(lease) => drop(Lease::probed(lease, Arc::clone(own), true).await),
         }
     }
 }
 
-/// The connection that has been idle for longest, if that is long enough; else when it will be.
+/// Takes the connection that has been idle for longest, if it is due.
 ///
-/// bb8 gives the one used last first, so all are taken out, for some microseconds, and all but one
-/// put back as they were.
+/// bb8 hands out the one used last first, so this takes all of them out, for some microseconds, and
+/// puts all but one back unchanged.
+///
+/// # Errors
+/// Returns the instant at which the next connection is due, if none is due yet.
 fn oldest<C: Backend>(
     own: &OwnCare<C>,
     pool: &bb8::Pool<Manager<C>>,
@@ -73,7 +76,7 @@ fn oldest<C: Backend>(
         Some((_, due)) => Err(due),
         None => Err(now + idle),
     };
-    // The one used last goes back last, to be the first again.
+    // Put the one used last back last, so that it is the first again.
     while let Some(lease) = all.pop() {
         drop(lease);
     }

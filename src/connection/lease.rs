@@ -1,4 +1,5 @@
-//! A connection taken out of a pool of ours, and the care taken of it before it is handed out.
+//! [`Lease`]: a connection checked out of poolscope's own pool, and the checks before it is handed
+//! out.
 
 use std::fmt;
 use std::future::Future;
@@ -22,50 +23,52 @@ use crate::error::PoolError;
 use crate::lifecycle::CloseReason;
 use crate::phase::{Phase, during};
 
-/// After this, a checkout that still waits asks bb8 again, which dials if nothing is under way.
+/// The time after which a waiting checkout asks bb8 again, which connects if no attempt is running.
 const REDIAL: Duration = Duration::from_millis(200);
 
-/// The bottom guard: a connection of bb8's that derefs to diesel's.
+/// The innermost guard: a bb8 connection that derefs to the diesel connection.
 pub struct Lease<C: Backend>(bb8::PooledConnection<'static, Manager<C>>);
 
-/// What has to be done before a connection is handed out.
+/// The action needed before a connection is handed out.
 enum Need {
     Nothing,
-    /// The server is about to answer something, such as the closing of a statement.
+    /// Wait until the server has answered an outstanding command, such as closing a statement.
     Quiet,
     Ping,
     Replace(CloseReason),
 }
 
-/// What came of a probe; a connection that is not fit is closed.
+/// The result of a probe. A connection that is not fit is closed.
 pub(super) enum Probed<C: Backend> {
     Fit(Lease<C>),
     Unfit,
-    /// There was no answer in time.
+    /// The server did not answer in time.
     Hung,
 }
 
-/// What bb8 answers.
+/// The answer of bb8.
 type Got<C> = Result<bb8::PooledConnection<'static, Manager<C>>, bb8::RunError<ConnectError>>;
 
-/// What a checkout that had to wait has to go on with.
+/// The result of one wait of a checkout.
 enum Next<C: Backend> {
     Got(Got<C>),
-    /// From one who has it to give away.
+    /// A connection handed over by another checkout.
     Handed(Lease<C>),
-    /// Time to ask again.
+    /// It is time to ask bb8 again.
     Nothing,
 }
 
 impl<C: Backend> Lease<C> {
-    /// An idle connection that is fit for use, if there is one: nothing is allocated to wait for it. Else
-    /// the one that has to be cared for first.
+    /// Takes an idle connection that is fit for use, without an allocation.
+    ///
+    /// # Errors
+    /// Returns the connection that needs a probe or a replacement first, or `None` if none is idle.
     pub(super) fn at_hand(
         pool: &Shared<Manager<C>>,
         cx: &mut Context<'_>,
     ) -> Result<Self, Option<Self>> {
         let own = &pool.care;
-        // Who has to wait for bb8 asks it only once: it counts who asks.
+        // Ask bb8 only if a connection is idle: it counts requests, and a waiting checkout asks again.
         if !own.care.counter.has_idle() {
             return Err(None);
         }
@@ -79,8 +82,8 @@ impl<C: Backend> Lease<C> {
         }
     }
 
-    /// A connection fit for use: young enough, known to be alive, or just probed. The first that comes
-    /// into question may be there already.
+    /// Checks out a connection that is fit for use: young enough, and either known to be alive or just
+    /// probed. Starts with `first` if given.
     pub(super) async fn checkout(
         pool: Arc<Shared<Manager<C>>>,
         checkout: Checkout,
@@ -99,13 +102,13 @@ impl<C: Backend> Lease<C> {
             match lease.need(&own.care) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
-                // One has not answered at all: what is as old is not asked too, one after the other.
+                // One ping has timed out: do not ping other old connections one after the other.
                 Need::Ping if hung => lease.retire(CloseReason::PingFailed),
                 need => {
-                    // In a task of its own: a probe that is not waited for to its end still tells
-                    // whether the connection is fit, and SQLite's may not be dropped half-way on a
-                    // current-thread runtime. Where the runtime is over the task is dropped at once,
-                    // and the connection with it.
+                    // Probe in a separate task. If the checkout is cancelled, the probe still finds
+                    // out whether the connection is fit, and SQLite's probe must not be cancelled on
+                    // a current-thread runtime. If the runtime has shut down, the task is dropped at
+                    // once together with the connection.
                     lease.0.probing = true;
                     let ping = matches!(need, Need::Ping);
                     let probed = Self::probed(lease, Arc::clone(own), ping);
@@ -116,7 +119,7 @@ impl<C: Backend> Lease<C> {
                     match during(Phase::Pinging, probing).await {
                         Ok(Probed::Fit(lease)) => return Ok(lease),
                         Ok(Probed::Hung) => hung = true,
-                        // The connection is gone: the next.
+                        // The connection is closed: try the next.
                         Ok(Probed::Unfit) | Err(_) => {}
                     }
                 }
@@ -124,7 +127,10 @@ impl<C: Backend> Lease<C> {
         }
     }
 
-    /// An idle connection, or the next that comes back or is opened, or the reason why none is.
+    /// Takes an idle connection, or waits for one that is returned or opened.
+    ///
+    /// # Errors
+    /// Returns why no connection can be expected.
     async fn take(
         pool: &bb8::Pool<Manager<C>>,
         own: &Arc<OwnCare<C>>,
@@ -140,8 +146,8 @@ impl<C: Backend> Lease<C> {
                 Poll::Pending => {
                     let asked = *asked.get_or_insert_with(|| checkout.asked());
                     let place = place.get_or_insert_with(|| own.line.join());
-                    // What waiting takes is larger than all the rest, which is moved and allocated for
-                    // each checkout.
+                    // Box the waiting future: it is larger than all the rest, which is moved and
+                    // allocated for each checkout.
                     Box::pin(Self::next(get, own, since, asked, place)).await?
                 }
             };
@@ -156,14 +162,15 @@ impl<C: Backend> Lease<C> {
                 Next::Handed(lease) => return Ok(lease),
                 Next::Nothing => continue,
             };
-            // Whoever waits for longer goes first.
+            // A checkout that has waited for longer goes first.
             if let Some(lease) = own.line.offer(place.as_ref(), lease) {
                 return Ok(lease);
             }
         }
     }
 
-    /// What comes first, where none is idle: of bb8, of the line, or the news that none will come.
+    /// Waits for the first of: a connection from bb8, one from the hand-off queue, a failure, or the
+    /// time to ask again.
     async fn next(
         get: Pin<&mut impl Future<Output = Got<C>>>,
         own: &Arc<OwnCare<C>>,
@@ -178,7 +185,7 @@ impl<C: Backend> Lease<C> {
         let failed = select(failed.as_mut(), hopeless.as_mut());
         let mut handed = pin!(place.handed());
         let got = select(get, handed.as_mut());
-        // Bounded: the dial that was this checkout's may have served another, whose own has failed.
+        // Limit the wait: this checkout's attempt may have served another, whose own attempt failed.
         let got = match timeout(REDIAL, select(got, failed)).await {
             Err(_) => {
                 own.dial_if_nobody_does();
@@ -191,7 +198,7 @@ impl<C: Backend> Lease<C> {
                 if !own.others_may_come(&error) {
                     return Err(PoolError::ConnectFailed(error));
                 }
-                // The next that comes back; or, if none does soon, another dial.
+                // Wait for a returned connection; if none arrives soon, connect again.
                 match timeout(REDIAL, got).await {
                     Ok(got) => got,
                     Err(_) => return Ok(Next::Nothing),
@@ -209,7 +216,8 @@ impl<C: Backend> Lease<C> {
         Self(connection)
     }
 
-    /// One that is taken out only to be looked at: it still counts as idle, and goes back as it was.
+    /// Wraps a connection taken out only for inspection. It still counts as idle and is put back
+    /// unchanged.
     pub(super) fn looked_at(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
         connection.untouched = true;
         Self(connection)
@@ -219,6 +227,7 @@ impl<C: Backend> Lease<C> {
         self.0.last_used
     }
 
+    /// Returns the action needed before this connection is handed out.
     fn need(&mut self, care: &Care) -> Need {
         let CareSettings {
             pre_ping,
@@ -248,8 +257,9 @@ impl<C: Backend> Lease<C> {
         }
     }
 
-    /// Probes under the probe's own timeout: by a ping, or by the answer to what is under way, which
-    /// is here sooner and says as much. A connection that fails or hangs is retired.
+    /// Probes a connection within the pre-ping timeout, and retires it if the probe fails or hangs.
+    /// The probe is a ping or, if `ping` is false, the answer to an outstanding command, which arrives
+    /// sooner and proves as much.
     pub(super) async fn probed(mut lease: Self, own: Arc<OwnCare<C>>, ping: bool) -> Probed<C> {
         let care = &own.care;
         let generation = care.generation();
@@ -257,7 +267,7 @@ impl<C: Backend> Lease<C> {
         entry.untouched = false;
         entry.probing = true;
         let limit = care.settings.pre_ping_timeout;
-        // `None`: no answer in time.
+        // `None` means no answer in time.
         let answered = if ping {
             let ping = own.opener.dial().ping(&mut entry.connection);
             timeout(limit, ping).await.ok().map(|pong| pong.is_ok())
@@ -266,7 +276,7 @@ impl<C: Backend> Lease<C> {
             answered.map(|_| !entry.is_gone())
         };
         entry.probing = false;
-        // What was still under way may have left a transaction open.
+        // The outstanding command may have left a transaction open.
         if answered == Some(true) && entry.is_outside_transaction() {
             entry.generation = generation;
             entry.last_used = Instant::now();
@@ -280,7 +290,7 @@ impl<C: Backend> Lease<C> {
         }
     }
 
-    /// Closes it instead of putting it back.
+    /// Closes the connection instead of putting it back.
     pub(super) fn retire(mut self, reason: CloseReason) {
         self.0.retired = Some(reason);
     }

@@ -1,14 +1,15 @@
-//! How many connections the pool keeps, and how many it may have: changed while it runs.
+//! The pool's size and overflow, which can change at run time.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::lifecycle::CloseReason;
 
-/// Both in one word, so that a reading is consistent.
+/// Size and overflow, packed into one word so that a read is consistent.
 #[derive(Debug)]
 pub(super) struct Limits {
     word: AtomicU64,
-    /// Connections that would have stayed before the pool was made smaller, and are still open.
+    /// The number of open connections that a resize made surplus: without it, they would have been
+    /// kept.
     surplus: AtomicU32,
 }
 
@@ -24,19 +25,19 @@ impl Limits {
         }
     }
 
-    /// Size and overflow.
+    /// Returns `(size, overflow)`.
     pub(super) fn read(&self) -> (u32, u32) {
         let word = self.word.load(Ordering::Acquire);
         ((word >> 32) as u32, word as u32)
     }
 
-    /// The most that may be open.
+    /// Returns the maximum number of open connections.
     pub(super) fn most(&self) -> u32 {
         let (size, overflow) = self.read();
         size.saturating_add(overflow)
     }
 
-    /// Sets both, at a moment at which `open` connections are open.
+    /// Sets size and overflow while `open` connections are open.
     pub(super) fn set(&self, size: u32, overflow: u32, open: u32) {
         let before = self.word.swap(pack(size, overflow), Ordering::AcqRel);
         let stayed = open.min((before >> 32) as u32);
@@ -44,13 +45,13 @@ impl Limits {
         let _ = self
             .surplus
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
-                // Made smaller twice: the first surplus has not gone yet. Made larger: it may stay.
+                // After two shrinks, the first surplus may still be open. After a growth, it is kept.
                 let rest = old.min(open.saturating_sub(size + surplus.min(open)));
                 Some(surplus + rest)
             });
     }
 
-    /// Why a connection closes for which there is no place among the idle ones.
+    /// Returns why a connection closes that cannot be kept as idle.
     pub(super) fn reason_beyond(&self) -> CloseReason {
         let resized = self
             .surplus
@@ -75,10 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_resize_has_made_too_many_closes_because_of_it() {
+    fn only_the_surplus_of_a_resize_closes_because_of_it() {
         let limits = Limits::new(10, 5);
         assert_eq!((limits.read(), limits.most()), ((10, 5), 15));
-        // 13 are open, of which 3 were overflow already.
+        // 13 are open; 3 of them were overflow before.
         limits.set(4, 11, 13);
         assert_eq!(limits.read(), (4, 11));
         assert_eq!(reasons(&limits, 9), 6);
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn made_smaller_twice_the_surplus_adds_up_and_made_larger_it_goes() {
+    fn the_surplus_adds_up_over_two_shrinks_and_ends_with_a_growth() {
         let limits = Limits::new(10, 0);
         limits.set(6, 0, 10);
         limits.set(4, 0, 10);

@@ -1,9 +1,9 @@
-//! Checkouts that wait for a connection, in the order in which they began to.
+//! The hand-off queue: the checkouts that wait for a connection, in order of arrival.
 //!
-//! The gate lets them in by their order, but bb8 gives a connection to whoever asks for one first:
-//! where a dial is slow, one let in later would take the connection that came back before one who
-//! waits for that dial. So whoever gets a connection while an older one waits hands it over, and
-//! waits in its stead.
+//! The gate admits checkouts in order, but bb8 gives a connection to the first one that asks. While a
+//! connection attempt is slow, a later checkout would take a returned connection before the earlier
+//! checkout that waits for the attempt. So a checkout that gets a connection while an older one
+//! waits hands it over, and waits in its stead.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,17 +13,18 @@ use tokio::sync::oneshot;
 
 pub(super) struct Line<T> {
     waiting: Mutex<Waiting<T>>,
-    /// Their number, for those who do not wait: written under the lock, read without.
+    /// The length of the queue: written under the lock, read without it by checkouts that do not wait.
     length: AtomicUsize,
 }
 
 struct Waiting<T> {
     joined: u64,
-    /// By number, the oldest first.
+    /// Ordered by number, the oldest first.
     places: VecDeque<(u64, oneshot::Sender<T>)>,
 }
 
-/// A place in the line; given up when it is dropped, with what was handed over and not taken.
+/// An entry in the hand-off queue. Dropping it leaves the queue, and drops a value that was handed
+/// over and not taken.
 pub(super) struct Place<'a, T> {
     line: &'a Line<T>,
     number: u64,
@@ -45,6 +46,7 @@ impl<T> Line<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Appends an entry to the queue.
     pub(super) fn join(&self) -> Place<'_, T> {
         let (hand, handed) = oneshot::channel();
         let mut waiting = self.waiting();
@@ -59,16 +61,17 @@ impl<T> Line<T> {
         }
     }
 
-    /// Hands over to the oldest who has waited for longer than this place; back, if there is none.
+    /// Hands a value to the oldest waiter, if it is older than `mine`. Returns the value if there is
+    /// none.
     pub(super) fn offer(&self, mine: Option<&Place<'_, T>>, mut value: T) -> Option<T> {
         while self.length.load(Ordering::Acquire) > 0 {
             let Some(oldest) = self.take_older(mine.map(|place| place.number)) else {
                 break;
             };
-            // Outside the lock: it wakes somebody.
+            // Send outside the lock, because it wakes a task.
             match oldest.send(value) {
                 Ok(()) => return None,
-                // That one is just going away.
+                // That waiter is just leaving.
                 Err(back) => value = back,
             }
         }
@@ -88,11 +91,11 @@ impl<T> Line<T> {
 }
 
 impl<T> Place<'_, T> {
-    /// What another hands over.
+    /// Waits for a value that another checkout hands over.
     pub(super) async fn handed(&mut self) -> T {
         match (&mut self.handed).await {
             Ok(value) => value,
-            // Nobody drops a hand without giving.
+            // The sender never drops without sending.
             Err(_) => std::future::pending().await,
         }
     }
@@ -119,15 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_gets_what_a_younger_one_has() {
+    fn a_younger_checkout_hands_its_value_to_the_oldest() {
         let line = Line::new();
-        assert_eq!(line.offer(None, 1), Some(1), "nobody waits");
+        assert_eq!(line.offer(None, 1), Some(1), "the queue is empty");
         let mut first = line.join();
         let mut second = line.join();
-        assert_eq!(line.offer(Some(&first), 2), Some(2), "nobody is older");
+        assert_eq!(line.offer(Some(&first), 2), Some(2), "no waiter is older");
         assert_eq!(line.offer(Some(&second), 3), None);
         assert_eq!(first.handed().now_or_never(), Some(3));
-        // It has got one, and is not in the way any more.
+        // The first has a value and is no longer in the queue.
         assert_eq!(line.offer(Some(&second), 4), Some(4));
         assert_eq!(line.offer(None, 5), None);
         assert_eq!(second.handed().now_or_never(), Some(5));
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_away_is_passed_over_and_leaves_nothing() {
+    fn a_waiter_that_leaves_is_skipped_and_removed() {
         let line = Line::new();
         let first = line.join();
         let mut second = line.join();
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_to_one_who_goes_away_is_dropped_with_it() {
+    fn a_value_handed_to_a_leaving_waiter_is_dropped() {
         let value = std::sync::Arc::new(());
         let line = Line::new();
         let place = line.join();

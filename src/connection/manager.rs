@@ -1,4 +1,4 @@
-//! What bb8 calls to open a connection and to judge one that comes back.
+//! [`Manager`], which bb8 calls to open a connection and to assess a returned one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,22 +24,24 @@ impl<C: Backend> Manager<C> {
 }
 
 impl<C: Backend> bb8::ManageConnection for Manager<C> {
-    /// Boxed: bb8 moves it about some dozen times a checkout.
+    /// Boxed, because bb8 moves it about a dozen times per checkout.
     type Connection = Box<Entry<C>>;
     type Error = ConnectError;
 
-    // An error returned here comes back by bb8's error sink, and goes on to the board.
+    // bb8 passes an error returned here to its error sink, which delivers it to a waiting checkout.
     async fn connect(&self) -> Result<Box<Entry<C>>, ConnectError> {
         self.own.connect().await
     }
 
-    /// Never asked: [`PoolService`](super::PoolService) probes by itself, where it can close a
-    /// connection whose probe hangs. bb8 would put the same connection back.
+    /// Pings a connection. bb8 never calls this, because `test_on_check_out` is off:
+    /// [`PoolService`](super::PoolService) probes instead and closes a connection whose probe hangs,
+    /// whereas bb8 would put that connection back.
     async fn is_valid(&self, entry: &mut Box<Entry<C>>) -> Result<(), ConnectError> {
         self.own.opener.dial().ping(&mut entry.connection).await
     }
 
-    /// bb8 asks at each check-in, outside its lock.
+    /// Decides whether a returned connection is closed. bb8 calls this at each check-in, outside its
+    /// lock.
     fn has_broken(&self, entry: &mut Box<Entry<C>>) -> bool {
         let care = &self.own.care;
         let kept = match entry.judge(care) {

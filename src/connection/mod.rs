@@ -1,7 +1,7 @@
-//! The connections themselves: opened, probed, replaced and closed.
+//! Opens, probes, replaces and closes connections.
 //!
-//! [`Manager`] is what bb8 calls to open and judge a connection; [`PoolService`] is the bottom of
-//! the tower stack, over a bb8 pool of ours or of somebody else's.
+//! bb8 calls [`Manager`] to open and to assess a connection. [`PoolService`] is the bottom of the tower
+//! stack, over poolscope's own bb8 pool or an existing one of the app.
 
 mod board;
 mod care;

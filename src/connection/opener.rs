@@ -1,4 +1,4 @@
-//! Opening one connection: dialled, set up by the app, within a time.
+//! Opens one connection: connects and runs the app's set-up within a time limit.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -13,16 +13,16 @@ use tokio::time::timeout;
 use crate::backend::{Backend, ConnectError, ConnectErrorKind, Dial, Dialed, from_query};
 use crate::settings::DatabaseUrl;
 
-/// An app's own set-up of each new connection.
+/// The app's set-up of each new connection.
 pub(crate) type OnConnect<C> =
     Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
 
-/// Opens connections for the pool, and dedicated ones beside it.
+/// Opens the pool's connections and dedicated connections.
 pub(crate) struct Opener<C> {
     dial: Arc<dyn Dial<C>>,
     on_connect: Option<OnConnect<C>>,
     limit: Duration,
-    /// Knows the secrets that a driver's text must not show.
+    /// Contains the secrets that are redacted from the driver's error messages.
     url: DatabaseUrl,
 }
 
@@ -45,8 +45,8 @@ impl<C: Backend> Opener<C> {
         &self.dial
     }
 
-    /// Opens one. A panic in the app's set-up is an error like another: it would take bb8's place
-    /// for the connection with it.
+    /// Opens one connection. A panic in the app's set-up becomes an error; otherwise bb8 would never
+    /// count the connection attempt as finished.
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
         match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {

@@ -1,8 +1,9 @@
-//! The database is down: what is known of it, and who waits for news.
+//! The circuit breaker: the state of an outage, and the checkouts that wait for its end.
 //!
-//! Declared by a dial that found nobody ([`ConnectError::is_absence`]), and over with the first that
-//! succeeds. Meanwhile nobody dials but the [`prober`](super::prober); everybody else waits for a
-//! verdict that is newer than their own question, and not for long.
+//! An outage begins with a connection attempt that finds the database unreachable
+//! ([`ConnectError::is_absence`]), and ends with the first attempt that succeeds. During an outage only
+//! the [`prober`](super::prober) connects. All other requests wait, for a limited time, for a result
+//! that is newer than themselves.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,29 +15,30 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::backend::ConnectError;
 
-/// How long anybody waits for a verdict.
+/// How long a request waits for a verdict.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Younger outages are not told how old they are.
+/// The minimum age of an outage for its duration to appear in error messages.
 const WORTH_TELLING: Duration = Duration::from_millis(50);
 
-/// For how long a connection that came back well makes it worth waiting for others.
+/// How long after a healthy connection was returned it is worth waiting for others.
 const TRUST: Duration = Duration::from_secs(1);
 
-/// `T` is a connection just opened, which a probe hands to somebody who waits for one.
+/// The state of the circuit breaker. `T` is a connection that a probe has opened and hands to a
+/// waiting request.
 pub(super) struct Outage<T> {
     down: AtomicBool,
     state: Mutex<State<T>>,
     news: watch::Sender<()>,
-    /// Wakes the prober when somebody begins to wait.
+    /// Wakes the prober when a request begins to wait.
     demand: Notify,
 }
 
 struct State<T> {
     down: Option<Down>,
-    /// How many outages there have been.
+    /// The number of outages so far.
     number: u64,
-    /// The database was found, and let nobody in; and when that dial began.
+    /// The begin and the error of an attempt that reached the database and was refused.
     refused: Option<(Instant, ConnectError)>,
     waiting: u32,
     opened: Option<T>,
@@ -46,26 +48,26 @@ struct State<T> {
 struct Down {
     since: Instant,
     cause: ConnectError,
-    /// When the last dial began of which the failure is known.
+    /// When the last attempt whose failure is known began.
     failed: Instant,
-    /// When the last dial began.
+    /// When the last attempt began.
     tried: Instant,
-    /// When a connection last came back well.
+    /// When a healthy connection was last returned.
     life: Instant,
 }
 
-/// What becomes of a dial that was asked for during an outage.
+/// The answer to a request to connect during an outage.
 pub(super) enum Verdict<T> {
-    /// There is no outage: go and dial.
+    /// There is no outage: connect.
     Up,
-    /// A probe has opened this one.
+    /// A probe has opened this connection.
     Opened(T),
     Failed(ConnectError),
 }
 
 impl Down {
-    /// The failure that answers a question asked then: of a dial that began later, or, where dials
-    /// hang, any.
+    /// Returns the failure that answers a request made at `asked`: that of an attempt that began
+    /// later, or any failure once the request has waited for [`PATIENCE`], because attempts may hang.
     fn answer(&self, asked: Instant, now: Instant) -> Option<ConnectError> {
         (self.failed > asked || now >= self.patience_ends(asked)).then(|| self.error(now))
     }
@@ -74,7 +76,7 @@ impl Down {
         asked.max(self.since) + PATIENCE
     }
 
-    /// The cause, and what is known of the outage unless it has just begun.
+    /// Returns the cause, with the duration of the outage unless it has just begun.
     fn error(&self, now: Instant) -> ConnectError {
         let ago = |at| now.saturating_duration_since(at);
         let (cause, lasts) = (self.cause.clone(), ago(self.since));
@@ -86,7 +88,10 @@ impl Down {
 }
 
 impl<T> State<T> {
-    /// What one is told who asked then; or until when to wait for it.
+    /// Returns the verdict on a request made at `asked`.
+    ///
+    /// # Errors
+    /// Returns the instant until which the request should wait, if there is no verdict yet.
     fn verdict(&mut self, asked: Instant) -> Result<Verdict<T>, Instant> {
         if let Some(opened) = self.opened.take() {
             return Ok(Verdict::Opened(opened));
@@ -126,8 +131,9 @@ impl<T> Outage<T> {
         self.down.load(Ordering::Acquire)
     }
 
-    /// A dial that began then has found nobody. The number of the outage, if that is news: somebody
-    /// has to probe it.
+    /// Declares an outage, because an attempt that began at `began` found the database unreachable.
+    /// Returns the number of the outage, which the caller must probe, or `None` if one is already
+    /// declared.
     pub(super) fn declare(&self, began: Instant, cause: &ConnectError) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.state();
@@ -139,7 +145,7 @@ impl<T> Outage<T> {
         state.down = Some(Down {
             since: now,
             cause: cause.clone(),
-            // A dial answers those who asked for it at the very moment at which it began.
+            // An attempt also answers the requests made at the instant at which it began.
             failed: began + Duration::from_nanos(1),
             tried: began,
             life: now,
@@ -149,27 +155,27 @@ impl<T> Outage<T> {
         Some(state.number)
     }
 
-    /// For how long the database has been down.
+    /// Returns how long the database has been down; zero if there is no outage.
     pub(super) fn lasts(&self) -> Duration {
         let state = self.state();
         let since = state.down.as_ref().map(|down| down.since.elapsed());
         since.unwrap_or_default()
     }
 
-    /// Whether this outage goes on, and somebody waits for its end.
+    /// Returns whether a request waits for the end of this outage, or `None` if the outage is over.
     pub(super) fn goes_on(&self, number: u64) -> Option<bool> {
         let state = self.state();
         (state.number == number && state.down.is_some()).then_some(state.waiting > 0)
     }
 
-    /// A probe begins.
+    /// Records the begin of a probe.
     pub(super) fn tries(&self, now: Instant) {
         if let Some(down) = &mut self.state().down {
             down.tried = now;
         }
     }
 
-    /// A probe that began then has found nobody.
+    /// Records that a probe that began at `began` found the database unreachable.
     pub(super) fn failed(&self, began: Instant, cause: ConnectError) {
         if let Some(down) = &mut self.state().down {
             down.failed = down.failed.max(began);
@@ -178,8 +184,7 @@ impl<T> Outage<T> {
         self.news.send_replace(());
     }
 
-    /// The database is back. What the probe has opened goes to one who waits; or comes back, if
-    /// nobody does.
+    /// Ends the outage. Hands the probe's connection to a waiting request, or returns it if none waits.
     pub(super) fn over(&self, opened: Option<T>) -> Option<T> {
         let mut state = self.state();
         self.end(&mut state);
@@ -190,14 +195,14 @@ impl<T> Outage<T> {
         None
     }
 
-    /// The database is back, and lets nobody in: a probe that began then was told so.
+    /// Ends the outage, because a probe that began at `began` reached the database and was refused.
     pub(super) fn refused(&self, began: Instant, cause: ConnectError) {
         let mut state = self.state();
         state.refused = Some((began, cause));
         self.end(&mut state);
     }
 
-    /// Nobody probes this outage any more.
+    /// Ends this outage, because its prober has stopped.
     pub(super) fn abandon(&self, number: u64) {
         let mut state = self.state();
         if state.number == number {
@@ -211,14 +216,15 @@ impl<T> Outage<T> {
         self.news.send_replace(());
     }
 
-    /// A connection has come back well.
+    /// Records that a healthy connection was returned.
     pub(super) fn life(&self) {
         if let Some(down) = &mut self.state().down {
             down.life = Instant::now();
         }
     }
 
-    /// Whether connections that are out may be expected back. Always, while there is no outage.
+    /// Returns whether connections in use can be expected to be returned. Always true if there is no
+    /// outage.
     pub(super) fn shows_life(&self) -> bool {
         let state = self.state();
         state
@@ -227,17 +233,17 @@ impl<T> Outage<T> {
             .is_none_or(|down| down.life.elapsed() < TRUST)
     }
 
-    /// Resolves when an outage is declared; at once while there is one.
+    /// Waits until an outage is declared. Returns at once during an outage.
     pub(super) async fn declared(&self) {
         let mut news = self.news.subscribe();
         while !self.is_down() {
-            // The sender is ours.
+            // Never fails: `self` owns the sender.
             let _ = news.changed().await;
         }
     }
 
-    /// Resolves when one who asked then need not hope for a dial any longer; never, while there is
-    /// no outage.
+    /// Waits until a request made at `asked` can no longer expect a connection, and returns why. Never
+    /// resolves while there is no outage.
     pub(super) async fn hopeless(&self, asked: Instant) -> ConnectError {
         let mut news = self.news.subscribe();
         loop {
@@ -258,8 +264,8 @@ impl<T> Outage<T> {
         }
     }
 
-    /// As [`hopeless`](Self::hopeless), by a dial in flight: it may still succeed, so what came
-    /// before the outage has its patience.
+    /// Waits like [`hopeless`](Self::hopeless) on behalf of an attempt in flight. The attempt may still
+    /// succeed, so it gets [`PATIENCE`] from the begin of the outage.
     pub(super) async fn hopeless_in_flight(&self) -> ConnectError {
         loop {
             self.declared().await;
@@ -276,13 +282,13 @@ impl<T> Outage<T> {
         }
     }
 
-    /// The cause, while there is an outage.
+    /// Returns the cause of the current outage.
     fn error(&self) -> Option<ConnectError> {
         let state = self.state();
         state.down.as_ref().map(|down| down.error(Instant::now()))
     }
 
-    /// What to do about a dial that is asked for now.
+    /// Waits for the verdict on a request to connect now.
     pub(super) async fn verdict(&self) -> Verdict<T> {
         if !self.is_down() {
             return Verdict::Up;
@@ -306,14 +312,14 @@ impl<T> Outage<T> {
         }
     }
 
-    /// Resolves when somebody begins to wait.
+    /// Waits until a request begins to wait.
     pub(super) async fn demanded(&self) {
         self.demand.notified().await;
     }
 }
 
-/// Counts as waiting until it leaves. While anybody does, a connection that was handed over finds
-/// its taker.
+/// A waiting request. Counts until it leaves. A connection that was handed over stays available while
+/// any request waits.
 struct Waiting<'a, T> {
     outage: &'a Outage<T>,
     left: bool,

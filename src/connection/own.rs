@@ -1,4 +1,5 @@
-//! What the service of a pool of ours shares with its manager: how a connection is opened.
+//! [`OwnCare`]: the state that poolscope's own pool shares between service and manager, and how it
+//! opens connections.
 
 use std::fmt;
 use std::pin::pin;
@@ -26,9 +27,9 @@ pub struct OwnCare<C: Backend> {
     pub(crate) care: Arc<Care>,
     pub(super) opener: Opener<C>,
     pub(super) outage: Outage<Dialed<C>>,
-    /// Those let in that have no connection yet.
+    /// The admitted checkouts that have no connection yet.
     pub(super) line: Line<Lease<C>>,
-    /// Set once, when the pool is made. Weak, for the pool holds this.
+    /// Set once, when the pool is created. Weak, because the pool holds this.
     pool: OnceLock<Weak<Shared<Manager<C>>>>,
 }
 
@@ -47,39 +48,39 @@ impl<C: Backend> OwnCare<C> {
         let _ = self.pool.set(pool);
     }
 
-    /// The pool, while somebody has it and it is not closed.
+    /// Returns the pool, unless it was dropped or closed.
     pub(super) fn pool(&self) -> Option<Arc<Shared<Manager<C>>>> {
         let pool = self.pool.get().and_then(Weak::upgrade);
         pool.filter(|_| !self.care.is_closed())
     }
 
-    /// Opens one more connection, if there may be one.
+    /// Opens one more connection, unless the pool is at its limit or closed.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Box<Entry<C>>, ConnectError> {
         if self.care.is_closed() {
             return Err(ConnectError::pool_closed());
         }
-        // What the keepalive looks at comes back at once.
+        // Connections that the keepalive inspects are put back at once.
         let place = self.care.place().filter(|_| !self.care.is_gathered());
         let Some(place) = place else {
             return Err(ConnectError::no_room());
         };
         let dialed = self.opened().await?;
         let mut entry = self.entry(dialed, place);
-        // Made smaller meanwhile.
+        // The pool has shrunk meanwhile.
         if entry.is_one_too_many(&self.care) {
             entry.closing(CloseReason::Resize);
             return Err(ConnectError::no_room());
         }
-        // Closed meanwhile: nobody would ever take it.
+        // The pool was closed meanwhile, so no checkout would take the connection.
         if self.care.is_closed() {
             return Err(ConnectError::pool_closed());
         }
         Ok(entry)
     }
 
-    /// Dials for somebody who waits though there is room and nobody dials. bb8 counts the dials that
-    /// it has begun, and one that its runtime took along when it ended is never counted down: bb8
-    /// would wait for it for ever.
+    /// Connects for a waiting checkout if the limit permits and no attempt is running. bb8 counts the
+    /// attempts that it has begun. An attempt that ended with its runtime is never counted down, and
+    /// bb8 would wait for it forever.
     pub(super) fn dial_if_nobody_does(self: &Arc<Self>) {
         let counter = &self.care.counter;
         let (open, _) = counter.read();
@@ -96,14 +97,14 @@ impl<C: Backend> OwnCare<C> {
         });
     }
 
-    /// A connection of one's own dial; during an outage, that of a probe.
+    /// Connects. During an outage, waits for a connection that a probe has opened.
     async fn opened(self: &Arc<Self>) -> Result<Dialed<C>, ConnectError> {
         let outage = &self.outage;
         loop {
             match outage.verdict().await {
                 Verdict::Up => {}
                 Verdict::Opened(dialed) => return Ok(dialed),
-                // Checkouts look at the outage themselves.
+                // Checkouts watch the outage themselves.
                 Verdict::Failed(error) if error.is_absence() => return Err(error.unheard()),
                 Verdict::Failed(error) => return Err(error),
             }
@@ -127,8 +128,8 @@ impl<C: Backend> OwnCare<C> {
                 Err(error) if is_absent => self.declare(began, error),
                 Err(_) => {}
             }
-            // The board's news come a moment later than the outage's: who asks in between would be
-            // told of a dial that is older than the question.
+            // The connect-error delivery is slower than the outage's notification: a checkout that
+            // asks in between would get the failure of an attempt older than itself.
             return opened.map_err(|error| match error.is_absence() && outage.is_down() {
                 true => error.unheard(),
                 false => error,
@@ -136,8 +137,8 @@ impl<C: Backend> OwnCare<C> {
         }
     }
 
-    /// Whether a checkout does better to wait on, after a failed dial, than to fail. During an outage
-    /// only as long as connections come back well.
+    /// Returns whether a checkout should keep waiting after a failed connection attempt. During an
+    /// outage, only while healthy connections are returned.
     pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
         let dials = &self.care.dials;
         if self.outage.is_down() {
@@ -147,7 +148,7 @@ impl<C: Backend> OwnCare<C> {
         }
     }
 
-    /// Nobody is there: all that is open is suspect, and somebody has to watch for the return.
+    /// Declares an outage: marks all open connections as suspect and starts the prober.
     fn declare(self: &Arc<Self>, began: Instant, cause: &ConnectError) {
         if let Some(number) = self.outage.declare(began, cause) {
             self.care.suspect_all();
@@ -156,13 +157,13 @@ impl<C: Backend> OwnCare<C> {
         }
     }
 
-    /// Dials, and tells what comes of it.
+    /// Connects and reports the result to the observer.
     async fn dial(&self) -> Result<Dialed<C>, ConnectError> {
         self.dial_and_tell(|observer, error| observer.connect_failed(error))
             .await
     }
 
-    /// The same in the background, during an outage.
+    /// Connects in the background during an outage and reports the result to the observer.
     pub(super) async fn probe(&self) -> Result<Dialed<C>, ConnectError> {
         self.dial_and_tell(|observer, error| observer.still_down(error, self.outage.lasts()))
             .await
@@ -204,7 +205,7 @@ impl<C: Backend> OwnCare<C> {
         ))
     }
 
-    /// What a probe has opened goes to one who waits for a connection, or into the pool.
+    /// Ends the outage. The probe's connection goes to a waiting request or into the pool.
     pub(super) fn recovered(&self, dialed: Dialed<C>) {
         let Some(dialed) = self.outage.over(Some(dialed)) else {
             return;
@@ -221,12 +222,13 @@ impl<C: Backend> OwnCare<C> {
         }
     }
 
-    /// Into the pool, if it has a place for it: true if it has.
+    /// Adds a connection to the pool. Returns false if the pool was dropped or closed, or does
+    /// not keep the connection.
     pub(super) fn admit(&self, mut entry: Box<Entry<C>>) -> bool {
         let Some(pool) = self.pool() else {
             return false;
         };
-        // bb8 asks our manager, which finds it a place, or closes it and says why.
+        // bb8 asks the manager, which keeps the connection, or closes it and reports why.
         entry.take();
         pool.pool.add(entry).is_ok()
     }

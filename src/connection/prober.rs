@@ -1,4 +1,4 @@
-//! Watches for the database's return, in the background.
+//! Probes an unreachable database in the background until it is back.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,23 +13,24 @@ use super::jitter;
 use super::own::OwnCare;
 use crate::backend::{Backend, ConnectError, Dialed};
 
-/// After a dial that failed, while somebody waits; and the first time nobody does.
+/// The pause after a failed attempt while a request waits, and the first pause while none does.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest time between two dials. The first success follows within a second of the database's
-/// return, so this leaves as much again for the dial.
+/// The longest time between two attempts. The first success is due within one second of the
+/// database's return, so this leaves the same time for the attempt.
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Dials in flight, where they hang.
+/// The maximum number of attempts in flight, in case they hang.
 const MOST: usize = 4;
 
-/// All times are shorter by up to so many percent, or the replicas of an app would dial together.
+/// The random reduction of all times, in percent, so that the replicas of an app do not connect at
+/// the same instants.
 const JITTER: f64 = 20.0;
 
-/// Dials until the outage of this number is over, or nobody has the pool any more.
+/// Probes until the outage with this number is over, or the pool is dropped or closed.
 pub(super) fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) -> impl Future<Output = ()> {
-    // However this ends, and though it never begin, since the pool's runtime is over: nobody is to
-    // wait for a prober that is not there.
+    // Ends the outage however the prober stops, even if it never starts because the pool's runtime
+    // has shut down: no request may wait for a prober that does not run.
     let abandoned = Abandon {
         own: Arc::clone(&own),
         number,
@@ -55,9 +56,9 @@ async fn probe_until_over<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
             Event::Demand => {}
             Event::Due => {
                 let now = Instant::now();
-                // The oldest may take its whole time, for a server that is slow and not gone. The
-                // others make room: a new one gets through where an old one waits for a packet that
-                // was lost.
+                // The oldest attempt may use its whole time limit, because the server may only be
+                // slow. The next oldest is cancelled for a new one, which gets through where an old
+                // one waits for a lost packet.
                 if dials.len() == MOST {
                     drop(dials.remove(1));
                 }
@@ -104,11 +105,11 @@ struct Probe<C> {
 }
 
 enum Event<C> {
-    /// A dial is over that began then.
+    /// An attempt that began at this instant has ended.
     Ended(Instant, Result<Dialed<C>, ConnectError>),
-    /// It is time for another.
+    /// The next attempt is due.
     Due,
-    /// Somebody begins to wait.
+    /// A request begins to wait.
     Demand,
 }
 
@@ -132,15 +133,18 @@ async fn next<C>(
     .await
 }
 
-/// When the next dial is due.
+/// Computes when the next attempt is due.
 #[derive(Debug)]
 struct Pace {
     began: Instant,
     failed: Instant,
     backoff: Duration,
-    /// How long to wait in each case, drawn once for each wait.
+    /// The pause after a failure while a request waits; like the next two, drawn at random for each
+    /// wait.
     pause: Duration,
+    /// The pause after a failure while no request waits.
     wait: Duration,
+    /// The time between the begins of two attempts while one is in flight.
     step: Duration,
 }
 

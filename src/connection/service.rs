@@ -1,4 +1,4 @@
-//! The bottom of the tower stack.
+//! [`PoolService`]: the bottom of the tower stack.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -22,24 +22,24 @@ use crate::inventory::{Counts, Inventory};
 use crate::lifecycle::Lifecycle;
 use crate::totals::Totals;
 
-/// A bb8 manager whose pool can be the bottom of a stack: [`Manager`], and diesel-async's own
+/// A bb8 manager whose pool can be the bottom of a stack: [`Manager`] and diesel-async's
 /// [`AsyncDieselConnectionManager`].
 #[doc(hidden)]
 pub trait Managed: bb8::ManageConnection {
     /// The diesel connection.
     type Diesel: Backend;
-    /// The guard that derefs to it.
+    /// The guard that derefs to the diesel connection.
     type Lease: Held + Send;
-    /// What is shared beside the pool.
+    /// The state shared beside the pool.
     type Care: Clone + Send + Sync;
 
-    /// A connection that is at hand, or what to wait for.
+    /// Checks out a connection that is available now, or returns the future to wait for.
     fn lease(
         pool: &Arc<Shared<Self>>,
         checkout: Checkout,
         cx: &mut Context<'_>,
     ) -> Result<Self::Lease, Awaited<Self::Lease>>;
-    /// Gives up a lease that has to wait.
+    /// Abandons a lease that has to wait.
     fn abandon(lease: Awaited<Self::Lease>) {
         drop(lease);
     }
@@ -69,15 +69,15 @@ pub trait Managed: bb8::ManageConnection {
     }
 }
 
-/// A bb8 pool as a [`Service<Checkout>`](tower_service::Service): one of ours (inside
-/// [`Pool`](crate::Pool)), or the one that an app already has, by [`From`].
+/// A bb8 pool as a [`Service<Checkout>`](tower_service::Service): either the one inside
+/// [`Pool`](crate::Pool) or, through [`From`], one that the app already has.
 ///
-/// Cheap to clone: each checkout clones its stack.
+/// Cheap to clone, because each checkout clones its stack.
 pub struct PoolService<M: Managed> {
     pub(super) shared: Arc<Shared<M>>,
 }
 
-/// What the clones of a [`PoolService`] share.
+/// The state that the clones of a [`PoolService`] share.
 #[doc(hidden)]
 pub struct Shared<M: Managed> {
     pub(super) pool: bb8::Pool<M>,
@@ -101,17 +101,17 @@ impl<M: Managed> PoolService<M> {
         }
     }
 
-    /// The same pool, with other care.
+    /// Returns the same pool with another shared state.
     pub(super) fn with_care(self, care: M::Care) -> Self {
         Self::over(self.shared.pool.clone(), care)
     }
 
-    /// As [`call`](Service::call), of a clone that is made already.
+    /// Starts a checkout like [`call`](Service::call), without another clone.
     pub(crate) fn lease(self, checkout: Checkout) -> ResponseFuture<M> {
         ResponseFuture::new(self.shared, checkout)
     }
 
-    /// The bb8 pool.
+    /// Returns the bb8 pool.
     pub fn get_ref(&self) -> &bb8::Pool<M> {
         &self.shared.pool
     }
@@ -233,7 +233,7 @@ impl<M: Managed> Inventory for PoolService<M> {
     }
 }
 
-/// A diesel connection on the monitoring lane.
+/// A diesel connection used as the monitoring connection.
 struct OnLane<C>(C);
 
 impl<C: Backend> LaneSession for OnLane<C> {

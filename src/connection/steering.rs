@@ -1,4 +1,4 @@
-//! What is done to a pool of ours as a whole: made, resized, warmed up, closed.
+//! Administration of poolscope's own pool: create, resize, warm up, close.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use crate::backend::Backend;
 use crate::lifecycle::CloseReason;
 use crate::settings::Settings;
 
-/// A check-in that takes longer than this many milliseconds to reach bb8 has lost its thread.
+/// How many times, one millisecond apart, a close waits for a running check-in to reach bb8. A
+/// check-in that takes longer has lost its thread.
 const TRIES: u32 = 100;
 
 impl<C: Backend> PoolService<Manager<C>> {
-    /// Over a bb8 pool that only hands connections out and takes them back: no probing, no reaper,
-    /// no `min_idle`, no retries of its own. It dials when asked; the manager sees to it that there
-    /// are never more than there may be, for bb8's own limit can't be changed.
+    /// Creates the service over a bb8 pool that only hands out connections and takes them back: bb8
+    /// does no probing, reaping or retries and has no `min_idle`. bb8 connects on demand. The manager
+    /// enforces the connection limit, because bb8's own limit cannot change at run time.
     pub(crate) fn new(manager: Manager<C>, care: &Arc<Care>) -> Self {
         let own = Arc::clone(&manager.own);
         let pool = bb8::Pool::builder()
@@ -30,9 +31,9 @@ impl<C: Backend> PoolService<Manager<C>> {
             .idle_timeout(None)
             .retry_connection(false)
             .error_sink(Box::new(care.dials.sink()))
-            // The gate's deadline rules; bb8's is out of its way.
+            // The gate enforces the deadline, so bb8's must never expire first.
             .connection_timeout(Duration::from_secs(30 * 24 * 3600))
-            // The warmest first: what load no longer needs ages and can be recycled.
+            // LIFO: connections that the load no longer needs age and can be recycled.
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .build_unchecked(manager);
         let service = Self::over(pool, Arc::clone(&own));
@@ -43,8 +44,8 @@ impl<C: Backend> PoolService<Manager<C>> {
         service
     }
 
-    /// Changes how many connections stay open, and how many more there may be. What is idle beyond
-    /// that closes now, what is in use when it comes back; nothing is taken from anybody.
+    /// Changes size and overflow. Surplus idle connections close now, surplus connections in use close
+    /// when they are returned. No connection is taken from its holder.
     pub(crate) fn resize(&self, size: u32, overflow: u32) {
         let care = &self.shared.care.care;
         let _runtime = care.runtime().enter();
@@ -59,12 +60,12 @@ impl<C: Backend> PoolService<Manager<C>> {
         while too_many() && self.close_one_idle(CloseReason::Resize) {}
     }
 
-    /// Has every connection that is open now pinged before its next use, however fresh it is.
+    /// Marks every open connection to be pinged before its next use, however recently it was used.
     pub(crate) fn invalidate(&self) {
         self.shared.care.care.suspect_all();
     }
 
-    /// Opens connections until `pool_size` are open, or the deadline is over.
+    /// Opens connections until `pool_size` are open or the deadline has passed.
     pub(crate) fn warm_up(&self, deadline: Duration) -> impl Future<Output = WarmUp> + use<C> {
         let own = Arc::clone(&self.shared.care);
         async move {
@@ -73,12 +74,12 @@ impl<C: Backend> PoolService<Manager<C>> {
         }
     }
 
-    /// Closes what is idle; what is in use closes when it comes back.
+    /// Closes idle connections. Connections in use close when they are returned.
     pub(crate) async fn close(&self) {
         self.shared.care.care.close();
         self.shared.lane.close().await;
-        // bb8 has no way to empty a pool, and with the manager closed it opens none meanwhile. A
-        // connection on its way back is counted as idle a moment before bb8 has it.
+        // bb8 cannot empty a pool, so take the connections one by one; the closed manager opens no
+        // more. A connection that is being returned counts as idle a moment before bb8 has it.
         for _ in 0..TRIES {
             while self.close_one_idle(CloseReason::Shutdown) {}
             if self.shared.care.care.counts().idle == 0 {
@@ -88,7 +89,7 @@ impl<C: Backend> PoolService<Manager<C>> {
         }
     }
 
-    /// False when bb8 has none.
+    /// Closes one idle connection. Returns false if bb8 has none.
     fn close_one_idle(&self, reason: CloseReason) -> bool {
         let Some(mut entry) = take_idle(&self.shared.pool) else {
             return false;
@@ -99,7 +100,7 @@ impl<C: Backend> PoolService<Manager<C>> {
     }
 }
 
-/// An idle connection, if bb8 has one. Asked for one that it has not, it would open it.
+/// Takes an idle connection, if bb8 has one. Checks first, because otherwise bb8 would open one.
 pub(super) fn take_idle<C: Backend>(
     pool: &bb8::Pool<Manager<C>>,
 ) -> Option<bb8::PooledConnection<'static, Manager<C>>> {

@@ -9,44 +9,44 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::own::OwnCare;
 use crate::backend::{Backend, ConnectError, ConnectErrorKind};
 
-/// Before the next try, after one that found nobody.
+/// The pause before a retry.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// What came of a [`Pool::warm_up`](crate::Pool::warm_up).
+/// The result of a [`Pool::warm_up`](crate::Pool::warm_up).
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct WarmUp {
-    /// Connections that it opened.
+    /// The number of connections that the warm-up opened.
     pub opened: u32,
-    /// Connections that it could not open in time.
+    /// The number of connections that the warm-up did not open in time.
     pub failed: u32,
-    /// Why not, as far as it is known: the last failure.
+    /// The last failure, if any.
     pub error: Option<ConnectError>,
-    /// How long it took.
+    /// The duration of the warm-up.
     pub took: Duration,
 }
 
 impl WarmUp {
-    /// Whether `pool_size` connections are open.
+    /// Returns whether the warm-up reached `pool_size` open connections.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed == 0
     }
 }
 
-/// Opens what is missing to `number` open connections, and waits for it until the deadline.
+/// Opens the connections that are missing to `number`, and waits for them until the deadline.
 ///
-/// A database that is not there is tried again until then; one that refuses is not. What has not
-/// ended by then goes on by itself, and what it opens is put into the pool.
+/// Retries an unreachable database until the deadline, but not one that refuses. Attempts that are
+/// still running at the deadline continue in the background and add their connections to the pool.
 pub(super) async fn warm_up<C: Backend>(
     own: &Arc<OwnCare<C>>,
     number: u32,
     deadline: Duration,
 ) -> WarmUp {
     let start = Instant::now();
-    // A deadline that lies beyond the clock's end is none.
+    // Cap the deadline, so that it does not overflow the clock.
     let until = start.checked_add(deadline).unwrap_or(start + LONGEST);
     let missing = number.saturating_sub(own.care.counter.read().0);
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -69,7 +69,7 @@ pub(super) async fn warm_up<C: Backend>(
                 result.failed -= 1;
             }
             Ok(Some(Err(error))) => result.error = Some(error),
-            // All have given up.
+            // All tasks have given up.
             Ok(None) => break,
             Err(_) => {
                 let late = || {
@@ -85,7 +85,7 @@ pub(super) async fn warm_up<C: Backend>(
     result
 }
 
-/// Opens one, and tells each failure on the way; false if it is not needed any more.
+/// Opens one connection and sends each failure and the result: `false` if it is no longer needed.
 async fn open<C: Backend>(
     own: &Arc<OwnCare<C>>,
     number: u32,
@@ -93,7 +93,7 @@ async fn open<C: Backend>(
     tell: mpsc::UnboundedSender<Result<bool, ConnectError>>,
 ) {
     while own.pool().is_some() {
-        // The checkouts have opened enough meanwhile.
+        // Checkouts have opened enough connections meanwhile.
         if own.care.counter.read().0 >= number {
             let _ = tell.send(Ok(false));
             return;
@@ -105,7 +105,7 @@ async fn open<C: Backend>(
                 return;
             }
             Err(error) => {
-                // Others are opening as many as there may be; they may yet fail.
+                // Other attempts occupy the whole limit; they may yet fail.
                 let no_room = error.is_no_room();
                 let again = (no_room || error.is_absence()) && Instant::now() + PAUSE < until;
                 if !no_room {

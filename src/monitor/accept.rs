@@ -1,20 +1,21 @@
-//! What a request's `Accept` ranks above what.
+//! Content negotiation by the `Accept` header.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 
 use super::prometheus::Format;
 
-/// How much each kind of answer is wanted, in thousandths; `None` where it is not named.
+/// Weights of the media ranges in a request's `Accept`, in thousandths; `None` if it does not name the
+/// range.
 ///
-/// What can't be understood is passed over, as if it were not there.
+/// Ranges that cannot be parsed are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Accept {
-    /// `application/openmetrics-text`, of whichever version.
+    /// `application/openmetrics-text`, of any version.
     openmetrics: Option<u16>,
-    /// `text/plain` of a version, which only Prometheus speaks of.
+    /// `text/plain` with a `version` parameter, which only Prometheus uses.
     versioned_text: Option<u16>,
-    /// `text/plain`, as anybody asks for it.
+    /// `text/plain` without a version.
     plain_text: Option<u16>,
     any_text: Option<u16>,
     json: Option<u16>,
@@ -33,15 +34,15 @@ impl Accept {
         accept
     }
 
-    /// Whether metrics, under a name of their own, rank above JSON.
+    /// Returns whether a media type specific to metrics ranks above JSON.
     pub(super) fn prefers_metrics(&self) -> bool {
         let metrics = self.openmetrics.max(self.versioned_text);
         let json = self.json.or(self.any_application).or(self.anything);
         metrics.unwrap_or(0) > json.unwrap_or(0)
     }
 
-    /// The format for whoever gets metrics. Of two that are wanted as much it is the text, unless
-    /// the other one is asked for by its name.
+    /// Returns the metrics format with the higher weight. If the weights are equal, returns OpenMetrics
+    /// if it is named explicitly and the text format otherwise.
     pub(super) fn format(&self) -> Format {
         let openmetrics = self.openmetrics.or(self.any_application).or(self.anything);
         let text = self.versioned_text.or(self.plain_text);
@@ -55,7 +56,7 @@ impl Accept {
         }
     }
 
-    /// Notes one range, such as `text/plain;version=0.0.4;q=0.5`.
+    /// Adds one media range, such as `text/plain;version=0.0.4;q=0.5`. Returns `None` if it is ignored.
     fn add(&mut self, range: &str) -> Option<()> {
         let mut parts = pieces(range, ';');
         let kind = parts.next()?.to_ascii_lowercase();
@@ -70,7 +71,7 @@ impl Accept {
         }
         let wanted = match (&*kind, version) {
             ("application/openmetrics-text", _) => &mut self.openmetrics,
-            // 1.0.0 is 0.0.4 with names that need quotes, of which there are none here.
+            // Version 1.0.0 only adds quoted names to 0.0.4, and this page has none.
             ("text/plain", Some("0.0.4" | "1.0.0")) => &mut self.versioned_text,
             ("text/plain", None) => &mut self.plain_text,
             ("text/*", _) => &mut self.any_text,
@@ -79,13 +80,13 @@ impl Accept {
             ("*/*", _) => &mut self.anything,
             _ => return None,
         };
-        // Named twice, it is wanted as much as where it is wanted more.
+        // A range that is named twice has the higher weight.
         *wanted = (*wanted).max(Some(weight));
         Some(())
     }
 }
 
-/// What stands between the separators, those within quotes left out.
+/// Splits the text at the separators that are not within quotes, and trims the pieces.
 fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let separates = move |c: char| {
@@ -101,7 +102,8 @@ fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
     text.split(separates).map(str::trim)
 }
 
-/// A weight from 0 to 1, cut after its third decimal.
+/// Parses a weight from 0 to 1 into thousandths, truncated after the third decimal. `None` if it is
+/// invalid.
 fn thousandths(weight: &str) -> Option<u16> {
     let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
     if !decimals.bytes().all(|digit| digit.is_ascii_digit()) {

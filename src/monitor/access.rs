@@ -1,4 +1,4 @@
-//! Who is shown what.
+//! Access control: decides which requests may see reports.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use http::request::Parts;
 
 use crate::report::RouteSettings;
 
-/// The app's own check of a request.
+/// A check of a request by the app.
 type Check = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
-/// What a monitor asks of a request, and what it shows.
+/// What a monitor requires of a request, and what it shows.
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) settings: RouteSettings,
     pub(super) check: Option<Check>,
 }
 
-/// Why a request is shown nothing.
+/// Reason to refuse a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
-    /// It does not carry the token.
+    /// The request does not carry the token.
     Unauthorized,
-    /// The app's own check said no.
+    /// The app's check rejected the request.
     Forbidden,
 }
 
@@ -35,8 +35,8 @@ impl Access {
         }
     }
 
-    /// Whether the request may see reports. Where both a token and a check are asked for it has to
-    /// pass both, so that neither opens what the other one closes.
+    /// Checks whether the request may see reports. If both a token and a check are set, the request
+    /// must pass both, so that neither opens what the other closes.
     pub(super) fn admit(&self, request: &Parts) -> Result<(), Denied> {
         if let Some(token) = &self.settings.token
             && !bearer(request).is_some_and(|candidate| token.is(candidate))
@@ -49,13 +49,14 @@ impl Access {
         }
     }
 
-    /// Whether those whom it admits are known to be the app's own people.
+    /// Returns whether access is restricted by a token or a check.
     pub(super) fn is_restricted(&self) -> bool {
         self.settings.token.is_some() || self.check.is_some()
     }
 }
 
-/// The token that the request carries, if it carries one and nothing else.
+/// Returns the request's bearer token. `None` unless the request has exactly one `Authorization`
+/// header, with the scheme `Bearer`.
 fn bearer(request: &Parts) -> Option<&[u8]> {
     let mut lines = request.headers.get_all(AUTHORIZATION).iter();
     let line = lines.next().filter(|_| lines.next().is_none())?;
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_opens_and_nothing_else_does() {
+    fn only_the_token_is_admitted() {
         for line in [
             "Bearer mW9xJ4cQ7tRb2VzK",
             "bearer  mW9xJ4cQ7tRb2VzK",
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_and_a_check_both_are_asked_for() {
+    fn a_token_and_a_check_are_both_required() {
         let mut access = locked();
         access.check = Some(Arc::new(|parts| parts.headers.contains_key("x-admin")));
         let mut both = request(&[b"Bearer mW9xJ4cQ7tRb2VzK"]);
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_show_its_token() {
+    fn debug_output_hides_the_token() {
         let shown = format!("{:?}", locked());
         assert!(!shown.contains(TOKEN), "{shown}");
     }

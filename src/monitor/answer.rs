@@ -1,4 +1,4 @@
-//! Reports and refusals as HTTP answers.
+//! Builds the HTTP responses of reports and refusals.
 
 use bytes::Bytes;
 use http::header::{
@@ -22,12 +22,12 @@ pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serializ
         Err(_) => problem(
             method,
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the report could not be written",
+            "the report could not be serialized",
         ),
     }
 }
 
-/// A scraper throws away what is no 200, so this is one whatever the metrics say.
+/// Returns the metrics. The status is always 200, because a scraper discards the body of any other.
 pub(super) fn metrics(
     method: &Method,
     recorder: &Recorder,
@@ -43,19 +43,19 @@ pub(super) fn metrics(
     by_accept(answer(method, StatusCode::OK, format.content_type(), page))
 }
 
-/// Tells caches that another `Accept` may get another answer.
+/// Adds `Vary: Accept`, because the response depends on that header.
 pub(super) fn by_accept(mut answer: Answer) -> Answer {
     let accept = HeaderValue::from_static("Accept");
     answer.headers_mut().insert(VARY, accept);
     answer
 }
 
-/// What is said to a request that gets no report. None of it depends on what was sent, but for the
-/// parameters of `optimize`.
+/// Why a request gets no report. The response does not quote the request, except for the parameters of
+/// `optimize`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     NotFound,
-    /// Of the one report that there is.
+    /// Only `healthcheck` is served, and the request is for another path.
     OnlyHealthcheck,
     MethodNotAllowed,
     Denied(Denied),
@@ -71,22 +71,22 @@ pub(super) fn refusal(method: &Method, refusal: Refusal) -> Answer {
         }
         Refusal::NotFound => (
             StatusCode::NOT_FOUND,
-            "there is no such report; there are status, health, connections, optimize, healthcheck and metrics",
+            "no such report: the reports are status, health, connections, optimize, healthcheck and metrics",
         ),
         Refusal::OnlyHealthcheck => (
             StatusCode::NOT_FOUND,
-            "there is no such report; there is only healthcheck",
+            "no such report: only healthcheck is served here",
         ),
         Refusal::MethodNotAllowed => (
             StatusCode::METHOD_NOT_ALLOWED,
-            "reports are read with GET or HEAD",
+            "reports accept only GET and HEAD",
         ),
         Refusal::Denied(Denied::Unauthorized) => (
             StatusCode::UNAUTHORIZED,
-            "reports need the monitor's token, as Authorization: Bearer",
+            "reports require the monitor's token: send it as `Authorization: Bearer <token>`",
         ),
         Refusal::Denied(Denied::Forbidden) => {
-            (StatusCode::FORBIDDEN, "reports are not for this request")
+            (StatusCode::FORBIDDEN, "this request may not read reports")
         }
     };
     let mut answer = problem(method, status, detail);
@@ -119,7 +119,7 @@ fn problem(method: &Method, status: StatusCode, detail: &str) -> Answer {
 
 fn answer(method: &Method, status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
     let length = HeaderValue::from(body.len());
-    // HEAD tells the length of what GET would send.
+    // The response to HEAD has the `Content-Length` of the response to GET.
     let body = if method == Method::HEAD {
         Bytes::new()
     } else {

@@ -1,17 +1,17 @@
-//! The routes: the reports as a tower `Service` for any hyper-based app.
+//! The monitoring routes: serves the reports as a tower `Service` in any hyper-based app.
 //!
-//! | route | what |
+//! | route | answer |
 //! |---|---|
-//! | `GET status` | the pool's own view, no I/O |
-//! | `GET health` | everything, with warnings and recommendations; 503 when the pool can't serve. To a scraper of metrics: the metrics |
-//! | `GET connections` | the server's side; 503 when too many sessions idle in a transaction |
-//! | `GET optimize` | which size the load needs, what waiting to expect, and why; 400 for a parameter that is not allowed |
+//! | `GET status` | the pool's own view, without I/O |
+//! | `GET health` | the full report with warnings and recommendations; 503 when the pool cannot serve. A metrics scraper gets the metrics instead |
+//! | `GET connections` | the database server's view; 503 when too many sessions idle in a transaction |
+//! | `GET optimize` | the pool size that the load needs, the expected waits, and why; 400 for an invalid parameter |
 //! | `GET healthcheck` | `{"status":"ok"}`, or 503 with the reason, within 800 ms |
 //! | `GET metrics` | the metrics, for Prometheus |
 //!
-//! The routes name source lines, hosts and the database's errors: mount them where only your own
-//! people and machines can reach them, and ask for a token besides. `access.rs` says who is shown
-//! what.
+//! The routes show source lines, host names and the database's error messages. Mount them where only
+//! operators and internal systems can reach them, and require a token as well. `access.rs` decides which
+//! requests may see the reports.
 
 mod accept;
 mod access;

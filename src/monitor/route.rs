@@ -1,6 +1,6 @@
-//! Which report a request asks for.
+//! Maps a request's path to a report.
 
-/// What has a route.
+/// A report that has a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     Status,
@@ -11,7 +11,8 @@ pub(super) enum Route {
     Metrics,
 }
 
-/// The path may come whole, or with the prefix already taken off by a router.
+/// Returns the route of a path, with or without the prefix: a router may have stripped it. `None` if
+/// there is no such route.
 pub(super) fn route(path: &str, prefix: &str) -> Option<Route> {
     let rest = match path.strip_prefix(prefix) {
         Some(rest) if rest.starts_with('/') => rest,

@@ -19,14 +19,14 @@ use crate::observe::Observe;
 use crate::report::{RouteSettings, Source, SourceFacts};
 use crate::settings::{Secret, Settings, SettingsError};
 
-/// The monitoring routes of one pool, as a tower service over any request body.
+/// Serves the monitoring routes of one pool, as a tower service over any request body.
 ///
-/// It works under `axum::Router::nest_service`, behind bare hyper, and with the whole path left
-/// on: the prefix, by default `/api/v1/monitoring/pool`, is taken off when it is there.
+/// It works under `axum::Router::nest_service` and directly behind hyper: the prefix, by default
+/// `/api/v1/monitoring/pool`, is stripped from the path if it is present.
 ///
-/// Who reaches it sees everything, unless a token ([`bearer_token`](Self::bearer_token)) or the
-/// app's own check ([`authorize`](Self::authorize)) is asked for. Access is a matter of these
-/// routes: reports from code are complete in any case.
+/// Any request can see all reports, unless a token ([`bearer_token`](Self::bearer_token)) or a check
+/// ([`authorize`](Self::authorize)) is set. Access control applies to these routes only: reports from
+/// code are always complete.
 pub struct Monitor<S> {
     pool: Observe<S>,
     prefix: Arc<str>,
@@ -34,7 +34,7 @@ pub struct Monitor<S> {
 }
 
 impl<S: Source + Clone> Observe<S> {
-    /// The monitoring routes of this pool.
+    /// Returns a service with the monitoring routes of this pool.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -61,21 +61,22 @@ impl<S: Source + Clone> Observe<S> {
 }
 
 impl<S> Monitor<S> {
-    /// The path it is mounted at, for servers that do not take it off.
+    /// Sets the path at which the service is mounted, for servers that do not strip it. Defaults to
+    /// `/api/v1/monitoring/pool`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
         self.prefix = Arc::from(prefix.as_ref().trim_end_matches('/'));
         self
     }
 
-    /// Shows reports only to requests with `Authorization: Bearer …` and this token; the others get
-    /// 401. Defaults to `DB_POOL_MONITOR_TOKEN`, and to none over an existing pool.
+    /// Requires this token as `Authorization: Bearer …`; other requests get 401. Defaults to
+    /// `DB_POOL_MONITOR_TOKEN`, and to no token for an existing pool.
     ///
-    /// `healthcheck` alone is answered to everybody, for not every load balancer can send a header:
-    /// without the token its reason is cut to a few fixed words, which name no host and no figure.
+    /// Only `healthcheck` also answers requests without the token, because not every load balancer can
+    /// send a header. Its reason is then one of a few fixed texts without host names or numbers.
     ///
     /// # Errors
-    /// A token that is too short to be a secret, or that does not fit into a header.
+    /// Returns an error if the token is too short to be a secret, or is not a valid header value.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -102,12 +103,12 @@ impl<S> Monitor<S> {
         Ok(self)
     }
 
-    /// Shows reports only to requests that this check lets pass; the others get 403. With a token
-    /// too, a request has to pass both. `healthcheck` stays open as it does with
-    /// [`bearer_token`](Self::bearer_token); the check is asked there too, whether to tell more.
+    /// Requires that requests pass this check; other requests get 403. If a token is set too, a request
+    /// must pass both. `healthcheck` answers every request, as with
+    /// [`bearer_token`](Self::bearer_token), and gives its full reason only to those that pass.
     ///
-    /// For a check that is asynchronous, or that answers for itself (with a redirect to a login),
-    /// put a tower layer around the monitor: it is a service like any other.
+    /// If the check is asynchronous, or responds on its own (with a redirect to a login page), wrap the
+    /// monitor in a tower layer instead: it is an ordinary service.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -115,7 +116,7 @@ impl<S> Monitor<S> {
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
     /// # let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).build()?;
-    /// /// What the app's own middleware leaves in a request.
+    /// /// A request extension set by the app's own middleware.
     /// #[derive(Clone)]
     /// struct Session { is_operator: bool }
     ///
@@ -132,30 +133,29 @@ impl<S> Monitor<S> {
         self
     }
 
-    /// Whether the routes name the source lines that take connections; where they do not, labels
-    /// and routes still tell places apart. Defaults to `DB_POOL_MONITOR_SOURCE_LINES`, which is true.
+    /// Sets whether the routes show the source lines of call sites. If not, call sites are still
+    /// distinguished by label and route. Defaults to `DB_POOL_MONITOR_SOURCE_LINES`, which is true.
     ///
-    /// The reports from code ([`Observe::health`]), logs and spans name them in any case.
+    /// Reports from code ([`Observe::health`]), logs and spans always show them.
     #[must_use]
     pub fn source_lines(mut self, shown: bool) -> Self {
         self.access.settings.source_lines = shown;
         self
     }
 
-    /// Serves `healthcheck` and nothing else: every other path is 404. For a listener that the
-    /// public reaches. Unless the request passes a token or a check, `healthcheck` tells its
-    /// reason only in a few fixed words, which name no host and no figure.
+    /// Serves only `healthcheck`, for a public listener; every other path is 404. Unless the request
+    /// passes a token or a check, the reason is one of a few fixed texts without host names or numbers.
     #[must_use]
     pub fn only_healthcheck(mut self) -> Self {
         self.access.settings.only_healthcheck = true;
         self
     }
 
-    /// Takes access from these settings (those that begin with `monitor_`), in place of what was
-    /// said before. For an existing pool, which has no settings of its own; the others do so already.
+    /// Takes the token and visibility from the settings that begin with `monitor_`, and replaces earlier
+    /// ones. This is for an existing pool, which has no settings; other pools apply theirs already.
     ///
     /// # Errors
-    /// As [`bearer_token`](Self::bearer_token).
+    /// Returns the same errors as [`bearer_token`](Self::bearer_token).
     pub fn settings(mut self, settings: &Settings) -> Result<Self, SettingsError> {
         if let Some(token) = &settings.monitor_token {
             Settings::check_token(token)?;
@@ -164,7 +164,7 @@ impl<S> Monitor<S> {
         Ok(self)
     }
 
-    /// What is to be answered, or why nothing is.
+    /// Parses the request and checks its access. Returns the question to answer, or why it is refused.
     fn ask(&self, request: &Parts) -> Result<Question, Refusal> {
         let route = route(request.uri.path(), &self.prefix);
         let settings = &self.access.settings;
@@ -172,7 +172,7 @@ impl<S> Monitor<S> {
             return Err(Refusal::OnlyHealthcheck);
         }
         let admitted = self.access.admit(request);
-        // Whether a report exists is nobody's business who may not see it.
+        // Checked before the path, so that a denied request cannot find out which reports exist.
         if route != Some(Route::Healthcheck) {
             admitted.map_err(Refusal::Denied)?;
         }
@@ -196,15 +196,15 @@ impl<S> Monitor<S> {
     }
 }
 
-/// What a request asks, and how much it is told.
+/// A request for a report, and how much detail the response may have.
 struct Question {
     route: Route,
-    /// Of `optimize`.
+    /// Parameters of `optimize`.
     what_if: WhatIf,
     method: Method,
     accept: Accept,
     source_lines: bool,
-    /// Whether `healthcheck` tells its whole reason.
+    /// Whether `healthcheck` returns its full reason.
     reasons: bool,
 }
 
@@ -252,7 +252,7 @@ async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
             by_accept(report(method, ok_if(health.can_serve()), &health))
         }
         Route::Health | Route::Metrics => {
-            // For the metrics tell whether it can be reached, also of a pool that nobody uses.
+            // The metrics report whether the database can be reached, also for an unused pool.
             pool.ask_database().await;
             metrics(
                 method,

@@ -1,16 +1,16 @@
-//! Histograms since the pool's start, as Prometheus wants them.
+//! Cumulative histograms since the pool's start, with fixed buckets for Prometheus.
 
 use std::time::Duration;
 
-/// Bucket boundaries of durations, in seconds: those of `db.client.operation.duration`, with 100 µs
-/// below, for a pool is faster than a query, and 30 s above, for that is the default timeout.
+/// Bucket boundaries of durations, in seconds: those of `db.client.operation.duration`, plus 100 µs and
+/// 500 µs because a pool is faster than a query, and 30 s because that is the default timeout.
 pub(crate) const SECONDS: &[f64] = &[
     0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0,
 ];
-/// Bucket boundaries of how many in one request.
+/// Bucket boundaries of counts per request.
 pub(crate) const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
-/// Observations by bucket; the last has no upper bound.
+/// Number of values in each bucket, and their sum. The last bucket has no upper bound.
 #[derive(Debug, Clone)]
 pub(crate) struct Buckets {
     boundaries: &'static [f64],
@@ -27,7 +27,7 @@ impl Buckets {
         }
     }
 
-    /// A value on a boundary belongs to the bucket below it.
+    /// Records a value. A value on a boundary belongs to the bucket below it.
     pub(crate) fn record(&mut self, value: f64) {
         let bucket = self.boundaries.partition_point(|bound| *bound < value);
         self.counts[bucket] += 1;
@@ -47,7 +47,8 @@ impl Buckets {
         self.counts.iter().sum()
     }
 
-    /// The upper bound of each bucket, the last infinite, and how many are in it alone.
+    /// Returns the upper bound of each bucket and the number of values in that bucket alone. The last
+    /// bound is infinite.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (f64, u64)> {
         let bounds = self.boundaries.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts.iter().copied())
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_value_is_in_one_bucket() {
+    fn each_value_is_counted_in_one_bucket() {
         let mut buckets = Buckets::new(&[1.0, 2.0]);
         for value in [0.5, 1.0, 1.5, 9.0] {
             buckets.record(value);

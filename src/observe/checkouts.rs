@@ -1,4 +1,5 @@
-//! How a checkout is written down: when it begins to wait, is granted or refused, and comes back.
+//! Records the events of a checkout: the wait begins, the connection is granted or refused, the
+//! connection is returned.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,15 @@ use super::usage::place;
 use crate::error::{PoolError, Rejection};
 use crate::phase::{Phase, Phases};
 
-/// How a checkout ended that got no connection.
+/// Outcome of a checkout that got no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     TimedOut,
     Failed,
     Rejected,
-    /// Turned away for load's sake.
+    /// Shed by the pool under load.
     Shed,
-    /// Turned away for load's sake by a layer that is not ours.
+    /// Shed by a load-shedding layer of the app.
     Overloaded,
     Canceled,
 }
@@ -41,7 +42,7 @@ impl From<&PoolError> for Refusal {
 }
 
 impl Recorder {
-    /// Somebody has to wait.
+    /// Records that a checkout begins to wait. Returns the key of its waiter.
     pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
         let now = self.clock.at(since);
         let mut book = self.book();
@@ -52,14 +53,15 @@ impl Recorder {
         key
     }
 
-    /// Somebody waits on, for something else.
+    /// Records that a waiting checkout enters another phase.
     pub(crate) fn waits_for(&self, key: u32, phase: Option<Phase>) {
         if let Some(waiter) = self.book().ledger.waiters.get_mut(key) {
             waiter.phase = phase;
         }
     }
 
-    /// Somebody got a connection.
+    /// Records that a checkout got a connection. `waiter` is the key of its waiter if it waited.
+    /// Returns the key of the holder.
     pub(crate) fn granted(
         self: &Arc<Self>,
         mut holder: Holder,
@@ -89,7 +91,7 @@ impl Recorder {
                 }
                 Some(key) => {
                     book.ledger.waiters.remove(key);
-                    // Over a pool that does not say, any wait may be one for its turn.
+                    // A pool that reports no phases may have queued it for the whole wait.
                     phases.map_or(waited, |phases| phases.queued)
                 }
             };
@@ -129,7 +131,7 @@ impl Recorder {
         key
     }
 
-    /// Somebody got no connection.
+    /// Records that a checkout got no connection.
     pub(crate) fn refused(
         &self,
         refusal: Refusal,
@@ -141,8 +143,8 @@ impl Recorder {
         let at = self.clock.at(now);
         let mut book = self.book();
         let waiting = waiter.and_then(|key| book.ledger.waiters.remove(key));
-        // A refusal by a closed pool, or of a checkout that would not wait, is no demand that a larger
-        // pool would meet. A checkout that waited when it was closed was counted when the wait began.
+        // Refusals by a closed pool, and of checkouts that do not wait, do not count as demand, because a
+        // larger pool would not serve them. A checkout that waited was counted when its wait began.
         if waiter.is_none() && refusal != Refusal::Rejected {
             book.history.asked();
             book.windows.at(at).arrivals += 1;
@@ -192,7 +194,7 @@ impl Recorder {
         self.level(&mut book, at);
     }
 
-    /// A connection came back; says when.
+    /// Records the return of a connection. Returns the time of the return.
     pub(crate) fn returned(&self, key: u32) -> Instant {
         let now = Instant::now();
         let at = self.clock.at(now);
@@ -222,7 +224,8 @@ impl Recorder {
         now
     }
 
-    /// Tells whom else it concerns that a connection came back.
+    /// Updates everything outside of the pool's lock after a return: leak log, query context, request
+    /// and metrics.
     fn tell_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
         self.tell_end_of_leak(holder, held);
         if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {

@@ -1,4 +1,4 @@
-//! What is said in the log, and in a timeout's error.
+//! Log events of a pool, and the pool snapshot in a timeout's error.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::error::{LongestHolder, Scene};
 use crate::lifecycle::{CloseReason, Lifecycle};
 use crate::phase::{Phase, Phases};
 
-/// An outage is told when it begins, and then so often.
+/// Interval at which a lasting outage is logged again.
 const LASTING: Duration = Duration::from_secs(60);
 
 impl Recorder {
-    /// Says a wait that was longer than the `slow_wait` setting; in a burst, one a second for all.
+    /// Logs a wait that was longer than the `slow_wait` setting, at most one per second.
     pub(crate) fn tell_slow_wait(
         &self,
         checkout: Checkout,
@@ -50,7 +50,7 @@ impl Recorder {
         book.last_connect_error = Some((error.clone(), Instant::now()));
     }
 
-    /// The scene of a timeout.
+    /// Returns the pool snapshot for a timeout's error.
     pub(crate) fn scene(&self, now: Instant) -> Scene {
         let counts = self.counts();
         let book = self.book();
@@ -108,7 +108,7 @@ impl Lifecycle for Recorder {
 
     fn still_down(&self, error: &ConnectError, lasts: Duration) {
         self.count_failed_dial(error);
-        // Its beginning was told.
+        // `connect_failed` has logged its beginning.
         if lasts < LASTING {
             return;
         }

@@ -1,8 +1,8 @@
-//! The metrics, each once: the OpenTelemetry instruments, the Prometheus page and the guide's table
-//! are made of this list.
+//! The list of metrics, from which the OpenTelemetry instruments and the Prometheus page are built.
+//! A test compares the guide's table with it.
 //!
-//! Gauges and counters are absolute readings of the inventory and the book, made when somebody asks:
-//! nothing is incremented that could be forgotten.
+//! Gauges and counters are absolute readings of the inventory and the pool state, taken on collection,
+//! so they cannot drift from it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::checkout::TransactionState;
 use crate::lifecycle::CloseReason;
 use crate::phase::Phase;
 
-/// A metric.
+/// A metric: its name, unit and description, and how to read it.
 #[derive(Debug)]
 pub(crate) struct Family {
     pub(crate) name: &'static str,
@@ -34,33 +34,34 @@ pub(crate) struct Family {
     pub(crate) kind: Kind,
 }
 
-/// What kind of metric it is, and how it is read; with no attributes but those beside the pool's name.
+/// The kind of a metric, and the function that reads it. The function passes all attributes but the
+/// pool's name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// A count that goes up and down and may be added up over pools.
+    /// A count that goes up and down and can be summed over pools.
     UpDown(Read),
-    /// A reading that makes no sense added up.
+    /// A value whose sum over pools has no meaning.
     Gauge(Read),
     /// A count that only grows.
     Counter(Read),
     /// A sum of seconds that only grows.
     Seconds(Read),
-    /// Recorded as it happens, and kept in buckets.
+    /// Values recorded as they occur, counted in buckets with these boundaries.
     Histogram(&'static [f64], ReadBuckets),
 }
 
-/// Reads all series of a metric, each as a number and its attributes.
+/// Reads all series of a metric, and passes each one's value and attributes to the callback.
 pub(crate) type Read = fn(&Recorder, Emit<'_>);
 pub(crate) type Emit<'a> = &'a mut dyn FnMut(f64, &[KeyValue]);
-/// The same of a histogram.
+/// Reads all series of a histogram, like [`Read`].
 pub(crate) type ReadBuckets = fn(&Recorder, EmitBuckets<'_>);
 pub(crate) type EmitBuckets<'a> = &'a mut dyn FnMut(&Buckets, &[KeyValue]);
 
-/// The attribute of a checkout's source line.
+/// Attribute with a checkout's source line.
 pub(crate) const CALLER: &str = "poolscope.caller";
-/// The attribute of a checkout's label.
+/// Attribute with a checkout's label.
 pub(crate) const LABEL: &str = "poolscope.checkout.label";
-/// The attribute of what a checkout waited for.
+/// Attribute with the phase of a checkout's wait.
 pub(crate) const PHASE: &str = "poolscope.checkout.phase";
 
 pub(crate) static WAIT_TIME: Family = Family {
@@ -84,7 +85,7 @@ pub(crate) static CREATE_TIME: Family = Family {
 pub(crate) static PHASE_TIME: Family = Family {
     name: "poolscope.checkout.phase_time",
     unit: "s",
-    description: "Of the time it took to obtain a connection, the part in each phase, of the checkouts that waited in it",
+    description: "The time that a checkout waited in a phase: queued, connecting or pinging; not recorded for a phase without a wait",
     kind: Kind::Histogram(SECONDS, |r, emit| {
         let phases = r.book().phases.clone();
         for (phase, buckets) in Phase::ALL.into_iter().zip(&phases) {
@@ -95,7 +96,7 @@ pub(crate) static PHASE_TIME: Family = Family {
 pub(crate) static OPERATION_DURATION: Family = Family {
     name: DB_CLIENT_OPERATION_DURATION,
     unit: "s",
-    description: "The time from sending a query to the end of its answer",
+    description: "The time from sending a query to the end of its response",
     kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(r.database(), emit)),
 };
 pub(crate) static REQUEST_CHECKOUTS: Family = Family {
@@ -127,14 +128,14 @@ pub(crate) static REQUEST_HELD_TIME: Family = Family {
 pub(crate) static REQUEST_QUERY_TIME: Family = Family {
     name: "poolscope.request.query_time",
     unit: "s",
-    description: "Of the time that one request held connections, the time the database was at work",
+    description: "The part of the time that one request held connections in which the database was at work",
     kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.busy, emit)),
 };
 
 static COUNT: Family = Family {
     name: DB_CLIENT_CONNECTION_COUNT,
     unit: "{connection}",
-    description: "The number of connections that are currently in the state given",
+    description: "The number of connections that are currently in the given state",
     kind: Kind::UpDown(|r, emit| {
         let counts = r.counts();
         let state = |state: &'static str| [KeyValue::new(DB_CLIENT_CONNECTION_STATE, state)];
@@ -157,7 +158,7 @@ static IDLE_MAX: Family = Family {
 static IDLE_MIN: Family = Family {
     name: DB_CLIENT_CONNECTION_IDLE_MIN,
     unit: "{connection}",
-    description: "The minimum number of idle open connections allowed: no number of them is kept up",
+    description: "The minimum number of idle open connections allowed: always 0, the pool maintains no minimum",
     kind: Kind::UpDown(|_, emit| emit(0.0, &[])),
 };
 static PENDING: Family = Family {
@@ -181,7 +182,7 @@ static SERVING: Family = Family {
 static REACHABLE: Family = Family {
     name: "poolscope.pool.database_reachable",
     unit: "",
-    description: "1 unless connections can't be opened and no checkout has succeeded since",
+    description: "0 if the database could not be reached and no checkout has succeeded since, otherwise 1",
     kind: Kind::Gauge(|r, emit| emit(f64::from(u8::from(r.is_database_reachable())), &[])),
 };
 static OVERFLOW: Family = Family {
@@ -193,13 +194,13 @@ static OVERFLOW: Family = Family {
 static OVERFLOW_MAX: Family = Family {
     name: "poolscope.connection.overflow.max",
     unit: "{connection}",
-    description: "The most connections that may be open beyond the pool size",
+    description: "The maximum number of open connections allowed beyond the pool size",
     kind: Kind::UpDown(|r, emit| emit(f64::from(r.counts().max_overflow), &[])),
 };
 static IDLE_IN_TRANSACTION: Family = Family {
     name: "poolscope.connection.idle_in_transaction",
     unit: "{connection}",
-    description: "Connections held with a transaction open and no query under way, as far as the pool sees it",
+    description: "Connections held with an open transaction and no query running, as far as the pool can tell",
     kind: Kind::UpDown(|r, emit| {
         if !r.sees_transactions() {
             return;
@@ -227,7 +228,7 @@ static OPENED: Family = Family {
 static OPEN_FAILURES: Family = Family {
     name: "poolscope.connection.open_failures",
     unit: "{failure}",
-    description: "Attempts to open a connection that failed",
+    description: "Failed attempts to open a connection",
     kind: Kind::Counter(|r, emit| {
         if let Some(failures) = r.totals().connect_failures {
             emit(failures as f64, &[]);
@@ -253,7 +254,7 @@ static CLOSED: Family = Family {
 static CHECKOUTS: Family = Family {
     name: "poolscope.checkouts",
     unit: "{checkout}",
-    description: "Checkouts asked for, by what became of them",
+    description: "Checkouts requested, by outcome",
     kind: Kind::Counter(|r, emit| {
         let totals = r.totals();
         for (outcome, count) in [
@@ -271,7 +272,7 @@ static CHECKOUTS: Family = Family {
 static LONGEST_WAIT: Family = Family {
     name: "poolscope.wait.longest",
     unit: "s",
-    description: "How long the longest waiting has waited",
+    description: "The time that the longest-waiting checkout has waited; 0 if none is waiting",
     kind: Kind::Gauge(|r, emit| {
         let longest = r.book().ledger.longest_waiter().map(|waiter| waiter.since);
         let waited = longest.map_or(0.0, |since| since.elapsed().as_secs_f64());
@@ -281,7 +282,7 @@ static LONGEST_WAIT: Family = Family {
 static WAIT_TARGET: Family = Family {
     name: "poolscope.wait.target",
     unit: "s",
-    description: "What 95 of 100 waits for a connection should not exceed",
+    description: "The target for the 95th percentile of the time waited for a connection",
     kind: Kind::Gauge(|r, emit| {
         if let Some(target) = r.wait_target() {
             emit(target.as_secs_f64(), &[]);
@@ -291,7 +292,7 @@ static WAIT_TARGET: Family = Family {
 static ADVICE_ERROR: Family = Family {
     name: "poolscope.advice.error",
     unit: "",
-    description: "How far the predicted p95 waits were from the measured ones, as a share of these: the median of the last hour's minutes in which checkouts queued",
+    description: "The relative error of the predicted p95 waits against the measured ones: the median over the last hour's minutes in which checkouts queued",
     kind: Kind::Gauge(|r, emit| {
         let error = r.accuracy().and_then(|it| it.median_error_queueing_pct);
         if let Some(percent) = error {
@@ -302,9 +303,9 @@ static ADVICE_ERROR: Family = Family {
 static USE_CHECKOUTS: Family = Family {
     name: "poolscope.use.checkouts",
     unit: "{checkout}",
-    description: "Connections given back, by who had taken them",
+    description: "Connections returned, by call site",
     kind: Kind::Counter(|r, emit| {
-        // The first of them in the list.
+        // The first of the usage metrics in `FAMILIES`.
         let read = r.usage_of_scrape(true);
         emit_sites(&read, |used| used.checkouts as f64, |_| true, emit);
     }),
@@ -312,19 +313,19 @@ static USE_CHECKOUTS: Family = Family {
 static USE_WAIT_TIME: Family = Family {
     name: "poolscope.use.wait_time",
     unit: "s",
-    description: "Time waited for connections, by who waited",
+    description: "Time that checkouts waited for connections, by call site",
     kind: Kind::Seconds(|r, emit| sites(r, |used| used.waited.as_secs_f64(), |_| true, emit)),
 };
 static USE_HELD_TIME: Family = Family {
     name: "poolscope.use.held_time",
     unit: "s",
-    description: "Time that connections were held, by who held them",
+    description: "Time that connections were held, by call site",
     kind: Kind::Seconds(|r, emit| sites(r, |used| used.held.as_secs_f64(), |_| true, emit)),
 };
 static USE_BUSY_TIME: Family = Family {
     name: "poolscope.use.busy_time",
     unit: "s",
-    description: "Of the time that connections were held, the time the database was at work",
+    description: "The part of the time that connections were held in which the database was at work, by call site",
     kind: Kind::Seconds(|r, emit| {
         let known = |used: &Use| !used.measured.is_zero();
         sites(r, |used| used.busy.as_secs_f64(), known, emit);
@@ -333,7 +334,7 @@ static USE_BUSY_TIME: Family = Family {
 static SHED: Family = Family {
     name: "poolscope.checkouts.shed",
     unit: "{checkout}",
-    description: "Checkouts turned away for load's sake, by route",
+    description: "Checkouts shed under load, by route",
     kind: Kind::Counter(|r, emit| {
         for (route, shed) in r.shed(Instant::now()) {
             emit(
@@ -346,7 +347,7 @@ static SHED: Family = Family {
 static N_PLUS_ONE: Family = Family {
     name: "poolscope.request.n_plus_one",
     unit: "{request}",
-    description: "Requests that sent the same statement again and again",
+    description: "Requests that sent the same statement more often than the N+1 threshold",
     kind: Kind::Counter(|r, emit| {
         let mut requests = r.requests();
         for (route, repeated) in requests.all_repeated(Instant::now()) {
@@ -358,7 +359,7 @@ static N_PLUS_ONE: Family = Family {
 static LEAKING: Family = Family {
     name: "poolscope.connection.leaking",
     unit: "{connection}",
-    description: "Connections held for longer than the leak threshold at this moment",
+    description: "Connections currently held for longer than the leak threshold",
     kind: Kind::UpDown(|r, emit| {
         if let Some(leaking) = r.leaking() {
             emit(leaking as f64, &[]);
@@ -368,7 +369,7 @@ static LEAKING: Family = Family {
 static LEAKS: Family = Family {
     name: "poolscope.connection.leaks",
     unit: "{connection}",
-    description: "Connections held for longer than the leak threshold, those that came back included",
+    description: "Connections held for longer than the leak threshold, including those returned since",
     kind: Kind::Counter(|r, emit| {
         if r.leaks.threshold().is_some() {
             emit(r.totals().leaks as f64, &[]);
@@ -376,7 +377,7 @@ static LEAKS: Family = Family {
     }),
 };
 
-/// All of them, in the order of the guide.
+/// All metrics, in the order of the guide.
 pub(crate) static FAMILIES: [&Family; 36] = [
     &COUNT,
     &MAX,
@@ -417,7 +418,7 @@ pub(crate) static FAMILIES: [&Family; 36] = [
 ];
 
 fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: EmitBuckets<'_>) {
-    // A copy, so that no request waits for whoever reads.
+    // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
         let routes = requests.routes();

@@ -1,4 +1,4 @@
-//! A checkout under observation, from the asking to the answer, or to its being dropped.
+//! The future of an observed checkout, from the first poll until it completes or is dropped.
 
 use std::fmt;
 use std::future::Future;
@@ -40,42 +40,45 @@ pin_project! {
     }
 }
 
-/// A checkout that has no answer yet.
+/// A checkout that has not completed.
 struct Attempt {
     recorder: Arc<Recorder>,
     checkout: Checkout,
     begun: Option<Begun>,
 }
 
-/// What was there at the first poll, as everything else in an `async fn` happens then: so the span is
-/// a child of the context that the future runs in, `pool.get().with_context(cx)` and
-/// `pool.get().instrument(span)` included. Before, nothing has been asked for.
+/// The state since the first poll.
+///
+/// The span is opened and the context is taken at the first poll, because an `async fn` runs only
+/// then. So the span is a child of the context in which the future runs, including
+/// `pool.get().with_context(cx)` and `pool.get().instrument(span)`.
 struct Begun {
-    /// `None` where nobody listens.
+    /// `None` if no tracer records spans.
     span: Option<CheckoutSpan>,
     context: Context,
     request: Option<Arc<Attribution>>,
-    /// Once it had to wait.
+    /// `None` if it has not waited.
     waiting: Option<Box<Waiting>>,
 }
 
-/// A wait, and how long what has taken of it.
+/// A wait in progress, and the time spent in each phase.
 struct Waiting {
     asked: Instant,
-    /// The entry in the ledger.
+    /// Key of the waiter in the pool state.
     key: u32,
     phase: Option<Phase>,
+    /// When the current phase began.
     since: Instant,
-    /// When it was last woken, which is when a phase ends.
+    /// When the task was last woken, which is when a phase ends.
     woken: Instant,
     phases: Option<Phases>,
 }
 
-/// A wait that is over: of no time, if it was answered at once.
+/// A completed wait. Its time is zero if the checkout completed at the first poll.
 struct Waited {
     asked: Instant,
     time: Duration,
-    /// The entry in the ledger.
+    /// Key of the waiter in the pool state; `None` if it did not wait.
     key: Option<u32>,
     phases: Option<Phases>,
 }
@@ -109,7 +112,7 @@ where
             Some(begun) => begun.woken(),
             none => none.insert(Begun::now(&attempt.recorder, attempt.checkout)),
         };
-        // What a stack that nobody observes may have left.
+        // Clears the phase that an unobserved checkout may have left.
         phase::reason();
         let Poll::Ready(answer) = this.inner.poll(cx) else {
             begun.waits(&attempt.recorder, phase::reason());
@@ -179,7 +182,7 @@ impl Begun {
         }
     }
 
-    /// A request that got no connection has waited all the same.
+    /// Records a refusal. The wait counts for the request, too.
     fn refused(&self, recorder: &Arc<Recorder>, refusal: Refusal, waited: &Waited) {
         let route = self
             .request
@@ -198,7 +201,7 @@ impl Attempt {
             recorder, checkout, ..
         } = self;
         let mut begun = self.begun.expect("it was polled");
-        // Who has not waited has it since the clock was read for the connection.
+        // Without a wait, the hold begins when the connection read the clock.
         let at_once = begun.waiting.is_none().then(|| inner.since()).flatten();
         let now = at_once.unwrap_or_else(Instant::now);
         let Waited {
@@ -256,9 +259,9 @@ impl Attempt {
         error
     }
 
-    /// Its caller has gone away.
+    /// Records that the caller dropped the future.
     fn given_up(self) {
-        // A future that was never polled has asked for nothing.
+        // A future that was never polled has not requested a connection.
         let Some(mut begun) = self.begun else { return };
         let waited = begun.end_waiting(Instant::now());
         if let Some(span) = begun.span.take() {

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use super::recorder::Recorder;
 use crate::checkout::{ConnectionFacts, Held};
 
-/// A connection that is written down in the ledger until it is dropped.
+/// An observed connection. It is recorded as held until it is dropped.
 ///
-/// Derefs to what the inner guard derefs to: the diesel connection. So `load(&mut conn)`,
-/// `conn.transaction(async |c| …)` and everything else of diesel-async work on it.
+/// It dereferences to the target of the inner guard, the diesel connection. So `load(&mut conn)`,
+/// `conn.transaction(async |c| …)` and all other methods of diesel-async work on it.
 pub struct Observed<T: Held> {
-    // When this is dropped the hold ends, then the connection goes back, and its permit is freed.
+    // On drop, the hold ends first, then the connection is returned, then its permit is released.
     recorder: Arc<Recorder>,
     key: u32,
     inner: T,
@@ -27,12 +27,12 @@ impl<T: Held> Observed<T> {
         }
     }
 
-    /// The inner guard.
+    /// Returns a reference to the inner guard.
     pub fn get_ref(&self) -> &T {
         &self.inner
     }
 
-    /// The inner guard, mutably.
+    /// Returns a mutable reference to the inner guard.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.inner
     }

@@ -1,18 +1,18 @@
-//! A small log-linear histogram of durations: fixed memory, a percentile within 7 %.
+//! A small log-linear histogram of durations, with fixed memory and percentiles within 7 %.
 
 use std::time::Duration;
 
 use super::clock::nanos;
 
-/// Values below this many microseconds have a bucket each.
+/// Each microsecond below this has its own bucket.
 const LINEAR: u64 = 32;
-/// Buckets per octave above: a bucket is at most 1/16 of its value wide.
+/// Buckets per octave above [`LINEAR`]: the width of a bucket is at most 1/16 of its value.
 const PER_OCTAVE: u64 = 16;
-/// Octaves from 32 µs up to 2^33 µs, which is 2.4 hours; longer durations share the last bucket.
+/// Octaves from 32 µs to 2^33 µs, which is 2.4 hours. Longer durations share the last bucket.
 const OCTAVES: u64 = 28;
 const BUCKETS: usize = (LINEAR + OCTAVES * PER_OCTAVE) as usize;
 
-/// Durations of one kind within one slot of time.
+/// Durations of one kind within a period.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {
     buckets: Box<[u32; BUCKETS]>,
@@ -55,7 +55,7 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// Empty again, in the same memory.
+    /// Returns an empty histogram that reuses the memory.
     pub(crate) fn cleared(mut self) -> Self {
         if self.count > 0 {
             self.buckets.fill(0);
@@ -84,8 +84,8 @@ impl Histogram {
         (self.count > 0).then(|| Duration::from_nanos(self.sum).div_f64(self.count as f64))
     }
 
-    /// The value that a share `q` (0 to 1) of all durations does not exceed, read from the upper
-    /// edge of its bucket, so that a percentile never flatters.
+    /// Returns the `q`-quantile (0 to 1), or `None` if the histogram is empty. Returns the upper edge of
+    /// the bucket, so that a percentile is never too low.
     pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
         let max = self.max()?;
         let rank = ((self.count as f64 * q).ceil() as u64).clamp(1, self.count);
@@ -109,7 +109,7 @@ fn bucket_of(nanos: u64) -> usize {
     if octave >= OCTAVES {
         return BUCKETS - 1;
     }
-    // The four bits below the leading one say where in the octave the value is.
+    // The four bits below the leading one are the bucket within the octave.
     let within = (micros >> (octave + 1)) & (PER_OCTAVE - 1);
     (LINEAR + octave * PER_OCTAVE + within) as usize
 }
@@ -134,7 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn empty_says_so() {
+    fn an_empty_histogram_has_no_values() {
         let empty = Histogram::default();
         assert_eq!(
             (empty.quantile(0.5), empty.mean(), empty.max()),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_of_a_known_series() {
+    fn percentiles_are_within_7_percent() {
         let mut h = Histogram::default();
         (1..=1000).for_each(|ms| h.record(Duration::from_millis(ms)));
         let p95 = h.quantile(0.95).unwrap().as_secs_f64();
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_value_lies_below_the_upper_edge_of_its_bucket_and_close_to_it(micros in 0_u64..1 << 33) {
+        fn the_upper_edge_is_close_above_the_value(micros in 0_u64..1 << 33) {
             let value = Duration::from_micros(micros);
             let edge = upper_edge(bucket_of(nanos(value)));
             prop_assert!(edge > value);
@@ -162,7 +162,7 @@ mod tests {
         }
 
         #[test]
-        fn merging_is_recording_both(a in prop::collection::vec(any::<u64>(), 0..50), b in prop::collection::vec(any::<u64>(), 0..50)) {
+        fn merging_equals_recording_all(a in prop::collection::vec(any::<u64>(), 0..50), b in prop::collection::vec(any::<u64>(), 0..50)) {
             let of = |values: &[u64]| {
                 let mut h = Histogram::default();
                 values.iter().for_each(|&n| h.record(Duration::from_nanos(n)));

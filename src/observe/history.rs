@@ -1,89 +1,89 @@
-//! The recent checkouts, one by one: what advice replays.
+//! Records the recent checkouts individually, for advice to replay.
 //!
-//! Checkouts are written down in *segments*, each of which has every checkout of some time, up to
-//! [`ENTRIES`]. A pool that is not very busy writes one segment after the other. A busy one leaves gaps
-//! between them, in which checkouts are only counted, so that the segments kept cover the last five
-//! minutes. A segment that has ended is shared with readers and never copied.
+//! Checkouts are recorded in *segments*. A segment contains every checkout of a period, up to
+//! [`ENTRIES`]. A pool with moderate load writes one segment after another. A busy pool leaves gaps
+//! between segments, in which checkouts are only counted, so that the kept segments cover the last five
+//! minutes. A completed segment is shared with readers and never copied.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::clock::{MINUTE, seconds};
 
-/// Checkouts of one segment, at most.
+/// Maximum number of checkouts in a segment.
 const ENTRIES: usize = 4096;
 
-/// Segments that are kept, where they are full. Fewer entries make more segments.
+/// Number of full segments kept. If segments have fewer entries, more of them are kept.
 const FULL: usize = 8;
 
-/// Time that the segments kept of a busy pool cover.
+/// Period that the kept segments of a busy pool cover.
 const COVERED: u64 = 5 * MINUTE;
 
-/// A segment ends after this time, full or not.
+/// Maximum duration of a segment, even if it is not full.
 const LONGEST: u64 = COVERED;
 
-/// Older segments are forgotten.
+/// Age at which segments are discarded.
 const FORGOTTEN: u64 = 60 * MINUTE;
 
-/// The busiest window is kept of this much time, and of as much before it.
+/// Period of which the busiest window is kept; the window of the period before is kept, too.
 const HALF_DAY: u64 = 12 * 60 * MINUTE;
 
-/// What stands for a time that is not known, or has not come.
+/// Marks a time that is unknown or has not been reached.
 pub(crate) const NEVER: u32 = u32::MAX;
 
 /// One checkout, in 32 bytes. Times are microseconds since its segment began, rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Before the segment began, if negative.
+    /// When the connection was requested; negative if before the segment began.
     pub(crate) asked: i32,
     /// When its turn came; [`NEVER`] if it gave up before.
     pub(crate) granted: u32,
-    /// When the connection came back or the caller gave up; [`NEVER`] if neither has happened.
+    /// When the connection was returned or the caller gave up; [`NEVER`] if neither has happened.
     pub(crate) returned: u32,
-    /// When its first query began and its last one ended; [`NEVER`] without queries.
+    /// When its first query began and its last query ended; [`NEVER`] without queries.
     pub(crate) first: u32,
     pub(crate) last: u32,
-    /// Microseconds in which a query was under way; [`NEVER`] where queries are not watched.
+    /// Microseconds in which a query was running; [`NEVER`] if queries are not watched.
     pub(crate) busy: u32,
-    /// The request that it is part of; 0 where that is not known.
+    /// Number of the request that the checkout belongs to; 0 if unknown.
     pub(crate) request: u32,
-    /// The place in the code that asked, by a hash.
+    /// Hash of the call site.
     pub(crate) place: u16,
-    /// Connections allowed at the time.
+    /// Maximum number of connections at the time.
     pub(crate) size: u16,
 }
 
-/// Every checkout that was granted within some time. Times are nanoseconds of the pool's clock; it begins
-/// with a whole microsecond.
+/// Every checkout that was granted or gave up within a period. Times are nanoseconds of the pool's
+/// clock; the beginning is a whole microsecond.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     number: u32,
     pub(crate) began: u64,
     pub(crate) ended: u64,
     pub(crate) entries: Vec<Entry>,
-    /// Whether no checkout is missing between the segment before and this one.
+    /// Whether no checkout is missing between the previous segment and this one.
     pub(crate) follows: bool,
-    /// Checkouts that the pool had been asked for before.
+    /// Number of checkouts requested since the pool started, before this segment.
     asked_before: u64,
-    /// Entries whose connection has not come back.
+    /// Number of entries whose connection has not been returned.
     held: usize,
 }
 
-/// A segment, and how many checkouts were asked for from its beginning to the next one's.
+/// A segment, and the number of checkouts requested from its beginning to the beginning of the next.
 #[derive(Debug, Clone)]
 pub(crate) struct Counted {
     pub(crate) segment: Arc<Segment>,
     pub(crate) asked: u64,
 }
 
-/// Where the entry of a hold is.
+/// Position of a hold's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     segment: u32,
     entry: u32,
 }
 
-/// A checkout that is written down. Times are nanoseconds of the pool's clock.
+/// The request for a connection. Times are nanoseconds of the pool's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Asked {
     pub(crate) asked: u64,
@@ -94,29 +94,30 @@ pub(crate) struct Asked {
 /// The queries of a hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Queries {
-    /// When the first began and the last ended, if there were any.
+    /// When the first query began and the last ended; `None` without queries.
     pub(crate) between: Option<(u64, u64)>,
-    /// Nanoseconds in which one was under way.
+    /// Nanoseconds in which a query was running.
     pub(crate) busy: u64,
 }
 
-/// See the [module](self).
+/// The recent checkouts of one pool; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct History {
-    /// Checkouts asked for since the pool began.
+    /// Number of checkouts requested since the pool started.
     asked: u64,
-    /// Segments begun.
+    /// Number of segments begun.
     numbers: u32,
+    /// The segment being written.
     writing: Option<Segment>,
-    /// The one before, while some of its connections are out.
+    /// The previous segment, while some of its connections are checked out.
     closing: Option<Segment>,
-    /// Those that have ended, the newest last.
+    /// Completed segments, the newest last.
     kept: VecDeque<Arc<Segment>>,
-    /// No segment begins before.
+    /// Earliest beginning of the next segment.
     next: u64,
-    /// Connections allowed.
+    /// Maximum number of connections.
     size: u16,
-    /// Of this half-day, and of the one before.
+    /// The busiest windows of this half-day and of the previous one.
     busiest: [Option<Window>; 2],
 }
 
@@ -124,24 +125,25 @@ pub(crate) struct History {
 #[derive(Debug, Clone)]
 struct Window {
     half_day: u64,
-    /// Connections held on average.
+    /// Mean number of connections held.
     held: f64,
     ended: u64,
     segments: Vec<Counted>,
 }
 
-/// A copy of what is known.
+/// A snapshot of the history.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recorded {
-    /// Of the last five minutes, the newest last, and of more where these have few checkouts.
+    /// Segments of the last five minutes, the newest last. They reach further back if these minutes
+    /// have few checkouts.
     pub(crate) recent: Vec<Counted>,
-    /// The window of the last day in which most connections were held, and when it ended. It may be
-    /// less busy than the recent one.
+    /// The window of the last day in which the most connections were held on average, and when it
+    /// ended. It may be less busy than the recent segments.
     pub(crate) busiest: Option<(Vec<Counted>, u64)>,
 }
 
 impl History {
-    /// With this many connections allowed.
+    /// Creates an empty history of a pool with at most `size` connections.
     pub(crate) fn new(size: u32) -> Self {
         Self {
             size: short(size),
@@ -155,18 +157,18 @@ impl History {
         }
     }
 
-    /// From now on this many connections are allowed.
+    /// Sets the maximum number of connections for new entries.
     pub(crate) fn set_size(&mut self, size: u32) {
         self.size = short(size);
     }
 
-    /// A connection is asked for. Each checkout is counted once.
+    /// Counts a request for a connection. Each checkout is counted once.
     pub(crate) fn asked(&mut self) {
         self.asked += 1;
     }
 
-    /// A checkout has a connection. Its turn came at `granted`, before a ping or a dial. Returns where
-    /// it is written down, if it is.
+    /// Records that a checkout got a connection. `granted` is when its turn came, before a ping or a
+    /// connection attempt. Returns the position of its entry; `None` in a gap between segments.
     pub(crate) fn granted(&mut self, now: u64, granted: u64, asked: Asked) -> Option<Position> {
         let size = self.size;
         let segment = self.segment(now, asked.asked)?;
@@ -180,7 +182,7 @@ impl History {
         Some(position)
     }
 
-    /// A checkout gave up, or was turned away.
+    /// Records a checkout that gave up or was shed.
     pub(crate) fn gave_up(&mut self, now: u64, asked: Asked) {
         let size = self.size;
         if let Some(segment) = self.segment(now, asked.asked) {
@@ -189,7 +191,7 @@ impl History {
         }
     }
 
-    /// A connection came back.
+    /// Records the return of a connection.
     pub(crate) fn returned(&mut self, position: Position, now: u64, queries: Option<Queries>) {
         let mut segments = self.writing.iter_mut().chain(&mut self.closing);
         if let Some(segment) = segments.find(|segment| segment.number == position.segment) {
@@ -204,7 +206,7 @@ impl History {
         }
     }
 
-    /// The segment to write to.
+    /// Returns the segment to write to, and begins one if it is due. `None` in a gap between segments.
     fn segment(&mut self, now: u64, asked: u64) -> Option<&mut Segment> {
         if self.writing.as_ref().is_some_and(|it| it.is_over(now)) {
             self.close(now);
@@ -217,14 +219,14 @@ impl History {
             let follows = before
                 .is_some_and(|it| it.ended == now || !it.is_full() && now - it.ended < LONGEST);
             let (began, asked_before) = match self.numbers {
-                // Nobody was missed before, however long the first connection takes to open.
+                // The first segment begins with the first request, however long connecting takes.
                 0 => (asked.min(now), 0),
                 _ => (now, self.asked.saturating_sub(1)),
             };
             self.numbers = self.numbers.wrapping_add(1);
             self.writing = Some(Segment {
                 number: self.numbers,
-                // Whole, so that times of one segment and those of the next are rounded alike.
+                // A whole microsecond, so that the times of all segments are rounded alike.
                 began: began - began % 1000,
                 ended: now,
                 entries: Vec::new(),
@@ -232,13 +234,13 @@ impl History {
                 asked_before,
                 held: 0,
             });
-            // A young pool keeps all of its time, in ever longer steps.
+            // The segments of a young pool cover its whole life, at growing intervals.
             self.next = now + (COVERED.min(now) / FULL as u64);
         }
         self.writing.as_mut()
     }
 
-    /// The current segment ends. Checkouts that are still out have until the next one ends.
+    /// Ends the current segment. Its outstanding returns are recorded until the next segment ends.
     #[cold]
     fn close(&mut self, now: u64) {
         self.keep_closing();
@@ -256,6 +258,7 @@ impl History {
         }
     }
 
+    /// Moves the previous segment to the kept ones.
     #[cold]
     fn keep_closing(&mut self) {
         let Some(mut segment) = self.closing.take() else {
@@ -274,8 +277,8 @@ impl History {
         self.compare_with_busiest(now);
     }
 
-    /// One segment too many is kept. It is the oldest, unless a young pool needs that to know all of its
-    /// time: then it is the one without which the least is missing.
+    /// Removes one kept segment: the oldest, or, if a young pool needs that one to cover its whole
+    /// life, the one whose removal leaves the smallest gap.
     fn leave_one_out(&mut self, now: u64) {
         let is_old = |it: &Arc<Segment>| it.began + COVERED <= now;
         let middle = 1..self.kept.len().saturating_sub(1);
@@ -302,9 +305,9 @@ impl History {
         }
     }
 
-    /// The window that has just ended may be the busiest.
+    /// Keeps the current window if it is the busiest of this half-day.
     fn compare_with_busiest(&mut self, now: u64) {
-        // A pool's first minutes are often unlike all later ones.
+        // A pool's first minutes are often not typical.
         if now < COVERED {
             return;
         }
@@ -325,7 +328,8 @@ impl History {
         }
     }
 
-    /// The last of these segments, with what each stands for.
+    /// Returns the last of these segments, each with the number of checkouts that it represents. Goes
+    /// back far enough for [`ENTRIES`] entries, one recorded minute and [`COVERED`].
     fn count(&self, segments: impl Iterator<Item = Arc<Segment>>, now: u64) -> Vec<Counted> {
         let segments: Vec<_> = segments.collect();
         let next = |index: usize| {
@@ -348,7 +352,7 @@ impl History {
         counted
     }
 
-    /// What is known up to now. Copies what is still written to, 256 KiB at most.
+    /// Returns a snapshot at `now`. Copies only the segments still written to, at most 256 KiB.
     pub(crate) fn read(&mut self, now: u64) -> Recorded {
         if self.writing.as_ref().is_some_and(|it| it.is_over(now)) {
             self.close(now);
@@ -386,7 +390,7 @@ impl Segment {
         self.entries.len() >= ENTRIES
     }
 
-    /// Nanoseconds from its beginning until its last checkout was granted or gave up.
+    /// Returns the nanoseconds from its beginning until its last checkout was granted or gave up.
     fn busy_until(&self) -> u64 {
         let last = self.entries.last();
         last.map_or(0, |it| u64::from(it.granted.min(it.returned)) * 1000)
@@ -396,8 +400,7 @@ impl Segment {
         self.is_full() || now >= self.began + LONGEST
     }
 
-    /// Since it began. What was before is at its beginning, and what is far beyond its end as far as
-    /// can be written.
+    /// Converts a time to microseconds since the segment began, clamped to 0 and `NEVER - 1`.
     fn micros(&self, at: u64) -> u32 {
         let micros = at.saturating_sub(self.began) / 1000;
         u32::try_from(micros).map_or(NEVER - 1, |micros| micros.min(NEVER - 1))
@@ -442,11 +445,12 @@ impl Segment {
         self.held = self.held.saturating_sub(1);
     }
 
+    /// Returns the duration of the segment in seconds.
     pub(crate) fn seconds(&self) -> f64 {
         seconds(self.ended.saturating_sub(self.began))
     }
 
-    /// Connection-seconds in use.
+    /// Returns the connection-seconds held within the segment.
     fn held(&self) -> f64 {
         let end = self.micros(self.ended);
         let entries = self.entries.iter().filter(|entry| entry.granted != NEVER);
@@ -459,7 +463,8 @@ fn short(size: u32) -> u16 {
     u16::try_from(size).unwrap_or(u16::MAX)
 }
 
-/// Connections in use on average, where each segment stands for the time to the next.
+/// Returns the mean number of connections held. Each segment is weighted by the number of checkouts that
+/// it represents.
 fn mean_held(segments: &[Counted]) -> f64 {
     let (mut held, mut asked) = (0.0, 0.0);
     for Counted {

@@ -1,36 +1,38 @@
-//! What the pool was asked for in each five seconds of the last hour.
+//! The pool's traffic in the last hour, in samples of five seconds.
 
 use std::collections::VecDeque;
 
 use super::clock::{MINUTE, SECOND, seconds};
 use super::window::Slot;
 
-/// Time that one sample covers.
+/// Time covered by one sample.
 const LENGTH: u64 = 5 * SECOND;
-/// Samples that are kept: those of an hour.
+/// Number of samples kept, which is one hour.
 const KEPT: usize = (60 * MINUTE / LENGTH) as usize;
 
-/// Sums over some time.
+/// Sums over a period.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Traffic {
     /// Time covered, in seconds.
     pub(crate) seconds: f64,
-    /// Checkouts asked for, including those that timed out or were shed.
+    /// Checkouts requested, including those that timed out or were shed.
     pub(crate) asked: u64,
     /// Checkouts that timed out in the queue or were shed.
     pub(crate) unserved: u64,
-    /// Connections that came back, and the seconds that they were held.
+    /// Connections returned.
     pub(crate) returned: u64,
+    /// Seconds that these connections were held.
     pub(crate) held: f64,
-    /// Most connections in use at once, most requests waiting at once, and most checkouts asked for
-    /// within one second.
+    /// Most connections in use at once.
     pub(crate) peak: u32,
+    /// Most checkouts waiting at once.
     pub(crate) peak_pending: u32,
+    /// Most checkouts requested within one second.
     pub(crate) peak_rate: f64,
 }
 
 impl Traffic {
-    /// All but the time covered.
+    /// Returns the sums of a slot, without the time covered.
     fn of(slot: &Slot) -> Self {
         Self {
             seconds: 0.0,
@@ -54,7 +56,7 @@ impl Traffic {
         self.peak_rate = self.peak_rate.max(other.peak_rate);
     }
 
-    /// Checkouts asked for per second.
+    /// Returns the checkouts requested per second.
     pub(crate) fn rate(&self) -> f64 {
         if self.seconds > 0.0 {
             self.asked as f64 / self.seconds
@@ -63,18 +65,18 @@ impl Traffic {
         }
     }
 
-    /// Mean seconds that a connection was held; `None` before one came back.
+    /// Returns the mean time that a connection was held, in seconds; `None` if none was returned.
     pub(crate) fn mean_held(&self) -> Option<f64> {
         (self.returned > 0).then(|| self.held / self.returned as f64)
     }
 }
 
-/// A ring of samples, each with the time of its end.
+/// The samples of the last hour, each with the time of its end.
 #[derive(Debug, Default)]
 pub(crate) struct Hour(VecDeque<(u64, Traffic)>);
 
 impl Hour {
-    /// A slot of the windows has ended.
+    /// Adds a completed slot of the windows.
     pub(super) fn push(&mut self, ended: u64, slot: &Slot) {
         if self.0.len() == KEPT {
             self.0.pop_front();
@@ -82,7 +84,7 @@ impl Hour {
         self.0.push_back((ended, Traffic::of(slot)));
     }
 
-    /// The last minutes, and the slots that have not ended.
+    /// Returns the sums over the last minutes, including the slots that have not ended.
     pub(super) fn last<'a>(
         &self,
         minutes: u64,
@@ -110,7 +112,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn windows_add_up_and_what_is_older_than_an_hour_is_forgotten() {
+    fn samples_add_up_and_expire_after_an_hour() {
         let mut windows = Windows::new();
         for second in 0..600 {
             let slot = windows.at(second * SECOND);
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_counts_as_time() {
+    fn idle_time_is_covered() {
         let mut windows = Windows::new();
         windows.at(0).arrivals += 30;
         let hour = windows.traffic(50 * MINUTE, 60);
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_held_counts_in_each_sample() {
+    fn a_held_connection_counts_in_each_sample() {
         let mut windows = Windows::new();
         let level = |checked_out| Level {
             checked_out,

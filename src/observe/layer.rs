@@ -16,20 +16,20 @@ use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::scope::scope;
 
-/// Writes down every checkout of a [`Service<Checkout>`](tower_service::Service).
+/// Observes every checkout of a [`Service<Checkout>`](tower_service::Service).
 #[derive(Clone)]
 pub struct ObserveLayer {
     name: Arc<str>,
     meters: Option<SharedMeterProvider>,
-    /// A way to make tracers, for a tracer can't be cloned.
+    /// Creates tracers, because a tracer cannot be cloned.
     tracers: Option<Arc<dyn Fn() -> BoxedTracer + Send + Sync>>,
     slow_wait: Duration,
     leak_threshold: Option<Duration>,
 }
 
 impl ObserveLayer {
-    /// Observes under this name: `db.client.connection.pool.name` in telemetry. Two pools of one
-    /// app need two names.
+    /// Creates a layer that observes a pool under this name, `db.client.connection.pool.name` in
+    /// telemetry. Each pool of an app needs a different name.
     #[must_use]
     pub fn new(name: impl AsRef<str>) -> Self {
         Self {
@@ -46,14 +46,16 @@ impl ObserveLayer {
         self
     }
 
-    /// Records into this provider. Defaults to the global one, also when it is set later.
+    /// Sets the provider that metrics are recorded with. Defaults to the global one, which may also be
+    /// set later.
     #[must_use]
     pub fn meter_provider(mut self, provider: impl MeterProvider + Send + Sync + 'static) -> Self {
         self.meters = Some(Arc::new(provider));
         self
     }
 
-    /// Makes spans with this provider. Defaults to the global one, also when it is set later.
+    /// Sets the provider that spans are created with. Defaults to the global one, which may also be set
+    /// later.
     #[must_use]
     pub fn tracer_provider<P>(mut self, provider: P) -> Self
     where
@@ -67,16 +69,16 @@ impl ObserveLayer {
         self
     }
 
-    /// Waits longer than this are told as a `tracing` event. Defaults to 50 ms.
+    /// Logs waits longer than this as a `tracing` event. Defaults to 50 ms.
     #[must_use]
     pub fn slow_wait(mut self, threshold: Duration) -> Self {
         self.slow_wait = threshold;
         self
     }
 
-    /// A connection held for longer than this is told as a possible leak: by `tracing` events, once
-    /// and again when it comes back, in `health` and in the metrics. Nothing is done about it.
-    /// Defaults to 60 s; `None` or zero for off.
+    /// Reports a connection held for longer than this as a possible leak: in `health`, in the metrics,
+    /// and as a `tracing` event, once when it passes the threshold and once when it is returned. The
+    /// connection itself is left alone. Defaults to 60 s; `None` or zero turns it off.
     #[must_use]
     pub fn leak_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
         self.leak_threshold = threshold.into();

@@ -1,8 +1,10 @@
-//! Connections that are held for longer than anybody is likely to mean: told once, and again when
-//! they come back. Nothing is done about them.
+//! Logs suspected connection leaks: connections held for longer than a threshold.
 //!
-//! A checkout pays nothing for it: one task a pool sleeps until the oldest hold that was not told yet
-//! can be one.
+//! Each is logged once when it passes the threshold, and again when it is returned. The connection
+//! itself is left alone.
+//!
+//! Leak detection costs a checkout nothing: one task per pool sleeps until the oldest hold that has
+//! not been reported can pass the threshold.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,21 +19,21 @@ use super::ledger::Holder;
 use super::recorder::{Recorder, TARGET};
 use crate::backend::SessionState;
 
-/// A hold is a leak when it is longer than the threshold, and timers count in milliseconds.
+/// Margin added to the threshold: a leak is longer than the threshold, and timers count in milliseconds.
 const TICK: Duration = Duration::from_millis(1);
-/// However short the threshold is, there is so much time between two looks.
+/// Minimum time between two scans, for short thresholds.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// And however long it is, no more than this.
+/// Maximum time between two scans, for long thresholds.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// From when on a hold is a leak, and the task that looks for them.
+/// The leak threshold, and the task that scans for leaks.
 pub(crate) struct Leaks {
     threshold: Option<Duration>,
     task: Mutex<Option<AbortHandle>>,
 }
 
 impl Leaks {
-    /// None, or zero as in the settings: no hold is too long.
+    /// Creates the detector. `None` or zero turns it off.
     pub(super) fn new(threshold: Option<Duration>) -> Self {
         Self {
             threshold: threshold.filter(|threshold| !threshold.is_zero()),
@@ -39,7 +41,7 @@ impl Leaks {
         }
     }
 
-    /// The time from which on a hold is a leak.
+    /// Returns the threshold; a longer hold is a leak. `None` if detection is off.
     pub(crate) fn threshold(&self) -> Option<Duration> {
         self.threshold
     }
@@ -59,8 +61,8 @@ impl Drop for Leaks {
 }
 
 impl Recorder {
-    /// Sees to it that somebody looks for leaks: called now and then by those who take connections,
-    /// for the runtime of the one who looked before may be gone.
+    /// Starts the scan task if it is not running. Checkouts call this at most once per second, because
+    /// the runtime that ran the previous task may have shut down.
     pub(super) fn look_for_leaks(self: &Arc<Self>) {
         let Some(threshold) = self.leaks.threshold else {
             return;
@@ -89,7 +91,8 @@ impl Recorder {
         *task = Some(looking.abort_handle());
     }
 
-    /// Connections held for too long at this instant; `None` when none is ever.
+    /// Returns how many connections are currently held for longer than the threshold. `None` if
+    /// detection is off.
     pub(super) fn leaking(&self) -> Option<usize> {
         self.leaks.threshold?;
         let now = Instant::now();
@@ -99,11 +102,11 @@ impl Recorder {
         Some(leaking.count())
     }
 
-    /// Tells those that are leaks by now; says when the next one can be.
+    /// Logs the holds that have become leaks. Returns when to scan next.
     fn tell_leaks(&self, threshold: Duration) -> Instant {
         let now = Instant::now();
         let mut found = Vec::new();
-        // Who takes a connection from now on is not late before this.
+        // A hold that begins after `now` cannot be a leak before this.
         let due = |since: Instant| since.checked_add(threshold.saturating_add(TICK));
         let mut next = due(now);
         {
@@ -146,8 +149,8 @@ impl Recorder {
         );
     }
 
-    /// Tells of a hold that was too long when it ends; of one that nobody had the time to look at,
-    /// both.
+    /// Logs the return of a connection that was held for too long. If the scan task had not reported
+    /// the leak yet, logs the leak first.
     pub(super) fn tell_end_of_leak(&self, holder: &Holder, held: Duration) {
         if !self.leaks.is_leak(held) {
             return;
@@ -171,17 +174,17 @@ impl Recorder {
     }
 }
 
-/// What is told of a hold.
+/// The fields of a leak's log events.
 struct Told<'a> {
     holder: &'a Holder,
     held: Duration,
     caller: String,
     trace: Option<String>,
-    /// What the connection does; `None` where its queries are not watched.
+    /// State of the session; `None` if queries are not watched.
     state: Option<SessionState>,
     process_id: Option<u64>,
     last_query: Option<String>,
-    /// Where the connection was taken, so that the line is found with its trace.
+    /// OpenTelemetry context of the checkout, so that the log record belongs to its trace.
     context: Option<Context>,
 }
 
@@ -203,8 +206,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction, server process 4711;
-/// last query: SELECT users`
+/// Formats the fields as `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction,
+/// server process 4711; last query: SELECT users`.
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} s by {}", self.held.as_secs_f64(), self.caller)?;
@@ -217,10 +220,10 @@ impl fmt::Display for Told<'_> {
         let mut facts = Vec::new();
         if let Some(state) = self.state {
             facts.push(match state {
-                SessionState::Active => "a query is under way".to_owned(),
+                SessionState::Active => "a query is running".to_owned(),
                 SessionState::Idle => "idle".to_owned(),
                 SessionState::IdleInTransaction => "idle in a transaction".to_owned(),
-                SessionState::IdleUnknown | SessionState::Other => "no query under way".to_owned(),
+                SessionState::IdleUnknown | SessionState::Other => "no query running".to_owned(),
             });
         }
         if let Some(id) = self.process_id {

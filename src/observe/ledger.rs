@@ -1,4 +1,4 @@
-//! The ledger: who holds a connection, and who waits for one, at this instant.
+//! The current holders of connections, and the checkouts that wait for one.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use crate::backend::SessionState;
 use crate::checkout::{Checkout, ConnectionFacts};
 use crate::phase::Phase;
 
-/// One entry of the ledger; read through [`Recorder`](super::recorder::Recorder).
+/// A checkout that holds a connection; read through [`Recorder`](super::recorder::Recorder).
 #[derive(Debug, Clone)]
 pub(crate) struct Holder {
     pub(crate) checkout: Checkout,
     pub(crate) since: Instant,
-    /// The same by the pool's clock; written with the entry.
+    /// The same instant in nanoseconds of the pool's clock; set when the holder is recorded.
     pub(crate) at: u64,
-    /// How long it had waited.
+    /// Time from the request for the connection to its grant.
     pub(crate) waited: Duration,
     pub(crate) trace: Option<TraceId>,
-    /// The request that it serves.
+    /// The HTTP request that the checkout belongs to, if any.
     pub(crate) request: Option<Arc<Attribution>>,
     pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
-    /// Time the database had been at work for the connection before.
+    /// Time the database had worked for the connection before this hold; `None` if not measured.
     pub(crate) busy_before: Option<Duration>,
-    /// Where it is in the history, if it is.
+    /// Position of its entry in the history; `None` if the history has none.
     pub(crate) position: Option<Position>,
-    /// The log has it as a leak.
+    /// Whether it was logged as a leak.
     pub(crate) told_as_leak: bool,
 }
 
@@ -41,18 +41,18 @@ impl Holder {
         self.checkout.caller()
     }
 
-    /// The route of the request that it serves.
+    /// Returns the route of the request that the checkout belongs to.
     pub(crate) fn route(&self) -> Option<&Arc<str>> {
         self.request.as_ref()?.route.as_ref()
     }
 
-    /// Of the time held, how long the database has been at work.
+    /// Returns how long the database has worked during this hold; `None` if not measured.
     pub(crate) fn busy(&self) -> Option<Duration> {
         let busy = self.facts.as_ref()?.busy()?;
         Some(busy.saturating_sub(self.busy_before?))
     }
 
-    /// Its queries, for the history.
+    /// Returns the queries of this hold for the history; `None` if they are not watched.
     pub(super) fn queries(&self, busy: Option<Duration>, clock: Clock) -> Option<Queries> {
         Some(Queries {
             between: self.facts.as_ref()?.queried(clock.start),
@@ -60,8 +60,8 @@ impl Holder {
         })
     }
 
-    /// What its connection does, as far as the pool can tell by itself; `None` where queries are not
-    /// watched.
+    /// Returns the state of its session as the pool sees it, without asking the server. `None` if
+    /// queries are not watched.
     pub(crate) fn state(&self) -> Option<SessionState> {
         let facts = self.facts.as_ref()?;
         Some(SessionState::seen(
@@ -77,7 +77,7 @@ impl Holder {
 
 #[cfg(test)]
 impl Holder {
-    /// Who has just got a connection and had not waited, and of whom nothing else is known.
+    /// Creates a holder that begins now, did not wait, and has no other information.
     pub(crate) fn bare(checkout: Checkout) -> Self {
         Self {
             checkout,
@@ -94,18 +94,18 @@ impl Holder {
     }
 }
 
-/// Someone in the queue.
+/// A checkout that waits for a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiter {
     pub(crate) since: Instant,
-    /// What for, where it is known.
+    /// Current phase of the wait; `None` if unknown.
     pub(crate) phase: Option<Phase>,
 }
 
-/// Entries kept when all are gone, after a burst.
+/// Capacity above which the memory is freed when the last entry is removed, after a burst.
 const KEPT: usize = 1024;
 
-/// Who is found by a key, without hashing; a freed key is used again.
+/// Entries found by key, without hashing. The key of a removed entry is reused.
 #[derive(Debug)]
 pub(crate) struct Entries<T>(Slab<T>);
 
@@ -122,7 +122,7 @@ impl<T> Entries<T> {
 
     pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
         let entry = self.0.try_remove(key as usize);
-        // A burst of waiters should not keep its memory for ever.
+        // A burst of waiters must not keep its memory forever.
         if self.0.is_empty() && self.0.capacity() > KEPT {
             self.0 = Slab::new();
         }
@@ -146,7 +146,7 @@ impl<T> Entries<T> {
     }
 }
 
-/// Holders and waiters.
+/// The holders and waiters of one pool.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) holders: Entries<Holder>,
@@ -154,23 +154,23 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Who has held a connection for the longest.
+    /// Returns the holder whose hold began first.
     pub(crate) fn longest_holder(&self) -> Option<&Holder> {
         self.holders.iter().min_by_key(|holder| holder.since)
     }
 
-    /// Since when the newest of the holders holds.
+    /// Returns when the newest hold began.
     pub(crate) fn newest_hold(&self) -> Option<Instant> {
         self.holders.iter().map(|holder| holder.since).max()
     }
 
-    /// How many wait for this.
+    /// Returns how many checkouts wait in this phase.
     pub(crate) fn waiting_in(&self, phase: Phase) -> u32 {
         let waiters = self.waiters.iter();
         waiters.filter(|waiter| waiter.phase == Some(phase)).count() as u32
     }
 
-    /// Who has waited for the longest.
+    /// Returns the waiter whose wait began first.
     pub(crate) fn longest_waiter(&self) -> Option<&Waiter> {
         self.waiters.iter().min_by_key(|waiter| waiter.since)
     }
@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_are_a_map(steps in prop::collection::vec(prop_oneof![Just(None), (0_u32..3000).prop_map(Some)], 0..4000)) {
+        fn entries_agree_with_a_map(steps in prop::collection::vec(prop_oneof![Just(None), (0_u32..3000).prop_map(Some)], 0..4000)) {
             let (mut entries, mut model) = (Entries::default(), HashMap::new());
             for (value, step) in steps.into_iter().enumerate() {
                 match step {

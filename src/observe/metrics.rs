@@ -1,4 +1,4 @@
-//! The pool's OpenTelemetry instruments, made of the list of [`families`](super::families).
+//! The pool's OpenTelemetry instruments, built from the list of [`families`](super::families).
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -23,13 +23,14 @@ pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
 
 /// The instruments of one pool.
 pub(crate) enum Metrics {
-    /// Of a provider that was given.
+    /// Instruments of the provider set on the layer.
     Given(SharedMeterProvider, OnceLock<Box<Bound>>),
-    /// Of the global one, whichever it is at the time.
+    /// Instruments of the current global provider.
     Global(ArcSwapOption<Bound>),
 }
 
-/// The histograms, for those are recorded as things happen.
+/// The histograms of one provider. Only these are kept, because all other instruments are read by
+/// callbacks.
 pub(crate) struct Bound {
     provider: SharedMeterProvider,
     pool: KeyValue,
@@ -37,7 +38,7 @@ pub(crate) struct Bound {
     held: BoundHistogram<f64>,
     create: BoundHistogram<f64>,
     phases: [BoundHistogram<f64>; 3],
-    /// Queries that succeeded; those that did not need attributes of their own.
+    /// Successful queries. Failed ones have attributes of their own and use `failed_query`.
     query: BoundHistogram<f64>,
     failed_query: Histogram<f64>,
     request: PerRequest,
@@ -59,8 +60,8 @@ impl Metrics {
         }
     }
 
-    /// Makes the instruments, again when the global provider has been replaced: instruments made
-    /// before `global::set_meter_provider` would stay silent for ever.
+    /// Creates the instruments, and creates them again after the global provider was replaced:
+    /// instruments created before `global::set_meter_provider` would never export anything.
     pub(crate) fn bind(&self, recorder: &Arc<Recorder>) {
         match self {
             Self::Given(provider, bound) => {
@@ -188,14 +189,15 @@ fn histogram(meter: &Meter, family: &Family) -> Histogram<f64> {
     }
 }
 
-/// Makes the instrument of a family that is read when the reader asks.
+/// Creates an observable instrument, which is read on collection. Does nothing for a histogram.
 fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, pool: &KeyValue) {
     let (recorder, pool) = (Arc::downgrade(recorder), pool.clone());
-    // What a reading is told with: its own attributes, and the pool.
     let gauge = matches!(family.kind, Kind::UpDown(_) | Kind::Gauge(_));
+    // Observes each reading with its own attributes and the pool's name.
     let each = move |read: Read, observe: Emit<'_>| {
-        // The last export of an app that ends in good order comes after its pool is closed, and a
-        // collector shows it for minutes: nobody should read there of a replica that cannot serve.
+        // An app that shuts down cleanly exports for the last time after its pool is closed, and a
+        // collector shows that export for minutes. Without its gauges it reports no replica that
+        // cannot serve.
         let told = recorder
             .upgrade()
             .filter(|recorder| !gauge || recorder.availability() != Availability::Closed);

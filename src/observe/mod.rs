@@ -1,8 +1,7 @@
-//! What is written down about each checkout: its span, its metrics, and the ledger of who holds
-//! and who waits.
+//! Records each checkout: its span, its metrics, and the pool's current holders and waiters.
 //!
-//! [`ObserveLayer`] works on any [`Service<Checkout>`](tower_service::Service) that knows its
-//! [`Inventory`](crate::Inventory). It does not decide anything: it only looks.
+//! [`ObserveLayer`] wraps any [`Service<Checkout>`](tower_service::Service) that implements
+//! [`Inventory`](crate::Inventory). It only observes and makes no decisions.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] mod doc {
@@ -14,7 +13,7 @@
 //! type Sqlite = SyncConnectionWrapper<diesel::SqliteConnection>;
 //!
 //! # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // The pool that a team already has; nothing about it changes.
+//! // An existing pool. It stays as it is.
 //! let theirs: Pool<Sqlite> = Pool::builder()
 //!     .max_size(1)
 //!     .build(AsyncDieselConnectionManager::new(":memory:"))

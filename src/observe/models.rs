@@ -1,5 +1,5 @@
-//! The windows and the ledger against models that remember everything: whatever happens, in
-//! whatever order.
+//! Compares the windows, and the holders and waiters, with reference models that remember everything,
+//! for random sequences of events.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -24,7 +24,7 @@ use crate::checkout::{Checkout, Held};
 use crate::error::PoolError;
 use crate::inventory::{Counts, Inventory};
 
-/// What happens to the windows.
+/// An event of the windows.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Passes(u64),
@@ -46,11 +46,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..120)
 }
 
-/// Everything that ever happened.
+/// Reference model of the windows: all events.
 #[derive(Debug)]
 struct Memory {
     arrivals: Vec<u64>,
-    /// From when on it was how high.
+    /// Each level, with the time at which it began.
     levels: Vec<(u64, u32)>,
 }
 
@@ -59,7 +59,7 @@ impl Memory {
         self.arrivals.iter().filter(|&&at| at >= since).count() as u64
     }
 
-    /// Time in use, and the highest level that was reached.
+    /// Returns the integral of the level, and the highest level reached.
     fn between(&self, from: u64, until: u64) -> (u64, u32) {
         let ends = self.levels.iter().skip(1).map(|&(at, _)| at).chain([until]);
         let (mut integral, mut peak) = (0, 0);
@@ -73,8 +73,8 @@ impl Memory {
         (integral, peak)
     }
 
-    /// A window reaches back as far as its name says, in whole slots, and a second for the one that
-    /// is being written.
+    /// Compares the windows with the model. A window covers the time in its name in whole slots, plus
+    /// the current second.
     fn compare(&self, windows: &mut Windows, now: u64) -> Result<(), TestCaseError> {
         for (span, least, most) in [
             (Span::TenSeconds, 10, 11),
@@ -105,7 +105,7 @@ impl Memory {
 
 proptest! {
     #[test]
-    fn the_windows_forget_what_is_old_and_nothing_else(events in events()) {
+    fn the_windows_agree_with_the_model(events in events()) {
         let mut now = 0;
         let mut windows = Windows::new();
         let mut memory = Memory { arrivals: Vec::new(), levels: vec![(0, 0)] };
@@ -126,7 +126,7 @@ proptest! {
     }
 }
 
-/// A pool whose checkouts are answered by hand, in any order.
+/// A pool whose checkouts are completed manually, in any order.
 #[derive(Clone, Default)]
 struct ByHand {
     asked: Arc<Mutex<VecDeque<oneshot::Sender<Answer>>>>,
@@ -151,7 +151,7 @@ impl Service<Checkout> for ByHand {
     fn call(&mut self, _: Checkout) -> Self::Future {
         let (sender, answer) = oneshot::channel();
         self.asked.lock().unwrap().push_back(sender);
-        Box::pin(answer.map(|answer| answer.expect("each is answered or dropped")))
+        Box::pin(answer.map(|answer| answer.expect("each checkout is answered or dropped")))
     }
 }
 
@@ -161,7 +161,7 @@ impl Inventory for ByHand {
     }
 }
 
-/// What happens to checkouts; a number chooses among those that there are.
+/// An event of a checkout; the index chooses one of the current checkouts.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Ask,
@@ -189,12 +189,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 type Asking = Pin<Box<dyn Future<Output = Result<Observed<Connection>, PoolError>>>>;
 
-/// Who waits and who holds, and since when, by a list each.
+/// Reference model: lists of the waiters and the holders, each with the time since when.
 struct Model {
     pool: Observe<ByHand>,
     waiting: Vec<(Instant, Asking, oneshot::Sender<Answer>)>,
     held: Vec<(Instant, Observed<Connection>)>,
-    /// Checkouts, errors, timeouts and those who went away.
+    /// Counts of checkouts, errors, timeouts and cancellations.
     totals: [u64; 4],
 }
 
@@ -206,7 +206,7 @@ impl Model {
                 let mut asking: Asking = Box::pin(self.pool.get());
                 assert!(asking.as_mut().now_or_never().is_none());
                 let sender = self.pool.get_ref().asked.lock().unwrap().pop_back();
-                let sender = sender.expect("it was asked for");
+                let sender = sender.expect("a connection was requested");
                 self.waiting.push((Instant::now(), asking, sender));
             }
             Step::Grant(one) => {
@@ -246,7 +246,7 @@ impl Model {
             return None;
         }
         let (_, asking, sender) = self.waiting.swap_remove(one.index(self.waiting.len()));
-        sender.send(answer).expect("it waits");
+        sender.send(answer).expect("the checkout waits");
         asking.now_or_never()
     }
 
@@ -279,7 +279,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn the_ledger_knows_who_waits_and_who_holds(steps in steps()) {
+    fn holders_and_waiters_agree_with_the_model(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

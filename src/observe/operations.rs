@@ -1,4 +1,4 @@
-//! The queries of one pool: how long they took, and how they failed.
+//! Durations and failures of one pool's queries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::statements::{StatementUse, Statements};
 use crate::attribution::{Attribution, RequestBook, Tally};
 use crate::occupant::{Ended, Known, QueryFailure, QueryObserver, Repeat, Statement, StatementId};
 
-/// Kinds of failure told apart; further ones are one.
+/// Kinds of failure with a series of their own; further kinds share `_OTHER`.
 const FAILURES: usize = 100;
 
-/// Durations by outcome.
+/// Query durations by outcome, and the statements.
 #[derive(Debug)]
 pub(crate) struct Operations {
     succeeded: Buckets,
@@ -36,7 +36,8 @@ impl Operations {
         }
     }
 
-    /// The failure as it is told: itself, while not too many are known.
+    /// Records a query. Returns the failure to report: `_OTHER` if there are already [`FAILURES`] kinds
+    /// and this is a new one, and `None` if the query succeeded.
     fn record(&mut self, took: Duration, failure: Option<&QueryFailure>) -> Option<QueryFailure> {
         let Some(failure) = failure else {
             self.succeeded.record_time(took);
@@ -61,7 +62,7 @@ impl Operations {
     }
 }
 
-/// The attributes of a failed query's duration.
+/// Returns the attributes of a failed query's duration.
 pub(super) fn attributes(database: &[KeyValue], failure: &QueryFailure) -> Vec<KeyValue> {
     let mut attributes = database.to_vec();
     attributes.push(KeyValue::new(ERROR_TYPE, failure.error_type.clone()));
@@ -72,8 +73,8 @@ pub(super) fn attributes(database: &[KeyValue], failure: &QueryFailure) -> Vec<K
 }
 
 impl Recorder {
-    /// What the statements of the app have used. Whether queries have spans does not matter, and
-    /// nothing is known over an existing pool whose queries are not watched.
+    /// Returns the time used by each statement, whether or not queries have spans. Empty for an existing
+    /// pool whose queries are not watched.
     pub(crate) fn statements(&self) -> Vec<StatementUse> {
         self.operations().statements.read(Instant::now())
     }

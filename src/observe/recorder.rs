@@ -1,7 +1,7 @@
-//! The book in which one pool's checkouts are written down, by `checkouts.rs`.
+//! The recorded state of one pool; `checkouts.rs` updates it for each checkout.
 //!
-//! Ledger, windows and totals are under one lock, taken twice in the life of a checkout (granted,
-//! returned): every reading is consistent, and no count can drift from another.
+//! Holders and waiters, windows and totals are under one lock, which a checkout takes twice if it does
+//! not wait (granted, returned). So every reading is consistent, and no count can drift from another.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,13 +31,13 @@ use crate::backend::ConnectError;
 use crate::inventory::{Availability, Counts, Inventory};
 use crate::totals::Totals;
 
-/// For how long it is believed what the database answered a report.
+/// How long the result of a report's query on the monitoring connection is used.
 const VERDICT_AGE: Duration = Duration::from_secs(60);
 
-/// The target of all events, so that a filter needs to know one word.
+/// The target of all log events, so that one word selects them in a filter.
 pub(super) const TARGET: &str = "poolscope";
 
-/// Everything observed of one pool, shared by the service, its guards and its reports.
+/// Everything recorded of one pool, shared by the service, its guards and its reports.
 pub(crate) struct Recorder {
     pub(crate) name: Arc<str>,
     pub(crate) tracing: Tracing,
@@ -52,35 +52,35 @@ pub(crate) struct Recorder {
     database: Vec<KeyValue>,
     pub(crate) clock: Clock,
     book: Mutex<Book>,
-    // Locks of their own: queries and requests come in other moments than checkouts.
+    // Separate locks, because queries and requests end at other times than checkouts.
     operations: Mutex<Operations>,
     requests: Mutex<Requests>,
-    /// The usage as the last scrape has read it.
+    /// The usage as the last scrape read it.
     scraped: Scraped,
     pub(crate) advisor: Arc<Advisor>,
 }
 
-/// What the lock protects.
+/// The pool state that is under one lock.
 #[derive(Debug)]
 pub(crate) struct Book {
     pub(crate) ledger: Ledger,
     pub(crate) windows: Windows,
-    /// What advice replays.
+    /// Recent checkouts, which advice replays.
     pub(super) history: History,
     pub(crate) totals: Totals,
-    /// Who used how much, by place.
+    /// Connection time used, by call site.
     pub(crate) usage: Usage,
     pub(crate) shed: ShedByRoute,
-    /// All since the start, as Prometheus wants them.
+    /// Durations since the start, in the buckets of the metrics.
     pub(crate) waits: Buckets,
     pub(crate) holds: Buckets,
     pub(crate) creates: Buckets,
     pub(crate) phases: [Buckets; 3],
     pub(crate) last_granted: Option<Instant>,
     pub(crate) last_returned: Option<Instant>,
-    /// The last failure to connect; forgotten at the next success.
+    /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
-    /// Whether the database could be reached, when a report last asked it.
+    /// Whether a report could last reach the database over the monitoring connection, and when.
     lane_verdict: Option<(bool, Instant)>,
     pub(super) next_bind: Instant,
 }
@@ -138,7 +138,8 @@ impl Recorder {
         recorder
     }
 
-    /// The book. A panic while it was open can't leave it half-written in a way that matters.
+    /// Locks the pool state. A poisoned lock is used as it is: a panic cannot leave the state
+    /// inconsistent in a way that matters.
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,7 +152,7 @@ impl Recorder {
         self.clock.start
     }
 
-    /// What telemetry says of the database.
+    /// Returns the attributes that describe the database in telemetry.
     pub(crate) fn database(&self) -> &[KeyValue] {
         &self.database
     }
@@ -182,28 +183,29 @@ impl Recorder {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who used how much.
+    /// Returns the connection time used, by call site.
     pub(crate) fn usage(&self) -> HashMap<Site, SiteUse> {
         let reading = self.book().usage.read(Instant::now());
         reading.by_site()
     }
 
-    /// The places that take connections, by their numbers in the history.
+    /// Returns the call sites by their numbers in the history.
     pub(crate) fn places(&self) -> HashMap<u16, Site> {
         self.book().usage.places()
     }
 
-    /// Who used how much, for one of several metrics that are read one after the other.
+    /// Returns the connection time used, for one of several metrics that a scrape reads one after the
+    /// other. All of one scrape get the same reading; `is_first` makes a new one.
     pub(crate) fn usage_of_scrape(&self, is_first: bool) -> BySite {
         self.scraped.read(is_first, Instant::now(), || self.usage())
     }
 
-    /// Checkouts turned away for load's sake, by route.
+    /// Returns the shed checkouts, by route.
     pub(crate) fn shed(&self, now: Instant) -> Vec<(Option<Arc<str>>, ShedCount)> {
         self.book().shed.read(now)
     }
 
-    /// The totals, with what an existing pool counts by itself.
+    /// Completes the totals with the counts of an existing pool.
     pub(crate) fn completed(&self, totals: Totals) -> Totals {
         self.inventory.completed(totals)
     }
@@ -213,13 +215,13 @@ impl Recorder {
         self.completed(totals)
     }
 
-    /// Remembers what a report found when it asked the database: why it can't be reached.
+    /// Records whether a report could reach the database. Passes on the reason why it could not.
     pub(crate) fn lane_verdict(&self, unreachable: Option<String>) -> Option<String> {
         self.book().lane_verdict = Some((unreachable.is_none(), Instant::now()));
         unreachable
     }
 
-    /// Whether the database can be reached, as far as it is known without asking it.
+    /// Returns whether the database can be reached, as far as known without asking it.
     pub(crate) fn is_database_reachable(&self) -> bool {
         let book = self.book();
         let served_since = |at: Instant| book.last_granted.is_some_and(|granted| granted >= at);
@@ -233,18 +235,19 @@ impl Recorder {
         !refused && !asked
     }
 
-    /// Whether the pool can serve, as far as it is known without asking the database.
+    /// Returns whether the pool can serve, as far as known without asking the database.
     pub(crate) fn is_serving(&self) -> bool {
         self.is_database_reachable() && Evidence::gather(self).own_verdict().is_none()
     }
 
-    /// Follows a change of the global OpenTelemetry providers, at most once a second.
+    /// Follows a change of the global OpenTelemetry providers. Checkouts call this at most once per
+    /// second.
     pub(crate) fn rebind(self: &Arc<Self>) {
         self.metrics.bind(self);
         self.tracing.bind();
     }
 
-    /// Everything within a window, and the ledger and totals at the same instant.
+    /// Passes the data of a window to `read`, with the pool state at the same instant.
     pub(crate) fn read<T>(&self, span: Span, read: impl FnOnce(Slot, &Book, Instant) -> T) -> T {
         let now = Instant::now();
         let at = self.clock.at(now);
@@ -254,7 +257,8 @@ impl Recorder {
         read(slot, &book, now)
     }
 
-    /// The recent checkouts, one by one, and what was asked for in the last minutes.
+    /// Returns the recent checkouts, the traffic of the last minutes for each of `minutes`, and the
+    /// time of the pool's clock.
     pub(crate) fn history(&self, minutes: [u64; 3]) -> (Recorded, [Traffic; 3], u64) {
         let now = self.clock.now();
         let mut book = self.book();
@@ -263,12 +267,13 @@ impl Recorder {
         (recorded, traffic, now)
     }
 
-    /// The pool may have another number of connections from now on.
+    /// Updates the pool's size in the history after it may have changed.
     pub(super) fn size_changed(&self) {
         let size = self.counts().max_connections();
         self.book().history.set_size(size);
     }
 
+    /// Records the current gauge values in the windows.
     pub(super) fn level(&self, book: &mut Book, now: u64) {
         let level = Level {
             checked_out: book.ledger.holders.len(),

@@ -1,4 +1,4 @@
-//! What requests use of the pool, by route.
+//! Records how requests use the pool, by route.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use super::tracked::{Marker, Tracked};
 use crate::attribution::{Attribution, Tally};
 use crate::occupant::Repeat;
 
-/// Routes told apart by the pool itself, should a request layer have no bound; each with a method.
+/// Maximum number of pairs of route and method recorded separately, in case a request layer has no bound.
+/// Further ones share `_OTHER`.
 const ROUTES: usize = 2000;
 
-/// The requests of one pool.
+/// The requests that used one pool.
 #[derive(Debug)]
 pub(crate) struct Requests {
     routes: HashMap<Key, PerRequest>,
@@ -30,7 +31,7 @@ pub(crate) struct Key {
     pub(crate) method: &'static str,
 }
 
-/// What one request has used, as histograms over all of them.
+/// Histograms of the use per request.
 #[derive(Debug, Clone)]
 pub(crate) struct PerRequest {
     pub(crate) checkouts: Buckets,
@@ -40,12 +41,13 @@ pub(crate) struct PerRequest {
     pub(crate) busy: Buckets,
 }
 
-/// Requests of one route that sent the same statement again and again.
+/// Requests of one route that exceeded the N+1 threshold.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Repeated {
     pub(crate) requests: Tracked<u64>,
-    /// The last such statement, without values, and what it does to which tables.
+    /// Text of the last such statement, without values.
     pub(crate) text: String,
+    /// Its operation and tables.
     pub(crate) summary: String,
 }
 
@@ -77,7 +79,8 @@ impl Requests {
         used.busy.record_time(tally.used.busy);
     }
 
-    /// A request has sent the same statement again and again; `first`: no other one before.
+    /// Records a request that sent the same statement more often than the N+1 threshold. `first` is
+    /// whether it is the first such statement of the request.
     pub(crate) fn repeated(
         &mut self,
         route: Option<&Arc<str>>,
@@ -118,7 +121,7 @@ impl Requests {
     }
 }
 
-/// `http.route`, where there is one.
+/// Returns the attribute `http.route`; `None` without a route.
 pub(crate) fn route_attribute(route: Option<&Arc<str>>) -> Option<KeyValue> {
     route.map(|route| KeyValue::new(HTTP_ROUTE, Arc::clone(route)))
 }

@@ -1,4 +1,4 @@
-//! Saying a thing at most once a second, and how often it was left unsaid.
+//! Limits a log event to one per second, and counts the events left out.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Decides whether a thing that may happen often is said now.
+/// Rate limiter of a log event.
 #[derive(Debug)]
 pub(crate) struct Seldom(Mutex<State>);
 
@@ -31,12 +31,13 @@ impl Seldom {
         }))
     }
 
-    /// `Some` when it is time to say it, with how often it was left unsaid before.
+    /// Returns whether to log the event now: `Some` with the number of events left out since the last
+    /// one logged, or `None` if that one was logged less than a second ago.
     pub(crate) fn tell(&self, now: Instant) -> Option<u64> {
         self.tell_each(PAUSE, now)
     }
 
-    /// The same with a pause of your own.
+    /// Like [`tell`](Self::tell), with another minimum time between two events.
     pub(crate) fn tell_each(&self, pause: Duration, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn once_a_second_with_the_number_of_the_others() {
+    fn one_event_per_second_with_the_number_left_out() {
         let (seldom, start) = (Seldom::default(), Instant::now());
         assert_eq!(seldom.tell(start), Some(0));
         assert_eq!(seldom.tell(start), None);

@@ -12,8 +12,9 @@ use super::recorder::Recorder;
 use crate::checkout::{Checkout, Held};
 use crate::error::{BoxError, PoolError};
 
-/// An observed [`Service<Checkout>`](tower_service::Service), with the reports and the routes of
-/// what it observes. Cheap to clone; all clones write in one book.
+/// An observed [`Service<Checkout>`](tower_service::Service), with reports and monitoring routes.
+///
+/// It is cheap to clone, and all clones share the recorded state.
 #[derive(Clone)]
 pub struct Observe<S> {
     inner: S,
@@ -25,18 +26,18 @@ impl<S> Observe<S> {
         Self { inner, recorder }
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.recorder.name
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// Observes a checkout that is made already.
+    /// Observes a checkout whose inner future already exists.
     pub(crate) fn observed<F>(&self, checkout: Checkout, inner: F) -> ResponseFuture<F> {
         ResponseFuture::new(inner, &self.recorder, checkout)
     }
@@ -48,19 +49,21 @@ where
     S::Response: Held,
     S::Error: Into<BoxError>,
 {
-    /// A connection, in turn. Dropping the future gives up the place.
+    /// Returns a connection, and waits for one if necessary. Dropping the future gives up the position
+    /// in the queue.
     ///
     /// # Errors
-    /// [`PoolError`] says why there was none, for how long, and who held them.
+    /// Returns a [`PoolError`] with the reason. A timeout also reports the time waited and the longest
+    /// holder.
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
         self.checkout(Checkout::new())
     }
 
-    /// A connection for a checkout with a label, or on behalf of another source line.
+    /// Returns a connection for a checkout with a label, or on behalf of another source line.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// Returns the same errors as [`get`](Self::get).
     pub fn checkout(
         &self,
         checkout: Checkout,

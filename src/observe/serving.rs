@@ -1,7 +1,7 @@
-//! Whether the pool can serve: what a load balancer acts on.
+//! Decides whether the pool can serve, for load balancers.
 //!
-//! *Busy is not down.* A full pool whose waiters are still served in time is a warning, not a 503,
-//! or a load balancer would take out every replica at once.
+//! *Busy is not down.* A full pool that still serves its waiters in time is a warning and not a 503.
+//! Otherwise a load balancer would take out every replica at once.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use super::recorder::Recorder;
 use crate::backend::{ConnectErrorKind, LaneError};
 use crate::inventory::{Availability, Counts};
 
-/// How old a checkout may be that still says that the pool serves.
+/// Maximum age of a checkout that proves that the pool serves.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// What is known of the pool at one instant, for the verdict.
+/// The state of the pool at one instant, on which the verdict is based.
 #[derive(Debug, Clone)]
 pub(crate) struct Evidence {
     pub(crate) availability: Availability,
     pub(crate) counts: Counts,
     pub(crate) pool_timeout: Option<Duration>,
-    /// Those who hold a connection by our own books.
+    /// Number of holders that the pool itself recorded.
     pub(crate) holders: u32,
-    /// For how long the longest waiting has waited.
+    /// Time that the longest-waiting checkout has waited; `None` if none is waiting.
     pub(crate) longest_wait: Option<Duration>,
-    /// Since when every connection out has been out: the age of the newest hold.
+    /// Age of the newest hold: every connection in use has been in use for at least this time.
     pub(crate) newest_hold: Option<Duration>,
     pub(crate) since_last_return: Option<Duration>,
     pub(crate) last_granted: Option<Instant>,
@@ -48,7 +48,7 @@ impl Evidence {
         }
     }
 
-    /// Why the pool can't serve, as far as it can be said without asking the database.
+    /// Returns why the pool cannot serve, as far as known without asking the database. `None` if it can.
     pub(crate) fn own_verdict(&self) -> Option<String> {
         match self.availability {
             Availability::Draining => {
@@ -63,19 +63,20 @@ impl Evidence {
             }
             Availability::Open => {}
         }
-        // Stalled: all is out, people wait, and for a whole timeout nothing came back. The newest
-        // hold bounds it from below, or a burst after a quiet hour would look like a stall.
+        // Stalled: all connections are checked out, checkouts wait, and for a whole timeout none was
+        // returned. The age of the newest hold is an upper bound, because otherwise a burst after a
+        // quiet hour would look like a stall.
         let timeout = self.pool_timeout?;
         let waiting = self.longest_wait?;
         let stuck = self
             .newest_hold?
             .min(self.since_last_return.unwrap_or(Duration::MAX));
         let out = self.counts.checked_out();
-        // Of checkouts past our books, on an existing pool, we don't know when they come back.
+        // On an existing pool, other code may hold connections, and their returns are not seen.
         let all_out = out >= self.counts.max_connections() && self.holders >= out;
         (all_out && stuck >= timeout).then(|| {
             format!(
-                "stalled: all {} connections are out, nothing has been checked in for {:.0} s, and somebody has waited for {:.1} s",
+                "stalled: all {} connections are checked out, none has been returned for {:.0} s, and the longest wait is {:.1} s",
                 self.counts.checked_out(),
                 stuck.as_secs_f64(),
                 waiting.as_secs_f64(),
@@ -83,14 +84,15 @@ impl Evidence {
         })
     }
 
-    /// Whether the lane's failure means that the database can't be reached. A failure of the lane
-    /// alone is no evidence while checkouts succeed, nor is a server that is full of our own.
+    /// Returns why the database cannot be reached, given the result of the monitoring connection. Its
+    /// failure alone is no evidence while checkouts succeed, or while the server has no free slots
+    /// because of the pool's own connections.
     pub(crate) fn unreachable(&self, lane: Result<(), &LaneError>) -> Option<String> {
         let error = lane.err()?;
         let kind = error.cause.kind();
-        // Where nobody listens, what was handed out before the question says nothing. Where the
-        // server is there and does not let the lane in, it does: the refusal comes within
-        // milliseconds, and not every app has a checkout in each of them.
+        // If no server answers, a connection handed out before the question proves nothing. If the
+        // server rejects the monitoring connection, a recent one does: the rejection takes only
+        // milliseconds, and not every app has a checkout in that time.
         let since = match kind {
             ConnectErrorKind::Unreachable | ConnectErrorKind::Starting => error.asked,
             _ => error.asked.checked_sub(RECENT).unwrap_or(error.asked),
@@ -98,8 +100,8 @@ impl Evidence {
         if self.last_granted.is_some_and(|at| at >= since) {
             return None;
         }
-        // The server is there and does not let one more in: what is open already still serves, and
-        // a pool that nobody asks has no checkout to show for it.
+        // The server rejects new connections, but open ones still serve. An unused pool has no checkout
+        // to prove it.
         if !error.cause.is_absence() && self.counts.open > 0 {
             return None;
         }
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pool_says_so() {
+    fn a_closed_pool_cannot_serve() {
         let draining = Evidence {
             availability: Availability::Draining,
             ..evidence()
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lane_alone_is_no_evidence() {
+    fn the_monitoring_connection_alone_is_no_evidence() {
         let now = Instant::now();
         let error = |kind| LaneError {
             cause: ConnectError::new(kind, "refused", None),
@@ -200,7 +202,7 @@ mod tests {
         assert!(just_before.unreachable(Err(&refused)).is_some());
         let not_let_in = error(ConnectErrorKind::Authentication);
         assert_eq!(just_before.unreachable(Err(&not_let_in)), None);
-        // What is open still serves; a pool without any has nothing to serve with.
+        // Open connections still serve. A pool without any cannot.
         assert_eq!(evidence().unreachable(Err(&not_let_in)), None);
         let none_open = Evidence {
             counts: Counts::new(0, 0, 3, 5),

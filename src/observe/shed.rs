@@ -1,4 +1,4 @@
-//! Checkouts turned away for load's sake, by the route that lost them.
+//! Counts the checkouts that were shed, by route.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,16 +7,18 @@ use tokio::time::Instant;
 
 use super::tracked::{Marker, Tracked};
 
-/// Routes told apart, should a request layer have no bound.
+/// Maximum number of routes counted separately, in case a request layer has no bound. Further routes
+/// share `_OTHER`.
 const ROUTES: usize = 1000;
 
+/// Shed checkouts by route; `None` is a checkout outside of a request.
 #[derive(Debug)]
 pub(crate) struct ShedByRoute {
     routes: HashMap<Option<Arc<str>>, Tracked<u64>>,
     marker: Marker,
 }
 
-/// Of one route.
+/// Shed checkouts of one route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ShedCount {
     pub(crate) total: u64,
@@ -27,7 +29,7 @@ pub(crate) struct ShedCount {
 impl ShedByRoute {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            // There before anything is shed, so that the first is an increase.
+            // Exported as 0 from the start, so that the first one shed is an increase.
             routes: HashMap::from([(None, Tracked::default())]),
             marker: Marker::new(now),
         }
@@ -42,7 +44,7 @@ impl ShedByRoute {
         self.routes.entry(route).or_default().total += 1;
     }
 
-    /// All routes, in no order.
+    /// Returns the counts of all routes, in no particular order.
     pub(crate) fn read(&mut self, now: Instant) -> Vec<(Option<Arc<str>>, ShedCount)> {
         self.marker.advance(now, self.routes.values_mut());
         let each = self.routes.iter().map(|(route, shed)| {
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_are_told_apart_up_to_a_bound_and_forgotten_by_none() {
+    fn routes_beyond_the_bound_are_counted_as_other() {
         let now = Instant::now();
         let mut shed = ShedByRoute::new(now);
         for number in 0..ROUTES + 50 {
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_shed_long_ago_is_in_the_total_alone() {
+    fn old_checkouts_count_only_in_the_total() {
         let now = Instant::now();
         let mut shed = ShedByRoute::new(now);
         shed.add(None, now);

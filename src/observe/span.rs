@@ -1,4 +1,4 @@
-//! The checkout's span, straight through the OpenTelemetry API.
+//! The span of a checkout, created directly with the OpenTelemetry API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,21 +21,24 @@ use crate::error::PoolError;
 use crate::phase::Phase;
 use crate::scope::scope;
 
-/// The span's name; which pool it was is an attribute.
+/// Name of the span. The pool's name is an attribute.
 const NAME: &str = "pool.checkout";
 
-/// Makes the spans of one pool.
+/// Creates the spans of one pool.
 pub(crate) struct Tracing {
     tracer: Source,
-    /// Whether the last span was a real one; while it is not, the global provider is asked again.
+    /// Whether the last span came from a real provider. While it did not, the global provider is queried
+    /// again.
     live: AtomicBool,
-    /// The tracer was taken, and has opened no span yet.
+    /// Whether the tracer is new and has opened no span yet.
     untried: AtomicBool,
 }
 
+/// Where the tracer comes from.
 enum Source {
+    /// The provider set on the layer.
     Given(BoxedTracer),
-    /// Of the global provider, as it was when it was taken.
+    /// The global provider, as of the last time it was queried.
     Global(ArcSwap<BoxedTracer>),
 }
 
@@ -58,7 +61,7 @@ impl Tracing {
         }
     }
 
-    /// Takes the global provider again, when nothing was listening so far.
+    /// Queries the global provider again if it was not live so far.
     pub(crate) fn bind(&self) {
         if let Source::Global(tracer) = &self.tracer
             && !self.is_live()
@@ -68,37 +71,37 @@ impl Tracing {
         }
     }
 
-    /// Whether a span may find somebody who listens. Where nobody did, one is opened each time that the
-    /// global provider is taken again.
+    /// Returns whether to open a span. Without a live provider, only one span is opened each time the
+    /// global provider is queried again.
     fn is_worth_a_span(&self) -> bool {
         let untried =
             || self.untried.load(Ordering::Relaxed) && self.untried.swap(false, Ordering::Relaxed);
         self.may_listen() || untried()
     }
 
-    /// Whether anybody listened when the last span was opened.
+    /// Returns whether the last span came from a real provider.
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody may listen: as a checkout has found, for it asks the global provider again.
+    /// Returns whether a provider may record spans, as far as the last checkout has found out. Checkouts
+    /// query the global provider again.
     pub(crate) fn may_listen(&self) -> bool {
         matches!(self.tracer, Source::Given(_)) || self.is_live()
     }
 
-    /// Opens a span.
+    /// Opens a span, and records whether the provider is real.
     pub(crate) fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
         let span = self.tracer.open(builder, parent);
         let live = is_real(&span, parent);
-        // Where telemetry is suppressed nothing is found out.
+        // A suppressed context does not show whether the provider is real.
         if live != self.is_live() && !parent.is_telemetry_suppressed() {
             self.live.store(live, Ordering::Relaxed);
         }
         span
     }
 
-    /// Opens a span, if anybody listens by now: while nobody does the global provider is asked each
-    /// time.
+    /// Opens a span if there is a real provider. Without one, queries the global provider each time.
     pub(crate) fn open_if_live(&self, builder: SpanBuilder, parent: &Context) -> Option<BoxedSpan> {
         let taken = match &self.tracer {
             Source::Global(taken) if !self.is_live() => taken,
@@ -116,7 +119,7 @@ impl Tracing {
         })
     }
 
-    /// Opens a checkout's span, if anybody may want it.
+    /// Opens the span of a checkout; `None` if no provider records it.
     pub(crate) fn start(
         &self,
         pool: &Arc<str>,
@@ -126,7 +129,7 @@ impl Tracing {
         if !self.is_worth_a_span() {
             return None;
         }
-        // Its kind is internal, as that of every span that is not told its kind.
+        // The span kind is internal, which is the default.
         let mut span = self.open(SpanBuilder::from_name(NAME), parent);
         if span.is_recording() {
             let caller = checkout.caller();
@@ -144,7 +147,8 @@ impl Tracing {
     }
 }
 
-/// The trace that a checkout belongs to, sampled or not; without a span of its own that of its context.
+/// Returns the trace that a checkout belongs to, sampled or not: that of its span, or without a span
+/// that of its context.
 pub(crate) fn trace_of(span: Option<&CheckoutSpan>, context: &Context) -> Option<TraceId> {
     let of = |span: &SpanContext| span.is_valid().then(|| span.trace_id());
     match span {
@@ -154,17 +158,18 @@ pub(crate) fn trace_of(span: Option<&CheckoutSpan>, context: &Context) -> Option
     }
 }
 
-/// A tracer that does nothing gives the parent back, which may be valid: a remote one.
+/// Returns whether a span comes from a real provider. A no-op tracer returns the parent's span context,
+/// which may be valid if it is a remote one.
 fn is_real(span: &BoxedSpan, parent: &Context) -> bool {
     let id = span.span_context().span_id();
     span.span_context().is_valid() && id != parent.span().span_context().span_id()
 }
 
-/// An open span; it ends when dropped.
+/// The open span of a checkout; it ends when dropped.
 pub(crate) struct CheckoutSpan(BoxedSpan);
 
 impl CheckoutSpan {
-    /// A phase of the wait is over.
+    /// Adds an event for a completed phase of the wait.
     pub(crate) fn waited(&mut self, phase: Phase, time: Duration) {
         if self.0.is_recording() {
             let took = KeyValue::new(PHASE_TIME.name, time.as_secs_f64());
@@ -180,7 +185,7 @@ impl CheckoutSpan {
         }
     }
 
-    /// The caller went away: no error of ours, but no success either.
+    /// Ends the span of a cancelled checkout: with an error type, but without an error status.
     pub(crate) fn canceled(mut self) {
         if self.0.is_recording() {
             self.0.set_attribute(KeyValue::new(ERROR_TYPE, "canceled"));

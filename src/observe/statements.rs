@@ -1,4 +1,4 @@
-//! Which statements use how much of the database's time: by text, without any value.
+//! Records the time that each statement uses, by its text without values.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,27 +12,27 @@ use super::tracked::{Marker, Tracked};
 use crate::hashed::ByHash;
 use crate::occupant::{Known, Statement, StatementId};
 
-/// Statements told apart; further ones are one, so that memory is bounded: with a text of 2 KiB at
-/// most, a megabyte in the worst case.
+/// Maximum number of statements recorded separately. Further ones share one entry, so that memory is
+/// bounded: a text has at most 2 KiB, so all have at most one megabyte.
 const STATEMENTS: usize = 500;
 
-/// Texts as they were sent of which it is known what they are without values. An app that writes
-/// values into its statements sends ever new ones.
+/// Maximum number of texts as sent whose statement is remembered. An app that writes values into its
+/// statements keeps sending new texts.
 const SENT: usize = 2048;
 
-/// New texts that are read in a second; others count as `_OTHER`. To read one costs some
-/// microseconds, and an app that writes values into its statements should not pay that for each.
+/// Maximum number of new texts parsed per second; further ones count as `_OTHER`. Parsing a text costs
+/// some microseconds, and an app that writes values into its statements should not pay that for each.
 const READ: u32 = 100;
 
-/// The summary of those beyond the bound.
+/// Summary of the entry that statements beyond the bound share.
 pub(crate) const OTHER: &str = "_OTHER";
 
-/// What one statement has used.
+/// Executions of one statement, and their time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
-    /// Queries that have ended, however they did.
+    /// Number of completed queries, including failed ones.
     pub(crate) count: u64,
-    /// How long they took, as their callers saw it.
+    /// Their total duration, as the callers saw it.
     pub(crate) time: Duration,
 }
 
@@ -47,29 +47,29 @@ impl Sub for Spent {
     }
 }
 
-/// A statement, and what it has used.
+/// A statement and its use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatementUse {
-    /// What it does, to which tables; empty if it begins with no word of SQL, [`OTHER`] for those
-    /// beyond the bound.
+    /// Operation and tables; empty if the text does not begin with an SQL keyword, [`OTHER`] for
+    /// statements beyond the bound.
     pub(crate) summary: String,
-    /// Its text without any value; empty for [`OTHER`].
+    /// Text without values; empty for [`OTHER`].
     pub(crate) text: String,
     pub(crate) total: Spent,
     /// Within the last five minutes.
     pub(crate) recent: Spent,
 }
 
-/// All statements of one pool. None is ever forgotten, so an id stays good.
+/// All statements of one pool. None is ever removed, so ids stay valid.
 pub(super) struct Statements {
-    /// By id; the first are all those beyond the bound.
+    /// Statements by id. The first entry is shared by those beyond the bound.
     all: Vec<Entry>,
-    /// By text without values.
+    /// Ids by text without values.
     ids: HashMap<Arc<str>, StatementId>,
-    /// By the hash of what was sent. Emptied when it is full.
+    /// Ids by the hash of the text as sent. Cleared when it is full.
     sent: ByHash<StatementId>,
     marker: Marker,
-    /// Texts that may still be read until the next second begins.
+    /// Number of texts that may still be parsed in the current second.
     budget: u32,
     next_second: Instant,
 }
@@ -96,7 +96,7 @@ impl Statements {
         }
     }
 
-    /// What was sent before; `None` if it has to be read to know what it is.
+    /// Returns the id of the text with this hash. `None` if the text must be parsed first.
     pub(super) fn find(&mut self, hash: u64, now: Instant) -> Option<StatementId> {
         if let Some(id) = self.sent.get(&hash) {
             return Some(*id);
@@ -114,7 +114,7 @@ impl Statements {
         }
     }
 
-    /// What was sent, now that it was read.
+    /// Adds a parsed text and returns its id.
     pub(super) fn learn(&mut self, hash: u64, statement: Statement) -> StatementId {
         let id = match self.ids.get(&*statement.text) {
             Some(id) => *id,
@@ -133,7 +133,7 @@ impl Statements {
         id
     }
 
-    /// What it is; `None` if it is one of too many.
+    /// Returns the statement with this id; `None` if it is beyond the bound.
     pub(super) fn known(&self, id: StatementId) -> Option<Known> {
         let entry = self.all.get(id.index())?;
         (id != StatementId::OTHER).then(|| Known {
@@ -142,7 +142,7 @@ impl Statements {
         })
     }
 
-    /// A query has ended.
+    /// Records a completed query.
     pub(super) fn ended(&mut self, id: StatementId, took: Duration, now: Instant) {
         self.advance(now);
         if let Some(entry) = self.all.get_mut(id.index()) {
@@ -152,7 +152,7 @@ impl Statements {
         }
     }
 
-    /// All of which there is anything to tell, in no order.
+    /// Returns all statements with a completed query, in no particular order.
     pub(super) fn read(&mut self, now: Instant) -> Vec<StatementUse> {
         self.advance(now);
         let used = self.all.iter().filter(|entry| entry.spent.total.count > 0);
@@ -194,7 +194,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn told(text: &str) -> Statement {
+    fn parsed(text: &str) -> Statement {
         Statement {
             text: text.into(),
             summary: text.split(' ').next().unwrap_or_default().into(),
@@ -202,18 +202,18 @@ mod tests {
         }
     }
 
-    /// What was sent is named by its hash.
+    /// Sends a text with this hash.
     fn send(all: &mut Statements, hash: u64, text: &str, now: Instant) -> StatementId {
         all.find(hash, now)
-            .unwrap_or_else(|| all.learn(hash, told(text)))
+            .unwrap_or_else(|| all.learn(hash, parsed(text)))
     }
 
     #[test]
-    fn a_statement_is_one_whatever_values_were_written_into_it() {
+    fn texts_that_differ_in_values_are_one_statement() {
         let now = Instant::now();
         let mut all = Statements::new(now);
         let one = send(&mut all, 1, "SELECT ?", now);
-        assert_eq!(all.find(1, now), Some(one), "it is not read again");
+        assert_eq!(all.find(1, now), Some(one), "it is not parsed again");
         assert_eq!(send(&mut all, 2, "SELECT ?", now), one);
         let other = send(&mut all, 3, "UPDATE t", now);
         for id in [one, one, other] {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_and_what_was_sent_are_bounded_in_number() {
+    fn the_numbers_of_statements_and_texts_are_bounded() {
         let mut now = Instant::now();
         let mut all = Statements::new(now);
         for hash in 0..10_000 {
@@ -261,24 +261,24 @@ mod tests {
     }
 
     #[test]
-    fn no_more_texts_are_read_in_a_second_than_is_cheap() {
+    fn the_number_of_texts_parsed_per_second_is_bounded() {
         let now = Instant::now();
         let mut all = Statements::new(now);
         let known = send(&mut all, 0, "SELECT ?", now);
         let mut read = 0;
         for hash in 1..=1000 {
             if all.find(hash, now).is_none() {
-                assert_eq!(all.learn(hash, told("SELECT ?")), known);
+                assert_eq!(all.learn(hash, parsed("SELECT ?")), known);
                 read += 1;
             }
         }
         assert_eq!(read, READ - 1);
         assert_eq!(all.find(1000, now), Some(StatementId::OTHER));
-        assert_eq!(all.find(1, now), Some(known), "what was read stays known");
+        assert_eq!(all.find(1, now), Some(known), "a parsed text stays known");
         assert_eq!(
             all.find(1000, now + Duration::from_secs(1)),
             None,
-            "and is read later"
+            "the text is parsed later"
         );
     }
 }

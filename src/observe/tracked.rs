@@ -1,4 +1,4 @@
-//! Sums since the start, and of the last minutes.
+//! Sums since the start and over the last minutes.
 
 use std::collections::VecDeque;
 use std::ops::Sub;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A mark is set once in so long.
+/// Time between two marks.
 pub(crate) const STEP: Duration = Duration::from_secs(60);
-/// Marks kept: the last five minutes, and up to one more.
+/// Number of marks kept. They cover the last five to six minutes.
 const MARKS: usize = 5;
 
-/// Sums that only grow.
+/// A sum that only grows, with its value at each of the last [`MARKS`] marks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tracked<T> {
     pub(crate) total: T,
@@ -19,7 +19,7 @@ pub(crate) struct Tracked<T> {
 }
 
 impl<T: Copy + Default + Sub<Output = T>> Tracked<T> {
-    /// What came within the last five to six minutes.
+    /// Returns the sum over the last five to six minutes.
     pub(crate) fn recent(&self) -> T {
         let before = match self.marks.len() {
             MARKS => self.marks.front().copied(),
@@ -36,7 +36,7 @@ impl<T: Copy + Default + Sub<Output = T>> Tracked<T> {
     }
 }
 
-/// When the next mark is due.
+/// The time of the next mark.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marker(Instant);
 
@@ -45,7 +45,7 @@ impl Marker {
         Self(now + STEP)
     }
 
-    /// Sets the marks that have become due.
+    /// Sets the marks that are due.
     pub(crate) fn advance<'a, T>(
         &mut self,
         now: Instant,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_old_is_no_longer_recent() {
+    fn old_values_are_not_recent() {
         let start = Instant::now();
         let mut marker = Marker::new(start);
         let mut sums = [Tracked::<u64>::default()];

@@ -1,4 +1,4 @@
-//! Who uses how much connection time: by source line (or label) and route.
+//! Records the connection time used, by call site: source line, label and route.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,30 +12,31 @@ use tokio::time::Instant;
 use super::ledger::Holder;
 use super::tracked::{Marker, Tracked};
 
-/// Places told apart; further ones share one entry, so that neither memory nor the number of time
-/// series grows without end.
+/// Maximum number of call sites recorded separately. Further ones share one entry, so that memory and the
+/// number of time series are bounded.
 const SITES: usize = 1000;
 
-/// For how long a reading is that of one scrape: a reader need not ask for the first metric.
+/// How long a reading counts as that of one scrape, because a reader may leave out the first metric.
 const SCRAPE: Duration = Duration::from_secs(1);
 
-/// What stands where a source line may not be told.
+/// Replaces a source line that must not be shown.
 pub(crate) const HIDDEN: &str = "_HIDDEN";
 
-/// What checkouts of one place have used.
+/// Use of the pool by the checkouts of one call site.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Use {
     pub(crate) checkouts: u64,
     pub(crate) waited: Duration,
     pub(crate) held: Duration,
-    /// Of [`measured`](Self::measured), the time the database was at work.
+    /// The part of [`measured`](Self::measured) in which the database was at work.
     pub(crate) busy: Duration,
-    /// The part of the time held of which it is known.
+    /// The part of the time held for which `busy` is known.
     pub(crate) measured: Duration,
 }
 
 impl Use {
-    /// The share of the time held in which the database was at work.
+    /// Returns the share of the time held (0 to 1) in which the database was at work; `None` if not
+    /// measured.
     pub(crate) fn efficiency(&self) -> Option<f64> {
         (self.measured > Duration::ZERO)
             .then(|| (self.busy.as_secs_f64() / self.measured.as_secs_f64()).min(1.0))
@@ -64,17 +65,18 @@ impl Sub for Use {
     }
 }
 
-/// A place that takes connections.
+/// A call site: a place in the code that takes connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Site {
-    /// `src/orders.rs:41`; `_OTHER` for those beyond the bound.
+    /// Source line, such as `src/orders.rs:41`; `_OTHER` for call sites beyond the bound.
     pub(crate) caller: Arc<str>,
     pub(crate) label: Option<&'static str>,
     pub(crate) route: Option<Arc<str>>,
 }
 
-/// A place by the addresses of its parts, so that it is found without reading a text. One place may
-/// have several. An address stays taken: callers and labels are static, and the site keeps its route.
+/// A call site by the addresses of its parts, so that it is found without comparing texts. One call site
+/// may have several keys. Addresses are not reused: callers and labels are static, and the [`Site`] keeps
+/// its route alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     caller: usize,
@@ -99,13 +101,14 @@ impl Key {
     }
 }
 
-/// A number of the place that takes this connection, the same each time. Two places may have the same
-/// one, by chance.
+/// Returns the number of the holder's call site, which does not change. Two call sites may have the same
+/// number by chance.
 pub(super) fn place(holder: &Holder) -> u16 {
     Key::of(holder).number()
 }
 
-/// All places of one pool. Nobody outside can choose an address, so hashes need not withstand anybody.
+/// Use of one pool by all call sites. The hash function need not resist attacks, because no client can
+/// choose an address.
 #[derive(Debug)]
 pub(crate) struct Usage {
     sites: HashMap<Key, (Site, Tracked<Use>), FixedState>,
@@ -113,7 +116,7 @@ pub(crate) struct Usage {
     marker: Marker,
 }
 
-/// What one place has used.
+/// Use of the pool by one call site.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SiteUse {
     pub(crate) total: Use,
@@ -121,12 +124,12 @@ pub(crate) struct SiteUse {
     pub(crate) recent: Use,
 }
 
-/// A copy of all places, of which one may be there more than once.
+/// A copy of the use by all call sites. A call site may occur more than once.
 #[derive(Debug)]
 pub(crate) struct Reading(Vec<(Site, SiteUse)>);
 
 impl Reading {
-    /// All places, each once, in no order.
+    /// Merges the entries of each call site.
     pub(crate) fn by_site(self) -> HashMap<Site, SiteUse> {
         let mut read = HashMap::<Site, SiteUse>::with_capacity(self.0.len());
         for (site, used) in self.0 {
@@ -138,15 +141,16 @@ impl Reading {
     }
 }
 
-/// All places, each once.
+/// Use of the pool, with one entry per call site.
 pub(crate) type BySite = Arc<HashMap<Site, SiteUse>>;
 
-/// The usage as the last scrape has read it. Four metrics are made of it, which are read one after
-/// the other: the first reads it anew, and the others read the same.
+/// The usage as the last scrape read it. Four metrics are computed from it and read one after another:
+/// the first makes a new reading, and the others use the same.
 #[derive(Debug, Default)]
 pub(crate) struct Scraped(Mutex<Option<(Instant, BySite)>>);
 
 impl Scraped {
+    /// Returns the last reading, or makes a new one with `read` if `is_first` or the last one is too old.
     pub(crate) fn read(
         &self,
         is_first: bool,
@@ -176,7 +180,7 @@ impl Usage {
         }
     }
 
-    /// A connection came back.
+    /// Adds a completed hold.
     pub(crate) fn returned(
         &mut self,
         holder: &Holder,
@@ -201,7 +205,7 @@ impl Usage {
         tracked.total.add(&used);
     }
 
-    /// All there is, copied: whoever reads it holds the lock for no longer.
+    /// Copies the use by all call sites, so that the caller holds the lock only for the copy.
     pub(crate) fn read(&mut self, now: Instant) -> Reading {
         self.advance(now);
         let mut places = Vec::with_capacity(self.sites.len() + 1);
@@ -217,7 +221,7 @@ impl Usage {
         Reading(places)
     }
 
-    /// All places by their numbers. Of places with the same number it is one.
+    /// Returns the call sites by their numbers. If several have the same number, returns one of them.
     pub(crate) fn places(&self) -> HashMap<u16, Site> {
         let sites = self.sites.iter();
         sites
@@ -231,7 +235,7 @@ impl Usage {
     }
 }
 
-/// The places as those see them who may not know source lines: by label and route.
+/// Hides the source lines, and merges the call sites with the same label and route.
 pub(crate) fn without_callers(places: HashMap<Site, SiteUse>) -> HashMap<Site, SiteUse> {
     let mut merged = HashMap::<Site, SiteUse>::new();
     for (site, used) in places {
@@ -251,7 +255,7 @@ impl Site {
         let caller = holder.caller();
         Self {
             caller: Arc::from(format!("{}:{}", caller.file(), caller.line())),
-            // To Prometheus, one that is empty is none.
+            // Prometheus treats an empty label as absent.
             label: holder
                 .checkout
                 .label_text()
@@ -286,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_is_one_whatever_its_addresses() {
+    fn a_call_site_with_several_addresses_is_merged() {
         let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
         let checkout = Checkout::new();
         let (one, same): (Arc<str>, Arc<str>) = (Arc::from("/users"), Arc::from("/users"));
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_reads_it_once() {
+    fn a_scrape_reads_the_usage_once() {
         let (scraped, now) = (Scraped::default(), Instant::now());
         let mut reads = 0;
         let mut read = |is_first, now| {
@@ -321,11 +325,11 @@ mod tests {
         };
         assert_eq!([true, false, false].map(|first| read(first, now)), [1; 3]);
         assert_eq!([true, false, false].map(|first| read(first, now)), [2; 3]);
-        assert_eq!(read(false, now + SCRAPE), 3, "the first is not asked for");
+        assert_eq!(read(false, now + SCRAPE), 3, "a scrape without the first metric");
     }
 
     #[test]
-    fn places_are_bounded_in_number() {
+    fn the_number_of_call_sites_is_bounded() {
         let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
         for number in 0..2 * SITES {
             let route = Arc::from(format!("/{number}"));

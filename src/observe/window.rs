@@ -1,7 +1,8 @@
-//! Sliding windows: what happened in the last 10 seconds, minute and 5 minutes.
+//! Sliding windows over the last 10 seconds, the last minute and the last 5 minutes.
 //!
-//! One second is written at a time. When it ends it moves into the ring of seconds, and is merged
-//! into the ring of 5-second slots: a record costs one histogram, whatever the number of windows.
+//! Only the current second is written to. When it ends, it moves into the ring of seconds and is merged
+//! into the ring of 5-second slots. So recording a value updates one histogram, regardless of the number
+//! of windows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const SECONDS: usize = 10;
 /// Seconds merged into one coarse slot.
 const COARSE: u32 = 5;
 const COARSE_SLOTS: usize = 60;
-/// A little more than the longest window.
+/// Slightly longer than the longest window.
 const HORIZON: u64 = 310 * SECOND;
 
 /// The windows that reports are computed over.
@@ -26,7 +27,7 @@ pub(crate) enum Span {
     FiveMinutes,
 }
 
-/// How many of what at an instant: what is integrated over time.
+/// Gauge values at an instant, integrated over time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Level {
     pub(crate) checked_out: u32,
@@ -34,7 +35,7 @@ pub(crate) struct Level {
     pub(crate) overflow: u32,
 }
 
-/// The waits of one slot by what was waited for. Those that did not wait for it are not in it.
+/// The waits of one slot by phase. A phase has only the checkouts that waited in it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PhaseTimes {
     pub(crate) queued: Histogram,
@@ -83,28 +84,29 @@ impl PhaseTimes {
     }
 }
 
-/// What happened within one slot, or within a whole window after merging.
+/// The data of one slot, or of a whole window after merging.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Slot {
     pub(crate) wait: Histogram,
     pub(crate) held: Histogram,
     pub(crate) create: Histogram,
-    /// `None` as long as nobody waited, or it is not known for what.
+    /// Waits by phase; `None` if no checkout waited or the phases are unknown.
     pub(crate) phases: Option<Box<PhaseTimes>>,
-    /// Checkouts asked for. Refusals by a closed or suspended pool do not count.
+    /// Checkouts requested. Refusals by a closed or suspended pool do not count.
     pub(crate) arrivals: u64,
     pub(crate) timeouts: u64,
     pub(crate) failures: u64,
     pub(crate) shed: u64,
     /// Checkouts that timed out in the queue or were shed.
     pub(crate) unserved: u64,
-    /// Time covered, in nanoseconds, and the integrals of the levels over it.
+    /// Time covered, in nanoseconds.
     pub(crate) observed: u64,
+    /// Integrals of the gauge values over the time covered, in nanoseconds.
     pub(crate) checked_out_time: u64,
     pub(crate) pending_time: u64,
     pub(crate) overflow_time: u64,
     pub(crate) peak: Level,
-    /// Most arrivals within one of the slots merged, per second.
+    /// Most arrivals within one second.
     pub(crate) peak_arrival_rate: f64,
 }
 
@@ -131,7 +133,7 @@ impl Slot {
         self.peak_arrival_rate = self.peak_arrival_rate.max(other.peak_arrival_rate);
     }
 
-    /// Empty again, in the same memory.
+    /// Returns an empty slot that reuses the memory.
     fn cleared(self) -> Self {
         Self {
             wait: self.wait.cleared(),
@@ -152,7 +154,7 @@ impl Slot {
         }
     }
 
-    /// What a checkout waited for.
+    /// Records the phases of a checkout's wait.
     pub(crate) fn waited_in(&mut self, phases: &Phases) {
         self.phases.get_or_insert_default().record(phases);
     }
@@ -161,7 +163,7 @@ impl Slot {
         let of = |level: u32| time.saturating_mul(u64::from(level));
         self.observed += time;
         self.checked_out_time = self.checked_out_time.saturating_add(of(level.checked_out));
-        // Mostly there is neither.
+        // Usually both are zero.
         if level.pending | level.overflow > 0 {
             self.pending_time = self.pending_time.saturating_add(of(level.pending));
             self.overflow_time = self.overflow_time.saturating_add(of(level.overflow));
@@ -183,27 +185,27 @@ impl Slot {
         }
     }
 
-    /// Time covered.
+    /// Returns the time covered.
     pub(crate) fn observed(&self) -> Duration {
         Duration::from_nanos(self.observed)
     }
 
-    /// Time-weighted mean of the connections in use.
+    /// Returns the time-weighted mean number of connections in use.
     pub(crate) fn mean_checked_out(&self) -> f64 {
         self.mean_of(self.checked_out_time)
     }
 
-    /// Time-weighted mean of the requests that waited.
+    /// Returns the time-weighted mean number of waiting checkouts.
     pub(crate) fn mean_pending(&self) -> f64 {
         self.mean_of(self.pending_time)
     }
 
-    /// Time-weighted mean of the connections open beyond the pool size.
+    /// Returns the time-weighted mean number of open connections beyond the pool size.
     pub(crate) fn mean_overflow(&self) -> f64 {
         self.mean_of(self.overflow_time)
     }
 
-    /// Checkouts asked for per second.
+    /// Returns the checkouts requested per second.
     pub(crate) fn arrival_rate(&self) -> f64 {
         if self.observed > 0 {
             self.arrivals as f64 / seconds(self.observed)
@@ -213,18 +215,20 @@ impl Slot {
     }
 }
 
-/// The rings, and the second that is being written. Times are those of the pool's
+/// The rings of completed slots, and the current second. Times are nanoseconds of the pool's
 /// [clock](super::clock).
 #[derive(Debug)]
 pub(crate) struct Windows {
     current: Slot,
+    /// When the current second ends.
     ends: u64,
-    /// Up to here the level has been integrated.
+    /// Time up to which the level has been integrated.
     integrated: u64,
     level: Level,
     seconds: VecDeque<Slot>,
-    /// The front is being filled; each holds up to [`COARSE`] seconds.
+    /// 5-second slots, the newest first. The front one may not be complete.
     coarse: VecDeque<Slot>,
+    /// Number of seconds merged into the front slot, modulo [`COARSE`].
     filling: u32,
     hour: Hour,
 }
@@ -243,7 +247,7 @@ impl Windows {
         }
     }
 
-    /// Brings the windows up to `now` and gives the second to write into.
+    /// Advances the windows to `now`, and returns the slot of the current second.
     pub(crate) fn at(&mut self, now: u64) -> &mut Slot {
         if now >= self.ends {
             self.catch_up(now);
@@ -254,7 +258,7 @@ impl Windows {
 
     #[cold]
     fn catch_up(&mut self, now: u64) {
-        // After a long silence only what the windows can still show is caught up with.
+        // After a long idle time, only the seconds that the windows can still show are closed one by one.
         if let Some(horizon) = now.checked_sub(HORIZON)
             && self.ends < horizon
         {
@@ -265,13 +269,13 @@ impl Windows {
         }
     }
 
-    /// The level from `now` on.
+    /// Sets the gauge values from `now` on.
     pub(crate) fn set_level(&mut self, now: u64, level: Level) {
         self.at(now).reach(level);
         self.level = level;
     }
 
-    /// Everything within the window, up to `now`.
+    /// Returns the merged data of a window that ends at `now`.
     pub(crate) fn read(&mut self, now: u64, span: Span) -> Slot {
         self.at(now);
         let mut sum = Slot::default();
@@ -285,7 +289,7 @@ impl Windows {
         sum
     }
 
-    /// What the pool was asked for in the last minutes, up to `now`. At most 60.
+    /// Returns the traffic of the last minutes (at most 60) up to `now`.
     pub(crate) fn traffic(&mut self, now: u64, minutes: u64) -> Traffic {
         self.at(now);
         self.current.peak_arrival_rate = self.current.arrivals as f64;
@@ -295,7 +299,7 @@ impl Windows {
     }
 
     fn integrate(&mut self, until: u64) {
-        // Mostly nothing has passed.
+        // Usually no time has passed.
         if until > self.integrated {
             self.current.elapse(until - self.integrated, self.level);
             self.integrated = until;
@@ -325,7 +329,7 @@ impl Windows {
                 self.hour.push(end, front);
             }
         }
-        // The oldest second's memory becomes the new one's.
+        // The new second reuses the memory of the oldest.
         let fresh = match self.seconds.len() {
             SECONDS => self
                 .seconds
@@ -353,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn each_window_forgets_what_is_older_than_itself() {
+    fn each_window_drops_older_data() {
         let mut windows = Windows::new();
         windows.at(0).held.record(MS);
         let seen = |w: &mut Windows, after: u64| {
@@ -383,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_hour_leaves_empty_windows_and_a_clock_that_goes_back_harms_nothing() {
+    fn windows_survive_an_idle_hour_and_a_clock_that_goes_back() {
         let mut windows = Windows::new();
         windows.at(0).arrivals += 5;
         let later = 3600 * SECOND;

@@ -1,4 +1,4 @@
-//! A builder for everything the environment sets, and more.
+//! [`PoolBuilder`]: every setting of the environment, and more, in code.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use crate::observe::ObserveLayer;
 use crate::query::QueryOptions;
 use crate::settings::{Problem, Settings, SettingsError, Thresholds};
 
-/// Builds a [`Pool`]; made by [`Pool::builder`].
+/// Builds a [`Pool`]. Returned by [`Pool::builder`].
 #[must_use]
 pub struct PoolBuilder<C> {
     settings: Settings,
@@ -42,70 +42,72 @@ impl<C: Backend> PoolBuilder<C> {
         }
     }
 
-    /// The pool's name in telemetry and reports. Defaults to `default`; two pools of one app need
-    /// two names.
+    /// Sets the pool's name in telemetry and reports. Defaults to `default`. Two pools of one app
+    /// need different names.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = Some(name.into());
         self
     }
 
-    /// Connections kept open. Defaults to 10.
+    /// Sets how many connections are kept open. Defaults to 10.
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.settings.pool_size = connections;
         self
     }
 
-    /// Connections opened beyond that under load. Defaults to 20.
+    /// Sets how many connections are opened beyond `pool_size` under load. Defaults to 20.
     pub fn max_overflow(mut self, connections: u32) -> Self {
         self.settings.max_overflow = connections;
         self
     }
 
-    /// How long a checkout may take as a whole. Defaults to 30 s.
+    /// Sets the total time limit of a checkout. Defaults to 30 s.
     pub fn pool_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pool_timeout = timeout;
         self
     }
 
-    /// Age at which a connection is replaced at its next checkout. Defaults to one hour; `None`
-    /// for never.
+    /// Sets the age at which a connection is replaced at its next checkout. Defaults to one hour;
+    /// `None` means never.
     pub fn pool_recycle(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.settings.pool_recycle = age.into();
         self
     }
 
-    /// Whether connections are probed before use. Defaults to true.
+    /// Sets whether connections are pinged before use. Defaults to true.
     pub fn pool_pre_ping(mut self, ping: bool) -> Self {
         self.settings.pool_pre_ping = ping;
         self
     }
 
-    /// Idle time below which a connection is not probed. Defaults to 500 ms; zero probes always.
+    /// Sets the idle time below which a connection is not pinged before use. Defaults to 500 ms;
+    /// zero pings always.
     pub fn pre_ping_bypass(mut self, idle: Duration) -> Self {
         self.settings.pre_ping_bypass = idle;
         self
     }
 
-    /// Logs each statement. Defaults to false.
+    /// Sets whether each statement is logged. Defaults to false.
     pub fn echo(mut self, echo: bool) -> Self {
         self.settings.echo = echo;
         self
     }
 
-    /// What health warns at.
+    /// Sets the thresholds at which the health report warns.
     pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
         self.settings.thresholds = thresholds;
         self
     }
 
-    /// Changes any of the settings.
+    /// Changes any of the settings with a closure.
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
     }
 
-    /// Opens connections with this manager, instead of by the database URL. What poolscope adds to
-    /// its own connections (the server's process id, exact transaction states) is unknown then.
+    /// Opens connections with this manager instead of the database URL. The information that
+    /// poolscope reads from its own connections (the server's process id, exact transaction states)
+    /// is then unknown.
     pub fn manager(mut self, manager: AsyncDieselConnectionManager<C>) -> Self
     where
         AsyncDieselConnectionManager<C>:
@@ -115,7 +117,8 @@ impl<C: Backend> PoolBuilder<C> {
         self
     }
 
-    /// As [`manager`](Self::manager), from diesel-async's configuration and the database URL.
+    /// Opens connections with a diesel-async manager, built from this configuration and the
+    /// database URL. See [`manager`](Self::manager).
     pub fn manager_config(self, config: ManagerConfig<C>) -> Self
     where
         AsyncDieselConnectionManager<C>:
@@ -125,7 +128,7 @@ impl<C: Backend> PoolBuilder<C> {
         self.manager(AsyncDieselConnectionManager::new_with_config(url, config))
     }
 
-    /// Sets up each connection after it is opened: session variables, functions, `SET ROLE`.
+    /// Sets a callback that sets up each new connection: session variables, functions, `SET ROLE`.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -149,13 +152,13 @@ impl<C: Backend> PoolBuilder<C> {
         self
     }
 
-    /// Records into this provider. Defaults to the global one, also when it is set later.
+    /// Records metrics with this provider. Defaults to the global one, even if it is set later.
     pub fn meter_provider(mut self, provider: impl MeterProvider + Send + Sync + 'static) -> Self {
         self.layer = self.layer.meter_provider(provider);
         self
     }
 
-    /// Makes spans with this provider. Defaults to the global one, also when it is set later.
+    /// Creates spans with this provider. Defaults to the global one, even if it is set later.
     pub fn tracer_provider<P>(mut self, provider: P) -> Self
     where
         P: TracerProvider + Send + Sync + 'static,
@@ -166,14 +169,13 @@ impl<C: Backend> PoolBuilder<C> {
         self
     }
 
-    /// Builds the pool. Nothing is connected yet: a database that is absent is no reason for an
-    /// app not to start.
+    /// Builds the pool without connecting, so that the app starts even if the database is down.
     ///
     /// # Errors
-    /// Every bad setting, in one error.
+    /// Returns one error that lists every invalid setting.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics if called outside a tokio runtime.
     pub fn build(self) -> Result<Pool<C>, SettingsError> {
         let Self {
             settings,
@@ -254,7 +256,7 @@ fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsE
         Some(kind) if kind == C::KIND => C::dialer(url, options)
             .map_err(|why| wrong(format!("a usable {} URL", C::KIND), Some(why))),
         _ => {
-            let expected = format!("a {0} URL, for this is a pool of {0} connections", C::KIND);
+            let expected = format!("a {0} URL, because this is a pool of {0} connections", C::KIND);
             Err(wrong(expected, None))
         }
     }
@@ -268,7 +270,7 @@ impl CareSettings {
             max_connecting: settings.max_connecting,
             keepalive: settings.keepalive,
             recycle_jitter_pct: settings.recycle_jitter_pct,
-            // A database in memory is gone with its connection.
+            // Closing the connection of an in-memory database would delete the database.
             recycle: settings
                 .pool_recycle
                 .filter(|_| !settings.database_url.is_private_in_memory()),

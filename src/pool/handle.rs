@@ -1,4 +1,4 @@
-//! The pool as an app holds it.
+//! [`Pool`], the handle that an app uses.
 
 use std::fmt;
 use std::future::Future;
@@ -24,11 +24,11 @@ use crate::observe::{Observe, Observed, ResponseFuture};
 use crate::report::{Connections, Health, Healthcheck, Status};
 use crate::settings::{Settings, SettingsError};
 
-/// A connection out of a [`Pool`]: derefs to the diesel connection, and goes back when dropped.
+/// A connection from a [`Pool`]. Derefs to the diesel connection and is returned when dropped.
 pub type PooledConnection<C> = Observed<Admitted<Lease<C>>>;
 
-/// A pool of diesel-async connections that is seen through: [`Observe`] over [`Stack`], with a
-/// name on it. Cheap to clone; all clones are one pool.
+/// An observed pool of diesel-async connections: [`Observe`] over [`Stack`]. Cheap to clone; all
+/// clones share one pool.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] mod doc {
@@ -61,15 +61,16 @@ impl<C: Backend> Pool<C> {
         &self.observed.recorder
     }
 
-    /// Builds a pool by these settings.
+    /// Returns a builder that starts from these settings.
     pub fn builder(settings: Settings) -> PoolBuilder<C> {
         PoolBuilder::new(settings)
     }
 
-    /// A pool by the environment: `DATABASE_URL`, `DB_POOL_SIZE`, …; see [`Settings::from_env`].
+    /// Builds a pool from the environment variables `DATABASE_URL`, `DB_POOL_SIZE` and so on; see
+    /// [`Settings::from_env`].
     ///
     /// # Errors
-    /// Every bad setting, in one error. An absent database is none.
+    /// Returns one error that lists every invalid setting. A database that is down is not an error.
     pub async fn from_env() -> Result<Self, SettingsError> {
         Self::builder(Settings::from_env()?).build()
     }
@@ -78,16 +79,17 @@ impl<C: Backend> Pool<C> {
         Self { observed }
     }
 
-    /// A connection, in turn: first come, first served. Dropping the future gives up the place.
+    /// Checks out a connection, first come, first served. Dropping the future leaves the queue.
     ///
     /// # Errors
-    /// [`PoolError`] says why there was none, for how long, and who held them.
+    /// Returns a [`PoolError`] with the cause, the time waited and the holders of the connections.
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = Result<PooledConnection<C>, PoolError>> + use<C> {
         self.take(Checkout::new())
     }
 
-    /// As [`get`](Self::get), whose connection is owned already; for those who come from bb8.
+    /// Checks out a connection like [`get`](Self::get), whose connections are owned too. Exists for
+    /// apps that migrate from bb8.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -98,7 +100,7 @@ impl<C: Backend> Pool<C> {
         self.take(Checkout::new())
     }
 
-    /// A connection for a checkout with a label, or on behalf of another source line.
+    /// Checks out a connection with a label, or on behalf of another source line.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -114,18 +116,19 @@ impl<C: Backend> Pool<C> {
         self.observed.observed(checkout, taking)
     }
 
-    /// A connection that is idle and fresh right now; never waits.
+    /// Checks out an idle connection that needs no ping, without waiting.
     ///
-    /// When there is none but there may be one more, opening it begins in the background.
+    /// If there is none and the pool's limit permits one more, starts to open it in the background.
     ///
     /// # Errors
-    /// [`PoolError::Rejected`] when none is at hand, [`PoolError::Closed`] after [`close`](Self::close).
+    /// Returns [`PoolError::Rejected`] if no such connection is available, and
+    /// [`PoolError::Closed`] after [`close`](Self::close).
     ///
     /// # Panics
-    /// Outside of a runtime, when the one that the pool was built in has been shut down.
+    /// Panics if called outside a runtime after the runtime that the pool was built in has shut down.
     #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<C>, PoolError> {
-        // The caller's runtime if there is one: the pool's own may be over by now.
+        // Prefer the caller's runtime: the pool's own may have shut down.
         let outside = Handle::try_current().is_err();
         let _runtime = outside.then(|| self.service().care().care.runtime().enter());
         let checkout = Checkout::new().without_waiting();
@@ -135,11 +138,11 @@ impl<C: Backend> Pool<C> {
         }
     }
 
-    /// Opens a connection that is not the pool's: not counted, not limited, closed by dropping it.
-    /// For `LISTEN`, migrations, and other work that should not use up the pool.
+    /// Opens a connection outside the pool. It is neither counted nor limited, and dropping it closes
+    /// it. Use it for `LISTEN`, migrations and other work that should not use up the pool.
     ///
     /// # Errors
-    /// [`PoolError::ConnectFailed`] with the cause.
+    /// Returns [`PoolError::ConnectFailed`] with the cause.
     pub async fn dedicated_connection(&self) -> Result<C, PoolError> {
         self.service()
             .dedicated()
@@ -147,9 +150,10 @@ impl<C: Backend> Pool<C> {
             .map_err(PoolError::ConnectFailed)
     }
 
-    /// Changes the size at run time. More connections serve those who wait at once; of fewer, idle
-    /// ones are closed now and those in use when they come back, with
-    /// [`CloseReason::Resize`](crate::CloseReason::Resize). Nobody's connection is taken away.
+    /// Changes the pool's size at run time. A larger pool serves waiting checkouts at once. A smaller
+    /// pool closes surplus idle connections now and surplus connections in use when they are
+    /// returned, with [`CloseReason::Resize`](crate::CloseReason::Resize). No connection is taken
+    /// from its holder.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -167,39 +171,38 @@ impl<C: Backend> Pool<C> {
     /// ```
     ///
     /// # Errors
-    /// A size that could not be a setting; nothing is changed then.
+    /// Returns an error if the size is not a valid setting. The pool is then unchanged.
     pub fn resize(&self, pool_size: u32, max_overflow: u32) -> Result<(), SettingsError> {
         let mut wanted = self.settings().clone();
         (wanted.pool_size, wanted.max_overflow) = (pool_size, max_overflow);
         wanted.validate()?;
         self.observed.get_ref().resize(pool_size, max_overflow);
-        tracing::info!(target: "poolscope", pool = self.name(), pool_size, max_overflow, "the pool is resized");
+        tracing::info!(target: "poolscope", pool = self.name(), pool_size, max_overflow, "pool resized");
         Ok(())
     }
 
-    /// Hands out no more connections until [`resume`](Self::resume): for a failover, or maintenance
-    /// of the database. Those in use stay in use; those who ask wait, up to the pool's timeout, or
-    /// fail at once with [`PoolError::Suspended`] where `DB_POOL_FAIL_WHEN_SUSPENDED` says so.
-    /// Meanwhile `health` and `healthcheck` answer 503.
+    /// Stops handing out connections until [`resume`](Self::resume), for a failover or for maintenance
+    /// of the database. Connections in use stay in use. New checkouts wait up to the pool's timeout,
+    /// or fail at once with [`PoolError::Suspended`] if `DB_POOL_FAIL_WHEN_SUSPENDED` is set. While
+    /// the pool is suspended, `health` and `healthcheck` answer 503.
     pub fn suspend(&self) {
         self.observed.get_ref().gate().suspend();
-        tracing::info!(target: "poolscope", pool = self.name(), "the pool is suspended");
+        tracing::info!(target: "poolscope", pool = self.name(), "pool suspended");
     }
 
-    /// Ends a [`suspend`](Self::suspend): who waits is served in turn. Every connection that is open
-    /// is pinged before its next use, for the server may be another one.
+    /// Ends a [`suspend`](Self::suspend) and serves waiting checkouts in order. Every open connection
+    /// is pinged before its next use, because the server may have been replaced.
     pub fn resume(&self) {
         self.service().invalidate();
         self.observed.get_ref().gate().resume();
-        tracing::info!(target: "poolscope", pool = self.name(), "the pool is resumed");
+        tracing::info!(target: "poolscope", pool = self.name(), "pool resumed");
     }
 
-    /// Opens connections until `pool_size` are open, and waits for it up to `deadline`, never longer.
-    /// A database that is not there is tried again until then.
+    /// Opens connections until `pool_size` are open, and waits for them up to `deadline`. An
+    /// unreachable database is retried until then.
     ///
-    /// Dropping the future stops nothing: what has begun goes on in the background, until the same
-    /// deadline. The setting `warm_up` does this when the pool is built, and tells in the log what
-    /// came of it.
+    /// Dropping the future does not stop the warm-up: it continues in the background until the same
+    /// deadline. The setting `warm_up` warms the pool up when it is built, and logs the result.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -218,7 +221,7 @@ impl<C: Backend> Pool<C> {
         self.service().warm_up(deadline).await
     }
 
-    /// The same without waiting for it. Nobody who waits for its end keeps the pool alive.
+    /// Warms the pool up in a task that does not keep the pool alive, and logs the result.
     pub(super) fn warm_up_in_background(&self, deadline: Duration) {
         let name = Arc::<str>::from(self.name());
         let warm_up = self.service().warm_up(deadline);
@@ -237,14 +240,14 @@ impl<C: Backend> Pool<C> {
             } else {
                 let error = error.map(tracing::field::display);
                 tracing::warn!(target: "poolscope", pool = &*name, opened, failed, took_ms, error,
-                    "pool not warmed up: connections are opened when they are needed");
+                    "pool not warmed up: connections are opened on demand");
             }
         });
     }
 
-    /// Stops handing out connections, waits up to `deadline` for those in use to come back, and
-    /// closes them. From the first moment on, `healthcheck` answers 503. True if all came back;
-    /// those that did not close when they do.
+    /// Stops handing out connections, waits up to `deadline` for those in use to be returned, and
+    /// closes them. `healthcheck` answers 503 as soon as the close begins. Returns true if all
+    /// connections were returned in time; the others close when they are returned.
     pub async fn close(&self, deadline: Duration) -> bool {
         let stack = self.observed.get_ref();
         stack.admit.gate().close();
@@ -255,67 +258,68 @@ impl<C: Backend> Pool<C> {
         all_back
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.observed.name()
     }
 
-    /// The settings it was built by.
+    /// Returns the settings that the pool was built with.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.observed.get_ref().built.settings
     }
 
-    /// bb8's own view, for those who come from there: open and idle connections. Its statistics
-    /// count what bb8 was asked for; [`status`](Self::status) counts what the app asked for.
+    /// Returns bb8's own view of open and idle connections, for apps that migrate from bb8. Its
+    /// statistics count requests to bb8; [`status`](Self::status) counts the app's checkouts.
     #[must_use]
     pub fn state(&self) -> bb8::State {
         self.service().get_ref().state()
     }
 
-    /// The pool at this instant; no I/O. As `GET status`.
+    /// Returns the pool's state at this instant, without I/O. The same as `GET status`.
     #[must_use]
     pub fn status(&self) -> Status {
         self.observed.status()
     }
 
-    /// The pool's health, with warnings and recommendations. As `GET health`.
+    /// Returns the pool's health with warnings and recommendations. The same as `GET health`.
     pub async fn health(&self) -> Health {
         self.observed.health().await
     }
 
-    /// The server's view of this pool's sessions. As `GET connections`.
+    /// Returns the server's view of this pool's sessions. The same as `GET connections`.
     pub async fn connections(&self) -> Connections {
         self.observed.connections().await
     }
 
-    /// Which size the measured load needs, and why. As `GET optimize`.
+    /// Returns the pool size that the measured load needs, and why. The same as `GET optimize`.
     pub async fn optimize(&self) -> Optimization {
         self.observed.optimize().await
     }
 
-    /// The same for other circumstances than those that were measured. As `GET optimize?rate=1.5`
-    /// and its other parameters.
+    /// Returns the pool size that a hypothetical load needs. The same as `GET optimize?rate=1.5` and
+    /// its other parameters.
     ///
     /// # Errors
-    /// What is asked for is out of bounds.
+    /// Returns an error if a parameter is out of range.
     pub async fn optimize_for(&self, what_if: &WhatIf) -> Result<Optimization, WhatIfError> {
         self.observed.optimize_for(what_if).await
     }
 
-    /// Whether the pool can serve, within 800 ms. As `GET healthcheck`.
+    /// Checks whether the pool can serve requests. Answers within 800 ms. The same as
+    /// `GET healthcheck`.
     pub async fn healthcheck(&self) -> Healthcheck {
         self.observed.healthcheck().await
     }
 
-    /// The monitoring routes as a tower service.
+    /// Returns the monitoring routes as a tower service.
     #[must_use]
     pub fn monitor(&self) -> Monitor<Stack<C>> {
         self.observed.monitor()
     }
 
-    /// The observed stack that this pool is.
+    /// Returns the observed stack inside this pool.
     #[must_use]
     pub fn as_service(&self) -> &Observe<Stack<C>> {
         &self.observed

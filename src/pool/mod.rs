@@ -1,4 +1,4 @@
-//! The stack with a name on it: [`Pool`], what it is built from, and the drop-in names.
+//! [`Pool`], its builder, the tower stack inside it, and drop-in names for bb8's types.
 
 mod builder;
 pub mod drop_in;

@@ -1,4 +1,4 @@
-//! What reports are told of the pools there are: this room knows every room below.
+//! Implements the reports' [`Source`] for each kind of pool. This module depends on every layer below.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl<C: Backend> Source for Stack<C> {
     }
 }
 
-/// A gate of the app's own over any of them.
+/// Reports on any source behind a gate that the app added.
 impl<S: Source> Source for Admit<S> {
     fn facts(&self) -> SourceFacts {
         let mut facts = self.get_ref().facts();
@@ -52,7 +52,7 @@ impl<S: Source> Source for Admit<S> {
     }
 }
 
-/// An existing pool: bb8 tells its size and its timeout; the rest is unknown.
+/// Reports on an existing bb8 pool. bb8 provides the size and the timeouts; the rest is unknown.
 impl<C: Backend> Source for PoolService<AsyncDieselConnectionManager<C>>
 where
     AsyncDieselConnectionManager<C>: Managed<Diesel = C>,

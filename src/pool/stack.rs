@@ -1,4 +1,4 @@
-//! What `Pool<C>` is made of, below the observation.
+//! The tower stack inside `Pool<C>`, below the observation layer.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,35 +17,35 @@ use crate::inventory::{Availability, Counts, Inventory};
 use crate::lifecycle::Lifecycle;
 use crate::settings::{DatabaseKind, Settings};
 
-/// Connections of ours behind a fair gate, and the settings that both were made by.
+/// poolscope's own connections behind a fair gate, and the settings of both.
 pub struct Stack<C: Backend> {
     pub(super) admit: Admit<PoolService<Manager<C>>>,
     pub(super) built: Arc<Built>,
 }
 
-/// The way through the gate to a connection.
+/// The future of a checkout through the gate.
 type Taking<C> = AdmitFuture<PoolService<Manager<C>>, LeaseFuture<Manager<C>>>;
 
-/// One for all clones: a checkout clones the stack.
+/// Shared by all clones: each checkout clones the stack.
 pub(super) struct Built {
     pub(super) settings: Settings,
     pub(super) resizing: Mutex<()>,
 }
 
 impl<C: Backend> Stack<C> {
-    /// The handle to the gate.
+    /// Returns the gate, which controls admission.
     #[must_use]
     pub fn gate(&self) -> &Arc<Gate> {
         self.admit.gate()
     }
 
-    /// Without a clone of the stack, which is always ready.
+    /// Checks out a connection without cloning the stack, which is always ready.
     pub(super) fn take(&self, checkout: Checkout) -> Taking<C> {
         self.admit.enter(checkout, PoolService::lease)
     }
 
-    /// There is never a permit for which there may be no connection: so the connections' limit goes
-    /// first when it grows, and last when it shrinks.
+    /// Changes the limits of the gate and the connections. The connection limit grows first and
+    /// shrinks last, so that there are never more permits than permitted connections.
     pub(super) fn resize(&self, pool_size: u32, max_overflow: u32) {
         let _one_at_a_time = self
             .built

@@ -1,4 +1,4 @@
-//! What diesel's errors say of a query, and of its connection.
+//! Classifies diesel's errors: how a query failed, and whether its connection is lost.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::occupant::QueryFailure;
 
-/// How a query failed, by the server's code where the wire has seen it.
+/// Returns how a query failed, by the server's SQLSTATE if the wire has seen it.
 pub(super) fn failure(error: &Error, sqlstate: Option<[u8; 5]>) -> QueryFailure {
     match sqlstate {
         Some(code) => by_code(code),
@@ -51,9 +51,9 @@ fn kind(error: &Error) -> &'static str {
     }
 }
 
-/// How the texts of errors begin that end a connection.
+/// The beginnings of the error texts that mean that a connection is lost.
 const CONNECTION_FAILURES: [&str; 10] = [
-    // mysql_async: the socket failed; the connection was closed; its state is not to be trusted.
+    // mysql_async: the socket failed, the connection was closed, or its state cannot be trusted.
     "Input/output error",
     "Driver error",
     // MySQL and MariaDB: 1927, 1053, 4031.
@@ -75,12 +75,13 @@ fn is_lost(message: &str) -> bool {
         .any(|start| message.starts_with(start))
 }
 
-/// Whether a query's error means that its connection is gone or its server is not ready: what a
-/// later try, on another connection, may not meet. An app answers it with 503, not 500.
+/// Returns whether a query's error means that its connection is lost or its server is not ready.
 ///
-/// diesel hands on neither Postgres' SQLSTATE nor MySQL's code of these, so it is told by the kind
-/// of the error, and by how its text begins where the kind is unknown; a server that speaks another
-/// language than English (`lc_messages`) is not understood.
+/// A later attempt on another connection may succeed, so answer such an error with 503, not 500.
+///
+/// diesel passes on neither Postgres' SQLSTATE nor MySQL's code of these errors. They are therefore
+/// recognized by the error's kind or, if the kind is unknown, by the beginning of its text. Texts in
+/// a language other than English (`lc_messages`) are not recognized.
 ///
 /// ```
 /// use diesel::result::{DatabaseErrorKind, Error};
@@ -101,7 +102,7 @@ pub fn is_connection_failure(error: &Error) -> bool {
             rollback_error,
             commit_error,
         } => is_connection_failure(rollback_error) || is_connection_failure(commit_error),
-        // diesel-async hands mysql_async's errors, and those of Postgres' that end a session, on
+        // diesel-async passes on mysql_async's errors, and Postgres' errors that end a session,
         // without their codes.
         Error::DatabaseError(DatabaseErrorKind::Unknown, info) => is_lost(info.message()),
         _ => false,
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_socket_is_told_from_a_failed_statement() {
+    fn distinguishes_lost_connections_from_failed_statements() {
         let of = |kind, text: &str| {
             is_connection_failure(&Error::DatabaseError(kind, Box::new(text.to_owned())))
         };
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_code_wins_and_its_text_is_never_told() {
+    fn prefers_the_sqlstate_and_never_exposes_the_servers_text() {
         let error = Error::DatabaseError(
             DatabaseErrorKind::UniqueViolation,
             Box::new("Key (email)=(ada@example.org) exists".to_owned()),

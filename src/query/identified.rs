@@ -1,4 +1,4 @@
-//! Which statement a query is, found by a hash of its text: nothing is allocated to look it up.
+//! Identifies statements by a hash of their text, without allocating for the lookup.
 
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
@@ -6,27 +6,28 @@ use std::sync::{Arc, Weak};
 use crate::hashed::ByHash;
 use crate::occupant::{Known, QueryObserver, Statement, StatementId};
 
-/// Texts that a connection remembers; it forgets all when there are more. An app that writes values
-/// into its statements sends ever new ones.
+/// Maximum number of statements remembered per connection; beyond it, all are forgotten. The limit is
+/// needed because an app that writes values into its statements sends new texts all the time.
 const REMEMBERED: usize = 512;
 
-/// What a text was found to be.
+/// The hash of a text, and the id of its statement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Identified {
     pub(super) hash: u64,
     pub(super) id: StatementId,
 }
 
-/// What a connection has asked one observer for lately.
+/// A connection's cache of the statements of one observer.
 #[derive(Default)]
 pub(super) struct Identities {
-    /// Held, so that another one cannot be at the same address.
+    /// The observer. The weak handle keeps its allocation, so that no other one has the same address.
     by: Option<Weak<dyn QueryObserver>>,
     remembered: ByHash<Known>,
 }
 
 impl Identities {
-    /// The observer as it is held by a query under way. Of another than before nothing is known.
+    /// Returns the handle of the observer for a query in flight. Clears the cache if the observer is
+    /// not the previous one.
     pub(super) fn of(&mut self, observer: &Arc<dyn QueryObserver>) -> Weak<dyn QueryObserver> {
         match &self.by {
             Some(by) if std::ptr::addr_eq(by.as_ptr(), Arc::as_ptr(observer)) => Weak::clone(by),
@@ -41,13 +42,13 @@ impl Identities {
         }
     }
 
-    /// Whether it is this one that was asked last.
+    /// Returns whether the cache belongs to this observer.
     pub(super) fn are_of(&self, observer: &Weak<dyn QueryObserver>) -> bool {
         self.by.as_ref().is_some_and(|by| by.ptr_eq(observer))
     }
 
-    /// The statement with this hash; `None` if it is one of too many, or if nobody is there any more
-    /// to ask.
+    /// Returns the statement with this hash; `None` if there are too many distinct statements, or if
+    /// the observer has been dropped.
     pub(super) fn find(
         &mut self,
         hash: u64,

@@ -1,4 +1,4 @@
-//! What diesel's `Instrumentation` tells of the queries on a connection.
+//! Observes the queries on a connection through diesel's `Instrumentation`.
 
 mod failure;
 mod identified;

@@ -3,23 +3,23 @@ use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
 
 use crate::settings::{DatabaseKind, Settings};
 
-/// What is told of the queries of one pool.
+/// Which telemetry of a pool's queries is recorded, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct QueryOptions {
     pub(crate) kind: DatabaseKind,
-    /// What telemetry says of the database: `db.system.name`, and its address where it is known.
+    /// The attributes of the database: `db.system.name`, and its address if it is known.
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) spans: bool,
     pub(crate) span_text: bool,
     pub(crate) span_summary: bool,
     pub(crate) echo: bool,
     pub(crate) echo_binds: bool,
-    /// A statement sent more often than this in one request is told.
+    /// A statement sent more often than this in one request is reported; `None` = never.
     pub(crate) n_plus_one: Option<u32>,
 }
 
 impl QueryOptions {
-    /// Of the settings those that concern queries; `place` is where the database is.
+    /// Takes the settings that concern queries. `place` has the attributes of the database's address.
     pub(crate) fn new(kind: DatabaseKind, settings: &Settings, place: Vec<KeyValue>) -> Self {
         let mut attributes = vec![KeyValue::new(DB_SYSTEM_NAME, kind.system_name())];
         attributes.extend(place);

@@ -1,4 +1,4 @@
-//! One query under way: it ends exactly once, whatever becomes of it.
+//! A query in flight. It ends exactly once: finished, failed or cancelled.
 
 use std::fmt;
 use std::sync::Weak;
@@ -14,32 +14,33 @@ use tokio::time::Instant;
 use super::identified::Identified;
 use crate::occupant::{Ended, QueryFailure, QueryObserver};
 
-/// Dropped without an end, it was cancelled.
+/// A query in flight. If it is dropped before it has ended, it is recorded as cancelled.
 pub(super) struct Running {
     pub(super) since: Instant,
-    /// Whose it is; nobody's, when the pool itself asks the database something. Weak, for the
-    /// observer may hold the pool whose connection holds this.
+    /// Records the query; `None` for queries of the pool itself. Weak, because the observer may hold
+    /// the pool whose connection holds this value.
     pub(super) observer: Option<Weak<dyn QueryObserver>>,
-    /// It is part of a request.
+    /// Whether it is part of a request.
     pub(super) in_request: bool,
     pub(super) span: Option<BoxedSpan>,
-    /// The hash of its text, where that had to be printed already.
+    /// The hash of its text, if the text has been printed.
     pub(super) hash: Option<u64>,
-    /// Which statement it is, as soon as that is known.
+    /// Its statement, once it is identified.
     pub(super) statement: Option<Identified>,
     pub(super) echo: Option<Box<Echo>>,
-    /// The last command that was sent before it, and the last that was answered, where commands are
-    /// seen.
+    /// The numbers of the last command sent and the last one answered before this query; `None`
+    /// without access to the wire.
     pub(super) sent_before: Option<u64>,
     pub(super) answered_before: Option<u64>,
-    /// The last that was sent before the next one: this one's own, unless the two are a pipeline.
+    /// The number of the last command sent before the next query: a command of this query, unless the
+    /// two are pipelined.
     pub(super) sent_after: Option<u64>,
-    /// Others were under way at the same time.
+    /// Whether other queries were in flight at the same time.
     pub(super) shared: bool,
     pub(super) ended: bool,
 }
 
-/// A statement as the log shows it, and the context that the line belongs to.
+/// A statement as it is logged, and the trace context of the log event.
 pub(super) struct Echo {
     pub(super) statement: String,
     pub(super) context: Context,
@@ -86,7 +87,7 @@ impl Running {
     }
 }
 
-/// Marks a span as failed, without the server's text, which may quote data.
+/// Marks a span as failed, without the server's text, because that may quote data.
 pub(super) fn tell(span: &mut BoxedSpan, failure: &QueryFailure) {
     let error_type = failure.error_type.clone();
     span.set_attribute(KeyValue::new(ERROR_TYPE, error_type));

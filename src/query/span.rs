@@ -1,4 +1,4 @@
-//! The span of a query, or of a transaction, where it is recorded.
+//! Spans of queries and transactions.
 
 use std::sync::Arc;
 
@@ -14,12 +14,14 @@ use crate::occupant::{Occupant, Statement};
 
 /// The name of a query's span when its summary is turned off.
 const UNNAMED: &str = "query";
-/// As many as a query's span has, and one for a failure.
+/// The number of attributes of a query's span, including one for a failure.
 const ATTRIBUTES: usize = 9;
 
-/// A span that is recorded, in the trace of whoever holds the connection: child of the span that is
-/// current here, else of the one at the checkout. SQLite's queries run on a thread where none is
-/// current. Gets room for attributes if it is likely to be recorded.
+/// Opens a span in the trace of the connection's holder. Returns `None` if it is not recorded.
+///
+/// The parent is the span that is current here, else the span of the checkout: SQLite's queries run
+/// on a thread where no span is current. `room` reserves capacity for the attributes, for a span that
+/// is likely to be recorded.
 pub(super) fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<BoxedSpan> {
     let mut builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
     Context::map_current(|current| {
@@ -29,12 +31,12 @@ pub(super) fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<Bo
         };
         let span = parent.span();
         let above = span.span_context();
-        // Of a trace that is not sampled in this process nothing is.
+        // If this process does not sample the trace, no span of it is recorded.
         if above.is_valid() && !above.is_remote() && !above.is_sampled() && !span.is_recording() {
             return None;
         }
         if room || above.is_sampled() {
-            // So that the attributes are not moved from one place to a larger one.
+            // Reserve the capacity now, so that the attributes are not reallocated.
             builder.attributes = Some(Vec::with_capacity(ATTRIBUTES));
         }
         let span = occupant.observer.open_span(builder, parent);
@@ -42,9 +44,9 @@ pub(super) fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<Bo
     })
 }
 
-/// Says on a span what the query is.
+/// Records the statement on a span.
 pub(super) fn describe(span: &mut BoxedSpan, told: &Statement, options: &QueryOptions) {
-    // A statement that begins with no word of SQL has none.
+    // A statement that does not begin with an SQL keyword has no summary.
     if options.span_summary && !told.summary.is_empty() {
         span.update_name((*told.summary).to_owned());
         span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, Arc::clone(&told.summary)));

@@ -1,4 +1,4 @@
-//! What is known of the queries on one connection, readable from outside it.
+//! The state of the queries on a connection, readable from other tasks.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::settings::DatabaseKind;
 
 const LIVE: u64 = 1 << 63;
 
-/// Written by the [`QueryWatch`](super::QueryWatch) of the connection.
+/// The state of the queries on a connection, written by its [`QueryWatch`](super::QueryWatch).
 #[derive(Debug)]
 pub(crate) struct QueryState {
     kind: DatabaseKind,
@@ -20,18 +20,18 @@ pub(crate) struct QueryState {
     in_transaction: AtomicBool,
     failed: AtomicBool,
     given_up: AtomicBool,
-    /// Whether statements are looked at.
+    /// Whether statements are inspected.
     sees_transactions: bool,
     base: Instant,
-    /// Nanoseconds with a query under way, up to the last time when none was.
+    /// Nanoseconds with a query in flight, excluding the current busy period.
     busy: AtomicU64,
-    /// [`LIVE`] and since when there is one, in nanoseconds since the base.
+    /// [`LIVE`] and the start of the current busy period, in nanoseconds since `base`; 0 when idle.
     busy_since: AtomicU64,
-    /// When the first query of this hold began, and the last one ended, in nanoseconds since the base;
-    /// 0 before.
+    /// The start of this hold's first query and the end of its last one, in nanoseconds since `base`;
+    /// `first` is 0 before the first query.
     first: AtomicU64,
     last: AtomicU64,
-    /// Who holds the connection.
+    /// The context slot of the connection.
     pub(crate) slot: Slot,
 }
 
@@ -53,25 +53,26 @@ impl QueryState {
         }
     }
 
-    /// Queries started and not finished: at check-in, those whose futures were dropped.
+    /// Returns the number of queries started and not finished: at check-in, those whose futures were
+    /// dropped.
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
-    /// Whether a statement seen here has opened a transaction that none seen here has ended;
-    /// `None` when statements are not looked at.
+    /// Returns whether an observed statement has opened a transaction that no observed statement has
+    /// ended; `None` if statements are not inspected.
     pub(crate) fn in_transaction(&self) -> Option<bool> {
         self.sees_transactions
             .then(|| self.in_transaction.load(Relaxed))
     }
 
-    /// Whether a query failed because the connection did.
+    /// Returns whether a query failed because its connection failed.
     pub(crate) fn connection_failed(&self) -> bool {
         self.failed.load(Relaxed)
     }
 
-    /// Time with a query under way, as its caller sees it, where no wire knows how long the server
-    /// was at work.
+    /// Returns the time with a query in flight, measured at the caller. Used where no wire measures
+    /// the server's execution time.
     pub(crate) fn busy(&self) -> Duration {
         let past = self.busy.load(Relaxed);
         let now = match self.busy_since.load(Relaxed) {
@@ -81,13 +82,13 @@ impl QueryState {
         Duration::from_nanos(past + now)
     }
 
-    /// The connection is handed out: its next query is the first of a hold.
+    /// Begins a hold: the connection's next query is the first one of the hold.
     pub(crate) fn hold_begins(&self) {
         self.first.store(0, Relaxed);
     }
 
-    /// When the first query of this hold began, and the last one that has ended did, in nanoseconds
-    /// since `start`.
+    /// Returns the start of this hold's first query and the end of the last one that has ended, in
+    /// nanoseconds since `start`; `None` before the first query.
     pub(crate) fn queried(&self, start: Instant) -> Option<(u64, u64)> {
         let first = self.first.load(Relaxed);
         if first == 0 {
@@ -106,7 +107,7 @@ impl QueryState {
         })
     }
 
-    /// The summary of the statement that was sent last in this hold.
+    /// Returns the summary of the statement sent last in this hold; `None` if there is none.
     pub(crate) fn last_query(&self) -> Option<String> {
         match self.slot.last_statement()? {
             LastStatement::Known(observer, id) => {
@@ -117,7 +118,8 @@ impl QueryState {
         }
     }
 
-    /// The connection is closed because queries were given up, and not the other way round.
+    /// Records that the connection is closed because its queries were abandoned: the end of the
+    /// connection is not the reason why they fail.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
     }
@@ -138,7 +140,7 @@ impl QueryState {
         self.failed.store(true, Relaxed);
     }
 
-    // Only one writer at a time: diesel's lock on the instrumentation.
+    // There is only one writer at a time, because diesel locks the instrumentation.
 
     pub(super) fn started(&self) {
         let under_way = self.in_flight.load(Relaxed);
@@ -150,7 +152,8 @@ impl QueryState {
         self.in_flight.store(under_way.saturating_sub(1), Relaxed);
     }
 
-    /// Whether somebody waits for an answer: not for those given up, which stay in flight.
+    /// Begins or ends a busy period, in which a caller waits for a response. Abandoned queries stay in
+    /// flight, but no caller waits for them.
     pub(super) fn set_live(&self, live: bool, now: Instant) {
         let since = self.busy_since.load(Relaxed);
         match (since & LIVE != 0, live) {
@@ -177,7 +180,7 @@ impl QueryState {
     }
 }
 
-/// All that is known of a connection that a pool of somebody else's has opened.
+/// The connection info of a connection that another crate's pool has opened. It covers only queries.
 impl ConnectionFacts for QueryState {
     fn busy(&self) -> Option<Duration> {
         Some(self.busy())

@@ -1,5 +1,5 @@
-//! The statement of a query, without its bind values: its text, a hash of it, and what its first
-//! words do.
+//! The statement of a query without its bind values: its text, the hash of the text, and its effect on
+//! the transaction.
 
 use std::fmt::{self, Display, Write};
 use std::hash::{BuildHasher, Hasher};
@@ -7,24 +7,24 @@ use std::sync::LazyLock;
 
 use foldhash::quality::{FoldHasher, RandomState};
 
-/// What diesel's `DebugQuery` prints between a statement and its bind values.
+/// The separator that diesel's `DebugQuery` prints between a statement and its bind values.
 const BINDS: &str = " -- binds: ";
 
-/// A buffer beyond this size is not kept for the next statement.
+/// Maximum capacity, in bytes, of a buffer that is kept for the next statement.
 const KEPT: usize = 64 * 1024;
 
-/// Nobody outside can tell which texts have the same hash.
+/// The random seed of the hashes, so that a client cannot construct texts that have the same hash.
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
-/// A hash of the statement of a query. Printing stops where the bind values begin, so that these are
-/// not even formatted.
+/// Returns the hash of a query's statement. Printing stops where the bind values begin, so that they
+/// are not formatted.
 pub(super) fn hash(query: &dyn Display) -> u64 {
     let mut statement = Statement::new(None);
     let _ = write!(statement, "{query}");
     statement.hasher.finish()
 }
 
-/// The statement that was printed last.
+/// The buffer with the statement printed last.
 #[derive(Default)]
 pub(super) struct Printed {
     text: String,
@@ -32,14 +32,15 @@ pub(super) struct Printed {
 }
 
 impl Printed {
-    /// Prints the statement of a query, and gives its hash.
+    /// Prints the statement of a query. Returns its hash.
     pub(super) fn print(&mut self, query: &dyn Display) -> u64 {
         let hash = print(query, &mut self.text);
         self.hash = Some(hash);
         hash
     }
 
-    /// The text of a query's statement, which has this hash: printed, unless it is there.
+    /// Returns the text of a query's statement, which has this hash. Prints it unless the buffer has
+    /// it already.
     pub(super) fn of(&mut self, hash: u64, query: &dyn Display) -> &str {
         if self.hash != Some(hash) {
             self.print(query);
@@ -47,7 +48,7 @@ impl Printed {
         &self.text
     }
 
-    /// The text of a query's statement, to be taken for another buffer.
+    /// Returns the text of a query's statement, which the caller may swap with another buffer.
     pub(super) fn give(&mut self, hash: u64, query: &dyn Display) -> &mut String {
         self.of(hash, query);
         self.hash = None;
@@ -55,15 +56,15 @@ impl Printed {
     }
 }
 
-/// Prints the statement of a query in place of what is in the buffer, up to the bind values, and
-/// gives its hash, which is that of [`hash`].
+/// Replaces the buffer's content with the statement of a query, up to the bind values. Returns the
+/// same hash as [`hash`].
 fn print(query: &dyn Display, buffer: &mut String) -> u64 {
     match buffer.capacity() > KEPT {
         true => *buffer = String::new(),
         false => buffer.clear(),
     }
     let mut statement = Statement::new(Some(buffer));
-    // A query that can't be printed is one that can't be sent: diesel reports it itself.
+    // A query that cannot be printed cannot be sent either, and diesel reports that error.
     let _ = write!(statement, "{query}");
     let (hash, ended) = (statement.hasher.finish(), statement.ended);
     if !ended {
@@ -73,7 +74,7 @@ fn print(query: &dyn Display, buffer: &mut String) -> u64 {
     hash
 }
 
-/// Takes the pieces of a query until the one that says that bind values follow.
+/// A writer that accepts the pieces of a query up to [`BINDS`].
 struct Statement<'a> {
     hasher: FoldHasher<'static>,
     buffer: Option<&'a mut String>,
@@ -92,7 +93,7 @@ impl<'a> Statement<'a> {
 
 impl Write for Statement<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        // The statement itself is one piece before it, whatever it has in it.
+        // The statement is a single earlier piece, even if its text contains the separator.
         self.ended |= piece == BINDS;
         if self.ended {
             return Err(fmt::Error);
@@ -105,7 +106,7 @@ impl Write for Statement<'_> {
     }
 }
 
-/// What a statement does to the transaction on its connection.
+/// The effect of a statement on the transaction of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TransactionEffect {
     Begins,
@@ -113,8 +114,8 @@ pub(super) enum TransactionEffect {
     None,
 }
 
-/// Cuts the bind values off what came in one piece. A statement that itself has this text in it is
-/// cut too early: better than a value that is shown.
+/// Cuts off the bind values of a query that was printed in one piece. A statement that contains the
+/// separator is cut too early, which is better than showing a value.
 fn without_binds(printed: &str) -> &str {
     match printed.find(" -- binds: [") {
         Some(end) => &printed[..end],
@@ -122,7 +123,8 @@ fn without_binds(printed: &str) -> &str {
     }
 }
 
-/// Judges a statement, or a batch of them by its last one, by first words.
+/// Returns the effect of a statement by its first words, or that of a batch by its first and last
+/// statements.
 pub(super) fn transaction_effect(statement: &str) -> TransactionEffect {
     let first = effect_of_one(statement);
     if first != TransactionEffect::Begins {
@@ -159,7 +161,7 @@ fn effect_of_one(statement: &str) -> TransactionEffect {
     } else if is(first, &["commit", "end", "abort"]) {
         TransactionEffect::Ends
     } else if is(first, &["rollback"]) {
-        // `ROLLBACK TO SAVEPOINT` stays inside.
+        // `ROLLBACK TO SAVEPOINT` does not end the transaction.
         if words.any(|word| word.eq_ignore_ascii_case("to")) {
             TransactionEffect::None
         } else {
@@ -191,7 +193,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn first_words_tell_what_a_statement_does() {
+    fn recognizes_transaction_effects_by_first_words() {
         for (statement, effect) in [
             ("BEGIN", Begins),
             ("  begin immediate;", Begins),
@@ -233,7 +235,7 @@ mod tests {
     }
 
     fn printed(query: &dyn Display) -> String {
-        let mut buffer = "what was there before".to_owned();
+        let mut buffer = "previous content".to_owned();
         assert_eq!(print(query, &mut buffer), hash(query));
         buffer
     }
@@ -242,7 +244,7 @@ mod tests {
     fn printing_stops_before_the_bind_values() {
         for statement in ["SELECT $1", "SELECT $1 -- binds: [\"of old\"]", ""] {
             assert_eq!(printed(&Query(statement)), statement);
-            // At its end diesel has the statement as a text.
+            // When a query finishes, diesel passes the statement as plain text.
             assert_eq!(hash(&Query(statement)), hash(&statement), "{statement}");
         }
     }
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_one_piece_is_cut() {
+    fn bind_values_are_cut_from_text_in_one_piece() {
         assert_eq!(
             printed(&"SELECT $1 -- binds: [\"secret\", \" -- binds: [\"]"),
             "SELECT $1"
@@ -271,7 +273,7 @@ mod tests {
 
     #[cfg(feature = "postgres")]
     #[test]
-    fn a_query_of_diesel_is_printed_without_its_binds() {
+    fn a_diesel_query_is_printed_without_bind_values() {
         use diesel::prelude::*;
 
         diesel::table! {

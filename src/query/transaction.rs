@@ -1,4 +1,4 @@
-//! The span of a transaction, from `BEGIN` to what ended it.
+//! The span of a transaction, from `BEGIN` to the statement that ends it.
 
 use opentelemetry::KeyValue;
 use opentelemetry::global::BoxedSpan;
@@ -7,14 +7,15 @@ use opentelemetry::trace::Span;
 use super::running::tell;
 use crate::occupant::QueryFailure;
 
-/// The attribute that says how it ended.
+/// The attribute that says how the transaction ended.
 const OUTCOME: &str = "poolscope.transaction.outcome";
 
-/// A transaction under way. Dropped without an end, it was abandoned: its connection is closed.
+/// An open transaction. If it is dropped before it has ended, it was abandoned and its connection is
+/// closed.
 #[derive(Debug)]
 pub(super) struct Transaction {
     span: BoxedSpan,
-    /// What the statement under way does to it: `BEGIN`, `COMMIT` or `ROLLBACK`.
+    /// The effect of the statement in flight: `BEGIN`, `COMMIT` or `ROLLBACK`; `None` for any other.
     step: Option<Step>,
     ended: bool,
 }
@@ -27,7 +28,7 @@ enum Step {
 }
 
 impl Transaction {
-    /// The next statement begins it.
+    /// Creates a transaction that the next statement begins.
     pub(super) fn new(span: BoxedSpan) -> Self {
         Self {
             span,
@@ -36,17 +37,17 @@ impl Transaction {
         }
     }
 
-    /// The next statement commits it.
+    /// Records that the next statement commits the transaction.
     pub(super) fn commits(&mut self) {
         self.step = Some(Step::Commit);
     }
 
-    /// The next statement rolls it back.
+    /// Records that the next statement rolls the transaction back.
     pub(super) fn rolls_back(&mut self) {
         self.step = Some(Step::Rollback);
     }
 
-    /// A statement has ended; whether the transaction has ended with it.
+    /// Records the end of a statement. Returns whether the transaction has ended with it.
     pub(super) fn statement_ended(&mut self, failure: Option<&QueryFailure>) -> bool {
         let outcome = match (self.step.take(), failure) {
             (Some(Step::Begin), None) | (None, _) => return false,

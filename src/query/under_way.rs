@@ -1,19 +1,20 @@
-//! The queries under way on one connection, and which of them an event is about.
+//! Tracks the queries in flight on a connection, and finds the query that an event belongs to.
 //!
-//! diesel's events carry no ids, and of a query whose future was dropped there is no further one.
-//! In a pipeline (several queries at once, which only Postgres' `&conn` allows) the server answers
-//! in order, so that the one that finishes is the oldest, but for those that nobody waits for.
+//! diesel's events carry no ids, and there is no event for a query whose future was dropped. In a
+//! pipeline (several queries at once, which only Postgres' `&conn` allows) the server responds in
+//! order, so the query that finishes is the oldest one, apart from abandoned queries.
 
 use super::running::Running;
 
-/// More than this are no pipeline but queries given up one after the other.
+/// Maximum number of queries in flight. More than this are not a pipeline, but queries abandoned one
+/// after the other.
 const MOST: usize = 64;
 
-/// In the order in which they were started.
+/// The queries in flight on a connection, in the order of their start.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     running: Vec<Running>,
-    /// Whether several may be under way at once.
+    /// Whether several queries may be in flight at once.
     pipelines: bool,
 }
 
@@ -21,7 +22,7 @@ pub(super) struct UnderWay {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) running: Running,
-    /// Those started after it, and so sent after it.
+    /// The number of queries in flight that were started, and so sent, after it.
     pub(super) behind: u64,
 }
 
@@ -37,8 +38,8 @@ impl UnderWay {
         self.running.len()
     }
 
-    /// Another one starts. Where only one can be under way, those before have been given up; each
-    /// that is dropped here ends as cancelled.
+    /// Adds a query that starts. If only one can be in flight, the earlier ones were abandoned. Every
+    /// query that is dropped here ends as cancelled.
     pub(super) fn push(&mut self, running: Running) {
         if !self.pipelines {
             self.running.clear();
@@ -52,7 +53,7 @@ impl UnderWay {
         self.running.push(running);
     }
 
-    /// The only one, if there is just one.
+    /// Returns the query in flight if there is exactly one.
     pub(super) fn only(&mut self) -> Option<&mut Running> {
         match &mut *self.running {
             [only] => Some(only),
@@ -60,8 +61,8 @@ impl UnderWay {
         }
     }
 
-    /// The one that has finished: the last started with this text, for one given up is often tried
-    /// again. The hash is asked for only when there are several.
+    /// Removes the query that has finished: the one started last with this text, because an abandoned
+    /// query is often retried. Calls `hash` only if there are several queries.
     pub(super) fn finish(&mut self, hash: impl FnOnce() -> u64) -> Option<Finished> {
         let last = self.running.len().checked_sub(1)?;
         if last == 0 {
@@ -69,12 +70,12 @@ impl UnderWay {
             return Some(Finished { running, behind: 0 });
         }
         let with = |wanted: Option<u64>| self.running.iter().rposition(|one| one.hash == wanted);
-        // The first of several may not have been printed.
+        // The first of several queries may not have been printed.
         let at = with(Some(hash())).or_else(|| with(None)).unwrap_or(last);
         let mut running = self.running.remove(at);
         let behind = self.running.len() - at;
-        // What was sent and answered before this one began, and has not finished by now, nobody
-        // waits for.
+        // A query that was sent and answered before this one began, but has not finished by now, was
+        // abandoned.
         let given_up = |other: &&Running| {
             other.sent_after > other.sent_before && other.sent_after <= running.answered_before
         };
@@ -90,7 +91,7 @@ impl UnderWay {
         })
     }
 
-    /// Takes all out, in the order in which they were started.
+    /// Removes all queries, in the order of their start.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Running> {
         self.running.drain(..)
     }
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_pipeline_each_is_found_and_none_is_alone() {
+    fn pipelined_queries_are_found_and_marked_as_shared() {
         let mut all = UnderWay::new(true);
         all.push(query(None, 7, 7));
         all.push(query(Some(B), 7, 7));
@@ -138,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn one_given_up_is_told_from_its_retry_and_forgotten() {
+    fn an_abandoned_query_is_distinguished_from_its_retry_and_removed() {
         let mut all = UnderWay::new(true);
         all.push(query(Some(A), 7, 7));
-        // The server is still at it.
+        // The server is still executing the first one.
         all.push(query(Some(A), 8, 7));
         let retry = all.finish(|| A).unwrap();
         assert_eq!((retry.running.sent_before, retry.behind), (Some(8), 0));
-        assert!(retry.running.shared, "it may as well be a pipeline");
+        assert!(retry.running.shared, "the two may be a pipeline");
         assert_eq!(all.len(), 1);
         all.push(query(Some(B), 10, 9));
         let next = all.finish(|| B).unwrap();
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_bounded_and_without_pipelines_has_one() {
+    fn the_list_is_bounded_and_holds_one_query_without_pipelines() {
         let mut all = UnderWay::new(true);
         for n in 0..1000 {
             all.push(query(Some(A), n, 0));

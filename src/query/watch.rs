@@ -1,4 +1,4 @@
-//! The instrumentation that is set on each connection the pool opens.
+//! The diesel instrumentation of each connection that the pool opens.
 
 use std::fmt::Display;
 use std::sync::{Arc, Weak};
@@ -24,35 +24,37 @@ use crate::checkout::TransactionState;
 use crate::occupant::{Occupant, QueryFailure, QueryObserver, Repeat, StatementId};
 use crate::settings::DatabaseKind;
 
-/// Sees each query on one connection: counts it, times it, makes its span, logs it when asked, and
-/// notices a transaction that raw SQL opened.
+/// Observes the queries on a connection: counts and times them, opens their spans, logs them if that
+/// is turned on, and detects transactions opened by raw SQL.
 ///
-/// It forwards every event to diesel's default instrumentation, which it takes the place of.
+/// It replaces diesel's default instrumentation, and forwards every event to it.
 pub(crate) struct QueryWatch {
     state: Arc<QueryState>,
     options: Arc<QueryOptions>,
-    /// Where there is a wire, it knows better than diesel when a query ends, and how.
+    /// The session, if it has access to the wire: then it knows better than diesel when and how a
+    /// query ends.
     wire: Option<Arc<dyn Session>>,
     next: Option<Box<dyn Instrumentation>>,
     under_way: UnderWay,
     transaction: Option<Transaction>,
-    /// Printing needs a place; this one is kept.
+    /// The buffer for printing, which is reused.
     printed: Printed,
     identities: Identities,
     /// Whether the last query had a span that was recorded.
     recorded: bool,
 }
 
-/// What a query needs of whoever holds its connection.
+/// The part of the query context that a query in flight keeps.
 struct Owner {
     observer: Weak<dyn QueryObserver>,
     in_request: bool,
-    /// Copied where something may be told that belongs to its trace.
+    /// The whole context, copied only if a span or a log event may belong to its trace.
     occupant: Option<Occupant>,
 }
 
 impl QueryWatch {
-    /// For a connection with this session. Looks at each statement for `BEGIN`s only when asked.
+    /// Creates the instrumentation of a connection with this session. Inspects each statement for
+    /// transactions only if `see_transactions` is set.
     pub(crate) fn new(
         options: Arc<QueryOptions>,
         session: Option<&Arc<dyn Session>>,
@@ -77,7 +79,7 @@ impl QueryWatch {
         Arc::clone(&self.state)
     }
 
-    /// Which statement it is that has this hash.
+    /// Identifies the statement that has this hash.
     fn identify(&mut self, hash: u64, query: &dyn Display) -> Identified {
         let kind = self.options.kind;
         let printed = &mut self.printed;
@@ -87,7 +89,7 @@ impl QueryWatch {
         Identified { hash, id }
     }
 
-    /// Keeps which statement was sent last over the connection, for whoever wants to know.
+    /// Stores the statement sent last in the context slot of the connection.
     fn keep(&mut self, statement: Identified, query: &dyn Display) {
         let slot = &self.state.slot;
         match statement.id {
@@ -96,7 +98,8 @@ impl QueryWatch {
         }
     }
 
-    /// Whose the query is that starts; counts it in its request.
+    /// Returns the context of a query that starts, and counts the query in its request. Returns `None`
+    /// for a query of the pool itself.
     fn owner(&mut self) -> Option<Owner> {
         let Self {
             state,
@@ -121,7 +124,7 @@ impl QueryWatch {
     fn started(&mut self, query: &dyn Display) {
         let now = Instant::now();
         self.state.started();
-        // To print a statement costs; without a reason it is not done.
+        // Printing a statement is expensive, so print it only if something needs its text.
         let mut hash = None;
         if self.state.sees_transactions() {
             let hash = *hash.insert(self.printed.print(query));
@@ -137,7 +140,7 @@ impl QueryWatch {
             .filter(|_| self.options.spans)
             .and_then(|occupant| open(occupant, SpanKind::Client, self.recorded));
         self.recorded = span.is_some();
-        // The pool's own pings are not the app's statements.
+        // Do not log the pool's own pings.
         let echo = occupant.filter(|_| self.options.echo).map(|occupant| {
             let statement = match self.options.echo_binds {
                 true => query.to_string(),
@@ -149,11 +152,12 @@ impl QueryWatch {
             let context = occupant.context.clone();
             Box::new(Echo { statement, context })
         });
-        // A second one under way has to be told from the first.
+        // A second query in flight must be distinguishable from the first.
         if hash.is_none() && (span.is_some() || self.under_way.len() > 0) {
             hash = Some(statement::hash(query));
         }
-        // Should it be given up, it is known what was; where its text costs, only if it finishes.
+        // Identify the statement now, so that an abandoned query is attributed. If the text has not
+        // been printed, that would be expensive, so identify the statement when the query finishes.
         let statement = hash
             .filter(|_| owner.is_some())
             .map(|hash| self.identify(hash, query));
@@ -186,9 +190,9 @@ impl QueryWatch {
         });
     }
 
-    /// A statement is prepared that was not printed at its start.
+    /// Identifies a statement that is prepared, if it was not printed at its start.
     fn prepared(&mut self, statement: &str) {
-        // In a pipeline it is not sure whose it is.
+        // In a pipeline, it is unknown which query the statement belongs to.
         if let Some(Running {
             observer: Some(_),
             statement: None,
@@ -222,7 +226,7 @@ impl QueryWatch {
         if let Some(observer) = &running.observer
             && self.identities.are_of(observer)
         {
-            // The database's own text by now, where it has one: to read it is cheap.
+            // By now, the query is the plain text that was sent, if there is one, and cheap to read.
             let statement = match running.statement {
                 Some(statement) => statement,
                 None => self.identify(statement::hash(query), query),
@@ -231,11 +235,11 @@ impl QueryWatch {
             if running.in_request {
                 self.count_in_request(query, statement.hash);
             }
-            // Of several under way, the one that is told is the last that has finished.
+            // Of several queries in flight, the last one that has finished counts as the last query.
             self.keep(statement, query);
         }
-        // Its commands, to prepare, to execute and to close: what was sent later belongs to those
-        // behind it. If nothing was sent for it at all, it failed on this side.
+        // The commands of the query: to prepare, to execute and to close. Later commands belong to the
+        // queries behind it. If nothing was sent for the query, it failed on the client's side.
         let wire = self.wire.as_ref();
         let commands = running
             .sent_before
@@ -245,12 +249,12 @@ impl QueryWatch {
         let outcome = wire
             .zip(commands.clone())
             .and_then(|(wire, commands)| wire.outcome(commands));
-        // In a pipeline it is not sure whose command it is.
+        // In a pipeline, it is unknown which query a command belongs to.
         let told = outcome.filter(|_| !running.shared);
         let code = told.and_then(|outcome| outcome.error);
         let failure = match error {
             Some(error) => Some(failure(error, code)),
-            // After the first row, which is all that diesel has seen.
+            // The query failed after the first row, and diesel has seen no more than that row.
             None => code.map(by_code),
         };
         if let Some(transaction) = &mut self.transaction
@@ -270,7 +274,7 @@ impl QueryWatch {
         }
     }
 
-    /// Counts the statement within its request, to find those that are sent again and again.
+    /// Counts the statement in its request. Reports it when the count exceeds the N+1 limit.
     fn count_in_request(&mut self, query: &dyn Display, hash: u64) {
         let Some(limit) = self.options.n_plus_one else {
             return;
@@ -315,7 +319,7 @@ impl QueryWatch {
             });
     }
 
-    /// Says on a span what the query is.
+    /// Records the statement of a query on its span.
     fn describe_on(&mut self, span: &mut BoxedSpan, statement: Identified, query: &dyn Display) {
         let QueryOptions {
             kind,
@@ -341,7 +345,7 @@ impl QueryWatch {
     }
 }
 
-/// Ends a query by what the server has answered, after diesel had seen the first response.
+/// Ends a query with the server's outcome, after diesel has seen only the first response.
 fn end_by(running: Running, outcome: Option<Outcome>) {
     let told = outcome.filter(|_| !running.shared);
     let failure = match (told.and_then(|outcome| outcome.error), outcome) {
@@ -363,7 +367,7 @@ impl Instrumentation for QueryWatch {
                 self.transaction_begins();
             }
             InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() == 1 => {
-                // To the COMMIT of a failed transaction the server answers with a rollback.
+                // The server executes the COMMIT of a failed transaction as a rollback.
                 let failed = self.wire.as_deref().is_some_and(is_in_failed_transaction);
                 match &mut self.transaction {
                     Some(transaction) if failed => transaction.rolls_back(),
@@ -384,7 +388,8 @@ impl Instrumentation for QueryWatch {
     }
 }
 
-/// The state is known when all is answered. Of what is not, an error may have come already.
+/// Returns whether the current transaction has failed. Its state is known only when all commands are
+/// answered; the error of an unanswered command may have arrived already.
 fn is_in_failed_transaction(wire: &dyn Session) -> bool {
     let unanswered = wire.answered().zip(wire.sent());
     let failing = unanswered.and_then(|(answered, sent)| wire.outcome(answered + 1..=sent));
@@ -394,7 +399,7 @@ fn is_in_failed_transaction(wire: &dyn Session) -> bool {
 
 impl Drop for QueryWatch {
     fn drop(&mut self) {
-        // diesel-async says nothing of a query whose connection has failed under it.
+        // diesel-async sends no event for a query whose connection has failed.
         if self.wire.as_ref().is_some_and(|wire| wire.is_closed()) && !self.state.are_given_up() {
             for running in self.under_way.drain() {
                 running.end(Instant::now(), Some(&QueryFailure::LOST), None);
@@ -433,7 +438,8 @@ mod tests {
         QueryWatch::new(Arc::new(options), None, see_transactions)
     }
 
-    /// What it was told: spans opened, statements read, and queries ended, by statement.
+    /// An observer that records the number of spans opened, the statements read, and the statements of
+    /// the queries ended.
     #[derive(Default)]
     struct Written {
         opened: AtomicUsize,
@@ -499,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_is_read_once_a_connection_and_observer_and_told_without_values() {
+    fn statements_are_read_once_per_connection_and_observer_without_values() {
         let mut watch = watch(false);
         run(&mut watch, "SELECT 1", true);
         let first = occupied(&watch);
@@ -527,12 +533,12 @@ mod tests {
         assert_eq!(
             told(&second).1,
             [Some(StatementId::new(1))],
-            "by its own number"
+            "with the second observer's id"
         );
     }
 
     #[test]
-    fn the_sampler_is_asked_unless_the_trace_is_known_not_to_be_sampled() {
+    fn the_sampler_is_called_unless_the_local_trace_is_unsampled() {
         let provider = SdkTracerProvider::builder()
             .with_sampler(Sampler::AlwaysOff)
             .build();
@@ -551,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_statement_is_told_by_its_id_and_one_of_too_many_by_its_text() {
+    fn the_last_statement_is_found_by_id_or_by_text_beyond_the_limit() {
         let mut watch = watch(false);
         let _observer = occupied(&watch);
         let state = watch.state();
@@ -570,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn one_given_up_is_known_where_its_text_was_there_already() {
+    fn an_abandoned_query_is_identified_if_its_text_was_printed() {
         for (see_transactions, known) in [(true, Some(StatementId::new(1))), (false, None)] {
             let mut watch = watch(see_transactions);
             let observer = occupied(&watch);
@@ -581,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_has_not_finished_and_sees_raw_transactions() {
+    fn counts_queries_in_flight_and_detects_raw_transactions() {
         let mut watch = watch(true);
         let state = watch.state();
         let begin = StrQueryHelper::new("BEGIN");
@@ -599,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn one_given_up_does_not_count_as_work() {
+    fn an_abandoned_query_does_not_count_as_busy_time() {
         let mut watch = watch(false);
         let state = watch.state();
         let (dropped, next) = (

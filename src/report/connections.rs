@@ -1,4 +1,4 @@
-//! `connections`: the server's side, each of our sessions joined with its holder.
+//! `connections`: the server's view of this pool's sessions, each joined with its holder.
 
 use std::collections::HashMap;
 
@@ -17,36 +17,36 @@ use crate::settings::DatabaseKind;
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Connections {
-    /// Sessions counted.
+    /// Number of sessions counted.
     pub total_connections: u32,
-    /// Of these, running a query.
+    /// Number of these that run a query.
     pub active_count: u32,
-    /// Of these, idle outside a transaction.
+    /// Number of these that are idle outside a transaction.
     pub idle_count: u32,
-    /// Of these, idle inside a transaction; `null` where it can't be known.
+    /// Number of these that are idle in a transaction; `null` if unknown.
     pub idle_in_transaction: Option<u32>,
-    /// The longest current query, in seconds.
+    /// Running time of the longest current query, in seconds.
     pub longest_query_seconds: Option<f64>,
     /// The longest idle time, in seconds.
     pub longest_idle_seconds: Option<f64>,
     /// The server's `max_connections`.
     pub server_max_connections: Option<u32>,
-    /// Client sessions on the server, everybody's.
+    /// Number of all client sessions on the server.
     pub server_connections: Option<u32>,
-    /// Sessions on this database that are not counted above: other pools, replicas, applications.
+    /// Number of other sessions on this database: other pools, replicas and applications.
     pub other_connections: Option<u32>,
-    /// Which sessions are counted: `pool` (by the server's ids), `application_name`,
-    /// `user_and_database`, or `pool_view` where the server has no view.
+    /// How the counted sessions were selected: `pool` (by the server's session ids),
+    /// `application_name`, `user_and_database`, or `pool_view` if the server shows no sessions.
     pub scope: &'static str,
-    /// The session that asked: not counted.
+    /// The id of the monitoring connection's session, which is not counted.
     pub monitoring_process_id: Option<u64>,
-    /// What could not be seen, and what it would take.
+    /// What the server does not show to this user, and the privilege required.
     pub restricted: Option<String>,
-    /// Why the server could not be asked; the counts are the pool's own view then.
+    /// Why the server could not be queried. The counts are then the pool's own.
     pub error: Option<String>,
     /// The sessions counted.
     pub sessions: Vec<SessionReport>,
-    /// Whether too many sessions idle in a transaction: the route answers 503.
+    /// Whether too many sessions are idle in a transaction. The route then answers 503.
     #[serde(skip)]
     pub(crate) too_many_idle_in_transaction: bool,
 }
@@ -55,26 +55,27 @@ pub struct Connections {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SessionReport {
-    /// The server's id of the session.
+    /// The server's session id.
     pub process_id: Option<u64>,
-    /// `active`, `idle`, `idle_in_transaction`, `idle_unknown` (no right to see transactions) or `other`.
+    /// `active`, `idle`, `idle_in_transaction`, `idle_unknown` (no privilege to see transactions) or
+    /// `other`.
     pub state: &'static str,
-    /// How long it has been in this state, in seconds.
+    /// How long the session has been in this state, in seconds.
     pub state_seconds: Option<f64>,
-    /// How long its query has run, in seconds.
+    /// How long the current query has been running, in seconds.
     pub query_seconds: Option<f64>,
-    /// How long its transaction has been open, in seconds.
+    /// How long the transaction has been open, in seconds.
     pub transaction_seconds: Option<f64>,
-    /// What it waits for on the server.
+    /// The event that the session waits for on the server.
     pub wait_event: Option<String>,
-    /// Its query without values; only with `DB_POOL_QUERY_TEXT`.
+    /// The query without values; only with `DB_POOL_QUERY_TEXT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// Who holds the connection; `null` while it is idle in the pool.
+    /// The holder of the connection; `null` while the connection is idle in the pool.
     pub holder: Option<HolderReport>,
 }
 
-/// The counts that health needs too.
+/// Session counts, shared with `health` and the advice.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) total: u32,
@@ -85,7 +86,7 @@ pub(crate) struct Tally {
     pub(crate) longest_idle: Option<f64>,
 }
 
-/// Our sessions among all that the server showed, and by what they were told.
+/// Returns the pool's sessions among those shown by the server, and the scope used to select them.
 fn ours(
     activity: &Activity,
     own: Option<&[u64]>,
@@ -100,8 +101,9 @@ fn ours(
     (scope, sessions)
 }
 
-/// What a server would not say of a session of ours, the pool may know: one that nobody holds has
-/// come back clean, and of one that is held it has seen the statements.
+/// Returns the state of a session. If the server does not show whether an idle session is in a
+/// transaction, uses the pool's own state: a connection that is not held was returned clean, and the
+/// pool has observed the statements of a held one.
 fn completed(session: &ServerSession, holders: &[HolderReport]) -> SessionState {
     if session.state != SessionState::IdleUnknown {
         return session.state;
@@ -111,13 +113,13 @@ fn completed(session: &ServerSession, holders: &[HolderReport]) -> SessionState 
         .find(|holder| holder.process_id == Some(session.process_id));
     match holder.map(HolderReport::state) {
         None => SessionState::Idle,
-        // The server says that it idles; its last query has ended since.
+        // The server reports it idle, so the query that the pool saw has ended since.
         Some(SessionState::Active) => SessionState::IdleUnknown,
         Some(state) => state,
     }
 }
 
-/// What is under way the pool does not always know; the server does.
+/// Completes `last_query` from the server's view if the pool does not know the query in flight.
 fn name_queries_under_way(
     holders: &mut [HolderReport],
     sessions: &[ServerSession],
@@ -135,6 +137,7 @@ fn name_queries_under_way(
     }
 }
 
+/// Selects the pool's sessions: by id, else by `application_name`, else by user and database.
 fn told_apart(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<ServerSession>) {
     let sessions = activity.sessions.as_deref().unwrap_or_default();
     let others = || {
@@ -147,13 +150,13 @@ fn told_apart(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<Se
             .filter(|s| own.contains(&s.process_id))
             .cloned()
             .collect();
-        // Ids that the server does not know are a pooler's between us and it.
+        // The server knows none of our ids: they are those of a pooler in between.
         if own.is_empty() || !found.is_empty() {
             return ("pool", found);
         }
     }
-    // The lane was opened as the pool's connections are, so it carries the same name: that of this
-    // process, unless the URL has one.
+    // The monitoring connection is opened like the pool's connections and has the same name: that of
+    // this process, unless the URL sets one.
     let name = sessions
         .iter()
         .find(|s| Some(s.process_id) == activity.lane_process_id)
@@ -198,7 +201,7 @@ fn tally(sessions: &[ServerSession]) -> Tally {
     }
 }
 
-/// What the pool knows by itself.
+/// Returns the counts from the pool's own state.
 fn own_tally(holders: &[HolderReport], open: u32) -> Tally {
     let count = |state: SessionState| holders.iter().filter(|h| h.state() == state).count() as u32;
     let active = count(SessionState::Active);
@@ -214,7 +217,7 @@ fn own_tally(holders: &[HolderReport], open: u32) -> Tally {
     }
 }
 
-/// The server's count of our sessions, or the pool's own where the database has no view of them.
+/// Returns the server's counts of the pool's sessions, or the pool's own if the server shows none.
 pub(crate) fn count(
     activity: &Activity,
     facts: &SourceFacts,
@@ -228,8 +231,9 @@ pub(crate) fn count(
 }
 
 impl<S: Source> Observe<S> {
-    /// The server's view of this pool's sessions. It asks over the monitoring lane, never over the
-    /// pool; when the server does not answer, the counts are the pool's own and `error` says why.
+    /// Returns the server's view of this pool's sessions. Queries the server over the monitoring
+    /// connection, never over the pool. If the server does not answer, the counts are the pool's own
+    /// and `error` has the reason.
     pub async fn connections(&self) -> Connections {
         self.connections_by(self.get_ref().facts()).await
     }
@@ -287,8 +291,8 @@ impl<S: Source> Observe<S> {
                     query_seconds: session.query_seconds.map(|s| round(s, 3)),
                     transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
                     wait_event: session.wait_event.clone(),
-                    // MySQL and MariaDB write a statement's bind values into its text while they
-                    // keep a general log or a binlog.
+                    // MySQL and MariaDB insert bind values into the statement's text while a
+                    // general log or a binlog is enabled.
                     query: session
                         .query
                         .as_deref()
@@ -300,7 +304,7 @@ impl<S: Source> Observe<S> {
         }
     }
 
-    /// What the pool knows by itself: all there is for SQLite, and the rest when the server is gone.
+    /// Returns the pool's own view: always for SQLite, and if the server can't be queried.
     fn pool_view(&self, facts: &SourceFacts, error: Option<&LaneError>) -> Connections {
         let counts = self.recorder.counts();
         let holders = self.holder_reports(facts);
@@ -339,7 +343,7 @@ impl<S: Source> Observe<S> {
         }
     }
 
-    /// Everybody who holds a connection, the longest first.
+    /// Returns all holders of connections, the longest hold first.
     pub(crate) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
         let now = Instant::now();
         let book = self.recorder.book();

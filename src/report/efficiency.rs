@@ -1,4 +1,4 @@
-//! Hold efficiency: of the time that connections are held, the part in which the database works.
+//! Hold efficiency: the part of the hold time in which the database is at work.
 
 use serde::Serialize;
 
@@ -7,53 +7,55 @@ use super::timings::{millis, round};
 use crate::observe::recorder::Recorder;
 use crate::observe::usage::{HIDDEN, Site, Use, without_callers};
 
-/// How many places a report names.
+/// The number of call sites in a report.
 const NAMED: usize = 5;
-/// A place is worth a warning if it wastes this share of all the time held, …
+/// A call site is reported if it wastes at least this share of the total hold time, …
 const SHARE: f64 = 0.25;
-/// … with less than this part of its holds at work, …
+/// … if the database is at work for less than this share of its holds, …
 const EFFICIENCY: f64 = 0.5;
-/// … on average for more than this many milliseconds a hold, …
+/// … if it wastes at least this many milliseconds per hold on average, …
 const WASTED_MS: f64 = 10.0;
-/// … and this many in all: less is no evidence.
+/// … and at least this many in total: less is no evidence.
 const WASTED_IN_ALL_MS: f64 = 5000.0;
 
-/// Of the time that connections were held within the last five minutes, the part in which the
-/// database was at work: exact on Postgres, from its wire; elsewhere from the start of a query to
-/// its first response.
+/// The part of the hold time of the last five minutes in which the database was at work. Exact on
+/// Postgres, where it is read from the wire; elsewhere measured from the start of a query to its
+/// first response.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HoldEfficiency {
-    /// Of all holds, in percent; `null` while nothing was held, or where it can't be known.
+    /// The efficiency of all holds, in percent; `null` if no connection was held or it is unknown.
     pub pct: Option<f64>,
-    /// Who held connections longest without using them, in sum; at most five, the worst first.
+    /// The call sites that held connections longest in total without using them; at most five, the
+    /// worst first.
     pub worst: Vec<PlaceEfficiency>,
 }
 
-/// How one place uses the connections it takes.
+/// How efficiently one call site uses the connections that it checks out.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlaceEfficiency {
-    /// The source line that takes them: `src/orders.rs:41`. `_HIDDEN` where the routes may not tell:
-    /// places are then told apart by label and route alone.
+    /// The source line that checks out the connections: `src/orders.rs:41`. `_HIDDEN` if the routes
+    /// may not show source lines; call sites then differ by label and route only.
     pub caller: String,
-    /// Its label, when it gives one.
+    /// The label of the checkouts, if they have one.
     pub label: Option<&'static str>,
-    /// The route of the requests it serves.
+    /// The route of the requests that the call site serves.
     pub route: Option<String>,
-    /// Connections taken and given back.
+    /// Number of connections checked out and returned.
     pub checkouts: u64,
-    /// How long it held one on average, in milliseconds.
+    /// Mean hold time, in milliseconds.
     pub mean_held_ms: f64,
-    /// Of that, how long the database was at work.
+    /// Mean time per hold in which the database was at work, in milliseconds.
     pub mean_busy_ms: f64,
-    /// The one in percent of the other.
+    /// `mean_busy_ms` in percent of `mean_held_ms`.
     pub efficiency_pct: f64,
-    /// Its part of all time held, in percent.
+    /// The call site's share of the total hold time, in percent.
     pub share_of_held_pct: f64,
 }
 
 impl HoldEfficiency {
+    /// Reads the hold times of the last five minutes.
     pub(super) fn read(recorder: &Recorder, source_lines: bool) -> Self {
         let places = recorder.usage();
         let places = match source_lines {
@@ -81,7 +83,7 @@ impl HoldEfficiency {
         }
     }
 
-    /// What to say of the worst, when people wait for what it does not use.
+    /// Returns a warning about the worst call site, if the pool is busy and the waste is significant.
     pub(super) fn finding(&self, busy_pool: bool) -> Option<Finding> {
         let worst = self.worst.first().filter(|_| busy_pool)?;
         let wasted = worst.mean_held_ms - worst.mean_busy_ms;
@@ -95,7 +97,7 @@ impl HoldEfficiency {
         }
         Some(Finding {
             warning: format!(
-                "low hold efficiency: {} holds a connection {:.0} ms to query for {:.0} ms ({} checkouts within the last 5 minutes, {:.0} % of all time held)",
+                "low hold efficiency: {} holds a connection for {:.0} ms on average, but queries for only {:.0} ms ({} checkouts within the last 5 minutes, {:.0} % of the total hold time)",
                 worst.name(),
                 worst.mean_held_ms,
                 worst.mean_busy_ms,
@@ -103,7 +105,7 @@ impl HoldEfficiency {
                 worst.share_of_held_pct,
             ),
             recommendation: format!(
-                "Do what needs no database before the checkout or after the drop: without it the same connections would serve up to {:.1} times as many checkouts of that place.",
+                "Do work that needs no database before the checkout or after the drop: the same connections could then serve up to {:.1} times as many checkouts of this call site.",
                 (worst.mean_held_ms / worst.mean_busy_ms.max(0.1)).min(1000.0),
             ),
         })
@@ -111,13 +113,13 @@ impl HoldEfficiency {
 }
 
 impl PlaceEfficiency {
-    /// `GET /orders at src/orders.rs:41 (label)`, as far as it is known.
+    /// Returns `/orders at src/orders.rs:41 (label)`, without the unknown parts.
     fn name(&self) -> String {
         if self.caller == HIDDEN {
             let known = [self.route.as_deref(), self.label];
             let known: Vec<_> = known.into_iter().flatten().collect();
             return match known.is_empty() {
-                true => "a place without label and route".to_owned(),
+                true => "a call site without label and route".to_owned(),
                 false => known.join(" as "),
             };
         }
@@ -170,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_is_named_when_it_matters() {
+    fn the_worst_call_site_is_reported_if_significant() {
         let told = efficiency(120.0, 9.0, 60.0).finding(true).unwrap();
         assert!(
             told.warning.contains(
-                "/orders at src/orders.rs:41 holds a connection 120 ms to query for 9 ms"
+                "/orders at src/orders.rs:41 holds a connection for 120 ms on average, but queries for only 9 ms"
             ),
             "{}",
             told.warning
@@ -187,7 +189,7 @@ mod tests {
         assert_eq!(
             efficiency(120.0, 9.0, 60.0).finding(false),
             None,
-            "nobody waits"
+            "the pool is not busy"
         );
         assert_eq!(
             efficiency(120.0, 100.0, 60.0).finding(true),
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(
             efficiency(120.0, 9.0, 20.0).finding(true),
             None,
-            "a small part"
+            "a small share"
         );
         assert_eq!(
             efficiency(5.0, 0.0, 100.0).finding(true),

@@ -1,4 +1,4 @@
-//! The service's replicas, and how much of what the server can grant is each one's.
+//! The service's replicas, and each replica's share of the connections that the server can grant.
 
 use std::collections::HashSet;
 
@@ -7,60 +7,61 @@ use serde::Serialize;
 use super::grant::{Grant, count};
 use crate::backend::{Activity, ServerSession};
 
-/// Who else uses the server, and what is left for this pool. The server has so many connections;
-/// less those that it keeps for administrators and those of other applications, they are shared
-/// among the replicas of this service.
+/// The server's other users, and this pool's share of its connections. The server's
+/// `max_connections`, less the reserved slots and the sessions of other applications, are shared
+/// equally by the replicas of this service.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fleet {
-    /// Replicas of this service, this one included.
+    /// Number of replicas of this service, including this one.
     pub replicas: u32,
-    /// How they were counted: `what_if` (as asked), `setting` (`DB_POOL_REPLICAS`), `sessions` (those
-    /// on the server at this instant) or `assumed`.
+    /// The source of `replicas`: `what_if` (as requested), `setting` (`DB_POOL_REPLICAS`), `sessions`
+    /// (counted from the server's current sessions) or `assumed`.
     pub counted_from: &'static str,
-    /// The same in a sentence.
+    /// The source of `replicas` as text.
     pub counted: String,
     /// The server's `max_connections`.
     pub server_max_connections: u32,
-    /// Of these, kept for administrators.
+    /// The slots of `server_max_connections` that are reserved for administrators.
     pub reserved: u32,
-    /// Sessions of other applications.
+    /// Number of sessions of other applications.
     pub other_connections: u32,
-    /// Sessions that this process has beside this pool's and its monitoring lane: other pools. Each
-    /// replica is taken to have as many.
+    /// Number of sessions of other pools in this process: those that belong neither to this pool nor
+    /// to its monitoring connection. Each replica is assumed to have the same number.
     pub other_pools: u32,
-    /// A limit on this user or this database, where there is one.
+    /// The connection limit of this user or this database; `null` if there is none.
     pub user_limit: Option<u32>,
-    /// What the server can grant to all replicas together.
+    /// The most connections that the server can grant to all replicas together.
     pub grantable: u32,
-    /// Each one's part, less one for its monitoring lane and those of its other pools: the most that
-    /// this pool can have.
+    /// The most connections that this pool can have: `grantable` divided by `replicas`, less one for
+    /// the monitoring connection and less `other_pools`.
     pub share: u32,
 }
 
-/// What is known of this pool's sessions.
+/// This pool's sessions.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Own<'a> {
-    /// The server's ids; `None` where they are unknown.
+    /// The server's session ids; `None` if unknown.
     pub(crate) process_ids: Option<&'a [u64]>,
-    /// How many connections are open.
+    /// Number of open connections.
     pub(crate) open: u32,
 }
 
-/// Whom the sessions are of.
+/// The number of sessions, by owner.
 struct Census {
-    /// Of this pool.
+    /// Sessions of this pool.
     own: u32,
-    /// Of this process, beside the pool's and its lane.
+    /// Other sessions of this process, except the monitoring connection.
     other_pools: u32,
-    /// Of other replicas.
+    /// Sessions of other replicas.
     elsewhere: u32,
-    /// Replicas that have a session; `None` where sessions do not tell.
+    /// Number of replicas that have a session; `None` if sessions do not identify replicas.
     replicas: Option<u32>,
 }
 
 impl Fleet {
-    /// `None` where the server has no limit.
+    /// Computes the share of this pool. Returns `None` if the server has no limit. `what_if` takes
+    /// precedence over `setting`, and `setting` over the counted sessions.
     pub(crate) fn read(
         activity: &Activity,
         own: Own<'_>,
@@ -71,17 +72,17 @@ impl Fleet {
         let has_replicas = setting.max(what_if) > Some(1);
         let census = Census::take(activity, own, has_replicas);
         let (counted_from, replicas, counted) = match (what_if, setting, census.replicas) {
-            (Some(asked), _, _) => ("what_if", asked, format!("{asked} replicas, as asked")),
-            (_, Some(set), _) => ("setting", set, format!("{set} replicas, as DB_POOL_REPLICAS says")),
+            (Some(asked), _, _) => ("what_if", asked, format!("{asked} replicas, as requested")),
+            (_, Some(set), _) => ("setting", set, format!("{set} replicas, as set by DB_POOL_REPLICAS")),
             (_, _, Some(seen)) => (
                 "sessions",
                 seen,
-                format!("the server's sessions are of {}", replicas_text(seen)),
+                format!("{} counted from the server's sessions", replicas_text(seen)),
             ),
             _ => (
                 "assumed",
                 1,
-                "the server's sessions do not tell replicas apart (no application_name `service@instance`, or a pooler in between), so one is assumed: set DB_POOL_REPLICAS".to_owned(),
+                "the server's sessions do not identify replicas (no application_name `service@instance`, or a pooler in between), so one is assumed: set DB_POOL_REPLICAS".to_owned(),
             ),
         };
         let replicas = replicas.max(1);
@@ -107,7 +108,7 @@ impl Fleet {
 }
 
 impl Census {
-    /// `has_replicas`: there are some, whether sessions tell them apart or not.
+    /// Counts the sessions. `has_replicas`: other replicas exist, even if sessions do not identify them.
     fn take(activity: &Activity, own: Own<'_>, has_replicas: bool) -> Self {
         let sessions = activity.sessions.as_deref().unwrap_or_default();
         let is_lane =
@@ -117,7 +118,7 @@ impl Census {
             ids.contains(&session.process_id) && !is_lane(session)
         };
         let found = count(sessions.iter().filter(|session| is_own(session)));
-        // Ids that the server does not know are a pooler's between us and it, and so are names.
+        // The server knows none of our ids: they are those of a pooler in between, and so are the names.
         let is_pooled = found == 0 && own.process_ids.is_some_and(|ids| !ids.is_empty());
         let in_use = activity.limits.map_or(u32::MAX, |limits| limits.in_use);
         let pools = match found {
@@ -177,7 +178,7 @@ mod tests {
 
     const LANE: u64 = 1000;
 
-    /// A session of ours by its replica, as Postgres names them.
+    /// Returns a session of this service on a replica, as Postgres names it.
     fn session(process_id: u64, replica: Option<&str>) -> ServerSession {
         ServerSession {
             process_id,
@@ -216,7 +217,8 @@ mod tests {
         }
     }
 
-    /// Five of this pool, its lane, six of another replica, and ten of another application.
+    /// Returns five sessions of this pool, its monitoring connection, six sessions of another replica
+    /// and ten of another application.
     fn two_replicas() -> Activity {
         let own = (1..=5).chain([LANE]).map(|id| session(id, Some("a")));
         let other = (11..=16).map(|id| session(id, Some("b")));
@@ -237,12 +239,12 @@ mod tests {
         let fleet = fleet(&two_replicas(), OWN);
         assert_eq!((fleet.replicas, fleet.counted_from), (2, "sessions"));
         assert_eq!((fleet.other_connections, fleet.other_pools), (10, 0));
-        // 87 for two, each with a lane.
+        // 87 for two replicas, each with a monitoring connection.
         assert_eq!((fleet.grantable, fleet.share), (100 - 3 - 10, 42));
     }
 
     #[test]
-    fn what_was_asked_comes_before_what_was_set_and_that_before_what_was_counted() {
+    fn what_if_precedes_the_setting_and_the_setting_precedes_the_count() {
         let read = |set, asked| Fleet::read(&two_replicas(), OWN, set, asked).unwrap();
         let set = read(Some(3), None);
         assert_eq!(
@@ -255,11 +257,11 @@ mod tests {
             (4, "what_if", 20)
         );
         let none = read(None, Some(200));
-        assert_eq!(none.share, 0, "not one each");
+        assert_eq!(none.share, 0, "fewer connections than replicas");
     }
 
     #[test]
-    fn another_pool_of_this_process_takes_its_part_in_each_replica() {
+    fn another_pool_of_this_process_reduces_each_share() {
         let mut activity = two_replicas();
         let sessions = activity.sessions.as_mut().unwrap();
         sessions.extend((41..=44).map(|id| session(id, Some("a"))));
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_has_what_everybody_else_leaves() {
+    fn a_single_replica_gets_all_that_others_leave() {
         let mut activity = two_replicas();
         let sessions = activity.sessions.as_mut().unwrap();
         sessions.retain(|session| session.replica.as_deref() != Some("b"));
@@ -280,7 +282,7 @@ mod tests {
         assert_eq!((of(OWN).replicas, of(OWN).share), (1, 100 - 3 - 10 - 1));
         let granted = super::super::grant::grant(&activity, OWN.process_ids, OWN.open).unwrap();
         assert_eq!(of(OWN).share, granted.available);
-        // Where the ids are unknown, as many are its own as are open.
+        // With unknown ids, the number of open connections counts as the pool's own sessions.
         let unknown = Own {
             process_ids: None,
             ..OWN
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_tell_nothing_are_one_replica_unless_it_is_said() {
+    fn unnamed_sessions_are_one_replica_unless_set() {
         let nameless = |id| session(id, None);
         let sessions = (1..=5).chain([LANE]).chain(11..=16).map(nameless);
         let activity = activity(sessions.chain((21..=30).map(stranger)).collect());
@@ -297,20 +299,20 @@ mod tests {
         assert_eq!((one.replicas, one.counted_from), (1, "assumed"));
         assert!(one.counted.contains("DB_POOL_REPLICAS"), "{}", one.counted);
         assert_eq!((one.other_connections, one.share), (16, 100 - 3 - 16 - 1));
-        // Those that look like ours are then the other replicas'.
+        // Sessions of the same user and database then belong to the other replicas.
         let two = Fleet::read(&activity, OWN, Some(2), None).unwrap();
         assert_eq!((two.other_connections, two.share), (10, 42));
     }
 
     #[test]
-    fn behind_a_pooler_names_do_not_count() {
+    fn names_are_ignored_behind_a_pooler() {
         let unknown = Own {
             process_ids: Some(&[901, 902]),
             open: 2,
         };
         let fleet = fleet(&two_replicas(), unknown);
         assert_eq!((fleet.replicas, fleet.counted_from), (1, "assumed"));
-        // 22 sessions, of which two and the lane are taken for its own.
+        // 22 sessions: two and the monitoring connection count as the pool's own.
         assert_eq!(
             (fleet.other_connections, fleet.share),
             (19, 100 - 3 - 19 - 1)
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_the_user_is_one_of_all_its_replicas() {
+    fn the_limit_of_a_user_is_shared_by_its_replicas() {
         let mut activity = two_replicas();
         activity.limits.as_mut().unwrap().user_limit = Some(30);
         assert_eq!(fleet(&activity, OWN).share, 30 / 2 - 1);
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limits_no_fleet() {
+    fn there_is_no_fleet_without_limits() {
         assert_eq!(
             Fleet::read(&Activity::default(), OWN, Some(3), Some(4)),
             None

@@ -1,26 +1,26 @@
-//! What the server can still grant this pool.
+//! The number of connections that the server can grant to this pool.
 
 use crate::backend::Activity;
 
-/// The server's limits, seen from this pool.
+/// The server's connection limits from this pool's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) max_connections: u32,
-    /// The most connections this pool could have with everybody else staying as they are: our own
-    /// sessions are not counted against us, the monitoring lane is.
+    /// The most connections this pool could have if all other sessions stay. The pool's own sessions
+    /// are not deducted; the monitoring connection is.
     pub(crate) available: u32,
-    /// Sessions that are not this pool's.
+    /// Number of sessions that do not belong to this pool.
     pub(crate) others: u32,
     pub(crate) reserved: u32,
 }
 
-/// `own` tells this pool's sessions by the server's ids; `open` is their number where ids are
-/// unknown.
+/// Returns the limits of the server; `None` if it has none. `own` are the server's ids of this pool's
+/// sessions; `open` is their number if the ids are unknown.
 pub(crate) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Option<Grant> {
     let limits = activity.limits?;
     let sessions = activity.sessions.as_deref().unwrap_or_default();
     let known = own.map(|ids| count(sessions.iter().filter(|s| ids.contains(&s.process_id))));
-    // Unknown to us, or to the server behind a pooler: then as many as are open.
+    // Without known ids, or with ids that a pooler hides from the server, the open connections count.
     let ours = known
         .filter(|&n| n > 0)
         .unwrap_or_else(|| open.min(limits.in_use));
@@ -28,7 +28,7 @@ pub(crate) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Opti
 }
 
 impl Grant {
-    /// What is left for those of whom so many sessions are; `None` where the server has no limit.
+    /// Returns the limits for the owner of `ours` sessions; `None` if the server has no limit.
     pub(crate) fn of(activity: &Activity, ours: u32) -> Option<Self> {
         let limits = activity.limits?;
         let others = limits.in_use.saturating_sub(ours);
@@ -86,17 +86,17 @@ mod tests {
     }
 
     #[test]
-    fn our_own_sessions_are_not_counted_against_us() {
+    fn own_sessions_are_not_deducted() {
         let grant = |own: Option<&[u64]>, limit| grant(&activity(20, limit), own, 15).unwrap();
         assert_eq!(grant(Some(&[1, 2, 3, 99]), None).available, 100 - 3 - 17);
         assert_eq!(grant(None, None).available, 100 - 3 - 5);
-        // Behind a pooler the server knows none of our ids.
+        // Behind a pooler, the server knows none of the pool's ids.
         assert_eq!(grant(Some(&[998, 999]), None).available, 100 - 3 - 5);
         assert_eq!(grant(Some(&[1, 2]), Some(30)).available, 30 - 18);
     }
 
     #[test]
-    fn no_limits_no_grant() {
+    fn there_is_no_grant_without_limits() {
         assert_eq!(super::grant(&Activity::default(), None, 3), None);
     }
 }

@@ -1,4 +1,4 @@
-//! `health`: everything on one page, with what is wrong and what to do.
+//! `health`: the complete report, with warnings and recommendations.
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -20,112 +20,114 @@ use crate::observe::Observe;
 use crate::observe::serving::Evidence;
 use crate::observe::window::Span;
 
-/// How many holders a report names.
+/// The number of holders in a report.
 const NAMED: usize = 10;
 
 /// The pool's health. The seed system's `get_pool_health`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Health {
-    /// Everything `status` says.
+    /// All fields of `status`.
     #[serde(flatten)]
     pub status: Status,
-    /// Connections in use at this instant, of all the pool may open, in percent.
+    /// Connections in use now, in percent of the most that the pool may open.
     pub utilization_pct: f64,
     /// The settings in force.
     pub configuration: Configuration,
-    /// What is wrong, each with its number and its threshold; empty when healthy.
+    /// Warnings, each with its value and its threshold; empty if the pool is healthy.
     pub warnings: Vec<String>,
-    /// What to do about each.
+    /// The next step for each warning, in the same order.
     pub recommendations: Vec<String>,
-    /// What the database said.
+    /// The database's state.
     pub database: DatabaseHealth,
-    /// Waits, holds and connects of the last 10 seconds, minute and 5 minutes.
+    /// Waits, holds and connects within the last 10 seconds, minute and 5 minutes.
     pub windows: Windows,
-    /// Checkouts that timed out within the last minute.
+    /// Number of checkouts that timed out within the last minute.
     pub timeouts_last_minute: u64,
-    /// Checkouts turned away for load's sake.
+    /// Checkouts rejected by load shedding.
     pub shed: ShedReport,
-    /// How long the longest waiting has waited, in seconds.
+    /// How long the oldest waiting checkout has waited, in seconds; `null` if none waits.
     pub longest_wait_seconds: Option<f64>,
-    /// Who holds connections, the longest first, at most ten.
+    /// The holders of connections, the longest hold first, at most ten.
     pub longest_holders: Vec<HolderReport>,
-    /// How well the connections are used while they are held.
+    /// How much of the hold time the database is at work.
     pub hold_efficiency: HoldEfficiency,
-    /// Routes that send the same statement again and again; needs a
+    /// Routes whose requests repeat the same statement; requires a
     /// [`RequestLayer`](crate::RequestLayer).
     pub n_plus_one: Vec<RepeatedStatement>,
-    /// What became of the telemetry; `null` unless this crate's feature `otlp` exports it.
+    /// The state of the telemetry export; `null` unless this crate's feature `otlp` exports it.
     pub telemetry: Option<Exports>,
-    /// Why the pool can't serve; absent when it can. Present, the route answers 503.
+    /// Why the pool can't serve; absent if it can. If present, the route answers 503.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What the monitoring lane found.
+/// The database's state, as read by the monitoring connection.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DatabaseHealth {
-    /// Whether the database answered the monitoring lane.
+    /// Whether the database answered the monitoring connection.
     pub reachable: bool,
-    /// Why it did not.
+    /// Why the database did not answer, or did not show its sessions.
     pub error: Option<String>,
-    /// The last failure to open a connection, if none has succeeded since.
+    /// The last connect error, if no connection attempt has succeeded since.
     pub last_connect_error: Option<String>,
-    /// This pool's sessions that idle in a transaction; `null` where it can't be known.
+    /// Number of this pool's sessions that are idle in a transaction; `null` if unknown.
     pub idle_in_transaction: Option<u32>,
-    /// This pool's longest current query, in seconds.
+    /// How long this pool's longest current query has been running, in seconds.
     pub longest_query_seconds: Option<f64>,
     /// The server's `max_connections`.
     pub server_max_connections: Option<u32>,
-    /// The most connections this pool could have, with everybody else staying as they are.
+    /// The most connections this pool could have if all other sessions stay.
     pub server_can_grant: Option<u32>,
 }
 
-/// The three windows.
+/// The three windows of `health`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Windows {
     /// The last 10 seconds.
     pub last_10s: Window,
-    /// The last minute: what warnings are judged by.
+    /// The last minute. Warnings are evaluated from this window.
     pub last_1m: Window,
     /// The last 5 minutes.
     pub last_5m: Window,
 }
 
 impl Health {
-    /// Whether the pool can serve. Warnings alone do not say otherwise.
+    /// Returns whether the pool can serve. Warnings do not affect this.
     #[must_use]
     pub fn can_serve(&self) -> bool {
         self.reason.is_none()
     }
 }
 
-/// The next step for whoever reads that the pool can't serve.
+/// Returns the next step if the pool can't serve.
 fn cannot_serve_advice(availability: Availability) -> &'static str {
     match availability {
         Availability::Open => {
-            "See `database` for what it answered, and the longest holders: checkouts succeed again by themselves once the database answers and connections come back."
+            "See `database` for the error, and the longest holders. Checkouts succeed again once the database answers and connections are returned."
         }
         Availability::Suspended => {
-            "The app's own code has suspended the pool, and has to resume it (`Pool::resume`) when the maintenance is over."
+            "The application has suspended the pool and must resume it (`Pool::resume`) when the maintenance is over."
         }
         Availability::Draining | Availability::Closed => {
-            "Nothing to do: the app is shutting down. A pool that should serve has been closed by the app's own code."
+            "No action needed if the application is shutting down; otherwise, find where the application closes the pool."
         }
     }
 }
 
 impl<S: Source> Observe<S> {
-    /// The pool's health. It asks the database over the monitoring lane, never over the pool.
+    /// Returns the pool's health. Queries the database over the monitoring connection, never over the
+    /// pool.
     pub async fn health(&self) -> Health {
         self.health_by(self.get_ref().facts()).await
     }
 
+    /// Returns the health of the pool with these facts.
     pub(crate) async fn health_by(&self, facts: SourceFacts) -> Health {
         let answer = facts.lane.activity(Lane::TIMEOUT).await;
-        // A server that refuses to show its sessions is not one that can't be reached.
+        // A server that refuses to show its sessions can still be reachable.
         let reached = match &answer {
             Ok(_) => Ok(()),
             Err(_) => facts
@@ -134,7 +136,7 @@ impl<S: Source> Observe<S> {
                 .await
                 .map(drop),
         };
-        // Read after the answer, so that all figures are of one moment.
+        // Read after the answer, so that all values are of the same instant.
         let status = self.status();
         let evidence = Evidence::gather(&self.recorder);
         let reason = evidence.own_verdict().or_else(|| {
@@ -173,7 +175,7 @@ impl<S: Source> Observe<S> {
             &facts.thresholds,
         );
         holders.truncate(NAMED);
-        // Why it can't serve comes first, and is there for whoever reads only the warnings.
+        // The reason is also the first warning, because some readers only look at the warnings.
         let (warnings, recommendations) = reason
             .iter()
             .map(|reason| {

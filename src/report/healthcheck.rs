@@ -1,4 +1,4 @@
-//! `healthcheck`: one word for a load balancer.
+//! `healthcheck`: whether the pool can serve, as a load balancer's readiness probe.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use crate::inventory::Availability;
 use crate::observe::Observe;
 use crate::observe::serving::Evidence;
 
-/// The database must have answered within this; the route promises 800 ms.
+/// The time within which the database must answer. The route guarantees an answer within 800 ms.
 pub(super) const DEADLINE: Duration = Duration::from_millis(650);
 
-/// Whether the pool can serve. For readiness, never for liveness: restarting the app does not
-/// bring a database back.
+/// Whether the pool can serve. Use it for readiness, never for liveness: restarting the application
+/// does not bring a database back.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Healthcheck {
     /// `ok`, or `unavailable`.
     pub status: &'static str,
-    /// Why it is unavailable.
+    /// Why the pool is unavailable; absent if it can serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Healthcheck {
-    /// Whether the pool can serve.
+    /// Returns whether the pool can serve.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.reason.is_none()
     }
 
-    /// The same for everybody: of the reason only what names no host, user or figure.
+    /// Shortens the reason for unauthenticated callers: it names no host, user or number.
     pub(crate) fn in_short(mut self) -> Self {
         self.reason = self.reason.map(|reason| {
             let known = |short: &&&str| reason.starts_with(**short);
@@ -42,7 +42,7 @@ impl Healthcheck {
     }
 }
 
-/// The beginnings of all reasons, for those who may not know more.
+/// The prefixes of all reasons, shown to unauthenticated callers.
 const SHORT: [&str; 5] = [
     "the pool is suspended",
     "the pool is draining",
@@ -52,7 +52,7 @@ const SHORT: [&str; 5] = [
 ];
 
 impl<S: Source> Observe<S> {
-    /// Whether the pool can serve, within 800 ms.
+    /// Returns within 800 ms whether the pool can serve.
     pub async fn healthcheck(&self) -> Healthcheck {
         let reason = match Evidence::gather(&self.recorder).own_verdict() {
             Some(reason) => Some(reason),
@@ -68,14 +68,14 @@ impl<S: Source> Observe<S> {
         }
     }
 
-    /// Asks the database whether it can be reached, remembers it for the metrics, and says why not.
-    /// A pool that was closed asks no more.
+    /// Pings the database, records the result for the metrics, and returns why the database is
+    /// unreachable. A suspended, draining or closed pool does not ping.
     pub(crate) async fn ask_database(&self) -> Option<String> {
         if self.recorder.availability() != Availability::Open {
             return None;
         }
         let answer = self.get_ref().facts().lane.ping(DEADLINE).await;
-        // Only now: checkouts may have succeeded while the lane waited.
+        // Gathered after the ping: checkouts may have succeeded meanwhile.
         let evidence = Evidence::gather(&self.recorder);
         self.recorder
             .lane_verdict(evidence.unreachable(answer.as_ref().map(|_| ())))
@@ -97,12 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn in_short_a_reason_names_no_host_and_no_figure() {
+    fn a_short_reason_names_no_host_and_no_number() {
         assert_eq!(
             short("the database can't be reached: connection refused (10.0.0.7:5432)"),
             "the database can't be reached"
         );
-        assert_eq!(short("stalled: all 8 connections are out"), "stalled");
+        assert_eq!(
+            short("stalled: all 8 connections are checked out"),
+            "stalled"
+        );
         assert_eq!(short("the pool is closed"), "the pool is closed");
         assert_eq!(short("something new at 10.0.0.7"), "unavailable");
     }

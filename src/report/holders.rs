@@ -1,4 +1,4 @@
-//! Who holds connections, as reports show it.
+//! Holders of connections, as shown in reports.
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -10,38 +10,39 @@ use crate::observe::leaks::Leaks;
 use crate::observe::ledger::Holder;
 use crate::observe::usage::HIDDEN;
 
-/// Somebody who holds a connection at this instant.
+/// A checkout that holds a connection now.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HolderReport {
-    /// The source line that took the connection: `src/orders.rs:41`. `_HIDDEN` where the routes may
-    /// not tell.
+    /// The source line that checked out the connection: `src/orders.rs:41`. `_HIDDEN` if the routes
+    /// may not show source lines.
     pub caller: String,
-    /// Its label, when it gave one.
+    /// The label of the checkout, if it has one.
     pub label: Option<&'static str>,
-    /// The route of the request it serves; `null` without a [`RequestLayer`](crate::RequestLayer).
+    /// The route of the request; `null` without a [`RequestLayer`](crate::RequestLayer).
     pub route: Option<String>,
-    /// The trace it belongs to.
+    /// The id of the trace that the checkout belongs to.
     pub trace_id: Option<String>,
-    /// For how long, in seconds.
+    /// How long the connection has been held, in seconds.
     pub held_seconds: f64,
     /// The server's id of the session.
     pub process_id: Option<u64>,
-    /// The transaction on the connection, where it can be known without asking.
+    /// The state of the transaction on the connection, if known without a query.
     pub transaction: Option<TransactionState>,
-    /// What the connection does as the pool sees it: `active`, `idle`, `idle_in_transaction` or
-    /// `idle_unknown` (whether in a transaction); `null` where its queries are not watched.
+    /// The state of the connection as seen by the pool: `active`, `idle`, `idle_in_transaction` or
+    /// `idle_unknown` (idle; transaction state unknown); `null` if its queries are not observed.
     pub state: Option<&'static str>,
-    /// Queries under way on the connection; 0 while it is held and not used.
+    /// Number of queries in flight on the connection; 0 while it is held but not used.
     pub queries_in_flight: Option<u32>,
-    /// What its last query does, and to which tables: `SELECT orders`. No text, no values. `null`
-    /// before the first, and where it is not known while it is under way.
+    /// The summary of the last query, without text or values: `SELECT orders`. `null` before the
+    /// first query, and if a query in flight is unknown.
     pub last_query: Option<String>,
-    /// Held for longer than the leak threshold.
+    /// Whether the hold exceeds the leak threshold.
     pub leak: bool,
 }
 
 impl HolderReport {
+    /// Describes a holder at `now`.
     pub(super) fn new(holder: &Holder, now: Instant, leaks: &Leaks) -> Self {
         let held = holder.held(now);
         let caller = holder.caller();
@@ -63,7 +64,7 @@ impl HolderReport {
         }
     }
 
-    /// What its connection does, as far as the pool can tell by itself.
+    /// Returns the state of the connection as seen by the pool.
     pub(super) fn state(&self) -> SessionState {
         match self.queries_in_flight {
             Some(queries) => SessionState::seen(queries, self.transaction),
@@ -71,13 +72,13 @@ impl HolderReport {
         }
     }
 
-    /// The same for those who may not know source lines.
+    /// Replaces the source line by `_HIDDEN`.
     pub(super) fn without_caller(mut self) -> Self {
         HIDDEN.clone_into(&mut self.caller);
         self
     }
 
-    /// `src/orders.rs:41 (label) for 3.2 s`, for a sentence.
+    /// Returns text for a sentence: `src/orders.rs:41 (label) for 3.2 s`.
     pub(super) fn sentence(&self) -> String {
         if self.caller == HIDDEN {
             let name = self.label.or(self.route.as_deref()).unwrap_or("a checkout");

@@ -1,4 +1,4 @@
-//! The warnings, each with its number, its threshold and the next step. Healthy pools say nothing.
+//! The warnings of `health`, each with its value, its threshold and the next step. A healthy pool has none.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::inventory::Counts;
 use crate::observe::window::Slot;
 use crate::settings::Thresholds;
 
-/// A mean over less than this says little about a pool.
+/// Means over a shorter time are not evaluated.
 const ENOUGH: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What the warnings are judged by.
+/// The values that the warnings are evaluated from.
 pub(super) struct Readings<'a> {
     pub(super) counts: Counts,
     pub(super) pending: u32,
     pub(super) longest_wait: Option<Duration>,
-    /// Longest first.
+    /// The longest hold first.
     pub(super) holders: &'a [HolderReport],
     pub(super) minute: &'a Slot,
     pub(super) idle_in_transaction: Option<u32>,
@@ -35,19 +35,20 @@ pub(super) struct Readings<'a> {
 }
 
 impl Readings<'_> {
-    /// All is out, and somebody waits.
+    /// Whether all connections are checked out and at least one checkout waits.
     fn is_exhausted(&self) -> bool {
         self.pending > 0 && self.counts.checked_out() >= self.counts.max_connections()
     }
 }
 
-/// A finding: what is wrong, and what to do about it.
+/// A warning and its recommendation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) warning: String,
     pub(super) recommendation: String,
 }
 
+/// Returns the findings for these readings, the most urgent first.
 pub(super) fn judge(readings: &Readings<'_>, limits: &Thresholds) -> Vec<Finding> {
     [
         exhausted(readings),
@@ -76,7 +77,7 @@ fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding
     })
 }
 
-/// The one that can't wait for a mean over a minute.
+/// Warns of an exhausted pool at once, without waiting for a mean over a minute.
 fn exhausted(r: &Readings<'_>) -> Option<Finding> {
     let max = r.counts.max_connections();
     if !r.is_exhausted() {
@@ -91,15 +92,15 @@ fn exhausted(r: &Readings<'_>) -> Option<Finding> {
         .collect();
     finding(
         format!(
-            "pool exhausted: all {max} connections are checked out and {} requests wait, the longest for {waited:.1} s; held longest by {}",
+            "pool exhausted: all {max} connections are checked out and {} requests are waiting, the longest for {waited:.1} s; held longest by {}",
             r.pending,
             if held.is_empty() {
-                "checkouts that did not go through poolscope".to_owned()
+                "checkouts made outside of poolscope".to_owned()
             } else {
                 held.join(", ")
             },
         ),
-        "Look at the holders named: shorten their hold (no slow calls while holding a connection), or raise DB_POOL_SIZE or DB_MAX_OVERFLOW if the database has room.",
+        "Shorten the longest holds (make no slow calls while holding a connection), or raise DB_POOL_SIZE or DB_MAX_OVERFLOW if the database allows more connections.",
     )
 }
 
@@ -115,11 +116,11 @@ fn leaks(r: &Readings<'_>) -> Option<Finding> {
     }
     finding(
         format!(
-            "possible connection leak: {} held past DB_POOL_LEAK_THRESHOLD: {}",
+            "possible connection leak: {} held longer than DB_POOL_LEAK_THRESHOLD: {}",
             leaks.len(),
             leaks.join(", ")
         ),
-        "Drop the connection before other work, and check that no task keeps it; raise DB_POOL_LEAK_THRESHOLD where such holds are meant.",
+        "Drop the connection before other work, and check that no task keeps it; raise DB_POOL_LEAK_THRESHOLD if holds of this length are intended.",
     )
 }
 
@@ -135,7 +136,7 @@ fn utilization(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
             "high pool utilization: {percent:.1} % over the last minute ({mean:.1} of {max} connections in use on average, threshold {} %)",
             limits.utilization_pct,
         ),
-        "Raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or shorten the holds: `optimize` says by how much.",
+        "Raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or shorten the holds; `optimize` reports by how much.",
     )
 }
 
@@ -155,7 +156,7 @@ fn overflow(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
             limits.overflow_pct,
         ),
         format!(
-            "Overflow is for peaks: raise DB_POOL_SIZE (now {}) so that the usual load fits, and connections are not opened and closed all the time.",
+            "Overflow is meant for peaks: raise DB_POOL_SIZE (now {}) to cover the usual load, so that connections are not constantly opened and closed.",
             r.counts.pool_size,
         ),
     )
@@ -171,7 +172,7 @@ fn timeouts(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
             "connection timeouts: {timeouts} in the last minute (threshold {} a minute)",
             limits.timeouts_per_minute,
         ),
-        "Find the longest holders in `connections` and shorten them, or raise DB_POOL_SIZE; a longer DB_POOL_TIMEOUT only makes callers wait longer.",
+        "Find the longest holds in `connections` and shorten them, or raise DB_POOL_SIZE; a longer DB_POOL_TIMEOUT only makes callers wait longer.",
     )
 }
 
@@ -181,11 +182,11 @@ fn shed(r: &Readings<'_>) -> Option<Finding> {
     }
     finding(
         format!(
-            "load shed: {} checkouts were turned away within the last minute; in the last five by route: {}",
+            "load shed: {} checkouts were rejected in the last minute; in the last five minutes by route: {}",
             r.shed.last_minute,
             r.shed.sentence(),
         ),
-        "More is asked of the pool than it can serve: shorten the holds of the busiest routes, raise DB_POOL_SIZE if the database has room, or add replicas. DB_POOL_QUEUE_TARGET and DB_POOL_MAX_PENDING say when load is shed.",
+        "The load exceeds what the pool can serve: shorten the holds of the busiest routes, raise DB_POOL_SIZE if the database allows more connections, or add replicas. DB_POOL_QUEUE_TARGET and DB_POOL_MAX_PENDING set when load is shed.",
     )
 }
 
@@ -199,13 +200,13 @@ fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding>
             "{sessions} sessions are idle in a transaction (threshold {})",
             limits.idle_in_transaction,
         ),
-        "Commit before slow work outside the database; `connections` names who holds them. On Postgres, idle_in_transaction_session_timeout is the safety net.",
+        "Commit before slow work outside the database; `connections` lists their holders. On Postgres, idle_in_transaction_session_timeout is the safety net.",
     )
 }
 
 fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    // A young pool opens its connections while their first checkouts wait: that is its start, and
-    // says nothing about its health.
+    // A young pool opens connections while its first checkouts wait. Those waits belong to the start
+    // and are no sign of poor health.
     let young = r.minute.observed() < MINUTE;
     if young && r.minute.wait.count() < 2 * r.minute.create.count() {
         return None;
@@ -221,7 +222,7 @@ fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
             r.minute.wait.count(),
             millis(limits.average_wait),
         ),
-        "Compare with `create` in the windows: if opening connections is what takes long, raise DB_POOL_SIZE so that fewer are opened; else the pool is too small or holds are too long.",
+        "Compare with `create` in the windows: if opening connections is slow, raise DB_POOL_SIZE so that fewer are opened; otherwise the pool is too small or holds are too long.",
     )
 }
 
@@ -232,8 +233,8 @@ fn longest_query(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
         return None;
     }
     finding(
-        format!("a query has run for {longest:.1} s (threshold {threshold} s)"),
-        "See it in `connections`, and EXPLAIN it; a statement timeout on the server bounds what one query can do.",
+        format!("a query has been running for {longest:.1} s (threshold {threshold} s)"),
+        "Find it in `connections` and EXPLAIN it; a statement timeout on the server limits how long a query can run.",
     )
 }
 
@@ -245,7 +246,7 @@ fn grantable(r: &Readings<'_>) -> Option<Finding> {
     }
     finding(
         format!(
-            "the pool may open {max} connections, but the server can grant it {} (max_connections {}, reserved {}, used by others {})",
+            "the pool may open {max} connections, but the server can grant it only {} (max_connections {}, reserved {}, used by others {})",
             grant.available, grant.max_connections, grant.reserved, grant.others,
         ),
         format!(
@@ -256,7 +257,7 @@ fn grantable(r: &Readings<'_>) -> Option<Finding> {
 }
 
 fn low_efficiency(r: &Readings<'_>) -> Option<Finding> {
-    // Holding what one does not use is nobody's trouble while there is enough.
+    // Unused hold time does no harm while enough connections are free.
     let most = f64::from(r.counts.max_connections());
     let is_busy = r.is_exhausted()
         || r.minute.mean_checked_out() * 2.0 > most
@@ -325,7 +326,7 @@ mod tests {
             .collect()
     }
 
-    /// Exactly one warning, which says all of this.
+    /// Asserts that there is exactly one warning, and that it contains all parts.
     #[track_caller]
     fn only(readings: &Readings<'_>, parts: &[&str]) {
         let warnings = warnings(readings);
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn shed_load_is_warned_of_with_the_routes_that_lost_it() {
+    fn shed_load_is_reported_with_its_routes() {
         let minute = slot(5.0, 0.0);
         let lost = |route: Option<&str>, last_5_minutes| ShedRoute {
             route: route.map(str::to_owned),
@@ -365,13 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_pool_says_nothing() {
+    fn a_healthy_pool_has_no_warnings() {
         assert_eq!(warnings(&readings(&slot(24.0, 16.0))), Vec::<String>::new());
         assert_eq!(warnings(&readings(&Slot::default())), Vec::<String>::new());
     }
 
     #[test]
-    fn utilization_is_judged_by_the_mean_of_a_minute() {
+    fn utilization_is_the_mean_of_a_minute() {
         only(
             &readings(&slot(24.3, 0.0)),
             &["utilization: 81.0 %", "24.3 of 30", "threshold 80 %"],
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn overflow_is_judged_unless_there_is_none() {
+    fn overflow_is_evaluated_if_the_pool_has_any() {
         only(
             &readings(&slot(0.0, 17.0)),
             &["overflow: 85.0 %", "17.0 of 20"],
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn exhaustion_is_said_at_once_with_the_holders() {
+    fn exhaustion_is_reported_at_once_with_the_holders() {
         let minute = Slot::default();
         let full = Readings {
             counts: Counts::new(30, 0, 10, 20),
@@ -406,13 +407,13 @@ mod tests {
             longest_wait: Some(Duration::from_millis(1500)),
             ..readings(&minute)
         };
-        only(&full, &["all 30 connections", "22 requests wait", "1.5 s"]);
+        only(&full, &["all 30 connections", "22 requests are waiting", "1.5 s"]);
         let served = Readings { pending: 0, ..full };
         assert_eq!(warnings(&served), Vec::<String>::new());
     }
 
     #[test]
-    fn each_other_threshold_is_crossed_only_beyond_it() {
+    fn values_at_a_threshold_are_no_warning() {
         let mut minute = Slot {
             timeouts: 1,
             ..Slot::default()
@@ -461,27 +462,27 @@ mod tests {
                 grant: Some(grant),
                 ..readings(&minute)
             },
-            &["may open 30", "grant it 29", "others 8"],
+            &["may open 30", "grant it only 29", "others 8"],
         );
     }
 
     #[test]
-    fn the_first_connections_of_a_young_pool_are_no_slow_checkouts() {
+    fn the_first_connections_of_a_young_pool_are_not_slow_checkouts() {
         let mut minute = Slot::default();
         minute.wait.record(Duration::from_millis(80));
         minute.create.record(Duration::from_millis(80));
         assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
-        // Grown up, it should not have to open one for each.
+        // After a minute, a pool should not open a connection for each checkout.
         minute.observed = MINUTE.as_nanos() as u64;
         only(&readings(&minute), &["80 ms on average"]);
-        // And whoever waits for somebody else waits, however young the pool.
+        // A checkout that waits for a returned connection counts in a young pool too.
         minute.observed = 0;
         minute.wait.record(Duration::from_millis(80));
         only(&readings(&minute), &["80 ms on average"]);
     }
 
     #[test]
-    fn what_is_unknown_is_not_warned_about() {
+    fn unknown_values_raise_no_warning() {
         let minute = Slot::default();
         let unknown = Readings {
             idle_in_transaction: None,

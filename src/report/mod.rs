@@ -1,6 +1,6 @@
-//! What the numbers mean: status, health, connections and advice, as plain serde structs.
+//! The reports: status, health and connections, as plain serde structs.
 //!
-//! The methods are [`Observe`](crate::Observe)'s, for any observed stack that is a [`Source`].
+//! The reports are methods of [`Observe`](crate::Observe), for any observed stack that is a [`Source`].
 
 pub(crate) mod connections;
 mod efficiency;

@@ -1,4 +1,4 @@
-//! N+1: requests that send the same statement again and again.
+//! N+1 queries: requests that repeat the same statement.
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::judge::Finding;
 use crate::observe::recorder::Recorder;
 
-/// How many routes a report names.
+/// The number of routes in a report.
 const NAMED: usize = 5;
 
 /// A route whose requests have sent one statement more often than `DB_POOL_N_PLUS_ONE`.
@@ -15,17 +15,17 @@ const NAMED: usize = 5;
 pub struct RepeatedStatement {
     /// The route; `null` for requests without one.
     pub route: Option<String>,
-    /// Such requests within the last five minutes.
+    /// Number of such requests within the last five minutes.
     pub requests_last_5m: u64,
-    /// Such requests since the start.
+    /// Number of such requests since the start.
     pub requests: u64,
-    /// The last of these statements: its summary, or its text with `DB_POOL_QUERY_TEXT`; never a
-    /// value.
+    /// The last repeated statement: its summary, or its text with `DB_POOL_QUERY_TEXT`; never a
+    /// bind value.
     pub statement: String,
 }
 
 impl RepeatedStatement {
-    /// All routes with such requests within the last five minutes, those with most first.
+    /// Returns the routes with such requests within the last five minutes, those with the most first.
     pub(super) fn read(recorder: &Recorder, query_text: bool) -> Vec<Self> {
         let mut requests = recorder.requests();
         let mut all: Vec<_> = requests
@@ -50,6 +50,7 @@ impl RepeatedStatement {
         all
     }
 
+    /// Returns the warning for the first of these routes.
     pub(super) fn finding(all: &[Self]) -> Option<Finding> {
         let worst = all.first()?;
         let route = worst
@@ -58,10 +59,10 @@ impl RepeatedStatement {
             .unwrap_or("a request without a route");
         Some(Finding {
             warning: format!(
-                "N+1: {route} sends the same statement again and again ({}), in {} requests within the last 5 minutes",
+                "N+1: {route} repeats the same statement within a request ({}), in {} requests within the last 5 minutes",
                 worst.statement, worst.requests_last_5m,
             ),
-            recommendation: "Fetch the rows in one query (a join, or `belonging_to`/`eq_any` over all ids): each repetition is one more round trip while a connection is held.".to_owned(),
+            recommendation: "Fetch the rows in one query (a join, or `belonging_to`/`eq_any` over all ids): each repetition adds a round trip while the connection is held.".to_owned(),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Which routes lose requests to the pool's overload.
+//! Checkouts rejected by load shedding, by route.
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -6,34 +6,35 @@ use tokio::time::Instant;
 use crate::observe::recorder::Recorder;
 use crate::observe::window::Slot;
 
-/// How many routes a report names.
+/// The number of routes in a report.
 const NAMED: usize = 10;
 
-/// Checkouts turned away for load's sake, by `DB_POOL_MAX_PENDING` or `DB_POOL_QUEUE_TARGET`.
+/// Checkouts rejected by load shedding, due to `DB_POOL_MAX_PENDING` or `DB_POOL_QUEUE_TARGET`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ShedReport {
-    /// Within the last minute.
+    /// Number of checkouts within the last minute.
     pub last_minute: u64,
-    /// Since the start.
+    /// Number of checkouts since the start.
     pub total: u64,
-    /// The routes that lost most within the last five minutes, at most ten.
+    /// The routes with most rejected checkouts within the last five minutes, at most ten.
     pub routes: Vec<ShedRoute>,
 }
 
-/// What one route lost.
+/// Rejected checkouts of one route.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShedRoute {
     /// The route; `null` for checkouts outside of a [`RequestLayer`](crate::RequestLayer).
     pub route: Option<String>,
-    /// Within the last five minutes.
+    /// Number of checkouts within the last five minutes.
     pub last_5_minutes: u64,
-    /// Since the start.
+    /// Number of checkouts since the start.
     pub total: u64,
 }
 
 impl ShedReport {
+    /// Reads the counters; `minute` is the window of the last minute.
     pub(super) fn read(recorder: &Recorder, minute: &Slot) -> Self {
         let mut routes: Vec<_> = recorder
             .shed(Instant::now())
@@ -58,7 +59,7 @@ impl ShedReport {
         }
     }
 
-    /// `/orders (12), /users (3)`, of the last minutes.
+    /// Returns up to three routes with their counts of the last five minutes: `/orders (12), /users (3)`.
     pub(super) fn sentence(&self) -> String {
         let named = self.routes.iter().filter(|route| route.last_5_minutes > 0);
         let named: Vec<_> = named

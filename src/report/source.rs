@@ -1,4 +1,4 @@
-//! What a report needs to know of the pool under an observed stack.
+//! Provides reports with the pool under an observed stack.
 
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -16,22 +16,22 @@ use crate::lifecycle::Lifecycle;
 use crate::settings::{DatabaseKind, Secret, Settings, Thresholds};
 use crate::totals::Totals;
 
-/// A pool that can be reported on: it knows its connections, and can open one for the monitoring
-/// lane. Implemented by [`PoolService`](crate::PoolService) over an existing pool and by the stack
-/// of [`Pool`](crate::Pool); a stack with other layers in between gets it by [`SourceLayer`].
+/// A pool that reports can describe: it counts its connections and can open the monitoring
+/// connection. Implemented by [`PoolService`](crate::PoolService) over an existing pool and by the
+/// stack of [`Pool`](crate::Pool). For a stack with other layers in between, use [`SourceLayer`].
 pub trait Source: Inventory {
-    /// What reports need beside the counts.
+    /// Returns the data that reports need in addition to the counts.
     #[doc(hidden)]
     fn facts(&self) -> SourceFacts;
 
-    /// What its settings say of the routes; an existing pool has none.
+    /// Returns the settings of the routes; the defaults for an existing pool.
     #[doc(hidden)]
     fn routes(&self) -> RouteSettings {
         RouteSettings::default()
     }
 }
 
-/// What the settings say of the routes.
+/// The settings of the routes.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct RouteSettings {
@@ -60,32 +60,32 @@ impl Default for RouteSettings {
     }
 }
 
-/// What reports need of a pool beside its counts.
+/// The data of a pool that reports need in addition to its counts.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
     pub(crate) kind: DatabaseKind,
     pub(crate) lane: Arc<Lane>,
     pub(crate) configuration: Configuration,
-    /// The server's ids of the pool's connections; `None` for a pool that is not ours.
+    /// The server's session ids of the pool's connections; `None` for an existing pool.
     pub(crate) process_ids: Option<Vec<u64>>,
     pub(crate) thresholds: Thresholds,
     pub(crate) query_text: bool,
     pub(crate) advice: AdviceSettings,
-    /// Whether the report may name source lines: all but those of the routes may.
+    /// Whether the report may show source lines. Only reports of the routes may be restricted.
     pub(crate) source_lines: bool,
 }
 
-/// What the settings say of the advice; an existing pool has the defaults.
+/// The settings of the advice; an existing pool has the defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct AdviceSettings {
-    /// The wait in the queue that 95 of 100 checkouts should stay below.
+    /// The target for the p95 of the time queued.
     pub(crate) target: Duration,
-    /// How many more arrivals than were measured to be ready for, in percent.
+    /// Headroom in percent: how many more arrivals than measured to plan for.
     pub(crate) headroom_pct: f64,
-    /// Replicas that share the server; `None`: they are counted.
+    /// Number of replicas that share the server; `None` to count them.
     pub(crate) replicas: Option<u32>,
-    /// Whether the pool has an overflow to set.
+    /// Whether the pool has an overflow setting.
     pub(crate) overflows: bool,
 }
 
@@ -111,23 +111,23 @@ impl Default for AdviceSettings {
     }
 }
 
-/// The settings in force; `null` where an existing pool does not tell.
+/// The settings in force; `null` for those that an existing pool does not expose.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Configuration {
-    /// Connections kept open.
+    /// Number of connections kept open.
     pub pool_size: u32,
-    /// Connections opened beyond that under load.
+    /// Number of connections opened beyond `pool_size` under load.
     pub max_overflow: u32,
-    /// How long a checkout may take, in seconds.
+    /// Timeout of a checkout, in seconds.
     pub pool_timeout: Option<f64>,
-    /// Age in seconds at which a connection is replaced; -1 for never.
+    /// Age at which a connection is replaced, in seconds; -1 for never.
     pub pool_recycle: Option<f64>,
-    /// Whether connections are probed before use.
+    /// Whether connections are pinged before use.
     pub pool_pre_ping: Option<bool>,
 }
 
-/// Names the [`Source`] of a stack in which foreign layers stand between
+/// Provides the [`Source`] of a stack that has foreign layers between
 /// [`Observe`](crate::Observe) and the pool.
 ///
 /// ```
@@ -156,7 +156,7 @@ pub struct SourceLayer<P> {
 }
 
 impl<P: Source + Clone> SourceLayer<P> {
-    /// The pool at the bottom of the stack.
+    /// Creates a layer for the pool at the bottom of the stack.
     #[must_use]
     pub fn new(source: P) -> Self {
         Self { source }
@@ -174,7 +174,7 @@ impl<S, P: Clone> Layer<S> for SourceLayer<P> {
     }
 }
 
-/// A service and the [`Source`] it stands on.
+/// A service with the [`Source`] below it.
 #[derive(Debug, Clone)]
 pub struct Sourced<S, P> {
     inner: S,

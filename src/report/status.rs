@@ -1,4 +1,4 @@
-//! `status`: the pool's own view, without I/O.
+//! `status`: the pool's own counts, without I/O.
 
 use serde::Serialize;
 
@@ -11,46 +11,46 @@ use crate::observe::window::Span;
 use crate::phase::Phase;
 use crate::totals::Totals;
 
-/// The pool at this instant. The seed system's `check_pool_status`.
+/// The pool's current state. The seed system's `check_pool_status`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// The pool's name.
     pub pool: String,
-    /// Whether it hands out connections.
+    /// Whether the pool hands out connections.
     pub state: Availability,
-    /// Connections the pool keeps open.
+    /// Number of connections that the pool keeps open.
     pub pool_size: u32,
-    /// Connections handed out.
+    /// Number of connections checked out.
     pub checked_out: u32,
-    /// Connections open beyond the pool size.
+    /// Number of connections open beyond `pool_size`.
     pub overflow: u32,
-    /// Open connections.
+    /// Number of open connections.
     pub total_connections: u32,
-    /// Open connections that nobody holds.
+    /// Number of open connections that are not checked out.
     pub idle: u32,
-    /// Requests waiting for a connection.
+    /// Number of requests waiting for a connection.
     pub pending: u32,
-    /// What those requests wait for.
+    /// The pending requests, by wait phase.
     pub waiting_for: WaitingFor,
     /// The most connections the pool may have open: pool size and overflow.
     pub max_connections: u32,
-    /// What has happened since the start.
+    /// Counters since the start.
     pub totals: Totals,
-    /// Time since the pool was made, in seconds.
+    /// Time since the pool was created, in seconds.
     pub uptime_seconds: f64,
 }
 
-/// What the requests that wait at this instant wait for. Less than all of them for an existing
-/// pool, which does not tell.
+/// The currently waiting requests, by wait phase. All 0 for an existing pool, which does not expose
+/// the phases.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct WaitingFor {
-    /// Their turn: all connections that may be open are in use, or the pool is suspended.
+    /// Requests in the queue: all allowed connections are in use, or the pool is suspended.
     pub queued: u32,
-    /// A connection that is being opened.
+    /// Requests that wait for a connection to be opened.
     pub connecting: u32,
-    /// The answer to a pre-ping.
+    /// Requests that wait for the answer to a pre-ping.
     pub pinging: u32,
 }
 
@@ -65,7 +65,7 @@ impl WaitingFor {
 }
 
 impl<S: Source> Observe<S> {
-    /// The pool at this instant; no I/O.
+    /// Returns the pool's current state, without I/O.
     #[must_use]
     pub fn status(&self) -> Status {
         let counts = self.recorder.counts();

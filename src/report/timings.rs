@@ -1,4 +1,4 @@
-//! Durations of a window, in milliseconds.
+//! Durations and counts of a window.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use serde::Serialize;
 use crate::observe::Histogram;
 use crate::observe::window::{PhaseTimes, Slot};
 
-/// How long something took within a window. All in milliseconds; `null` when nothing happened.
-/// Percentiles are within 7 % above the exact value, never below it.
+/// The distribution of a duration within a window, in milliseconds; `null` if `count` is 0.
+/// Percentiles are at most 7 % above the exact value, never below it.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Timings {
-    /// How often it happened.
+    /// Number of measurements.
     pub count: u64,
     /// The mean.
     pub mean_ms: Option<f64>,
     /// The median.
     pub p50_ms: Option<f64>,
-    /// 95 of 100 took no longer.
+    /// The 95th percentile.
     pub p95_ms: Option<f64>,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile.
     pub p99_ms: Option<f64>,
-    /// The longest, exact.
+    /// The exact maximum.
     pub max_ms: Option<f64>,
 }
 
@@ -40,15 +40,15 @@ impl From<&Histogram> for Timings {
     }
 }
 
-/// What waits were spent on; each of those that spent time on it.
+/// The wait times by phase. Each phase counts only the checkouts that waited in it.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PhaseTimings {
-    /// Waiting for their turn, all connections being in use.
+    /// Time in the queue while all connections were in use.
     pub queued: Timings,
-    /// Waiting for a connection to be opened.
+    /// Time spent waiting for a connection to be opened.
     pub connecting: Timings,
-    /// Waiting for the answer to a pre-ping.
+    /// Time spent waiting for the answer to a pre-ping.
     pub pinging: Timings,
 }
 
@@ -62,32 +62,32 @@ impl From<&PhaseTimes> for PhaseTimings {
     }
 }
 
-/// What happened within a window.
+/// The measurements of a window.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Window {
-    /// Time covered, in seconds: shorter than the window while the pool is younger.
+    /// Time covered, in seconds; shorter than the window while the pool is younger.
     pub observed_seconds: f64,
-    /// Checkouts asked for per second.
+    /// Checkouts requested per second.
     pub arrivals_per_second: f64,
-    /// Checkouts that timed out.
+    /// Number of checkouts that timed out.
     pub timeouts: u64,
-    /// Time-weighted mean of the connections in use.
+    /// Time-weighted mean number of connections in use.
     pub mean_checked_out: f64,
-    /// Most connections in use at once.
+    /// The most connections in use at once.
     pub peak_checked_out: u32,
-    /// Most requests waiting at once.
+    /// The most requests waiting at once.
     pub peak_pending: u32,
-    /// From asking to having a connection; successes only.
+    /// From the request to the connection; successful checkouts only.
     pub wait: Timings,
-    /// Checkouts turned away for load's sake.
+    /// Number of checkouts rejected by load shedding.
     pub shed: u64,
-    /// What the waits were spent on; `null` for an existing pool, which does not tell.
+    /// Wait times by phase; `null` for an existing pool, which does not expose them.
     pub phases: Option<PhaseTimings>,
-    /// From having a connection to giving it back.
+    /// Hold times, from checkout to check-in.
     #[serde(rename = "use")]
     pub held: Timings,
-    /// Opening a connection.
+    /// Time to open a connection.
     pub create: Timings,
 }
 

@@ -12,10 +12,10 @@ use super::open::Open;
 use super::span::Outcome;
 
 pin_project! {
-    /// The body of a response of [`Attributed`](super::Attributed): what produces it works for the
-    /// request, which ends when the body has been sent, or is dropped.
+    /// The response body of [`Attributed`](super::Attributed): attributes the production of the body to
+    /// the request, and ends the request when the body has been sent or dropped.
     pub struct AttributedBody<B> {
-        // Dropped as soon as it is at its end: a stream may hold a connection.
+        // Dropped as soon as it reaches its end, because a stream may hold a connection.
         #[pin]
         inner: Option<B>,
         open: Option<Open>,

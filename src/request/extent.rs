@@ -1,4 +1,4 @@
-//! Whether a body that its server has let go was sent as a whole.
+//! Decides whether a body that the server has dropped was sent completely.
 
 use bytes::Buf;
 use http::header::CONTENT_LENGTH;
@@ -6,7 +6,8 @@ use http::response::Parts;
 use http::{Method, StatusCode};
 use http_body::{Body, Frame};
 
-/// A server drops a body without asking for its end when it knows the length, or sends none of it.
+/// The expected and the sent length of a body. A server that knows the length, or that sends no body,
+/// drops the body without polling for its end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Extent {
     expected: Option<u64>,
@@ -33,7 +34,7 @@ impl Extent {
     pub(super) fn sent<D: Buf>(&mut self, frame: &Frame<D>) {
         match frame.data_ref() {
             Some(data) => self.sent = self.sent.saturating_add(data.remaining() as u64),
-            // Nothing follows trailers.
+            // Trailers are the last frame.
             None => self.trailers |= frame.is_trailers(),
         }
     }
@@ -49,7 +50,7 @@ fn has_no_body(status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
 }
 
-/// The answer to this method is a head without its body.
+/// Returns whether the response to this method has no body.
 pub(super) fn is_head(method: &Method) -> bool {
     method == Method::HEAD
 }

@@ -13,7 +13,7 @@ use super::open::Open;
 use super::span::Outcome;
 
 pin_project! {
-    /// The future of [`Attributed`](super::Attributed). Dropped, it ends the request.
+    /// The response future of [`Attributed`](super::Attributed). Dropping it ends the request.
     #[must_use = "futures do nothing unless polled"]
     pub struct AttributedFuture<F> {
         #[pin]
@@ -24,7 +24,7 @@ pin_project! {
     impl<F> PinnedDrop for AttributedFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            // What the handler holds goes back while its request is open.
+            // The handler's connections are returned while its request is open.
             let _current = this.open.as_ref().and_then(Open::enter);
             this.inner.set(None);
         }
@@ -54,13 +54,13 @@ where
             let inner = this.inner.as_mut().as_pin_mut();
             let answer = ready!(
                 inner
-                    .expect("it is there while the request is open")
+                    .expect("the future exists while the request is open")
                     .poll(cx)
             );
             this.inner.set(None);
             Poll::Ready(answer)
         }));
-        let open = this.open.take().expect("it was there");
+        let open = this.open.take().expect("the request is open");
         Poll::Ready(match answer {
             Ok(response) => Ok(AttributedBody::wrap(response, open)),
             Err(error) => {

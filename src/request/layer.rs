@@ -13,23 +13,23 @@ use super::service::Attributed;
 use crate::observe::span::Tracing;
 use crate::scope::scope;
 
-/// Attributes what an HTTP service uses of all pools to its requests and their routes, and opens a
-/// request's span where none is current.
+/// Attributes an HTTP service's use of all pools to its requests and their routes, and opens a span
+/// for a request if no span is current.
 ///
 /// Works on any `Service<http::Request<_>, Response = http::Response<_>>`. A request lasts until its
-/// response's body has been sent or dropped. Under axum, add it with `Router::layer`: around the
-/// whole router the route is not known yet. Where a second layer is inside of another, the inner one
-/// counts, and the outer one's span gets the route and the sum.
+/// response's body has been sent or dropped. Under axum, add the layer with `Router::layer`: the
+/// route is not known yet in a layer around the whole router. If one layer is nested in another, the
+/// inner one does the counting, and the span of the outer one receives the route and the sum.
 ///
-/// Make it once and clone it, as `Router::layer` does: its clones share the routes that they have seen,
-/// and with them the bound on their number.
+/// Create one layer and clone it, as `Router::layer` does: clones share the set of known routes and
+/// the limit on its size.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put around a service"]
 pub struct RequestLayer {
     options: Arc<Options>,
 }
 
-/// What a layer was told.
+/// The options of a layer.
 #[derive(Clone)]
 pub(super) struct Options {
     pub(super) rule: Rule,
@@ -40,8 +40,9 @@ pub(super) struct Options {
 }
 
 impl RequestLayer {
-    /// Takes the route from the extension [`Route`](crate::Route), else from axum's `MatchedPath`,
-    /// and makes spans with the global tracer provider, also when it is set later.
+    /// Creates a layer that takes the route from the extension [`Route`](crate::Route), else from
+    /// axum's `MatchedPath`, and creates spans with the global tracer provider, even if that is set
+    /// later.
     pub fn new() -> Self {
         Self {
             options: Arc::new(Options {
@@ -54,7 +55,10 @@ impl RequestLayer {
         }
     }
 
-    /// Asks this for the route first: its template such as `/users/{id}`, never the path itself.
+    /// Sets a function that is asked for the route first.
+    ///
+    /// It returns the template of the path, such as `/users/{id}`, never the path itself, or `None`
+    /// to fall back to the extension and axum's `MatchedPath`.
     ///
     /// ```
     /// let layer = poolscope::RequestLayer::new().route(|parts| {
@@ -74,24 +78,28 @@ impl RequestLayer {
         self.with(|options| options.rule = Rule::own(rule))
     }
 
-    /// Tells no more routes apart than so many: those that come later are `_OTHER`. Defaults to 200.
+    /// Sets the maximum number of distinct routes; further routes are counted as `_OTHER`. Defaults to
+    /// 200.
     pub fn max_routes(self, limit: usize) -> Self {
         self.with(|options| options.routes = Arc::new(Routes::with_limit(limit)))
     }
 
-    /// Calls only these methods by their name, and all others `_OTHER`. Defaults to those of RFC
-    /// 9110, `PATCH` and `QUERY`.
+    /// Sets the methods that are reported by name; all others are reported as `_OTHER`. Defaults to
+    /// the methods of RFC 9110, `PATCH` and `QUERY`.
     pub fn known_methods(self, methods: impl IntoIterator<Item = &'static str>) -> Self {
         self.with(|options| options.methods = Methods::only(methods))
     }
 
-    /// Whether a span tells the path, as OpenTelemetry asks for: an app that has secrets in it turns
-    /// that off. The query is never told. Defaults to `true`.
+    /// Sets whether a span records the path (`url.path`), as OpenTelemetry's conventions require.
+    ///
+    /// Turn it off if the app's paths contain secrets. The query string is never recorded. Defaults
+    /// to `true`.
     pub fn url_path(self, told: bool) -> Self {
         self.with(|options| options.url_path = told)
     }
 
-    /// Makes spans with this provider. Defaults to the global one, also when it is set later.
+    /// Sets the provider whose tracer creates the spans. Defaults to the global provider, even if that
+    /// is set later.
     pub fn tracer_provider<P>(self, provider: P) -> Self
     where
         P: TracerProvider + Send + Sync + 'static,

@@ -1,13 +1,14 @@
-//! The methods that telemetry calls by their name.
+//! The HTTP methods that telemetry reports by name.
 
 use std::borrow::Cow;
 
 use http::Method;
 
-/// What every other method is called in telemetry: clients may send any word.
+/// The name of every other method in telemetry, because clients may send any word.
 pub(super) const OTHER: &str = "_OTHER";
 
-/// Those of RFC 9110, `PATCH` and `QUERY`, as OpenTelemetry's conventions say.
+/// The methods known by default: those of RFC 9110, `PATCH` and `QUERY`, as OpenTelemetry's conventions
+/// specify.
 const KNOWN: &[&str] = &[
     "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "QUERY",
 ];
@@ -20,7 +21,7 @@ impl Methods {
         Self(known.into_iter().collect())
     }
 
-    /// The method's name, or [`OTHER`].
+    /// Returns the method's name if it is known, else [`OTHER`].
     pub(super) fn name(&self, method: &Method) -> &'static str {
         let known = self.0.iter().find(|known| **known == method.as_str());
         known.copied().unwrap_or(OTHER)
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_known_method_is_another() {
+    fn unknown_methods_are_reported_as_other() {
         let methods = Methods::default();
         assert_eq!(methods.name(&Method::GET), "GET");
         assert_eq!(methods.name(&Method::PATCH), "PATCH");

@@ -1,8 +1,8 @@
-//! Which request uses the pool, and for what: attribution to routes, and the request's span.
+//! Attributes checkouts and queries to HTTP requests and their routes, and opens request spans.
 //!
-//! [`RequestLayer`] works on any tower HTTP service, and one is enough for all pools of an app. What
-//! the handler checks out and queries, also while its body is sent, is counted for the request and
-//! its route.
+//! [`RequestLayer`] works on any tower HTTP service, and one layer is enough for all pools of an app.
+//! The checkouts and queries of a handler are counted for the request and its route, including those
+//! made while the body is sent.
 //!
 //! ```
 //! # #[cfg(all(feature = "sqlite", feature = "axum"))] mod doc {
@@ -23,7 +23,7 @@
 //! let app: Router = Router::new()
 //!     .route("/orders/{id}", get(order))
 //!     .layer(RequestLayer::new())
-//!     // After the layer, and so without a span for every scrape.
+//!     // Added after the layer, so that scrapes have no spans.
 //!     .nest_service("/api/v1/monitoring/pool", pool.monitor())
 //!     .with_state(pool);
 //! # let request = http::Request::get("/orders/7").body(axum::body::Body::empty())?;

@@ -1,4 +1,4 @@
-//! A request under way.
+//! A request in progress.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::layer::Options;
 use super::span::{Outcome, RequestSpan};
 use crate::attribution::Attribution;
 
-/// A request under way. Dropped without having been ended, it was given up, or has panicked.
+/// A request in progress. If it is dropped before it has ended, it was cancelled or has panicked.
 #[derive(Debug)]
 pub(super) struct Open {
     request: Arc<Attribution>,
-    /// The request inside of which this one is: another layer is around this one.
+    /// The enclosing request, if another layer is around this one.
     outer: Option<Arc<Attribution>>,
     span: RequestSpan,
     status: Option<StatusCode>,
     is_head: bool,
-    /// Inner code is at work, or was when it panicked.
+    /// Whether the inner service is running, or panicked while it ran.
     working: bool,
     ended: bool,
 }
@@ -46,7 +46,7 @@ impl Open {
         self.is_head
     }
 
-    /// Does something as part of the request.
+    /// Runs a closure as part of the request.
     pub(super) fn work<T>(&mut self, work: impl FnOnce() -> T) -> T {
         self.working = true;
         let current = self.span.enter();
@@ -60,12 +60,12 @@ impl Open {
         self.working
     }
 
-    /// Makes its span current; for what is dropped.
+    /// Makes the request's span current while the guard lives, for dropping the inner service's values.
     pub(super) fn enter(&self) -> Option<ContextGuard> {
         self.span.enter()
     }
 
-    /// The head of the response is there; its body will come from memory, or may use the pool.
+    /// Records the head of the response. If the body is not in memory already, it may use the pool.
     pub(super) fn answered(&mut self, status: StatusCode, from_memory: bool) {
         self.status = Some(status);
         if from_memory {

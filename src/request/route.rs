@@ -1,4 +1,4 @@
-//! Which route a request takes.
+//! Finds the route of a request.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,10 +8,11 @@ use http::request::Parts;
 
 use super::routes::Routes;
 
-/// The template of a request's path, such as `/users/{id}`: put into the request's extensions by a
-/// router, or by a middleware that knows it, in front of [`RequestLayer`](crate::RequestLayer).
+/// The template of a request's path, such as `/users/{id}`.
 ///
-/// Never the path itself: each value is one more series of every metric by route.
+/// A router, or a middleware that knows the route, inserts it into the request's extensions before
+/// [`RequestLayer`](crate::RequestLayer) sees the request. Do not use the path itself, because each
+/// distinct value adds a series to every metric by route.
 ///
 /// ```
 /// let mut request = http::Request::new(());
@@ -21,24 +22,24 @@ use super::routes::Routes;
 pub struct Route(Cow<'static, str>);
 
 impl Route {
-    /// A route with this template.
+    /// Creates a route with this template.
     #[must_use]
     pub fn new(template: impl Into<Cow<'static, str>>) -> Self {
         Self(template.into())
     }
 
-    /// The template.
+    /// Returns the template.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The app's own way to tell a request's route.
+/// A function of the app that finds the route of a request.
 type OwnRule = dyn Fn(&Parts, &Routes) -> Option<Arc<str>> + Send + Sync;
 
-/// How a request's route is found: by the app's own rule, else by the extension [`Route`], else by
-/// axum's `MatchedPath`.
+/// Finds a request's route by the app's own function, else by the extension [`Route`], else by axum's
+/// `MatchedPath`.
 #[derive(Clone, Default)]
 pub(super) struct Rule {
     own: Option<Arc<OwnRule>>,

@@ -1,4 +1,4 @@
-//! The routes of an app, each text kept once, and no more of them than is allowed.
+//! The routes of an app: each text is stored once, and their number is limited.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +8,12 @@ use arc_swap::ArcSwap;
 
 use super::method::OTHER;
 
-/// Routes told apart when nothing else is said.
+/// Default maximum number of distinct routes.
 const LIMIT: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Routes {
-    // Read by every request, and written to once for each route.
+    // Read by every request, and written once per route.
     known: ArcSwap<HashSet<Arc<str>>>,
     adding: Mutex<()>,
     limit: usize,
@@ -32,7 +32,8 @@ impl Routes {
         }
     }
 
-    /// The one copy of this route, or [`OTHER`] when there are too many already. An empty one is none.
+    /// Returns the shared copy of this route, or [`OTHER`] if the limit is reached. Returns `None` for
+    /// an empty route.
     pub(super) fn get(&self, route: &str) -> Option<Arc<str>> {
         if route.is_empty() {
             return None;
@@ -66,8 +67,8 @@ impl Routes {
             tracing::warn!(
                 target: "poolscope",
                 limit = self.limit,
-                "more than {} routes: all others are counted as {OTHER}. A route is a template such as \
-                 /users/{{id}}, never a path; an app that has more of them raises the limit with \
+                "more than {} routes: all further routes are counted as {OTHER}. A route is a template \
+                 such as /users/{{id}}, never a path; if the app has more routes, raise the limit with \
                  RequestLayer::max_routes",
                 self.limit,
             );
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn those_beyond_the_limit_are_one() {
+    fn routes_beyond_the_limit_share_one_label() {
         let routes = Routes::with_limit(2);
         let known: Vec<_> = ["/a", "/b"].map(|route| routes.get(route).unwrap()).into();
         let others: Vec<_> = (0..1000)
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_do_not_exceed_the_limit_and_agree() {
+    fn concurrent_callers_respect_the_limit_and_agree() {
         let routes = Routes::with_limit(10);
         let ask = || -> Vec<_> {
             let all = (0..20).map(|n| routes.get(&format!("/{n}")).unwrap());
@@ -123,7 +124,7 @@ mod tests {
         for (n, first) in answers[0].iter().enumerate() {
             let known = routes.get(&format!("/{n}")).unwrap();
             for answer in &answers {
-                // Who was told "another" was told so for good.
+                // A route that was once counted as `_OTHER` is never added later.
                 assert!(Arc::ptr_eq(&answer[n], &known), "{first} {}", answer[n]);
             }
         }

@@ -11,7 +11,8 @@ use super::future::AttributedFuture;
 use super::layer::Options;
 use super::open::Open;
 
-/// An HTTP service whose requests are known to the pools: see [`RequestLayer`](crate::RequestLayer).
+/// An HTTP service whose use of the pools is attributed to its requests, created by
+/// [`RequestLayer`](crate::RequestLayer).
 #[derive(Clone)]
 pub struct Attributed<S> {
     inner: S,
@@ -23,17 +24,17 @@ impl<S> Attributed<S> {
         Self { inner, options }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service, to be changed.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service, alone.
+    /// Returns the inner service, without the attribution.
     pub fn into_inner(self) -> S {
         self.inner
     }

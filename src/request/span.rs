@@ -1,4 +1,4 @@
-//! The span that tells of a request: one of its own, or the one that was there.
+//! The span that records a request: a span opened here, or the span that was current already.
 
 use std::sync::Arc;
 
@@ -20,34 +20,35 @@ use super::method::OTHER;
 use super::url;
 use crate::attribution::{Attribution, ToldOn, Used};
 
-/// How a request has ended.
+/// How a request ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
-    /// With the whole of its response.
+    /// Its response was sent completely.
     Answered,
-    /// With an error of this type, in place of a response or amid its body.
+    /// The service failed with an error of this type, in place of a response or within its body.
     Failed(&'static str),
-    /// Nobody waits for it any more: the client has gone, or a timeout is over.
+    /// The request was dropped: the client disconnected, or a timeout expired.
     Canceled,
     Panicked,
 }
 
 #[derive(Debug)]
 pub(super) enum RequestSpan {
-    /// Nobody listens.
+    /// No span is recorded.
     None,
-    /// Opened here, with the context in which it is current.
+    /// A span opened here, with the context in which it is current.
     Own(Context),
-    /// Somebody else's, with the context that was current when the request came.
+    /// A span opened by other code, with the context that was current when the request arrived.
     Current {
         context: Context,
-        /// The request's numbers are still to be put on it. A layer around this one may do so.
+        /// Whether this layer still has to record the request's counters on the span. `false` if an
+        /// enclosing layer does so.
         untold: bool,
     },
 }
 
 impl RequestSpan {
-    /// Takes the span that is current, or opens one.
+    /// Uses the current span, or opens one.
     pub(super) fn of(
         request: &Attribution,
         outer: Option<&Attribution>,
@@ -67,13 +68,13 @@ impl RequestSpan {
         span
     }
 
-    /// Makes its context the current one while the guard lives, where it is not.
+    /// Makes the span's context current while the guard lives, unless a local span is current already.
     pub(super) fn enter(&self) -> Option<ContextGuard> {
         match self {
             Self::None => None,
             Self::Own(context) => Some(context.clone().attach()),
-            // Whoever made it current has done so again, or something inside of it: for the body
-            // not everybody does.
+            // The code that opened the span usually keeps it, or a span below it, current. Not all
+            // code does so while the body is sent.
             Self::Current { context, .. } => {
                 let there = Context::map_current(has_local_span);
                 (!there).then(|| context.clone().attach())
@@ -81,13 +82,13 @@ impl RequestSpan {
         }
     }
 
-    /// Somebody else's span may end as soon as the response's head is there; then it is told now,
-    /// unless the body may use the pool too.
+    /// Records the request's counters on a span opened by other code, because that may end with the
+    /// response's head. The caller does not call this if the body may use the pool.
     pub(super) fn answered(&mut self, used: impl FnOnce() -> Option<Used>) {
         if let Self::Current { context, untold } = self
             && *untold
         {
-            // A layer inside may still have it all, until it ends.
+            // `None` if there is no use yet, or if all of it belongs to a nested layer's open request.
             if let Some(used) = used() {
                 *untold = false;
                 tell(&context.span(), Some(used));
@@ -109,7 +110,8 @@ impl RequestSpan {
                     tell(&span, used);
                     tell_outcome(&span, status, outcome);
                 }
-                // Not when the last handle is gone: work that was spawned may keep one for long.
+                // End the span now, not when its last handle is dropped: a spawned task may keep one
+                // much longer.
                 span.end();
             }
         }
@@ -123,7 +125,8 @@ impl RequestSpan {
     }
 }
 
-/// A span of this process is current. One that came with the headers is the parent of ours.
+/// Returns whether a span of this process is current. A remote span from the headers is the parent of
+/// the request's span instead.
 fn has_local_span(context: &Context) -> bool {
     let local = |span: &SpanContext| span.is_valid() && !span.is_remote();
     context.has_active_span() && local(context.span().span_context())
@@ -133,7 +136,7 @@ fn id(context: &Context) -> SpanId {
     context.span().span_context().span_id()
 }
 
-/// Under a span that is there already.
+/// Uses the current span for the request.
 fn join(request: &Attribution, outer: Option<&Attribution>) -> RequestSpan {
     let context = Context::current();
     let told = outer.and_then(|outer| outer.span.get().copied());
@@ -160,7 +163,7 @@ fn open(request: &Attribution, parts: &Parts, options: &Options) -> RequestSpan 
             propagator.extract_with_context(current, &HeaderExtractor(&parts.headers))
         })
     });
-    // A sampler may want them, but not where nobody has listened so far.
+    // A sampler may need the attributes, but skip them if no span has been recorded so far.
     let expected = tracing.is_live();
     let mut builder = SpanBuilder::from_name(request.method).with_kind(SpanKind::Server);
     if expected {
@@ -220,7 +223,7 @@ fn version(parts: &Parts) -> Option<&'static str> {
     }
 }
 
-/// Nothing is told of a request that has used no pool.
+/// Records the request's counters on a span, unless the request has used no pool.
 fn tell(span: &SpanRef<'_>, used: Option<Used>) {
     let Some(used) = used.filter(|_| span.is_recording()) else {
         return;
@@ -245,7 +248,7 @@ fn tell_outcome(span: &SpanRef<'_>, status: Option<StatusCode>, outcome: Outcome
         (Outcome::Failed(error), _) => (error.to_owned(), true),
         (Outcome::Panicked, _) => ("panic".to_owned(), true),
         (_, Some(status)) => (status.as_str().to_owned(), true),
-        // No error of the server's.
+        // Not an error of the server.
         (Outcome::Canceled, None) => ("canceled".to_owned(), false),
         (Outcome::Answered, None) => return,
     };

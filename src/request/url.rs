@@ -1,5 +1,5 @@
-//! What a request's span tells of its URL: nothing that could hold a secret by design, such as the
-//! query or a user's password.
+//! The URL attributes of a request's span. Parts that may contain a secret by design, such as the query
+//! or a password, are not recorded.
 
 use http::header::HOST;
 use http::request::Parts;
@@ -22,7 +22,7 @@ pub(super) fn attributes(parts: &Parts, with_path: bool, attributes: &mut Vec<Ke
     }
 }
 
-/// As the client sees it, if a proxy says so.
+/// Returns the scheme that the client used, according to `x-forwarded-proto` if that is present.
 fn scheme(parts: &Parts) -> &'static str {
     let forwarded = || {
         let said = parts.headers.get("x-forwarded-proto")?.to_str().ok()?;

@@ -1,7 +1,7 @@
-//! Settings as a part of the app's own config file, in any format that serde reads.
+//! Reads settings from the app's own config file, in any format that serde supports.
 //!
-//! Every value is taken as the text that one would have put into the environment, so that both are
-//! read by the same code, have the same bounds and fail with the same words, all at once.
+//! Every value is converted to the text that the environment variable would have. So the same code
+//! reads both, with the same bounds and the same errors, all at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Settings {
     }
 }
 
-/// The entries of a file, tables within it flattened: `thresholds.average_wait`.
+/// The entries of a file, with nested tables flattened: `thresholds.average_wait`.
 #[derive(Default)]
 struct Fields {
     texts: BTreeMap<String, String>,
@@ -63,8 +63,8 @@ impl Fields {
                     .problems
                     .push(Problem::wrong(field, value.kind(), expected));
             }
-            // Nothing at all is the default, except where it could as well mean "never" or "off":
-            // the word is then no value of theirs, and the error says what is.
+            // `null` means the default, except where it could also mean "never" or "off". There it
+            // becomes an invalid value, and the error lists the valid ones.
             Value::Nothing if may_be_absent(&field) => "null".to_owned(),
             Value::Nothing => String::new(),
             Value::Text(text) => text,
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        // Never with an exponent, and `10.0` as `10`.
+        // `f64` prints no exponent, and `10.0` as `10`.
         Ok(Value::Text(value.to_string()))
     }
 
@@ -172,7 +172,7 @@ fn fields() -> impl Iterator<Item = &'static str> {
     Settings::variables().iter().map(super::Variable::field)
 }
 
-/// Whether the field is an `Option` whose `None` is not the default.
+/// Returns whether the field is an `Option` whose default is not `None`.
 fn may_be_absent(field: &str) -> bool {
     matches!(
         field,
@@ -181,7 +181,7 @@ fn may_be_absent(field: &str) -> bool {
 }
 
 fn unknown(field: &str) -> Problem {
-    // Those who know the variables may have written one: `DB_POOL_SIZE`.
+    // The file may use the name of the variable: `DB_POOL_SIZE`.
     let same = Settings::variables()
         .iter()
         .find(|variable| variable.name().eq_ignore_ascii_case(field))
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_written_as_suits_the_format() {
+    fn values_may_be_numbers_booleans_or_texts() {
         let settings = read(json!({
             "database_url": "sqlite://app.db",
             "preset": "large",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_the_table_is_read_from_its_place() {
+    fn every_field_of_the_table_is_read() {
         for variable in &Settings::variables()[2..] {
             let field = variable.field();
             let mut file = json!({ "database_url": "a.db" });
@@ -257,7 +257,7 @@ mod tests {
                 None => file[field] = "!".into(),
             }
             let error = read(file).unwrap_err();
-            // A secret is not shown, not even one that can't be.
+            // A secret is not shown, even if it is invalid.
             let shown = match field {
                 "monitor_token" => "***",
                 _ => "!",
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_file_fails_with_the_words_of_the_environment() {
+    fn a_config_file_has_the_errors_of_the_environment() {
         let error = read(json!({
             "database_url": "postgres://app:hunter2@db/shop",
             "pool_size": 0,
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_of_settings_is_refused() {
+    fn anything_but_a_table_of_settings_is_an_error() {
         for file in [json!(5), json!("postgres://app:hunter2@db"), json!([1])] {
             let error = read(file).unwrap_err();
             assert_eq!(error, "expected a table of settings");

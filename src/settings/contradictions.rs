@@ -1,9 +1,9 @@
-//! Values that are each allowed, and cannot be together.
+//! Finds values that are valid alone but not in combination.
 
 use super::read::Source;
 use super::{Problem, Settings};
 
-/// The contradictions, but for those that rest on a setting already known to be wrong.
+/// Returns all contradictions, except those that depend on a setting already known to be wrong.
 pub(super) fn find(settings: &Settings, source: Source<'_>, wrong: &[&str]) -> Vec<Problem> {
     let depends = |fields: &[&str]| fields.iter().any(|field| wrong.contains(field));
     let size = ["preset", "pool_size", "max_overflow"];
@@ -29,25 +29,25 @@ fn too_many(settings: &Settings, source: Source<'_>) -> Option<Problem> {
         );
         let expected = format!("at most {} together", Settings::MAX_CONNECTIONS);
         Problem::wrong(names, &format!("{size} + {overflow}"), expected).with_hint(Some(
-            "lower one of the two; a server rarely grants more than some hundreds",
+            "lower one of the two; servers rarely allow more than a few hundred connections",
         ))
     })
 }
 
-/// Each connection to an in-memory database has a database of its own, unless it is shared.
+/// Rejects several connections to a private in-memory database, because each would open its own.
 fn several_in_memory(settings: &Settings, source: Source<'_>) -> Option<Problem> {
     let several = settings.max_connections() > 1;
     (several && settings.database_url.is_private_in_memory()).then(|| {
         let name = |field| source.name_of_field(field);
         let hint = format!(
-            "set {}=1 and {}=0 (and {}=-1, or its data goes when the connection is replaced), \
-             or name a file, or share it: file:NAME?mode=memory&cache=shared",
+            "set {}=1 and {}=0 (and {}=-1, because replacing the connection deletes the data), \
+             or use a file, or share the database: file:NAME?mode=memory&cache=shared",
             name("pool_size"),
             name("max_overflow"),
             name("pool_recycle"),
         );
         let expected = format!(
-            "one connection and not {}, because each would see a SQLite in-memory database of its own",
+            "one connection instead of {}, because each would open a SQLite in-memory database of its own",
             settings.max_connections()
         );
         let url = settings.database_url.to_string();
@@ -76,7 +76,7 @@ mod tests {
             error(&sized("a.db", 9_000, 1_001)),
             "a setting is wrong: pool_size + max_overflow=\"9000 + 1001\": \
              expected at most 10000 together; \
-             lower one of the two; a server rarely grants more than some hundreds"
+             lower one of the two; servers rarely allow more than a few hundred connections"
         );
     }
 
@@ -98,20 +98,20 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_have_the_names_of_their_source() {
+    fn contradictions_use_the_names_of_their_source() {
         let error = Settings::from_lookup("TEST_", |name| {
             (name == "TEST_DATABASE_URL").then(|| ":memory:".into())
         })
         .unwrap_err()
         .to_string();
         assert!(
-            error.contains("TEST_DATABASE_URL=\":memory:\": expected one connection and not 30")
+            error.contains("TEST_DATABASE_URL=\":memory:\": expected one connection instead of 30")
         );
         assert!(error.contains("set TEST_DB_POOL_SIZE=1 and TEST_DB_MAX_OVERFLOW=0"));
     }
 
     #[test]
-    fn nothing_is_concluded_from_a_value_that_was_not_read() {
+    fn no_contradiction_is_reported_for_a_value_that_was_not_read() {
         for wrong in ["DB_POOL_SIZE", "DB_POOL_PRESET"] {
             let error = Settings::from_lookup("", |name| match name {
                 "DATABASE_URL" => Some(":memory:".into()),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_code_can_do_wrong_is_noticed() {
+    fn wrong_values_set_in_code_are_reported() {
         use std::time::Duration;
 
         let mut settings = Settings::new("bogus");

@@ -1,4 +1,4 @@
-//! Tests that `.env.example` and `docs/configuration.md` say what the table of variables says.
+//! Tests that `.env.example` and `docs/configuration.md` agree with the table of variables.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ fn file(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What the guide has between its two marks.
+/// Returns the table that the guide must have between its two marks.
 fn table() -> String {
     let head = "| variable | in a config file | default | what it means |\n|---|---|---|---|\n";
     let mut table = head.to_owned();
@@ -39,7 +39,7 @@ fn the_guide_lists_exactly_the_variables_of_the_code() {
     let expected = table();
     assert!(
         listed == expected,
-        "docs/configuration.md: between its marks should be\n{expected}"
+        "docs/configuration.md: expected between the marks:\n{expected}"
     );
 }
 
@@ -62,7 +62,7 @@ fn the_example_lists_exactly_the_variables_of_the_code() {
                 let variable = Settings::variables()
                     .iter()
                     .find(|variable| variable.name() == name)
-                    .unwrap_or_else(|| panic!("{name} is no variable"));
+                    .unwrap_or_else(|| panic!("{name} is not a variable"));
                 assert!(comment.contains(variable.meaning()), "{name}: {comment}");
                 if name == "DATABASE_URL" {
                     assert!(DatabaseUrl::from(value).database_kind().is_some());
@@ -80,7 +80,7 @@ fn the_example_lists_exactly_the_variables_of_the_code() {
 }
 
 #[test]
-fn the_example_with_every_line_in_force_is_the_defaults() {
+fn the_example_with_every_line_uncommented_is_the_defaults() {
     let example = file(".env.example");
     let settings = Settings::from_lookup("", |name| {
         example
@@ -93,7 +93,7 @@ fn the_example_with_every_line_in_force_is_the_defaults() {
 }
 
 #[test]
-fn the_error_in_the_guide_is_the_one_that_is_given() {
+fn the_guide_shows_the_actual_error() {
     let error = Settings::from_lookup("", |name| match name {
         "DATABASE_URL" => Some("postgresql+asyncpg://app:secret@db/shop".into()),
         "DB_POOL_SIZE" => Some("ten".into()),

@@ -1,16 +1,16 @@
-//! Durations as people write them: `30`, `0.5`, `250ms`, `30s`, `5m`, `1h`.
+//! Reads durations in their written forms: `30`, `0.5`, `250ms`, `30s`, `5m`, `1h`.
 
 use std::time::Duration;
 
-/// The longest duration that any setting takes.
+/// The longest duration that a setting accepts.
 ///
-/// Long enough for every use, and short enough that adding it to a clock never overflows.
+/// It is long enough for every use, and short enough that adding it to an instant never overflows.
 pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(super) const LONGEST_TEXT: &str = "7 days";
 
-/// Reads a duration, exact to the nanosecond and not limited to [`LONGEST`]; a bare number is
-/// seconds, a fraction is allowed.
+/// Reads a duration, exact to the nanosecond and not limited to [`LONGEST`]. A bare number is in
+/// seconds. A fraction is allowed. Returns `None` for any other text.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
     let unit_at = text
@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
 
-    // `f64` alone would take "", ".", "inf", "nan" and "1e9" as well.
+    // The parser of `f64` alone would also accept "inf", "nan" and "1e9".
     if !number.bytes().any(|byte| byte.is_ascii_digit()) {
         return None;
     }

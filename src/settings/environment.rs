@@ -1,4 +1,4 @@
-//! Settings from environment variables, or from anything that is looked up by their names.
+//! Reads settings from environment variables, or from another source by the variables' names.
 
 use std::ffi::OsString;
 
@@ -8,11 +8,11 @@ use super::{Settings, SettingsError};
 impl Settings {
     /// Reads `DATABASE_URL`, `DB_POOL_PRESET` and the `DB_*` variables from the environment.
     ///
-    /// Space around a value does not count, and an empty variable counts as not set.
+    /// Whitespace around a value is ignored, and an empty variable counts as not set.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, in one error: missing URL, bad values, contradictions.
+    /// Returns one error with all problems: a missing URL, invalid values, contradictions.
     ///
     /// ```no_run
     /// use poolscope::Settings;
@@ -25,14 +25,14 @@ impl Settings {
         Self::from_env_prefixed("")
     }
 
-    /// Reads the settings of one more database of the app, from variables with a prefix.
+    /// Reads the settings of another database of the app, from variables with a prefix.
     ///
-    /// With `REPLICA_` these are `REPLICA_DATABASE_URL`, `REPLICA_DB_POOL_SIZE` and so on. What is
-    /// not set there has its default, never the value of the variable without the prefix.
+    /// With `REPLICA_` these are `REPLICA_DATABASE_URL`, `REPLICA_DB_POOL_SIZE` and so on. A
+    /// variable that is not set has its default, never the value of the variable without the prefix.
     ///
     /// # Errors
     ///
-    /// As [`from_env`](Self::from_env); the names in it have the prefix.
+    /// Returns the errors of [`from_env`](Self::from_env). The names in them have the prefix.
     ///
     /// ```no_run
     /// use poolscope::Settings;
@@ -45,13 +45,13 @@ impl Settings {
         Self::from_lookup(prefix, |name| std::env::var_os(name))
     }
 
-    /// Reads the variables from wherever `lookup` finds them: a test, a vault, a map.
+    /// Reads the variables through `lookup`: from a test, a vault or a map.
     ///
-    /// It is asked for each name once, prefix included.
+    /// Calls `lookup` once for each name, prefix included.
     ///
     /// # Errors
     ///
-    /// As [`from_env`](Self::from_env).
+    /// Returns the errors of [`from_env`](Self::from_env).
     ///
     /// ```
     /// use poolscope::Settings;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_url_says_what_to_set() {
+    fn a_missing_url_is_reported_with_examples() {
         for variables in [&[][..], &[("DATABASE_URL", "")], &[("DATABASE_URL", " \t")]] {
             let error = read(variables).unwrap_err().to_string();
             assert!(error.contains("DATABASE_URL is not set: expected a URL"));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_value_says_what_is_allowed() {
+    fn every_invalid_value_is_reported_with_the_allowed_values() {
         let duration =
             "a duration from 1ms to 7 days (a bare number is seconds; or 250ms, 30s, 5m, 1h)";
         let from_zero = duration.replace("1ms", "0");
@@ -278,12 +278,8 @@ mod tests {
                 "-1",
                 "set how many connections the server can spare",
             ),
-            (
-                "DB_POOL_TIMEOUT",
-                "0",
-                "a checkout that never waits is a method",
-            ),
-            ("DB_POOL_TIMEOUT", "-1", "set a long one"),
+            ("DB_POOL_TIMEOUT", "0", "for a checkout that never waits"),
+            ("DB_POOL_TIMEOUT", "-1", "set a long timeout"),
             ("DB_POOL_RECYCLE", "0", "set -1 for never"),
             ("DB_POOL_SIZE", "\"10\"", "the quotes are part of the value"),
             ("DB_ECHO", "'true'", "the quotes are part of the value"),
@@ -348,7 +344,7 @@ mod tests {
 
     #[test]
     fn the_process_environment_is_read() {
-        // Nothing sets this prefix, so the answer is known without touching the environment.
+        // No variable has this prefix, so the result is known without changing the environment.
         let error = Settings::from_env_prefixed("POOLSCOPE_TEST_NOBODY_SETS_THIS_").unwrap_err();
         assert_eq!(
             error.problems().next().unwrap().variable(),
@@ -358,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_never_shown_in_whatever_variable_it_is() {
+    fn a_token_is_never_shown_in_any_variable() {
         const TOKEN: &str = "mW9xJ4cQ7tRb2VzK";
         let long = format!("{}{TOKEN}", "x".repeat(75));
         let text = errors(&[
@@ -380,7 +376,7 @@ mod tests {
                 .try_into()
                 .unwrap();
             assert!(
-                text.starts_with("DB_POOL_MONITOR_TOKEN=\"***\": expected 16 to 256 characters"),
+                text.starts_with("DB_POOL_MONITOR_TOKEN=\"***\": expected 16 to 256 random"),
                 "{text}"
             );
             assert!(!text.contains(bad), "{text}");

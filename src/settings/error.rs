@@ -1,16 +1,16 @@
-//! One error that lists everything that is wrong, so that nobody restarts an app once a mistake.
+//! One error that lists all problems, so that fixing them takes one restart of the app.
 
 use std::fmt;
 
 use super::DatabaseUrl;
 
-/// Values longer than this are cut in messages, in characters.
+/// The maximum length of a value in messages, in characters; longer values are cut.
 const SHOWN: usize = 80;
 
-/// Everything that is wrong with the settings, in one error.
+/// All problems with the settings, in one error.
 ///
-/// Printed, it has a line for each problem; so has its `Debug`, which is what a `main` that returns
-/// it prints. Neither shows a password.
+/// `Display` and `Debug` print one line per problem. (A `main` that returns the error prints its
+/// `Debug`.) Neither shows a password.
 ///
 /// ```
 /// use poolscope::Settings;
@@ -37,13 +37,13 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// The problems one by one, in the order of the settings.
+    /// Returns the problems in the order of the settings.
     #[must_use]
     pub fn problems(&self) -> impl ExactSizeIterator<Item = &Problem> {
         self.problems.iter()
     }
 
-    /// `value`, unless there are problems.
+    /// Returns `value` if there are no problems.
     pub(crate) fn unless_none<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
         if problems.is_empty() {
             Ok(value)
@@ -81,7 +81,7 @@ impl fmt::Debug for SettingsError {
     }
 }
 
-/// One wrong setting: what it is called, what it was, what is allowed.
+/// A wrong setting: its name, its value and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     variable: String,
@@ -90,7 +90,7 @@ pub struct Problem {
     hint: Option<String>,
 }
 
-/// What is the matter with the setting.
+/// What is wrong with the setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Wrong(String),
@@ -101,14 +101,14 @@ enum State {
 }
 
 impl Problem {
-    /// The variable as it was read, prefix included (`REPLICA_DB_POOL_SIZE`), or the field
-    /// (`pool_size`) when the settings are from a config file or from code.
+    /// Returns the name of the variable, prefix included (`REPLICA_DB_POOL_SIZE`), or of the field
+    /// (`pool_size`) if the settings are from a config file or from code.
     #[must_use]
     pub fn variable(&self) -> &str {
         &self.variable
     }
 
-    /// The value, fit to be shown: without secrets, and cut if it is long. `None` if there is none.
+    /// Returns the value without secrets, and cut if it is long; `None` if there is no value.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         match &self.state {
@@ -117,13 +117,13 @@ impl Problem {
         }
     }
 
-    /// What is allowed.
+    /// Returns a description of the allowed values.
     #[must_use]
     pub fn expected(&self) -> &str {
         &self.expected
     }
 
-    /// What to do about it, where there is more to say than what is allowed.
+    /// Returns a hint on how to fix the problem, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -186,7 +186,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A value as a message may show it.
+/// Returns a value as messages show it: without secrets, and cut if it is long.
 fn shown(value: &str) -> String {
     let safe = masked(value);
     match safe.char_indices().nth(SHOWN) {
@@ -195,7 +195,7 @@ fn shown(value: &str) -> String {
     }
 }
 
-/// Hides what may be a URL, for people paste it into the wrong variable, too.
+/// Hides the secrets of a text that may be a URL, because URLs are pasted into the wrong variable, too.
 pub(super) fn masked(value: &str) -> String {
     if value.contains(['@', '=']) || value.contains("://") {
         DatabaseUrl::from(value).to_string()
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn one_problem_is_one_line_and_several_have_a_line_each() {
+    fn each_problem_is_printed_on_a_line() {
         let one = SettingsError::from(problem("ten"));
         assert_eq!(
             one.to_string(),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_can_be_taken_apart() {
+    fn a_problem_returns_its_parts() {
         let problem = problem("ten").with_hint(Some("set 10"));
         assert_eq!(problem.variable(), "DB_POOL_SIZE");
         assert_eq!(problem.value(), Some("ten"));
@@ -240,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_forge_a_line_nor_fill_the_log() {
+    fn a_value_cannot_add_a_line_or_fill_the_log() {
         let text = problem(&format!("1\n{}", "é".repeat(1000))).to_string();
         assert!(text.starts_with(r#"DB_POOL_SIZE="1\nééé"#), "{text}");
         assert!(text.chars().count() < 130);
     }
 
     #[test]
-    fn a_url_in_the_wrong_variable_keeps_its_password() {
+    fn a_url_in_the_wrong_variable_does_not_show_its_password() {
         for value in [
             "postgres://app:hunter2@db/shop",
             "app:hunter2@db",

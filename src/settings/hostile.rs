@@ -1,4 +1,4 @@
-//! Property tests: whatever is thrown at the settings, nothing panics and no password shows.
+//! Property tests with adversarial input: no settings panic, and no password is shown.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::{DatabaseUrl, Settings, duration};
 
-/// Long and odd enough that no message contains it by chance.
+/// A password that no message contains by chance.
 const PASSWORD: &str = "Xq7ZkW9vLm";
-/// The same, of the monitor.
+/// A monitor token that no message contains by chance.
 const TOKEN: &str = "Tn5RgB8yHc-Tn5RgB8yHc";
 
 fn hides(value: &impl std::fmt::Debug) -> bool {
@@ -17,7 +17,7 @@ fn hides(value: &impl std::fmt::Debug) -> bool {
     !shown.contains(PASSWORD) && !shown.contains("Tn5RgB8yHc")
 }
 
-/// Tokens well and badly made.
+/// Valid and invalid tokens.
 fn tokens() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => Just(TOKEN.to_owned()),
@@ -30,7 +30,7 @@ fn passwords() -> impl Strategy<Value = String> {
     (".{0,6}", ".{0,6}").prop_map(|(before, after)| format!("{before}{PASSWORD}{after}"))
 }
 
-/// URLs of all forms, well and badly made, each with the password in its place.
+/// Valid and invalid URLs of all forms, each with the password.
 fn urls() -> impl Strategy<Value = String> {
     let scheme = prop_oneof![
         Just("postgres://"),
@@ -65,19 +65,19 @@ fn urls() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Text that often looks like a setting, and often does not.
+/// Texts, many of which look like a setting.
 fn values() -> impl Strategy<Value = String> {
     prop_oneof![
         ".{0,40}",
         "[-+]?[0-9]{0,30}(\\.[0-9]{0,30})?(ms|s|m|h|%|e[0-9]+)?",
         "(true|false|on|off|inf|NaN|-1|0|small|:memory:)",
         urls(),
-        // As when it is pasted into the wrong place.
+        // A token pasted into the wrong variable.
         "[a-z ]{0,80}".prop_map(|before| format!("{before}{TOKEN}")),
     ]
 }
 
-/// One value for each of some variables, often with a token.
+/// Values for some of the variables, usually with a token.
 fn environments() -> impl Strategy<Value = BTreeMap<&'static str, String>> {
     let names: Vec<_> = Settings::variables()
         .iter()
@@ -85,9 +85,9 @@ fn environments() -> impl Strategy<Value = BTreeMap<&'static str, String>> {
         .collect();
     let values = prop::collection::btree_map(prop::sample::select(names), values(), 0..24);
     (values, prop::option::weighted(0.8, tokens())).prop_map(|(mut values, token)| {
-        // A name is no secret: it is shown as it is.
+        // A name is not secret and is shown unchanged.
         values.remove("DB_POOL_NAME");
-        // What was pasted is what is in force; without one nothing says that it is a secret.
+        // A pasted token must equal the configured one; without one, nothing marks it as a secret.
         let pasted = token.as_deref().unwrap_or("none");
         for value in values.values_mut() {
             *value = value.replace(TOKEN, pasted);
@@ -144,7 +144,7 @@ proptest! {
         let lookup = |name: &str| environment.get(name).map(OsString::from);
         match Settings::from_lookup("", lookup) {
             Ok(settings) => {
-                // What was accepted as text is accepted as values.
+                // Values accepted as text are also accepted as values.
                 prop_assert_eq!(settings.validate().map_err(|error| error.to_string()), Ok(()));
                 prop_assert!(settings.max_connections() <= Settings::MAX_CONNECTIONS);
                 prop_assert!(hides(&settings));

@@ -1,5 +1,5 @@
-//! What a pool is told before it is built: `DATABASE_URL`, the `DB_*` variables, a preset, a
-//! config file, or code.
+//! The settings of a pool, from `DATABASE_URL` and the `DB_*` variables, a preset, a config file,
+//! or code.
 //!
 //! ```
 //! use poolscope::Settings;
@@ -15,7 +15,7 @@
 //! # Ok::<(), poolscope::SettingsError>(())
 //! ```
 //!
-//! The way of a value, which is also the order to read the files in:
+//! The path of a value, and the order in which to read the files:
 //!
 //! ```text
 //! environment ──▶ environment.rs ─┐                  ┌─▶ value.rs           text → value, bounds
@@ -24,7 +24,7 @@
 //!                                     of variables.rs
 //! ```
 //!
-//! A new setting is a field here and a row in `variables.rs`; the tests then ask for its line in
+//! A new setting is a field here and a row in `variables.rs`. The tests then require its line in
 //! `.env.example` and in `docs/configuration.md`.
 
 mod config_file;
@@ -55,15 +55,15 @@ pub use self::suggest::UnknownVariable;
 pub use self::thresholds::Thresholds;
 pub use self::variables::Variable;
 
-/// Everything that a pool is told before it is built.
+/// The settings from which a pool is built.
 ///
-/// The names and their meaning are SQLAlchemy's where it has them. Read them from the environment
-/// ([`from_env`](Self::from_env)), from a config file (it implements `serde::Deserialize`), or
-/// start from [`Settings::new`] and set the fields.
+/// Names and meanings are those of SQLAlchemy where it has the setting. Read the settings from the
+/// environment ([`from_env`](Self::from_env)) or from a config file (`Settings` implements
+/// `serde::Deserialize`), or start with [`Settings::new`] and set the fields.
 ///
-/// From a config file the fields have the names below. All but `database_url` may be left out; a
-/// `preset` may be named; durations are numbers of seconds or texts such as `"250ms"`; an unknown
-/// field is an error. The errors are the environment's, and like them never show the URL.
+/// A config file uses the field names below. Only `database_url` is required. The file may also
+/// name a `preset`. Durations are numbers of seconds or texts such as `"250ms"`. An unknown field
+/// is an error. The errors are the same as those of the environment and never show the password.
 ///
 /// ```
 /// use poolscope::Settings;
@@ -81,157 +81,163 @@ pub use self::variables::Variable;
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Where the database is, with its password, which is never shown. `DATABASE_URL`; required.
+    /// The URL of the database. Its password is never shown. `DATABASE_URL`; required.
     pub database_url: DatabaseUrl,
 
     /// The pool's name in telemetry: 1 to 64 characters out of `A-Z a-z 0-9 _ . -`.
-    /// `DB_POOL_NAME`; none by default, and the pool then calls itself `default`.
+    /// `DB_POOL_NAME`; `None` by default, in which case the pool is named `default`.
     pub name: Option<String>,
 
-    /// How many connections stay open, 1 to 10000. `DB_POOL_SIZE`; 10 by default.
+    /// The number of connections to keep open, 1 to 10000. `DB_POOL_SIZE`; 10 by default.
     pub pool_size: u32,
 
-    /// How many more are opened under load, and closed again at check-in, 0 to 10000.
+    /// The number of connections that may be opened beyond `pool_size` under load, 0 to 10000. They
+    /// are closed at check-in.
     /// `DB_MAX_OVERFLOW`; 20 by default.
     pub max_overflow: u32,
 
-    /// How long a checkout may take in all: queueing, connecting and pinging.
+    /// The maximum total time of a checkout: queueing, connecting and pinging.
     /// `DB_POOL_TIMEOUT`; 30 s by default.
     pub pool_timeout: Duration,
 
-    /// The age at which a connection is replaced, at its next checkout; `None` for never.
-    /// `DB_POOL_RECYCLE`, where -1 is never; 3600 s by default.
+    /// The maximum age of a connection; an older one is replaced at its next checkout. `None`: never.
+    /// `DB_POOL_RECYCLE`, where -1 means never; 3600 s by default.
     pub pool_recycle: Option<Duration>,
 
-    /// Whether a connection is pinged before it is handed out, so that a dead one is replaced
-    /// without the caller seeing an error. `DB_POOL_PRE_PING`; true by default.
+    /// Whether to ping a connection before it is handed out, so that a dead one is replaced without
+    /// an error for the caller. `DB_POOL_PRE_PING`; true by default.
     pub pool_pre_ping: bool,
 
-    /// A connection that was used so recently is handed out without a ping; zero pings always.
+    /// Skips the pre-ping if the connection was used within this time; zero always pings.
     /// `DB_POOL_PRE_PING_BYPASS`; 500 ms by default.
     pub pre_ping_bypass: Duration,
 
-    /// How long the answer to a ping may take before the connection is thrown away. See
+    /// The maximum time for the answer to a ping, after which the connection is closed. See
     /// [`effective_pre_ping_timeout`](Self::effective_pre_ping_timeout).
     /// `DB_POOL_PRE_PING_TIMEOUT`; 2 s by default.
     pub pre_ping_timeout: Duration,
 
-    /// How long opening one connection may take. `DB_POOL_CONNECT_TIMEOUT`; 10 s by default.
+    /// The maximum time to open one connection. `DB_POOL_CONNECT_TIMEOUT`; 10 s by default.
     pub connect_timeout: Duration,
 
-    /// How many connections may be being opened at the same time. `DB_POOL_MAX_CONNECTING`.
+    /// The maximum number of connections being opened at the same time. `DB_POOL_MAX_CONNECTING`;
+    /// 8 by default.
     pub max_connecting: u32,
 
-    /// By how much each connection's `pool_recycle` is shortened at most, in percent of it, so that
-    /// a pool's connections don't all end at once. `DB_POOL_RECYCLE_JITTER_PCT`.
+    /// The maximum random reduction of each connection's `pool_recycle`, in percent, 0 to 50, so
+    /// that a pool's connections do not all expire at once. `DB_POOL_RECYCLE_JITTER_PCT`; 10 by
+    /// default.
     pub recycle_jitter_pct: f64,
 
-    /// How long a connection may be idle before it is pinged in the background; `None` for never.
-    /// `DB_POOL_KEEPALIVE`.
+    /// The time a connection may be idle before it is pinged in the background; `None`: never.
+    /// `DB_POOL_KEEPALIVE`, where 0 means never; `None` by default.
     pub keepalive: Option<Duration>,
 
-    /// In which time `pool_size` connections are opened in the background at the start; `None`:
-    /// they are opened when they are needed. `DB_POOL_WARM_UP`.
+    /// The time in which to open `pool_size` connections in the background at start; `None`:
+    /// connections are opened on demand. `DB_POOL_WARM_UP`, where 0 means on demand; `None` by default.
     pub warm_up: Option<Duration>,
 
-    /// How many checkouts may wait at the same time; `None` for any number. `DB_POOL_MAX_PENDING`.
+    /// The maximum number of waiting checkouts; `None`: no limit. `DB_POOL_MAX_PENDING`, where 0
+    /// means no limit; `None` by default.
     pub max_pending: Option<u32>,
 
-    /// When the time that checkouts queue stays above this for a whole `queue_interval`, load is
-    /// shed; `None` for never. `DB_POOL_QUEUE_TARGET`.
+    /// The queue-time target (CoDel). If every checkout admitted during one `queue_interval` queued
+    /// longer than this, those that queued twice as long are rejected; `None`: never.
+    /// `DB_POOL_QUEUE_TARGET`, where 0 means never; `None` by default.
     pub queue_target: Option<Duration>,
 
-    /// How long the queue may stay slow before load is shed. `DB_POOL_QUEUE_INTERVAL`.
+    /// The time for which queue times must exceed `queue_target` before load is shed.
+    /// `DB_POOL_QUEUE_INTERVAL`; 100 ms by default.
     pub queue_interval: Duration,
 
-    /// Whether checkouts fail at once while the pool is suspended, instead of waiting.
-    /// `DB_POOL_FAIL_WHEN_SUSPENDED`.
+    /// Whether checkouts fail at once, instead of waiting, while the pool is suspended.
+    /// `DB_POOL_FAIL_WHEN_SUSPENDED`; false by default.
     pub fail_when_suspended: bool,
 
-    /// Whether each statement is logged, without its bind values. `DB_ECHO`; false by default.
+    /// Whether to log each statement, without its bind values. `DB_ECHO`; false by default.
     pub echo: bool,
 
-    /// Whether `echo` shows the bind values too: they may be secrets. Nothing without `echo`.
+    /// Whether `echo` also logs the bind values, which may be secrets. No effect without `echo`.
     /// `DB_ECHO_BINDS`; false by default.
     pub echo_binds: bool,
 
-    /// A connection held longer than this is reported as a possible leak; `None` for off.
-    /// `DB_POOL_LEAK_THRESHOLD`, where 0 is off; 60 s by default.
+    /// The hold time above which a connection is reported as a possible leak; `None`: never.
+    /// `DB_POOL_LEAK_THRESHOLD`, where 0 means never; 60 s by default.
     pub leak_threshold: Option<Duration>,
 
-    /// A checkout that waited longer than this is an event in the log; `None` for off.
-    /// `DB_POOL_SLOW_WAIT`, where 0 is off; 50 ms by default.
+    /// The wait above which a checkout is logged; `None`: never.
+    /// `DB_POOL_SLOW_WAIT`, where 0 means never; 50 ms by default.
     pub slow_wait: Option<Duration>,
 
     /// Whether `connections` shows the query texts of this pool's own sessions, and `health` those
-    /// of statements sent again and again. Never another application's. `DB_POOL_QUERY_TEXT`; false
-    /// by default.
+    /// of repeated statements. Texts of other applications are never shown. `DB_POOL_QUERY_TEXT`;
+    /// false by default.
     pub query_text: bool,
 
-    /// Whether the first word of each statement is looked at, on MySQL and SQLite, so that a
-    /// `BEGIN` sent as plain SQL is seen and its connection not handed on inside a transaction
-    /// (on Postgres this is always seen). `DB_POOL_DETECT_RAW_TRANSACTIONS`; true by default.
+    /// Whether to inspect the first word of each statement on MySQL and SQLite, to detect a `BEGIN`
+    /// sent as plain SQL, so that the connection is not reused inside its transaction. On Postgres
+    /// a transaction is always detected. `DB_POOL_DETECT_RAW_TRANSACTIONS`; true by default.
     pub raw_transactions: bool,
 
     /// Whether Postgres sessions carry `service@instance` as their `application_name`, unless the
-    /// URL sets one. To be turned off behind a pooler that refuses it.
+    /// URL sets one. Turn it off behind a pooler that refuses it.
     /// `DB_POOL_APPLICATION_NAME`; true by default.
     pub application_name: bool,
 
-    /// Whether each query has a span. `DB_POOL_QUERY_SPANS`; true by default.
+    /// Whether to create a span for each query. `DB_POOL_QUERY_SPANS`; true by default.
     pub query_spans: bool,
 
-    /// Whether a query's span has its statement, without bind values and literals, as
-    /// `db.query.text`. `DB_POOL_QUERY_SPAN_TEXT`; true by default.
+    /// Whether a query's span records the statement as `db.query.text`, without bind values and
+    /// literals. `DB_POOL_QUERY_SPAN_TEXT`; true by default.
     pub query_span_text: bool,
 
-    /// Whether a query's span is named by what it does (`SELECT orders`), or only `query`.
+    /// Whether a query's span is named after its operation and table (`SELECT orders`); if false,
+    /// it is named `query`.
     /// `DB_POOL_QUERY_SPAN_SUMMARY`; true by default.
     pub query_span_summary: bool,
 
-    /// The same statement more often than this in one request is told as an N+1; `None` for off.
-    /// `DB_POOL_N_PLUS_ONE`, where 0 is off; 10 by default.
+    /// The number of runs of one statement in one request above which it is reported as an N+1;
+    /// `None`: never. `DB_POOL_N_PLUS_ONE`, where 0 means never; 10 by default.
     pub n_plus_one: Option<u32>,
 
-    /// The wait for a connection that 95 of 100 checkouts should stay below: what alerts and advice
-    /// aim at. `DB_POOL_TARGET_WAIT`; 5 ms by default.
+    /// The target for the wait of 95 of 100 checkouts, used by alerts and advice.
+    /// `DB_POOL_TARGET_WAIT`; 5 ms by default.
     pub target_wait: Duration,
 
-    /// How many more arrivals than were measured the advice makes ready for, in percent, 0 to 1000.
+    /// The growth of the measured arrival rate that the advice plans for, in percent, 0 to 1000.
     /// `DB_POOL_ADVICE_HEADROOM_PCT`; 20 by default.
     pub advice_headroom_pct: f64,
 
-    /// How many replicas of this service share what the server can grant; `None`: they are counted
-    /// from the server's own sessions. `DB_POOL_REPLICAS`, where 0 is none.
+    /// The number of replicas of this service that share the server's connections; `None`: counted
+    /// from the server's sessions. `DB_POOL_REPLICAS`, where 0 means counted; `None` by default.
     pub replicas: Option<u32>,
 
-    /// What a request to the monitoring routes must carry as `Authorization: Bearer …`, all but
-    /// `healthcheck`: 16 to 256 characters out of `A-Z a-z 0-9 - . _ ~ + / =`. `None`: the routes are
-    /// open. `DB_POOL_MONITOR_TOKEN`; none by default.
+    /// The token that requests to the monitoring routes must carry as `Authorization: Bearer …`,
+    /// except to `healthcheck`: 16 to 256 characters out of `A-Z a-z 0-9 - . _ ~ + / =`. `None`: the
+    /// routes are open. `DB_POOL_MONITOR_TOKEN`; `None` by default.
     pub monitor_token: Option<Secret>,
 
-    /// Whether the monitoring routes name the source lines that take connections. Logs, spans and
-    /// reports from code always do. `DB_POOL_MONITOR_SOURCE_LINES`; true by default.
+    /// Whether the monitoring routes show the source lines that check out connections. Logs, spans
+    /// and reports read from code always show them. `DB_POOL_MONITOR_SOURCE_LINES`; true by default.
     pub monitor_source_lines: bool,
 
     /// Whether `healthcheck` is the only monitoring route. `DB_POOL_MONITOR_ONLY_HEALTHCHECK`; false
     /// by default.
     pub monitor_only_healthcheck: bool,
 
-    /// What `health` warns about. The `DB_POOL_WARN_*` variables.
+    /// The limits above which `health` warns. The `DB_POOL_WARN_*` variables.
     pub thresholds: Thresholds,
 }
 
 impl Settings {
-    /// Most connections that a pool may be allowed, overflow included.
+    /// The maximum number of connections that a pool may be allowed, overflow included.
     ///
-    /// Far above what a server grants; it catches a typing error before the server does.
+    /// It is far above what servers grant, and catches a typing error before the server does.
     pub const MAX_CONNECTIONS: u32 = 10_000;
 
-    /// The defaults, for the database at `url`.
+    /// Creates the default settings for the database at `url`.
     ///
-    /// A URL that cannot be used is not noticed here but by [`validate`](Self::validate), as every
-    /// other mistake.
+    /// It does not check the URL. [`validate`](Self::validate) reports every mistake.
     #[must_use]
     pub fn new(url: impl Into<DatabaseUrl>) -> Self {
         Self {
@@ -274,7 +280,7 @@ impl Settings {
         }
     }
 
-    /// Sets what the preset is about, and leaves everything else as it is.
+    /// Sets the fields that presets define, and leaves all others unchanged.
     ///
     /// ```
     /// use poolscope::{Preset, Settings};
@@ -288,11 +294,11 @@ impl Settings {
         self
     }
 
-    /// Checks every value and every contradiction between them; a pool does so before it is built.
+    /// Checks every value, and that the values do not contradict each other. Building a pool calls it.
     ///
     /// # Errors
     ///
-    /// All problems at once, each under the name of its field.
+    /// Returns one error with all problems, each under the name of its field.
     ///
     /// ```
     /// use poolscope::Settings;
@@ -306,23 +312,23 @@ impl Settings {
         read::check(self)
     }
 
-    /// Checks a token that code gives to a monitor.
+    /// Checks a token that code passes to a monitor.
     pub(crate) fn check_token(token: &Secret) -> Result<(), SettingsError> {
         let mut settings = Self::new("sqlite://app.db");
         settings.monitor_token = Some(token.clone());
         settings.validate()
     }
 
-    /// The most connections that the pool opens: size and overflow together.
+    /// Returns the maximum number of connections that the pool opens: size plus overflow.
     #[must_use]
     pub fn max_connections(&self) -> u32 {
         self.pool_size.saturating_add(self.max_overflow)
     }
 
-    /// How long a ping really waits: never longer than the checkout that it is part of.
+    /// Returns the effective timeout of a ping, which is at most the timeout of its checkout.
     ///
-    /// With a `pool_timeout` of 100 ms the default `pre_ping_timeout` of 2 s is no mistake that
-    /// somebody should have to correct, so it is shortened and not refused.
+    /// With a `pool_timeout` of 100 ms, the default `pre_ping_timeout` of 2 s is shortened rather
+    /// than rejected, because the default is no mistake of the user.
     #[must_use]
     pub fn effective_pre_ping_timeout(&self) -> Duration {
         self.pre_ping_timeout.min(self.pool_timeout)
@@ -339,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_connections_never_overflow() {
+    fn max_connections_does_not_overflow() {
         let mut settings = Settings::new("sqlite://app.db");
         settings.pool_size = u32::MAX;
         assert_eq!(settings.max_connections(), u32::MAX);

@@ -1,4 +1,4 @@
-//! The four sizes of a service, each with the settings that suit it.
+//! Presets of settings for four sizes of a service.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::{Problem, Settings, SettingsError};
 
-/// A starting point by the size of the service; a setting that is given explicitly wins over it.
+/// A set of defaults for a size of service. Settings given explicitly take precedence.
 ///
-/// `DB_POOL_PRESET`, or `preset` in a config file.
+/// It is set by `DB_POOL_PRESET`, or by `preset` in a config file.
 ///
 /// ```
 /// use poolscope::Preset;
@@ -21,13 +21,14 @@ use super::{Problem, Settings, SettingsError};
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Preset {
-    /// 3 connections, 5 more under load, and every statement in the log.
+    /// 3 connections, 5 more under load, and every statement logged.
     Development,
     /// 5 connections, 10 more under load: up to about 100 requests a minute.
     Small,
     /// 15 connections, 30 more under load: up to about 1000 requests a minute.
     Medium,
-    /// 30 connections, 60 more under load, and a wait of at most 20 s: above that.
+    /// 30 connections, 60 more under load, and a checkout timeout of 20 s: above 1000 requests a
+    /// minute.
     Large,
 }
 
@@ -51,7 +52,8 @@ impl Preset {
             .find(|preset| preset.name().eq_ignore_ascii_case(text.trim()))
     }
 
-    /// A preset sets all that any preset is about, so that the last of two applied wins wholly.
+    /// Sets every field that any preset defines, so that the last preset applied replaces earlier
+    /// ones entirely.
     pub(super) fn apply(self, settings: &mut Settings) {
         (settings.pool_size, settings.max_overflow) = match self {
             Self::Development => (3, 5),
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_presets_wins_wholly() {
+    fn the_last_preset_replaces_earlier_ones() {
         let twice = Settings::new("a.db")
             .preset(Preset::Large)
             .preset(Preset::Development)

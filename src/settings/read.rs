@@ -1,4 +1,4 @@
-//! Goes through all settings, wherever they come from, and collects what is wrong with them.
+//! Reads all settings from any source and collects the problems.
 
 use super::error::masked;
 use super::secret::HIDDEN;
@@ -6,12 +6,12 @@ use super::value::Kind;
 use super::variables::Variable;
 use super::{Problem, Settings, SettingsError, contradictions};
 
-/// Where settings come from, and with that what each of them is called in an error.
+/// The source of settings, which determines the name of each setting in errors.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source<'a> {
-    /// The environment, where every variable starts with the prefix.
+    /// The environment. Every variable starts with the prefix.
     Environment { prefix: &'a str },
-    /// Fields: of a config file, or of the struct itself.
+    /// The fields of a config file or of the struct itself.
     Fields,
 }
 
@@ -23,7 +23,7 @@ impl Source<'_> {
         }
     }
 
-    /// The name of the setting with this field.
+    /// Returns the name of the setting with this field.
     pub(super) fn name_of_field(self, field: &str) -> String {
         Settings::variables()
             .iter()
@@ -32,14 +32,14 @@ impl Source<'_> {
     }
 }
 
-/// What was found under the name of a setting.
+/// The value found under the name of a setting.
 #[derive(Debug)]
 pub(super) enum Found {
     Text(String),
     NotUtf8,
 }
 
-/// Reads every setting from what `find` finds; `problems` are those noticed before.
+/// Reads every setting through `find`. `problems` are those found earlier.
 pub(super) fn read(
     source: Source<'_>,
     mut problems: Vec<Problem>,
@@ -50,7 +50,7 @@ pub(super) fn read(
     let variables = Settings::variables();
     let found: Vec<_> = variables.iter().map(find).collect();
     for (variable, found) in variables.iter().zip(&found) {
-        // Known before any value is judged, so that no message shows it.
+        // Read secrets before any other value, so that no message shows one.
         if let (Kind::Secret(_), Some(Found::Text(text))) = (variable.kind(), found)
             && !text.trim().is_empty()
         {
@@ -66,7 +66,7 @@ pub(super) fn read(
                 source.name_of(variable),
                 variable.kind().expected(),
             )),
-            // An empty text too: docker-compose makes one of `${DB_POOL_SIZE:-}`.
+            // An empty text counts as not set: docker-compose turns `${DB_POOL_SIZE:-}` into one.
             _ => missing(variable, source),
         };
         if let Some(problem) = problem {
@@ -80,7 +80,7 @@ pub(super) fn read(
 
 /// Checks settings that were built in code.
 pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
-    // The table's places are mutable ones; nothing is changed in the copy.
+    // The table's slots are mutable references, so this needs a copy; it is not modified.
     let mut copy = settings.clone();
     let mut problems = Vec::new();
     let mut wrong = Vec::new();
@@ -116,7 +116,7 @@ fn problem(variable: &Variable, source: Source<'_>, settings: &Settings, value: 
         (_, Some(token)) => token.redact(value),
         (_, None) => value.to_owned(),
     };
-    // The URL's password may have been pasted alone, too.
+    // The URL's password may have been pasted without the URL.
     let value = settings.database_url.redact(&masked(&value));
     Problem::wrong(name, &value, variable.kind().expected()).with_hint(hint)
 }
@@ -137,8 +137,8 @@ fn missing(variable: &Variable, source: Source<'_>) -> Option<Problem> {
     Some(Problem::not_set(name, variable.kind().expected()).with_hint(Some(examples)))
 }
 
-/// `docker run --env-file` and some `.env` readers keep the quotes.
+/// Returns a hint for a quoted value: `docker run --env-file` and some `.env` readers keep quotes.
 fn quoted(value: &str) -> Option<&'static str> {
     let quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
-    (quoted('"') || quoted('\'')).then_some("the quotes are part of the value: leave them out")
+    (quoted('"') || quoted('\'')).then_some("the quotes are part of the value: remove them")
 }

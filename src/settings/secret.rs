@@ -1,11 +1,11 @@
-//! A text that is never shown.
+//! A text that is never printed.
 
 use std::fmt;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-/// A secret: [`expose`](Self::expose) shows it, and nothing else does. Cheap to clone.
+/// A secret text, returned only by [`expose`](Self::expose). Cheap to clone.
 ///
 /// ```
 /// use poolscope::Secret;
@@ -17,23 +17,23 @@ use subtle::ConstantTimeEq;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
-/// What stands where a secret would.
+/// The replacement for a secret in messages.
 pub(super) const HIDDEN: &str = "***";
 
 impl Secret {
-    /// The secret itself.
+    /// Returns the secret.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is this one. How long that takes tells nothing but its length.
+    /// Returns whether `candidate` equals the secret. The time this takes reveals only the length.
     pub(crate) fn is(&self, candidate: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(candidate).into()
     }
 
-    /// Takes it out of a text. One of less than four characters would take ordinary words apart; it
-    /// is refused as a token, for being too short.
+    /// Replaces the secret in a text. A secret of fewer than four characters is not replaced, because
+    /// it would also match parts of ordinary words; it is too short to be accepted as a token.
     pub(super) fn redact(&self, text: &str) -> String {
         match self.0.chars().count() {
             0..4 => text.to_owned(),
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_text_is_it() {
+    fn only_the_same_text_is_equal() {
         let secret = Secret::from("mW9xJ4cQ7tRb2VzK".to_owned());
         assert!(secret.is(b"mW9xJ4cQ7tRb2VzK"));
         for other in [
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_taken_out_of_a_text() {
+    fn a_secret_is_removed_from_a_text() {
         let text = "no, mW9xJ4cQ7tRb2VzK is none";
         assert_eq!(
             Secret::from("mW9xJ4cQ7tRb2VzK").redact(text),

@@ -1,11 +1,11 @@
-//! Names that are nearly those of a setting.
+//! Finds misspelt names of settings.
 
 use std::ffi::OsStr;
 use std::fmt;
 
 use super::Settings;
 
-/// A variable that looks like a setting of this crate and is none; see
+/// A variable that looks like a setting of this crate but is not one; see
 /// [`Settings::unknown_variables`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownVariable {
@@ -14,13 +14,13 @@ pub struct UnknownVariable {
 }
 
 impl UnknownVariable {
-    /// The name as it is set, prefix included.
+    /// Returns the name as it is set, prefix included.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name that was probably meant, prefix included.
+    /// Returns the name that was probably meant, prefix included; `None` if no name is close.
     #[must_use]
     pub fn suggestion(&self) -> Option<&str> {
         self.suggestion.as_deref()
@@ -38,10 +38,10 @@ impl fmt::Display for UnknownVariable {
 }
 
 impl Settings {
-    /// The names out of `names` that look like a setting misspelt, for a warning in the log.
+    /// Returns those of `names` that look like misspelt settings, for a warning in the log.
     ///
-    /// These are all that start with `DB_POOL`, and others that are one or two letters away from
-    /// a setting; an app's own `DB_HOST` is none of them.
+    /// These are the unknown names that start with `DB_POOL`, and those that differ from a setting
+    /// by one or two letters. An app's own `DB_HOST` is not among them.
     ///
     /// ```
     /// use poolscope::Settings;
@@ -80,9 +80,9 @@ impl Settings {
     }
 }
 
-/// The name out of `known` that is the least different, unless it is another name altogether.
+/// Returns the closest name in `known`; `None` if more than a third of the letters differ.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // A name from outside can be of any length, and the time it takes grows with it.
+    // A name from outside can have any length, and the time to compare it grows with the length.
     const LONGEST: usize = 100;
     if name.len() > LONGEST {
         return None;
@@ -94,7 +94,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, known)| known)
 }
 
-/// How many letters to insert, remove or replace to make one of the other (Levenshtein).
+/// Returns the number of bytes to insert, remove or replace to turn `a` into `b` (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.bytes().enumerate() {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_variable_says_what_may_have_been_meant() {
+    fn an_unknown_variable_suggests_a_setting() {
         let said = |name| Settings::unknown_variables("", [name])[0].to_string();
         assert_eq!(
             said("DB_POOL_SZIE"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn typing_errors_are_found_and_other_peoples_variables_are_not() {
+    fn typing_errors_are_found_and_an_apps_own_variables_are_not() {
         let names = [
             "DB_MAX_OVERFLOWS",
             "DB_POOL_MAX_OVERFLOW",

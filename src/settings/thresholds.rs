@@ -1,8 +1,8 @@
-//! What `health` warns about.
+//! The limits above which `health` warns.
 
 use std::time::Duration;
 
-/// The limits above which `health` warns, each judged over the last minute unless it says otherwise.
+/// The limits above which `health` warns, evaluated over the last minute unless noted otherwise.
 ///
 /// ```
 /// use poolscope::Settings;
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
-    /// Checked out, as a share of pool size and overflow, in percent, 0 to 100.
+    /// Connections checked out, as a share of pool size plus overflow, in percent, 0 to 100.
     /// `DB_POOL_WARN_UTILIZATION_PCT`; 80 by default.
     pub utilization_pct: f64,
 
@@ -21,17 +21,17 @@ pub struct Thresholds {
     /// `DB_POOL_WARN_OVERFLOW_PCT`; 80 by default.
     pub overflow_pct: f64,
 
-    /// Checkouts that timed out, a minute. `DB_POOL_WARN_TIMEOUTS_PER_MINUTE`; 1 by default.
+    /// Checkouts timed out per minute. `DB_POOL_WARN_TIMEOUTS_PER_MINUTE`; 1 by default.
     pub timeouts_per_minute: f64,
 
-    /// Sessions idle in a transaction at this moment, as the server counts them.
+    /// Sessions currently idle in a transaction, as counted by the server.
     /// `DB_POOL_WARN_IDLE_IN_TRANSACTION`; 5 by default.
     pub idle_in_transaction: u32,
 
     /// Average wait for a connection. `DB_POOL_WARN_AVERAGE_WAIT`; 50 ms by default.
     pub average_wait: Duration,
 
-    /// The longest query running at this moment. `DB_POOL_WARN_LONGEST_QUERY`; 30 s by default.
+    /// Duration of the longest query now running. `DB_POOL_WARN_LONGEST_QUERY`; 30 s by default.
     pub longest_query: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The kinds of values: how a text becomes one, what is allowed, and how that is said.
+//! The kinds of values: how a text is read, which values are allowed, and how errors describe them.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::secret::HIDDEN;
 use super::{Preset, Secret, Settings, database_url, duration};
 
-/// Where in the settings a value is.
+/// Returns the field of the settings that holds the value.
 type Slot<T> = fn(&mut Settings) -> &mut T;
 
-/// A kind of value, the place it goes to, and its bounds.
+/// A kind of value, with its field and its bounds.
 #[derive(Debug)]
 pub(super) enum Kind {
     Url,
@@ -19,23 +19,23 @@ pub(super) enum Kind {
     /// A bearer token, never shown.
     Secret(Slot<Option<Secret>>),
     Count(Slot<u32>, RangeInclusive<u32>),
-    /// A count that can be absent, which 0 says, and what it then means.
+    /// A count that can be absent, written as 0, and the meaning of its absence.
     CountOr(Slot<Option<u32>>, RangeInclusive<u32>, &'static str),
     Number(Slot<f64>, RangeInclusive<f64>),
-    /// A duration, and the shortest that makes sense.
+    /// A duration, and the shortest allowed.
     Time(Slot<Duration>, Duration),
-    /// A duration that can be absent: the text that says so, and what it then means.
+    /// A duration that can be absent, the text for its absence, and the meaning of its absence.
     TimeOr(Slot<Option<Duration>>, &'static str, &'static str),
 }
 
-/// How long a token may be, in characters: too long to be guessed, and short enough for a header.
+/// The allowed length of a token, in characters: too long to guess, and short enough for a header.
 const TOKEN: RangeInclusive<usize> = 16..=256;
 
-/// The shortest duration of those that cannot be zero.
+/// The shortest duration for settings that cannot be zero.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Kind {
-    /// What is allowed, to follow "expected".
+    /// Returns a description of the allowed values, to follow "expected".
     pub(super) fn expected(&self) -> String {
         let duration = |from: &str| {
             format!(
@@ -51,7 +51,7 @@ impl Kind {
             Self::Preset => Preset::EXPECTED.to_owned(),
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Secret(_) => format!(
-                "{} to {} characters out of A-Z a-z 0-9 - . _ ~ + / = that nobody guesses, as from `openssl rand -hex 32`",
+                "{} to {} random characters out of A-Z a-z 0-9 - . _ ~ + / =, for example from `openssl rand -hex 32`",
                 TOKEN.start(),
                 TOKEN.end()
             ),
@@ -67,7 +67,8 @@ impl Kind {
         }
     }
 
-    /// Reads a text into its place; `None` if it is not of this kind, whatever the bounds.
+    /// Reads a text into its field. Returns `None` if the text is not of this kind; the bounds are
+    /// not checked.
     pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Option<()> {
         match self {
             Self::Url => settings.database_url = text.into(),
@@ -85,7 +86,7 @@ impl Kind {
                 *slot(settings) = if text == *none {
                     None
                 } else {
-                    // A zero with a unit (`0s`) is as good as one without.
+                    // A zero may have a unit (`0s`).
                     Some(duration::parse(text)?).filter(|time| *none != "0" || !time.is_zero())
                 };
             }
@@ -93,7 +94,7 @@ impl Kind {
         Some(())
     }
 
-    /// The value as a text, if it is out of bounds.
+    /// Returns the value as a text if it is out of bounds.
     pub(super) fn out_of_bounds(&self, settings: &mut Settings) -> Option<String> {
         let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
         let outside = |time: Duration, from| !(from..=duration::LONGEST).contains(&time);
@@ -135,7 +136,8 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Rust's number parsers also take `+5`, `inf` and `NaN`, which nobody means.
+/// Returns `text` if it has digits only. Rust's number parsers also accept `+5`, `inf` and `NaN`,
+/// which are mistakes in a setting.
 fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
 }
@@ -154,7 +156,7 @@ fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// RFC 6750's `b64token`, which needs no quotes in a header.
+/// Returns whether `text` is a `b64token` of RFC 6750, which needs no quotes in a header.
 fn is_token(text: &str) -> bool {
     TOKEN.contains(&text.len())
         && text
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_long_and_fit_into_a_header() {
+    fn tokens_are_long_and_fit_in_a_header() {
         assert!(is_token("0123456789abcdef") && is_token("a+/-._~b==012345"));
         assert!(is_token(&"a".repeat(256)));
         for text in [
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_durations_are_told_from_zero() {
+    fn absent_durations_differ_from_zero() {
         let recycle = Kind::TimeOr(|settings| &mut settings.pool_recycle, "-1", "never");
         let leak = Kind::TimeOr(|settings| &mut settings.leak_threshold, "0", "off");
         let mut settings = Settings::new("app.db");
@@ -249,7 +251,7 @@ mod tests {
         for text in ["-1", "", "1.5", "off", "99999999999"] {
             assert!(kind.set(&mut settings, text).is_none(), "{text}");
         }
-        // From code a zero that is no absence.
+        // A zero set in code is not an absent count.
         settings.n_plus_one = Some(0);
         assert_eq!(kind.out_of_bounds(&mut settings).as_deref(), Some("0"));
     }

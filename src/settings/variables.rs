@@ -1,11 +1,11 @@
-//! The table of all settings: what the code reads, and what the documentation lists.
+//! The table of all settings. The code reads it, and the documentation lists it.
 
 use std::time::Duration;
 
 use super::Settings;
 use super::value::{Kind, SHORTEST};
 
-/// One setting as the environment knows it, for an app's `--help` or a settings page.
+/// A setting and its environment variable, for an app's `--help` or a settings page.
 ///
 /// ```
 /// use poolscope::Settings;
@@ -21,30 +21,30 @@ pub struct Variable {
     default: Option<&'static str>,
     meaning: &'static str,
     kind: Kind,
-    /// What to say to values that are wrong in a way that has a history.
+    /// Hints for particular wrong values, such as SQLAlchemy's: value and hint.
     hints: &'static [(&'static str, &'static str)],
 }
 
 impl Variable {
-    /// The variable, without a prefix: `DB_POOL_SIZE`.
+    /// Returns the name of the variable without a prefix: `DB_POOL_SIZE`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The same setting in a config file: `pool_size`, `thresholds.utilization_pct`.
+    /// Returns the name of the setting in a config file: `pool_size`, `thresholds.utilization_pct`.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// The default as one would write it; `None` if there is none.
+    /// Returns the default as it would be written; `None` if there is no default.
     #[must_use]
     pub fn default(&self) -> Option<&'static str> {
         self.default
     }
 
-    /// What it means, in a sentence or two.
+    /// Returns a description of one or two sentences.
     #[must_use]
     pub fn meaning(&self) -> &'static str {
         self.meaning
@@ -55,7 +55,7 @@ impl Variable {
     }
 
     pub(super) fn hint(&self, value: &str) -> Option<&'static str> {
-        // In code a zero is a `Duration`, shown as `0s`.
+        // A zero set in code is a `Duration`, which is shown as `0s`.
         let value = value.strip_suffix('s').unwrap_or(value);
         self.hints
             .iter()
@@ -65,7 +65,7 @@ impl Variable {
 }
 
 impl Settings {
-    /// All variables that [`Settings::from_env`] reads, in the order of the documentation.
+    /// Returns all variables that [`Settings::from_env`] reads, in the order of the documentation.
     #[must_use]
     pub fn variables() -> &'static [Variable] {
         VARIABLES
@@ -100,106 +100,106 @@ const fn hinted(mut row: Variable, hints: &'static [(&'static str, &'static str)
 
 const MOST: u32 = Settings::MAX_CONNECTIONS;
 
-/// In the order in which they are applied: the preset comes before all that win over it.
+/// All settings in the order in which they are applied: the preset precedes those that override it.
 #[rustfmt::skip]
 static VARIABLES: &[Variable] = &[
     row("DATABASE_URL", "database_url", "", Kind::Url,
-        "Where the database is: postgres://, mysql:// or sqlite://. Required."),
+        "URL of the database: postgres://, mysql:// or sqlite://. Required."),
     row("DB_POOL_PRESET", "preset", "", Kind::Preset,
-        "A starting point: development, small, medium or large. Every variable that is set wins over it."),
+        "Preset of defaults: development, small, medium or large. Every other variable that is set takes precedence."),
     row("DB_POOL_NAME", "name", "", Kind::Name,
-        "The pool's name in telemetry, where an app has several."),
+        "Name of the pool in telemetry, if an app has several."),
     hinted(row("DB_POOL_SIZE", "pool_size", "10", Kind::Count(|s| &mut s.pool_size, 1..=MOST),
-        "Connections that stay open."),
+        "Number of connections to keep open."),
         &[("0", "SQLAlchemy's 0 (\"no limit\") is not supported: set how many connections stay open")]),
     hinted(row("DB_MAX_OVERFLOW", "max_overflow", "20", Kind::Count(|s| &mut s.max_overflow, 0..=MOST),
-        "More that are opened under load, and closed again at check-in."),
+        "Number of connections that may be opened beyond DB_POOL_SIZE under load; they are closed at check-in."),
         &[("-1", "SQLAlchemy's -1 (\"no limit\") is not supported: set how many connections the server can spare")]),
     hinted(row("DB_POOL_TIMEOUT", "pool_timeout", "30", Kind::Time(|s| &mut s.pool_timeout, SHORTEST),
-        "The longest that a checkout may take in all: queueing, connecting and pinging."),
-        &[("0", "a checkout that never waits is a method of the pool, not a setting"),
-          ("-1", "a wait without end is not supported: set a long one")]),
+        "Maximum total time of a checkout: queueing, connecting and pinging."),
+        &[("0", "for a checkout that never waits, call the pool's `try_get`"),
+          ("-1", "an unlimited wait is not supported: set a long timeout")]),
     hinted(row("DB_POOL_RECYCLE", "pool_recycle", "3600", Kind::TimeOr(|s| &mut s.pool_recycle, "-1", "never"),
-        "The age at which a connection is replaced, at its next checkout; -1 = never."),
-        &[("0", "0 would open a connection for each checkout; set -1 for never")]),
+        "Maximum age of a connection; an older one is replaced at its next checkout; -1 = never."),
+        &[("0", "0 would open a new connection for each checkout; set -1 for never")]),
     row("DB_POOL_PRE_PING", "pool_pre_ping", "true", Kind::Flag(|s| &mut s.pool_pre_ping),
-        "Ping a connection before it is handed out, and replace a dead one unseen."),
+        "Ping a connection before it is handed out; a dead one is replaced without an error for the caller."),
     row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),
-        "No ping for a connection used so recently; 0 = ping always."),
+        "Skip the pre-ping if the connection was used within this time; 0 = always ping."),
     row("DB_POOL_PRE_PING_TIMEOUT", "pre_ping_timeout", "2", Kind::Time(|s| &mut s.pre_ping_timeout, SHORTEST),
-        "A connection that has not answered a ping by then is thrown away. Never more than what is left of DB_POOL_TIMEOUT."),
+        "Maximum time for the answer to a ping, after which the connection is closed. Never more than the rest of DB_POOL_TIMEOUT."),
     row("DB_POOL_CONNECT_TIMEOUT", "connect_timeout", "10", Kind::Time(|s| &mut s.connect_timeout, SHORTEST),
-        "The longest that opening one connection may take."),
+        "Maximum time to open one connection."),
     row("DB_POOL_MAX_CONNECTING", "max_connecting", "8", Kind::Count(|s| &mut s.max_connecting, 1..=MOST),
-        "Connections being opened at the same time, so that a database that comes back is not stampeded."),
+        "Maximum number of connections being opened at the same time, so that a recovering database is not overrun."),
     row("DB_POOL_RECYCLE_JITTER_PCT", "recycle_jitter_pct", "10", Kind::Number(|s| &mut s.recycle_jitter_pct, 0.0..=50.0),
-        "Each connection's DB_POOL_RECYCLE is shorter by up to this share of it, in percent, so that a pool's connections don't all end at once."),
+        "Maximum random reduction of each connection's DB_POOL_RECYCLE, in percent, so that a pool's connections do not all expire at once."),
     row("DB_POOL_KEEPALIVE", "keepalive", "0", Kind::TimeOr(|s| &mut s.keepalive, "0", "off"),
-        "Ping a connection that has been idle for so long, for firewalls that drop what is silent; 0 = off."),
+        "Ping a connection that has been idle for this time, so that firewalls do not drop it; 0 = off."),
     row("DB_POOL_WARM_UP", "warm_up", "0", Kind::TimeOr(|s| &mut s.warm_up, "0", "off"),
-        "Open DB_POOL_SIZE connections in the background at the start, and tell in the log what became of it by then; 0 = open them when they are needed."),
+        "Open DB_POOL_SIZE connections in the background at start, and log the result after this time at the latest; 0 = open connections on demand."),
     row("DB_POOL_MAX_PENDING", "max_pending", "0", Kind::CountOr(|s| &mut s.max_pending, 1..=10_000_000, "no limit"),
-        "A checkout that would have to wait while so many wait already fails at once; 0 = no limit."),
+        "Maximum number of waiting checkouts. A checkout that would exceed it fails at once; 0 = no limit."),
     row("DB_POOL_QUEUE_TARGET", "queue_target", "0", Kind::TimeOr(|s| &mut s.queue_target, "0", "off"),
-        "Shed load: when for a whole DB_POOL_QUEUE_INTERVAL nobody was let in who had queued for less, those who have queued for twice as long fail at once; 0 = off."),
+        "Queue-time target (CoDel). If every checkout admitted during one DB_POOL_QUEUE_INTERVAL queued longer than this, those that queued twice as long are rejected; 0 = off."),
     row("DB_POOL_QUEUE_INTERVAL", "queue_interval", "100ms", Kind::Time(|s| &mut s.queue_interval, SHORTEST),
-        "How long the queue may stay slower than DB_POOL_QUEUE_TARGET before load is shed."),
+        "Time for which queue times must exceed DB_POOL_QUEUE_TARGET before load is shed."),
     row("DB_POOL_FAIL_WHEN_SUSPENDED", "fail_when_suspended", "false", Kind::Flag(|s| &mut s.fail_when_suspended),
-        "While the pool is suspended, checkouts fail at once, instead of waiting until it is resumed."),
+        "While the pool is suspended, checkouts fail at once instead of waiting until it is resumed."),
     row("DB_ECHO", "echo", "false", Kind::Flag(|s| &mut s.echo),
         "Log each statement, without its bind values."),
     row("DB_ECHO_BINDS", "echo_binds", "false", Kind::Flag(|s| &mut s.echo_binds),
-        "With DB_ECHO, log the bind values too, and export them where logs are exported: they may be secrets."),
+        "With DB_ECHO, also log the bind values, and export them if logs are exported. They may be secrets."),
     row("DB_POOL_LEAK_THRESHOLD", "leak_threshold", "60", Kind::TimeOr(|s| &mut s.leak_threshold, "0", "off"),
-        "A connection held longer is reported as a possible leak; 0 = off."),
+        "Report a connection held longer than this as a possible leak; 0 = off."),
     row("DB_POOL_SLOW_WAIT", "slow_wait", "50ms", Kind::TimeOr(|s| &mut s.slow_wait, "0", "off"),
-        "A checkout that waited longer is an event in the log; 0 = off."),
+        "Log a checkout that waited longer than this; 0 = off."),
     row("DB_POOL_QUERY_TEXT", "query_text", "false", Kind::Flag(|s| &mut s.query_text),
-        "Show query texts: of this pool's own sessions in `connections`, and in `health` of statements sent again and again."),
+        "Show query texts: in `connections` those of this pool's own sessions, in `health` those of repeated statements."),
     row("DB_POOL_DETECT_RAW_TRANSACTIONS", "raw_transactions", "true", Kind::Flag(|s| &mut s.raw_transactions),
-        "On MySQL and SQLite look at each statement's first word, to see a BEGIN that was sent as plain SQL. On Postgres it is always seen."),
+        "On MySQL and SQLite, inspect the first word of each statement to detect a BEGIN sent as plain SQL. On Postgres it is always detected."),
     row("DB_POOL_APPLICATION_NAME", "application_name", "true", Kind::Flag(|s| &mut s.application_name),
-        "Name the service and its instance in each Postgres session's application_name, unless the URL sets one."),
+        "Set the application_name of each Postgres session to the service and its instance, unless the URL sets one."),
     row("DB_POOL_QUERY_SPANS", "query_spans", "true", Kind::Flag(|s| &mut s.query_spans),
-        "A span for each query."),
+        "Create a span for each query."),
     row("DB_POOL_QUERY_SPAN_TEXT", "query_span_text", "true", Kind::Flag(|s| &mut s.query_span_text),
-        "Put the statement on the query's span, without bind values and literals."),
+        "Record the statement on the query's span, without bind values and literals."),
     row("DB_POOL_QUERY_SPAN_SUMMARY", "query_span_summary", "true", Kind::Flag(|s| &mut s.query_span_summary),
-        "Name the query's span by what it does (SELECT orders); else it is called query."),
+        "Name the query's span after its operation and table (SELECT orders); if false, the span is named query."),
     row("DB_POOL_N_PLUS_ONE", "n_plus_one", "10", Kind::CountOr(|s| &mut s.n_plus_one, 1..=MOST, "off"),
-        "The same statement more often than this in one request is told as an N+1; 0 = off."),
+        "Report a statement that runs more often than this in one request as an N+1; 0 = off."),
     row("DB_POOL_TARGET_WAIT", "target_wait", "5ms", Kind::Time(|s| &mut s.target_wait, SHORTEST),
-        "The wait that 95 of 100 checkouts should stay below: what alerts and advice aim at."),
+        "Target for the wait of 95 of 100 checkouts, used by alerts and advice."),
     row("DB_POOL_ADVICE_HEADROOM_PCT", "advice_headroom_pct", "20",
         Kind::Number(|s| &mut s.advice_headroom_pct, 0.0..=1000.0),
-        "How many more arrivals than were measured `optimize` makes ready for, in percent."),
+        "Growth of the measured arrival rate that `optimize` plans for, in percent."),
     row("DB_POOL_REPLICAS", "replicas", "0",
         Kind::CountOr(|s| &mut s.replicas, 1..=MOST, "counted from the server's sessions"),
-        "How many replicas of this service share what the server can grant; 0 = counted from the server's sessions."),
+        "Number of replicas of this service that share the server's connections; 0 = counted from the server's sessions."),
     row("DB_POOL_MONITOR_TOKEN", "monitor_token", "", Kind::Secret(|s| &mut s.monitor_token),
-        "What a request to the monitoring routes, all but `healthcheck`, must carry as `Authorization: Bearer …`. A secret; none leaves them open."),
+        "Token that requests to the monitoring routes must carry as `Authorization: Bearer …`, except to `healthcheck`. A secret; without it the routes are open."),
     row("DB_POOL_MONITOR_SOURCE_LINES", "monitor_source_lines", "true", Kind::Flag(|s| &mut s.monitor_source_lines),
-        "Name the source lines that take connections in the monitoring routes. Logs and spans always do."),
+        "Show in the monitoring routes the source lines that check out connections. Logs and spans always show them."),
     row("DB_POOL_MONITOR_ONLY_HEALTHCHECK", "monitor_only_healthcheck", "false", Kind::Flag(|s| &mut s.monitor_only_healthcheck),
-        "Serve no monitoring route but `healthcheck`."),
+        "Serve only `healthcheck`, and no other monitoring route."),
     row("DB_POOL_WARN_UTILIZATION_PCT", "thresholds.utilization_pct", "80",
         Kind::Number(|s| &mut s.thresholds.utilization_pct, 0.0..=100.0),
-        "Warn above this share of connections checked out, in percent."),
+        "Warn if more than this share of the connections is checked out, in percent."),
     row("DB_POOL_WARN_OVERFLOW_PCT", "thresholds.overflow_pct", "80",
         Kind::Number(|s| &mut s.thresholds.overflow_pct, 0.0..=100.0),
-        "Warn above this share of the overflow in use, in percent."),
+        "Warn if more than this share of the overflow is in use, in percent."),
     row("DB_POOL_WARN_TIMEOUTS_PER_MINUTE", "thresholds.timeouts_per_minute", "1",
         Kind::Number(|s| &mut s.thresholds.timeouts_per_minute, 0.0..=1_000_000.0),
-        "Warn above this many checkouts timed out, a minute."),
+        "Warn if more checkouts than this time out per minute."),
     row("DB_POOL_WARN_IDLE_IN_TRANSACTION", "thresholds.idle_in_transaction", "5",
         Kind::Count(|s| &mut s.thresholds.idle_in_transaction, 0..=MOST),
-        "Warn above this many sessions idle in a transaction."),
+        "Warn if more sessions than this are idle in a transaction."),
     row("DB_POOL_WARN_AVERAGE_WAIT", "thresholds.average_wait", "50ms",
         Kind::Time(|s| &mut s.thresholds.average_wait, Duration::ZERO),
-        "Warn above this average wait for a connection."),
+        "Warn if the average wait for a connection is longer than this."),
     row("DB_POOL_WARN_LONGEST_QUERY", "thresholds.longest_query", "30",
         Kind::Time(|s| &mut s.thresholds.longest_query, Duration::ZERO),
-        "Warn when a query has been running for longer."),
+        "Warn if a query has been running for longer than this."),
 ];
 
 #[cfg(test)]
@@ -229,10 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn every_row_has_a_place_of_its_own() {
-        // Writes something else through each row, and sees exactly one more field change.
+    fn every_row_sets_a_field_of_its_own() {
+        // Writing another value through a row changes exactly one field.
         let fields = |settings: &Settings| {
-            // A field a line, also where it is `Some`.
+            // One line per field, also for a `Some`.
             let text = format!("{settings:#?}")
                 .replace("Some(\n        ", "Some(")
                 .replace(",\n    ),", "),");

@@ -57,7 +57,7 @@ async fn an_exhausted_pool_shows_itself(database: Database) {
     let warning = health["warnings"][0].as_str().unwrap_or_default();
     for part in [
         "all 8 connections",
-        "22 requests wait",
+        "22 requests are waiting",
         "examples/quickstart/trouble.rs:",
     ] {
         assert!(warning.contains(part), "{part} in {warning:?}");

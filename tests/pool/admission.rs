@@ -146,7 +146,7 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
     let error = pool.get().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "checkout rejected: 1 checkouts wait already, which is as many as DB_POOL_MAX_PENDING allows"
+        "checkout rejected: the queue is full: 1 waiting, the limit set by DB_POOL_MAX_PENDING"
     );
     drop(held);
     drop(waits.await.unwrap());
@@ -164,8 +164,8 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
         routes,
         [(Some("/orders"), 2), (None, 1), (Some("/users"), 1)]
     );
-    let warning = "load shed: 4 checkouts were turned away within the last minute; \
-                   in the last five by route: /orders (2), outside of a request (1), /users (1)";
+    let warning = "load shed: 4 checkouts were rejected in the last minute; \
+                   in the last five minutes by route: /orders (2), outside of a request (1), /users (1)";
     assert!(
         health.warnings.iter().any(|w| w == warning),
         "{:?}",

@@ -232,7 +232,7 @@ async fn it_is_told_its_size() {
     assert_eq!(advice.paste, Some(format!("max_size({size})")));
     let first = &advice.recommendations[0];
     assert!(first.starts_with("The pool is oversized"), "{first}");
-    let fewer = format!("Set max_size({size}): {} connections fewer", 30 - size);
+    let fewer = format!("Set max_size({size}): this frees {} connections", 30 - size);
     assert!(first.contains(&fewer), "{first}");
     let own = &advice.routes[0];
     assert_eq!((own.label, own.share_pct), (Some("work"), 100.0));

@@ -63,7 +63,7 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
     let holder = format!("{}:{line} for ", file!());
     for part in [
         "all 3 connections",
-        "20 requests wait",
+        "20 requests are waiting",
         &*holder,
         "(nightly-report) for ",
     ] {
@@ -167,7 +167,7 @@ async fn a_pool_in_which_nothing_moves_is_down() {
     assert_eq!(check.status, StatusCode::SERVICE_UNAVAILABLE);
     let reason = check.json()["reason"].as_str().unwrap().to_owned();
     assert!(
-        reason.starts_with("stalled: all 1 connections are out"),
+        reason.starts_with("stalled: all 1 connections are checked out"),
         "{reason}"
     );
     let health = get(pool.monitor(), "health").await;
@@ -303,7 +303,7 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     let health = async || get(pool.monitor(), "health").await.json();
     let warning = |said: &Value| {
         let start = format!(
-            "the pool may open {} connections, but the server can grant it {can_grant} (max_connections 10",
+            "the pool may open {} connections, but the server can grant it only {can_grant} (max_connections 10",
             can_grant + 19
         );
         warned(said, &start)

@@ -286,7 +286,7 @@ async fn one_whose_query_never_ends_is_told_with_that_query() {
     let mut held = leaky.pool.get().await.unwrap();
     let query = tokio::spawn(async move { held.select_after(7, 600).await });
     let told = leaky.until_found(1).await;
-    assert!(told[0].contains("; a query is under way"), "{told:?}");
+    assert!(told[0].contains("; a query is running"), "{told:?}");
     assert!(told[0].contains("last query: SELECT"), "{told:?}");
     query.abort();
     let _ = query.await;
@@ -314,7 +314,7 @@ async fn a_statement_that_is_prepared_is_known_while_it_is_under_way() {
         slow.execute(&mut held).await
     });
     let told = leaky.until_found(1).await;
-    assert!(told[0].contains("; a query is under way"), "{told:?}");
+    assert!(told[0].contains("; a query is running"), "{told:?}");
     assert!(told[0].contains("last query: SELECT letters"), "{told:?}");
     query.abort();
     let _ = query.await;

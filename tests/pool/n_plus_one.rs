@@ -81,7 +81,7 @@ async fn a_statement_sent_too_often_is_found<C: Tested>(name: &str) {
         panic!("{:?}", health.warnings)
     };
     assert!(
-        warning.contains("/users sends the same statement again and again"),
+        warning.contains("/users repeats the same statement within a request"),
         "{warning}"
     );
 

@@ -110,7 +110,7 @@ async fn an_oversized_pool_is_told_to_shrink() {
     let paste = format!("DB_POOL_SIZE={size} DB_MAX_OVERFLOW={overflow}");
     assert!(advice.contains(&format!("Set {paste}")), "{advice}");
     assert_eq!(said["paste"], json!(paste));
-    let fewer = format!("{} connections fewer", 90 - size - overflow);
+    let fewer = format!("this frees {} connections", 90 - size - overflow);
     assert!(advice.contains(&fewer), "{advice}");
 }
 

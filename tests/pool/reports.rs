@@ -213,7 +213,7 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
     let advice = get(pool.monitor(), "optimize").await.json();
     let advice = strings(&advice["recommendations"]).join(" ");
     assert!(
-        advice.contains("6 sessions idle in a transaction"),
+        advice.contains("6 sessions are idle in a transaction"),
         "{advice}"
     );
 
@@ -353,7 +353,7 @@ async fn a_running_query_is_timed<C: Served>(name: &str) {
     assert!(health["database"]["longest_query_seconds"].as_f64() > Some(0.5));
     let warnings = strings(&health["warnings"]).join(" ");
     assert!(
-        warnings.contains("a query has run for") && warnings.contains("threshold 0.5 s"),
+        warnings.contains("a query has been running for") && warnings.contains("threshold 0.5 s"),
         "{warnings}"
     );
     running.abort();

@@ -121,7 +121,7 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
     }
     let advice = strings(&optimize["recommendations"]);
     assert!(
-        advice[0].starts_with("Not enough data: 1 checkouts came back"),
+        advice[0].starts_with("Not enough data: 1 checkouts completed"),
         "{advice:?}"
     );
 

@@ -93,7 +93,7 @@ async fn what_is_not_allowed_is_a_400_that_says_what_is() {
         ("rate=1&rate=2", "rate is given more than once"),
         (
             "size=3",
-            r#""size" is no parameter; there are target_p95_ms, rate, replicas and pool_size"#,
+            r#""size" is not a parameter; the parameters are target_p95_ms, rate, replicas and pool_size"#,
         ),
     ] {
         let answer = get(pool.monitor(), &format!("optimize?{query}")).await;

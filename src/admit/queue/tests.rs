@@ -1,4 +1,4 @@
-//! The rules, against a model that is too simple to be wrong.
+//! Checks the admission rules against a simple reference model.
 
 use std::collections::VecDeque;
 
@@ -14,15 +14,15 @@ fn rules() -> Rules {
     }
 }
 
-/// What may happen to a gate. Numbers choose among those who are in, or wait.
+/// An operation on a gate. The numbers select among the waiters.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Arrive,
-    /// Somebody who is in leaves.
+    /// An admitted checkout returns its permit.
     Release,
-    /// A waiter goes away, told already or not.
+    /// A waiter leaves, whether or not it has an answer.
     Leave(usize),
-    /// A waiter that was told comes for its answer.
+    /// A waiter asks for its answer.
     Collect(usize),
     Resize(u32),
     Suspend,
@@ -43,15 +43,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same gate, told in sets and lists.
+/// A reference model of the gate, in plain lists.
 #[derive(Debug, Default)]
 struct Model {
     capacity: u32,
     inside: u32,
-    /// Waiters in the order of their coming, by number.
+    /// The numbers of the waiters, in order of arrival.
     queued: VecDeque<u32>,
-    /// Those let in who have not come yet, and those refused.
+    /// Admitted waiters that have not collected their answer.
     let_in: Vec<u32>,
+    /// Rejected waiters that have not collected their answer.
     refused: Vec<u32>,
     suspended: bool,
     closed: bool,
@@ -74,7 +75,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_gate_is_its_model(
+    fn a_gate_behaves_like_the_reference_model(
         capacity in 1_u32..5,
         max_pending in proptest::option::of(0_u32..6),
         steps in proptest::collection::vec(step(), 0..80),
@@ -110,7 +111,7 @@ proptest! {
                     }
                 }
                 Step::Release => {
-                    // Only who has come can leave.
+                    // A waiter that has not collected its answer has no permit to return.
                     if model.inside as usize > model.let_in.len() {
                         woken.extend(gate.release(|| now).into_each());
                         model.inside -= 1;
@@ -168,18 +169,18 @@ proptest! {
                     model.refused.extend(model.queued.drain(..));
                 }
             }
-            // Whoever is woken has an answer, and nobody who has one is asleep: each is woken once.
+            // Only waiters with an answer are woken.
             for number in woken {
                 prop_assert!(model.let_in.contains(&number) || model.refused.contains(&number));
             }
             prop_assert_eq!(gate.admitted(), model.inside);
             prop_assert_eq!(gate.pending() as usize, model.queued.len());
-            // Work-conserving: nobody waits while there is room.
+            // Work-conserving: no checkout waits while a permit is free.
             prop_assert!(
                 model.queued.is_empty() || model.suspended || model.inside >= model.capacity
             );
         }
-        // All go away: nothing is left.
+        // After all waiters leave, the queue is empty.
         for (_, key) in keys {
             let _ = gate.leave(key, || now, &mut None);
         }
@@ -187,7 +188,7 @@ proptest! {
     }
 }
 
-/// A gate of one, all the way in, so that everybody else waits.
+/// Returns a gate whose only permit is taken, so that every newcomer waits.
 fn full(rules: Rules) -> Queue<u32> {
     let mut gate = Queue::new(1, rules);
     assert_eq!(gate.enter(), Ok(true));
@@ -210,7 +211,7 @@ fn come(gate: &mut Queue<u32>, now: Instant) -> Key {
 }
 
 #[test]
-fn everybody_is_woken_exactly_once() {
+fn each_waiter_is_woken_exactly_once() {
     let now = Instant::now();
     let mut gate = full(rules());
     for waiter in 1..=3 {
@@ -224,7 +225,7 @@ fn everybody_is_woken_exactly_once() {
 }
 
 #[test]
-fn a_suspended_gate_may_refuse() {
+fn a_suspended_gate_rejects_if_configured() {
     let now = Instant::now();
     let mut gate = full(Rules {
         fails_when_suspended: true,
@@ -243,11 +244,11 @@ fn a_suspended_gate_may_refuse() {
 }
 
 #[test]
-fn a_queue_that_moves_sheds_nobody() {
+fn a_queue_faster_than_its_target_sheds_no_checkout() {
     let start = Instant::now();
     let mut gate = full(shedding(50, 100));
     let at = |ms| start + Duration::from_millis(ms);
-    // Each waits for 40 ms, for a long time.
+    // Each checkout waits for 40 ms, less than the target, over 4 s.
     let mut waiter = come(&mut gate, at(0));
     for ms in (40..4000).step_by(40) {
         let next = come(&mut gate, at(ms));
@@ -263,8 +264,8 @@ fn a_queue_slower_than_its_target_for_an_interval_sheds_the_oldest() {
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
     let old: Vec<_> = (0..3).map(|ms| come(&mut gate, at(ms))).collect();
-    // The first is let in after 60 ms, the second after 160: slow for the whole interval that began
-    // with the first.
+    // The first is admitted after 60 ms. The second comes up after 164 ms, so the queue was slow for
+    // the whole interval that began with the first.
     let _ = gate.release(|| at(60));
     assert_eq!(gate.answer(old[0], |_| None, &mut None), Some(Ok(())));
     let young = come(&mut gate, at(99));
@@ -276,17 +277,17 @@ fn a_queue_slower_than_its_target_for_an_interval_sheds_the_oldest() {
     };
     assert_eq!(gate.answer(old[1], |_| None, &mut None), shed(164));
     assert_eq!(gate.answer(old[2], |_| None, &mut None), shed(163));
-    // Who has queued for 65 ms is not too late.
+    // The young waiter has queued for 66 ms, less than twice the target.
     assert_eq!(gate.answer(young, |_| None, &mut None), Some(Ok(())));
     assert_eq!((gate.admitted(), gate.pending()), (1, 0));
 }
 
 #[test]
-fn a_newcomer_that_would_be_too_late_is_turned_away_at_once() {
+fn a_newcomer_that_would_queue_too_long_is_rejected_at_once() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
-    // One in 20 ms is let in, and six wait.
+    // One checkout is admitted every 20 ms, and six wait.
     for _ in 0..6 {
         come(&mut gate, at(0));
     }
@@ -294,10 +295,10 @@ fn a_newcomer_that_would_be_too_late_is_turned_away_at_once() {
         let _ = gate.release(|| at(ms));
         come(&mut gate, at(ms));
     }
-    // Two of them are too late by now, the next is served, and three wait on.
+    // Two waiters are shed, the next is admitted, and three still wait.
     let _ = gate.release(|| at(200));
     assert_eq!(gate.pending(), 3);
-    // Five are served within twice the target.
+    // At this rate, five checkouts are admitted within twice the target.
     come(&mut gate, at(201));
     come(&mut gate, at(201));
     let turned_away = gate.enter_or_wait(at(201), 0).unwrap_err();
@@ -307,7 +308,7 @@ fn a_newcomer_that_would_be_too_late_is_turned_away_at_once() {
             queued: Duration::ZERO
         }
     );
-    // The queue empties, and one who comes later is let in at once.
+    // Once the queue is empty, a newcomer is admitted at once.
     for _ in 0..6 {
         let _ = gate.release(|| at(202));
     }
@@ -316,7 +317,7 @@ fn a_newcomer_that_would_be_too_late_is_turned_away_at_once() {
 }
 
 #[test]
-fn where_nothing_moves_those_who_wait_give_up_by_themselves() {
+fn waiters_of_a_stalled_queue_give_up() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
@@ -326,7 +327,7 @@ fn where_nothing_moves_those_who_wait_give_up_by_themselves() {
     let queued = Duration::from_millis(100);
     assert_eq!(shed, Some(Refusal::Shed { queued }));
     assert_eq!(gate.pending(), 0);
-    // Nobody was let in for a whole interval: one more would wait in vain.
+    // No checkout was admitted for a whole interval, so a newcomer would wait in vain.
     assert_eq!(
         gate.enter_or_wait(at(101), 0),
         Err(Refusal::Shed {
@@ -336,7 +337,7 @@ fn where_nothing_moves_those_who_wait_give_up_by_themselves() {
 }
 
 #[test]
-fn what_was_queued_while_suspended_does_not_count() {
+fn queue_time_while_suspended_does_not_count() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
@@ -348,7 +349,7 @@ fn what_was_queued_while_suspended_does_not_count() {
     assert_eq!(gate.answer(waiters[0], |_| None, &mut None), Some(Ok(())));
     let _ = gate.release(|| at(1101));
     assert_eq!(gate.answer(waiters[1], |_| None, &mut None), Some(Ok(())));
-    // Slow for an interval: 202 ms since it was resumed are too many.
+    // The queue was slow for an interval, and 202 ms since the resume exceed twice the target.
     let _ = gate.release(|| at(1202));
     let shed = Refusal::Shed {
         queued: Duration::from_millis(202),
@@ -357,7 +358,7 @@ fn what_was_queued_while_suspended_does_not_count() {
         gate.answer(waiters[2], |_| None, &mut None),
         Some(Err(shed))
     );
-    // The last is served late rather than nobody.
+    // The last waiter is served late instead of being shed.
     assert_eq!(gate.answer(waiters[3], |_| None, &mut None), Some(Ok(())));
 }
 
@@ -369,7 +370,7 @@ fn a_quiet_hour_is_not_slow() {
     let first = come(&mut gate, at(0));
     let _ = gate.release(|| at(10));
     assert_eq!(gate.answer(first, |_| None, &mut None), Some(Ok(())));
-    // An hour later.
+    // The next checkout arrives an hour later.
     let later = come(&mut gate, at(3_600_000));
     let _ = gate.release(|| at(3_600_200));
     assert_eq!(gate.answer(later, |_| None, &mut None), Some(Ok(())));

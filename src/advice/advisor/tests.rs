@@ -1,4 +1,4 @@
-//! The score and its metric, of a pool whose checkouts are written down by hand.
+//! Tests the score and its metric with hand-written checkouts.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ use crate::observe::families::{FAMILIES, Kind};
 use crate::observe::ledger::Holder;
 use crate::phase::{Phase, Phases};
 
-/// Exponential times of this mean, the same ones each time.
+/// A reproducible source of exponentially distributed times.
 struct Times(u64);
 
 impl Times {
@@ -65,7 +65,7 @@ fn holder(waited: Duration) -> Holder {
     holder
 }
 
-/// A hundred a second, at random, that hold the one connection for 7 ms on average.
+/// Random arrivals of 100 per second that each hold the one connection for 7 ms on average.
 struct OneConnection {
     recorder: Arc<Recorder>,
     times: Times,
@@ -115,7 +115,7 @@ fn metric(recorder: &Arc<Recorder>) -> Vec<f64> {
     let mut families = FAMILIES.into_iter();
     let family = families.find(|family| family.name == "poolscope.advice.error");
     let Kind::Gauge(read) = family.unwrap().kind else {
-        panic!("it is a gauge");
+        panic!("must be a gauge");
     };
     let mut values = Vec::new();
     read(recorder, &mut |value, attributes| {
@@ -125,21 +125,21 @@ fn metric(recorder: &Arc<Recorder>) -> Vec<f64> {
     values
 }
 
-/// A thread of its own compares the minutes that have ended.
+/// Waits until the separate thread has compared minute number `ended`.
 fn compared(recorder: &Recorder, ended: u64) {
     let patience = std::time::Instant::now() + Duration::from_secs(120);
     while recorder.advisor.score().ended() < ended {
         recorder.accuracy();
-        assert!(std::time::Instant::now() < patience, "never compared");
+        assert!(std::time::Instant::now() < patience, "the minute was never compared");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_predicted_of_a_pool_is_compared_and_is_a_metric() {
+async fn predictions_are_compared_and_exported_as_a_metric() {
     let pool = ObserveLayer::new("orders").layer(OneAllowed);
     let recorder = &pool.recorder;
-    assert_eq!(metric(recorder), [0.0; 0], "nothing was measured yet");
+    assert_eq!(metric(recorder), [0.0; 0], "nothing has been measured yet");
     let start = recorder.started();
     let mut load = OneConnection {
         recorder: Arc::clone(recorder),
@@ -164,7 +164,7 @@ async fn what_was_predicted_of_a_pool_is_compared_and_is_a_metric() {
     assert!(error < 50.0, "{accuracy:?}");
     assert_eq!(accuracy.verdict(), None);
     assert_eq!(metric(recorder), [error / 100.0]);
-    // Nothing new has happened: nothing is compared again.
+    // No further minute has ended, so nothing is compared again.
     compared(recorder, 6);
     assert_eq!(recorder.accuracy(), Some(accuracy));
 }

@@ -1,35 +1,36 @@
-//! Clients that each wait for their answer before they ask again, such as workers or a load test.
+//! Detects clients that each wait for a response before the next request, such as workers or a load test.
 //!
 //! While `n` of `C` clients hold a connection or wait for one, the other `C - n` think, each for a
-//! mean time `Z`: arrivals come at the rate `(C - n) / Z`. Open arrivals come at one rate whatever `n`
-//! is. The likelihood of what was recorded decides between the two.
+//! mean time `Z`: the arrival rate is `(C - n) / Z`. The rate of open arrivals does not depend on `n`.
+//! The likelihood of the record decides between the two.
 
 use super::trace::{Checkout, Trace};
 
+/// A closed load: a fixed number of clients that wait for their responses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Clients {
     pub(crate) number: u32,
-    /// Mean seconds from an answer to the next checkout.
+    /// Mean think time from a response to the next checkout, in seconds.
     pub(crate) think: f64,
 }
 
-/// Of each run's beginning it is not known who else was there.
+/// The share of each run to skip, because the other clients at its start are unknown.
 const UNSETTLED: f64 = 0.1;
 
-/// Clients are believed if what was seen is this many times as likely with them, as a logarithm.
+/// The minimum log-likelihood ratio in favour of clients.
 const SURE: f64 = 12.0;
 
-/// Arrivals as regular as a clock's look as if they waited for each other. Clients' are as irregular
-/// as chance, by their own rate; a clock's squared variation is less than this.
+/// The minimum squared coefficient of variation of the times between arrivals of clients. Arrivals of
+/// a timer are more regular, and would look as if they waited for each other.
 const REGULAR: f64 = 0.5;
 
-/// Clients who ask again at once cannot be told from a clock, in seconds.
+/// Clients with a shorter think time cannot be distinguished from a timer, in seconds.
 const AT_ONCE: f64 = 1e-6;
 
-/// More of them, by this factor, are as good as open arrivals.
+/// The maximum number of clients, as a multiple of the most seen at once. More are like open arrivals.
 const MOST: u32 = 20;
 
-/// Arrivals, and time, by those who hold or wait.
+/// Arrivals and time by the number of clients that hold a connection or wait.
 #[derive(Debug, Default)]
 struct Levels {
     arrivals: Vec<f64>,
@@ -37,6 +38,7 @@ struct Levels {
 }
 
 impl Clients {
+    /// Returns the clients of a record; `None` for open arrivals.
     pub(crate) fn of(trace: &Trace) -> Option<Self> {
         let mut levels = Levels::default();
         for run in &trace.runs {
@@ -69,8 +71,8 @@ impl Clients {
         (think < AT_ONCE || found.variation(trace) >= REGULAR).then_some(found)
     }
 
-    /// The squared variation of the times between arrivals, as the clients' clock goes: it stands
-    /// still while none of them thinks.
+    /// Returns the squared coefficient of variation of the times between arrivals, on a clock that runs
+    /// at the rate of thinking clients and stops while none of them thinks.
     fn variation(&self, trace: &Trace) -> f64 {
         let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
         for run in &trace.runs {
@@ -111,7 +113,7 @@ impl Levels {
         });
     }
 
-    /// Client-seconds of thinking.
+    /// Returns the think time of all clients, in client-seconds.
     fn idle(&self, clients: f64) -> f64 {
         let levels = self.seconds.iter().enumerate();
         levels
@@ -119,7 +121,7 @@ impl Levels {
             .sum()
     }
 
-    /// As a logarithm, less what does not depend on the number of clients.
+    /// Returns the log-likelihood, without the terms that do not depend on the number of clients.
     fn likelihood(&self, clients: f64, arrivals: f64) -> f64 {
         let asked = self.arrivals.iter().enumerate();
         let asked: f64 = asked
@@ -130,19 +132,20 @@ impl Levels {
     }
 }
 
-/// Who asked later may still wait at the end of the run, and is not written down.
+/// Returns the time up to which the run is complete. Later checkouts that still wait at its end are
+/// not recorded.
 fn known_until(checkouts: &[Checkout]) -> f64 {
     checkouts.last().map_or(0.0, |last| last.asked)
 }
 
 enum Event {
-    /// Somebody asks, while this many hold or wait.
+    /// A checkout arrives while this many others hold a connection or wait.
     Asks(usize),
-    /// Time in which they do.
+    /// Time, in seconds, in which this many hold a connection or wait.
     Passes(f64, usize),
 }
 
-/// What happens within a stretch of time.
+/// Passes the events from `from` to `until` to `each`, in order.
 fn walk(checkouts: &[Checkout], from: f64, until: f64, mut each: impl FnMut(Event)) {
     let mut leaves: Vec<f64> = checkouts.iter().map(|it| it.returned).collect();
     leaves.sort_by(f64::total_cmp);
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_counted_wherever_they_spend_their_time() {
+    fn clients_are_counted_for_any_division_of_their_time() {
         for (number, think, size, station) in [
             (12, 0.0, 6, Station::Free),
             (12, 0.0, 12, Station::Free),
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_do_not_wait_are_taken_for_no_clients() {
+    fn open_arrivals_are_no_clients() {
         for (coming, size) in [
             (Coming::Poisson(400.0), 5),
             (Coming::Poisson(600.0), 12),
@@ -224,7 +227,7 @@ mod tests {
             (Coming::OnOff(300.0), 8),
             (Coming::Doubling(400.0), 7),
             (Coming::Requests(400.0), 8),
-            // No size is enough.
+            // The pool is overloaded.
             (Coming::Poisson(600.0), 5),
         ] {
             for (seed, seconds) in [(1, 20.0), (2, 20.0), (3, 40.0), (4, 60.0)] {
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_no_client_and_nothing_is_known_of_nobody() {
+    fn a_timer_is_no_client_and_an_empty_trace_has_none() {
         let checkouts = (0..5000).map(|n| {
             let asked = f64::from(n) * 0.01;
             Checkout {

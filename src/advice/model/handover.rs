@@ -1,17 +1,17 @@
-//! The time from the return of a connection until a checkout that waits for it has it: the waiter's
-//! task has to be woken, and polled.
+//! The hand-over: the time from the return of a connection until the waiting checkout has it, while
+//! the waiter's task is woken and polled.
 
 use std::collections::VecDeque;
 
 use super::trace::Trace;
 
-/// Fewer are no measure.
+/// The minimum number of hand-overs to measure.
 const ENOUGH: usize = 20;
 
-/// A waiter that did not come within this many seconds was not handed a connection then.
+/// The longest hand-over, in seconds. A return and a grant that are further apart are unrelated.
 const LONGEST: f64 = 0.1;
 
-/// The mean hand-over, in seconds; 0 where too few were seen.
+/// Returns the mean hand-over time, in seconds; 0 if too few were recorded.
 pub(crate) fn handover(trace: &Trace) -> f64 {
     let (mut count, mut sum) = (0_usize, 0.0);
     for run in &trace.runs {
@@ -28,7 +28,7 @@ pub(crate) fn handover(trace: &Trace) -> f64 {
             .map(|it| (it.granted, it.asked))
             .collect();
         grants.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // The first return that somebody was waiting for goes to the first who waits.
+        // Each returned connection goes to the oldest waiter.
         let mut returns = returns.into_iter().peekable();
         let mut freed: VecDeque<f64> = VecDeque::new();
         for (granted, asked) in grants {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_time_until_a_waiter_has_what_came_back() {
+    fn it_is_the_time_until_a_waiter_has_the_returned_connection() {
         for (coming, size) in [
             (Coming::Poisson(200.0), 1),
             (Coming::Poisson(400.0), 2),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_waits_there_is_none() {
+    fn it_is_zero_without_waiters() {
         assert_eq!(
             handover(&load(Coming::Poisson(60.0), 0.5).run(50, 2).trace),
             0.0
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(handover(&Trace::default()), 0.0);
     }
 
-    /// It is part of no hold, but keeps a connection from serving.
+    /// A hand-over belongs to no hold, but makes a connection unavailable.
     #[test]
     fn a_replay_takes_as_long_to_hand_over() {
         let load = load(Coming::Poisson(450.0), 0.0006);

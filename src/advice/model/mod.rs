@@ -1,8 +1,7 @@
-//! How long checkouts would queue with another number of connections, or under another load.
-
+//! Predicts how long checkouts queue with another number of connections, or under another load.
 //!
-//! No formula predicts it: the recorded checkouts are replayed through a pool of another size. Before
-//! that, what holds did to each other is taken out of each of them.
+//! No formula predicts this, so the recorded checkouts are replayed through a pool of another size. The
+//! mutual slowdown of concurrent holds is removed from each of them first.
 //!
 //! ```text
 //! trace.rs ─▶ station.rs ─▶ replay.rs ─▶ prediction.rs
@@ -10,7 +9,7 @@
 //!              clients.rs, handover.rs
 //! ```
 //!
-//! All of it is pure: without clock, lock or I/O, and the same record has the same answer.
+//! The model uses neither a clock nor I/O, and the same record always gives the same answer.
 
 mod clients;
 mod handover;
@@ -39,72 +38,75 @@ use self::handover::handover;
 use self::replay::Replay;
 use self::station::{Fit, Part};
 
-/// What is missing before anything can be said.
+/// The data that is missing before a model can be learned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct NotEnough {
-    /// More seconds to observe.
+    /// Further seconds to observe.
     pub(crate) seconds: f64,
-    /// More checkouts whose connection comes back.
+    /// Further checkouts to complete.
     pub(crate) checkouts: u64,
 }
 
-/// What was recorded of a load, ready to be asked.
+/// A model of a recorded load.
 #[derive(Debug)]
 pub(crate) struct Model {
     replay: Replay,
     pub(crate) fit: Fit,
-    /// The clients, where each waits for its answer before it asks again.
+    /// The clients, if each waits for a response before the next request.
     pub(crate) clients: Option<Clients>,
     pub(crate) recorded: Recorded,
-    /// Answers, so that no replay is made twice.
+    /// Cached predictions, so that no replay runs twice.
     known: Mutex<HashMap<(u32, u64), Prediction>>,
 }
 
-/// What was measured in the record.
+/// The measurements of a record.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Recorded {
-    /// Checkouts, served or not.
+    /// Number of checkouts, served or not.
     pub(crate) checkouts: u64,
-    /// When the record begins and ends, in seconds of the pool's clock.
+    /// Start and end of the record, in seconds of the pool's clock.
     pub(crate) from: f64,
     pub(crate) until: f64,
-    /// Checkouts asked for per second.
+    /// Checkouts requested per second.
     pub(crate) rate: f64,
-    /// Connections allowed, at its end.
+    /// Number of connections allowed at the end of the record.
     pub(crate) connections: u32,
-    /// The most connections in use at once, and the most that one of a hundred checkouts or more saw.
+    /// The most connections in use at once, and the 99th percentile of the connections in use at a
+    /// grant.
     pub(crate) peak: u32,
     pub(crate) in_use: u32,
-    /// Mean seconds that a connection was held, and of these, in which a query was under way.
+    /// Mean hold time, and the part of it in which a query was in flight, in seconds.
     pub(crate) held: f64,
     pub(crate) busy: Option<f64>,
-    /// The seconds queued that 95 of 100 checkouts did not exceed. Infinite if more than 5 got no
+    /// The p95 of the time queued, in seconds; infinite if more than 5 % of the checkouts got no
     /// connection.
     pub(crate) queued_p95: f64,
 }
 
-/// What keeps more connections from serving more.
+/// The saturation level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Limit {
-    /// The fewest connections that serve, within 5 %, the most.
+    /// The smallest number of connections that reaches 95 % of the maximum throughput.
     pub(crate) connections: u32,
-    /// The most, in checkouts a second.
+    /// The maximum throughput, in checkouts per second.
     pub(crate) rate: f64,
 }
 
-/// As close to the most is as good.
+/// A throughput that is lower than the maximum by at most this share counts as the maximum.
 const WITHIN: f64 = 0.05;
 
 impl Model {
-    /// At least this much is needed.
+    /// The minimum record to learn from: seconds and completed checkouts.
     pub(crate) const SECONDS: f64 = 20.0;
     pub(crate) const CHECKOUTS: u64 = 1000;
-    /// Larger pools are not asked about.
+    /// The largest number of connections to predict.
     pub(crate) const MOST: u32 = 10_000;
 
+    /// Learns a model from a record.
+    ///
     /// # Errors
     ///
-    /// If too little was recorded.
+    /// Returns what is missing if the record is too small.
     pub(crate) fn learn(trace: &Trace) -> Result<Self, NotEnough> {
         let missing = NotEnough {
             seconds: (Self::SECONDS - trace.seconds()).max(0.0),
@@ -128,7 +130,7 @@ impl Model {
         })
     }
 
-    /// The waits with this many connections, under this many times the load.
+    /// Predicts the waits with `connections`, under `load` times the recorded load.
     pub(crate) fn at(&self, connections: u32, load: f64) -> Prediction {
         let connections = connections.clamp(1, Self::MOST);
         let load = if load.is_finite() {
@@ -153,12 +155,12 @@ impl Model {
         prediction
     }
 
-    /// Checkouts a second by this many clients who ask again at once, on a connection each.
+    /// Returns the throughput of this many always busy connections, in checkouts per second.
     pub(crate) fn throughput(&self, connections: u32) -> f64 {
         self.replay.throughput(connections.clamp(1, Self::MOST))
     }
 
-    /// Where more connections stop to serve more; `None` if each more serves more.
+    /// Returns the saturation level; `None` if each further connection serves more.
     pub(crate) fn limit(&self) -> Option<Limit> {
         let inside = self.replay.mean_inside();
         let rate = match self.fit.station {
@@ -174,25 +176,25 @@ impl Model {
         Some(Limit { connections, rate })
     }
 
-    /// Mean work of a hold at the station, in seconds.
+    /// Returns the mean work of a hold at the station, in seconds.
     pub(crate) fn work(&self) -> f64 {
         self.replay.mean_inside()
     }
 
-    /// Whether it is the time between queries that others lengthen.
+    /// Returns whether concurrent holds lengthen the time between queries, instead of the queries.
     pub(crate) fn is_outside(&self) -> bool {
         self.fit.part == Part::Outside
     }
 }
 
 impl Recorded {
-    /// Connections asked for on average: arrivals by the time held.
+    /// Returns the mean number of connections needed: arrivals per second times the hold time.
     pub(crate) fn demand(&self) -> f64 {
         self.rate * self.held
     }
 
-    /// The sizes that are near to what was observed, from the least to the most: within a fourth, and of
-    /// a pool that was never full, from as many as were in use.
+    /// Returns the smallest and the largest size near the observed one: within a fourth; for a pool that
+    /// was never full, from the most in use on.
     pub(crate) fn near(&self) -> (u32, u32) {
         let step = |connections: u32| (connections / 4).max(1);
         let full = self.connections - step(self.connections).min(self.connections - 1);
@@ -207,8 +209,8 @@ impl Recorded {
         )
     }
 
-    /// Whether nobody would queue. If fewer connections were in use than were allowed, then with only as
-    /// many everything would have gone as it did.
+    /// Returns whether no checkout would queue. If fewer connections were in use than allowed, a pool of
+    /// only that many would have behaved the same.
     fn is_enough(&self, connections: u32, load: f64) -> bool {
         let needed = f64::from(self.peak) * load.max(1.0);
         self.peak < self.connections && f64::from(connections) >= needed
@@ -225,7 +227,7 @@ impl Recorded {
             from: trace.runs.first().map_or(0.0, |run| run.from),
             until: trace.runs.last().map_or(0.0, |run| run.until),
             rate: trace.rate(),
-            // A pool that does not know how many connections it may have says 0.
+            // A pool that does not know its maximum records 0.
             connections: trace.checkouts.last().map_or(1, |it| it.size.into()).max(1),
             peak: levels.last().copied().unwrap_or_default(),
             in_use: levels
@@ -239,7 +241,8 @@ impl Recorded {
     }
 }
 
-/// The time queued that 95 of 100 did not exceed: infinite if more than 5 gave up or were turned away.
+/// Returns the p95 of the time queued, in seconds; infinite if more than 5 % of the checkouts gave up
+/// or were rejected.
 pub(crate) fn queued_p95(checkouts: &[Checkout]) -> f64 {
     let waits = checkouts
         .iter()
@@ -257,7 +260,7 @@ pub(crate) fn queued_p95(checkouts: &[Checkout]) -> f64 {
     prediction::quantile(&waits, 0.95)
 }
 
-/// Of each checkout, the connections in use after its grant, sorted.
+/// Returns the number of connections in use after each grant, sorted.
 fn levels(trace: &Trace) -> Vec<u32> {
     let mut levels: Vec<u32> = Vec::with_capacity(trace.checkouts.len());
     for run in &trace.runs {

@@ -1,17 +1,17 @@
-//! The waits of a replay, summed up.
+//! Summarizes the waits of a replay.
 
 use super::Recorded;
 use super::random::Random;
 use super::replay::{PARTS, Replayed};
 
-/// Waits in the pool's queue, in seconds. They are infinite where more arrives than can be served.
+/// The predicted waits in the pool's queue, in seconds; infinite if more arrives than can be served.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Prediction {
     pub(crate) connections: u32,
-    /// Connections in use on average, as a share of all. Above 1 in an overload: what arrives over
-    /// what is served.
+    /// Mean connections in use, as a share of all. Above 1 in an overload: arrivals divided by
+    /// throughput.
     pub(crate) utilization: f64,
-    /// Checkouts served a second. Clients who wait for their answers ask less often where they wait
+    /// Checkouts served per second. Clients that wait for responses send fewer requests if they wait
     /// longer.
     pub(crate) served: f64,
     /// The share of checkouts that queue at all.
@@ -20,14 +20,14 @@ pub(crate) struct Prediction {
     pub(crate) p50: f64,
     pub(crate) p95: f64,
     pub(crate) p99: f64,
-    /// Between these two is the p95 of four of five records of the same load.
+    /// The 80 % interval of the p95 over records of the same load.
     pub(crate) p95_range: (f64, f64),
-    /// Connections beyond those that were in use in the record; 0 within them.
+    /// Number of connections beyond those in use in the record; 0 within it.
     pub(crate) beyond_data: u32,
 }
 
 impl Prediction {
-    /// Of a load that never needs as many.
+    /// Returns the prediction for a load that never needs this many connections.
     pub(super) fn without_waits(connections: u32, recorded: &Recorded, load: f64) -> Self {
         let in_use = recorded.demand() * load / f64::from(connections);
         Self {
@@ -44,7 +44,7 @@ impl Prediction {
         }
     }
 
-    /// `rate` is that of the arrivals.
+    /// Summarizes a replay. `rate` is the number of arrivals per second.
     pub(super) fn of(connections: u32, rate: f64, replayed: &Replayed) -> Self {
         let mut waits: Vec<f64> = replayed.queued.iter().flatten().copied().collect();
         waits.sort_by(f64::total_cmp);
@@ -77,18 +77,18 @@ impl Prediction {
     }
 }
 
-/// Of sorted values; 0 if there are none.
+/// Returns the quantile of sorted values; 0 if there are none.
 pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let rank = (sorted.len() as f64 * q).ceil() as usize;
     let index = rank.clamp(1, sorted.len().max(1)) - 1;
     sorted.get(index).copied().unwrap_or_default()
 }
 
-/// Bins of a histogram by the logarithm: 16 an octave, from a microsecond on.
+/// Number of bins of a logarithmic histogram: 16 per octave, from one microsecond on.
 const BINS: usize = 16 * 32;
 
 fn bin(seconds: f64) -> usize {
-    // A negative float is cast to 0.
+    // The cast of a negative float is 0.
     (((seconds * 1e6).log2() * 16.0) as usize).min(BINS - 1)
 }
 
@@ -96,7 +96,7 @@ fn middle(bin: usize) -> f64 {
     ((bin as f64 + 0.5) / 16.0).exp2() / 1e6
 }
 
-/// The middle four fifths of the p95s of records like this one, put together of its parts at random
+/// Returns the 80 % interval of the p95, from records that are assembled of random parts of this one
 /// (B. Efron's bootstrap, 1979, by blocks).
 fn range(parts: &[Vec<f64>; PARTS], p95: f64) -> (f64, f64) {
     const RECORDS: usize = 100;
@@ -141,7 +141,7 @@ fn range(parts: &[Vec<f64>; PARTS], p95: f64) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    /// This many waits in each part: every other one is none, and the rest are a second on average.
+    /// Returns `each` waits per part: every other one is 0, and the rest have a mean of one second.
     fn replayed(each: usize) -> Replayed {
         let mut random = Random::new(3);
         let mut replayed = Replayed {
@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_summed_up() {
+    fn waits_are_summarized() {
         let found = Prediction::of(4, 100.0, &replayed(20_000));
-        // Half of them wait, and one in ten of these is one in twenty of all.
+        // Half of them wait, so the p95 of all is the p90 of those that wait.
         assert!((found.p95 - 10_f64.ln()).abs() < 0.05, "{found:?}");
         assert!((found.p99 - 50_f64.ln()).abs() < 0.15, "{found:?}");
         assert!((found.mean - 0.5).abs() < 0.02, "{found:?}");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overload_and_nothing_have_their_figures() {
+    fn an_overload_is_infinite_and_an_empty_replay_is_zero() {
         let overload = Replayed {
             overload: true,
             ..replayed(100)

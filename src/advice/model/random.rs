@@ -1,4 +1,4 @@
-//! Random numbers that are the same each time: the same record gets the same answer.
+//! Reproducible random numbers, so that the same record gives the same answer.
 
 /// SplitMix64 (G. Steele, D. Lea, C. Flood, *Fast Splittable Pseudorandom Number Generators*, 2014).
 #[derive(Debug, Clone)]
@@ -17,23 +17,23 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Uniform in `0.0..1.0`.
+    /// Returns a uniformly distributed number in `0.0..1.0`.
     pub(crate) fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Exponentially distributed.
+    /// Returns an exponentially distributed number.
     pub(crate) fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.uniform()).ln()
     }
 
-    /// Uniform in `0..below`; 0 if there is nothing below.
+    /// Returns a uniformly distributed number in `0..below`; 0 if `below` is 0.
     pub(crate) fn below(&mut self, below: usize) -> usize {
-        // The bias is one in 2^64 / below.
+        // The bias is below / 2^64.
         ((u128::from(self.next()) * below as u128) >> 64) as usize
     }
 
-    /// Every order is as likely (R. Durstenfeld, 1964).
+    /// Shuffles the items; every order is equally likely (R. Durstenfeld, 1964).
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

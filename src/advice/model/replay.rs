@@ -1,4 +1,4 @@
-//! Runs what was recorded again, through a pool of another size or under another load.
+//! Replays the recorded checkouts through a pool of another size or under another load.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,28 +10,28 @@ use super::station::Fit;
 use super::statistics;
 use super::trace::{Checkout, Trace};
 
-/// Checkouts that one answer replays, at most.
+/// The maximum number of checkouts to replay for one answer.
 const REPLAYED: usize = 64 * 1024;
 
-/// Every record is replayed this often, each time with the holds in another order.
+/// The maximum number of replays of a record, each with the holds in another order.
 const TIMES: usize = 4;
 
-/// Holds of one place change places with each other within this many in a row.
+/// Holds of one call site are shuffled within blocks of this many consecutive checkouts.
 const BLOCK: usize = 512;
 
-/// The pool is empty at the beginning of a replay, so the first part of it does not count.
+/// The share of a replay to skip, because the pool is empty at its start.
 const UNSETTLED: f64 = 0.02;
 
-/// A pool cannot serve a load of which this share still waits when the last one asks.
+/// A load is an overload if more than this share still waits when the last checkout arrives.
 const LEFT_WAITING: f64 = 0.05;
 
-/// Jobs for each client that are enough to see what they serve.
+/// The number of jobs per client for measuring the throughput.
 const THROUGHPUT: usize = 128;
 
-/// Parts of a replay that are compared with each other to see how much is chance.
+/// The number of parts of a replay, which are resampled for the interval of the p95.
 pub(crate) const PARTS: usize = 8;
 
-/// What was recorded, ready to be replayed.
+/// A record, prepared for replays.
 #[derive(Debug, Clone)]
 pub(crate) struct Replay {
     jobs: Vec<Job>,
@@ -42,19 +42,20 @@ pub(crate) struct Replay {
     handover: f64,
 }
 
-/// An arrival: its checkout's time from the start of its run.
+/// A recorded arrival.
 #[derive(Debug, Clone, Copy)]
 struct Recorded {
+    /// Seconds from the start of the run.
     asked: f64,
-    /// The index of its work. A checkout that was not served has that of the next one that was.
+    /// The index of its job. A checkout that was not served has the job of the next one that was.
     job: u32,
     place: u16,
-    /// How many arrivals before this one the same request has asked last, and how long after the
-    /// return of that connection this one asked.
+    /// For a further checkout of a request: how many arrivals ago the request's previous checkout
+    /// arrived, and the seconds from its return to this arrival.
     follows: Option<(u32, f64)>,
 }
 
-/// A run, and how often it is replayed in a row.
+/// A run, and how often it is replayed consecutively.
 #[derive(Debug, Clone)]
 struct Repeated {
     range: Range<usize>,
@@ -62,16 +63,16 @@ struct Repeated {
     times: usize,
 }
 
-/// What a replay measured.
+/// The measurements of a replay.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replayed {
-    /// Seconds queued, in the order of asking: of each part of each replay.
+    /// Seconds queued, in the order of arrival, by part.
     pub(crate) queued: [Vec<f64>; PARTS],
-    /// Whether the queue grew to the end.
+    /// Whether the queue grew until the end.
     pub(crate) overload: bool,
-    /// Checkouts served a second.
+    /// Checkouts served per second.
     pub(crate) served: f64,
-    /// Connections in use, on average.
+    /// Mean number of connections in use.
     pub(crate) in_use: f64,
 }
 
@@ -118,7 +119,7 @@ impl Replay {
         replay
     }
 
-    /// Checkouts in one replay.
+    /// Returns the number of checkouts in one replay.
     fn once(&self) -> usize {
         self.runs
             .iter()
@@ -126,7 +127,7 @@ impl Replay {
             .sum()
     }
 
-    /// Through a pool of this many connections, with this many times the load.
+    /// Replays the record through a pool of `connections`, under `load` times the recorded load.
     pub(crate) fn run(&self, connections: u32, load: f64) -> Replayed {
         let times = (REPLAYED / self.once().max(1)).clamp(1, TIMES);
         let mut replayed = Replayed::default();
@@ -160,8 +161,8 @@ impl Replay {
         replayed
     }
 
-    /// How far the holds of a replay at the recorded size are from those that were recorded: their
-    /// Kolmogorov distance.
+    /// Returns the Kolmogorov distance between the recorded hold times and those of a replay at the
+    /// recorded size.
     pub(crate) fn distance(&self, trace: &Trace, connections: u32) -> f64 {
         let pool = Pool {
             connections,
@@ -174,7 +175,8 @@ impl Replay {
         statistics::distance(replayed, recorded.map(Checkout::held))
     }
 
-    /// Checkouts a second by clients who ask again at once, on a connection each.
+    /// Returns the throughput, in checkouts per second, of clients without think time on a connection
+    /// each.
     pub(crate) fn throughput(&self, clients: u32) -> f64 {
         let mut jobs = self.plan(0, 1.0).jobs;
         jobs.truncate((THROUGHPUT * clients as usize).max(16 * THROUGHPUT));
@@ -201,19 +203,19 @@ impl Replay {
         }
     }
 
-    /// Mean work at the station, in seconds.
+    /// Returns the mean work at the station, in seconds.
     pub(crate) fn mean_inside(&self) -> f64 {
         let inside: f64 = self.jobs.iter().map(|job| job.inside).sum();
         inside / self.jobs.len().max(1) as f64
     }
 
-    /// One of a number of replays.
+    /// Runs replay `number` of `of`.
     fn pass(&self, pool: &Pool, number: usize, load: f64, of: usize) -> Vec<Passage> {
         let plan = self.plan(number as u64, load);
         match self.clients {
             None => pool.run(&plan.jobs, Arrivals::Open(&plan.arrivals)),
             Some(clients) => {
-                // A part of a client is there in a part of the replays.
+                // The fraction of a client is present in that fraction of the replays.
                 let part = (number as f64 + 0.5) / of as f64;
                 let arrivals = Arrivals::Closed {
                     clients: (f64::from(clients.number) * load + 1.0 - part)
@@ -227,6 +229,7 @@ impl Replay {
         }
     }
 
+    /// Returns the jobs and arrivals of a replay, shuffled by `seed`.
     fn plan(&self, seed: u64, load: f64) -> Plan {
         let mut random = Random::new(seed);
         let mut plan = Plan::default();
@@ -236,7 +239,7 @@ impl Replay {
             let arrivals = &self.arrivals[run.range.clone()];
             for _ in 0..run.times {
                 for block in arrivals.chunks(BLOCK) {
-                    // Those of one place are shuffled among themselves.
+                    // Holds of one call site are shuffled among themselves.
                     order.clear();
                     order.extend(block.iter().zip(0..).map(|(it, at)| (it.place, at)));
                     order.sort_unstable();

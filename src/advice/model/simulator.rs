@@ -1,89 +1,91 @@
 //! A pool of connections, simulated event by event.
 //!
 //! Jobs queue first come, first served. Each gets a connection, works *before* a station, passes the
-//! station, works *after* it, and gives the connection back. Only at the station jobs get in each
-//! other's way. The replay runs it on recorded checkouts, tests and trials on made-up ones.
+//! station, works *after* it, and returns the connection. Jobs slow each other down only at the
+//! station. The replay simulates recorded checkouts; tests and trials simulate generated ones.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::random::Random;
 
-/// What a job does with its connection, in seconds.
+/// The work of a job with its connection, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Job {
     pub(crate) before: f64,
-    /// Work at the station: the time it takes a job that is alone there.
+    /// Work at the station: the time if the job is alone there.
     pub(crate) inside: f64,
     pub(crate) after: f64,
 }
 
-/// Where jobs get in each other's way.
+/// How jobs slow each other down.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Station {
-    /// Nowhere.
+    /// Not at all.
     Free,
-    /// They share this many processors equally. It need not be a whole number.
+    /// Jobs share this many processors equally. The number may be fractional.
     Shared(f64),
-    /// One at a time, first come, first served.
+    /// One job at a time, first come, first served.
     Lock,
 }
 
-/// When jobs ask for a connection.
+/// When jobs request a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Arrivals<'a> {
-    /// At these times, in order, whatever happens to the others.
+    /// Arrivals at these times, in order, independent of other jobs.
     Open(&'a [Arrival]),
-    /// Clients that wait for their answer, and ask again after a time that is exponentially
-    /// distributed with this mean.
+    /// Clients that wait for a response and send the next request after an exponentially distributed
+    /// think time with this mean, in seconds.
     Closed { clients: u32, think: f64, seed: u64 },
 }
 
-/// When an open arrival comes.
+/// The time of an open arrival.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Arrival {
+    /// At this time, in seconds.
     At(f64),
-    /// This long after the job with this index has given its connection back. That job comes earlier
+    /// This many seconds after the job with this index has returned its connection. That job is earlier
     /// in the list.
     After(usize, f64),
 }
 
-/// What happened to one job. Infinite where it has not happened.
+/// The times of one job, in seconds; infinite for events that have not happened.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Passage {
     pub(crate) job: usize,
     pub(crate) asked: f64,
     pub(crate) granted: f64,
-    /// When it came to the station, and when it left.
+    /// The arrival at the station and the departure from it.
     pub(crate) came: f64,
     pub(crate) left: f64,
     pub(crate) returned: f64,
 }
 
 impl Passage {
+    /// Returns the time queued, in seconds.
     pub(crate) fn queued(&self) -> f64 {
         self.granted - self.asked
     }
 }
 
-/// A pool, and the station behind it.
+/// A pool and the station behind it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pool {
     pub(crate) connections: u32,
     pub(crate) station: Station,
-    /// Seconds from the return of a connection until a job that waits for it has it.
+    /// Seconds from the return of a connection until a waiting job has it.
     pub(crate) handover: f64,
 }
 
 impl Pool {
-    /// Runs each job once. Those that have not been granted a connection when the last one asks are
-    /// granted one later all the same. The passages are in the order of asking.
+    /// Runs each job once, until all have returned their connections. Returns the passages in the order
+    /// of arrival.
     pub(crate) fn run(&self, jobs: &[Job], arrivals: Arrivals<'_>) -> Vec<Passage> {
         Run::new(self, jobs, arrivals).run()
     }
 }
 
-/// An event, or a job's turn: the earliest first.
+/// The time of an event and its job, ordered by time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct At(f64, usize);
 
@@ -103,7 +105,7 @@ impl Ord for At {
 
 type Queue = BinaryHeap<Reverse<At>>;
 
-/// When the first of a queue is due.
+/// Returns the time of a queue's first event; infinite if it is empty.
 fn due(queue: &Queue) -> f64 {
     queue.peek().map_or(f64::INFINITY, |first| first.0.0)
 }
@@ -115,21 +117,21 @@ struct Run<'a> {
     random: Random,
     now: f64,
     passages: Vec<Passage>,
-    /// Jobs that are about to ask.
+    /// The next arrivals.
     asking: Queue,
-    /// Open arrivals by time that are not in `asking` yet: the next one's index.
+    /// The index of the next open arrival that is not in `asking` yet.
     next: usize,
-    /// Of each job, the open arrivals that wait for its return.
+    /// The open arrivals that follow each job's return.
     followers: Vec<Vec<usize>>,
     in_use: u32,
     waiting: VecDeque<usize>,
-    /// Jobs on their way to the station, and from it to the return.
+    /// Jobs before the station, and jobs between the station and the return.
     before: Queue,
     after: Queue,
-    /// At a shared station, by the virtual time at which they are done.
+    /// Jobs at a shared station, by the virtual time of their departure.
     sharing: Queue,
     virtual_now: f64,
-    /// At a lock, in order. The first has it.
+    /// Jobs at a lock, in order. The first one holds it.
     locking: VecDeque<usize>,
     unlocks: f64,
 }
@@ -195,7 +197,7 @@ impl<'a> Run<'a> {
                 break;
             }
             self.advance(at);
-            // Who gives back comes before who asks.
+            // At the same time, returns precede arrivals.
             if at == returns {
                 if let Some(Reverse(At(_, passage))) = self.after.pop() {
                     self.give_back(passage);
@@ -213,7 +215,7 @@ impl<'a> Run<'a> {
         self.passages
     }
 
-    /// Of the open arrivals by time, the next one is among those that are about to ask.
+    /// Moves the next open arrival to `asking` if no other event precedes it.
     fn advance_open(&mut self) {
         let Arrivals::Open(all) = self.arrivals else {
             return;
@@ -250,7 +252,7 @@ impl<'a> Run<'a> {
         self.now = to;
     }
 
-    /// Of a job at a shared station.
+    /// Returns the speed of a job at a shared station; 1 if it does not wait for others.
     fn speed(&self) -> f64 {
         match self.pool.station {
             Station::Shared(processors) => (processors / self.sharing.len() as f64).min(1.0),
@@ -298,7 +300,7 @@ impl<'a> Run<'a> {
                 let returns = next + job.inside + job.after;
                 self.after.push(Reverse(At(returns, passage)));
             }
-            // What does nothing there does not queue there.
+            // A job without work at the station does not queue there.
             Station::Lock | Station::Shared(_) if job.inside <= 0.0 => {
                 self.after.push(Reverse(At(next + job.after, passage)));
             }

@@ -1,9 +1,9 @@
-//! The smallest number of connections that is enough.
+//! Searches for the smallest sufficient number of connections.
 
-/// The smallest number of connections up to `most` of which `enough` holds: it has to hold of all
-/// that are more, too. `None` if it holds of none.
+/// Returns the smallest number of connections up to `most` for which `enough` is true; `None` if there
+/// is none. `enough` must be true for all larger numbers too.
 pub(crate) fn smallest(most: u32, enough: impl Fn(u32) -> bool) -> Option<u32> {
-    // Upwards in growing steps, for it is seldom near `most`; then between the last two.
+    // Double from 1 upwards, because the result is seldom near `most`; then bisect.
     let (mut fails, mut does) = (0, most.min(1));
     while does > fails && !enough(does) {
         (fails, does) = (does, does.saturating_mul(2).min(most));

@@ -1,5 +1,5 @@
-//! Where holds were in each other's way: the one explanation under which what is left of them does
-//! not depend on who else was there.
+//! Finds where concurrent holds slowed each other down: the hypothesis under which the remaining work of
+//! the holds does not depend on the other holds.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,65 +11,64 @@ use super::undo::{Timeline, Visit, Work};
 /// Which part of a hold passes the station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// The time in queries.
+    /// The time in queries, from the first to the last.
     Queries,
-    /// The time between them.
+    /// The time outside of queries.
     Outside,
 }
 
-/// An explanation of the holds: what each does by itself, and where they are in each other's way.
+/// An explanation of the hold times: the work of each hold alone, and where holds slow each other down.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Fit {
     pub(crate) station: Station,
     pub(crate) part: Part,
-    /// The places whose holds pass the station; `None` where all do.
+    /// The call sites whose holds pass the station; `None` if all do.
     pub(crate) places: Option<HashSet<u16>>,
-    /// How much what is left of the holds still depends on who else was there: the largest of three
-    /// Kolmogorov distances.
+    /// How much the remaining work still depends on the other holds: the largest of three Kolmogorov
+    /// distances.
     pub(crate) left: f64,
-    /// Whether that may be chance, or is little of what there is without the explanation.
+    /// Whether `left` may be chance, or is small compared to the dependence without the explanation.
     pub(crate) understood: bool,
-    /// Of each complete checkout, in the order of the trace.
+    /// The work of each complete checkout, in the order of the trace.
     pub(crate) jobs: Vec<Job>,
 }
 
-/// Fewer holds do not show a station.
+/// The minimum number of holds to find a station.
 const HOLDS: usize = 500;
 
-/// Holds of one place that are compared with each other: what changes slowly does not matter.
+/// Holds of one call site are compared in groups of this size, so that slow changes do not matter.
 const GROUP: u32 = 512;
 
-/// A dependence of more standard deviations is not chance.
+/// A dependence of more than this many standard deviations is not chance.
 const SURE: f64 = 4.0;
 
-/// An explanation has to leave less than this share of what is there without any.
+/// An explanation must leave less than this share of the dependence without any.
 const BETTER: f64 = 0.6;
 
-/// One that leaves less than this share explains a real server as well as can be.
+/// An explanation that leaves less than this share is as good as possible for a real server.
 const EXPLAINED: f64 = 0.3;
 
-/// What is left below this distance changes no prediction by much. Holds of a real server always depend on
-/// each other a little: 0.03 to 0.09 were measured where nothing was in the way, and 0.17 to 0.68 behind a lock.
+/// A remaining dependence below this distance changes no prediction by much. Holds on a real server always
+/// depend on each other a little: 0.03 to 0.09 were measured without contention, and 0.17 to 0.68 behind a lock.
 const NEGLIGIBLE: f64 = 0.1;
 
-/// An explanation that leaves more than the best one, by this factor, is not considered.
+/// An explanation that leaves more than the best one, by this factor, is rejected.
 const WORSE: f64 = 1.5;
 
-/// Halvings of the interval in which a parameter is sought.
+/// The number of bisections to find a parameter.
 const STEPS: u32 = 12;
 
-/// A place whose holds depend on the others less than this share of the one that depends most may have
-/// another reason.
+/// A call site may have another cause if its dependence is lower than this share of the strongest one.
 const STRONG: f64 = 0.5;
 
-/// The distance that chance and the irregularities of a real server leave.
+/// Returns the distance that chance and the irregularities of a real server leave.
 fn chance(holds: usize) -> f64 {
     0.02 + 2.0 / (holds.max(1) as f64).sqrt()
 }
 
 impl Fit {
-    /// The explanation of a trace. Several may leave nothing that depends on others. Of these the one
-    /// is taken that also reproduces what was seen: `distance` replays a fit and compares.
+    /// Returns the explanation of a trace. If several explanations remove the dependence, selects the one
+    /// that also reproduces the record; `distance` replays a fit and compares it with the record.
     pub(crate) fn of(trace: &Trace, distance: impl Fn(&Self) -> f64) -> Self {
         let holds = Holds::of(trace);
         let free = holds.free();
@@ -98,11 +97,11 @@ impl Fit {
 struct Holds<'a> {
     runs: Vec<Vec<&'a Checkout>>,
     all: usize,
-    /// Of each hold, which others it is compared with.
+    /// The comparison group of each hold.
     groups: Vec<u32>,
-    /// Of each hold, the connections in use when it was granted.
+    /// The number of other connections in use when each hold began.
     in_use: Vec<f64>,
-    /// Each part of each hold as it was, and the others that were in the same part.
+    /// The recorded parts of each hold, with the number of other holds in the same part.
     queries: Vec<Work>,
     outside: Vec<Work>,
 }
@@ -154,8 +153,8 @@ impl<'a> Holds<'a> {
         fits
     }
 
-    /// The places whose holds depend on who else is there, and those that depend most, where these are
-    /// not all.
+    /// Returns up to two sets of call sites, unless they are all: those whose holds depend strongly on
+    /// other holds, and those whose holds depend on them at all.
     fn depending(&self) -> Vec<HashSet<u16>> {
         let place = |hold: usize| (self.groups[hold] >> 16) as u16;
         let places: HashSet<u16> = (0..self.all).map(place).collect();
@@ -175,7 +174,7 @@ impl<'a> Holds<'a> {
         sets
     }
 
-    /// The number of processors under which the work does not depend on the others.
+    /// Finds the number of processors for which the work does not depend on the other holds.
     fn shared(&self, part: Part, places: Option<HashSet<u16>>) -> Fit {
         let timelines = timelines(&self.runs, |checkout| {
             let visit = match part {
@@ -187,7 +186,7 @@ impl<'a> Holds<'a> {
         let others = timelines.iter().map(Timeline::most_others);
         let most = 1.0 + others.fold(0.0, f64::max);
         let with = |processors: f64| works(&timelines, |timeline| timeline.shared(processors));
-        // By the inverse: from a processor for each of them to half a one for all.
+        // Bisects the inverse: from one processor per hold to half a processor for all.
         let (mut more, mut fewer) = (1.0 / most, 2.0);
         for _ in 0..STEPS {
             let middle = f64::midpoint(more, fewer);
@@ -201,8 +200,8 @@ impl<'a> Holds<'a> {
         self.fit(Station::Shared(processors), part, places, &with(processors))
     }
 
-    /// The share of the time between queries that has to be in the section, so that its time does not
-    /// depend on the others.
+    /// Finds the share of the time between queries that must belong to the locked section, so that the
+    /// work in it does not depend on the other holds.
     fn locked(&self, places: Option<HashSet<u16>>) -> Fit {
         let with = |share: f64| {
             let timelines = timelines(&self.runs, |checkout| {
@@ -262,18 +261,19 @@ impl<'a> Holds<'a> {
         }
     }
 
-    /// The work inside, beside the others that were there.
+    /// Pairs the work inside with the number of other holds there.
     fn pairs(&self, works: &[Work]) -> Pairs {
         let pairs = works.iter().zip(&self.groups);
         Pairs::new(pairs.map(|(work, group)| (*group, work.others, work.inside)))
     }
 
-    /// How sure it is that the work inside depends on the others there. A few long ones do not decide.
+    /// Returns the significance of the dependence of the work inside on the other holds there. The work
+    /// is bounded, so that a few long holds do not dominate.
     fn dependence(&self, works: &[Work], only: impl Fn(usize) -> bool) -> f64 {
         self.pairs_of(works, only).dependence()
     }
 
-    /// The work inside, bounded, beside the others there.
+    /// Pairs the bounded work inside with the number of other holds there.
     fn pairs_of(&self, works: &[Work], only: impl Fn(usize) -> bool) -> Pairs {
         let holds = || works.iter().enumerate().filter(|(hold, _)| only(*hold));
         let mean = holds().map(|(_, work)| work.inside).sum::<f64>() / holds().count() as f64;
@@ -285,7 +285,7 @@ impl<'a> Holds<'a> {
     }
 }
 
-/// Holds of other places do not visit.
+/// Removes the visit of a hold whose call site is not in `places`.
 fn only(places: &Option<HashSet<u16>>, checkout: &Checkout, visit: Visit) -> Visit {
     match places {
         Some(places) if !places.contains(&checkout.place) => Visit {
@@ -328,9 +328,9 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_in_the_way_nothing_is_found() {
+    fn independent_holds_have_no_station() {
         let load = of(Station::Free, 300.0);
-        // Queries that are not watched take all of a hold, and nothing is outside of them.
+        // Unobserved queries count as the whole hold.
         for watched in [true, false] {
             for seconds in [21.0, 40.0] {
                 let load = Load {
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_is_found_and_its_work() {
+    fn a_station_and_the_work_there_are_found() {
         let lock = fit(&of(Station::Lock, 230.0), 10);
         assert_eq!((lock.station, lock.part), (Station::Lock, Part::Queries));
         let shared = fit(&of(Station::Shared(2.0), 450.0), 10);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_places_that_are_in_each_other_s_way_are_found() {
+    fn the_call_sites_that_slow_each_other_down_are_found() {
         let load = of(Station::Lock, 400.0);
         let other = Hold {
             visits: false,
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_service_that_shares_its_processors_between_queries_is_found() {
-        // What comes before the station is the query, and the rest of the hold is not.
+        // The part before the station is the query; the rest of the hold is outside of queries.
         let mut trace = of(Station::Shared(2.0), 450.0).run(12, 3).trace;
         for checkout in &mut trace.checkouts {
             if let Some(queries) = &mut checkout.queries {

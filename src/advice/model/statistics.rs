@@ -1,22 +1,22 @@
-//! Whether two quantities depend on each other, and whether two samples are alike.
+//! Measures the dependence of two quantities and the distance of two samples.
 
 use super::random::Random;
 
-/// Pairs of values, in groups within which they are compared.
+/// Pairs of values, compared within groups.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pairs {
     /// Group, x, y.
     all: Vec<(u32, f64, f64)>,
 }
 
-/// Times are recorded in microseconds.
+/// Values that differ by less are equal, in seconds: times are recorded in microseconds.
 const SAME: f64 = 3e-6;
 
-/// Equal values are told apart by this share, so that a constant does not look like a difference.
+/// Values are blurred by this share, so that a constant does not look like a difference.
 const BLUR: f64 = 0.1;
 
 impl Pairs {
-    /// In groups of the same key.
+    /// Groups the pairs by their first value.
     pub(crate) fn new(pairs: impl Iterator<Item = (u32, f64, f64)>) -> Self {
         let mut all: Vec<_> = pairs.collect();
         all.sort_by_key(|pair| pair.0);
@@ -27,13 +27,13 @@ impl Pairs {
         self.all.chunk_by(|a, b| a.0 == b.0)
     }
 
-    /// How sure it is that `y` grows with `x`, in standard deviations of chance: the correlation
-    /// within groups by the root of the number of pairs. 0 where it cannot be said.
+    /// Returns the significance of `y` growing with `x`, in standard deviations: the correlation within
+    /// groups times the square root of the number of pairs. 0 if undefined.
     pub(crate) fn dependence(&self) -> f64 {
         self.correlation() * (self.all.len() as f64).sqrt()
     }
 
-    /// The correlation within groups. 0 where there is none to be had.
+    /// Returns the correlation within groups; 0 if undefined.
     pub(crate) fn correlation(&self) -> f64 {
         let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
         for group in self.groups() {
@@ -50,15 +50,15 @@ impl Pairs {
         if r.is_finite() { r } else { 0.0 }
     }
 
-    /// The Kolmogorov distance of the `y` of each group's half with the smaller `x` from those of
-    /// the other half: 0 where they are alike, 1 where all of one are below all of the other.
+    /// Returns the Kolmogorov distance between the `y` of each group's half with the smaller `x` and those
+    /// of the other half: 0 if equally distributed, 1 if all of one half are below all of the other.
     pub(crate) fn distance(&self) -> f64 {
         let mut random = Random::new(1);
         let mut ranked: Vec<(f64, bool)> = Vec::with_capacity(self.all.len());
         let mut group: Vec<(f64, f64, f64)> = Vec::new();
         for pairs in self.groups() {
             group.clear();
-            // Of equal x, chance decides which half they are in.
+            // Pairs with equal x are assigned to the halves at random.
             group.extend(pairs.iter().map(|pair| (pair.1, random.uniform(), pair.2)));
             group.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
             let middle = group.len() / 2;
@@ -82,7 +82,7 @@ impl Pairs {
     }
 }
 
-/// The Kolmogorov distance of two samples. Values within a few microseconds are the same.
+/// Returns the Kolmogorov distance of two samples. Values within a few microseconds count as equal.
 pub(crate) fn distance(one: impl Iterator<Item = f64>, other: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<(f64, bool)> = one.map(|value| (value, true)).collect();
     let ones = all.len();
@@ -103,7 +103,7 @@ pub(crate) fn distance(one: impl Iterator<Item = f64>, other: impl Iterator<Item
 mod tests {
     use super::*;
 
-    /// In groups of 500, by a formula of `x`, chance, and the group.
+    /// Returns pairs in groups of 500, by a formula of `x`, a random number and the group.
     fn pairs(of: impl Fn(f64, f64, f64) -> (f64, f64)) -> Pairs {
         let mut random = Random::new(4);
         let all: Vec<_> = (0..5000)
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_is_told_from_chance() {
+    fn a_dependence_differs_from_chance() {
         let chance = pairs(|x, y, _| (x, y));
         assert!(chance.dependence().abs() < 3.0, "{}", chance.dependence());
         assert!(chance.distance() < 0.05, "{}", chance.distance());
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_slowly_is_no_dependence() {
+    fn a_slow_change_is_no_dependence() {
         // Both grow from group to group.
         let drift = pairs(|x, y, group| (x + group, y * (1.0 + group)));
         assert!(drift.dependence().abs() < 3.0, "{}", drift.dependence());
@@ -154,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_as_far_apart_as_kolmogorov_says() {
+    fn the_distance_of_samples_is_that_of_kolmogorov() {
         let of = |one: &[f64], other: &[f64]| distance(one.iter().copied(), other.iter().copied());
         assert_eq!(of(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 0.0);
         assert_eq!(of(&[1.0, 2.0], &[3.0, 4.0, 5.0]), 1.0);
         assert_eq!(of(&[1.0, 2.0, 3.0, 4.0], &[3.0, 4.0, 5.0, 6.0]), 0.5);
-        assert_eq!(of(&[1.0, 1.0], &[1.000_002]), 0.0, "the clock ticks");
+        assert_eq!(of(&[1.0, 1.0], &[1.000_002]), 0.0, "within the clock's resolution");
         assert!((0.0..=1.0).contains(&of(&[], &[1.0])));
         assert_eq!(of(&[], &[]), 0.0);
     }

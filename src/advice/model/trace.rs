@@ -1,40 +1,40 @@
-//! The recorded checkouts, as the model reads them: in seconds, in the order in which they asked.
+//! The recorded checkouts, converted for the model: in seconds and in the order of arrival.
 
 use std::ops::Range;
 
 use crate::observe::history::{Counted, Entry, NEVER, Segment};
 
-/// One checkout. Times are in seconds on one clock, infinite where something has not happened.
+/// One checkout. Times are in seconds of the pool's clock; infinite for events that have not happened.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Checkout {
     pub(crate) asked: f64,
-    /// When it got its permit. Pings and dials come after that.
+    /// When the checkout got its permit. Pings and connects follow.
     pub(crate) granted: f64,
-    /// When the connection came back, or when the caller gave up waiting.
+    /// When the connection was returned, or when the caller gave up waiting.
     pub(crate) returned: f64,
-    /// What is known of its queries; `None` where they are not watched.
+    /// The queries of the hold; `None` if they are not observed.
     pub(crate) queries: Option<Queries>,
-    /// The request that it is part of; 0 where that is not known.
+    /// The number of the request; 0 if unknown.
     pub(crate) request: u32,
-    /// The place in the code that asked.
+    /// The number of the call site.
     pub(crate) place: u16,
-    /// Connections allowed at the time.
+    /// Number of connections allowed at the time.
     pub(crate) size: u16,
 }
 
 /// The queries of one hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Queries {
-    /// When the first began, and the last ended.
+    /// Start of the first and end of the last query.
     pub(crate) first: f64,
     pub(crate) last: f64,
-    /// Seconds in which one was under way.
+    /// Seconds in which a query was in flight.
     pub(crate) busy: f64,
 }
 
 impl Checkout {
     fn of(entry: &Entry, segment: &Segment) -> Self {
-        // Added up before they become fractions: what is at the same time in two segments stays so.
+        // Added as integers, so that equal times in two segments remain equal.
         let began = (segment.began / 1000).cast_signed();
         let since = |micros: i64| (began + micros) as f64 / 1e6;
         let at = |micros: u32| match micros {
@@ -42,7 +42,7 @@ impl Checkout {
             micros => since(micros.into()),
         };
         let asked = since(entry.asked.into());
-        // Each is rounded down.
+        // Each time was rounded down, so the order may be lost.
         let granted = at(entry.granted).max(asked);
         let returned = at(entry.returned).max(if entry.granted == NEVER {
             asked
@@ -52,12 +52,12 @@ impl Checkout {
         let queries = (entry.busy != NEVER && entry.granted != NEVER).then(|| {
             let (first, last) = match entry.first {
                 NEVER if entry.busy == 0 => (granted, granted),
-                // Somewhere in the hold.
+                // The times are unknown, but within the hold.
                 NEVER => (granted, returned),
                 first => (at(first), at(entry.last)),
             };
             let busy = f64::from(entry.busy) / 1e6;
-            // The last one may have ended with its first row, long before its last.
+            // The recorded end may be that of the first row, long before the last one.
             let first = first.clamp(granted, returned);
             Queries {
                 first,
@@ -76,24 +76,27 @@ impl Checkout {
         }
     }
 
+    /// Returns whether the checkout got a connection.
     pub(crate) fn is_served(&self) -> bool {
         self.granted.is_finite()
     }
 
-    /// Served, and back.
+    /// Returns whether the checkout got a connection and returned it.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_served() && self.returned.is_finite()
     }
 
+    /// Returns the time queued, in seconds.
     pub(crate) fn queued(&self) -> f64 {
         self.granted.min(self.returned) - self.asked
     }
 
+    /// Returns the hold time, in seconds.
     pub(crate) fn held(&self) -> f64 {
         self.returned - self.granted
     }
 
-    /// Its queries. Where they are not watched, the whole hold may be one.
+    /// Returns the queries of the hold. If they are not observed, the whole hold counts as a query.
     pub(crate) fn queries(&self) -> Queries {
         self.queries.unwrap_or(Queries {
             first: self.granted,
@@ -103,19 +106,19 @@ impl Checkout {
     }
 }
 
-/// A time in which nobody held a connection or asked for one is no load if it lasts for this many
-/// seconds, and for this many times as long as one checkout comes after the other.
+/// A time without holders and arrivals is a silence, and not part of the load, if it is longer than this
+/// many seconds and than this many times the mean time between checkouts.
 const SILENCE: f64 = 2.0;
 const SILENT_GAPS: f64 = 20.0;
 
-/// Checkouts of one stretch of time, none left out.
+/// The complete checkouts of a continuous time span.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Run {
-    /// Which of the trace's checkouts.
+    /// The indices of the trace's checkouts.
     pub(crate) range: Range<usize>,
     pub(crate) from: f64,
     pub(crate) until: f64,
-    /// Checkouts that it stands for: those after it were counted but not recorded.
+    /// The number of checkouts that the run represents, including later ones that were only counted.
     pub(crate) weight: f64,
 }
 
@@ -124,22 +127,22 @@ impl Run {
         self.until - self.from
     }
 
-    /// Seconds until the next run, by the checkouts that it stands for.
+    /// Returns the time that the run represents, in seconds, by the number of checkouts.
     fn stands_for(&self) -> f64 {
         self.seconds() * self.weight / self.range.len().max(1) as f64
     }
 }
 
-/// Everything recorded of one window.
+/// The record of one window.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trace {
-    /// Run by run, in the order of asking.
+    /// The checkouts, run by run, in the order of arrival.
     pub(crate) checkouts: Vec<Checkout>,
     pub(crate) runs: Vec<Run>,
 }
 
 impl Trace {
-    /// What was recorded in these segments, the oldest first.
+    /// Reads the record from segments, the oldest first.
     pub(crate) fn of(segments: &[Counted]) -> Self {
         let mut trace = Self::default();
         let mut joined: Vec<Checkout> = Vec::new();
@@ -169,8 +172,8 @@ impl Trace {
         trace
     }
 
-    /// Adds a run that stands for a number of checkouts. Those who asked before it are left out, because
-    /// others like them were not recorded.
+    /// Adds a run that represents `asked` checkouts. Checkouts that arrived before `from` are omitted,
+    /// because others that arrived then were not recorded.
     pub(crate) fn add(&mut self, mut checkouts: Vec<Checkout>, from: f64, until: f64, asked: f64) {
         checkouts.retain(|checkout| checkout.asked >= from && checkout.asked < until);
         if checkouts.is_empty() {
@@ -178,7 +181,7 @@ impl Trace {
         }
         checkouts.sort_by(|a, b| a.asked.total_cmp(&b.asked));
         for checkout in &mut checkouts {
-            // What is still to come is not known.
+            // The record does not contain later returns.
             if checkout.returned > until {
                 checkout.returned = f64::INFINITY;
             }
@@ -214,7 +217,7 @@ impl Trace {
         }
     }
 
-    /// The part of it before or after a moment.
+    /// Returns the part of the trace between two times, in seconds.
     pub(crate) fn between(&self, from: f64, until: f64) -> Self {
         let mut trace = Self::default();
         for run in &self.runs {
@@ -233,15 +236,15 @@ impl Trace {
         self.checkouts.get(run.range.clone()).unwrap_or_default()
     }
 
-    /// Checkouts asked for per second.
+    /// Returns the number of checkouts requested per second.
     pub(crate) fn rate(&self) -> f64 {
-        // Each run stands for the time until the next one.
+        // Each run represents the time until the next one.
         let asked: f64 = self.runs.iter().map(|run| run.weight).sum();
         let seconds: f64 = self.runs.iter().map(Run::stands_for).sum();
         if seconds > 0.0 { asked / seconds } else { 0.0 }
     }
 
-    /// Seconds from the beginning to the end of what the last run stands for.
+    /// Returns the seconds from the start to the end of the time that the last run represents.
     pub(crate) fn seconds(&self) -> f64 {
         match (self.runs.first(), self.runs.last()) {
             (Some(first), Some(last)) => last.from + last.stands_for() - first.from,
@@ -249,12 +252,12 @@ impl Trace {
         }
     }
 
-    /// Seconds of which every checkout was recorded.
+    /// Returns the seconds in which every checkout was recorded.
     pub(crate) fn recorded_seconds(&self) -> f64 {
         self.runs.iter().map(Run::seconds).sum()
     }
 
-    /// Connection-seconds in use within the runs.
+    /// Returns the connection-seconds in use within the runs.
     pub(crate) fn held(&self) -> f64 {
         let held = self.runs.iter().flat_map(|run| {
             let served = self.of_run(run).iter().filter(|it| it.is_served());
@@ -263,7 +266,7 @@ impl Trace {
         held.sum()
     }
 
-    /// Checkouts whose connection came back.
+    /// Returns the number of checkouts whose connection was returned.
     pub(crate) fn completed(&self) -> usize {
         self.checkouts.iter().filter(|it| it.is_complete()).count()
     }
@@ -280,7 +283,7 @@ mod tests {
 
     const MILLISECOND: u64 = 1_000_000;
 
-    /// One checkout after the other, each held for this long; the next one comes when it is back.
+    /// Records consecutive checkouts, each held for `held`; the next one follows `pause` after the return.
     fn record(count: u64, began: u64, held: u64, pause: u64) -> (History, u64) {
         let (mut history, mut now) = (History::new(1), began);
         for _ in 0..count {
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_at_the_same_time_in_two_segments_stays_so() {
+    fn equal_times_in_two_segments_remain_equal() {
         // An odd number of nanoseconds.
         for began in [123, 123_456_789] {
             let (mut history, now) = record(9000, began, 1_234_567, 0);
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn checkouts_are_as_they_were_to_a_microsecond() {
+    fn checkouts_are_exact_to_a_microsecond() {
         let (mut history, now) = record(100, 5_000_000_000, 2 * MILLISECOND, 3 * MILLISECOND);
         let trace = Trace::of(&history.read(now).recent);
         assert_eq!(trace.runs.len(), 1);
@@ -336,15 +339,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_sample_of_a_fast_pool_stands_for_the_time_up_to_now() {
-        // A segment is full after two seconds, and there is one in ten.
+    fn the_last_sample_of_a_fast_pool_represents_the_time_up_to_now() {
+        // A segment is full after two seconds, and one is recorded every ten seconds.
         let (mut history, now) = record(100_000, 0, MILLISECOND / 2, 0);
         let trace = Trace::of(&history.read(now).recent);
         assert!(trace.runs.len() > 1 && trace.checkouts.len() < 40_000);
         assert!((trace.seconds() - 50.0).abs() < 0.5, "{}", trace.seconds());
         assert!(trace.recorded_seconds() < 20.0);
         assert!((trace.rate() - 2000.0).abs() < 1.0, "{}", trace.rate());
-        // The weight is kept where it is cut.
+        // A part of a run keeps its weight.
         let part = trace.between(20.0, 40.0);
         assert!((part.rate() - 2000.0).abs() < 50.0, "{}", part.rate());
         assert!(
@@ -355,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_end_is_not_known() {
+    fn returns_after_the_end_are_unknown() {
         let checkout = |asked, returned| Checkout {
             asked,
             granted: asked,

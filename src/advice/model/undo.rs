@@ -1,41 +1,41 @@
-//! Takes out of each hold what holds did to each other, under a hypothesis about where.
+//! Removes the mutual slowdown from each hold, under a hypothesis about where it occurred.
 
 use super::trace::Checkout;
 
-/// Time that a hold spends where others may be in its way.
+/// The time that a hold spends at the station, where other holds may slow it down.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Visit {
     pub(crate) from: f64,
     pub(crate) until: f64,
-    /// The share of this time in which it uses what is there.
+    /// The share of this time in which the hold uses the station.
     pub(crate) density: f64,
 }
 
-/// What a hold does: the work it has at the station, alone there, and the rest.
+/// The work of a hold, in seconds: at the station, if alone there, and the rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Work {
     pub(crate) inside: f64,
     pub(crate) before: f64,
     pub(crate) after: f64,
-    /// Others that were at the station when it came, by their densities.
+    /// The sum of the densities of the others that were at the station when the hold arrived there.
     pub(crate) others: f64,
 }
 
 impl Work {
-    /// The hold, if nobody was in its way.
+    /// Returns the hold time without slowdown.
     pub(crate) fn whole(&self) -> f64 {
         self.before + self.inside + self.after
     }
 }
 
-/// No work is shorter, in seconds.
+/// The minimum work, in seconds.
 const LEAST: f64 = 1e-7;
 
-/// No visit is shorter, in seconds: the record's clock ticks in microseconds.
+/// The minimum length of a visit, in seconds: the record has a resolution of one microsecond.
 const TICK: f64 = 1e-6;
 
 impl Visit {
-    /// All of it.
+    /// Returns the whole hold.
     pub(crate) fn hold(checkout: &Checkout) -> Self {
         Self {
             from: checkout.granted,
@@ -44,7 +44,7 @@ impl Visit {
         }
     }
 
-    /// The queries, from the first to the last.
+    /// Returns the time from the first query to the last.
     pub(crate) fn queries(checkout: &Checkout) -> Self {
         let queries = checkout.queries();
         let length = queries.last - queries.first;
@@ -55,7 +55,7 @@ impl Visit {
         }
     }
 
-    /// The time between queries, anywhere in the hold.
+    /// Returns the time outside of queries, anywhere in the hold.
     pub(crate) fn outside(checkout: &Checkout) -> Self {
         Self {
             from: checkout.granted,
@@ -64,7 +64,7 @@ impl Visit {
         }
     }
 
-    /// A section that ends with the last query: as long as the queries took, and this share of the
+    /// Returns a section that ends with the last query. It is as long as the queries plus `share` of the
     /// time between them.
     pub(crate) fn section(checkout: &Checkout, share: f64) -> Self {
         let queries = checkout.queries();
@@ -80,7 +80,7 @@ impl Visit {
         self.until - self.from
     }
 
-    /// The work of the hold, if this much of it is inside.
+    /// Returns the work of the hold, of which `inside` seconds are at the station.
     fn work(&self, checkout: &Checkout, inside: f64, others: f64) -> Work {
         let outside = (checkout.held() - self.density * self.length()).max(0.0);
         let after = (checkout.returned - self.until).clamp(0.0, outside);
@@ -102,13 +102,13 @@ fn share(part: f64, of: f64) -> f64 {
     }
 }
 
-/// Visits of one run on a line of time.
+/// The visits of one run, as a timeline of events.
 pub(crate) struct Timeline<'a> {
     checkouts: Vec<&'a Checkout>,
     visits: Vec<Visit>,
-    /// Time from one event to the next, and who is there in between.
+    /// The intervals between consecutive events.
     between: Vec<Between>,
-    /// The events with which each visit begins and ends.
+    /// The indices of the events at which each visit starts and ends.
     ends: Vec<(u32, u32)>,
     others: Vec<f64>,
 }
@@ -116,7 +116,7 @@ pub(crate) struct Timeline<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Between {
     seconds: f64,
-    /// Expected others for one of those who are there, and the standard deviation of their number.
+    /// The expected number of others for each hold that is present, and its standard deviation.
     others: f64,
     spread: f64,
 }
@@ -129,7 +129,7 @@ impl<'a> Timeline<'a> {
             events.push((visit.from, true, who as u32));
             events.push((visit.until.max(visit.from + TICK), false, who as u32));
         }
-        // Who leaves at a moment is gone when another comes at the same one.
+        // At the same time, departures precede arrivals.
         events.sort_by(|a, b| {
             a.0.total_cmp(&b.0)
                 .then_with(|| a.1.cmp(&b.1))
@@ -171,17 +171,17 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// The most others that anybody met.
+    /// Returns the largest number of others that any hold met.
     pub(crate) fn most_others(&self) -> f64 {
         self.others.iter().copied().fold(0.0, f64::max)
     }
 
-    /// If nothing is in anybody's way.
+    /// Returns the work if holds do not slow each other down.
     pub(crate) fn free(&self) -> Vec<Work> {
         self.work(|_, visit| visit.density * visit.length())
     }
 
-    /// If those who are there share this many processors.
+    /// Returns the work if the holds at the station share this many processors.
     pub(crate) fn shared(&self, processors: f64) -> Vec<Work> {
         let speed = |others: f64| (processors / (1.0 + others.max(0.0))).min(1.0);
         let mut done = Vec::with_capacity(self.between.len() + 1);
@@ -189,7 +189,7 @@ impl<'a> Timeline<'a> {
         done.push(sum);
         for between in &self.between {
             let (mean, spread) = (between.others, 3_f64.sqrt() * between.spread);
-            // Gauss and Hermite's three points.
+            // Three-point Gauss-Hermite quadrature.
             let mean_speed =
                 (speed(mean - spread) + 4.0 * speed(mean) + speed(mean + spread)) / 6.0;
             sum += between.seconds * mean_speed;
@@ -201,7 +201,7 @@ impl<'a> Timeline<'a> {
         })
     }
 
-    /// If one after the other has it, in the order in which they leave.
+    /// Returns the work if one hold at a time uses the station, in the order of departure.
     pub(crate) fn locked(&self) -> Vec<Work> {
         let mut order: Vec<usize> = (0..self.visits.len()).collect();
         order.sort_by(|a, b| self.visits[*a].until.total_cmp(&self.visits[*b].until));
@@ -235,7 +235,7 @@ mod tests {
     use crate::advice::model::simulator::{Arrival, Arrivals, Job, Pool, Station};
     use crate::advice::model::trace::Queries;
 
-    /// Random holds with a pool large enough for many of them at once, and what each really does.
+    /// Returns random holds of a pool that is large enough for concurrency, and the true work of each.
     fn holds(station: Station) -> (Vec<Checkout>, Vec<Job>) {
         let mut random = Random::new(1);
         let mut now = 0.0;
@@ -297,7 +297,7 @@ mod tests {
             let all = checkouts.iter().collect();
             Timeline::new(all, move |checkout| Visit::section(checkout, share))
         };
-        // There is nothing between the queries.
+        // There is no time between the queries.
         for share in [0.0, 1.0] {
             gives_back(&line(share).locked(), &jobs);
         }
@@ -308,7 +308,7 @@ mod tests {
             .filter(|(work, job)| work.inside > 1.5 * job.inside);
         assert!(
             longer.count() > jobs.len() / 4,
-            "they were in each other's way"
+            "holds slowed each other down"
         );
         assert!(line(0.0).most_others() >= 3.0);
     }
@@ -319,7 +319,7 @@ mod tests {
             let (checkouts, jobs) = holds(Station::Shared(processors));
             let line = Timeline::new(checkouts.iter().collect(), Visit::queries);
             gives_back(&line.shared(processors), &jobs);
-            // Of more processors each would have done more.
+            // With more processors, the same times would mean more work.
             let more = line.shared(processors + 1.0);
             assert!(
                 more.iter()
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_nobody_s_way_is_as_it_was() {
+    fn independent_holds_are_unchanged() {
         let (checkouts, jobs) = holds(Station::Free);
         let line = |visit: fn(&Checkout) -> Visit| Timeline::new(checkouts.iter().collect(), visit);
         gives_back(&line(Visit::queries).free(), &jobs);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_held_between_queries_is_as_long_as_it_is_said_to_be() {
+    fn a_lock_held_between_queries_has_the_given_length() {
         let checkout = |granted: f64| Checkout {
             asked: granted,
             granted,
@@ -372,7 +372,7 @@ mod tests {
             assert!((works[0].after - 0.001).abs() < 1e-9);
             assert!((works[0].whole() - 0.010).abs() < 1e-9);
         }
-        // Another one that queries a quarter of the time is there for a quarter.
+        // Another hold that queries for a quarter of the time counts as a quarter.
         let other = checkout(1.0);
         let works = Timeline::new(vec![&one, &other], Visit::queries).free();
         assert_eq!(works[0].others, 0.0);

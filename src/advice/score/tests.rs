@@ -5,16 +5,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::advice::model::Checkout;
 
-/// What happens within a minute.
+/// The checkouts of one minute.
 #[derive(Debug, Clone, Copy)]
 struct Made {
     connections: u16,
     arrivals: u32,
-    /// Of these, those that got no connection.
+    /// Number of arrivals that got no connection.
     unserved: u32,
-    /// Nine of ten of the others queue for this long, in seconds, and one does not.
+    /// Time queued by nine of ten of the others, in seconds; one of ten does not queue.
     queued: f64,
-    /// Then each is held for this long.
+    /// Hold time, in seconds.
     held: f64,
 }
 
@@ -28,7 +28,7 @@ fn minute(connections: u16, arrivals: u32, millis: u32) -> Made {
     }
 }
 
-/// All of it is recorded.
+/// Returns the complete record of these minutes.
 fn record(minutes: &[Made]) -> Trace {
     let mut checkouts = Vec::new();
     for (number, made) in minutes.iter().enumerate() {
@@ -62,7 +62,7 @@ fn record(minutes: &[Made]) -> Trace {
     trace
 }
 
-/// Each minute is compared when it has ended.
+/// Compares each minute after it has ended.
 fn told_of<M>(
     minutes: &[Made],
     learn: impl Fn(&Trace) -> Result<M, NotEnough>,
@@ -77,7 +77,7 @@ fn told_of<M>(
     score.accuracy()
 }
 
-/// Learns from anything.
+/// Learns from any record that has a completed checkout.
 fn anything(before: &Trace) -> Result<(), NotEnough> {
     match before.completed() {
         0 => Err(NotEnough {
@@ -88,7 +88,7 @@ fn anything(before: &Trace) -> Result<(), NotEnough> {
     }
 }
 
-/// The same of every size.
+/// Returns the same prediction for every size.
 fn all(connections: u32, p95: f64) -> Prediction {
     Prediction {
         connections,
@@ -110,13 +110,13 @@ fn says(minutes: &[Made], p95: f64) -> Option<Accuracy> {
     })
 }
 
-/// What is said of a minute in which they queued for 10 ms, after one like it.
+/// Returns the accuracy after a minute with 10 ms queued, preceded by an equal one.
 fn of_ten(p95: f64) -> Accuracy {
     says(&[minute(4, 1000, 10); 2], p95).unwrap()
 }
 
 #[test]
-fn an_error_is_a_share_of_what_was_measured() {
+fn an_error_is_relative_to_the_measured_value() {
     assert_eq!(of_ten(0.0101).median_error_pct, 0.0, "less than 1 ms away");
     let long = of_ten(0.02);
     assert_eq!(
@@ -138,7 +138,7 @@ fn an_error_is_a_share_of_what_was_measured() {
 }
 
 #[test]
-fn the_minutes_before_are_scaled_to_the_arrivals_of_the_one_predicted() {
+fn the_record_is_scaled_to_the_arrivals_of_the_predicted_minute() {
     let minutes = [600, 600, 600, 600, 600, 600, 1500].map(|arrivals| minute(4, arrivals, 10));
     let asked = RefCell::new(Vec::new());
     let learn = |before: &Trace| anything(before).map(|()| before.seconds() / MINUTE);
@@ -150,12 +150,12 @@ fn the_minutes_before_are_scaled_to_the_arrivals_of_the_one_predicted() {
     let asked = asked.into_inner();
     assert_eq!(asked[0], (1.0, 4, 1.0));
     assert_eq!(asked[4], (5.0, 4, 1.0));
-    assert_eq!(asked[5], (5.0, 4, 2.5), "from no more than five");
-    assert_eq!(asked.len(), 6, "each but the first");
+    assert_eq!(asked[5], (5.0, 4, 2.5), "from at most five minutes");
+    assert_eq!(asked.len(), 6, "each minute except the first");
 }
 
 #[test]
-fn a_size_is_new_when_nothing_before_had_it() {
+fn a_size_is_new_if_it_is_not_in_the_record() {
     let minutes = [4, 4, 8, 8, 4].map(|size| minute(size, 1000, 10));
     let accuracy = says(&minutes, 0.01).unwrap();
     assert_eq!((accuracy.compared, accuracy.at_new_sizes), (4, 1));
@@ -163,7 +163,7 @@ fn a_size_is_new_when_nothing_before_had_it() {
 }
 
 #[test]
-fn an_overload_that_was_predicted_is_no_error() {
+fn a_predicted_overload_is_no_error() {
     let usual = minute(4, 1000, 10);
     let error = |predicted, made: Made| {
         let accuracy = says(&[usual, made], predicted).unwrap();
@@ -178,7 +178,7 @@ fn an_overload_that_was_predicted_is_no_error() {
     let few = error(0.01, turning_away(50)).0;
     assert_eq!(few, 0.0, "its p95 is among the served");
 
-    // Four connections for a minute, by a thousand checkouts.
+    // A thousand checkouts share four connections for a minute.
     let in_use = |share: f64| Made {
         held: share * 4.0 * MINUTE / 1000.0,
         ..usual
@@ -193,12 +193,12 @@ fn an_overload_that_was_predicted_is_no_error() {
     assert_eq!(
         error(f64::INFINITY, in_use(0.9)).0,
         1000.0,
-        "one was often idle"
+        "the pool was not fully loaded"
     );
 }
 
 #[test]
-fn quiet_minutes_do_not_drown_those_in_which_somebody_queues() {
+fn quiet_minutes_do_not_hide_minutes_with_a_queue() {
     let mut minutes = vec![minute(4, 1000, 0); 20];
     let idle = says(&minutes, 0.0004).unwrap();
     assert_eq!((idle.compared, idle.queueing), (19, 0));
@@ -215,23 +215,23 @@ fn quiet_minutes_do_not_drown_those_in_which_somebody_queues() {
     assert_eq!(busy.median_error_queueing_pct, Some(96.0), "{busy:?}");
     assert!(busy.verdict().unwrap().contains("mostly too short"));
 
-    // Waits that were predicted and did not come count too.
+    // Predicted waits that did not occur count too.
     let alarms = says(&minutes[..20], 0.02).unwrap();
     assert_eq!((alarms.queueing, alarms.bias_pct), (19, Some(1000.0)));
 }
 
 #[test]
-fn what_is_too_little_is_left_out_and_counted() {
+fn minutes_with_too_little_data_are_skipped_and_counted() {
     let usual = minute(4, 1000, 10);
     let silence = minute(4, 0, 0);
     let few = minute(4, 99, 10);
-    // The first has none before it, and the last one does.
+    // The first minute has no record before it; the last one does.
     let minutes = [usual, silence, few, usual];
     let accuracy = says(&minutes, 0.01).unwrap();
     assert_eq!((accuracy.compared, accuracy.skipped), (1, 3));
     assert_eq!(says(&minutes[..3], 0.01), None);
     assert_eq!(says(&[], 0.01), None);
-    // After nothing else than silence nothing is known.
+    // A record without checkouts predicts nothing.
     assert_eq!(says(&[silence, usual], 0.01), None);
     assert_eq!(says(&[usual, usual], f64::NAN), None);
     let nothing = |_: &Trace| {
@@ -242,7 +242,7 @@ fn what_is_too_little_is_left_out_and_counted() {
     };
     let never = told_of(&[usual, usual], nothing, |(), n, _| all(n, 0.01));
     assert_eq!(never, None);
-    // A pool that does not know its size has none that could be predicted.
+    // A pool of unknown size cannot be predicted.
     assert_eq!(says(&[minute(0, 1000, 10); 2], 0.01), None);
 
     // The size changes within a minute.
@@ -259,7 +259,7 @@ fn what_is_too_little_is_left_out_and_counted() {
 }
 
 #[test]
-fn by_the_model_itself_it_needs_as_much_as_an_advice() {
+fn the_real_model_needs_as_much_data_as_the_advice() {
     let quiet = [minute(4, 400, 10); 4];
     let trace = record(&quiet);
     assert!(
@@ -267,13 +267,13 @@ fn by_the_model_itself_it_needs_as_much_as_an_advice() {
         "800 before"
     );
     let compared = Compared::of(&trace, 4).expect("1200 before");
-    // Nobody has to queue: those who did so waited for nothing that the model knows of.
+    // The model predicts no queue, because it does not know the cause of the recorded waits.
     assert!((compared.measured - 0.01).abs() < 1e-9, "{compared:?}");
     assert!(compared.predicted < 0.001, "{compared:?}");
 }
 
 #[test]
-fn a_large_error_is_told_when_it_is_more_than_an_accident() {
+fn a_large_error_is_reported_after_enough_comparisons() {
     let of = |minutes: usize, p95| {
         let minutes = vec![minute(4, 1000, 10); minutes];
         says(&minutes, p95).unwrap().verdict()
@@ -287,9 +287,9 @@ fn a_large_error_is_told_when_it_is_more_than_an_accident() {
 }
 
 #[test]
-fn an_error_without_a_direction_is_told_without_one() {
+fn an_error_without_bias_is_reported_without_direction() {
     let minutes = [10, 18, 10, 18, 10, 18, 10].map(|millis| minute(4, 1000, millis));
-    // As long as it was in the minute before: too long by four fifths, or too short by four ninths.
+    // Predicts the wait of the previous minute: too long by four fifths, or too short by four ninths.
     let last = |before: &Trace| {
         anything(before)?;
         let end = before.runs.last().unwrap().until;
@@ -314,7 +314,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn whatever_was_measured_and_predicted_the_figures_are_finite(
+    fn the_reported_numbers_are_finite_for_any_input(
         predicted in prop_oneof![any::<f64>(), 0.0..1.0],
         queued in prop_oneof![0.0..0.1, 0.0..1e9],
         held in prop_oneof![0.0..0.1, 0.0..1e9],
@@ -332,7 +332,7 @@ proptest! {
         }
     }
 
-    /// However many minutes pass between two looks, and however often one looks in one of them.
+    /// For any number of minutes between two reads, and any number of reads within a minute.
     #[test]
     fn each_minute_is_counted_once_and_forgotten_after_an_hour(
         looks in prop::collection::vec((0_u64..30, any::<bool>()), 1..40),

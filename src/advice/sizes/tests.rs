@@ -5,7 +5,7 @@ use crate::advice::bottleneck::Bottleneck;
 use crate::advice::erlang::Erlang;
 use crate::advice::model::Recorded;
 
-/// 100 checkouts a second, held for 80 ms: eight connections on average.
+/// 100 checkouts per second, held for 80 ms: eight connections on average.
 const USUAL: Erlang = Erlang::new(100.0, 0.08);
 
 fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
@@ -26,7 +26,7 @@ fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
     }
 }
 
-/// As tried one by one.
+/// Finds the smallest size by trying one after the other.
 fn smallest(demand: Demand<'_>, target: f64) -> u32 {
     (1..1000)
         .find(|size| meets(&demand.at(*size), target))
@@ -38,7 +38,7 @@ fn the_smallest_that_meets_the_target_is_found() {
     let case = case(&USUAL, (30, 60));
     let sizing = sizing(&case);
     let need = smallest(case.peak, case.target);
-    // 9.6 on average.
+    // 9.6 connections are in use on average.
     assert!((13..=18).contains(&need), "{need}");
     assert_eq!((sizing.need, sizing.total()), (Some(need), need));
     assert_eq!(sizing.verdict, Verdict::Shrink);
@@ -60,7 +60,7 @@ fn the_usual_load_is_the_size_and_the_peak_is_the_overflow() {
     assert_eq!(sizing.total(), smallest(case.peak, case.target));
     assert!(sizing.max_overflow > 0);
     assert_eq!(sizing.verdict, Verdict::Grow);
-    // Nothing usual at all still keeps one open, and no more is usual than is needed at most.
+    // Without a usual load one connection stays open; the usual size is at most the total.
     for (times, size) in [(0.0, 1), (f64::NAN, sizing.total()), (10.0, sizing.total())] {
         let usual = Demand { times, ..usual };
         assert_eq!(
@@ -69,7 +69,7 @@ fn the_usual_load_is_the_size_and_the_peak_is_the_overflow() {
             "{times}"
         );
     }
-    // Where there is no overflow to set, all of it is the size.
+    // Without an overflow setting, the total is the size.
     let fixed = Case {
         overflows: false,
         ..case
@@ -79,7 +79,7 @@ fn the_usual_load_is_the_size_and_the_peak_is_the_overflow() {
 }
 
 #[test]
-fn what_is_close_and_good_enough_is_left_alone() {
+fn a_size_close_to_the_best_is_kept() {
     let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
     let verdict = |now| sizing(&case(&USUAL, now)).verdict;
     for now in [(need, 0), (need + 1, 0), (need, 1), (need - 1, 1)] {
@@ -94,7 +94,7 @@ fn what_is_close_and_good_enough_is_left_alone() {
     assert_eq!(verdict((3, need - 3)), Verdict::Split);
     assert_eq!(verdict((0, 0)), Verdict::Grow);
 
-    // A tenth of many is more than one.
+    // A tenth of a large pool is more than one connection.
     let many = Erlang {
         arrivals: 1000.0,
         ..USUAL
@@ -106,7 +106,7 @@ fn what_is_close_and_good_enough_is_left_alone() {
 }
 
 #[test]
-fn no_more_than_the_share_and_at_least_one() {
+fn the_size_is_within_the_share_and_at_least_one() {
     for (share, total) in [(6, 6), (1, 1), (0, 1)] {
         let case = Case {
             share: Some(share),
@@ -119,7 +119,7 @@ fn no_more_than_the_share_and_at_least_one() {
             (Verdict::Shrink, true)
         );
     }
-    // Close to what is granted is too many, if it is more.
+    // A size slightly above the share is too large.
     let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
     let case = Case {
         share: Some(need),
@@ -137,7 +137,7 @@ fn no_more_than_the_share_and_at_least_one() {
     );
 }
 
-/// The same of everything.
+/// Returns a prediction with the same value in all fields.
 fn all(connections: u32, said: f64) -> Prediction {
     Prediction {
         connections,
@@ -153,8 +153,8 @@ fn all(connections: u32, said: f64) -> Prediction {
     }
 }
 
-/// Twenty clients who ask again once they are answered: none has to wait for long, but each that waits
-/// leaves something undone.
+/// Twenty clients that send the next request after each response: none waits long, but waiting lowers
+/// the throughput.
 struct Workers;
 
 impl Forecast for Workers {
@@ -167,20 +167,20 @@ impl Forecast for Workers {
     }
 
     fn recorded(&self) -> Recorded {
-        unreachable!("the rules are told")
+        unreachable!("not used by the rules")
     }
 
     fn bottleneck(&self) -> Bottleneck {
-        unreachable!("the rules are told")
+        unreachable!("not used by the rules")
     }
 
     fn throughput(&self, _: u32) -> f64 {
-        unreachable!("the rules are told")
+        unreachable!("not used by the rules")
     }
 }
 
 #[test]
-fn what_is_served_is_not_given_up_for_fewer_connections() {
+fn throughput_is_not_given_up_for_fewer_connections() {
     let demand = Demand {
         forecast: &Workers,
         times: 1.0,
@@ -195,12 +195,12 @@ fn what_is_served_is_not_given_up_for_fewer_connections() {
     };
     assert_eq!(of((20, 0)), (19, Verdict::Fits));
     assert_eq!(of((30, 10)), (19, Verdict::Shrink));
-    // And none is added for what was not asked for.
+    // No connection is added beyond the target.
     assert_eq!(of((4, 0)), (4, Verdict::Fits));
 }
 
 #[test]
-fn never_more_than_settings_allow() {
+fn the_size_is_within_the_limit_of_the_settings() {
     let storm = Erlang {
         arrivals: 1e6,
         ..USUAL
@@ -212,9 +212,9 @@ fn never_more_than_settings_allow() {
 }
 
 #[test]
-fn where_more_connections_serve_no_more_none_are_recommended() {
+fn connections_that_serve_no_more_are_not_recommended() {
     let mut saturated = USUAL;
-    // 120 arrive, and no more than 100 are ever served.
+    // 120 arrive per second, and at most 100 are served.
     let at = |erlang: &Erlang, now| sizing(&case(erlang, now));
     for cost in [0.0, 0.02] {
         saturated.saturates = Some((8, cost));
@@ -227,17 +227,17 @@ fn where_more_connections_serve_no_more_none_are_recommended() {
         assert_eq!(
             (sizing.total(), sizing.verdict),
             (8, Verdict::Grow),
-            "four more do serve more"
+            "four more connections serve more"
         );
     }
-    // What was seen to do well stays, whatever is predicted.
+    // A size that met the target when measured is kept despite the prediction.
     let does_well = Case {
         is_served: true,
         ..case(&saturated, (20, 10))
     };
     let sizing = sizing(&does_well);
     assert_eq!((sizing.total(), sizing.verdict), (30, Verdict::Stays));
-    // It saturates, and meets the target before it does.
+    // The target is met below the saturation level.
     let light = Erlang {
         arrivals: 20.0,
         ..saturated
@@ -256,7 +256,7 @@ fn how_much_shorter_holds_must_be() {
     let need = smallest(demand, 0.005);
     assert_eq!(shorter_holds(demand, need, 0.005), Some(1.0));
     let factor = shorter_holds(demand, need / 2, 0.005).unwrap();
-    // What it says is enough, and little more is not.
+    // The factor is enough, and a slightly larger one is not.
     for (factor, enough) in [(factor, true), (factor + 0.01, false)] {
         let shorter = Erlang {
             held: USUAL.held * factor,
@@ -276,7 +276,7 @@ fn how_much_shorter_holds_must_be() {
 }
 
 #[test]
-fn what_is_not_understood_is_changed_by_a_quarter_at_most() {
+fn an_unexplained_load_changes_the_size_by_a_quarter_at_most() {
     let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
     let total = |connections, share| {
         let recorded = Recorded {
@@ -292,7 +292,7 @@ fn what_is_not_understood_is_changed_by_a_quarter_at_most() {
         sizing(&case).total()
     };
     assert_eq!(total(8, None), 10);
-    assert_eq!(total(2, None), 3, "by one at least");
+    assert_eq!(total(2, None), 3, "by at least one");
     assert_eq!(total(40, None), 30);
     assert_eq!(total(need, None), need);
     assert_eq!(total(40, Some(12)), 12, "the server has no more");
@@ -314,7 +314,7 @@ fn a_pool_that_was_never_full_may_shrink_to_what_was_in_use() {
     assert_eq!([near(1, 1), near(1, 0)], [(1, 2); 2]);
 }
 
-/// Says anything.
+/// Returns arbitrary predictions.
 struct Nonsense([f64; 3]);
 
 impl Forecast for Nonsense {
@@ -324,21 +324,21 @@ impl Forecast for Nonsense {
     }
 
     fn recorded(&self) -> Recorded {
-        unreachable!("the rules are told")
+        unreachable!("not used by the rules")
     }
 
     fn bottleneck(&self) -> Bottleneck {
-        unreachable!("the rules are told")
+        unreachable!("not used by the rules")
     }
 
     fn throughput(&self, _: u32) -> f64 {
-        unreachable!("the rules are told")
+        unreachable!("not used by the rules")
     }
 }
 
 proptest! {
     #[test]
-    fn nothing_that_is_predicted_breaks_a_rule(
+    fn no_prediction_breaks_a_rule(
         said: [f64; 3],
         times: f64,
         target: f64,

@@ -1,4 +1,4 @@
-//! `pg_stat_activity`, and how many sessions the server grants.
+//! Reads `pg_stat_activity` and the connection limits of the server.
 
 use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
 use diesel::{QueryResult, QueryableByName, sql_query};
@@ -11,7 +11,7 @@ use crate::backend::{Activity, Limits, ServerSession, SessionState};
 struct Row {
     #[diesel(sql_type = Integer)]
     pid: i32,
-    /// Null for sessions of other users that this one may not see.
+    /// NULL for sessions of other users whose state this user may not see.
     #[diesel(sql_type = Nullable<Text>)]
     state: Option<String>,
     #[diesel(sql_type = Nullable<Double>)]
@@ -58,7 +58,7 @@ struct ServerLimits {
     in_use: i64,
 }
 
-/// `reserved_connections` exists from Postgres 16 on; -1 is no limit.
+/// `reserved_connections` exists since Postgres 16. A limit of -1 means no limit.
 const LIMITS: &str = "\
     SELECT pg_backend_pid() AS lane, \
         current_setting('max_connections')::int AS max_connections, \
@@ -70,6 +70,7 @@ const LIMITS: &str = "\
         ) AS user_limit, \
         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS in_use";
 
+/// Reads the sessions and the limits of the server.
 pub(super) async fn activity(connection: &mut AsyncPgConnection) -> QueryResult<Activity> {
     let limits: ServerLimits = sql_query(LIMITS).get_result(connection).await?;
     let rows: Vec<Row> = sql_query(SESSIONS).load(connection).await?;
@@ -85,7 +86,7 @@ pub(super) async fn activity(connection: &mut AsyncPgConnection) -> QueryResult<
         }),
         lane_process_id: u64::try_from(limits.lane).ok(),
         restricted: (hidden > 0).then(|| {
-            format!("the states of {hidden} sessions of other users can't be seen: GRANT pg_monitor to this user")
+            format!("the states of {hidden} sessions of other users are not visible: GRANT pg_monitor to this user")
         }),
     })
 }

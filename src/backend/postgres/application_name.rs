@@ -1,19 +1,21 @@
-//! What our sessions call themselves, for whoever looks at the server: `service@instance`.
+//! The application name of the pool's sessions, visible on the server: `service@instance`.
 
 use crate::identity;
 
-/// As much of a name as the server keeps.
+/// The longest name that the server keeps, in bytes.
 const SERVER_KEEPS: usize = 63;
-/// A UUID: an instance of this length stays whole, whatever the service is called.
+/// The length of a UUID. An instance of this length is never cut, even after a long service name.
 const INSTANCE: usize = 36;
 
-/// The name of this process' sessions.
+/// Returns the name for the sessions of this process.
 pub(super) fn of_this_process() -> String {
     joined(identity::service_name(), identity::instance_id())
 }
 
-/// The service is cut at its end. Of an instance longer than a UUID the end stays, which is where
-/// the names of pods differ.
+/// Joins the service and the instance to a name that the server keeps whole.
+///
+/// A long service is cut at its end. An instance longer than a UUID is cut at its beginning,
+/// because the names of pods differ at the end.
 pub(super) fn joined(service: &str, instance: &str) -> String {
     let (service, instance) = (plain(service), plain(instance));
     let both = SERVER_KEEPS - "@".len();
@@ -23,13 +25,12 @@ pub(super) fn joined(service: &str, instance: &str) -> String {
     format!("{service}@{instance}")
 }
 
-/// The instance in a session's name, if it is one of this service's.
+/// Returns the instance in the name of a session, if the session belongs to this service.
 pub(super) fn instance_of_ours(name: &str) -> Option<String> {
     instance_of(name, &plain(identity::service_name())).map(str::to_owned)
 }
 
-/// Undoes [`joined`]: the service may have been cut to make room for the instance, which is then as
-/// long as it can be.
+/// Reverses [`joined`]. If the service was cut, the name has the maximum length.
 fn instance_of<'a>(name: &'a str, service: &str) -> Option<&'a str> {
     let whole = name
         .strip_prefix(service)
@@ -45,8 +46,9 @@ fn instance_of<'a>(name: &'a str, service: &str) -> Option<&'a str> {
     whole.or_else(cut).filter(|instance| !instance.is_empty())
 }
 
-/// The server shows nothing but printable ASCII. What it puts in place of the rest has changed from
-/// version to version; this way it is a `?` in all of them.
+/// Replaces all characters except printable ASCII by `?`.
+///
+/// The server does so too, but its replacement differs between versions.
 fn plain(name: &str) -> String {
     let shown = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
     name.chars().map(shown).collect()
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_instance_takes_the_room_that_is_left() {
+    fn a_long_instance_fills_the_remaining_bytes() {
         let pod = "orders-deployment-in-the-north-7d9f8b6c4-x2x9z";
         assert_eq!(joined("orders", pod), format!("orders@{pod}"));
         let long = "s".repeat(100);
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_tells_its_instance_however_it_was_cut() {
+    fn the_instance_is_found_even_in_a_name_that_was_cut() {
         let long = "a-service-with-a-name-that-never-ends";
         let pod = "orders-deployment-in-the-north-7d9f8b6c4-x2x9z";
         for service in ["orders", "a@b", long, &"s".repeat(62), &"s".repeat(100), ""] {
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn another_services_name_tells_none() {
+    fn the_name_of_another_service_has_no_instance() {
         for name in [
             "",
             "orders",
@@ -107,7 +109,7 @@ mod tests {
         ] {
             assert_eq!(instance_of(name, "orders"), None, "{name}");
         }
-        // What is left of the service is the same, and the rest of it is not known.
+        // The service names only begin alike, and the full name of the other is unknown.
         let long = "a-service-with-a-name-that-never-ends";
         assert_eq!(instance_of(&joined("a-service", UUID), long), None);
         assert_eq!(instance_of("a-service-with-a-name-that@pod-7", long), None);
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_printable_ascii_is_a_question_mark() {
+    fn characters_other_than_printable_ascii_become_question_marks() {
         assert_eq!(joined("b\u{e9}b\u{e9}\n", "\u{1f980}1\t"), "b?b??@?1?");
         assert_eq!(joined(&"\u{e9}".repeat(80), UUID).len(), 63);
     }

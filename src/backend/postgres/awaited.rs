@@ -1,8 +1,8 @@
-//! Who waits to be told that the server is done with a command.
+//! Calls back when the server has answered a command.
 //!
-//! diesel says that a query has finished when the first response is there; its rows, and an error
-//! among them, come later. Nearly always the whole answer came in one packet and nobody waits here,
-//! so that the task that reads pays two atomic accesses and no lock.
+//! diesel reports a query as finished when the first response arrives; its rows, and an error among
+//! them, arrive later. Usually the whole answer arrives in one packet and no callback is
+//! registered. The reading task then pays for two atomic accesses and takes no lock.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,11 +14,11 @@ use std::sync::{Mutex, PoisonError};
 
 type Done = Box<dyn FnOnce() + Send>;
 
-/// Those who wait, by the number of the command that they wait for.
+/// The registered callbacks, by the number of the awaited command.
 pub(super) struct Awaited {
     sent: AtomicU64,
     answered: AtomicU64,
-    /// The lowest number that is waited for.
+    /// The lowest awaited number; `u64::MAX` if there is none.
     next: AtomicU64,
     waiting: Mutex<Vec<(u64, Done)>>,
 }
@@ -35,36 +35,38 @@ impl Default for Awaited {
 }
 
 impl Awaited {
-    /// The number of the last command sent.
+    /// Returns the number of the last command sent.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// The number of the last command answered.
+    /// Returns the number of the last command answered.
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(SeqCst)
     }
 
-    /// Whether it has come further than was published. Only the reader of the connection asks.
+    /// Returns whether these numbers differ from the published ones. Only the reader of the
+    /// connection calls this.
     pub(super) fn is_news(&self, sent: u64, answered: u64) -> bool {
         sent != self.sent() || answered != self.answered.load(Relaxed)
     }
 
-    /// Publishes how far it is. Only the reader of the connection calls this.
+    /// Publishes the numbers. Only the reader of the connection calls this.
     pub(super) fn set(&self, sent: u64, answered: u64) {
         self.sent.store(sent, Relaxed);
-        // Its own last word: what has been answered is stored with a barrier, which costs.
+        // A relaxed load suffices, because only this task stores the value. Skip the store if the
+        // value is unchanged: its barrier is expensive.
         if answered == self.answered.load(Relaxed) {
             return;
         }
-        // With `push`: either this sees who waits, or that one sees the answer.
+        // Pairs with `push`: either this sees the new callback, or `push` sees the new number.
         self.answered.store(answered, SeqCst);
         if self.next.load(SeqCst) <= answered {
             self.call(answered);
         }
     }
 
-    /// Waits for a command, and is called at once if it was answered.
+    /// Registers a callback for a command. Calls it immediately if the command was answered.
     pub(super) fn push(&self, number: u64, done: Done) {
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +79,7 @@ impl Awaited {
         }
     }
 
-    /// No more answers will come.
+    /// Calls all callbacks, because no more answers will arrive.
     pub(super) fn call_all(&self) {
         self.call(u64::MAX);
     }
@@ -92,7 +94,8 @@ impl Awaited {
             due
         };
         for (_, done) in due {
-            // It runs code of the app's telemetry, on the task that the connection lives by.
+            // The callback runs telemetry code of the app on the task that drives the connection. A
+            // panic in it must not end that task.
             let _ = catch_unwind(AssertUnwindSafe(done));
         }
     }
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_forgotten_between_two_threads() {
+    fn no_callback_is_lost_between_two_threads() {
         const ROUNDS: u64 = 20_000;
         let (awaited, called) = (Arc::new(Awaited::default()), Arc::new(AtomicUsize::new(0)));
         let reader = {

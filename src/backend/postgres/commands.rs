@@ -1,31 +1,32 @@
-//! How many answers the server still owes: commands sent less `ReadyForQuery` received.
+//! Counts the outstanding responses: commands sent minus `ReadyForQuery` received.
 //!
-//! It would be a plain difference, but for `COPY … FROM STDIN` in the extended protocol: the client
-//! sends `Bind Execute Sync`, the server answers `CopyInResponse` and from then on *ignores* every
-//! `Sync` until the client ends the copy, also one that was under way already. So two `Sync`s get
-//! one `ReadyForQuery`, and a plain difference would call the connection busy for ever after.
+//! This would be a plain difference, except for `COPY … FROM STDIN` in the extended protocol. The
+//! client sends `Bind Execute Sync` and the server responds with `CopyInResponse`. From then on the
+//! server *ignores* every `Sync` until the client ends the copy, including a `Sync` that was
+//! already in transit. Two `Sync`s then get one `ReadyForQuery`, and a plain difference would count
+//! the connection as busy forever.
 
-/// The numbers of the commands sent and answered, the first being 1.
+/// The numbers of the commands sent and answered. The first command has the number 1.
 ///
-/// A copy may be ended, and more commands sent, before the server's `CopyInResponse` is seen. So
-/// that it can be told then which `Sync`s were ignored, two facts are kept about each of the last
-/// 64 commands.
+/// The client may end a copy and send more commands before the server's `CopyInResponse` is seen.
+/// Two bits for each of the last 64 commands make it possible to determine afterwards which `Sync`s
+/// the server ignored.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     sent: u64,
     answered: u64,
-    /// Messages of a command were sent whose `Sync` was not; they count as a command already, since
-    /// the server starts on them at once.
+    /// Whether messages of a command were sent without their `Sync` so far. They already count as a
+    /// command, because the server starts to execute them immediately.
     open: bool,
-    /// Commands whose copy, if they are one, ends before their `Sync`, and those that have none:
-    /// `Query`.
+    /// The commands whose copy, if any, ends before their `Sync`, and the commands without a `Sync`
+    /// (`Query`).
     whole: Marks,
-    /// Commands whose `Sync` is followed by a copy's end.
+    /// The commands whose `Sync` is followed by the end of a copy.
     ended: Marks,
     copy: Copy,
 }
 
-/// A mark on each of the last 64 numbers.
+/// One bit for each of the last 64 command numbers.
 #[derive(Debug, Default)]
 struct Marks(u64);
 
@@ -40,35 +41,34 @@ impl Marks {
     }
 }
 
-/// Where a copy to the server stands whose command had its `Sync` before the copy's data.
+/// The state of a copy to the server whose command sent its `Sync` before the data.
 #[derive(Debug, Default, PartialEq)]
 enum Copy {
     #[default]
     None,
-    /// The server takes data, and ignores `Sync`.
+    /// The server accepts data and ignores `Sync`.
     Data,
-    /// The client has said that this is all; the next `Sync` belongs to the command that was
-    /// counted already.
+    /// The client has ended the copy. The next `Sync` belongs to the command already counted.
     Ended,
 }
 
-/// The server answered when nothing was asked of it.
+/// The error of a response without an outstanding command.
 #[derive(Debug)]
 pub(super) struct Unasked;
 
 impl Commands {
-    /// The numbers of the last command sent and of the last one answered.
+    /// Returns the numbers of the last command sent and of the last command answered.
     pub(super) fn numbers(&self) -> (u64, u64) {
         (self.sent, self.answered)
     }
 
-    /// The start-up packet was sent.
+    /// Records that the startup packet was sent.
     pub(super) fn startup(&mut self) {
         self.begin();
     }
 
-    /// A message was sent that is a part of a command: `Parse`, `Bind`, `Describe`, `Execute` or
-    /// `Close`.
+    /// Records that a message was sent that is part of a command: `Parse`, `Bind`, `Describe`,
+    /// `Execute` or `Close`.
     pub(super) fn part(&mut self) {
         if !self.open {
             self.begin();
@@ -76,14 +76,14 @@ impl Commands {
         }
     }
 
-    /// A message was sent that is a command by itself: `Query` or `FunctionCall`.
+    /// Records that a message was sent that is a complete command: `Query` or `FunctionCall`.
     pub(super) fn query(&mut self) {
         self.part();
         self.open = false;
         self.whole.set(self.sent, true);
     }
 
-    /// `Sync` was sent, the end of a command.
+    /// Records that `Sync` was sent, the end of a command.
     pub(super) fn sync(&mut self) {
         match self.copy {
             Copy::Data => {}
@@ -93,8 +93,7 @@ impl Commands {
         self.open = false;
     }
 
-    /// `CopyDone` or `CopyFail` was sent, possibly before it was known that the server wanted any
-    /// data.
+    /// Records that `CopyDone` or `CopyFail` was sent, possibly before `CopyInResponse` was seen.
     pub(super) fn copy_ended(&mut self) {
         if self.copy == Copy::Data {
             self.copy = Copy::Ended;
@@ -105,7 +104,8 @@ impl Commands {
         }
     }
 
-    /// The server began to take data, on behalf of the oldest command that is not answered.
+    /// Records that `CopyInResponse` was received: the server accepts data for the oldest
+    /// outstanding command.
     pub(super) fn copy_began(&mut self) -> Result<(), Unasked> {
         if self.answered == self.sent {
             return Err(Unasked);
@@ -117,8 +117,8 @@ impl Commands {
         let mut unanswered = (current..=self.sent).take(64);
         let last_ignored = unanswered.find(|number| self.ended.has(*number));
         match last_ignored {
-            // The `Sync` after the copy's end was sent too, and will be answered in place of those
-            // before the end.
+            // The `Sync` after the end of the copy was already sent. The server will answer it
+            // instead of the earlier ones.
             Some(number) if number < self.sent => self.answered = number,
             Some(_) => (self.copy, self.answered) = (Copy::Ended, self.sent - 1),
             None => (self.copy, self.answered) = (Copy::Data, self.sent - 1),
@@ -126,7 +126,7 @@ impl Commands {
         Ok(())
     }
 
-    /// `ReadyForQuery` was received.
+    /// Records that `ReadyForQuery` was received.
     pub(super) fn ready(&mut self) -> Result<(), Unasked> {
         if self.answered == self.sent {
             return Err(Unasked);

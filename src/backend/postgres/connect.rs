@@ -1,4 +1,4 @@
-//! Opens a connection with a tap on it, and says why when it cannot.
+//! Opens a connection with a tap on it, and describes why an attempt failed.
 
 use std::error::Error;
 use std::fmt;
@@ -16,13 +16,13 @@ use super::url::Target;
 use super::wire::Wire;
 use crate::backend::connect_error::{ConnectError, ConnectErrorKind, io_message, lower_first};
 
-/// A connection just opened, and what belongs to it.
+/// A newly opened connection, its readings and its cancel handle.
 pub(crate) struct Connected {
-    /// The connection, as diesel-async would have made it.
+    /// The connection, set up as diesel-async itself would do it.
     pub(crate) connection: AsyncPgConnection,
-    /// Its readings; `None` on a Unix socket, which cannot be tapped.
+    /// The readings of the connection; `None` on a Unix socket, which cannot be tapped.
     pub(crate) wire: Option<Arc<Wire>>,
-    /// Stops what the server is doing for it.
+    /// Cancels the query that the server runs for this connection.
     pub(crate) cancel: Cancel,
 }
 
@@ -34,8 +34,10 @@ impl fmt::Debug for Connected {
     }
 }
 
-/// Opens a connection. There is no limit on how long that takes but the URL's `connect_timeout`,
-/// which bounds the socket only: the caller sets one.
+/// Opens a connection.
+///
+/// The only time limit here is the URL's `connect_timeout`, which covers the socket alone. The
+/// caller must set a limit for the whole attempt.
 pub(crate) async fn connect(target: &Target) -> Result<Connected, ConnectError> {
     let opened = open(target).await?;
     let token = opened.client.cancel_token();
@@ -56,7 +58,7 @@ pub(crate) async fn connect(target: &Target) -> Result<Connected, ConnectError> 
     })
 }
 
-/// A session before diesel-async takes it over.
+/// A session before it is passed to diesel-async.
 pub(super) struct Opened {
     pub(super) client: Client,
     pub(super) connection: Connection<Socket, Tap<Transport>>,
@@ -64,7 +66,7 @@ pub(super) struct Opened {
     connector: Connector,
 }
 
-/// Opens a session, up to the server's being ready.
+/// Opens a session and waits until the server is ready for queries.
 pub(super) async fn open(target: &Target) -> Result<Opened, ConnectError> {
     let mut connector = new_connector(target)?;
     let connected = target.config().connect(&mut connector).await;
@@ -78,7 +80,7 @@ pub(super) async fn open(target: &Target) -> Result<Opened, ConnectError> {
     })
 }
 
-/// Asks the server to stop what it is doing for one connection. A clone does the same.
+/// Asks the server to cancel the query of one connection. Clones refer to the same connection.
 #[derive(Clone)]
 pub(crate) struct Cancel {
     token: CancelToken,
@@ -95,20 +97,21 @@ impl fmt::Debug for Cancel {
 }
 
 impl Cancel {
-    /// How long asking may take.
+    /// The time limit of a cancel request.
     pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
-    /// Sends the request over a connection of its own, under the same rules of TLS as the first.
+    /// Sends a cancel request over a separate connection, with the same TLS settings.
     ///
-    /// Whether the server heeds it is not told; if nothing is under way it has no effect, and if
-    /// the next command has begun it hits that one. So it is for a connection that will be closed.
+    /// The server does not report whether it acted on the request. The request has no effect if no
+    /// command is running, and it cancels the next command if that has already begun. Therefore use
+    /// it only on a connection that will be closed.
     pub(crate) async fn cancel(mut self) -> Result<(), ConnectError> {
         let request = self.token.cancel_query(&mut self.connector);
         match tokio::time::timeout(Self::TIMEOUT, request).await {
             Ok(result) => result.map_err(|error| describe(&error, &self.target)),
             Err(_) => {
                 let message = format!(
-                    "no answer to a request to cancel ({})",
+                    "no answer to the cancel request ({})",
                     self.target.addresses()
                 );
                 Err(ConnectError::new(ConnectErrorKind::TimedOut, message, None))
@@ -122,7 +125,8 @@ fn new_connector(target: &Target) -> Result<Connector, ConnectError> {
         .map_err(|reason| ConnectError::new(ConnectErrorKind::Configuration, reason, None))
 }
 
-/// Says what happened and to whom; tokio-postgres itself says only "error connecting to server".
+/// Describes the cause and the addresses; tokio-postgres itself reports only "error connecting to
+/// server".
 fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
     let addresses = target.addresses();
     if let Some(answer) = error.as_db_error() {
@@ -154,7 +158,7 @@ fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
     }
     let what = error.to_string();
     let message = match source.map(ToString::to_string) {
-        // Before 0.7.13, Display had the source's text in it already.
+        // Before tokio-postgres 0.7.13, `Display` already included the text of the source.
         Some(why) if !what.contains(&why) => format!("{what}: {why}"),
         _ => what.clone(),
     };
@@ -168,7 +172,7 @@ fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
     ConnectError::new(kind, format!("{message} ({addresses})"), None)
 }
 
-/// diesel-async sets the time zone and the encoding of each new session.
+/// Describes an error of diesel-async's session setup (the time zone and the client encoding).
 fn setup_failed(error: &ConnectionError, wire: Option<&Wire>) -> ConnectError {
     let code = wire.and_then(Wire::last_sqlstate);
     let code = code.and_then(|code| String::from_utf8(code.to_vec()).ok());
@@ -179,12 +183,12 @@ fn setup_failed(error: &ConnectionError, wire: Option<&Wire>) -> ConnectError {
     let kind = code.as_deref().map_or(ConnectErrorKind::Other, kind_of);
     ConnectError::new(
         kind,
-        format!("setting up the session: {}", lower_first(&why)),
+        format!("setting up the session failed: {}", lower_first(&why)),
         code,
     )
 }
 
-/// What the server's answer means for somebody who wants to connect.
+/// Returns the error kind that an SQLSTATE stands for while connecting.
 fn kind_of(sqlstate: &str) -> ConnectErrorKind {
     match sqlstate {
         // insufficient_privilege: "permission denied for database", which needs a GRANT.
@@ -195,9 +199,9 @@ fn kind_of(sqlstate: &str) -> ConnectErrorKind {
         // invalid_catalog_name; object_not_in_prerequisite_state: "not currently accepting
         // connections".
         "3D000" | "55000" => ConnectErrorKind::Database,
-        // statement_timeout and the like on the way in.
+        // A timeout, such as statement_timeout, while the session is set up.
         "57014" | "57P05" => ConnectErrorKind::TimedOut,
-        // A session variable in `options` that the server does not know or will not take.
+        // A session variable in `options` that the server does not know or does not accept.
         "22023" | "42704" | "42601" => ConnectErrorKind::Configuration,
         code if code.starts_with("28") => ConnectErrorKind::Authentication,
         _ => ConnectErrorKind::Other,
@@ -209,7 +213,7 @@ mod unit {
     use super::*;
 
     #[test]
-    fn the_servers_code_tells_the_kind() {
+    fn the_kind_follows_from_the_sqlstate() {
         assert_eq!(kind_of("28P01"), ConnectErrorKind::Authentication);
         assert_eq!(kind_of("28000"), ConnectErrorKind::Authentication);
         assert_eq!(kind_of("53300"), ConnectErrorKind::TooManyConnections);

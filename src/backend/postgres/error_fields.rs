@@ -1,30 +1,30 @@
-//! The two fields of an `ErrorResponse` that concern the connection.
+//! Reads the two fields of an `ErrorResponse` that concern the connection.
 
-/// Finds the SQLSTATE and the severity among an error's fields, whose texts may come in pieces.
+/// Finds the SQLSTATE and the severity in the fields of an error, which may arrive in pieces.
 #[derive(Debug, Default)]
 pub(super) struct ErrorFields {
     sqlstate: Option<[u8; 5]>,
     fatal: bool,
     ended: bool,
-    /// The type of the field under way.
+    /// The type of the current field.
     field: Option<u8>,
-    /// The beginning of its text, one byte more than is ever compared.
+    /// The beginning of the field's text: one byte more than the longest text that is compared.
     text: [u8; 6],
     filled: usize,
 }
 
 impl ErrorFields {
-    /// Whether all fields were read.
+    /// Returns whether all fields were read.
     pub(super) fn ended(&self) -> bool {
         self.ended
     }
 
-    /// The error's code, if it had one of five characters.
+    /// Returns the code of the error, if it has exactly five characters.
     pub(super) fn sqlstate(&self) -> Option<[u8; 5]> {
         self.sqlstate
     }
 
-    /// Whether the server closes the connection because of it.
+    /// Returns whether the server closes the connection because of this error.
     pub(super) fn is_fatal(&self) -> bool {
         self.fatal
     }
@@ -54,7 +54,7 @@ impl ErrorFields {
 
     fn end_field(&mut self, kind: u8) {
         match (kind, &self.text[..self.filled]) {
-            // `V` is `S` untranslated; servers before 9.6 and some poolers send only `S`.
+            // `V` is `S` without translation. Servers before 9.6 and some poolers send only `S`.
             (b'V' | b'S', b"FATAL" | b"PANIC") => self.fatal = true,
             (b'C', &[a, b, c, d, e]) => self.sqlstate = Some([a, b, c, d, e]),
             _ => {}

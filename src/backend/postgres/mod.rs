@@ -1,4 +1,5 @@
-//! Postgres.
+//! The backend for Postgres.
+
 mod activity;
 mod application_name;
 mod awaited;

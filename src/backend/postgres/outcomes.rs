@@ -1,18 +1,19 @@
-//! What the server answered to each of the last commands: whether it failed, and how many rows.
+//! Stores the outcome of the latest commands: the error, and the number of rows.
 //!
-//! By number, and not "what has come since": behind a stream that was given up, and in a pipeline,
-//! answers to several commands come one after another, and often in one packet.
+//! Outcomes are stored by command number and not as a difference of totals. In a pipeline, or after
+//! a stream that was dropped, the responses to several commands arrive one after another, often in
+//! one packet.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Commands remembered; more are hardly ever under way at once.
+/// The number of commands remembered. More are rarely in progress at the same time.
 const REMEMBERED: u64 = 64;
 const KNOWN: u64 = 1 << 63;
 
-/// One slot a command. Written by the reader of the connection alone.
+/// One slot per command. Only the reader of the connection writes them.
 #[derive(Debug)]
 pub(super) struct Outcomes {
-    /// A SQLSTATE each, see [`word_of`].
+    /// The SQLSTATE of each command, encoded by [`word_of`].
     errors: [AtomicU64; REMEMBERED as usize],
     rows: [AtomicU64; REMEMBERED as usize],
 }
@@ -27,7 +28,7 @@ impl Default for Outcomes {
 }
 
 impl Outcomes {
-    /// Commands up to `sent` have begun, of which those up to `before` had.
+    /// Clears the slots of the commands after `before`, up to and including `sent`.
     pub(super) fn begin(&self, before: u64, sent: u64) {
         for number in (before + 1..=sent).rev().take(REMEMBERED as usize) {
             slot(&self.errors, number).store(0, Relaxed);
@@ -44,7 +45,9 @@ impl Outcomes {
         slot.store(slot.load(Relaxed) + rows, Relaxed);
     }
 
-    /// The SQLSTATE and the rows of a command; `sent` is the last one.
+    /// Returns the SQLSTATE and the rows of a command; `sent` is the number of the last command.
+    ///
+    /// `None` if the command was not sent yet, or is too old to be remembered.
     pub(super) fn read(&self, number: u64, sent: u64) -> Option<(Option<[u8; 5]>, u64)> {
         if number == 0 || number > sent || sent - number >= REMEMBERED {
             return None;
@@ -54,12 +57,13 @@ impl Outcomes {
     }
 }
 
-/// A SQLSTATE in one word, for an atomic: [`KNOWN`] and its five characters. Zero is none.
+/// Encodes an SQLSTATE in one word, for an atomic: [`KNOWN`] and its five characters. Zero means
+/// none.
 pub(super) fn word_of([a, b, c, d, e]: [u8; 5]) -> u64 {
     KNOWN | u64::from_be_bytes([0, 0, 0, a, b, c, d, e])
 }
 
-/// The SQLSTATE in such a word, if there is one.
+/// Decodes the SQLSTATE of a word made by [`word_of`]; `None` if there is none.
 pub(super) fn code_in(word: u64) -> Option<[u8; 5]> {
     let [_, _, _, code @ ..] = word.to_be_bytes();
     (word & KNOWN != 0).then_some(code)
@@ -74,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_command_has_its_own() {
+    fn each_command_has_its_own_outcome() {
         let outcomes = Outcomes::default();
         outcomes.begin(0, 3);
         outcomes.add_rows(1, 5);
@@ -85,11 +89,11 @@ mod tests {
         assert_eq!(outcomes.read(3, 3), Some((None, 0)));
         assert_eq!((outcomes.read(0, 3), outcomes.read(4, 3)), (None, None));
         outcomes.begin(3, 70);
-        assert_eq!(outcomes.read(2, 70), None, "forgotten");
+        assert_eq!(outcomes.read(2, 70), None, "no longer remembered");
         assert_eq!(
             outcomes.read(66, 70),
             Some((None, 0)),
-            "a new one in its place"
+            "a newer command has taken the slot"
         );
     }
 }

@@ -1,9 +1,9 @@
-//! Walks the headers of the messages in both directions of one connection.
+//! Reads the message headers of one connection, in both directions.
 //!
-//! Each message is a type byte and a length (the first one of the client has no type). Bodies are
-//! skipped, but for three small ones. Nothing is kept but the header under way, so a message may be
-//! cut anywhere and a row of a gigabyte costs as little as a short one. The first header that makes
-//! no sense turns the reader off for good.
+//! Each message has a type byte and a length (the client's first message has no type). The reader
+//! skips all bodies except three small ones. It keeps only the current header, so a message may be
+//! split anywhere, and a row of a gigabyte costs as little as a short one. The first invalid header
+//! turns the reader off permanently.
 
 use std::sync::Arc;
 
@@ -19,41 +19,41 @@ pub(super) struct Reader {
     client: Header,
     server: Header,
     started: bool,
-    /// Bytes of the current message's body still to come, of the client's and of the server's.
+    /// The remaining bytes in the body of the client's current message, and of the server's.
     client_body: u32,
     server_body: u32,
     inspect: Inspect,
-    /// Rows of the current command that are not published yet.
+    /// The rows of the current command that are not published yet.
     rows: u64,
     off: bool,
 }
 
-/// What is done with the body of a message from the server.
+/// How the reader treats the body of the server's current message.
 #[derive(Debug)]
 enum Inspect {
     Skip,
     /// `ReadyForQuery`: one byte, the state of the transaction.
     Ready,
-    /// `BackendKeyData`: four bytes are the process id, the rest is the secret.
+    /// `BackendKeyData`: four bytes of process id, then the secret key.
     Key {
         process_id: u32,
         seen: u8,
     },
-    /// `ErrorResponse`: fields of a type byte and text up to a zero.
+    /// `ErrorResponse`: fields of a type byte and a zero-terminated text.
     Error(ErrorFields),
 }
 
-/// Bytes that cannot be the Postgres protocol.
+/// The error of bytes that are not valid in the Postgres protocol.
 #[derive(Debug)]
 struct Nonsense;
 
-/// No message is longer than a `StringInfo` of the server may be.
+/// The longest message: the limit of a `StringInfo` in the server.
 const LONGEST: u32 = 1 << 30;
-/// libpq's bound for messages that are never long; beyond it, it takes the stream for garbage too.
+/// libpq's limit for message types that are never long. libpq, too, treats a longer one as garbage.
 const LONGEST_SHORT: u32 = 30_000;
 
 impl Reader {
-    /// A reader for a connection on which nothing was sent yet.
+    /// Creates a reader for a connection on which nothing was sent yet.
     pub(super) fn new(wire: Arc<Wire>) -> Self {
         Self {
             wire,
@@ -69,7 +69,7 @@ impl Reader {
         }
     }
 
-    /// Bytes that the transport has accepted from the client.
+    /// Reads bytes of the client that the transport has accepted.
     pub(super) fn sent(&mut self, bytes: &[u8]) {
         self.wire.add_bytes_out(bytes.len());
         if self.off {
@@ -81,7 +81,7 @@ impl Reader {
         }
     }
 
-    /// Bytes that came from the server.
+    /// Reads bytes received from the server.
     pub(super) fn received(&mut self, bytes: &[u8]) {
         self.wire.add_bytes_in(bytes.len());
         if self.off {
@@ -95,12 +95,12 @@ impl Reader {
         }
     }
 
-    /// The connection has ended, whoever ended it.
+    /// Records that either side has closed the connection.
     pub(super) fn closed(&mut self) {
         self.wire.set_closed();
     }
 
-    /// The command that the server answers now, if it was asked for anything.
+    /// Returns the command that the server currently responds to, if one is outstanding.
     fn current(&self) -> Option<u64> {
         let (sent, answered) = self.commands.numbers();
         (answered < sent).then_some(answered + 1)
@@ -141,8 +141,8 @@ impl Reader {
         }
     }
 
-    /// The packet without a type: the start of a session, or of a request to cancel somebody else's
-    /// command.
+    /// Reads the packet without a type: the start of a session, or a request to cancel a command of
+    /// another session. Returns the remaining length.
     fn startup(&mut self, length: u32, code: u32) -> Result<u32, Nonsense> {
         const VERSION_3: u32 = 3;
         const CANCEL_REQUEST: u32 = 80_877_102;
@@ -157,7 +157,7 @@ impl Reader {
         Ok(length - 8)
     }
 
-    /// Notes what a message from the client asks for; returns the length of its body.
+    /// Records a message from the client. Returns the length of its body.
     fn client_message(&mut self, kind: u8, length: u32) -> Result<u32, Nonsense> {
         let longest = match kind {
             b'S' | b'H' | b'c' | b'X' => 4,
@@ -192,8 +192,8 @@ impl Reader {
         }
     }
 
-    /// Notes what kind of message comes from the server, and whether to look into it; returns the
-    /// length of its body.
+    /// Records the type of a message from the server, and decides how to treat its body. Returns
+    /// the length of the body.
     fn server_message(&mut self, kind: u8, length: u32) -> Result<u32, Nonsense> {
         let (shortest, longest) = match kind {
             b'D' | b'd' | b'T' | b't' | b'V' | b'N' | b'A' => (0, LONGEST),
@@ -223,7 +223,7 @@ impl Reader {
         Ok(body)
     }
 
-    /// Reads a piece of a body that tells something.
+    /// Reads a piece of a body that is not skipped.
     fn look_into(&mut self, piece: &[u8]) -> Result<(), Nonsense> {
         match &mut self.inspect {
             Inspect::Skip => {}
@@ -255,7 +255,8 @@ impl Reader {
                     self.inspect = Inspect::Skip;
                     self.wire.add_error(self.current(), code);
                     if fatal {
-                        // Those who wait are called at once, and those who have an answer get it.
+                        // Publish first, so that callbacks of answered commands see the answer;
+                        // closing then calls all the others.
                         self.publish();
                         self.wire.set_closed();
                     }
@@ -266,7 +267,7 @@ impl Reader {
     }
 }
 
-/// The length in a header counts its own four bytes.
+/// Returns the length of the body. The length in a header includes its own four bytes.
 fn body_length(length: u32, shortest: u32, longest: u32) -> Result<u32, Nonsense> {
     if length < 4 + shortest || length > longest {
         return Err(Nonsense);
@@ -274,14 +275,14 @@ fn body_length(length: u32, shortest: u32, longest: u32) -> Result<u32, Nonsense
     Ok(length - 4)
 }
 
-/// Passes over as much of the body as is here.
+/// Skips the part of the body that has arrived.
 fn skip(bytes: &mut &[u8], body: &mut u32) {
     let here = bytes.len().min(*body as usize);
     *bytes = &bytes[here..];
     *body -= here as u32;
 }
 
-/// Collects the bytes of a header that may come in pieces.
+/// Collects the bytes of a header that may arrive in pieces.
 #[derive(Debug, Default)]
 struct Header {
     bytes: [u8; 8],
@@ -289,7 +290,7 @@ struct Header {
 }
 
 impl Header {
-    /// The next `N` bytes, if they have all come; else keeps those that have.
+    /// Returns the next `N` bytes if they have all arrived. Otherwise keeps those that have.
     #[inline]
     fn take<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
         if self.filled == 0

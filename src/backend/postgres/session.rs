@@ -1,4 +1,5 @@
-//! Postgres as a [`Backend`]: dialling through the wire, and what the wire tells afterwards.
+//! Implements [`Backend`] for Postgres: connects with a tap, and serves the readings of the
+//! [`Wire`].
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl Dial<AsyncPgConnection> for Target {
     }
 
     fn attributes(&self) -> Vec<KeyValue> {
-        // Without a name of its own, the database is called like the user.
+        // If the URL names no database, its name is that of the user.
         let database = self.database().or_else(|| self.user());
         place(
             database,
@@ -74,7 +75,7 @@ impl Dial<AsyncPgConnection> for Target {
     }
 }
 
-/// A connection whose messages are read, but for one over a Unix socket.
+/// The session of a connection. A connection over a Unix socket has no wire.
 #[derive(Debug)]
 struct PgSession {
     wire: Option<Arc<Wire>>,
@@ -113,7 +114,7 @@ impl Session for PgSession {
     fn outcome(&self, commands: RangeInclusive<u64>) -> Option<Outcome> {
         let wire = self.wire.as_ref()?;
         let mut all = Outcome {
-            // First: what is answered is there to be read.
+            // Must be read first: the outcome of an answered command is already stored.
             answered: wire.answered()? >= *commands.end(),
             error: None,
             rows: 0,
@@ -136,7 +137,7 @@ impl Session for PgSession {
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         let cancel = self.cancel.clone();
         Some(Box::pin(async move {
-            // Best effort: the connection is closed whatever comes of it.
+            // Best effort: the connection is closed in any case.
             let _ = cancel.cancel().await;
         }))
     }

@@ -1,4 +1,4 @@
-//! A stream that passes every byte unchanged, and shows it to a [`Reader`] on the way.
+//! A stream that passes every byte on unchanged, and shows a copy of it to a [`Reader`].
 
 use std::io;
 use std::pin::Pin;
@@ -19,14 +19,14 @@ pub(crate) struct Tap<S> {
 }
 
 impl<S> Tap<S> {
-    /// Puts a tap on a transport over which nothing of the session was sent yet; `wire` is written
-    /// by this tap alone.
+    /// Puts a tap on a transport on which the session has not sent anything yet. No other tap may
+    /// write to `wire`.
     pub(super) fn new(inner: S, wire: Arc<Wire>) -> Self {
         let reader = Reader::new(wire);
         Self { inner, reader }
     }
 
-    /// Notes a failure of the transport.
+    /// Marks the connection as closed if the transport failed.
     fn checked<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
             self.reader.closed();

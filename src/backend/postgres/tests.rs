@@ -1,4 +1,4 @@
-//! Against real servers, which the tests start themselves: one with TLS and one without.
+//! Tests against real servers, which the tests start themselves: one with TLS and one without.
 
 mod connecting;
 mod copying;

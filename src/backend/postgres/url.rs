@@ -1,9 +1,9 @@
-//! Where to connect: a Postgres URL, of which we read the parameters on TLS ourselves.
+//! Parses a Postgres URL.
 //!
-//! tokio-postgres knows neither `verify-ca` and `verify-full` nor `sslrootcert`, so these are taken
-//! out before it gets the rest. It also says only "invalid value"; the reasons given here name the
-//! parameter, its value and what is allowed, and never show the password, not even that of a URL
-//! that was mangled by one.
+//! tokio-postgres knows neither `verify-ca` and `verify-full` nor `sslrootcert`. This parser reads
+//! the TLS parameters and passes the rest to tokio-postgres. tokio-postgres also reports only
+//! "invalid value"; the errors here name the parameter, its value and the allowed values. They
+//! never contain the password, even if an unescaped password broke the URL into the wrong parts.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -27,18 +27,18 @@ mod parameters;
 
 const MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 const EXAMPLE: &str = "postgres://user:password@host:5432/database";
-const ENCODE: &str = "in a user name or password, @ : / ? # must be written %40 %3A %2F %3F %23";
+const ENCODE: &str = "in a user name or password, write @ : / ? # as %40 %3A %2F %3F %23";
 
 impl Target {
-    /// Reads a `postgres://` or `postgresql://` URL.
+    /// Parses a `postgres://` or `postgresql://` URL.
     ///
-    /// No `sslmode` means `prefer`, or `disable` in a build without the feature `tls`; as in libpq,
-    /// `sslrootcert=system` makes it `verify-full`, and a Unix socket never uses TLS.
-    /// `sslmode=require` together with `sslrootcert` is `verify-ca`, as in libpq.
+    /// `sslmode` defaults to `prefer`, or to `disable` in a build without the feature `tls`. As in
+    /// libpq, `sslrootcert=system` changes the default to `verify-full`, `sslmode=require` with a
+    /// `sslrootcert` file means `verify-ca`, and a Unix socket never uses TLS.
     ///
     /// # Errors
     ///
-    /// The reason, naming the parameter, its value and what is allowed; never the password.
+    /// Returns a message with the parameter, its value and the allowed values; never the password.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(format!("expected a URL such as {EXAMPLE}"));
@@ -56,19 +56,21 @@ impl Target {
             let (key, text) = (decode(key)?, decode(value)?);
             match (&*key, &*text) {
                 ("sslmode", _) => sslmode = Some(parse_mode(&text)?),
-                // libpq takes this for the sake of JDBC's users, and so do hosted databases'
-                // instructions.
+                // libpq accepts this for compatibility with JDBC, and the instructions of hosted
+                // databases use it.
                 ("ssl", "true") => sslmode = Some(TlsMode::Require),
                 ("sslrootcert", "system") => roots = TlsRoots::System,
                 ("sslrootcert", "") => {}
                 ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
-                // What we do anyway; other values would be silently not done.
+                // These values match what the pool does. Other values would silently have no
+                // effect.
                 ("sslnegotiation", "postgres") | ("gssencmode", "disable" | "prefer") => {}
                 ("sslnegotiation", _) => return Err(expected("sslnegotiation", &text, "postgres")),
                 ("gssencmode", _) => {
                     return Err(expected("gssencmode", &text, "disable or prefer"));
                 }
-                // tokio-postgres splits the hosts of a URL's first part, but not of this parameter.
+                // tokio-postgres splits a list of hosts in the authority part of a URL, but not in
+                // this parameter.
                 ("host", _) => kept.extend(value.split(',').map(|host| format!("host={host}"))),
                 _ => {
                     parameters::check(&key, value, &text, query.contains('@'))?;
@@ -76,32 +78,34 @@ impl Target {
                 }
             }
         }
-        // A raw @ anywhere would be taken for the end of the credentials.
+        // tokio-postgres would take a raw @ anywhere as the end of the credentials.
         let rest = kept.join("&").replace('@', "%40");
         let config: Config = format!("{place}?{rest}")
             .parse()
-            .map_err(|error| format!("the URL cannot be read: {}; {ENCODE}", cause(&error)))?;
+            .map_err(|error| format!("the URL is invalid: {}; {ENCODE}", cause(&error)))?;
         Self::new(config, sslmode, roots)
     }
 
     fn new(mut config: Config, sslmode: Option<TlsMode>, roots: TlsRoots) -> Result<Self, String> {
         if config.get_hosts().is_empty() {
-            // A connector of TLS is asked only where there is a host name.
+            // tokio-postgres calls a TLS connector only if there is a host name.
             for address in config.get_hostaddrs().to_vec() {
                 config.host(address.to_string());
             }
         }
         let hosts = config.get_hosts();
         if hosts.is_empty() || hosts.contains(&Host::Tcp(String::new())) {
-            return Err(format!("the URL names no host: expected {EXAMPLE}"));
+            return Err(format!("the URL has no host: expected {EXAMPLE}"));
         }
         if !matches!(config.get_ports().len(), 0 | 1) && config.get_ports().len() != hosts.len() {
-            return Err("the URL has more ports than hosts".to_owned());
+            return Err(
+                "the URL has the wrong number of ports: expected one, or one per host".to_owned(),
+            );
         }
         let unix = hosts.iter().any(is_unix);
         if unix && !hosts.iter().all(is_unix) {
             return Err(
-                "the URL mixes Unix sockets with other hosts: expected one kind".to_owned(),
+                "the URL mixes Unix sockets and TCP hosts: expected only one kind".to_owned(),
             );
         }
         let tls = TlsSettings {
@@ -112,8 +116,8 @@ impl Target {
         if unix {
             config.ssl_mode(SslMode::Disable);
         } else {
-            // "Require" and "direct" make tokio-postgres send nothing of its own and hand the bare
-            // socket to our connector, which negotiates as the mode says.
+            // With "require" and "direct", tokio-postgres sends nothing itself and passes the bare
+            // socket to `Connector`, which negotiates TLS according to the mode.
             config
                 .ssl_mode(SslMode::Require)
                 .ssl_negotiation(SslNegotiation::Direct);
@@ -121,7 +125,7 @@ impl Target {
         Ok(Self { config, tls, unix })
     }
 
-    /// The first host: a name, an address, or the folder of a Unix socket.
+    /// Returns the first host: a name, an address, or the directory of a Unix socket.
     pub(crate) fn host(&self) -> Option<&str> {
         match self.config.get_hosts().first()? {
             Host::Tcp(name) => Some(name),
@@ -130,40 +134,43 @@ impl Target {
         }
     }
 
-    /// The first host's port.
+    /// Returns the port of the first host; 5432 if the URL has none.
     pub(crate) fn port(&self) -> u16 {
         self.config.get_ports().first().copied().unwrap_or(5432)
     }
 
-    /// The database, if the URL names one; else the server takes the user's name.
+    /// Returns the database, if the URL names one. Otherwise the server uses the user's name.
     pub(crate) fn database(&self) -> Option<&str> {
         self.config.get_dbname()
     }
 
-    /// The user, if the URL names one; else it is the one that runs this process.
+    /// Returns the user, if the URL names one. Otherwise it is the operating system's user of this
+    /// process.
     pub(crate) fn user(&self) -> Option<&str> {
         self.config.get_user()
     }
 
-    /// The name that the server shows for our sessions.
+    /// Returns the name that the server shows for the sessions, if one is set.
     pub(crate) fn application_name(&self) -> Option<&str> {
         self.config.get_application_name()
     }
 
-    /// Whether the URL names our sessions, be it as a variable in `options`, which would lose
-    /// against a name that we set.
+    /// Returns whether the URL sets `application_name`, either as a parameter or in `options`.
+    ///
+    /// A name set by [`set_application_name`](Self::set_application_name) would override the one in
+    /// `options`.
     pub(crate) fn has_application_name(&self) -> bool {
         let options = self.config.get_options().unwrap_or_default();
         let options = options.to_ascii_lowercase().replace('-', "_");
         self.application_name().is_some() || options.contains("application_name=")
     }
 
-    /// Sets the name that the server shows for our sessions.
+    /// Sets the name that the server shows for the sessions.
     pub(crate) fn set_application_name(&mut self, name: &str) {
         self.config.application_name(name);
     }
 
-    /// Whether this is a Unix socket, which has no TLS and cannot be tapped.
+    /// Returns whether this is a Unix socket, which has no TLS and cannot be tapped.
     pub(crate) fn is_unix(&self) -> bool {
         self.unix
     }
@@ -176,7 +183,7 @@ impl Target {
         &self.tls
     }
 
-    /// Each `host:port`, for error messages.
+    /// Returns each `host:port`, separated by commas, for error messages.
     pub(super) fn addresses(&self) -> String {
         let ports = self.config.get_ports();
         let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
@@ -215,8 +222,9 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Splits off the parameters, and sees to it that there is at most one raw `@` before them: else a
-/// part of a password would be taken for a host, and shown.
+/// Splits off the parameters, and rejects a URL with more than one raw `@` before them.
+///
+/// With two of them, a part of the password would be taken for a host and appear in messages.
 fn split_query(url: &str) -> Result<(&str, &str), String> {
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
     if place.matches('@').count() > 1 {
@@ -227,12 +235,12 @@ fn split_query(url: &str) -> Result<(&str, &str), String> {
 
 fn decode(text: &str) -> Result<Cow<'_, str>, String> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map_err(|_| "the URL is not UTF-8 where it is percent-encoded".to_owned())
+    decoded.map_err(|_| "the percent-encoded characters of the URL are not UTF-8".to_owned())
 }
 
 fn expected(key: &str, value: &str, allowed: &str) -> String {
     if value.contains('@') {
-        // No value has one that can be wrong: this is a piece of a password with a raw ? in it.
+        // No value that is checked may contain an @: this is part of a password with a raw ? in it.
         return format!("parameter {key}: expected {allowed}; {ENCODE}");
     }
     format!("parameter {key}={value:?}: expected {allowed}")
@@ -246,13 +254,13 @@ fn parse_mode(text: &str) -> Result<TlsMode, String> {
         "verify-ca" => Ok(TlsMode::VerifyCa),
         "verify-full" => Ok(TlsMode::VerifyFull),
         "allow" => {
-            Err(expected("sslmode", text, MODES) + "; allow is not supported, prefer comes nearest")
+            Err(expected("sslmode", text, MODES) + "; allow is not supported, use prefer instead")
         }
         _ => Err(expected("sslmode", text, MODES)),
     }
 }
 
-/// The mode that is meant, given what else the URL says.
+/// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.
 fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Result<TlsMode, String> {
     let without_feature = "this build has no TLS: enable poolscope's feature `tls`";
     if unix {
@@ -261,7 +269,8 @@ fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Resul
     let mode = match (asked, roots) {
         (None, TlsRoots::System) => TlsMode::VerifyFull,
         (None, _) => TlsMode::Prefer,
-        // Certificates that anyone can get prove nothing unless the name is checked too.
+        // Anyone can get a certificate of a public authority, so it proves nothing unless the host
+        // name is checked too.
         (Some(mode), TlsRoots::System)
             if !matches!(mode, TlsMode::VerifyFull | TlsMode::Disable) =>
         {
@@ -285,7 +294,9 @@ fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Resul
     }
 }
 
-/// tokio-postgres says what is wrong only in the source of its error; it never quotes a value.
+/// Returns the cause of a parse error.
+///
+/// tokio-postgres puts the cause only in the source of its error, and never quotes a value.
 fn cause(error: &tokio_postgres::Error) -> String {
     let source = error.source().map(ToString::to_string);
     source.unwrap_or_else(|| error.to_string())

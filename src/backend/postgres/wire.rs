@@ -1,15 +1,17 @@
-//! What the message headers of one Postgres connection tell, readable at any time from any thread.
+//! The readings of one Postgres connection, taken from its message headers and readable at any time
+//! from any thread.
 //!
-//! diesel's `Instrumentation` sees a query from the client's side only: it cannot tell when the
+//! diesel's `Instrumentation` sees a query only from the client's side. It does not know when the
 //! server has really finished, whether an error came after the first row, whether a raw `BEGIN` is
-//! open, or which server process is at work. All of that passes by on the socket. The
-//! [`tap`](super::tap) hands every byte to a [`Reader`](super::reader::Reader), and the reader
-//! writes what it understood to this [`Wire`].
+//! open, or which server process does the work. All of this can be read from the socket: the
+//! [`tap`](super::tap) passes every byte to a [`Reader`](super::reader::Reader), which writes its
+//! results to this [`Wire`].
 //!
-//! Each figure has one writer, the task that drives the connection, so the writer needs no
-//! read-modify-write and the readers no lock. A reading is never torn, and none goes backwards.
+//! Each value has a single writer, the task that drives the connection. Therefore the writer needs
+//! no read-modify-write operations and the readers need no lock. No reading is torn, and none goes
+//! backwards.
 //!
-//! What is not here: a command that still waits in tokio-postgres's own queue, because it has not
+//! A command that still waits in tokio-postgres's own queue is not included, because it has not
 //! been sent.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,23 +23,25 @@ use crate::checkout::TransactionState;
 
 /// The readings of one connection.
 ///
-/// Those that come from message headers are `None` once the reader has turned itself off, because
-/// it met bytes that make no sense as the Postgres protocol; [`is_closed`](Self::is_closed) and the
-/// byte counts need no headers and stay.
+/// The reader turns itself off when it finds bytes that are not valid in the Postgres protocol.
+/// From then on, the readings from message headers are `None`. [`is_closed`](Self::is_closed) and
+/// the byte counts need no headers and remain available.
 #[derive(Debug)]
 pub(crate) struct Wire {
     /// All times are nanoseconds since this instant.
     base: Instant,
-    /// Outstanding commands, transaction state and flags in one word, so that a reader sees them of
-    /// the same moment.
+    /// Outstanding commands, transaction state and flags in one word, so that a reader sees a
+    /// consistent combination.
     state: AtomicU64,
-    /// Idle: the nanoseconds the server has worked so far. At work: [`RUNNING`] and the instant at
-    /// which it would have started had it worked without a break. One word, so that a sum and the
-    /// start of a stretch always match.
+    /// The server's working time.
+    ///
+    /// While the server is idle, it is the total in nanoseconds. While the server works, it is
+    /// [`RUNNING`] and the instant at which the work would have started without pauses. It is one
+    /// word, so that the total and the start of the current period always match.
     work: AtomicU64,
     /// [`KNOWN`] and the process id.
     process_id: AtomicU64,
-    /// The last SQLSTATE, see [`word_of`].
+    /// The last SQLSTATE, encoded by [`word_of`].
     sqlstate: AtomicU64,
     errors: AtomicU64,
     rows: AtomicU64,
@@ -54,7 +58,7 @@ const RUNNING: u64 = 1 << 63;
 const KNOWN: u64 = 1 << 63;
 
 impl Wire {
-    /// A wire that has seen nothing yet.
+    /// Creates a wire without readings.
     pub(crate) fn new() -> Self {
         Self {
             base: Instant::now(),
@@ -71,21 +75,20 @@ impl Wire {
         }
     }
 
-    /// The server's process id, as in `pg_stat_activity.pid`.
+    /// Returns the server's process id, as in `pg_stat_activity.pid`.
     pub(crate) fn process_id(&self) -> Option<i32> {
         let word = self.known(&self.process_id)?;
         Some(word as u32 as i32)
     }
 
-    /// How many commands were sent and are not yet answered by `ReadyForQuery`; the connection's
-    /// start-up is one.
+    /// Returns the number of commands sent and not yet answered by `ReadyForQuery`. The startup of
+    /// the connection counts as a command.
     pub(crate) fn outstanding(&self) -> Option<u32> {
         let state = self.state.load(Relaxed);
         (state & OFF == 0).then_some(state as u32)
     }
 
-    /// The transaction's state when the server was last ready; `None` also before it was ready the
-    /// first time.
+    /// Returns the transaction state of the last `ReadyForQuery`; `None` also before the first one.
     pub(crate) fn transaction(&self) -> Option<TransactionState> {
         let state = self.state.load(Relaxed);
         if state & OFF != 0 {
@@ -99,9 +102,9 @@ impl Wire {
         }
     }
 
-    /// The time the server was at work: from the first outstanding command to none, all such
-    /// stretches, the running one included. A client that reads its rows slowly keeps the server at
-    /// work.
+    /// Returns the total time during which commands were outstanding, including the current period.
+    ///
+    /// A client that reads its rows slowly keeps the server busy.
     pub(crate) fn busy(&self) -> Option<Duration> {
         if self.is_off() {
             return None;
@@ -115,59 +118,62 @@ impl Wire {
         Some(Duration::from_nanos(nanos))
     }
 
-    /// Whether the connection is known to be of no more use: the server closed it or announced that
-    /// it would (a `FATAL` error), the socket failed, or this side dropped it.
+    /// Returns whether the connection is known to be unusable: the server closed it or announced
+    /// that it will (a `FATAL` error), the socket failed, or this side dropped it.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.load(Relaxed) & CLOSED != 0
     }
 
-    /// The SQLSTATE of the last error the server reported; compare [`errors`](Self::errors) to know
-    /// whether it is new.
+    /// Returns the SQLSTATE of the last error that the server reported. Compare
+    /// [`errors`](Self::errors) to find out whether it is new.
     pub(crate) fn last_sqlstate(&self) -> Option<[u8; 5]> {
         code_in(self.sqlstate.load(Relaxed)).filter(|_| !self.is_off())
     }
 
-    /// How many errors the server has reported.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
+    /// Returns the number of errors that the server has reported.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests use it so far"))]
     pub(crate) fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
     }
 
-    /// How many rows the server has sent.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
+    /// Returns the number of rows that the server has sent.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests use it so far"))]
     pub(crate) fn rows(&self) -> u64 {
         self.rows.load(Relaxed)
     }
 
-    /// How many bytes came from the server, after decryption.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
+    /// Returns the number of bytes received from the server, after decryption.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests use it so far"))]
     pub(crate) fn bytes_in(&self) -> u64 {
         self.bytes_in.load(Relaxed)
     }
 
-    /// How many bytes went to the server, before encryption.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody has asked for it yet"))]
+    /// Returns the number of bytes sent to the server, before encryption.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests use it so far"))]
     pub(crate) fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Relaxed)
     }
 
-    /// The number of the last command sent.
+    /// Returns the number of the last command sent.
     pub(crate) fn sent(&self) -> Option<u64> {
         (!self.is_off()).then(|| self.awaited.sent())
     }
 
-    /// The number of the last command answered.
+    /// Returns the number of the last command answered.
     pub(crate) fn answered(&self) -> Option<u64> {
         (!self.is_off()).then(|| self.awaited.answered())
     }
 
-    /// The SQLSTATE and the rows of a command, as far as they have come; `None` of one too long ago.
+    /// Returns the SQLSTATE and the rows of a command so far; `None` if it is too old to be
+    /// remembered.
     pub(crate) fn outcome(&self, number: u64) -> Option<(Option<[u8; 5]>, u64)> {
         self.outcomes.read(number, self.sent()?)
     }
 
-    /// Calls back when a command is answered, or never will be: at once, if that is so already.
-    /// Else by the task that drives the connection.
+    /// Calls `done` when a command is answered, or when it never will be.
+    ///
+    /// Calls it immediately if that is already the case. Otherwise the task that drives the
+    /// connection calls it.
     pub(crate) fn when_answered(&self, number: u64, done: Box<dyn FnOnce() + Send>) {
         self.awaited.push(number, done);
         if self.is_off() || self.is_closed() {
@@ -184,22 +190,23 @@ impl Wire {
         (word & KNOWN != 0 && !self.is_off()).then_some(word & !KNOWN)
     }
 
-    /// Nanoseconds since the base; the top bit is free for [`RUNNING`] for 292 years.
+    /// Returns the nanoseconds since the base. The top bit stays free for [`RUNNING`] for 292
+    /// years.
     fn now(&self) -> u64 {
         self.base.elapsed().as_nanos() as u64
     }
 }
 
-/// The writer's side. Only the one [`Reader`](super::reader::Reader) of this connection may call
-/// these: they load and store instead of exchanging, which is right for a single writer and costs
-/// nothing.
+/// The writer's side. Only the [`Reader`](super::reader::Reader) of this connection may call these
+/// methods. They load and store instead of exchanging, which is correct and cheap with a single
+/// writer.
 impl Wire {
     pub(super) fn set_process_id(&self, process_id: u32) {
         self.process_id
             .store(KNOWN | u64::from(process_id), Relaxed);
     }
 
-    /// An error, and the command that it is the answer to.
+    /// Records an error, and the command that it responds to.
     pub(super) fn add_error(&self, command: Option<u64>, code: Option<[u8; 5]>) {
         if let (Some(command), Some(code)) = (command, code) {
             self.outcomes.failed(command, code);
@@ -210,7 +217,7 @@ impl Wire {
         add(&self.errors, 1);
     }
 
-    /// Rows of a command.
+    /// Records rows of a command.
     pub(super) fn add_rows(&self, command: u64, rows: u64) {
         self.outcomes.add_rows(command, rows);
         add(&self.rows, rows);
@@ -224,8 +231,8 @@ impl Wire {
         add(&self.bytes_out, bytes as u64);
     }
 
-    /// Publishes the numbers of the last command sent and of the last one answered, and starts or
-    /// stops the clock when the outstanding ones leave or reach zero.
+    /// Publishes the numbers of the last command sent and of the last command answered. Starts or
+    /// stops the working time when the outstanding commands leave or reach zero.
     pub(super) fn set_commands(&self, sent: u64, answered: u64) {
         if !self.awaited.is_news(sent, answered) {
             return;
@@ -255,13 +262,13 @@ impl Wire {
             .store(state | u64::from(status) << TRANSACTION_SHIFT, Relaxed);
     }
 
-    /// Says that the headers made no sense.
+    /// Records that a header was invalid, and turns the readings from headers off.
     pub(super) fn set_off(&self) {
         self.state.store(self.state.load(Relaxed) | OFF, Relaxed);
         self.awaited.call_all();
     }
 
-    /// Says that the connection is gone; what was under way ends with it.
+    /// Records that the connection is closed. Commands in progress end with it.
     pub(super) fn set_closed(&self) {
         self.stop_work();
         self.state.store(self.state.load(Relaxed) | CLOSED, Relaxed);
@@ -294,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_wire_knows_nothing() {
+    fn a_new_wire_has_no_readings() {
         let wire = Wire::new();
         assert_eq!(wire.process_id(), None);
         assert_eq!(wire.outstanding(), Some(0));
@@ -320,7 +327,7 @@ mod tests {
             (Some(0), Some(TransactionState::Failed))
         );
         assert!(!wire.is_closed());
-        // Process ids are signed on the wire, and zero is one as good as any other.
+        // Process ids are signed in the protocol, and zero is a valid one.
         wire.set_process_id(0);
         assert_eq!(wire.process_id(), Some(0));
         wire.set_process_id(u32::MAX);
@@ -347,7 +354,7 @@ mod tests {
         assert!(wire.busy().unwrap() >= first);
         assert!(
             wire.busy().unwrap() < first + Duration::from_millis(5),
-            "the pause is not counted"
+            "pauses are not counted"
         );
     }
 
@@ -364,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn once_off_only_what_needs_no_headers_is_told() {
+    fn once_off_only_readings_without_headers_remain() {
         let wire = Wire::new();
         wire.set_process_id(7);
         wire.set_outstanding(1);

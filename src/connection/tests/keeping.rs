@@ -1,4 +1,4 @@
-//! Connections that are kept: pinged, replaced in time, opened ahead.
+//! Tests the keepalive, the recycling and the warm-up.
 
 use futures_util::FutureExt;
 use tokio::time::sleep;
@@ -15,12 +15,12 @@ fn kept_alive(change: impl FnOnce(&mut CareSettings)) -> Tested {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_idle_for_so_long_is_pinged_and_nothing_else() {
+async fn only_long_idle_connections_are_pinged() {
     let pool = kept_alive(|_| {});
     let held = pool.held(3).await;
     sleep(IDLE / 2).await;
     drop(held);
-    // One of them is used all the time.
+    // One connection is used all the time.
     for _ in 0..55 {
         sleep(Duration::from_secs(1)).await;
         drop(pool.get().await.unwrap());
@@ -38,7 +38,7 @@ async fn what_is_idle_for_so_long_is_pinged_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_its_keepalive_is_closed_and_the_others_are_suspect() {
+async fn a_failed_keepalive_closes_its_connection_and_makes_the_others_suspect() {
     let pool = kept_alive(|_| {});
     let held = pool.held(3).await;
     drop(held);
@@ -55,12 +55,12 @@ async fn one_that_fails_its_keepalive_is_closed_and_the_others_are_suspect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_that_hangs_is_waited_for_and_no_longer_than_its_time() {
+async fn a_checkout_waits_for_a_hanging_ping_only_up_to_the_ping_timeout() {
     let pool = kept_alive(|settings| (settings.pool_size, settings.max_overflow) = (1, 0));
     drop(pool.get().await.unwrap());
     pool.script.pings_that(hang);
     sleep(IDLE + ms(100)).await;
-    // It counts as idle while it is pinged.
+    // The connection counts as idle while it is pinged.
     assert_eq!((pool.script.pings(), pool.counts()), (1, (1, 1)));
     let start = Instant::now();
     let held = pool.get().await.unwrap();
@@ -75,7 +75,7 @@ async fn a_ping_that_hangs_is_waited_for_and_no_longer_than_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkout_waits_for_a_ping_that_ends_well() {
+async fn a_checkout_waits_for_a_ping_that_succeeds() {
     let pool = kept_alive(|settings| (settings.pool_size, settings.max_overflow) = (1, 0));
     drop(pool.get().await.unwrap());
     pool.script.pings_that(after(ms(300)));
@@ -88,7 +88,7 @@ async fn a_checkout_waits_for_a_ping_that_ends_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_taken_from_those_who_wait() {
+async fn the_keepalive_takes_no_connection_from_waiting_checkouts() {
     let pool = kept_alive(|_| {});
     drop(pool.held(3).await);
     pool.told.waiting.store(1, Ordering::SeqCst);
@@ -111,7 +111,7 @@ async fn the_keepalive_ends_with_the_pool() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_connection_has_a_lifetime_of_its_own_and_none_a_longer_one() {
+async fn lifetimes_are_jittered_and_never_longer_than_the_setting() {
     let pool = Tested::new(|settings| {
         (settings.pool_size, settings.max_overflow) = (100, 0);
         settings.recycle = Some(Duration::from_secs(1000));
@@ -122,7 +122,7 @@ async fn each_connection_has_a_lifetime_of_its_own_and_none_a_longer_one() {
     assert_eq!(pool.told.closed().len(), 0);
     sleep(Duration::from_secs(51)).await;
     drop(pool.held(100).await);
-    // Half of them, by chance: 20 and 80 are six standard deviations off.
+    // About half of them: 20 and 80 are six standard deviations off.
     let half = pool.told.closed().len();
     assert!((20..=80).contains(&half), "{half}");
     sleep(Duration::from_secs(51)).await;
@@ -131,7 +131,7 @@ async fn each_connection_has_a_lifetime_of_its_own_and_none_a_longer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidated_every_connection_is_pinged_once() {
+async fn after_an_invalidation_every_connection_is_pinged_once() {
     let pool = Tested::new(|_| {});
     drop(pool.held(3).await);
     pool.service.invalidate();
@@ -141,7 +141,7 @@ async fn invalidated_every_connection_is_pinged_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn warmed_up_all_are_there() {
+async fn a_warm_up_opens_all_missing_connections() {
     let pool = Tested::new(|settings| settings.max_connecting = 4);
     pool.script.dials_that(after(ms(100)));
     let held = pool.get().await.unwrap();
@@ -159,7 +159,7 @@ async fn warmed_up_all_are_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warm_up_waits_for_a_database_and_not_for_longer_than_it_may() {
+async fn a_warm_up_retries_an_unreachable_database_until_the_deadline() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     let warm_up = pool.service.warm_up(Duration::from_secs(5)).await;
@@ -173,14 +173,14 @@ async fn a_warm_up_waits_for_a_database_and_not_for_longer_than_it_may() {
     };
     let warm_up = pool.service.warm_up(Duration::from_secs(30));
     let (warm_up, ()) = futures_util::future::join(warm_up, back).await;
-    // Nine if the one that found the database was nobody's.
+    // Nine if the prober opened the tenth.
     assert!(warm_up.opened >= 9 && warm_up.is_complete(), "{warm_up:?}");
     assert!(warm_up.took <= Duration::from_secs(4), "{:?}", warm_up.took);
     assert_eq!(pool.counts(), (10, 10));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warm_up_does_not_hang_and_what_comes_late_is_used() {
+async fn a_warm_up_ends_at_its_deadline_and_late_connections_are_used() {
     let pool = Tested::new(|settings| settings.pool_size = 3);
     pool.script.dials_that(after(Duration::from_secs(5)));
     let warm_up = pool.service.warm_up(Duration::from_secs(2)).await;
@@ -190,7 +190,7 @@ async fn a_warm_up_does_not_hang_and_what_comes_late_is_used() {
     sleep(Duration::from_secs(4)).await;
     assert_eq!(pool.counts(), (3, 3));
 
-    // Or closed, if nobody has the pool any more.
+    // Late connections of a dropped pool are closed.
     let pool = Tested::new(|settings| settings.pool_size = 3);
     pool.script.dials_that(after(Duration::from_secs(5)));
     drop(pool.service.warm_up(Duration::from_secs(2)).await);
@@ -201,7 +201,7 @@ async fn a_warm_up_does_not_hang_and_what_comes_late_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warm_up_that_is_not_let_in_says_so_at_once() {
+async fn a_refused_warm_up_fails_at_once() {
     let pool = Tested::new(|_| {});
     pool.script
         .dials_that(fail(ConnectErrorKind::Authentication));

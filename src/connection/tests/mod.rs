@@ -1,4 +1,4 @@
-//! The care of connections, with dials and pings that do what a script says, in paused time.
+//! Tests the handling of connections with scripted connects and pings, in paused time.
 
 mod keeping;
 mod outages;
@@ -27,14 +27,14 @@ use crate::settings::{DatabaseKind, Settings};
 type Connection = AsyncSqliteConnection;
 type Step = BoxFuture<'static, Result<(), ConnectError>>;
 
-/// How long opening a connection may take.
+/// The time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// What the next dials and pings do.
+/// A [`Dial`] whose connects and pings do what the script says.
 #[derive(Clone)]
 struct Scripted(Arc<Script>);
 
@@ -117,7 +117,7 @@ impl Dial<Connection> for Scripted {
     }
 }
 
-/// What was told.
+/// An observer that records its events.
 #[derive(Default)]
 struct Told {
     opened: AtomicU32,
@@ -214,13 +214,14 @@ impl Tested {
         futures_util::future::try_join_all(all).await.unwrap()
     }
 
-    /// Open and idle.
+    /// Returns `(open, idle)`.
     fn counts(&self) -> (u32, u32) {
         let counts = self.service.counts();
         (counts.open, counts.idle)
     }
 
-    /// The kind of the failure, its text, and how long it took to come.
+    /// Checks out a connection, which must fail. Returns the kind, the text and the time until the
+    /// failure.
     async fn failure(&self) -> (ConnectErrorKind, String, Duration) {
         let start = Instant::now();
         match self.get().await {

@@ -1,4 +1,4 @@
-//! Dials that find nobody.
+//! Tests outages: connection attempts to an unreachable database.
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_dial_is_told_at_once_and_later_ones_soon() {
+async fn the_first_refused_attempt_fails_at_once_and_later_ones_soon() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     let (kind, text, took) = pool.failure().await;
@@ -27,7 +27,7 @@ async fn a_refused_dial_is_told_at_once_and_later_ones_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_not_dialled_by_every_checkout() {
+async fn checkouts_during_an_outage_do_not_connect_individually() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);
@@ -37,7 +37,7 @@ async fn an_outage_is_not_dialled_by_every_checkout() {
     assert!(all.iter().all(Result::is_err));
     assert!(start.elapsed() <= ms(500), "{:?}", start.elapsed());
     assert!(pool.script.dials() <= 8, "{}", pool.script.dials());
-    // All that go on asking are served by some ten a second.
+    // Continuous requests cause about ten attempts per second.
     let dialled = pool.script.dials();
     while start.elapsed() < Duration::from_secs(10) {
         assert!(pool.get().await.is_err());
@@ -46,7 +46,7 @@ async fn an_outage_is_not_dialled_by_every_checkout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_anybody_asking_it_is_dialled_twice_a_second_and_its_return_is_noticed() {
+async fn without_requests_the_prober_connects_twice_a_second_and_notices_the_return() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);
@@ -56,7 +56,7 @@ async fn without_anybody_asking_it_is_dialled_twice_a_second_and_its_return_is_n
 
     pool.script.dials_that(succeeds);
     sleep(Duration::from_secs(1)).await;
-    // The probe's connection is there to be used.
+    // The probe's connection is in the pool.
     assert_eq!(pool.counts(), (1, 1));
     assert_eq!(pool.script.dials(), dialled + 1);
     let held = pool.get().now_or_never().unwrap().unwrap();
@@ -67,7 +67,7 @@ async fn without_anybody_asking_it_is_dialled_twice_a_second_and_its_return_is_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_who_asks_after_the_return_is_served_by_the_probe() {
+async fn the_first_checkout_after_the_return_gets_the_probes_connection() {
     for away in [ms(1), ms(99), ms(350), ms(60_000)] {
         let pool = Tested::new(|settings| {
             (settings.pool_size, settings.max_overflow) = (1, 0);
@@ -85,9 +85,9 @@ async fn the_first_who_asks_after_the_return_is_served_by_the_probe() {
     }
 }
 
-/// Nothing answers, and nothing is refused: after the first, nobody waits for the dial's end.
+/// The database neither answers nor refuses. Only the first checkout waits for the end of an attempt.
 #[tokio::test(start_paused = true)]
-async fn where_dials_hang_checkouts_fail_fast() {
+async fn checkouts_fail_fast_while_attempts_hang() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(hang);
     let (kind, _, took) = pool.failure().await;
@@ -102,7 +102,7 @@ async fn where_dials_hang_checkouts_fail_fast() {
         );
         sleep(ms(700)).await;
     }
-    // Back: the dials that hang still do, a new one succeeds.
+    // The database is back: old attempts still hang, a new one succeeds.
     pool.script.dials_that(succeeds);
     let start = Instant::now();
     while pool.get().await.is_err() {
@@ -111,14 +111,14 @@ async fn where_dials_hang_checkouts_fail_fast() {
     assert!(start.elapsed() <= Duration::from_secs(1));
     sleep(Duration::from_secs(30)).await;
     assert_eq!(pool.counts().0, pool.told.opened.load(Ordering::SeqCst));
-    // No old one that times out now declares another outage.
+    // An old attempt that times out now does not declare another outage.
     let start = Instant::now();
     assert_eq!(pool.held(10).await.len(), 10);
     assert_eq!(start.elapsed(), ms(0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_who_wait_when_an_outage_is_declared_are_told_soon() {
+async fn all_waiting_checkouts_fail_soon_after_an_outage_is_declared() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(hang);
     let start = Instant::now();
@@ -137,7 +137,7 @@ async fn all_who_wait_when_an_outage_is_declared_are_told_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_slow_is_found_too() {
+async fn the_prober_finds_a_slow_server() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);
@@ -146,9 +146,9 @@ async fn a_server_that_is_slow_is_found_too() {
     assert_eq!(pool.counts(), (1, 1));
 }
 
-/// Who has queued for long before it came to the pool is not made to wait again.
+/// A checkout that has queued for long at the gate does not wait again in the pool.
 #[tokio::test(start_paused = true)]
-async fn who_has_waited_long_enough_is_told_at_once() {
+async fn a_checkout_that_has_waited_long_enough_fails_at_once() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(hang);
     drop(pool.failure().await);
@@ -160,7 +160,7 @@ async fn who_has_waited_long_enough_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_connections_come_back_well_they_are_waited_for() {
+async fn checkouts_wait_on_while_healthy_connections_are_returned() {
     let pool = Tested::new(|settings| (settings.pool_size, settings.max_overflow) = (2, 2));
     let mut held = pool.held(2).await;
     pool.script.dials_that(refuse);
@@ -169,19 +169,19 @@ async fn while_connections_come_back_well_they_are_waited_for() {
     assert!(!waiting.is_finished());
     drop(held.pop());
     drop(waiting.await.unwrap().unwrap());
-    // No sign of life for more than a second: the one that is out is not expected back.
+    // No healthy return for more than a second: the connection in use is not expected back.
     let one = pool.get().await.unwrap();
     sleep(Duration::from_secs(5)).await;
     let (_, _, took) = pool.failure().await;
     assert!(took <= ms(701), "{took:?}");
     drop((one, held));
-    // It was wrong: what is open is used, after a ping.
+    // Both connections are returned after all: they are used again, after a ping.
     let pings = pool.script.pings();
     drop(pool.get().await.unwrap());
     assert_eq!(pool.script.pings(), pings + 1);
 }
 
-/// Found, and not let in: that is no outage, and those who wait are told.
+/// A server that is reachable and refuses is not an outage. Waiting checkouts get the refusal.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_back_and_refuses_ends_the_outage() {
     let pool = Tested::new(|_| {});
@@ -198,13 +198,13 @@ async fn a_server_that_is_back_and_refuses_ends_the_outage() {
     assert!(took <= ms(500), "{took:?}");
     let dialled = pool.script.dials();
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(pool.script.dials(), dialled, "only on demand");
+    assert_eq!(pool.script.dials(), dialled, "attempts are made only on demand");
     pool.script.dials_that(succeeds);
     assert!(pool.get().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_makes_what_is_open_suspect() {
+async fn an_outage_makes_open_connections_suspect() {
     let pool = Tested::new(|settings| settings.pool_size = 3);
     drop(pool.held(2).await);
     let held = pool.held(2).await;
@@ -242,9 +242,9 @@ async fn the_prober_ends_with_the_pool() {
     assert_eq!((pool.script.dials(), pool.counts()), (dialled, (0, 0)));
 }
 
-/// A checkout that goes away during an outage takes no connection with it.
+/// A checkout that is cancelled during an outage does not lose the probe's connection.
 #[tokio::test(start_paused = true)]
-async fn a_probes_connection_is_not_lost_with_a_checkout_that_goes_away() {
+async fn a_probes_connection_is_not_lost_with_a_cancelled_checkout() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);

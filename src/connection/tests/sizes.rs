@@ -1,12 +1,12 @@
-//! How many connections there are, and how many are being opened.
+//! Tests the limits on open connections and on connection attempts.
 
 use tokio::time::sleep;
 
 use super::*;
 
-/// Without a gate too: bb8 is asked by as many as like to.
+/// The limit holds without a gate too, with any number of requests to bb8.
 #[tokio::test(start_paused = true)]
-async fn never_more_than_there_may_be() {
+async fn open_connections_never_exceed_the_limit() {
     let pool = Tested::new(|settings| (settings.pool_size, settings.max_overflow) = (2, 1));
     pool.script.dials_that(after(ms(10)));
     let most = Arc::new(AtomicU32::new(0));
@@ -27,7 +27,7 @@ async fn never_more_than_there_may_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_are_opened_at_a_time() {
+async fn simultaneous_attempts_never_exceed_max_connecting() {
     let pool = Tested::new(|settings| settings.max_connecting = 3);
     let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let seen = Arc::clone(&most);
@@ -47,14 +47,14 @@ async fn so_many_are_opened_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn made_smaller_what_is_idle_closes_now_and_what_is_in_use_when_it_comes_back() {
+async fn a_shrink_closes_idle_connections_now_and_those_in_use_on_return() {
     let pool = Tested::new(|settings| (settings.pool_size, settings.max_overflow) = (6, 0));
     let mut held = pool.held(6).await;
     drop(held.split_off(3));
     assert_eq!(pool.counts(), (6, 3));
     pool.service.resize(2, 0);
     assert_eq!(pool.told.resized.load(Ordering::SeqCst), 1);
-    // Three are in use, which is more than there may be: none stays idle.
+    // Three connections are in use, more than the limit, so none stays idle.
     assert_eq!(pool.counts(), (3, 0));
     let counts = pool.service.counts();
     assert_eq!((counts.pool_size, counts.max_connections()), (2, 2));
@@ -66,7 +66,7 @@ async fn made_smaller_what_is_idle_closes_now_and_what_is_in_use_when_it_comes_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_would_have_gone_anyway_is_overflow() {
+async fn a_shrink_does_not_change_the_reason_of_overflow_connections() {
     let pool = Tested::new(|settings| (settings.pool_size, settings.max_overflow) = (4, 4));
     let held = pool.held(8).await;
     pool.service.resize(2, 6);
@@ -78,7 +78,7 @@ async fn what_would_have_gone_anyway_is_overflow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn made_larger_there_may_be_more() {
+async fn a_growth_serves_waiting_checkouts() {
     let pool = Tested::new(|settings| (settings.pool_size, settings.max_overflow) = (1, 0));
     let one = pool.get().await.unwrap();
     let waiting = tokio::spawn(pool.get());
@@ -96,7 +96,7 @@ async fn made_larger_there_may_be_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_room_is_no_failure_to_anybody() {
+async fn a_full_pool_reports_no_connect_failure() {
     let pool = Tested::new(|settings| (settings.pool_size, settings.max_overflow) = (1, 0));
     let one = pool.get().await.unwrap();
     let waiting = tokio::spawn(pool.get());

@@ -1,4 +1,4 @@
-//! What a connection that fails says of the others.
+//! Tests how the failure of one connection affects the others.
 
 use std::sync::atomic::AtomicBool;
 
@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 
-/// Fails once, and succeeds from then on.
+/// Returns a step that fails once and then succeeds.
 fn fails_once() -> impl Fn() -> Step + Send + 'static {
     let has_failed = AtomicBool::new(false);
     move || match has_failed.swap(true, Ordering::SeqCst) {
@@ -16,21 +16,21 @@ fn fails_once() -> impl Fn() -> Step + Send + 'static {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_one_that_fails_makes_the_newer_suspect() {
+async fn a_failed_old_connection_makes_newer_ones_suspect() {
     let pool = Tested::new(|_| {});
     let old = pool.held(1).await;
     drop(pool.held(1).await);
-    // An earlier failure, after which the second is found well and the first is still out.
+    // After an earlier failure, the second connection passes its ping while the first is in use.
     pool.service.invalidate();
     drop(pool.get().await.unwrap());
     assert_eq!(pool.script.pings(), 1);
     drop(old);
-    // The first is found broken: all that is known of the second is older than that.
+    // The first fails its ping. Everything known about the second is older, so it is pinged too.
     pool.script.pings_that(fails_once());
     drop(pool.get().await.unwrap());
     assert_eq!(pool.script.pings(), 3);
     assert_eq!(pool.told.closed(), ["ping_failed"]);
-    // And now it is known to be well.
+    // Now the second is known to be healthy.
     drop(pool.get().await.unwrap());
     assert_eq!(pool.script.pings(), 3);
 }
@@ -45,9 +45,9 @@ async fn a_ping_that_fails_at_once_costs_only_its_own_connection() {
     assert_eq!(pool.counts(), (4, 4));
 }
 
-/// A firewall has forgotten all of them, and new ones get through.
+/// A firewall has dropped all old connections and lets new ones through.
 #[tokio::test(start_paused = true)]
-async fn of_many_that_hang_one_is_waited_for() {
+async fn only_one_of_many_hanging_pings_delays_a_checkout() {
     let pool = Tested::new(|care| care.pre_ping_bypass = ms(500));
     drop(pool.held(10).await);
     sleep(Duration::from_secs(3600)).await;
@@ -62,7 +62,7 @@ async fn of_many_that_hang_one_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_black_hole_behind_idle_connections_costs_one_ping_and_one_dial() {
+async fn a_black_hole_costs_one_ping_and_one_connection_attempt() {
     let pool = Tested::new(|care| care.pre_ping_bypass = ms(500));
     drop(pool.held(10).await);
     sleep(Duration::from_secs(60)).await;
@@ -75,7 +75,7 @@ async fn a_black_hole_behind_idle_connections_costs_one_ping_and_one_dial() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_that_shrinks_while_it_warms_up_keeps_to_its_size() {
+async fn a_shrink_during_a_warm_up_keeps_to_the_new_size() {
     let pool = Tested::new(|care| (care.pool_size, care.max_overflow) = (5, 0));
     pool.script.dials_that(after(ms(1000)));
     let warm_up = tokio::spawn(pool.service.warm_up(Duration::from_secs(30)));
@@ -87,7 +87,7 @@ async fn a_pool_that_shrinks_while_it_warms_up_keeps_to_its_size() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_that_shrinks_while_checkouts_dial_keeps_to_its_size() {
+async fn a_shrink_while_checkouts_connect_keeps_to_the_new_size() {
     let pool = Tested::new(|care| (care.pool_size, care.max_overflow) = (5, 0));
     pool.script.dials_that(after(ms(100)));
     let given_up = futures_util::future::join_all((0..5).map(|_| pool.get()));
@@ -99,9 +99,9 @@ async fn a_pool_that_shrinks_while_checkouts_dial_keeps_to_its_size() {
     assert_eq!(pool.told.closed(), ["resize"; 4]);
 }
 
-/// bb8 counts a dial as under way whose task has gone with its runtime.
+/// bb8 still counts an attempt whose task ended with its runtime.
 #[test]
-fn a_runtime_that_ends_takes_its_dial_along_and_no_place() {
+fn a_runtime_that_ends_during_an_attempt_does_not_block_the_pool() {
     let [first, second] = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
     let pool = {
         let _in = first.enter();

@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use super::*;
 
 const OM: &str = "application/openmetrics-text";
-/// What Prometheus 2.42 sends.
+/// The `Accept` header of Prometheus 2.42.
 const PROMETHEUS_2: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-/// What Prometheus 3 sends.
+/// The `Accept` header of Prometheus 3.
 const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-/// What it sends where native histograms are on.
+/// The `Accept` header of Prometheus 3 with native histograms enabled.
 const PROMETHEUS_3_NATIVE: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 const FIREFOX: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const CHROME: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
@@ -22,7 +22,7 @@ fn accept(lines: &[&str]) -> Accept {
 }
 
 #[test]
-fn scrapers_get_metrics_of_health_and_all_others_json() {
+fn health_returns_metrics_to_scrapers_and_json_to_others() {
     use Format::{OpenMetrics, Text};
     for (header, health, page) in [
         (PROMETHEUS_2, true, OpenMetrics),
@@ -60,7 +60,7 @@ fn scrapers_get_metrics_of_health_and_all_others_json() {
             true,
             OpenMetrics,
         ),
-        // As much is not more.
+        // An equal weight does not rank above JSON.
         (
             "application/json, application/openmetrics-text",
             false,
@@ -72,7 +72,7 @@ fn scrapers_get_metrics_of_health_and_all_others_json() {
             false,
             Text,
         ),
-        // The most specific range says how much JSON is wanted.
+        // The most specific range determines the weight of JSON.
         (
             "application/openmetrics-text;q=0.5, application/json;q=0.1, */*",
             true,
@@ -115,7 +115,7 @@ fn several_lines_are_one_list() {
 }
 
 #[test]
-fn what_is_not_understood_is_passed_over() {
+fn invalid_ranges_are_ignored() {
     for broken in [
         "application/openmetrics-text;q=2",
         "application/openmetrics-text;q=1.001",
@@ -142,7 +142,7 @@ fn what_is_not_understood_is_passed_over() {
 }
 
 #[test]
-fn a_weight_has_three_decimals_that_count() {
+fn a_weight_is_truncated_to_three_decimals() {
     for (text, weight) in [
         ("0", 0),
         ("0.", 0),
@@ -171,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn nor_one_that_looks_like_one(pieces in prop::collection::vec(prop::sample::select(&[
+    fn no_plausible_header_panics(pieces in prop::collection::vec(prop::sample::select(&[
         OM, "text/plain", "version=0.0.4", "application/json", "*/*", "q=0.5", "q=1", "q", ";", ";", ",", "\"", "\\", "=", " ",
     ][..]), 0..40)) {
         let header = pieces.concat();
@@ -179,7 +179,7 @@ proptest! {
         prop_assert!(!accept.prefers_metrics() || header.contains(OM) || header.contains("version=0.0.4"));
     }
 
-    /// What the issue says, said again without a parser.
+    /// Compares the ranking with a reference model that needs no parser.
     #[test]
     fn weights_decide(
         openmetrics in prop::option::of(0_u16..=1000),

@@ -1,6 +1,6 @@
-//! The metrics as Prometheus reads them, in the two formats that it knows.
+//! The metrics page for Prometheus, in its text format and in OpenMetrics.
 //!
-//! Written by hand, for both at once: a page is the list of
+//! The page is written without a client library. It lists all
 //! [`families`](crate::observe::families), each read at one instant.
 
 mod name;
@@ -12,9 +12,9 @@ pub(super) use self::page::Page;
 /// A format of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Prometheus' own, 0.0.4.
+    /// Prometheus' text format, version 0.0.4.
     Text,
-    /// 1.0.0.
+    /// OpenMetrics, version 1.0.0.
     OpenMetrics,
 }
 

@@ -1,15 +1,15 @@
-//! What a Prometheus calls a metric that it gets over OTLP, or from a collector.
+//! Translates metric names as Prometheus does for metrics that arrive by OTLP or from a collector.
 
 use crate::observe::families::{Family, Kind};
 
-/// A metric's names on the page.
+/// The names of a metric on the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
-    /// What OpenMetrics calls the family.
+    /// Name of the family in OpenMetrics.
     pub(super) family: String,
-    /// What its series are called, up to a histogram's `_bucket`, `_sum` and `_count`.
+    /// Name of its series, without a histogram's `_bucket`, `_sum` and `_count`.
     pub(super) series: String,
-    /// The unit, where the name ends with it.
+    /// Unit that the name ends with, if any.
     pub(super) unit: Option<&'static str>,
 }
 
@@ -39,7 +39,8 @@ impl Name {
     }
 }
 
-/// A metric's or an attribute's name, of which only the dots are strange to Prometheus.
+/// Replaces the dots in the name of a metric or an attribute, the only characters in these names that
+/// Prometheus does not allow.
 pub(super) fn underscored(name: &str) -> String {
     name.replace('.', "_")
 }
@@ -94,7 +95,7 @@ mod tests {
         }
     }
 
-    /// A collector knows more units than this page has use for.
+    /// A collector translates more units than this page needs.
     #[test]
     fn every_unit_is_seconds_or_none() {
         for family in FAMILIES {
@@ -106,7 +107,7 @@ mod tests {
             let Name { series, .. } = Name::of(family);
             let plain = |c: char| matches!(c, 'a'..='z' | '_');
             assert!(series.chars().all(plain), "{series}");
-            // The suffixes are put on, whatever the name ends with.
+            // Suffixes are appended even if the name already ends with them.
             assert!(!family.name.ends_with("seconds") && !family.name.ends_with("total"));
         }
     }

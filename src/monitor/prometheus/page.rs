@@ -11,11 +11,11 @@ use crate::observe::families::{CALLER, FAMILIES, Family, Kind};
 use crate::observe::recorder::Recorder;
 use crate::observe::usage::HIDDEN;
 
-/// The metrics of one pool in one format, read when it is written.
+/// The metrics of one pool in one format, read while the page is written.
 pub(in crate::monitor) struct Page<'a> {
     pub(in crate::monitor) recorder: &'a Recorder,
     pub(in crate::monitor) format: Format,
-    /// Whether series are told apart by source line, too.
+    /// Whether series have the source line of the call site.
     pub(in crate::monitor) source_lines: bool,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Page<'_> {
                 | Kind::Gauge(read)
                 | Kind::Counter(read)
                 | Kind::Seconds(read) => {
-                    // Put aside first: what is read may be under a lock that a checkout waits for.
+                    // Collected first, because the values may be read under a lock that checkouts take.
                     let mut series = Vec::new();
                     read(self.recorder, &mut |value, attributes| {
                         series.push((self.labels(attributes), value));
@@ -65,7 +65,8 @@ impl fmt::Display for Page<'_> {
 }
 
 impl Page<'_> {
-    /// Writes a family, if it has any series, in an order that stays the same from page to page.
+    /// Writes a family, sorted by label so that the order is the same on each page. Writes nothing if it
+    /// has no series.
     fn family<T>(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -94,8 +95,8 @@ impl Page<'_> {
         match self.format {
             Format::Text => {
                 let (name, help) = (&name.series, Escaped::line(family.description));
-                // promtool keeps the suffix for histograms, OpenTelemetry does not: a gauge of such
-                // a name has no type here.
+                // promtool reserves the suffix `_count` for histograms, OpenTelemetry does not. So a gauge
+                // with such a name has no type here.
                 let kind = if kind == "gauge" && name.ends_with("_count") {
                     "untyped"
                 } else {
@@ -115,7 +116,7 @@ impl Page<'_> {
         }
     }
 
-    /// The labels of a series without the braces, the pool first.
+    /// Formats the labels of a series without the braces, the pool first.
     fn labels(&self, attributes: &[KeyValue]) -> String {
         let pool = Escaped::quoted(&self.recorder.name);
         let mut labels = format!("{}=\"{pool}\"", underscored(DB_CLIENT_CONNECTION_POOL_NAME));
@@ -133,7 +134,7 @@ impl Page<'_> {
         labels
     }
 
-    /// A bucket's upper bound, which OpenMetrics wants with a fraction.
+    /// Formats a bucket's upper bound. OpenMetrics requires a fraction.
     fn bound(&self, bound: f64) -> String {
         match self.format {
             Format::OpenMetrics if bound.is_finite() => format!("{bound:?}"),
@@ -142,7 +143,7 @@ impl Page<'_> {
     }
 }
 
-/// One series where several have the same labels. Only sums are told by source line.
+/// Adds up series with the same labels. This is valid because only sums have the source line as a label.
 fn added_up(series: Vec<(String, f64)>) -> Vec<(String, f64)> {
     let mut sums = BTreeMap::new();
     for (labels, value) in series {

@@ -1,20 +1,20 @@
-//! Texts and numbers as both formats write them.
+//! Formats texts and numbers for both page formats.
 
 use std::fmt::{self, Write};
 
-/// A text whose end is its quote's or its line's.
+/// A text with the escapes needed within quotes or up to the end of a line.
 pub(super) struct Escaped<'a> {
     text: &'a str,
     quotes: bool,
 }
 
 impl<'a> Escaped<'a> {
-    /// For between quotes.
+    /// Escapes a text for use within quotes.
     pub(super) fn quoted(text: &'a str) -> Self {
         Self { text, quotes: true }
     }
 
-    /// For up to the line's end: there a quote is a quote.
+    /// Escapes a text that ends with its line. Quotes need no escape there.
     pub(super) fn line(text: &'a str) -> Self {
         Self {
             text,
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_end_a_text_is_escaped() {
+    fn terminators_are_escaped() {
         let text = "a\\b\"c\nd\0\r\u{7f}é";
         assert_eq!(
             Escaped::quoted(text).to_string(),
@@ -88,13 +88,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_are_read_back_as_they_were(number in any::<f64>()) {
+        fn numbers_round_trip(number in any::<f64>()) {
             let back: f64 = Number(number).to_string().parse().unwrap();
             prop_assert!(back == number || back.is_nan() && number.is_nan());
         }
 
         #[test]
-        fn texts_are_read_back_as_they_were(text in "[a\\\\\"\n\rn é]{0,20}") {
+        fn texts_round_trip(text in "[a\\\\\"\n\rn é]{0,20}") {
             let escaped = Escaped::quoted(&text).to_string();
             prop_assert!(!escaped.contains('\n'));
             let (mut back, mut chars) = (String::new(), escaped.chars());
@@ -104,7 +104,7 @@ mod tests {
                     '\\' => match chars.next() {
                         Some('n') => '\n',
                         Some(c) => c,
-                        None => return Err(TestCaseError::fail("an escape of nothing")),
+                        None => return Err(TestCaseError::fail("incomplete escape")),
                     },
                     c => c,
                 });

@@ -1,4 +1,4 @@
-//! The history against a model that keeps every checkout.
+//! Compares the history with a reference model that keeps every checkout.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ enum Step {
     Grant(prop::sample::Index),
     GiveUp(prop::sample::Index),
     Return(prop::sample::Index, Option<u8>),
-    /// This many are asked for, granted and come back, one after the other, each held for this long.
+    /// Performs this many checkouts one after another, each held for this number of nanoseconds.
     Rush(u32, u64),
     Resize(u32),
     Read,
@@ -37,16 +37,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
-/// All that ever happened to one checkout. Times are in nanoseconds.
+/// A checkout in the model. Times are in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     asked: u64,
-    /// None: it gave up.
+    /// `None` if it gave up.
     granted: Option<u64>,
     returned: Option<u64>,
     queries: Option<Queries>,
     size: u16,
-    /// Checkouts that had been asked for when it was written down.
+    /// Number of checkouts requested when it was recorded.
     of: u64,
 }
 
@@ -56,7 +56,7 @@ struct Both {
     size: u32,
     asked: u64,
     waiting: Vec<u64>,
-    /// Checkouts by the number under which they are written down, from 1, in the order of it.
+    /// Checkouts in the order in which they were recorded. Their numbers begin with 1.
     known: Vec<Known>,
     held: Vec<(usize, Option<Position>)>,
 }
@@ -94,7 +94,7 @@ impl Both {
             Step::Rush(count, held) => {
                 for n in 0..count {
                     self.ask();
-                    let asked = self.waiting.pop().expect("it was asked for");
+                    let asked = self.waiting.pop().expect("it was requested");
                     self.grant(asked);
                     self.now += held;
                     let held = self.held.pop().expect("it was granted");
@@ -182,13 +182,13 @@ impl Both {
                 continue;
             };
             for (entry, number) in segment.entries.iter().zip(first..) {
-                // None is missing.
+                // No entry is missing.
                 prop_assert_eq!(entry.request as usize, number);
                 let next = all.get(index + 1).map(|it| &*it.segment);
                 self.compare_one(segment, entry, next, total.is_some())?;
             }
             if let Some((earlier, last)) = before {
-                // Rounded down to a microsecond.
+                // Its beginning is rounded down to a microsecond.
                 prop_assert!(earlier.ended < segment.began + 1000);
                 prop_assert!(first > last);
                 prop_assert!(!segment.follows || first == last + 1);
@@ -197,7 +197,7 @@ impl Both {
         }
         let asked: u64 = all.iter().map(|it| it.asked).sum();
         if let (Some(total), Some(first)) = (total, all.first()) {
-            // From the one with which it begins on; or from the very first.
+            // Counted from its first entry, or from the first request of all.
             let before = match first.segment.entries[0].request {
                 1 => 0,
                 number => self.known[number as usize - 1].of - 1,
@@ -227,11 +227,11 @@ impl Both {
             (entry.request as u16, known.size)
         );
         let Some(returned) = known.returned.filter(|_| entry.returned != NEVER) else {
-            // Until the next one ends its return is written down, and if none follows, for as long.
+            // A return is recorded until the next segment ends, or for `LONGEST` if there is none.
             let end = match next {
                 Some(next) if next.number == segment.number + 1 => next.ended,
                 None if is_recent => u64::MAX,
-                // That one is not kept.
+                // The next segment is not kept.
                 Some(_) | None => 0,
             };
             let open = segment.ended.saturating_add(LONGEST).min(end).min(self.now);
@@ -260,7 +260,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn what_is_kept_is_what_happened_and_nothing_within_it_is_missing(steps in steps()) {
+    fn the_history_agrees_with_the_model(steps in steps()) {
         let mut both = Both::new();
         for step in steps {
             both.step(&step)?;
@@ -268,7 +268,7 @@ proptest! {
         both.compare()?;
     }
 
-    /// Threads read the clock in one order and come to the book in another.
+    /// Threads may take the lock in another order than they read the clock.
     #[test]
     fn clocks_that_go_back_and_forth_never_panic(
         steps in prop::collection::vec(

@@ -1,11 +1,11 @@
-//! The history by a clock that the test moves.
+//! Tests the history with a simulated clock.
 
 use super::*;
 use crate::observe::clock::SECOND;
 
 const MILLISECOND: u64 = SECOND / 1000;
 
-/// A pool of one connection, which is asked for regularly.
+/// A pool of one connection, which is checked out at regular intervals.
 struct Regular {
     history: History,
     now: u64,
@@ -19,7 +19,7 @@ impl Regular {
         }
     }
 
-    /// One more, held for this long. The next one may come after this time.
+    /// Performs a checkout that holds the connection for `held`, then advances the clock by `every`.
     fn checkout(&mut self, held: u64, every: u64) {
         self.history.asked();
         let asked = Asked {
@@ -43,7 +43,7 @@ impl Regular {
         self.history.read(self.now)
     }
 
-    /// Bytes of all entries that it holds on to.
+    /// Returns the bytes allocated for entries.
     fn bytes(&self) -> usize {
         let History {
             writing,
@@ -75,8 +75,8 @@ fn an_entry_has_32_bytes() {
 }
 
 #[test]
-fn a_busy_pool_keeps_samples_of_all_of_its_last_five_minutes() {
-    // Of the fast one a segment is full after a second, of the other one after twelve.
+fn a_busy_pool_keeps_samples_of_the_last_five_minutes() {
+    // The fast pool fills a segment in one second, the slower one in twelve.
     for (every, until) in [
         (250 * MILLISECOND / 1000, 90 * SECOND),
         (3 * MILLISECOND, 12 * MINUTE),
@@ -86,32 +86,32 @@ fn a_busy_pool_keeps_samples_of_all_of_its_last_five_minutes() {
         while pool.now < until {
             pool.until(next, MILLISECOND, every);
             let recorded = pool.read();
-            // From its beginning on, while it is young; an eighth may be waiting for its next sample.
+            // A young pool's samples cover its whole life; up to an eighth may not have a sample yet.
             let covered = seconds(pool.now.min(COVERED)) * (1.0 - 1.0 / FULL as f64);
             let found = seconds_of(&recorded);
             let age = seconds(pool.now);
             assert!(found >= covered, "{found} of {covered} s after {age} s");
             let full = recorded.recent.iter().filter(|it| it.segment.is_full());
             assert!(full.count() <= FULL + 1);
-            // All of those who asked are counted.
+            // All requests are counted.
             let first = recorded.recent[0].segment.began;
             let asked: u64 = recorded.recent.iter().map(|it| it.asked).sum();
             assert_eq!(asked, (pool.now - first).div_ceil(every));
             next += 7 * SECOND;
         }
-        // The newest may be full, and wait for its last connection.
+        // The newest segment may be full and wait for the return of its last connection.
         assert!(pool.bytes() <= 3 * (FULL + 2) * ENTRIES * size_of::<Entry>());
     }
 }
 
 #[test]
-fn a_pool_that_is_not_busy_leaves_nothing_out_and_uses_kilobytes() {
+fn a_quiet_pool_has_no_gaps_and_uses_kilobytes() {
     let mut pool = Regular::new();
     for hour in 1..=3 {
         pool.until(hour * 60 * MINUTE, MILLISECOND, 2 * SECOND);
         assert!(pool.bytes() < 160 * 1024, "{}", pool.bytes());
     }
-    // An hour of it, and no gap.
+    // It has an hour without a gap.
     let recorded = pool.read();
     let recent = &recorded.recent;
     assert!((3600.0..=3900.0).contains(&seconds_of(&recorded)));
@@ -121,8 +121,8 @@ fn a_pool_that_is_not_busy_leaves_nothing_out_and_uses_kilobytes() {
 }
 
 #[test]
-fn one_that_is_in_between_keeps_five_minutes_without_a_gap() {
-    // In five minutes all that fits.
+fn a_moderately_busy_pool_keeps_five_minutes_without_a_gap() {
+    // All checkouts of five minutes fit.
     let mut pool = Regular::new();
     pool.until(20 * MINUTE, MILLISECOND, 10 * MILLISECOND);
     let recorded = pool.read();
@@ -131,7 +131,7 @@ fn one_that_is_in_between_keeps_five_minutes_without_a_gap() {
 }
 
 #[test]
-fn a_return_is_written_down_until_the_next_segment_ends() {
+fn a_return_is_recorded_until_the_next_segment_ends() {
     let mut history = History::new(9);
     let mut now = 0;
     let mut take = |history: &mut History| {
@@ -158,7 +158,7 @@ fn a_return_is_written_down_until_the_next_segment_ends() {
     history.returned(early.unwrap(), end + SECOND, None);
     let micros = (end + SECOND - MILLISECOND) / 1000;
     assert_eq!(returned(&mut history, end + SECOND, 0), micros as u32);
-    // The next one begins and ends, and then it is too late for the other one.
+    // The next segment begins and ends. After that, a return is not recorded.
     let mut end = end + 2 * SECOND;
     for _ in 0..=ENTRIES {
         history.asked();
@@ -174,7 +174,7 @@ fn a_return_is_written_down_until_the_next_segment_ends() {
 }
 
 #[test]
-fn a_reader_keeps_what_it_has_read_while_more_is_written() {
+fn a_snapshot_does_not_change_while_more_is_recorded() {
     let mut pool = Regular::new();
     pool.until(SECOND, MILLISECOND, 10 * MILLISECOND);
     let before = pool.read();
@@ -186,7 +186,7 @@ fn a_reader_keeps_what_it_has_read_while_more_is_written() {
         before.recent[0].segment.entries[..],
         after.recent[0].segment.entries[..100]
     );
-    // What has ended is shared, and not copied.
+    // A completed segment is shared and not copied.
     let again = pool.read();
     assert!(Arc::ptr_eq(
         &after.recent[0].segment,
@@ -195,7 +195,7 @@ fn a_reader_keeps_what_it_has_read_while_more_is_written() {
 }
 
 #[test]
-fn what_is_older_than_an_hour_is_forgotten() {
+fn segments_older_than_an_hour_are_discarded() {
     let mut pool = Regular::new();
     pool.until(MINUTE, MILLISECOND, 10 * MILLISECOND);
     pool.now = 64 * MINUTE;
@@ -205,7 +205,7 @@ fn what_is_older_than_an_hour_is_forgotten() {
 }
 
 #[test]
-fn the_busiest_window_of_a_day_is_known() {
+fn the_busiest_window_of_a_day_is_kept() {
     let mut pool = Regular::new();
     let busy = |pool: &mut Regular, held| {
         let until = pool.now + 10 * MINUTE;
@@ -222,11 +222,11 @@ fn the_busiest_window_of_a_day_is_known() {
     let (held, at) = of(&mut pool).unwrap();
     assert!((held - 0.4).abs() < 0.05, "{held}");
     assert!(at.abs_diff(ended) <= COVERED, "{at} {ended}");
-    // In the other half of the day a less busy one is kept beside it, and after it.
+    // The less busy window of the next half-day is kept in addition, and outlasts the first.
     pool.now = HALF_DAY + MINUTE;
     busy(&mut pool, 5 * MILLISECOND);
     assert_eq!(of(&mut pool), Some((held, at)));
-    // Nobody asks any more.
+    // No more checkouts.
     pool.now = at + 2 * HALF_DAY - 1;
     assert_eq!(of(&mut pool), Some((held, at)));
     pool.now = at + 2 * HALF_DAY;
@@ -237,21 +237,21 @@ fn the_busiest_window_of_a_day_is_known() {
 }
 
 #[test]
-fn the_busiest_window_stands_for_those_who_asked_until_it_ended() {
+fn the_busiest_window_counts_all_requests_until_it_ended() {
     let mut pool = Regular::new();
     pool.until(20 * MINUTE, 4 * MILLISECOND, 5 * MILLISECOND);
     let (segments, _) = pool.read().busiest.unwrap();
     let first = &segments[0].segment;
     let last = &segments[segments.len() - 1].segment;
     let asked: u64 = segments.iter().map(|it| it.asked).sum();
-    // Until the segment after its last one began.
+    // Counted up to the beginning of the segment after its last.
     let least = (last.ended - first.began) / (5 * MILLISECOND);
     let most = least + COVERED / FULL as u64 / (5 * MILLISECOND);
     assert!((least..=most).contains(&asked), "{least} {asked} {most}");
 }
 
 #[test]
-fn the_first_minutes_of_a_pool_are_not_its_busiest() {
+fn the_first_minutes_of_a_pool_are_not_the_busiest_window() {
     let mut pool = Regular::new();
     pool.until(4 * MINUTE, 9 * MILLISECOND, 10 * MILLISECOND);
     assert!(pool.read().busiest.is_none());
@@ -259,7 +259,7 @@ fn the_first_minutes_of_a_pool_are_not_its_busiest() {
 
 /// The first connection takes a second to open.
 #[test]
-fn the_record_begins_when_the_first_is_asked_for() {
+fn the_history_begins_with_the_first_request() {
     let mut history = History::new(2);
     for _ in 0..3 {
         history.asked();

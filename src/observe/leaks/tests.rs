@@ -39,7 +39,7 @@ fn hold(recorder: &Arc<Recorder>, checkout: Checkout) -> u32 {
     recorder.granted(Holder::bare(checkout), None, None)
 }
 
-/// The events of this thread, by their fields.
+/// The fields of the events logged on this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
 
@@ -50,7 +50,7 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    /// Those since the last time, each without what begins with the source line.
+    /// Returns the messages since the last call, without the source line and anything after it.
     fn told(&self) -> Vec<String> {
         let events = std::mem::take(&mut *self.0.lock().unwrap());
         let message = |event: &BTreeMap<_, String>| event["message"].clone();
@@ -79,7 +79,7 @@ impl Visit for Fields {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_is_told_once_and_when_it_comes_back() {
+async fn a_leak_is_logged_once_and_when_it_is_returned() {
     let (log, _listening) = Log::listen();
     let recorder = recorder(MINUTE);
     let first = hold(&recorder, Checkout::new());
@@ -105,7 +105,7 @@ async fn each_is_told_once_and_when_it_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_comes_back_in_time_is_none() {
+async fn a_connection_returned_in_time_is_no_leak() {
     let (log, _listening) = Log::listen();
     let recorder = recorder(MINUTE);
     for seconds in 0..120 {
@@ -117,7 +117,7 @@ async fn one_that_comes_back_in_time_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_threshold_nobody_looks() {
+async fn without_a_threshold_no_task_runs() {
     let (log, _listening) = Log::listen();
     let alive = tokio::runtime::Handle::current().metrics();
     for off in [None, Some(Duration::ZERO)] {
@@ -132,7 +132,7 @@ async fn without_a_threshold_nobody_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_looks_goes_with_the_pool() {
+async fn the_task_ends_with_the_pool() {
     let alive = tokio::runtime::Handle::current().metrics();
     let recorder = recorder(Duration::MAX);
     for _ in 0..3 {
@@ -146,9 +146,9 @@ async fn whoever_looks_goes_with_the_pool() {
 }
 
 #[test]
-fn one_that_nobody_had_the_time_to_look_at_is_told_at_its_end() {
+fn a_leak_that_no_scan_found_is_logged_at_its_end() {
     let (log, _listening) = Log::listen();
-    // Outside of a runtime.
+    // No task runs outside of a runtime.
     let recorder = recorder(Duration::from_nanos(1));
     let key = hold(&recorder, Checkout::new());
     while recorder.leaking() == Some(0) {}
@@ -169,7 +169,7 @@ fn paused() -> Runtime {
 }
 
 #[test]
-fn another_runtime_looks_when_the_first_is_gone() {
+fn another_runtime_takes_over_when_the_first_is_shut_down() {
     let (log, _listening) = Log::listen();
     let first = paused();
     let recorder = first.block_on(async { recorder(MINUTE) });
@@ -205,7 +205,7 @@ impl ConnectionFacts for Facts {
 }
 
 #[test]
-fn all_that_is_known_is_told() {
+fn the_message_has_all_known_fields() {
     let route = Arc::from("/export/{id}");
     let mut holder = Holder {
         checkout: Checkout::new().label("nightly"),

@@ -1,10 +1,11 @@
-//! Space and comments, which are not told: they may hold data.
+//! Skips white space and comments. Comments are not shown, because they may contain data.
 
 use super::lexer::Lexer;
 use crate::settings::DatabaseKind;
 
 impl Lexer<'_> {
-    /// Skips space and comments. A comment that does not end takes the rest with it.
+    /// Skips white space and comments. Returns whether there were any. An unterminated comment extends
+    /// to the end of the statement.
     pub(super) fn skip_blanks(&mut self) -> bool {
         let start = self.at;
         loop {
@@ -18,7 +19,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// To MySQL `5--3` is a difference.
+    /// Returns whether `--` begins a comment. In MySQL, `5--3` is a subtraction.
     fn dashes_begin_a_comment(&self) -> bool {
         let behind = self.ahead(2);
         !self.is(DatabaseKind::Mysql) || is_space(behind) || behind.is_ascii_control()
@@ -54,8 +55,9 @@ impl Lexer<'_> {
         }
     }
 
-    /// MySQL runs what is in `/*! … */`, or does not, by its version; a quote in it then begins a
-    /// string, or none, and what follows cannot be told from data.
+    /// Returns whether a comment is a `/*! … */` with a quote in it. Whether MySQL executes its content
+    /// depends on the server's version. The quote begins a string or it does not, so the text after it
+    /// cannot be distinguished from data.
     pub(super) fn hides_code(&self) -> bool {
         let rest = &self.statement[self.at + 2..];
         self.is(DatabaseKind::Mysql)
@@ -66,7 +68,7 @@ impl Lexer<'_> {
                 .is_some_and(|inside| inside.contains(['\'', '"', '`']))
     }
 
-    /// Skips space and comments that are lines; whether this led to another line.
+    /// Skips white space and `--` comments. Returns whether a line break was among the white space.
     pub(super) fn skip_lines(&mut self) -> bool {
         let mut another = false;
         loop {

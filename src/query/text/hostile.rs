@@ -1,18 +1,18 @@
-//! Statements made to bring out what was in their literals.
+//! Fuzz tests: generated statements that try to expose the content of their literals.
 
 use proptest::prelude::*;
 
 use super::*;
 use DatabaseKind::{Mysql, Postgres, Sqlite};
 
-/// What no statement here has outside its literals.
+/// A text that the statements contain only in literals and comments.
 const SECRET: &str = "5ecreT";
 
 fn dialects() -> impl Strategy<Value = DatabaseKind> {
     prop_oneof![Just(Postgres), Just(Mysql), Just(Sqlite)]
 }
 
-/// What is in a literal: the secret, and what could end it too early.
+/// The content of a literal: the secret, and text that could end the literal too early.
 fn contents() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just(SECRET),
@@ -41,7 +41,7 @@ fn contents() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat() + SECRET)
 }
 
-/// The text as a literal of the database, in one of its forms.
+/// A literal in one of the forms of the database.
 fn literal(dialect: DatabaseKind) -> impl Strategy<Value = String> {
     (contents(), 0..9_u8).prop_map(move |(text, form)| {
         let doubled = text.replace('\'', "''");
@@ -66,7 +66,7 @@ fn literal(dialect: DatabaseKind) -> impl Strategy<Value = String> {
     })
 }
 
-/// A comment of the database, with the secret in it.
+/// A comment in one of the forms of the database, with the secret in it.
 fn comment(dialect: DatabaseKind) -> impl Strategy<Value = String> {
     (contents(), 0..3_u8).prop_map(move |(text, form)| {
         let line = text.replace(['\n', '\r'], "");
@@ -80,7 +80,7 @@ fn comment(dialect: DatabaseKind) -> impl Strategy<Value = String> {
     })
 }
 
-/// What stands between literals.
+/// The code between literals.
 fn code() -> impl Strategy<Value = &'static str> {
     prop_oneof![
         Just("SELECT"),
@@ -110,7 +110,7 @@ fn statements() -> impl Strategy<Value = (DatabaseKind, String)> {
     dialects().prop_flat_map(|dialect| {
         let part = prop_oneof![
             code().prop_map(str::to_owned),
-            // A string may go on in the next line, which another one must not be taken for.
+            // A comma, so that a string in the next line is not a continuation of this one.
             literal(dialect).prop_map(|literal| literal + ","),
             comment(dialect),
         ];
@@ -127,13 +127,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn no_secret_gets_out((dialect, statement) in statements(), cut in any::<prop::sample::Index>()) {
-        // Also cut anywhere, so that something does not end.
+    fn secrets_stay_hidden((dialect, statement) in statements(), cut in any::<prop::sample::Index>()) {
+        // Also cut the statement anywhere, so that some token is unterminated.
         let cut = boundary(&statement, cut.index(statement.len() + 1));
         for statement in [&statement, &statement[..cut]] {
             let told = describe(statement, dialect, true, true);
             let all = format!("{told:?}");
-            // A piece of it would be too much, too.
+            // No piece of the secret may be shown either.
             for piece in [SECRET, "5ecr", "ecre", "creT"] {
                 prop_assert!(!all.contains(piece), "{dialect:?} {statement:?}: {all}");
             }
@@ -147,13 +147,13 @@ proptest! {
     }
 
     #[test]
-    fn whatever_looks_like_sql_can_be_described(
+    fn sql_like_text_can_be_described(
         statement in r#"([a-z'"`$\[\]()\\,;.:?@#*/!+=0-9\-\n é]|SELECT |FROM |IN \(|VALUES \(){0,60}"#,
         dialect in dialects(),
     ) {
         let told = describe(&statement, dialect, true, true);
         bounded(&told);
-        // Whatever else is wanted, each is the same.
+        // Each part is the same, regardless of the other parts requested.
         let text = describe(&statement, dialect, true, false);
         prop_assert_eq!(&text.text, &told.text);
         prop_assert_eq!(text.operation, told.operation);

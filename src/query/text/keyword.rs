@@ -1,23 +1,23 @@
-//! The words of SQL that mean something here.
+//! The SQL keywords that affect the text or the summary of a statement.
 
-/// A word as it is read.
+/// The meaning of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keyword {
     /// Begins a statement that reads or writes rows: `SELECT`.
     Query(&'static str),
     /// Begins any other statement: `COMMIT`.
     Command(&'static str),
-    /// A kind of thing that is created, altered and dropped: `TABLE`.
+    /// A kind of database object that is created, altered and dropped: `TABLE`.
     Object(&'static str),
-    /// Stands between an operation and its target: `ONLY`, `IF NOT EXISTS`.
+    /// A word between an operation and its target: `ONLY`, `IF NOT EXISTS`.
     Filler,
     /// Ends a list of tables: `WHERE`.
     Clause,
     /// `TRUE` and `FALSE`.
     Truth,
-    /// A value follows: `LIKE`.
+    /// A word followed by a value: `LIKE`.
     Operator,
-    /// `NULL` and `DEFAULT`: in a list of values, one of them.
+    /// `NULL` and `DEFAULT`: a value in a list of values.
     Nothing,
     As,
     Array,
@@ -32,11 +32,11 @@ pub(super) enum Keyword {
     Using,
     Values,
     With,
-    /// A name, or a word that does not matter.
+    /// A name, or a keyword without effect here.
     Other,
 }
 
-/// No word that matters is longer.
+/// The maximum length of a keyword, in bytes. Longer words are names.
 const LONGEST: usize = 16;
 
 impl Keyword {
@@ -83,7 +83,8 @@ fn known(capitals: &[u8]) -> Keyword {
     if let Some(word) = find(&QUERIES) {
         return Keyword::Query(word);
     }
-    // Most words are names, and most names are not as long.
+    // Most words are names, which are in none of the lists. The search is cheap because slices of
+    // different lengths are unequal without comparing their bytes.
     if let Some(word) = find(&OBJECTS) {
         return Keyword::Object(word);
     }

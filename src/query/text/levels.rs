@@ -1,14 +1,14 @@
-//! What holds within the parentheses of a statement.
+//! The parser state for each level of parentheses in a statement.
 
-/// What holds within the parentheses that are open, the innermost in the lowest bit.
+/// The state of all open parentheses. Each mask has the innermost level in its lowest bit.
 #[derive(Default)]
 pub(super) struct Levels {
     pub(super) depth: u32,
-    /// A comma is followed by another table.
+    /// Whether a comma is followed by another table.
     pub(super) tables: u64,
-    /// `FROM` is followed by tables: not in `extract(year FROM d)`.
+    /// Whether `FROM` is followed by tables; it is not in `extract(year FROM d)`.
     pub(super) from: u64,
-    /// In a list of common table expressions.
+    /// Whether the level is a list of common table expressions.
     pub(super) ctes: u64,
 }
 

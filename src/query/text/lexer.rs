@@ -1,4 +1,4 @@
-//! The tokens of a statement: what is a literal, what a name, what a word, by each database's rules.
+//! Splits a statement into literals, names and words, by the rules of each database.
 
 use super::blanks::is_space;
 use super::keyword::Keyword;
@@ -9,33 +9,33 @@ use crate::settings::DatabaseKind;
 pub(super) struct Token<'a> {
     pub(super) kind: Kind,
     pub(super) text: &'a str,
-    /// Whether there is space or a comment before it.
+    /// Whether white space or a comment precedes it.
     pub(super) spaced: bool,
-    /// The byte that comes next, space left out; 0 at the end.
+    /// The next byte that is not white space; 0 at the end.
     pub(super) next: u8,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A name or a keyword.
     Word(Keyword),
     /// A name in quotes.
     Quoted,
-    /// Data: never told. Also all that comes behind something that does not end.
+    /// Data, which is never shown. Includes everything after an unterminated token.
     Literal,
-    /// The place of a bind value.
+    /// A placeholder for a bind value.
     Placeholder,
     /// Any other character.
     Symbol(u8),
 }
 
-/// Reads a statement from left to right. What is not ASCII can only be a part of a word, or within
-/// quotes, so each token begins and ends with a character.
+/// Reads a statement from left to right. Non-ASCII bytes occur only in words and within quotes, so each
+/// token begins and ends at a character boundary.
 pub(super) struct Lexer<'a> {
     pub(super) statement: &'a str,
     pub(super) bytes: &'a [u8],
-    /// How much is read.
+    /// The number of bytes read.
     pub(super) at: usize,
     pub(super) dialect: DatabaseKind,
 }
@@ -50,12 +50,12 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The byte so far ahead; 0 where there is none.
+    /// Returns the byte at this distance from the current position; 0 beyond the end.
     pub(super) fn ahead(&self, by: usize) -> u8 {
         self.bytes.get(self.at + by).copied().unwrap_or(0)
     }
 
-    /// Goes on while the bytes are such.
+    /// Skips bytes while the predicate holds.
     pub(super) fn skip(&mut self, such: impl Fn(u8) -> bool) {
         while self.bytes.get(self.at).copied().is_some_and(&such) {
             self.at += 1;
@@ -88,7 +88,7 @@ impl<'a> Lexer<'a> {
                 Kind::Placeholder
             }
             (b'/', Mysql) if self.ahead(1) == b'*' => self.hide(),
-            // Where SQLite stops reading, and the others find no sense.
+            // SQLite stops reading at a NUL byte, and it is invalid in the other databases.
             (0, _) => self.hide(),
             (b'.', _) if self.ahead(1).is_ascii_digit() => self.number(),
             (byte, _) if byte.is_ascii_digit() => self.number(),
@@ -107,8 +107,8 @@ impl<'a> Lexer<'a> {
         Kind::Literal
     }
 
-    /// A string, its quote ahead, and those in further lines that continue it: to Postgres they are
-    /// one, by the rules of the first.
+    /// Reads a string from its opening quote, and the strings in following lines that continue it: in
+    /// Postgres they are one string, with the escape rules of the first.
     fn strings(&mut self, backslash: bool) -> Kind {
         loop {
             self.quoted(b'\'', backslash, Kind::Literal);
@@ -120,7 +120,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// From one quote to the other. What does not end is hidden.
+    /// Reads from an opening to a closing quote. An unterminated text is hidden.
     fn quoted(&mut self, quote: u8, backslash: bool, kind: Kind) -> Kind {
         self.at += 1;
         while let Some(&byte) = self.bytes.get(self.at) {
@@ -137,12 +137,12 @@ impl<'a> Lexer<'a> {
         self.hide()
     }
 
-    /// A name in quotes, in which a quote is doubled; in brackets it cannot be.
+    /// Reads a quoted name, in which a quote is escaped by doubling it. In brackets there is no escape.
     fn name(&mut self, close: u8) -> Kind {
         self.quoted(close, false, Kind::Quoted)
     }
 
-    /// `$1`, or a string such as `$tag$…$tag$`.
+    /// Reads `$1`, or a string such as `$tag$…$tag$`.
     fn dollar(&mut self) -> Kind {
         if self.ahead(1).is_ascii_digit() {
             self.at += 1;
@@ -167,7 +167,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A number, and what is glued to it: no name is told that begins with a digit.
+    /// Reads a number with any characters attached to it: no name that begins with a digit is shown.
     fn number(&mut self) -> Kind {
         let hex = self.ahead(0) == b'0' && matches!(self.ahead(1), b'x' | b'X');
         let mut last = 0;
@@ -188,7 +188,7 @@ impl<'a> Lexer<'a> {
         Kind::Literal
     }
 
-    /// A word, or the string of which it is the prefix: `E'…'`, `N'…'`, `X'…'`, `B'…'`, `U&'…'`.
+    /// Reads a word, or a string that it is the prefix of: `E'…'`, `N'…'`, `X'…'`, `B'…'`, `U&'…'`.
     fn word(&mut self) -> Kind {
         let start = self.at;
         self.skip(is_word);
@@ -226,7 +226,7 @@ impl<'a> Iterator for Lexer<'a> {
             return None;
         }
         let kind = self.lex();
-        // An escape may have been the last byte.
+        // If an escape is the last byte, the position is beyond the end.
         self.at = self.at.min(self.bytes.len());
         let rest = &self.bytes[self.at..];
         let next = rest.iter().copied().find(|byte| !is_space(*byte));

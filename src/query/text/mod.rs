@@ -1,15 +1,15 @@
-//! What telemetry tells of a statement: its text without data, a summary, and its operation.
+//! Describes a statement for telemetry: its text without data, a summary, and its operation.
 //!
-//! There is no SQL parser here. A lexer (`lexer.rs`) tells literals, names and words apart, by the
-//! rules of each database, and two readers of its tokens write at the same time: `sanitized.rs` the
-//! text, and `summary.rs` the summary of [OpenTelemetry's conventions]. One pass, no regular
-//! expressions, and of a statement that is longer than 16 KiB only that much is read.
+//! There is no SQL parser here. A lexer (`lexer.rs`) distinguishes literals, names and words by the
+//! rules of each database. Two consumers of its tokens write at the same time: `sanitized.rs` writes
+//! the text, and `summary.rs` the summary of [OpenTelemetry's conventions]. There is one pass, without
+//! regular expressions, over the first 16 KiB of a statement.
 //!
-//! What was in a literal is never told, nor anything behind one that does not end. Two things rest
-//! on the server's being set up as it is by default: that Postgres has
-//! `standard_conforming_strings` on, and that MySQL has no `NO_BACKSLASH_ESCAPES`. SQLite takes
-//! `"text"` for a string where there is no such column; it is hidden where a value is likely (after
-//! an operator, in `VALUES` and `IN`, or when it does not look like a name).
+//! The content of a literal is never shown, nor anything after an unterminated one. This assumes two
+//! default settings of the server: Postgres has `standard_conforming_strings` on, and MySQL does not
+//! have `NO_BACKSLASH_ESCAPES`. SQLite reads `"text"` as a string if there is no such column. It is
+//! hidden where a value is likely: after an operator, in `VALUES` and `IN`, or if it does not look like
+//! a name.
 //!
 //! [OpenTelemetry's conventions]: https://opentelemetry.io/docs/specs/semconv/db/database-spans/
 
@@ -29,24 +29,24 @@ use self::summary::Summary;
 use crate::occupant::Statement;
 use crate::settings::DatabaseKind;
 
-/// What can be told of a statement.
+/// The description of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Described {
-    /// The statement without literals and comments, lists of values shortened, at most 2 KiB. Empty
-    /// if it was not asked for.
+    /// The statement without literals and comments, and with shortened lists of values, at most 2 KiB.
+    /// Empty if it was not requested.
     pub(crate) text: String,
     /// Its operations and their targets (`INSERT shipping_details SELECT orders`), at most 255
-    /// bytes. Empty if it was not asked for, or if the statement begins with no word of SQL.
+    /// bytes. Empty if it was not requested, or if the statement does not begin with an SQL keyword.
     pub(crate) summary: String,
-    /// Its first operation in capitals; `None` if the statement begins with no word of SQL. Of
-    /// several statements `BATCH`, followed by their operation if they have the same.
+    /// Its first operation in capitals; `None` if the statement does not begin with an SQL keyword. For
+    /// several statements `BATCH`, followed by their operation if all have the same.
     pub(crate) operation: Option<Cow<'static, str>>,
 }
 
-/// No more of a statement is read than this.
+/// The maximum number of bytes read from a statement.
 const READ: usize = 16 * 1024;
 
-/// Reads a statement, which is without bind values already.
+/// Describes a statement, which must not contain bind values.
 pub(crate) fn describe(
     statement: &str,
     dialect: DatabaseKind,
@@ -72,7 +72,7 @@ pub(crate) fn describe(
     }
 }
 
-/// What an observer keeps of a statement.
+/// Reads a statement into the form that observers keep.
 pub(crate) fn read(statement: &str, dialect: DatabaseKind) -> Statement {
     let told = describe(statement, dialect, true, true);
     Statement {
@@ -82,13 +82,13 @@ pub(crate) fn read(statement: &str, dialect: DatabaseKind) -> Statement {
     }
 }
 
-/// The summary alone, where there is one.
+/// Returns only the summary; `None` if it is empty.
 pub(crate) fn summary(statement: &str, dialect: DatabaseKind) -> Option<String> {
     let summary = describe(statement, dialect, false, true).summary;
     (!summary.is_empty()).then_some(summary)
 }
 
-/// The end of a character, at most so many bytes from the start.
+/// Returns the last character boundary that is at most `most` bytes from the start.
 fn boundary(text: &str, most: usize) -> usize {
     let mut end = most.min(text.len());
     while !text.is_char_boundary(end) {

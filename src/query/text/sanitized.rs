@@ -1,55 +1,56 @@
 //! The text of a statement, with a `?` for each literal.
 //!
-//! Lists of values become one `?`, and of the rows of `VALUES` only the first stays: else there
-//! would be a text for every number of values.
+//! A list of values becomes one `?`, and only the first row of `VALUES` is kept. Otherwise there would
+//! be a different text for every number of values.
 
 use super::boundary;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
 use crate::settings::DatabaseKind;
 
-/// The longest text, without the `…` that says that it was cut.
+/// The maximum length of the text in bytes, without the `…` that marks a cut text.
 pub(super) const LONGEST: usize = 2048;
 
 pub(super) struct Sanitized {
     text: String,
     sqlite: bool,
-    /// What was before, as far as it says what comes next.
+    /// The previous token, as far as it determines the meaning of the next one.
     before: Before,
     list: Option<List>,
     rows: Rows,
     setting: Setting,
-    /// A list with numbered binds was shortened: how the later ones are numbered depends on it.
+    /// Whether a list with numbered binds was shortened. The numbers of later binds depend on its
+    /// length, so they are hidden.
     renumbered: bool,
     full: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// `IN`, or `ARRAY`: what is in parentheses is a list of values.
+    /// `IN` or `ARRAY`: the following parentheses contain a list of values.
     List,
     Values,
-    /// A value follows.
+    /// An operator, followed by a value.
     Operator,
     Dot,
-    /// `::`, after which there is a type.
+    /// `::`, followed by a type.
     Colon,
     Other,
 }
 
-/// A list of nothing but values, as far as it was read.
+/// A list that has contained only values so far.
 struct List {
-    /// Where in the text it begins, behind its parenthesis.
+    /// The position in the text after its opening parenthesis.
     start: usize,
     depth: u32,
     numbered: bool,
     empty: bool,
 }
 
-/// Where in a `SET` the token is: its value may be a word without quotes.
+/// The position of the next token in a `SET` statement, whose value may be a word without quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Setting {
-    /// At the begin of a statement.
+    /// At the beginning of a statement.
     Begin,
     Name,
     Value,
@@ -71,17 +72,17 @@ impl Setting {
     }
 }
 
-/// The rows of `VALUES`.
+/// The position in the rows of `VALUES`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rows {
     None,
-    /// In the first, so many parentheses deep.
+    /// In the first row, at this depth of parentheses.
     First(u32),
-    /// Behind one.
+    /// After a row.
     Between,
-    /// Behind the comma behind one.
+    /// After the comma that follows a row.
     Comma,
-    /// In another, which is left out.
+    /// In a further row, which is omitted, at this depth of parentheses.
     Further(u32),
 }
 
@@ -121,10 +122,10 @@ impl Sanitized {
         }
     }
 
-    /// The text; `more` says that the statement was not read to its end.
+    /// Returns the text. `more` means that the statement was not read to its end.
     pub(super) fn finish(mut self, more: bool) -> String {
         if let Some(list) = self.list.take() {
-            // It did not end within what was read.
+            // The list did not end within the part that was read.
             self.text.truncate(list.start);
             self.text.push('?');
         }
@@ -137,7 +138,7 @@ impl Sanitized {
     }
 
     fn write(&mut self, piece: &str, spaced: bool) {
-        // A long list becomes short when it ends; if it turns out to be none, the text is cut.
+        // A long list is shortened when it ends. If it is not a list of values, the text is cut.
         if self.text.len() > LONGEST {
             return;
         }
@@ -171,7 +172,7 @@ impl Sanitized {
         }
     }
 
-    /// Whether the token is of a row of values that is left out.
+    /// Returns whether the token belongs to an omitted row of values.
     fn left_out(&mut self, token: &Token<'_>) -> bool {
         let (rows, out) = match (self.rows, token.kind) {
             (Rows::First(depth), Kind::Symbol(b'(')) => (Rows::First(depth + 1), false),
@@ -193,7 +194,7 @@ impl Sanitized {
         out
     }
 
-    /// Sees a list begin.
+    /// Begins a list or the first row of values if the token opens one.
     fn begin(&mut self, token: &Token<'_>) {
         let opens = matches!(token.kind, Kind::Symbol(b'(' | b'['));
         match self.before {
@@ -210,7 +211,7 @@ impl Sanitized {
         }
     }
 
-    /// Goes on with a list, and shortens it at its end.
+    /// Continues a list, and shortens it at its end.
     fn follow_list(&mut self, token: &Token<'_>, literal: bool) {
         let Some(list) = &mut self.list else {
             return;
@@ -264,14 +265,14 @@ fn before(token: &Token<'_>, before: Before) -> Before {
     }
 }
 
-/// `$1` and `?1`, but not `?` and `:name`.
+/// Returns whether the token is a numbered placeholder: `$1` or `?1`, but not `?` or `:name`.
 fn is_numbered(token: &Token<'_>) -> bool {
     token.kind == Kind::Placeholder
         && token.text.len() > 1
         && token.text[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether what is in quotes could do without.
+/// Returns whether a quoted name does not need its quotes.
 pub(super) fn looks_like_a_name(quoted: &str) -> bool {
     let name = quoted.get(1..quoted.len() - 1).unwrap_or_default();
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';

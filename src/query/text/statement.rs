@@ -1,4 +1,4 @@
-//! One statement: which operations it has, and on what.
+//! Finds the operations of one statement and their targets.
 
 mod commands;
 
@@ -8,25 +8,25 @@ use super::lexer::{Kind, Token};
 use super::sanitized::looks_like_a_name;
 use super::summary::LONGEST;
 
-/// So many names of common table expressions are remembered.
+/// Maximum number of common table expressions whose names are remembered.
 const CTES: usize = 16;
 
 /// Reads one statement.
 pub(super) struct Statement<'a> {
-    /// Where in the text its summary begins.
+    /// The position in the text where its summary begins.
     start: usize,
     full: bool,
     stage: Stage,
     expected: Expected,
     before: Before,
-    /// The main operation: not those of common table expressions.
+    /// The main operation, as opposed to those of common table expressions.
     operation: Option<&'static str>,
-    /// `EXPLAIN`, `PREPARE` and the like: an operation follows.
+    /// Whether an operation follows, as after `EXPLAIN` and `PREPARE`.
     introduces: bool,
-    /// What is created has statements of its own: no more than its name is read.
+    /// Whether the created object contains statements. Then nothing is read after its name.
     has_body: bool,
     levels: Levels,
-    /// Where in the text the last target begins.
+    /// The position in the text where the last operation or target begins.
     target: usize,
     ctes: [&'a str; CTES],
     named: usize,
@@ -35,13 +35,13 @@ pub(super) struct Statement<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Start,
-    /// Operations and tables are looked for.
+    /// Operations and tables are searched for.
     Query,
-    /// `ROLLBACK`, `START`, `RELEASE`: the words behind it tell what it is.
+    /// `ROLLBACK`, `START`, `RELEASE`: the next words determine the operation.
     Transaction,
-    /// All was read that is told.
+    /// The summary is complete.
     Done,
-    /// Statements within a statement, which are not told.
+    /// Statements nested in the statement, which are not part of the summary.
     Body,
 }
 
@@ -50,14 +50,14 @@ enum Expected {
     Nothing,
     /// A table, or a list of them.
     Table,
-    /// The one thing that the operation is about, which may look like a function: `CALL f()`.
+    /// The single target of the operation, which may look like a function: `CALL f()`.
     Target,
-    /// What follows a dot.
+    /// The part of a name after a dot.
     Part,
     Cte,
     /// `TABLE`, `INDEX`, …
     Object,
-    /// What SQLite does about a conflict: `UPDATE OR IGNORE t`.
+    /// The conflict resolution of SQLite: `UPDATE OR IGNORE t`.
     Conflict,
 }
 
@@ -73,7 +73,7 @@ enum Before {
 }
 
 impl<'a> Statement<'a> {
-    /// One whose summary begins here in the text.
+    /// Creates a statement whose summary begins at this position in the text.
     pub(super) fn new(start: usize) -> Self {
         Self {
             start,
@@ -91,12 +91,12 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// Whether nothing was read of it.
+    /// Returns whether no token of the statement was read.
     pub(super) fn is_empty(&self) -> bool {
         self.stage == Stage::Start && self.before == Before::Nothing
     }
 
-    /// Whether its semicolons do not end it.
+    /// Returns whether the position is in nested statements, whose semicolons do not end the statement.
     pub(super) fn is_body(&self) -> bool {
         self.stage == Stage::Body
     }
@@ -105,7 +105,7 @@ impl<'a> Statement<'a> {
         self.operation
     }
 
-    /// Reads on, and writes what is told, if that is wanted.
+    /// Reads a token. If `wanted` is set, writes the summary to the text.
     pub(super) fn push(&mut self, token: &Token<'a>, text: &mut String, wanted: bool) {
         let mut text = Text { text, wanted };
         match self.stage {
@@ -187,8 +187,8 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// Whether an operation begins here: `UPDATE` may stand in `FOR UPDATE` and `ON UPDATE`, and
-    /// `REPLACE` may be a function.
+    /// Returns whether the token begins an operation. `UPDATE` may be part of `FOR UPDATE` and `ON
+    /// UPDATE`, and `REPLACE` may be a function.
     fn begins(&self, operation: &str, token: &Token<'_>) -> bool {
         if operation == "SELECT" {
             return true;
@@ -227,7 +227,7 @@ impl<'a> Statement<'a> {
         self.add(operation, text);
         self.introduces = false;
         set(&mut self.levels.ctes, false);
-        // `UPDATE a, b SET` is MySQL's, `UPDATE a SET … FROM b` is Postgres'.
+        // MySQL has `UPDATE a, b SET`, and Postgres has `UPDATE a SET … FROM b`.
         set(&mut self.levels.tables, operation == "UPDATE");
         set(
             &mut self.levels.from,
@@ -257,7 +257,7 @@ impl<'a> Statement<'a> {
         self.expected = Expected::Nothing;
     }
 
-    /// A name, which is a target if one is expected.
+    /// Reads a name, which is a target if one is expected.
     fn name(&mut self, token: &Token<'a>, text: &mut Text<'_>) {
         let expected = std::mem::replace(&mut self.expected, Expected::Nothing);
         let name = bare(token);
@@ -303,14 +303,14 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// The summary that is written.
+/// The summary being written.
 struct Text<'t> {
     text: &'t mut String,
     wanted: bool,
 }
 
 impl Text<'_> {
-    /// Adds a piece, or takes back the whole of what it is a part of, if it does not fit.
+    /// Adds a piece. If it does not fit, removes the whole name that it is a part of.
     fn push(&mut self, piece: &str, statement: &mut Statement<'_>) {
         if !self.wanted || statement.full {
             return;
@@ -324,7 +324,7 @@ impl Text<'_> {
     }
 }
 
-/// A name without its quotes, where it can do without.
+/// Returns a name without its quotes if it does not need them.
 fn bare<'a>(token: &Token<'a>) -> &'a str {
     match token.kind {
         Kind::Quoted if looks_like_a_name(token.text) => &token.text[1..token.text.len() - 1],

@@ -1,21 +1,21 @@
 //! The summary of a statement: its operations and their targets, in the order of the statement.
 //!
-//! By OpenTelemetry's "Generating a summary of the query", with two exceptions: operations are in
-//! capitals however they are written, and names that can do without their quotes have none. Names
-//! of common table expressions are left out, for they are no tables.
+//! Follows OpenTelemetry's "Generating a summary of the query", with two exceptions: operations are
+//! always in capitals, and names that do not need their quotes have none. Names of common table
+//! expressions are omitted, because they are not tables.
 
 use std::borrow::Cow;
 
 use super::lexer::{Kind, Token};
 use super::statement::Statement;
 
-/// The longest summary, in bytes.
+/// The maximum length of a summary, in bytes.
 pub(super) const LONGEST: usize = 255;
 const BATCH: &str = "BATCH";
 
 pub(super) struct Summary<'a> {
     wanted: bool,
-    /// Of the first statement, and behind it of the one that is read.
+    /// The summary of the first statement, followed by that of the current one.
     text: String,
     statement: Statement<'a>,
     first: Option<First>,
@@ -24,7 +24,7 @@ pub(super) struct Summary<'a> {
     several: bool,
 }
 
-/// What is known of the first of several statements.
+/// The summary's length and the operation of the first of several statements.
 #[derive(Clone, Copy)]
 struct First {
     length: usize,

@@ -1,4 +1,4 @@
-//! What is told of the statements that diesel writes, and of those that people write.
+//! Tests the descriptions of statements written by diesel and by hand.
 
 use super::*;
 use DatabaseKind::{Mysql, Postgres, Sqlite};
@@ -13,7 +13,7 @@ fn text(statement: &str, dialect: DatabaseKind) -> String {
     told(statement, dialect).text
 }
 
-/// The summaries that the statements have in each database.
+/// Asserts that the statements have these summaries in all databases.
 fn summaries(table: &[(&str, &str)]) {
     for (statement, summary) in table {
         for dialect in ALL {
@@ -23,7 +23,7 @@ fn summaries(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn diesels_statements_stay_as_they_are() {
+fn the_text_of_diesels_statements_is_unchanged() {
     for (dialect, statement, summary) in [
         (
             Postgres,
@@ -70,7 +70,7 @@ fn diesels_statements_stay_as_they_are() {
             "{statement}"
         );
     }
-    // Two spaces are what diesel writes.
+    // diesel writes two spaces.
     let delete = told("DELETE  FROM `users` WHERE (`users`.`id` = ?)", Sqlite);
     assert_eq!(delete.text, "DELETE FROM `users` WHERE (`users`.`id` = ?)");
     assert_eq!(delete.summary, "DELETE users");
@@ -193,7 +193,7 @@ fn comments_are_left_out() {
 }
 
 #[test]
-fn what_does_not_end_is_hidden() {
+fn unterminated_literals_and_comments_are_hidden() {
     for (dialect, statement, shown) in [
         (Postgres, "SELECT 'abc", "SELECT ?"),
         (Postgres, "SELECT $a$ abc $b$", "SELECT ?"),
@@ -202,7 +202,7 @@ fn what_does_not_end_is_hidden() {
         (Postgres, "SELECT a /* /* */ b", "SELECT a"),
         (Mysql, "SELECT `abc", "SELECT ?"),
         (Mysql, r#"SELECT "abc\"#, "SELECT ?"),
-        // The server runs it or not: the quote begins a string, or none.
+        // Depending on whether the server executes it, the quote begins a string.
         (Mysql, "SELECT a /*!99999 it's */ , 'b', c", "SELECT a ?"),
         (Sqlite, "SELECT [abc", "SELECT ?"),
         (Sqlite, "SELECT a\0 abc", "SELECT a?"),
@@ -212,7 +212,7 @@ fn what_does_not_end_is_hidden() {
 }
 
 #[test]
-fn the_number_of_values_makes_no_other_text() {
+fn the_number_of_values_does_not_change_the_text() {
     for (dialect, statements, shown) in [
         (
             Mysql,
@@ -272,7 +272,7 @@ fn the_number_of_values_makes_no_other_text() {
             assert_eq!(text(statement, dialect), shown, "{statement}");
         }
     }
-    // What is no list of values stays.
+    // Other lists are unchanged.
     for statement in [
         "SELECT a FROM t WHERE b IN (SELECT c FROM u WHERE d = ?)",
         "SELECT a FROM t WHERE b IN (c, d)",
@@ -284,7 +284,7 @@ fn the_number_of_values_makes_no_other_text() {
 }
 
 #[test]
-fn the_values_of_settings_are_data_too() {
+fn the_values_of_settings_are_hidden() {
     for (statement, text) in [
         ("SET app.secret = hunter2", "SET app.secret = ?"),
         (
@@ -305,7 +305,7 @@ fn texts_are_bounded() {
     assert!(shown.len() <= 2048 + '…'.len_utf8() && shown.ends_with('…'));
     assert!(shown.starts_with("SELECT columé, columé"));
 
-    // A list of values is short however long it was, and what follows it is there.
+    // A list of values of any length is shortened, and the text after it is kept.
     let many = format!(
         "SELECT a FROM t WHERE b IN ({}?) AND c = ?",
         "?, ".repeat(5000)
@@ -320,7 +320,7 @@ fn texts_are_bounded() {
     );
     assert_eq!(text(&rows, Sqlite), "INSERT INTO t VALUES (?) RETURNING a");
 
-    // Beyond what is read.
+    // Longer than the part that is read.
     let huge = format!(
         "SELECT a FROM t WHERE b IN ({}?) AND c = ?",
         "?, ".repeat(50_000)
@@ -331,7 +331,7 @@ fn texts_are_bounded() {
 }
 
 #[test]
-fn summaries_are_those_of_the_conventions() {
+fn summaries_follow_the_conventions() {
     summaries(&[
         (
             "SELECT *\n FROM   wuser_table\n WHERE  username = ?",
@@ -354,7 +354,7 @@ fn summaries_are_those_of_the_conventions() {
             "CALL some_stored_procedure",
         ),
     ]);
-    // Quotes stay only where a name needs them, and what may be data is no name.
+    // Quotes are kept only if a name needs them, and text that may be data is not a name.
     let of = |dialect| {
         told(
             r#"SELECT * FROM "song list", "artists", 'x', Albums"#,
@@ -367,7 +367,7 @@ fn summaries_are_those_of_the_conventions() {
 }
 
 #[test]
-fn tables_are_found_where_they_are() {
+fn tables_are_found_in_all_positions() {
     summaries(&[
         (
             "select a from Public.Users u left join \tposts p using (id), tags where a = 1",
@@ -434,7 +434,7 @@ fn tables_are_found_where_they_are() {
 }
 
 #[test]
-fn common_table_expressions_are_no_tables() {
+fn common_table_expressions_are_not_tables() {
     summaries(&[
         (
             "WITH x AS (SELECT a FROM t) SELECT * FROM x JOIN u ON x.a = u.a",
@@ -584,7 +584,7 @@ fn summaries_are_cut_between_names() {
 }
 
 #[test]
-fn what_is_not_wanted_is_not_written() {
+fn parts_that_are_not_requested_are_not_written() {
     let told = describe("SELECT a FROM t; SELECT b FROM t", Postgres, false, false);
     assert_eq!(told.text.capacity() + told.summary.capacity(), 0);
     assert_eq!(told.operation.as_deref(), Some("BATCH SELECT"));

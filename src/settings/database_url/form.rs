@@ -1,25 +1,26 @@
-//! Which of the accepted forms a URL has.
+//! Recognizes the form of a URL.
 
 use super::DatabaseKind;
 use super::key_values;
 
-/// A URL by its form.
+/// The form of a URL, with its parts.
 pub(super) enum Form<'a> {
-    /// `postgres://` or `mysql://`, and what follows.
+    /// `postgres://` or `mysql://`, and the rest of the URL.
     Server {
         kind: DatabaseKind,
         scheme: &'a str,
         rest: &'a str,
     },
-    /// libpq's `host=... user=...`, taken apart.
+    /// libpq's `host=... user=...`, as pairs.
     KeyValues(Vec<(&'a str, String)>),
-    /// `sqlite://`, `sqlite:`, `file:` or nothing, and what follows.
+    /// `sqlite://`, `sqlite:`, `file:` or no prefix, and the rest of the URL.
     Sqlite { prefix: &'a str, rest: &'a str },
-    /// None of these. The scheme is only given where `://` makes it one.
+    /// None of these forms. `scheme` is the text before `://`; `None` if there is no `://`.
     Unknown { scheme: Option<&'a str> },
 }
 
 impl<'a> Form<'a> {
+    /// Returns the form of a normalised URL.
     pub(super) fn of(url: &'a str) -> Self {
         if let Some((scheme, after)) = split_scheme(url) {
             return match (scheme, after.strip_prefix("//")) {
@@ -33,7 +34,7 @@ impl<'a> Form<'a> {
                     scheme,
                     rest,
                 },
-                // `file://` stays with the path, for there it is SQLite's to read.
+                // `file:` URLs are passed to SQLite unchanged, so their `//` stays in the path.
                 ("sqlite", Some(rest)) => Self::Sqlite {
                     prefix: "sqlite://",
                     rest,
@@ -61,8 +62,8 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Trims, writes a known scheme in lower case, and `mariadb` as `mysql`, for the drivers compare
-/// exactly and know no other name.
+/// Trims the text, lowercases a known scheme, and replaces `mariadb` by `mysql`, because the
+/// drivers compare schemes exactly and accept no other name.
 pub(super) fn normalise(text: &str) -> String {
     const KNOWN: [&str; 6] = [
         "postgres",
@@ -84,7 +85,8 @@ pub(super) fn normalise(text: &str) -> String {
     }
 }
 
-/// The scheme and what follows its colon. One letter is a drive of Windows and no scheme.
+/// Returns the scheme and the text after its colon. A single letter is a Windows drive, not a
+/// scheme.
 pub(super) fn split_scheme(url: &str) -> Option<(&str, &str)> {
     let (scheme, after) = url.split_once(':')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
@@ -94,10 +96,10 @@ pub(super) fn split_scheme(url: &str) -> Option<(&str, &str)> {
     is_scheme.then_some((scheme, after))
 }
 
-/// A bare path to a SQLite file.
+/// Returns whether the text is a bare path to a SQLite file.
 ///
-/// Colons, `@` and `=` are refused: `user:password@host/db` without its scheme also has a slash,
-/// and a path is shown in full.
+/// Texts with `:`, `@` or `=` are not paths: `user:password@host/db` without its scheme also has a
+/// slash, and a path is shown in full.
 fn is_path(text: &str) -> bool {
     if let Some(after) = text.strip_prefix(":memory:") {
         return after.is_empty() || after.starts_with('?');

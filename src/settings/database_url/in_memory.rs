@@ -1,11 +1,12 @@
-//! SQLite databases that are in memory, and whether connections can share one.
+//! Detects SQLite in-memory databases that connections cannot share.
 
 use super::DatabaseUrl;
 use super::form::Form;
 use super::redact::percent_decoded;
 
 impl DatabaseUrl {
-    /// Whether each connection would get a database of its own, which is gone with it.
+    /// Returns whether each connection would open a database of its own, which is lost when the
+    /// connection is closed.
     pub(crate) fn is_private_in_memory(&self) -> bool {
         let Form::Sqlite { prefix, rest } = Form::of(&self.0) else {
             return false;
@@ -19,7 +20,7 @@ impl DatabaseUrl {
                 .rfind(|(key, _)| *key == name)
                 .map(|(_, value)| value)
         };
-        // No name at all is a temporary database, which SQLite never shares.
+        // An empty name is a temporary database, which SQLite never shares.
         let unnamed = path.is_empty() || (prefix == "file:" && path == "//");
         let in_memory = path == ":memory:" || parameter("mode") == Some("memory");
         unnamed || (in_memory && parameter("cache") != Some("shared"))
@@ -31,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_databases_are_told_from_shared_ones_and_from_files() {
+    fn private_databases_differ_from_shared_ones_and_from_files() {
         for url in [
             ":memory:",
             ":memory:?cache=private",

@@ -1,14 +1,14 @@
-//! libpq's other way to name a database: `host=localhost user=app password='a b'`.
+//! Parses libpq's connection strings: `host=localhost user=app password='a b'`.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-/// At least one of these makes a text a connection string, and not some path with a `=` in it.
+/// Keys of which a connection string has at least one; a path with a `=` usually has none.
 const TELLING: [&str; 7] = [
     "host", "hostaddr", "port", "user", "password", "dbname", "service",
 ];
 
-/// The pairs; `None` unless the whole text is made of them.
+/// Returns the pairs; `None` if the text is not a connection string.
 pub(super) fn parse(text: &str) -> Option<Vec<(&str, String)>> {
     let mut pairs = Vec::new();
     let mut chars = text.char_indices().peekable();
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str) -> Option<Vec<(&str, String)>> {
     telling.then_some(pairs)
 }
 
-/// One value: quoted up to the closing quote, or plain up to the next space.
+/// Reads one value: a quoted one up to the closing quote, a plain one up to the next space.
 fn value(chars: &mut Peekable<CharIndices<'_>>) -> Option<String> {
     let quoted = chars.next_if(|(_, c)| *c == '\'').is_some();
     let mut value = String::new();

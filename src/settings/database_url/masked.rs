@@ -1,14 +1,14 @@
-//! The URL as it may be shown: without its password, and without the values of its parameters.
+//! Masks the password and the parameter values of a URL, so that it can be shown.
 
 use super::form::Form;
 use super::parts::{Parts, is_plain_key, is_port, port_at, split_before, split_query};
 
 pub(super) const HIDDEN: &str = "***";
 
-/// What may be shown of a connection string in the `key=value` form.
+/// Keys whose values are shown in a `key=value` connection string.
 const SHOWN_KEYS: [&str; 5] = ["host", "hostaddr", "port", "user", "dbname"];
 
-/// The URL as it may be shown.
+/// Returns the URL without its secrets.
 pub(super) fn masked(url: &str) -> String {
     match Form::of(url) {
         Form::Server { scheme, rest, .. } => format!("{scheme}://{}", masked_server(rest)),
@@ -49,7 +49,7 @@ fn masked_server(rest: &str) -> String {
     format!("{login}{}{path}{stray}{query}", hosts.join(","))
 }
 
-/// A port is shown if it is a number: without `@host`, a password stands in its place.
+/// Shows the port only if it is a number: if `@host` is missing, the password is in its position.
 fn masked_host(host: &str) -> String {
     match port_at(host) {
         Some(at) if !is_port(&host[at..]) => format!("{}{HIDDEN}", &host[..at]),
@@ -68,7 +68,8 @@ fn masked_file(rest: &str) -> String {
     format!("{path}{stray}{query}")
 }
 
-/// `user:password@...`, which has no place before a file, and is not shown where it is.
+/// Returns whether the path starts with `user:password@`. A file has no login, so the path is then
+/// hidden.
 fn looks_like_login(path: &str) -> bool {
     path.split_once(':')
         .is_some_and(|(_, after)| after.contains('@'))
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_secret_is_shown() {
+    fn the_parts_that_are_not_secret_are_shown() {
         for (url, expected) in [
             (
                 "postgres://app:pw@db:5432/shop",
@@ -136,7 +137,7 @@ mod tests {
         ] {
             let shown = masked(url);
             assert_eq!(shown, expected);
-            // Shown again, as in an error that quotes it, it stays as it is.
+            // Masking the result again, as in an error that quotes it, changes nothing.
             assert_eq!(DatabaseUrl::from(shown.as_str()).to_string(), shown);
         }
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a URL, as far as that is seen without connecting.
+//! Finds mistakes in a URL that can be detected without connecting.
 
 use super::form::{Form, split_scheme};
 use super::{DatabaseKind, DatabaseUrl};
@@ -8,7 +8,7 @@ use crate::settings::suggest::nearest;
 pub(in crate::settings) const EXPECTED: &str =
     "a URL that starts with postgres://, mysql:// or sqlite://, or the path of a SQLite file";
 
-/// What was expected instead, and what to do.
+/// A mistake: what was expected instead, and how to fix it.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::settings) struct Mistake {
     expected: &'static str,
@@ -16,11 +16,12 @@ pub(in crate::settings) struct Mistake {
 }
 
 impl DatabaseUrl {
+    /// Returns the first mistake found; `None` if the URL can be used.
     pub(in crate::settings) fn mistake(&self) -> Option<Mistake> {
         let mistake = |expected, hint| Some(Mistake { expected, hint });
         if self.0.contains(char::is_control) {
-            let hint = "there is a line break or another control character in it";
-            return mistake("a URL in one line", Some(hint.to_owned()));
+            let hint = "the URL contains a line break or another control character";
+            return mistake("a URL on one line", Some(hint.to_owned()));
         }
         match Form::of(&self.0) {
             Form::Unknown { scheme } => mistake(EXPECTED, hint(&self.0, scheme)),
@@ -34,18 +35,18 @@ impl DatabaseUrl {
                 ..
             } if has_stray_at(rest) => mistake(
                 "one @ before the host",
-                Some("write the others, in the user or password, as %40".to_owned()),
+                Some("write each @ in the user or password as %40".to_owned()),
             ),
-            // SQLAlchemy's way to write it, and here a file in the root directory.
+            // SQLAlchemy's spelling for in-memory databases; here it is a file in the root directory.
             Form::Sqlite { rest, .. } if rest.starts_with('/') && is_memory(rest) => mistake(
-                "a file, or sqlite://:memory: for a database in memory",
-                Some("take out the third slash".to_owned()),
+                "a file, or sqlite://:memory: for an in-memory database",
+                Some("remove the third slash".to_owned()),
             ),
             _ => None,
         }
     }
 
-    /// The problem to report under `name`; it shows no secret.
+    /// Returns the problem to report under `name`. It shows no secret.
     pub(in crate::settings) fn problem(&self, name: String) -> Problem {
         let Mistake { expected, hint } = self.mistake().unwrap_or(Mistake {
             expected: EXPECTED,
@@ -55,7 +56,8 @@ impl DatabaseUrl {
     }
 }
 
-/// The Postgres driver ends the login at the first `@`, and would look up the rest as a host.
+/// Returns whether an `@` follows the login. The Postgres driver ends the login at the first `@`
+/// and would resolve the rest as a host.
 fn has_stray_at(rest: &str) -> bool {
     rest.split_once('@').is_some_and(|(_, place)| {
         let hosts = place.split(['/', '?', '#']).next().unwrap_or_default();
@@ -72,10 +74,10 @@ fn hint(url: &str, scheme: Option<&str>) -> Option<String> {
     const SCHEMES: [&str; 4] = ["postgres", "postgresql", "mysql", "sqlite"];
 
     if url.starts_with(['"', '\'']) {
-        return Some("the quotes are part of the value: leave them out".to_owned());
+        return Some("the quotes are part of the value: remove them".to_owned());
     }
     if let Some(("jdbc", _)) = split_scheme(url) {
-        return Some("leave out jdbc:, and put user and password before the host".to_owned());
+        return Some("remove jdbc:, and put user and password before the host".to_owned());
     }
     let scheme = scheme?.to_ascii_lowercase();
     if let Some((database, _)) = scheme.split_once('+') {
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_can_be_used_is_no_mistake() {
+    fn a_usable_url_has_no_mistake() {
         for url in [
             "postgres://app:p%40w@db:5432/shop?application_name=a@b",
             "postgres://app:p/w@db",
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_says_what_to_write() {
+    fn a_mistake_has_a_hint() {
         for (url, hint) in [
             ("postgresql+asyncpg://a:hunter2@db", "write postgresql://"),
             ("mysql+pymysql://a:hunter2@db", "write mysql://"),
@@ -122,11 +124,11 @@ mod tests {
                 "'postgres://a:hunter2@db'",
                 "the quotes are part of the value",
             ),
-            ("jdbc:postgresql://db?password=hunter2", "leave out jdbc:"),
+            ("jdbc:postgresql://db?password=hunter2", "remove jdbc:"),
             ("postgres://a:hunter2@x@db/shop", "as %40"),
             ("postgres://a:hunter2@db\nother", "line break"),
             ("postgres://", "for example localhost"),
-            ("sqlite:///:memory:", "take out the third slash"),
+            ("sqlite:///:memory:", "remove the third slash"),
             ("sqlite:///:memory:?cache=shared", "sqlite://:memory:"),
         ] {
             let message = message(url).unwrap();
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_at_all_is_not_shown() {
+    fn a_text_that_is_no_url_is_hidden() {
         for url in ["hunter2", "a:hunter2@db/shop", "hunter2@db"] {
             assert_eq!(
                 message(url).unwrap(),

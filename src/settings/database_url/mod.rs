@@ -1,4 +1,4 @@
-//! Where the database is: a URL that holds a password and does not show it.
+//! The URL of the database, which never shows its password.
 
 mod form;
 mod in_memory;
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize, Serializer};
 use self::form::Form;
 pub(super) use self::mistake::EXPECTED;
 
-/// The URL of the database; its password is shown by [`expose`](Self::expose) and nowhere else.
+/// The URL of the database. Only [`expose`](Self::expose) returns its password.
 ///
-/// `Debug`, `Display` and `Serialize` show the URL with `***` for the password and for the values
-/// of all query parameters; what cannot be taken apart with certainty is hidden as a whole.
+/// `Debug`, `Display` and `Serialize` show the URL with `***` in place of the password and of the
+/// values of all query parameters. A part that cannot be parsed with certainty is hidden entirely.
 ///
 /// | form | examples |
 /// |---|---|
@@ -38,7 +38,7 @@ pub(super) use self::mistake::EXPECTED;
 #[serde(from = "String")]
 pub struct DatabaseUrl(String);
 
-/// The kinds of databases there are a backend for.
+/// The kinds of databases that have a backend.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DatabaseKind {
@@ -51,7 +51,7 @@ pub enum DatabaseKind {
 }
 
 impl DatabaseKind {
-    /// `db.system.name`.
+    /// Returns the value of `db.system.name`.
     pub(crate) const fn system_name(self) -> &'static str {
         match self {
             Self::Postgres => "postgresql",
@@ -72,19 +72,19 @@ impl fmt::Display for DatabaseKind {
 }
 
 impl DatabaseUrl {
-    /// The URL with its password, for the database driver only.
+    /// Returns the URL with its password, for the database driver only.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What stands before `://` or `:`; `None` for a bare path and for `host=... user=...`.
+    /// Returns the text before `://` or `:`; `None` for a bare path and for `host=... user=...`.
     #[must_use]
     pub fn scheme(&self) -> Option<&str> {
         form::split_scheme(&self.0).map(|(scheme, _)| scheme)
     }
 
-    /// Which database it leads to; `None` if it has none of the forms above.
+    /// Returns the kind of the database; `None` if the URL has none of the forms above.
     #[must_use]
     pub fn database_kind(&self) -> Option<DatabaseKind> {
         match Form::of(&self.0) {

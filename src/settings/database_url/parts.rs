@@ -1,20 +1,21 @@
-//! The parts of what follows `postgres://` or `mysql://`.
+//! Splits the text after `postgres://` or `mysql://` into its parts.
 //!
-//! People forget to percent-encode passwords, and drivers differ in what they then make of the URL.
-//! So this is not a URL parser: where two readings are possible it takes the one in which the
-//! password is longer.
+//! Passwords are often not percent-encoded, and drivers differ in how they then read the URL. So
+//! this is not a URL parser: if two readings are possible, it takes the one with the longer
+//! password.
 
-/// `user:password@hosts/path?query`, as far as each is there.
+/// The parts of `user:password@hosts/path?query` that are present.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parts<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) password: Option<&'a str>,
-    /// Hosts and path; also a query that is none.
+    /// Hosts and path, including a text after `?` that is not a query.
     pub(super) place: &'a str,
     pub(super) query: Option<&'a str>,
 }
 
 impl<'a> Parts<'a> {
+    /// Splits the text after `://`.
     pub(super) fn of(rest: &'a str) -> Self {
         let (before, query) = split_query(rest);
         let Some((login, place)) = before.rsplit_once('@') else {
@@ -45,13 +46,13 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Whether the user is one, and not a host and a path before some later `:` and `@`.
+    /// Returns whether the user is unambiguous, and not a host and a path before a later `:` and `@`.
     pub(super) fn is_clear(&self) -> bool {
         !self.user.is_some_and(|user| user.contains(['/', '?', '#']))
     }
 }
 
-/// Cuts the query off, where there is no doubt that it is one and not a part of the password.
+/// Splits off the query if it is certain that it is not part of the password.
 pub(super) fn split_query(rest: &str) -> (&str, Option<&str>) {
     match rest.split_once('?') {
         Some((before, query))
@@ -72,13 +73,14 @@ fn is_query(query: &str) -> bool {
     })
 }
 
-/// A key that is surely one, and no piece of a password.
+/// Returns whether the text is certainly a key, and not part of a password.
 pub(super) fn is_plain_key(key: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     !key.is_empty() && key.bytes().all(plain)
 }
 
-/// Where the port begins, behind the colon and behind an IPv6 address in brackets.
+/// Returns the index of the port, after the colon that follows the name or the bracketed IPv6
+/// address; `None` if there is no port.
 pub(super) fn port_at(host: &str) -> Option<usize> {
     let address = if host.starts_with('[') {
         host.find(']').unwrap_or(0)
@@ -92,7 +94,7 @@ pub(super) fn is_port(text: &str) -> bool {
     text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Cuts the text before the first of `ends`.
+/// Splits the text before the first of `ends`.
 pub(super) fn split_before<'a>(text: &'a str, ends: &[char]) -> (&'a str, &'a str) {
     text.split_at(text.find(ends).unwrap_or(text.len()))
 }
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proper_url_is_taken_apart() {
+    fn a_valid_url_is_split() {
         assert_eq!(
             parts("app:pw@db:5432/shop?a=b&c=d@e"),
             (Some("app"), Some("pw"), "db:5432/shop", Some("a=b&c=d@e"))
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_may_be_something_else_is_not_clear() {
+    fn an_ambiguous_login_is_not_clear() {
         assert!(!Parts::of("db/x:pw@y").is_clear());
         assert!(Parts::of("app:p/w@y").is_clear());
     }

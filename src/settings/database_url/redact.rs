@@ -1,19 +1,19 @@
-//! Takes a URL's secrets out of other people's texts.
+//! Removes a URL's secrets from texts of other sources.
 
 use super::DatabaseUrl;
 use super::form::{Form, split_scheme};
 use super::masked::{HIDDEN, masked};
 use super::parts::{Parts, is_port, port_at, split_before};
 
-/// Passwords shorter than this, in characters, are part of too many ordinary words.
+/// The length in characters below which a password is also part of many ordinary words.
 const WORD: usize = 4;
 
 impl DatabaseUrl {
-    /// Takes the URL's secrets out of a text that somebody else wrote, such as a driver's error.
+    /// Removes the URL's secrets from a text of another source, such as a driver's error.
     ///
-    /// The whole URL becomes its redacted form; the password, as it stands in the URL or
-    /// percent-decoded, becomes `***`. A password of less than four characters is only replaced
-    /// where it is a word of its own, or `a` would turn every error into stars and give itself away.
+    /// The whole URL becomes its redacted form. The password, as written in the URL or
+    /// percent-decoded, becomes `***`. A password of fewer than four characters is replaced only
+    /// where it is a word: the password `a` would otherwise turn errors into stars and reveal itself.
     ///
     /// ```
     /// use poolscope::DatabaseUrl;
@@ -41,7 +41,7 @@ impl DatabaseUrl {
     }
 }
 
-/// The secrets as they stand in the URL.
+/// Returns the secrets as written in the URL.
 fn secrets(url: &str) -> Vec<String> {
     let after_colon = split_scheme(url).map_or(url, |(_, after)| after);
     let rest = after_colon.strip_prefix("//").unwrap_or(after_colon);
@@ -53,7 +53,7 @@ fn secrets(url: &str) -> Vec<String> {
             .collect(),
         Form::Sqlite { .. } => in_login_and_query(rest),
         Form::Server { .. } => [in_login_and_query(rest), in_place_of_port(rest)].concat(),
-        // `postgres:password@host` is a scheme without its slashes, or a URL without its scheme.
+        // `postgres:password@host` lacks either the slashes or the scheme.
         Form::Unknown { .. } => [
             in_login_and_query(rest),
             in_place_of_port(rest),
@@ -98,9 +98,10 @@ fn is_secret(key: &str) -> bool {
         || ["key", "hexkey", "textkey"].contains(&key.as_str())
 }
 
-/// The ways in which others may write a secret, the longest first, as one may contain another.
+/// Returns the spellings of the secrets in other texts, longest first, because one may contain
+/// another.
 fn spellings(secrets: &[String]) -> Vec<String> {
-    // What RFC 3986 never encodes, and what URL libraries leave alone in a login besides.
+    // RFC 3986 never encodes the first; URL libraries also leave the second unencoded in a login.
     const UNRESERVED: &str = "-._~";
     const LOGIN: &str = "-._~!$&'()*+,%";
 
@@ -123,7 +124,7 @@ fn spellings(secrets: &[String]) -> Vec<String> {
     all
 }
 
-/// As `{:?}` writes it within a longer text.
+/// Returns the text as `{:?}` writes it within a longer text.
 fn debugged(text: &str) -> String {
     let quoted = format!("{text:?}");
     quoted[1..quoted.len() - 1].to_owned()
@@ -158,7 +159,7 @@ pub(super) fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Replaces `word` where no letter or digit stands next to it.
+/// Replaces `word` where no letter or digit is next to it.
 fn replace_words(text: &str, word: &str) -> String {
     let mut replaced = String::with_capacity(text.len());
     let mut copied = 0;
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_taken_out_however_they_are_spelt() {
+    fn secrets_are_removed_in_every_spelling() {
         let url = DatabaseUrl::from(r#"postgres://app:s%40c"ret\%2Fä@db/shop"#);
         for spelling in [
             r#"s%40c"ret\%2Fä"#,
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_found_wherever_the_url_has_them() {
+    fn secrets_are_found_in_every_part_of_the_url() {
         for url in [
             "postgres://app:hunter2@db/shop",
             "postgres://db/shop?user=app&password=hunter2",
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_password_is_only_a_word_of_its_own() {
+    fn a_short_password_is_replaced_only_as_a_word() {
         let url = DatabaseUrl::from("postgres://app:a@db/shop");
         assert_eq!(
             url.redact("a password was refused: \"a\", app:a@db a"),
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_codes_are_decoded_and_broken_ones_left() {
+    fn percent_codes_are_decoded_and_invalid_ones_kept() {
         assert_eq!(percent_decoded("a%20b%2f%C3%A4"), "a b/ä");
         assert_eq!(percent_decoded("%"), "%");
         assert_eq!(percent_decoded("%4"), "%4");

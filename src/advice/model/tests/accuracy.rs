@@ -1,25 +1,25 @@
 //! Predictions against simulations of the same load at other sizes.
 //!
-//! The tables are printed: `cargo test accuracy -- --nocapture`.
+//! Print the tables with `cargo test accuracy -- --nocapture`.
 
 use super::loads::{Coming, Hold, Load, Time};
 use crate::advice::model::simulator::Station;
 use crate::advice::model::{Model, smallest};
 
-/// Simulations that stand for the truth, each of other arrivals and holds.
+/// The number of simulations that define the truth, each with other arrivals and holds.
 const TRUTHS: u64 = 6;
 
-/// Records that are learned from.
+/// The number of records to learn from.
 const RECORDS: u64 = 2;
 
-/// Waits this short, in seconds, are not judged by their relative error.
+/// The relative error of shorter waits, in seconds, is not checked.
 const SHORT: f64 = 0.002;
 
-/// The wait that 95 of 100 should stay below, in seconds.
+/// The target for the p95 wait, in seconds.
 const TARGET: f64 = 0.005;
 
-/// Prints what is predicted from what is observed at one size beside what is simulated, and judges it:
-/// `within` is the median error of the p95 that is reached, and half as much again.
+/// Prints and checks predictions from a record at one size against simulations. `within` limits the
+/// median error of the p95, and is half as much again as the error that is reached.
 #[track_caller]
 fn judge(name: &str, load: &Load, observed: u32, sizes: &[u32], within: f64) {
     let truths: Vec<(u32, f64)> = sizes
@@ -27,7 +27,7 @@ fn judge(name: &str, load: &Load, observed: u32, sizes: &[u32], within: f64) {
         .map(|size| (*size, load.truth(*size, TRUTHS)))
         .collect();
     let right = truths.iter().find(|it| it.1 <= TARGET).map(|it| it.0);
-    let right = right.expect("one of the sizes is enough");
+    let right = right.expect("one of the sizes meets the target");
     let mut errors = Vec::new();
     for seed in 0..RECORDS {
         let model = Model::learn(&load.run(observed, seed).trace).unwrap();
@@ -165,7 +165,7 @@ fn of_clients_who_wait_for_their_answers() {
     };
     judge("workers", &of(12, 0.0), 6, &[4, 8, 10, 11, 12], 0.05);
     judge("who think", &of(12, 0.03), 5, &[3, 4, 5, 6, 7, 8], 0.05);
-    // It takes longer to see how many they are.
+    // Counting more clients takes a longer record.
     let room = Load {
         seconds: 40.0,
         ..of(40, 0.1)

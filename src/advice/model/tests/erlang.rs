@@ -1,11 +1,11 @@
-//! The simulator against Erlang's C formula, and the model against both.
+//! Compares the simulator with Erlang's C formula, and the model with both.
 
 use super::loads::{Coming, Hold, Load, Time};
 use crate::advice::model::Model;
 use crate::advice::model::random::Random;
 use crate::advice::model::simulator::{Arrival, Arrivals, Job, Passage, Pool, Station};
 
-/// The share that waits, by the recursion of Erlang's B formula.
+/// Returns the share that waits, by the recursion of Erlang's B formula.
 fn erlang_c(size: u32, offered: f64) -> f64 {
     let mut blocked = 1.0;
     for n in 1..=size {
@@ -19,7 +19,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Random arrivals at this rate, each held for a second on average, exponentially distributed.
+/// Simulates random arrivals at this rate, with exponentially distributed holds of one second on
+/// average.
 fn passages(size: u32, rate: f64, count: usize, seed: u64) -> Vec<Passage> {
     let mut random = Random::new(seed);
     let mut now = 0.0;
@@ -43,11 +44,11 @@ fn passages(size: u32, rate: f64, count: usize, seed: u64) -> Vec<Passage> {
     pool.run(&jobs, Arrivals::Open(&arrivals))
 }
 
-/// Parts of a run, each far longer than what one wait has to do with another.
+/// The number of parts of a run. Each is much longer than the correlation time of the waits.
 const PARTS: usize = 20;
 
 #[test]
-fn a_simulated_pool_waits_as_erlang_says() {
+fn a_simulated_pool_waits_as_erlang_predicts() {
     for (size, utilization) in [(1, 0.5), (1, 0.8), (2, 0.7), (5, 0.6), (5, 0.85), (20, 0.9)] {
         let rate = utilization * f64::from(size);
         let all = passages(size, rate, 60_000, 11);
@@ -79,9 +80,9 @@ fn a_simulated_pool_waits_as_erlang_says() {
     }
 }
 
-/// Who asks again at once on a connection of its own is never idle.
+/// A client without think time and with its own connection is never idle.
 #[test]
-fn clients_of_a_lock_and_of_processors_are_served_as_these_allow() {
+fn a_lock_and_processors_limit_the_throughput_of_clients() {
     let mut random = Random::new(5);
     let jobs: Vec<Job> = (0..20_000)
         .map(|_| Job {
@@ -164,7 +165,7 @@ fn jobs_are_served_in_order_and_none_is_lost() {
                 assert!((it.asked - returned[leader] - gap).abs() < 1e-9);
             }
         }
-        // Never more than there are.
+        // At most as many as the pool has.
         let mut events: Vec<(f64, i32)> = all.iter().map(|it| (it.granted, 1)).collect();
         events.extend(all.iter().map(|it| (it.returned, -1)));
         events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -176,7 +177,7 @@ fn jobs_are_served_in_order_and_none_is_lost() {
     }
 }
 
-/// What is learned from a minute of Erlang's load is Erlang's.
+/// A model that is learned from one minute of Erlang's load predicts Erlang's waits.
 #[test]
 fn the_model_of_random_arrivals_and_holds_is_erlang_s() {
     let (rate, held) = (200.0, 0.03);

@@ -1,17 +1,17 @@
-//! Made-up loads: what a pool would record of them, and how long they really wait at any size.
+//! Generated loads: the record of a pool under them, and the true waits at any size.
 
 use crate::advice::model::random::Random;
 use crate::advice::model::simulator::{Arrival, Arrivals, Job, Passage, Pool, Station};
 use crate::advice::model::{Trace, prediction};
 use crate::observe::history::{Asked, History, Queries};
 
-/// How long something takes, in seconds on average.
+/// The distribution of a duration with a mean in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Time {
     Exponential(f64),
-    /// Within a tenth of it.
+    /// Within a tenth of the mean.
     Steady(f64),
-    /// A tenth of them take ten times as long.
+    /// A tenth of the values are ten times as long.
     TenthSlow(f64),
     /// Lognormal, with this standard deviation of the logarithm.
     HeavyTailed(f64, f64),
@@ -27,7 +27,7 @@ impl Time {
                 factor * Self::Steady(mean / 1.9).draw(random)
             }
             Self::HeavyTailed(mean, sigma) => {
-                // Box and Muller.
+                // Box-Muller transform.
                 let radius = (-2.0 * (1.0 - random.uniform()).ln()).sqrt();
                 let normal = radius * (std::f64::consts::TAU * random.uniform()).cos();
                 mean * (sigma * normal - sigma * sigma / 2.0).exp()
@@ -45,33 +45,33 @@ impl Time {
     }
 }
 
-/// How checkouts are asked for.
+/// The arrival process of checkouts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Coming {
-    /// This many a second, independently of each other.
+    /// This many per second, independent of each other.
     Poisson(f64),
-    /// Four to eight at once.
+    /// Bursts of four to eight at once.
     Bursts(f64),
-    /// For every other second.
+    /// Only in every other second.
     OnOff(f64),
-    /// Twice as many in the second half as in the first.
+    /// Twice the rate in the second half.
     Doubling(f64),
-    /// By requests, each of which takes three connections one after the other.
+    /// By requests that each check out three connections in sequence.
     Requests(f64),
-    /// By this many clients, each of which thinks for this long before it asks again.
+    /// By this many clients with this mean think time, in seconds.
     Clients(u32, f64),
 }
 
-/// What the holds of one place do.
+/// The holds of one call site.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hold {
-    /// Before its queries.
+    /// Time before the queries.
     pub(crate) outside: Time,
-    /// In queries, if nobody is in the way.
+    /// Time in queries without slowdown.
     pub(crate) query: Time,
-    /// Between its first query and its last one, at the station all the while.
+    /// Time between the first query and the last, during which the hold keeps the station.
     pub(crate) between: Option<Time>,
-    /// Whether its queries pass the station.
+    /// Whether the queries pass the station.
     pub(crate) visits: bool,
 }
 
@@ -90,20 +90,20 @@ impl Hold {
     }
 }
 
-/// A load, and the server that it meets.
+/// A load and the server that serves it.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     pub(crate) coming: Coming,
-    /// By place: each is as frequent as the others.
+    /// The holds by call site; all are equally frequent.
     pub(crate) holds: Vec<Hold>,
     pub(crate) station: Station,
     pub(crate) watched: bool,
-    /// Seconds from a return until who waits has the connection.
+    /// Seconds from the return of a connection until a waiter has it.
     pub(crate) handover: f64,
     pub(crate) seconds: f64,
 }
 
-/// What is known of a checkout before it is made.
+/// A generated checkout.
 #[derive(Debug, Clone, Copy, Default)]
 struct Made {
     job: Job,
@@ -113,11 +113,11 @@ struct Made {
     between: f64,
 }
 
-/// What became of a load.
+/// The result of a simulated load.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) trace: Trace,
-    /// Seconds queued, in order of length.
+    /// Seconds queued, sorted.
     pub(crate) waits: Vec<f64>,
 }
 
@@ -139,7 +139,7 @@ impl Load {
         }
     }
 
-    /// With a pool of this size.
+    /// Simulates the load with a pool of this size.
     pub(crate) fn run(&self, size: u32, seed: u64) -> Seen {
         let (passages, made) = self.pass(size, seed);
         let until = passages.last().map_or(0.0, |it| it.asked.min(self.seconds));
@@ -151,7 +151,7 @@ impl Load {
         }
     }
 
-    /// The p95 of the time queued, of several runs.
+    /// Returns the p95 of the time queued over several runs, in seconds.
     pub(crate) fn truth(&self, size: u32, runs: u64) -> f64 {
         let waits = (0..runs).flat_map(|run| self.pass(size, 1000 + run).0);
         let mut waits: Vec<f64> = waits.map(|it| it.queued()).collect();
@@ -192,7 +192,7 @@ impl Load {
         (passages, made)
     }
 
-    /// Checkouts of clients within the time, at most, and some more.
+    /// Returns an upper bound of the clients' checkouts within the time.
     fn most(&self, size: u32, clients: u32, think: f64) -> f64 {
         let holds = self.holds.len() as f64;
         let mean = |of: &dyn Fn(&Hold) -> f64| self.holds.iter().map(of).sum::<f64>() / holds;
@@ -229,7 +229,7 @@ impl Load {
         }
     }
 
-    /// When open arrivals come, and for which request.
+    /// Returns the times of open arrivals and their requests.
     fn arrivals(&self, random: &mut Random) -> (Vec<Arrival>, Vec<u32>) {
         let (mut arrivals, mut requests) = (Vec::new(), Vec::new());
         let (mut now, mut request) = (0.0, 0);
@@ -267,7 +267,7 @@ impl Load {
         }
     }
 
-    /// What the pool writes down of it.
+    /// Returns the record that the pool would keep of it.
     fn record(&self, passages: &[Passage], made: &[Made], size: u32, until: f64) -> Trace {
         #[derive(PartialEq, Eq, PartialOrd, Ord)]
         enum Event {

@@ -1,4 +1,4 @@
-//! What holds of any load, and of any record that may be found in its place.
+//! Properties of the model for any load and any record.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ prop_compose! {
     }
 }
 
-/// A segment of these entries over and over again, each time a little later.
+/// Returns a segment that repeats the entries, each time a little later.
 fn any_segment() -> impl Strategy<Value = Counted> {
     let entries = prop::collection::vec(any_entry(), 0..60);
     let began = prop_oneof![3 => 0_u64..60_000_000_000, 1 => 0_u64..1 << 60];
@@ -77,7 +77,7 @@ fn any_segment() -> impl Strategy<Value = Counted> {
         })
 }
 
-/// Checkouts as no segment could have them.
+/// Returns checkouts that no segment could contain.
 fn any_trace() -> impl Strategy<Value = Trace> {
     let time = || {
         prop_oneof![
@@ -212,7 +212,7 @@ fn load() -> impl Strategy<Value = Load> {
     )
 }
 
-/// Where holds share processors, or wait for each other's lock in another order, one connection more
+/// The tolerance for shared processors and locks: one more connection changes the order of holds, which
 /// can make some of them a little longer.
 const TOLERANCE: f64 = 0.1;
 
@@ -235,7 +235,7 @@ proptest! {
     ) {
         let trace = load.run(observed, seed).trace;
         let Ok(model) = Model::learn(&trace) else {
-            // Too few came.
+            // Too few checkouts arrived.
             return Ok(());
         };
         let is_open = !matches!(load.coming, Coming::Clients(..));
@@ -247,7 +247,7 @@ proptest! {
             let busier = model.at(size, 1.2);
             prop_assert!(waits_no_longer(&at, &busier, TOLERANCE), "{:?} {:?}", at, busier);
         }
-        // The same record has the same answer.
+        // The same record gives the same answer.
         let again = Model::learn(&trace).unwrap();
         prop_assert_eq!(again.at(5, 1.2), model.at(5, 1.2));
         prop_assert_eq!(again.at(5, 1.0), model.at(5, 1.0));
@@ -255,7 +255,7 @@ proptest! {
 }
 
 #[test]
-fn says_what_is_missing() {
+fn reports_the_missing_data() {
     let hold = Hold::new(Time::Steady(0.002), Time::Steady(0.003));
     let missing = |rate, seconds| {
         let load = Load::new(Coming::Poisson(rate), hold, Station::Free, seconds);
@@ -285,9 +285,9 @@ fn twenty_seconds_with_a_thousand_checkouts_are_enough() {
     );
 }
 
-/// Twelve who each wait for their answer before they ask again: no more than twelve ever ask at once.
+/// With twelve clients that wait for their responses, at most twelve requests are concurrent.
 #[test]
-fn no_more_clients_ask_than_there_are() {
+fn concurrent_requests_are_limited_by_the_clients() {
     let hold = Hold::new(Time::Steady(0.002), Time::Steady(0.003));
     let load = Load::new(Coming::Clients(12, 0.002), hold, Station::Free, 21.0);
     let model = Model::learn(&load.run(6, 3).trace).unwrap();
@@ -303,10 +303,10 @@ fn no_more_clients_ask_than_there_are() {
     assert!(model.at(8, 1.5).p95 > 1.2 * model.at(8, 1.0).p95);
 }
 
-/// What a user saw: sixteen clients on five connections, each held for less than a millisecond, of whom
-/// 95 of 100 were predicted to queue for up to 1438 ms.
+/// Reproduces a user's case: sixteen clients on five connections, each held for less than a millisecond,
+/// for which a p95 wait of 1438 ms was predicted.
 #[test]
-fn sixteen_clients_on_five_connections_queue_as_they_are_measured_to() {
+fn sixteen_clients_on_five_connections_queue_as_measured() {
     for (think, regular, times) in [
         (0.0, false, &[20.2] as &[f64]),
         (0.004, false, &[20.2, 40.0, 60.0]),

@@ -1,4 +1,4 @@
-//! The count against what a server does with the same messages.
+//! Compares the count with a reference model of the server.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,8 @@ impl Commands {
     }
 }
 
-/// Plays messages (client's in letters of the protocol, server's `G` and `Z`), returns what is
-/// outstanding after each.
+/// Records messages (the client's by their letters in the protocol, the server's `G` and `Z`).
+/// Returns the number of outstanding commands after each.
 fn play(messages: &str) -> Vec<u32> {
     let mut commands = Commands::default();
     let step = |message| {
@@ -23,8 +23,8 @@ fn play(messages: &str) -> Vec<u32> {
             'Q' => commands.query(),
             'S' => commands.sync(),
             'c' | 'f' => commands.copy_ended(),
-            'G' => commands.copy_began().expect("asked for"),
-            'Z' => commands.ready().expect("asked for"),
+            'G' => commands.copy_began().expect("a command is outstanding"),
+            'Z' => commands.ready().expect("a command is outstanding"),
             _ => unreachable!(),
         }
         commands.outstanding()
@@ -40,7 +40,7 @@ fn each_query_and_each_sync_is_answered_once() {
 }
 
 #[test]
-fn a_simple_copy_is_one_command() {
+fn a_simple_copy_counts_as_one_command() {
     assert_eq!(play("QGcZQZ"), [1, 1, 1, 0, 1, 0]);
     assert_eq!(
         play("QcGZQZ"),
@@ -50,13 +50,13 @@ fn a_simple_copy_is_one_command() {
 }
 
 #[test]
-fn an_extended_copy_is_one_command_though_it_has_two_syncs() {
+fn an_extended_copy_counts_as_one_command_despite_its_two_syncs() {
     assert_eq!(play("BESGcSZQZ"), [1, 1, 1, 1, 1, 1, 0, 1, 0]);
     assert_eq!(play("BESGSScSZQZ"), [1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0]);
     assert_eq!(
         play("BEScSGZQZ"),
         [1, 1, 1, 1, 2, 1, 0, 1, 0],
-        "ended before the server's word came"
+        "ended before the server's response"
     );
     assert_eq!(
         play("BESfGSZQZ"),
@@ -66,23 +66,23 @@ fn an_extended_copy_is_one_command_though_it_has_two_syncs() {
     assert_eq!(
         play("BEcSGZQZ"),
         [1, 1, 1, 1, 1, 0, 1, 0],
-        "all of it in one go"
+        "everything in one packet"
     );
     assert_eq!(play("BEcGSZQZ"), [1, 1, 1, 1, 1, 0, 1, 0]);
     assert_eq!(
         play("QBESZGcSZQZ"),
         [1, 2, 2, 2, 1, 1, 1, 1, 0, 1, 0],
-        "behind another command"
+        "after another command"
     );
 }
 
 #[test]
-fn a_copy_refused_before_it_began_is_two_commands() {
+fn a_copy_rejected_before_it_began_counts_as_two_commands() {
     assert_eq!(play("BESZfSZQZ"), [1, 1, 1, 0, 0, 1, 0, 1, 0]);
 }
 
 #[test]
-fn an_answer_to_nothing_is_noticed() {
+fn an_answer_without_a_command_is_an_error() {
     let mut commands = Commands::default();
     assert!(commands.ready().is_err());
     assert!(commands.copy_began().is_err());
@@ -91,7 +91,7 @@ fn an_answer_to_nothing_is_noticed() {
     assert!(commands.ready().is_err());
 }
 
-/// What a server does with each message, as the protocol's description has it.
+/// A reference model of the server, after the description of the protocol.
 #[derive(Default)]
 struct FakeServer {
     taking_data: bool,
@@ -100,9 +100,11 @@ struct FakeServer {
 }
 
 impl FakeServer {
-    /// Answers in the letters of the protocol, of which only `G` and `Z` matter here. A capital
-    /// among the client's messages is of the protocol; `x` is an `Execute` that begins a copy, `!`
-    /// one that fails, `q` a copy by `Query`.
+    /// Returns the answer to a message, in the letters of the protocol. Only `G` and `Z` matter
+    /// here.
+    ///
+    /// Capital letters are the client's messages in the protocol; `x` is an `Execute` that begins a
+    /// copy, `!` an `Execute` that fails, and `q` a `Query` that begins a copy.
     fn take(&mut self, message: char) -> &'static str {
         match (message, self.taking_data) {
             ('S', true) => "",
@@ -131,8 +133,8 @@ impl FakeServer {
 }
 
 proptest! {
-    /// Commands of every kind, the answers arriving sooner or later: none is unasked, and in the
-    /// end none is owed.
+    /// With commands of every kind and any delay of the answers, no answer comes without a command,
+    /// and no command is outstanding at the end.
     #[test]
     fn the_count_agrees_with_the_server(
         commands in prop::collection::vec(
@@ -149,7 +151,7 @@ proptest! {
         let mut count = Commands::default();
         let mut turns = turns.iter().cycle();
         while !(to_send.is_empty() && sent.is_empty() && answers.is_empty()) {
-            // Whose turn it is, or else whoever has something to do.
+            // The party whose turn it is, or else the next one that has something to do.
             let turn = *turns.next().unwrap();
             let moves = [!to_send.is_empty(), !sent.is_empty(), !answers.is_empty()];
             let turn = (turn..turn + 3).map(|turn| turn % 3).find(|turn| moves[*turn]).unwrap();
@@ -166,12 +168,12 @@ proptest! {
                 }
                 1 => answers.extend(server.take(sent.pop_front().unwrap()).chars()),
                 _ if answers.pop_front() == Some('G') => {
-                    prop_assert!(count.copy_began().is_ok(), "unasked")
+                    prop_assert!(count.copy_began().is_ok(), "no command")
                 }
-                _ => prop_assert!(count.ready().is_ok(), "unasked"),
+                _ => prop_assert!(count.ready().is_ok(), "no command"),
             }
             let owed = answers.iter().filter(|answer| **answer == 'Z').count();
-            prop_assert!(count.outstanding() as usize >= owed, "fewer than are on their way");
+            prop_assert!(count.outstanding() as usize >= owed, "fewer than in transit");
         }
         prop_assert_eq!(count.outstanding(), 0);
     }

@@ -1,4 +1,4 @@
-//! The reader on streams that are right but cut anywhere, and on streams that are not right.
+//! Tests the reader on valid streams that are split anywhere, and on invalid streams.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::checkout::TransactionState;
 
-/// A message of either side: type, length, body.
+/// Returns a message of either side: type, length, body.
 pub(in crate::backend::postgres) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = (body.len() as u32 + 4).to_be_bytes();
     [&[kind], &length[..], body].concat()
 }
 
-/// The packet that opens a session.
+/// Returns the packet that opens a session.
 pub(in crate::backend::postgres) fn startup() -> Vec<u8> {
     let body = b"user\0app\0\0";
     let length = (body.len() as u32 + 8).to_be_bytes();
@@ -38,8 +38,8 @@ fn greeting(pid: i32) -> Vec<u8> {
     .concat()
 }
 
-/// One command, its answer up to `ReadyForQuery` excluded, and what the answer adds to the
-/// readings.
+/// One command, its answer without the `ReadyForQuery`, and the changes of the readings that the
+/// answer causes.
 #[derive(Debug, Clone)]
 struct Exchange {
     client: Vec<u8>,
@@ -98,7 +98,7 @@ fn exchanges() -> impl Strategy<Value = Exchange> {
         })
 }
 
-/// Feeds bytes in pieces of the given sizes, over and over.
+/// Feeds the bytes in pieces of the given sizes, which are used repeatedly.
 fn in_pieces(bytes: &[u8], sizes: &[usize], mut feed: impl FnMut(&[u8])) {
     let mut sizes = sizes.iter().cycle();
     let mut rest = bytes;
@@ -114,7 +114,7 @@ fn new_reader() -> (Reader, Arc<Wire>) {
     (Reader::new(Arc::clone(&wire)), wire)
 }
 
-/// A reader whose session has begun.
+/// Returns a reader whose session has begun.
 fn ready_reader() -> (Reader, Arc<Wire>) {
     let (mut reader, wire) = new_reader();
     reader.sent(&startup());
@@ -122,7 +122,7 @@ fn ready_reader() -> (Reader, Arc<Wire>) {
     (reader, wire)
 }
 
-/// Everything that headers tell, but for times.
+/// All readings from headers, except times.
 type Readings = (
     Option<u32>,
     Option<TransactionState>,
@@ -146,10 +146,10 @@ fn readings(wire: &Wire) -> Readings {
 }
 
 proptest! {
-    /// Several commands in flight at once, all but the last few answered, every stream cut
-    /// anywhere.
+    /// Several commands are in flight at once, all but the last few are answered, and every stream
+    /// is split anywhere.
     #[test]
-    fn a_session_cut_anywhere_is_read_right(
+    fn a_session_split_anywhere_is_read_correctly(
         pid: i32,
         exchanges in prop::collection::vec(exchanges(), 0..8),
         unanswered in 0usize..4,
@@ -192,9 +192,9 @@ proptest! {
         prop_assert_eq!(wire.bytes_in(), (greeting(pid).len() + server.len()) as u64);
     }
 
-    /// Any bytes at all: no panic, and where they were cut makes no difference.
+    /// Arbitrary bytes cause no panic, and the positions at which they are split do not matter.
     #[test]
-    fn any_bytes_are_survived(
+    fn arbitrary_bytes_do_not_panic(
         begun: bool,
         sent in prop::collection::vec(any::<u8>(), 0..200),
         received in prop::collection::vec(any::<u8>(), 0..200),
@@ -218,10 +218,10 @@ proptest! {
         prop_assert_eq!(wire_of_cut.bytes_out(), wire_of_whole.bytes_out());
     }
 
-    /// Garbage behind a good beginning: unknown from its first header on, whatever it is followed
-    /// by.
+    /// Garbage after a valid beginning turns all readings to unknown from its first header on,
+    /// regardless of what follows.
     #[test]
-    fn a_type_that_does_not_exist_makes_all_unknown(
+    fn an_unknown_message_type_makes_all_readings_unknown(
         exchange in exchanges(),
         kind in any::<u8>().prop_filter("a type of the protocol", |kind| !b"RK23CdcGHWDIEVvnNAtS1sZT".contains(kind)),
         rest in prop::collection::vec(any::<u8>(), 4..60),
@@ -241,7 +241,7 @@ proptest! {
 }
 
 #[test]
-fn lengths_that_make_no_sense_turn_the_reader_off() {
+fn invalid_lengths_turn_the_reader_off() {
     let server: [(u8, u32); 9] = [
         (b'D', 3),
         (b'D', u32::MAX),
@@ -282,10 +282,10 @@ fn lengths_that_make_no_sense_turn_the_reader_off() {
 }
 
 #[test]
-fn answers_that_make_no_sense_turn_the_reader_off() {
+fn invalid_answers_turn_the_reader_off() {
     let (mut reader, wire) = ready_reader();
     reader.received(&message(b'Z', b"I"));
-    assert_eq!(wire.outstanding(), None, "nobody asked");
+    assert_eq!(wire.outstanding(), None, "no command is outstanding");
     let (mut reader, wire) = ready_reader();
     reader.sent(&message(b'S', b""));
     reader.received(&message(b'Z', b"?"));
@@ -305,7 +305,7 @@ fn a_fatal_error_closes_and_a_plain_one_does_not() {
         assert_eq!(wire.is_closed(), closed, "{severity}");
         assert_eq!(wire.last_sqlstate(), Some(*b"57P01"));
     }
-    // Translated, and untranslated only.
+    // The untranslated field is missing, or differs from the translated one.
     for body in ["SFATAL\0C57P01\0\0", "SSCHLIMM\0VFATAL\0C57P01\0\0"] {
         let (mut reader, wire) = ready_reader();
         reader.received(&message(b'E', body.as_bytes()));
@@ -332,7 +332,7 @@ fn a_long_key_of_protocol_3_2_is_read() {
 }
 
 #[test]
-fn a_command_counts_from_its_first_byte_on() {
+fn a_command_counts_from_its_first_message_header_on() {
     let (mut reader, wire) = ready_reader();
     let bind = message(b'B', &[0; 1000]);
     reader.sent(&bind[..500]);

@@ -1,4 +1,4 @@
-//! Whatever the bytes, the tap passes them on unchanged.
+//! Tests that the tap passes all bytes on unchanged.
 
 use std::io::IoSlice;
 
@@ -16,7 +16,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Good messages, garbage, or the one after the other.
+/// Generates valid messages, garbage, or valid messages followed by garbage.
 fn streams() -> impl Strategy<Value = Vec<u8>> {
     let garbage = prop::collection::vec(any::<u8>(), 0..300);
     (any::<bool>(), 0usize..4, garbage).prop_map(|(begun, queries, garbage)| {
@@ -73,14 +73,14 @@ proptest! {
             tokio::join!(server, client)
         });
         prop_assert_eq!((wire.bytes_out(), wire.bytes_in()), (out.len() as u64, back.len() as u64));
-        prop_assert!(wire.is_closed(), "the far end hung up");
+        prop_assert!(wire.is_closed(), "the server closed the connection");
         prop_assert_eq!(arrived, out);
         prop_assert_eq!(came_back, back);
     }
 }
 
 #[test]
-fn only_what_the_transport_took_is_counted() {
+fn only_bytes_that_the_transport_accepted_are_counted() {
     run(async {
         let (near, _far) = duplex(10);
         let wire = Arc::new(Wire::new());
@@ -99,7 +99,7 @@ fn only_what_the_transport_took_is_counted() {
 }
 
 #[test]
-fn hanging_up_closes_whoever_does_it() {
+fn either_side_can_close_the_connection() {
     run(async {
         let new = || {
             let (near, far) = duplex(64);
@@ -124,7 +124,7 @@ fn hanging_up_closes_whoever_does_it() {
         assert_eq!(tap.read(&mut []).await.unwrap(), 0);
         assert!(
             !wire.is_closed(),
-            "a read into nothing is no end of the stream"
+            "a read into an empty buffer is not the end of the stream"
         );
     });
 }

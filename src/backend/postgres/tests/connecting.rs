@@ -1,4 +1,4 @@
-//! What can go wrong in connecting without TLS, and that cancelling works.
+//! Connect errors without TLS, and cancelling.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::backend::postgres::application_name::joined;
 use crate::backend::postgres::connect::connect;
 
 #[tokio::test]
-async fn each_obstacle_is_named() {
+async fn each_connect_error_has_its_kind_and_message() {
     let server = plain().await;
     let port = server.port;
 
@@ -68,7 +68,7 @@ async fn each_obstacle_is_named() {
 }
 
 #[tokio::test]
-async fn something_that_is_no_postgres_is_said_not_to_be() {
+async fn an_error_of_another_kind_of_server_names_its_address() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -90,7 +90,7 @@ async fn something_that_is_no_postgres_is_said_not_to_be() {
 }
 
 #[tokio::test]
-async fn the_next_host_is_tried_and_only_its_wire_kept() {
+async fn only_the_wire_of_the_host_that_connects_is_kept() {
     let server = plain().await;
     let url = format!(
         "postgres://postgres@127.0.0.1:1,127.0.0.1:{}/postgres",
@@ -116,9 +116,9 @@ async fn a_unix_socket_works_without_a_wire() {
     connected.cancel.cancel().await.unwrap();
 }
 
-/// Whatever they are called, the server shows sessions by the name that was sent.
+/// The server shows the name of a session unchanged, for any service and instance.
 #[tokio::test]
-async fn names_of_sessions_are_kept_by_the_server() {
+async fn the_server_shows_the_application_name_unchanged() {
     use diesel::sql_types::Text;
     use diesel_async::RunQueryDsl;
 
@@ -146,12 +146,13 @@ async fn names_of_sessions_are_kept_by_the_server() {
 }
 
 #[tokio::test]
-async fn cancelling_ends_what_the_server_is_doing() {
+async fn cancelling_ends_the_running_query() {
     let server = plain().await;
     let mut connected = server.connect().await;
     let wire = connected.wire.unwrap();
     let started = Instant::now();
-    // Dropped, as a request that ran into its time limit: the server goes on, and the wire knows.
+    // The future is dropped, as in a request that exceeds its time limit. The server goes on, and
+    // the wire shows it.
     let limit = Duration::from_millis(100);
     let query = run(&mut connected.connection, "SELECT pg_sleep(30)");
     tokio::time::timeout(limit, query).await.unwrap_err();

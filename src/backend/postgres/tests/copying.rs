@@ -1,4 +1,4 @@
-//! `COPY`, whose answers do not match its commands one by one.
+//! Tests the count of commands with `COPY`, whose answers do not match its commands one to one.
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -21,7 +21,8 @@ async fn client_with_a_table() -> (Client, Arc<Wire>) {
     (opened.client, opened.wire.unwrap())
 }
 
-/// The wire is still on, nothing is outstanding, and the next command is counted right.
+/// Asserts that the wire is still on, that nothing is outstanding, and that the next command is
+/// counted correctly.
 async fn assert_clean(client: &Client, wire: &Wire) {
     eventually("the copy's end", || wire.outstanding() == Some(0)).await;
     client.query_one("SELECT 1", &[]).await.unwrap();
@@ -31,7 +32,7 @@ async fn assert_clean(client: &Client, wire: &Wire) {
 }
 
 #[tokio::test]
-async fn data_copied_in_is_one_command() {
+async fn a_copy_from_the_client_counts_as_one_command() {
     let (client, wire) = client_with_a_table().await;
     let mut sink = pin!(
         client
@@ -49,7 +50,7 @@ async fn data_copied_in_is_one_command() {
 }
 
 #[tokio::test]
-async fn a_copy_given_up_is_one_command() {
+async fn an_abandoned_copy_counts_as_one_command() {
     let (client, wire) = client_with_a_table().await;
     {
         let mut sink = pin!(
@@ -65,7 +66,7 @@ async fn a_copy_given_up_is_one_command() {
 }
 
 #[tokio::test]
-async fn a_copy_that_fails_on_its_data_is_one_command() {
+async fn a_copy_of_invalid_data_counts_as_one_command() {
     let (client, wire) = client_with_a_table().await;
     let mut sink = pin!(
         client
@@ -80,28 +81,28 @@ async fn a_copy_that_fails_on_its_data_is_one_command() {
 }
 
 #[tokio::test]
-async fn a_copy_abandoned_before_the_server_answered_is_one_command() {
+async fn a_copy_abandoned_before_the_server_answered_counts_as_one_command() {
     for _ in 0..20 {
         let (client, wire) = client_with_a_table().await;
         let statement = client.prepare("COPY t FROM STDIN").await.unwrap();
         let copy = Box::pin(client.copy_in::<_, Bytes>(&statement));
-        // Polled once: the command is queued, and given up before any answer.
+        // The future is polled once, so the command is queued, and dropped before any answer.
         drop(futures_util::future::select(copy, std::future::ready(())).await);
         assert_clean(&client, &wire).await;
     }
 }
 
 #[tokio::test]
-async fn data_copied_in_by_a_simple_query_is_left_to_the_client() {
-    // tokio-postgres cannot copy this way: it takes the server's word for an error. The wire still
-    // says what is so.
+async fn a_copy_by_simple_query_stays_outstanding() {
+    // tokio-postgres does not support this kind of copy: it treats the server's response as an
+    // error. The wire still shows the real state.
     let (client, wire) = client_with_a_table().await;
     client.batch_execute("COPY t FROM STDIN").await.unwrap_err();
     assert!(wire.outstanding() != Some(0) || wire.is_closed());
 }
 
 #[tokio::test]
-async fn data_copied_out_flows_through() {
+async fn a_copy_to_the_client_is_passed_on() {
     let (client, wire) = client_with_a_table().await;
     client
         .execute("INSERT INTO t SELECT generate_series(1, 5000)", &[])
@@ -112,5 +113,5 @@ async fn data_copied_out_flows_through() {
     let pieces = pin!(stream).collect::<Vec<_>>().await;
     assert_eq!(pieces.into_iter().filter(Result::is_ok).count(), 5000);
     assert_clean(&client, &wire).await;
-    assert_eq!(wire.rows() - rows, 1, "pieces of a copy are no rows");
+    assert_eq!(wire.rows() - rows, 1, "pieces of a copy are not rows");
 }

@@ -1,4 +1,4 @@
-//! The readings of real sessions.
+//! Tests the readings of real sessions.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn an_error_after_the_first_rows_is_seen() {
     let stream = diesel::select(query)
         .load_stream::<i32>(connection)
         .await
-        .expect("the first rows are good");
+        .expect("the first rows are valid");
     stream.try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(
         (wire.last_sqlstate(), wire.rows() - rows),
@@ -97,7 +97,7 @@ async fn pipelined_queries_are_each_counted() {
 }
 
 #[tokio::test]
-async fn notices_and_notifications_are_no_answers() {
+async fn notices_and_notifications_do_not_count_as_answers() {
     let mut connected = plain().await.connect().await;
     let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
     run(connection, "LISTEN news").await.unwrap();
@@ -113,7 +113,7 @@ async fn notices_and_notifications_are_no_answers() {
 }
 
 #[tokio::test]
-async fn a_large_row_is_one_row() {
+async fn a_large_row_counts_as_one_row() {
     let mut connected = plain().await.connect().await;
     let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
     let (rows, bytes) = (wire.rows(), wire.bytes_in());
@@ -146,8 +146,8 @@ async fn the_server_is_busy_until_the_last_row_and_not_longer() {
         sql::<Integer>("g FROM generate_series(1, 5) g, LATERAL (SELECT pg_sleep(0.06 + 0 * g)) s");
     let numbers: Vec<i32> = diesel::select(query).load(connection).await.unwrap();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
-    // diesel-async closes a statement that it does not keep, which is one more command, a moment
-    // later.
+    // Shortly afterwards, diesel-async closes a statement that it does not cache, which is one more
+    // command.
     tokio::time::sleep(Duration::from_millis(30)).await;
     let busy = wire.busy().unwrap() - before;
     assert!(
@@ -163,7 +163,7 @@ async fn a_slow_reader_keeps_the_server_busy() {
     let mut connected = plain().await.connect().await;
     let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
     let before = wire.busy().unwrap();
-    // More than fits into the buffers between.
+    // More rows than fit into the buffers of the client and the server.
     let query = sql::<Text>("repeat('x', 10000) FROM generate_series(1, 3000)");
     let mut rows = diesel::select(query)
         .load_stream::<String>(connection)
@@ -184,7 +184,7 @@ async fn a_slow_reader_keeps_the_server_busy() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_ends_is_known_without_a_query() {
+async fn a_connection_closed_by_the_server_is_detected_without_a_query() {
     let server = plain().await;
     let (victim, mut other) = (server.connect().await, server.connect().await);
     let wire = victim.wire.unwrap();

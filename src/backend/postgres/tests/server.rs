@@ -1,4 +1,4 @@
-//! A Postgres server for as long as the test process lives.
+//! Starts a Postgres server that runs until the test process ends.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -13,8 +13,10 @@ use crate::backend::connect_error::{ConnectError, ConnectErrorKind};
 use crate::backend::postgres::connect::{Connected, Opened, connect, open};
 use crate::backend::postgres::url::Target;
 
-/// A running server. It stops, and its folder goes, when this is dropped or the test process ends
-/// in whatever way, because the shell that watches over it then reads the end of its input.
+/// A running server.
+///
+/// The server stops and its directory is deleted when this is dropped or when the test process ends
+/// for any reason, because the shell that supervises it then reads the end of its input.
 pub(super) struct Server {
     pub(super) port: u16,
     pub(super) folder: PathBuf,
@@ -36,9 +38,8 @@ wait $server
 rm -rf "$2"
 "#;
 
-/// Databases, users, and who may come in how: the database `demands` only with TLS, the user
-/// `scram` only with a password, the user `full` not at all, as its limit of connections is
-/// reached.
+/// The access rules: the database `demands` requires TLS and the user `scram` requires a password.
+/// The user `full` (see [`SET_UP`]) cannot connect, because its connection limit is zero.
 const ACCESS: &str = "
 local   all     all                 trust
 host    all     scram   127.0.0.1/32 scram-sha-256
@@ -53,7 +54,7 @@ const SET_UP: [&str; 4] = [
     "CREATE ROLE \"full\" LOGIN CONNECTION LIMIT 0",
 ];
 
-/// The server without TLS.
+/// Returns the server without TLS.
 pub(super) async fn plain() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
     SERVER.get_or_init(|| Server::start(None)).await
@@ -120,7 +121,7 @@ impl Server {
         let mut connection = loop {
             match connect(&target(&url)).await {
                 Ok(connected) => break connected.connection,
-                // Not yet listening, or starting up.
+                // The server does not listen yet, or is starting up.
                 Err(error) => {
                     let expected = [ConnectErrorKind::Unreachable, ConnectErrorKind::Starting];
                     assert!(
@@ -136,19 +137,19 @@ impl Server {
         }
     }
 
-    /// `rest` is the database and the parameters.
+    /// Returns a URL of this server; `rest` is the database and the parameters.
     pub(super) fn url(&self, host: &str, rest: &str) -> String {
         format!("postgres://postgres@{host}:{}/{rest}", self.port)
     }
 
-    /// Connects to the database `postgres` in the given mode.
+    /// Connects to the database `postgres`.
     pub(super) async fn connect(&self) -> Connected {
         connect(&target(&self.url("127.0.0.1", "postgres")))
             .await
             .unwrap()
     }
 
-    /// The same, but for a client of tokio-postgres, which can do more than diesel-async's.
+    /// Connects with a client of tokio-postgres, which supports more than that of diesel-async.
     pub(super) async fn open(&self) -> Opened {
         open(&target(&self.url("127.0.0.1", "postgres")))
             .await
@@ -160,12 +161,12 @@ pub(super) fn target(url: &str) -> Target {
     Target::parse(url).unwrap_or_else(|reason| panic!("{url}: {reason}"))
 }
 
-/// The error of a connection that must not succeed.
+/// Returns the error of a connection attempt that must fail.
 pub(super) async fn refused(url: &str) -> ConnectError {
     connect(&target(url))
         .await
         .err()
-        .unwrap_or_else(|| panic!("{url} was not refused"))
+        .unwrap_or_else(|| panic!("{url} was not rejected"))
 }
 
 pub(super) async fn run(
@@ -175,7 +176,7 @@ pub(super) async fn run(
     diesel::sql_query(statement).execute(connection).await
 }
 
-/// Waits for what another task is about to make true.
+/// Waits until another task makes the condition true.
 pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(10);
     while !condition() {
@@ -184,7 +185,7 @@ pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// Writes a file that belongs to the server's user and nobody else may read.
+/// Writes a file that only the server's user may read.
 pub(super) fn write(path: &Path, text: &str) {
     let mut writer = command(&[
         "sh",
@@ -212,7 +213,8 @@ fn output(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A command run as ourselves, or as `postgres` where we are root: the server refuses to be root.
+/// Returns a command that runs as the current user, or as `postgres` if that is root, because the
+/// server refuses to run as root.
 fn command(words: &[&str]) -> Command {
     let user = Command::new("id").arg("-u").output().unwrap().stdout;
     let root = user.trim_ascii() == b"0";
@@ -226,7 +228,7 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-/// The folder of the newest server installed: Debian's, or wherever the search path finds one.
+/// Returns the directory of the newest installed server of Debian, else the first in `PATH`.
 fn programs() -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -1,4 +1,4 @@
-//! What real queries leave in the book of their pool: statements by time, and the load.
+//! The records of real queries in the pool state: statements by time, and the load.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::advice::model::Trace;
 use crate::backend::Backend;
 use crate::{Pool, PoolBuilder, Settings};
 
-/// Three queries of two statements, without spans.
+/// Runs three queries of two statements without spans, and checks the records.
 async fn known_afterwards<C>(change: impl FnOnce(PoolBuilder<C>) -> PoolBuilder<C>, url: &str)
 where
     C: Backend,
@@ -45,7 +45,7 @@ where
     };
     let spent: Duration = told.iter().map(|it| it.total.time).sum();
     assert!(hold.held() >= spent.as_secs_f64() - 1e-6, "{hold:?}");
-    let queries = hold.queries.expect("they are watched");
+    let queries = hold.queries.expect("queries are observed");
     assert!(hold.granted <= queries.first && queries.last <= hold.returned);
     assert!(
         queries.busy > 0.0 && queries.busy <= hold.held(),

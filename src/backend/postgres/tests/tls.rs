@@ -1,4 +1,4 @@
-//! Every `sslmode` against a server that demands TLS, one that offers it and one that has none.
+//! Tests every `sslmode` with a server that requires TLS, one that offers it, and one without it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use super::server::{Identity, Server, eventually, plain, refused, run, target, w
 use crate::backend::connect_error::{ConnectError, ConnectErrorKind};
 use crate::backend::postgres::connect::connect;
 
-/// A server with TLS, whose certificate is for `localhost` only, and files of roots.
+/// A server with TLS, whose certificate is only for `localhost`, and root certificate files.
 struct Secured {
     server: Server,
-    /// Of the authority that signed the server's certificate.
+    /// The certificate of the authority that signed the server's certificate.
     root: PathBuf,
-    /// Of another authority of the same name.
+    /// The certificate of another authority with the same name.
     other: PathBuf,
 }
 
@@ -52,7 +52,7 @@ impl Secured {
     }
 }
 
-/// An authority's certificate, and what it signed for `localhost`.
+/// Creates the certificate of an authority, and an identity that it signed for `localhost`.
 fn signed_identity() -> (String, Identity) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([]).unwrap();
@@ -71,7 +71,7 @@ fn signed_identity() -> (String, Identity) {
     (root.pem(), identity)
 }
 
-/// A certificate of version 1, as the Postgres manual's `openssl x509 -req` makes them.
+/// Creates a certificate of version 1, as `openssl x509 -req` does in the Postgres manual.
 fn old_identity() -> Identity {
     let key = KeyPair::generate().unwrap();
     let new = CertificateParams::new(["localhost".to_owned()])
@@ -89,7 +89,7 @@ fn old_identity() -> Identity {
     }
 }
 
-/// Whether the session is encrypted, as the server sees it; or the kind of the error.
+/// Connects. Returns whether the server reports the session as encrypted, or the kind of the error.
 async fn attempt(server: &Server, host: &str, rest: &str) -> Result<bool, ConnectErrorKind> {
     let mut connected =
         connect(&target(&server.url(host, rest)))
@@ -109,14 +109,14 @@ async fn attempt(server: &Server, host: &str, rest: &str) -> Result<bool, Connec
     let wire = connected.wire.unwrap();
     assert!(
         wire.process_id().is_some(),
-        "the wire reads on, whatever the transport"
+        "the wire reads messages over any transport"
     );
     eventually("the end", || wire.outstanding() == Some(0)).await;
     Ok(encrypted)
 }
 
 #[tokio::test]
-async fn each_mode_does_what_it_says_with_each_kind_of_server() {
+async fn each_mode_works_with_each_kind_of_server() {
     let Secured {
         server,
         root,
@@ -129,7 +129,7 @@ async fn each_mode_does_what_it_says_with_each_kind_of_server() {
         Err(ConnectErrorKind::Authentication),
         Err(ConnectErrorKind::Tls),
     );
-    // Parameters, host, and what happens with a server that demands TLS, offers it, has none.
+    // Parameters, host, and the results with a server that requires TLS, offers it, or lacks it.
     let table = [
         (
             "sslmode=disable",
@@ -238,7 +238,7 @@ async fn each_mode_does_what_it_says_with_each_kind_of_server() {
         assert_eq!(
             of(server, "demands").await,
             demands,
-            "{parameters} at {host}, TLS demanded"
+            "{parameters} at {host}, TLS required"
         );
         assert_eq!(
             of(server, "offers").await,
@@ -254,7 +254,7 @@ async fn each_mode_does_what_it_says_with_each_kind_of_server() {
 }
 
 #[tokio::test]
-async fn the_reason_is_in_the_message() {
+async fn the_message_contains_the_cause() {
     let Secured {
         server,
         root,
@@ -309,7 +309,7 @@ async fn a_password_is_bound_to_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_version_1_is_good_enough_where_none_is_checked() {
+async fn a_certificate_of_version_1_works_if_the_mode_checks_none() {
     let server = Server::start(Some(old_identity())).await;
     assert_eq!(attempt(&server, "localhost", "offers").await, Ok(true));
     let url = format!(
@@ -326,7 +326,7 @@ async fn a_certificate_of_version_1_is_good_enough_where_none_is_checked() {
 }
 
 #[tokio::test]
-async fn cancelling_follows_the_same_rules() {
+async fn cancelling_uses_the_same_tls_settings() {
     let Secured { server, root, .. } = secured().await;
     let url = server.url(
         "localhost",
@@ -334,8 +334,8 @@ async fn cancelling_follows_the_same_rules() {
     );
     let mut connected = connect(&target(&url)).await.unwrap();
     let cancel = connected.cancel.clone();
-    // The request reaches the server by a way of its own and may be there before the query is:
-    // then the server drops it, and only another one ends the query.
+    // The request takes its own path to the server and may arrive before the query. The server then
+    // ignores it, and only a later request cancels the query.
     let requests = async {
         loop {
             cancel.clone().cancel().await.unwrap();
@@ -344,7 +344,7 @@ async fn cancelling_follows_the_same_rules() {
     };
     let cancelled = tokio::select! {
         outcome = run(&mut connected.connection, "SELECT pg_sleep(30)") => outcome,
-        () = requests => unreachable!("requests go on for as long as the query does"),
+        () = requests => unreachable!("requests are repeated until the query ends"),
     };
     assert!(
         cancelled
@@ -355,9 +355,9 @@ async fn cancelling_follows_the_same_rules() {
 }
 
 #[tokio::test]
-async fn a_request_to_cancel_gives_up_on_a_server_that_says_nothing() {
+async fn a_cancel_request_to_a_silent_server_times_out() {
     let Secured { server, .. } = secured().await;
-    // Stands between: passes the first connection on, accepts the others and says nothing.
+    // A proxy that forwards the first connection, and accepts the next without a response.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (front, back) = (listener.local_addr().unwrap().port(), server.port);
     tokio::spawn(async move {
@@ -376,6 +376,6 @@ async fn a_request_to_cancel_gives_up_on_a_server_that_says_nothing() {
     assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
     assert_eq!(
         error.message(),
-        format!("no answer to a request to cancel (127.0.0.1:{front})")
+        format!("no answer to the cancel request (127.0.0.1:{front})")
     );
 }

@@ -1,5 +1,5 @@
-//! TLS by rustls: asks the server for it, shakes hands, and checks the certificate as far as the
-//! mode says.
+//! TLS with rustls: requests TLS from the server, performs the handshake, and checks the
+//! certificate as far as the mode requires.
 
 use std::env;
 use std::fmt;
@@ -34,7 +34,7 @@ pub(in crate::backend::postgres) const AVAILABLE: bool = true;
 /// An encrypted stream.
 pub(super) type Encrypted = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
-/// How to encrypt.
+/// The settings of encrypted connections.
 #[derive(Clone)]
 pub(super) struct Encryption {
     rustls: MakeRustlsConnect,
@@ -52,8 +52,8 @@ impl fmt::Debug for Encryption {
 impl Encryption {
     /// Reads the root certificates, if the mode needs any.
     pub(super) fn new(settings: &TlsSettings) -> Result<Self, String> {
-        // Never the process's default provider: that belongs to the app, which may have none or
-        // another.
+        // Never uses the process's default crypto provider: that belongs to the app, which may have
+        // none or a different one.
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let config = ClientConfig::builder_with_provider(provider)
@@ -79,7 +79,7 @@ impl Encryption {
         })
     }
 
-    /// Asks the server for TLS, and starts it.
+    /// Requests TLS from the server, and performs the handshake.
     pub(super) async fn start(
         mut self,
         mut socket: Socket,
@@ -97,20 +97,22 @@ impl Encryption {
             }
             b'N' if self.plain_if_not_offered => Ok(Transport::Plain(socket)),
             b'N' => Err(tls_error("the server does not offer TLS")),
-            // A server in trouble answers with an error; its text is not shown, as it may be
-            // anybody's.
+            // A server may respond with an error. The message does not show its text: it is not
+            // authenticated, and an attacker may have sent it.
             b'E' => Err(tls_error(
-                "the server answered the request for TLS with an error",
+                "the server responded to the TLS request with an error",
             )),
             _ => Err(tls_error(
-                "the answer to the request for TLS is not that of a Postgres server",
+                "unexpected response to the TLS request: not a Postgres server",
             )),
         }
     }
 }
 
-/// Sends `SSLRequest` and reads the one byte of its answer, and not one more: what follows belongs
-/// to TLS, and plain bytes that somebody slipped in between must fail the handshake.
+/// Sends `SSLRequest` and reads exactly one byte of response.
+///
+/// The bytes after it belong to TLS. Plain-text bytes injected there by an attacker must make the
+/// handshake fail.
 async fn ask(socket: &mut Socket) -> Result<u8, ConnectError> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
     let exchange = async {
@@ -119,7 +121,7 @@ async fn ask(socket: &mut Socket) -> Result<u8, ConnectError> {
         socket.read_u8().await
     };
     exchange.await.map_err(|error| {
-        let message = format!("asking the server for TLS: {}", io_message(&error));
+        let message = format!("the TLS request failed: {}", io_message(&error));
         ConnectError::new(ConnectErrorKind::of_io(&error), message, None)
     })
 }
@@ -139,7 +141,7 @@ fn handshake_failed(error: &std::io::Error) -> ConnectError {
     tls_error(format!("the TLS handshake failed: {}", io_message(error)))
 }
 
-/// The authorities to trust.
+/// Reads the certificates of the trusted authorities.
 fn read_roots(roots: &TlsRoots) -> Result<RootCertStore, String> {
     match roots {
         TlsRoots::System => Ok(public_roots()),
@@ -155,7 +157,7 @@ fn public_roots() -> RootCertStore {
     webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
-/// libpq's default, if there is such a file.
+/// Returns the path of libpq's default root certificate file, if the file exists.
 fn default_root_file() -> Option<PathBuf> {
     let path = env::home_dir()?.join(".postgresql/root.crt");
     path.exists().then_some(path)
@@ -175,11 +177,11 @@ fn read_root_file(path: &Path) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// Checks less than rustls would: the authority but not the name (`verify-ca`), or neither
+/// Checks less than rustls by default: the authority but not the name (`verify-ca`), or neither
 /// (`prefer`, `require`).
 ///
-/// That the server holds the key of the certificate it shows is checked in any case, because
-/// channel binding (the `PLUS` of `SCRAM-SHA-256-PLUS`) rests on it.
+/// It always checks that the server holds the private key of its certificate, because channel
+/// binding (the `PLUS` of `SCRAM-SHA-256-PLUS`) depends on it.
 #[derive(Debug)]
 struct PartialVerifier {
     roots: Option<RootCertStore>,
@@ -225,8 +227,8 @@ impl ServerCertVerifier for PartialVerifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match verify_tls13_signature(message, certificate, signature, &self.algorithms) {
-            // webpki reads only version 3; the certificates that the Postgres manual makes with
-            // openssl are version 1.
+            // webpki accepts only certificates of version 3. The openssl commands in the Postgres
+            // manual create version 1.
             Err(Error::InvalidCertificate(_)) if self.roots.is_none() => {
                 let key = public_key(certificate)?;
                 verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)

@@ -1,4 +1,4 @@
-//! How the session is encrypted, decided as libpq decides it.
+//! TLS of Postgres sessions, with the modes of libpq.
 //!
 //! | `sslmode` | encrypted | certificate checked |
 //! |---|---|---|
@@ -8,13 +8,13 @@
 //! | `verify-ca` | yes | signed by a trusted authority |
 //! | `verify-full` | yes | the same, and issued for this host name |
 //!
-//! Trusted are the authorities in `sslrootcert=FILE`, or the public ones with `sslrootcert=system`;
-//! without `sslrootcert`, those in `~/.postgresql/root.crt` if there is such a file, else the
-//! public ones.
+//! `sslrootcert=FILE` trusts the authorities in the file, `sslrootcert=system` the public ones.
+//! Without `sslrootcert`, the authorities in `~/.postgresql/root.crt` are trusted if the file
+//! exists, otherwise the public ones.
 //!
-//! Unlike libpq, `prefer` does not try a second time in plain text when an encrypted session fails:
-//! it is plain only if the server answers that it has no TLS. And `prefer` and `require` do not
-//! look at `~/.postgresql/root.crt`.
+//! Unlike libpq, `prefer` does not retry in plain text when an encrypted session fails: it uses
+//! plain text only if the server responds that it does not offer TLS. Also unlike libpq, `prefer`
+//! and `require` ignore `~/.postgresql/root.crt`.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -42,20 +42,20 @@ use enabled as implementation;
 pub(super) use implementation::AVAILABLE;
 pub(super) use transport::Transport;
 
-/// What the URL says about TLS.
+/// The TLS settings of a URL.
 #[derive(Debug, Clone)]
 pub(super) struct TlsSettings {
-    /// Whether to encrypt and what to check.
+    /// Whether to encrypt, and which checks to make.
     pub(super) mode: TlsMode,
-    /// Whom to trust.
+    /// The trusted authorities.
     #[cfg_attr(
         not(feature = "tls"),
-        expect(dead_code, reason = "nothing is encrypted without it")
+        expect(dead_code, reason = "there is no encryption without the feature")
     )]
     pub(super) roots: TlsRoots,
 }
 
-/// `sslmode`.
+/// The values of `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
     /// Plain text.
@@ -70,7 +70,7 @@ pub(super) enum TlsMode {
     VerifyFull,
 }
 
-/// `sslrootcert`.
+/// The values of `sslrootcert`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TlsRoots {
     /// Not given.
@@ -82,7 +82,7 @@ pub(super) enum TlsRoots {
 }
 
 impl TlsMode {
-    /// As it is written in a URL.
+    /// Returns the value of `sslmode`, as written in a URL.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Disable => "disable",
@@ -95,24 +95,26 @@ impl TlsMode {
 }
 
 impl TlsSettings {
-    /// Whether connecting could begin: the files are there and can be read.
+    /// Checks that the certificate files exist and can be read.
     pub(super) fn check(&self) -> Result<(), String> {
         Connector::new(self).map(drop)
     }
 }
 
-/// Makes the stream of each attempt to connect: encrypted or not, and with a [`Tap`] on it.
+/// Creates the stream of each connection attempt, encrypted or not, with a [`Tap`] on it.
 ///
-/// One is made for each connection, so that a renewed root certificate is used by the next.
+/// Each connection gets a new connector, so that the next connection uses a renewed root
+/// certificate.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     encryption: Option<implementation::Encryption>,
-    /// Of the last attempt: with several hosts, only that one may have become the connection.
+    /// The wire of the last attempt. With several hosts, only the last attempt can have become the
+    /// connection.
     wire: Option<Arc<Wire>>,
 }
 
 impl Connector {
-    /// A connector for these settings; the error says which file is wrong, and how.
+    /// Creates a connector for these settings. The error names the file and what is wrong with it.
     pub(super) fn new(settings: &TlsSettings) -> Result<Self, String> {
         let encryption = match settings.mode {
             TlsMode::Disable => None,
@@ -124,7 +126,7 @@ impl Connector {
         })
     }
 
-    /// The wire of the last attempt.
+    /// Takes the wire of the last attempt.
     pub(super) fn take_wire(&mut self) -> Option<Arc<Wire>> {
         self.wire.take()
     }
@@ -146,7 +148,7 @@ impl MakeTlsConnect<Socket> for &mut Connector {
     }
 }
 
-/// One attempt to connect to one address.
+/// One connection attempt to one address.
 #[derive(Debug)]
 pub(super) struct Attempt {
     encryption: Option<implementation::Encryption>,

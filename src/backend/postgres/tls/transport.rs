@@ -11,14 +11,14 @@ use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::implementation::Encrypted;
 
-/// What the bytes of a session go through.
+/// The stream that carries the bytes of a session.
 pub(in crate::backend::postgres) enum Transport {
     /// Plain TCP.
     Plain(Socket),
-    /// TLS over TCP; boxed, as it is many times the size of a socket.
+    /// TLS over TCP; boxed because it is many times the size of a socket.
     #[cfg_attr(
         not(feature = "tls"),
-        expect(dead_code, reason = "nothing is encrypted without it")
+        expect(dead_code, reason = "there is no encryption without the feature")
     )]
     Encrypted(Box<Encrypted>),
 }
@@ -32,7 +32,7 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// Calls the same method of whichever stream it is.
+/// Calls a method of the inner stream.
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
@@ -92,7 +92,8 @@ impl AsyncWrite for Transport {
 }
 
 impl TlsStream for Transport {
-    /// Lets a password be proved to this server's certificate and no other (`SCRAM-SHA-256-PLUS`).
+    /// Returns the data that binds password authentication to this server's certificate
+    /// (`SCRAM-SHA-256-PLUS`).
     fn channel_binding(&self) -> ChannelBinding {
         match self {
             Self::Plain(_) => ChannelBinding::none(),

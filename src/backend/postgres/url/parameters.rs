@@ -1,15 +1,15 @@
-//! The parameters that are left to tokio-postgres.
+//! The URL parameters that are passed to tokio-postgres.
 
 use tokio_postgres::Config;
 
 use super::{ENCODE, expected};
 
-/// What the parameters that tokio-postgres reads may say.
+/// The parameters that tokio-postgres reads, and their allowed values.
 const PARAMETERS: [(&str, &str); 17] = [
     ("user", "a name"),
     ("password", "a password"),
     ("dbname", "a name"),
-    ("host", "a host name or the folder of a Unix socket"),
+    ("host", "a host name or the directory of a Unix socket"),
     ("hostaddr", "IP addresses separated by commas"),
     ("port", "numbers from 0 to 65535 separated by commas"),
     ("application_name", "a name"),
@@ -25,11 +25,14 @@ const PARAMETERS: [(&str, &str); 17] = [
     ("load_balance_hosts", "disable or random"),
 ];
 
-/// Tries a parameter by itself, so that the reason can name it.
+/// Parses one parameter alone, so that the error can name it.
+///
+/// `mangled` says that the parameter may be part of an unescaped password: an unknown name is then
+/// not quoted.
 pub(super) fn check(key: &str, value: &str, text: &str, mangled: bool) -> Result<(), String> {
     let Some((key, allowed)) = PARAMETERS.iter().find(|(name, _)| *name == key) else {
         if mangled {
-            // The name may be a piece of a password with a raw ? in it.
+            // The name may be part of a password with a raw ? in it.
             return Err(format!(
                 "the URL has a parameter that is not supported; {ENCODE}"
             ));

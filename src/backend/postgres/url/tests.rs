@@ -1,4 +1,4 @@
-//! What a Postgres URL may say, and how it is refused.
+//! Tests which Postgres URLs are accepted, and the errors of those that are rejected.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn mode(url: &str) -> TlsMode {
 }
 
 #[test]
-fn a_full_url_is_read_and_the_rest_left_to_tokio_postgres() {
+fn a_full_url_is_parsed_and_the_rest_passed_to_tokio_postgres() {
     let target = Target::parse(
         "postgresql://app:s%40cret@db.example:6432/shop?sslmode=disable&application_name=orders&connect_timeout=3",
     )
@@ -40,7 +40,7 @@ fn the_application_name_can_be_set() {
 }
 
 #[test]
-fn an_application_name_is_seen_wherever_the_url_has_it() {
+fn an_application_name_is_found_in_both_parameters() {
     for (parameter, named) in [
         ("application_name=orders", true),
         ("application_name=", true),
@@ -81,7 +81,7 @@ fn a_unix_socket_never_uses_tls() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_value_and_what_is_allowed() {
+fn errors_name_the_parameter_its_value_and_the_allowed_values() {
     assert_eq!(
         refused("postgres://h/db?sslmode=verify"),
         r#"parameter sslmode="verify": expected disable, prefer, require, verify-ca or verify-full"#
@@ -104,7 +104,7 @@ fn what_is_wrong_is_named_with_its_value_and_what_is_allowed() {
     assert!(refused("postgres://h/db?gssencmode=require").contains("disable or prefer"));
     assert!(refused("postgres://h/db?sslmode").contains("name=value"));
     assert!(refused("postgres://h:many/db").contains("port"));
-    assert!(refused("postgres://h:1,h:2/db?port=3").contains("more ports"));
+    assert!(refused("postgres://h:1,h:2/db?port=3").contains("wrong number of ports"));
     assert!(refused("postgres://h/db?application_name=%ff").contains("UTF-8"));
     for url in [
         "postgres:///db",
@@ -112,12 +112,12 @@ fn what_is_wrong_is_named_with_its_value_and_what_is_allowed() {
         "postgres://u:p@/db",
         "postgres://:5432/db",
     ] {
-        assert!(refused(url).contains("names no host"), "{url}");
+        assert!(refused(url).contains("has no host"), "{url}");
     }
     for url in ["mysql://h/db", "host=localhost", ""] {
         assert!(refused(url).contains("postgres://"), "{url}");
     }
-    // No effect, so no harm.
+    // These parameters have no effect and are accepted.
     Target::parse("postgres://h/db?sslmode=disable&gssencmode=disable&sslnegotiation=postgres&")
         .unwrap();
 }
@@ -133,7 +133,7 @@ fn a_password_is_never_shown() {
     assert_eq!(target.config().get_password(), Some(&b"hun@ter2"[..]));
     assert!(!format!("{target:?} {target}").contains("ter2"));
 
-    // Raw characters in a password break the URL: the reason must not quote the pieces.
+    // Unescaped characters in a password break the URL. The error must not quote the pieces.
     for url in [
         "postgres://app:hun@ter2@h/db",
         "postgres://app:hun?ter2@h/db",
@@ -172,7 +172,7 @@ fn the_mode_follows_libpq() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_root_certificate_that_cannot_be_used_is_refused_at_once() {
+fn an_unusable_root_certificate_is_rejected_at_once() {
     let missing = refused("postgres://h/db?sslmode=verify-full&sslrootcert=/nowhere/root.crt");
     assert!(
         missing.starts_with(r#"parameter sslrootcert="/nowhere/root.crt": "#),
@@ -180,7 +180,7 @@ fn a_root_certificate_that_cannot_be_used_is_refused_at_once() {
     );
     let empty = refused("postgres://h/db?sslmode=verify-full&sslrootcert=/dev/null");
     assert!(empty.contains("no certificate"), "{empty}");
-    // Not looked at, as in libpq.
+    // The file is ignored, as in libpq.
     assert_eq!(
         mode("postgres://h/db?sslmode=prefer&sslrootcert=/nowhere"),
         TlsMode::Prefer

@@ -29,7 +29,7 @@ impl Inventory for Connections {
     }
 }
 
-/// What a pool of that name has to tell of a request of that route.
+/// Returns the page of a pool with this name after a request of this route.
 fn page(format: Format, pool: &str, route: &str) -> String {
     let recorder = ObserveLayer::new(pool).layer(Connections).recorder;
     recorder.refused(Refusal::TimedOut, None, Instant::now(), None);
@@ -48,7 +48,7 @@ fn page(format: Format, pool: &str, route: &str) -> String {
     .to_string()
 }
 
-/// All that a page says of a family.
+/// Returns all lines of a family.
 fn about(page: &str, family: &str) -> String {
     let is_of = |line: &&str| {
         let told = line
@@ -64,7 +64,7 @@ fn the_text_format() {
     let page = page(Format::Text, "orders", "/users/{id}");
     assert_eq!(
         about(&page, "db_client_connection_count"),
-        r#"# HELP db_client_connection_count The number of connections that are currently in the state given
+        r#"# HELP db_client_connection_count The number of connections that are currently in the given state
 # TYPE db_client_connection_count untyped
 db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="idle"} 1
 db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="used"} 3"#
@@ -77,7 +77,7 @@ db_client_connection_timeouts_total{db_client_connection_pool_name="orders"} 1"#
     );
     assert_eq!(
         about(&page, "poolscope_wait_target"),
-        r#"# HELP poolscope_wait_target_seconds What 95 of 100 waits for a connection should not exceed
+        r#"# HELP poolscope_wait_target_seconds The target for the 95th percentile of the time waited for a connection
 # TYPE poolscope_wait_target_seconds gauge
 poolscope_wait_target_seconds{db_client_connection_pool_name="orders"} 0.005"#
     );
@@ -146,7 +146,7 @@ db_client_connection_timeouts_total{db_client_connection_pool_name="orders"} 1"#
 }
 
 #[test]
-fn a_label_can_write_no_line_of_its_own() {
+fn a_label_cannot_add_a_line() {
     for format in [Format::Text, Format::OpenMetrics] {
         let plain = page(format, "p", "r");
         let hostile = page(format, "\"} 1\n# EOF\n\\", "a\\\"b\nup 1\0\r");
@@ -172,7 +172,7 @@ fn a_family_without_series_is_left_out() {
         .to_string();
         assert_eq!(about(&page, "poolscope_request"), "");
         assert!(!about(&page, "db_client_connection_wait_time_seconds").is_empty());
-        // Read again, it is the same to the letter.
+        // A second page is identical.
         assert_eq!(
             Page {
                 recorder,

@@ -1,4 +1,4 @@
-//! How a statement begins, and what the words behind `CREATE` and the like mean.
+//! Reads the beginning of a statement, and the words after `CREATE` and similar commands.
 
 use super::{Expected, Stage, Statement, Text};
 use crate::query::text::keyword::Keyword;
@@ -46,7 +46,8 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// The names of savepoints are not told: they may be new each time.
+    /// Reads the words after `ROLLBACK`, `START` and `RELEASE`. The names of savepoints are omitted,
+    /// because they may be different each time.
     pub(super) fn transaction(&mut self, token: &Token<'_>, text: &mut Text<'_>) {
         let more = match (self.operation, token.kind) {
             (Some("START"), Kind::Word(Keyword::Transaction)) => "TRANSACTION",
