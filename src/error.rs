@@ -31,7 +31,9 @@ pub enum PoolError {
     #[error("checkout rejected: {0}")]
     Rejected(Rejection),
     /// The pool is suspended and does not let checkouts wait (`DB_POOL_FAIL_WHEN_SUSPENDED`).
-    #[error("the pool is suspended, and DB_POOL_FAIL_WHEN_SUSPENDED makes checkouts fail instead of waiting")]
+    #[error(
+        "the pool is suspended, and DB_POOL_FAIL_WHEN_SUSPENDED makes checkouts fail instead of waiting"
+    )]
     Suspended,
     /// A layer from outside this crate failed.
     #[error("checkout failed")]

@@ -118,7 +118,10 @@ where
             this.response
                 .set(Some((this.call)(service, *this.checkout)));
         }
-        let response = this.response.as_pin_mut().expect("the response was set above");
+        let response = this
+            .response
+            .as_pin_mut()
+            .expect("the response was set above");
         let inner = ready!(response.poll(cx)).map_err(|e| PoolError::from_layer(e.into()))?;
         match mem::replace(this.step, Step::Done) {
             Step::Inside(permit) => Poll::Ready(Ok(Admitted::new(inner, permit))),

@@ -244,9 +244,7 @@ impl Said<'_> {
             false => "",
         };
         (beyond > 0).then(|| {
-            format!(
-                "{total} is {beyond} more than the replayed record had in use at once{again}."
-            )
+            format!("{total} is {beyond} more than the replayed record had in use at once{again}.")
         })
     }
 

@@ -325,7 +325,11 @@ mod tests {
         };
         assert_eq!([true, false, false].map(|first| read(first, now)), [1; 3]);
         assert_eq!([true, false, false].map(|first| read(first, now)), [2; 3]);
-        assert_eq!(read(false, now + SCRAPE), 3, "a scrape without the first metric");
+        assert_eq!(
+            read(false, now + SCRAPE),
+            3,
+            "a scrape without the first metric"
+        );
     }
 
     #[test]

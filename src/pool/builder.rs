@@ -256,7 +256,10 @@ fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsE
         Some(kind) if kind == C::KIND => C::dialer(url, options)
             .map_err(|why| wrong(format!("a usable {} URL", C::KIND), Some(why))),
         _ => {
-            let expected = format!("a {0} URL, because this is a pool of {0} connections", C::KIND);
+            let expected = format!(
+                "a {0} URL, because this is a pool of {0} connections",
+                C::KIND
+            );
             Err(wrong(expected, None))
         }
     }

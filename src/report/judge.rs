@@ -407,7 +407,10 @@ mod tests {
             longest_wait: Some(Duration::from_millis(1500)),
             ..readings(&minute)
         };
-        only(&full, &["all 30 connections", "22 requests are waiting", "1.5 s"]);
+        only(
+            &full,
+            &["all 30 connections", "22 requests are waiting", "1.5 s"],
+        );
         let served = Readings { pending: 0, ..full };
         assert_eq!(warnings(&served), Vec::<String>::new());
     }

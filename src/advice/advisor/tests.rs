@@ -130,7 +130,10 @@ fn compared(recorder: &Recorder, ended: u64) {
     let patience = std::time::Instant::now() + Duration::from_secs(120);
     while recorder.advisor.score().ended() < ended {
         recorder.accuracy();
-        assert!(std::time::Instant::now() < patience, "the minute was never compared");
+        assert!(
+            std::time::Instant::now() < patience,
+            "the minute was never compared"
+        );
         thread::sleep(Duration::from_millis(1));
     }
 }

@@ -159,7 +159,11 @@ mod tests {
         assert_eq!(of(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 0.0);
         assert_eq!(of(&[1.0, 2.0], &[3.0, 4.0, 5.0]), 1.0);
         assert_eq!(of(&[1.0, 2.0, 3.0, 4.0], &[3.0, 4.0, 5.0, 6.0]), 0.5);
-        assert_eq!(of(&[1.0, 1.0], &[1.000_002]), 0.0, "within the clock's resolution");
+        assert_eq!(
+            of(&[1.0, 1.0], &[1.000_002]),
+            0.0,
+            "within the clock's resolution"
+        );
         assert!((0.0..=1.0).contains(&of(&[], &[1.0])));
         assert_eq!(of(&[], &[]), 0.0);
     }

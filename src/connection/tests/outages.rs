@@ -198,7 +198,11 @@ async fn a_server_that_is_back_and_refuses_ends_the_outage() {
     assert!(took <= ms(500), "{took:?}");
     let dialled = pool.script.dials();
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(pool.script.dials(), dialled, "attempts are made only on demand");
+    assert_eq!(
+        pool.script.dials(),
+        dialled,
+        "attempts are made only on demand"
+    );
     pool.script.dials_that(succeeds);
     assert!(pool.get().await.is_ok());
 }
