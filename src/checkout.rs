@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::occupant::Slot;
+use crate::query::context::ContextSlot;
 
 /// A request for a connection: the request type of every layer and service in this crate.
 ///
@@ -105,8 +105,8 @@ impl Default for Checkout {
 /// The connection info that the response of a [`Service<Checkout>`](tower_service::Service) provides.
 ///
 /// Every method has a default that means "unknown", so a guard of your own needs one line:
-/// `impl Held for MyGuard {}`.
-pub trait Held {
+/// `impl PooledGuard for MyGuard {}`.
+pub trait PooledGuard {
     /// Returns the live info of the connection. The pool keeps it while the connection is held.
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         None
@@ -175,7 +175,7 @@ pub trait ConnectionFacts: fmt::Debug + Send + Sync {
 
     /// Returns the slot for the query context of the holder.
     #[doc(hidden)]
-    fn slot(&self) -> Option<&Slot> {
+    fn slot(&self) -> Option<&ContextSlot> {
         None
     }
 }

@@ -1,11 +1,14 @@
 //! The error of a failed checkout: its kind, its duration and its cause.
 
+#[cfg(feature = "axum")]
+mod response;
+
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
 use crate::backend::ConnectError;
-use crate::phase::Phases;
+use crate::record::wait_phase::Phases;
 
 /// A boxed error, as the tower ecosystem uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -142,7 +145,7 @@ impl fmt::Display for Rejection {
 pub struct TimedOut {
     pub(crate) waited: Duration,
     pub(crate) phases: Option<Phases>,
-    pub(crate) scene: Option<Scene>,
+    pub(crate) scene: Option<PoolSnapshot>,
 }
 
 impl TimedOut {
@@ -162,7 +165,7 @@ impl TimedOut {
     /// Returns the snapshot of the pool at the timeout; `None` if the checkout did not go through
     /// [`Observe`](crate::Observe).
     #[must_use]
-    pub fn scene(&self) -> Option<&Scene> {
+    pub fn scene(&self) -> Option<&PoolSnapshot> {
         self.scene.as_ref()
     }
 }
@@ -170,7 +173,7 @@ impl TimedOut {
 /// A snapshot of the pool at the time a checkout timed out.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
-pub struct Scene {
+pub struct PoolSnapshot {
     /// The pool's name.
     pub pool: String,
     /// The pool's size.
@@ -256,7 +259,7 @@ mod tests {
             error.to_string(),
             "timed out after 30.0s waiting for a connection"
         );
-        error.scene = Some(Scene {
+        error.scene = Some(PoolSnapshot {
             pool: "orders".into(),
             pool_size: 3,
             max_overflow: 5,
@@ -281,7 +284,7 @@ mod tests {
     #[test]
     fn each_error_has_a_type_a_retry_time_and_a_text() {
         let error = ConnectError::new(crate::ConnectErrorKind::Tls, "no TLS here", None);
-        let scene = Scene {
+        let scene = PoolSnapshot {
             pool: "orders".into(),
             pool_size: 1,
             max_overflow: 0,

@@ -34,33 +34,26 @@
 
 mod admit;
 mod advice;
-mod attribution;
 mod backend;
 mod checkout;
 mod connection;
 mod error;
 mod exports;
-mod hashed;
 // Used by the Postgres backend and by OpenTelemetry export.
 #[cfg(any(test, feature = "postgres", feature = "otlp"))]
 mod identity;
-mod inventory;
-mod lifecycle;
+mod metrics;
 mod monitor;
 mod observe;
-mod occupant;
-mod phase;
 mod pool;
 mod query;
+mod record;
 mod report;
 mod request;
-#[cfg(feature = "axum")]
-mod response;
 mod scope;
 mod settings;
 #[cfg(feature = "otlp")]
 mod telemetry;
-mod totals;
 
 pub use self::pool::drop_in as bb8;
 
@@ -70,36 +63,37 @@ pub use self::advice::{
     Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
     ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
 };
-pub use self::attribution::attributed;
 #[cfg(feature = "sqlite")]
 pub use self::backend::AsyncSqliteConnection;
 pub use self::backend::{Backend, ConnectError, ConnectErrorKind};
 #[doc(hidden)]
 pub use self::backend::{Dial, DialOptions, Dialed, Outcome, Session};
-pub use self::checkout::{Checkout, ConnectionFacts, Held, TransactionState};
-#[doc(hidden)]
-pub use self::connection::{ExistingCare, Managed, OwnCare};
+pub use self::checkout::{Checkout, ConnectionFacts, PooledGuard, TransactionState};
 pub use self::connection::{
     ExistingLease, Lease, Manager, PoolService, ResponseFuture as LeaseFuture, WarmUp,
 };
-pub use self::error::{BoxError, LongestHolder, PoolError, Rejection, Scene, TimedOut};
+#[doc(hidden)]
+pub use self::connection::{ExistingShared, Managed, OwnShared};
+pub use self::error::{BoxError, LongestHolder, PoolError, PoolSnapshot, Rejection, TimedOut};
 pub use self::exports::{Exports, SignalExports};
-pub use self::inventory::{Availability, Counts, Inventory};
-pub use self::lifecycle::{CloseReason, Lifecycle};
 pub use self::monitor::Monitor;
 pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
-#[doc(hidden)]
-pub use self::occupant::Slot;
-pub use self::phase::{Phase, Phases};
 pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
+#[doc(hidden)]
+pub use self::query::context::ContextSlot;
 pub use self::query::is_connection_failure;
+pub use self::record::inventory::{Availability, Counts, Inventory};
+pub use self::record::pool_events::{CloseReason, PoolEvents};
+pub use self::record::totals::{Closed, Totals};
+pub use self::record::wait_phase::{Phase, Phases};
 pub use self::report::{
     Configuration, Connections, DatabaseHealth, Fleet, Health, Healthcheck, HoldEfficiency,
     HolderReport, PhaseTimings, PlaceEfficiency, RepeatedStatement, SessionReport, ShedReport,
-    ShedRoute, Source, SourceLayer, Sourced, Status, Timings, WaitingFor, Window, Windows,
+    ShedRoute, Source, SourceLayer, Status, Timings, WaitingFor, Window, Windows, WithSource,
 };
 #[doc(hidden)]
 pub use self::report::{RouteSettings, SourceFacts};
+pub use self::request::attribution::attributed;
 pub use self::request::{Attributed, AttributedBody, AttributedFuture, RequestLayer, Route};
 pub use self::settings::{
     DatabaseKind, DatabaseUrl, Preset, Problem, Secret, Settings, SettingsError, Thresholds,
@@ -107,7 +101,6 @@ pub use self::settings::{
 };
 #[cfg(feature = "otlp")]
 pub use self::telemetry::{Telemetry, TelemetryBuilder, TelemetryError, Unsent};
-pub use self::totals::{Closed, Totals};
 
 /// Runs the examples of the guides as doctests.
 #[cfg(doctest)]

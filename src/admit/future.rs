@@ -14,10 +14,10 @@ use tower::util::Oneshot;
 
 use super::gate::{Entered, Gate, Turn};
 use super::permit::{Admitted, Permit};
-use super::queue::Refusal;
+use super::queue::Rejected;
 use crate::checkout::Checkout;
 use crate::error::{BoxError, PoolError, Rejection};
-use crate::phase::{self, Phase};
+use crate::record::wait_phase::{self, Phase};
 
 pin_project! {
     /// The future of [`Admit`](super::Admit).
@@ -132,7 +132,7 @@ where
 
 impl Step {
     /// Takes a permit. Joins the queue only if the checkout `waits`.
-    fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<Permit, Refusal>> {
+    fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<Permit, Rejected>> {
         let turn = match mem::replace(self, Self::Done) {
             Self::Arriving(gate) => match gate.enter(waits, cx.waker())? {
                 Entered::In(permit) => return Poll::Ready(Ok(permit)),
@@ -146,7 +146,7 @@ impl Step {
             Self::Inside(_) | Self::Done => panic!("polled after completion"),
         };
         *self = Self::Queued(turn);
-        phase::waits_in(Phase::Queued);
+        wait_phase::waits_in(Phase::Queued);
         Poll::Pending
     }
 
@@ -209,15 +209,15 @@ impl Waiting {
     }
 }
 
-impl From<Refusal> for PoolError {
-    fn from(refusal: Refusal) -> Self {
+impl From<Rejected> for PoolError {
+    fn from(refusal: Rejected) -> Self {
         match refusal {
-            Refusal::Closed => Self::Closed,
-            Refusal::Suspended => Self::Suspended,
-            Refusal::TooManyPending { limit } => {
+            Rejected::Closed => Self::Closed,
+            Rejected::Suspended => Self::Suspended,
+            Rejected::TooManyPending { limit } => {
                 Self::Rejected(Rejection::TooManyPending { limit })
             }
-            Refusal::Shed { queued } => Self::Rejected(Rejection::Shed { queued }),
+            Rejected::Shed { queued } => Self::Rejected(Rejection::Shed { queued }),
         }
     }
 }

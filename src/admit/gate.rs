@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::codel::CoDel;
 use super::permit::Permit;
-use super::places::Key;
-use super::queue::{Queue, Refusal, Rules, Woken};
-use super::shedding::Shedding;
+use super::queue::{Queue, Rejected, Rules, Woken};
+use super::waiters::Key;
 
 /// The admission state shared by all clones of an [`Admit`](super::Admit), and its controls.
 ///
@@ -22,7 +22,7 @@ use super::shedding::Shedding;
 pub struct Gate {
     queue: Mutex<Queue<Waker>>,
     timeout: Duration,
-    shedding: Option<Shedding>,
+    shedding: Option<CoDel>,
     /// Notified when the gate is closed and the last permit is returned.
     drained: Notify,
 }
@@ -138,7 +138,7 @@ impl Gate {
     }
 
     /// Takes a permit or, if `waits`, joins the queue.
-    pub(super) fn enter(self: Arc<Self>, waits: bool, waker: &Waker) -> Result<Entered, Refusal> {
+    pub(super) fn enter(self: Arc<Self>, waits: bool, waker: &Waker) -> Result<Entered, Rejected> {
         // Most checkouts are admitted at once and need no clock.
         if self.queue().enter()? {
             return Ok(Entered::In(Permit::new(self)));
@@ -179,7 +179,7 @@ impl Turn {
     }
 
     /// Leaves the queue if load shedding rejects a waiter that has waited this long.
-    pub(super) fn overdue(&mut self, now: Instant) -> Option<Refusal> {
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<Rejected> {
         let mut old = None;
         let refusal = self.gate.queue().overdue(self.key?, now, &mut old);
         drop(old);
@@ -190,7 +190,7 @@ impl Turn {
 }
 
 impl Future for Turn {
-    type Output = Result<Permit, Refusal>;
+    type Output = Result<Permit, Rejected>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let key = self.key.expect("polled after completion");

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::codel::CoDel;
 use super::gate::Gate;
 use super::queue::Rules;
 use super::service::Admit;
-use super::shedding::Shedding;
 
 /// Puts a fair queue in front of a [`Service<Checkout>`](tower_service::Service).
 ///
@@ -45,7 +45,7 @@ impl AdmitLayer {
     /// Defaults to off.
     #[must_use]
     pub fn shed(mut self, target: Duration, interval: Duration) -> Self {
-        self.rules.shedding = Some(Shedding::new(target, interval));
+        self.rules.shedding = Some(CoDel::new(target, interval));
         self
     }
 

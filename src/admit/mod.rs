@@ -8,7 +8,7 @@
 //! `queue.rs` contains all of the rules, without a lock or a clock. `gate.rs` adds the lock.
 //!
 //! ```
-//! use poolscope::{AdmitLayer, Checkout, Held};
+//! use poolscope::{AdmitLayer, Checkout, PooledGuard};
 //! use std::{ops::Deref, time::Duration};
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
@@ -16,7 +16,7 @@
 //! #[derive(Debug)]
 //! struct Conn(u32);
 //! # impl Deref for Conn { type Target = u32; fn deref(&self) -> &u32 { &self.0 } }
-//! impl Held for Conn {}
+//! impl PooledGuard for Conn {}
 //!
 //! let pool = service_fn(|_: Checkout| async { Ok::<_, poolscope::PoolError>(Conn(7)) });
 //! let pool = AdmitLayer::new(1, Duration::from_millis(20)).layer(pool);
@@ -28,14 +28,14 @@
 //! # }
 //! ```
 
+mod codel;
 mod future;
 mod gate;
 mod layer;
 mod permit;
-mod places;
 mod queue;
 mod service;
-mod shedding;
+mod waiters;
 
 pub use self::future::ResponseFuture;
 pub use self::gate::Gate;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::gate::Gate;
-use crate::checkout::{ConnectionFacts, Held};
+use crate::checkout::{ConnectionFacts, PooledGuard};
 
 /// The right to hold one connection. On drop it goes to the oldest waiter.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl<T: DerefMut> DerefMut for Admitted<T> {
     }
 }
 
-impl<T: Held> Held for Admitted<T> {
+impl<T: PooledGuard> PooledGuard for Admitted<T> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         self.inner.facts()
     }

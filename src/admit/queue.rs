@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::places::{Key, Places};
-use super::shedding::Shedding;
+use super::codel::CoDel;
+use super::waiters::{Key, Places};
 
 /// The state of a gate. `W` wakes a waiter that has an answer.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Queue<W> {
     admitted: u32,
     places: Places<Place<W>>,
     max_pending: Option<u32>,
-    shedding: Option<Shedding>,
+    shedding: Option<CoDel>,
     fails_when_suspended: bool,
     suspended: bool,
     closed: bool,
@@ -25,13 +25,13 @@ pub(super) struct Queue<W> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) max_pending: Option<u32>,
-    pub(super) shedding: Option<Shedding>,
+    pub(super) shedding: Option<CoDel>,
     pub(super) fails_when_suspended: bool,
 }
 
 /// Why a checkout is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Rejected {
     Closed,
     Suspended,
     TooManyPending { limit: u32 },
@@ -44,7 +44,7 @@ struct Place<W> {
     since: Instant,
     waker: Option<W>,
     /// `None` while the checkout waits.
-    answer: Option<Result<(), Refusal>>,
+    answer: Option<Result<(), Rejected>>,
 }
 
 /// The waiters to wake once the lock is released.
@@ -114,13 +114,13 @@ impl<W> Queue<W> {
     }
 
     /// Admits a newcomer at once if a permit is free and no checkout waits. Returns whether it did.
-    pub(super) fn enter(&mut self) -> Result<bool, Refusal> {
+    pub(super) fn enter(&mut self) -> Result<bool, Rejected> {
         if self.closed {
-            return Err(Refusal::Closed);
+            return Err(Rejected::Closed);
         }
         if self.suspended {
             return match self.fails_when_suspended {
-                true => Err(Refusal::Suspended),
+                true => Err(Rejected::Suspended),
                 false => Ok(false),
             };
         }
@@ -135,13 +135,17 @@ impl<W> Queue<W> {
     }
 
     /// Admits a newcomer at once (`None`), or appends it to the queue.
-    pub(super) fn enter_or_wait(&mut self, now: Instant, waker: W) -> Result<Option<Key>, Refusal> {
+    pub(super) fn enter_or_wait(
+        &mut self,
+        now: Instant,
+        waker: W,
+    ) -> Result<Option<Key>, Rejected> {
         if self.enter()? {
             return Ok(None);
         }
         let pending = self.pending();
         if let Some(limit) = self.max_pending.filter(|limit| pending >= *limit) {
-            return Err(Refusal::TooManyPending { limit });
+            return Err(Rejected::TooManyPending { limit });
         }
         let oldest = self.oldest();
         if let Some(shedding) = &mut self.shedding
@@ -149,7 +153,7 @@ impl<W> Queue<W> {
             && shedding.turns_away(now, pending, oldest)
         {
             let queued = Duration::ZERO;
-            return Err(Refusal::Shed { queued });
+            return Err(Rejected::Shed { queued });
         }
         Ok(Some(self.places.push(Place {
             since: now,
@@ -166,7 +170,7 @@ impl<W> Queue<W> {
         key: Key,
         waker: impl FnOnce(Option<&W>) -> Option<W>,
         old: &mut Option<W>,
-    ) -> Option<Result<(), Refusal>> {
+    ) -> Option<Result<(), Rejected>> {
         let place = self.places.get_mut(key);
         match place.answer {
             Some(answer) => {
@@ -204,7 +208,7 @@ impl<W> Queue<W> {
         key: Key,
         now: Instant,
         old: &mut Option<W>,
-    ) -> Option<Refusal> {
+    ) -> Option<Rejected> {
         let oldest = self.oldest();
         let place = self.places.get_mut(key);
         if place.answer.is_some() || self.suspended {
@@ -216,7 +220,7 @@ impl<W> Queue<W> {
             return None;
         }
         *old = self.places.remove(key).waker;
-        Some(Refusal::Shed { queued })
+        Some(Rejected::Shed { queued })
     }
 
     /// Takes back a permit and admits the next waiter.
@@ -236,7 +240,7 @@ impl<W> Queue<W> {
         self.suspended = true;
         let mut woken = Woken::nobody();
         if self.fails_when_suspended {
-            self.refuse_all(Refusal::Suspended, &mut woken);
+            self.refuse_all(Rejected::Suspended, &mut woken);
         }
         woken
     }
@@ -253,11 +257,11 @@ impl<W> Queue<W> {
     pub(super) fn close(&mut self) -> Woken<W> {
         self.closed = true;
         let mut woken = Woken::nobody();
-        self.refuse_all(Refusal::Closed, &mut woken);
+        self.refuse_all(Rejected::Closed, &mut woken);
         woken
     }
 
-    fn refuse_all(&mut self, refusal: Refusal, woken: &mut Woken<W>) {
+    fn refuse_all(&mut self, refusal: Rejected, woken: &mut Woken<W>) {
         while let Some(place) = self.places.pop() {
             place.answer = Some(Err(refusal));
             woken.add(place.waker.take());
@@ -286,7 +290,7 @@ impl<W> Queue<W> {
                 let queued = shedding.queued(place.since, now);
                 // Never shed the last waiter: serving it late is better than an idle permit.
                 if shedding.sheds(queued, now, oldest) && others {
-                    answer = Err(Refusal::Shed { queued });
+                    answer = Err(Rejected::Shed { queued });
                 } else {
                     shedding.let_in(queued);
                 }

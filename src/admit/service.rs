@@ -11,9 +11,9 @@ use super::gate::Gate;
 use super::permit::Admitted;
 use crate::checkout::Checkout;
 use crate::error::{BoxError, PoolError};
-use crate::inventory::{Availability, Counts, Inventory};
-use crate::lifecycle::Lifecycle;
-use crate::totals::Totals;
+use crate::record::inventory::{Availability, Counts, Inventory};
+use crate::record::pool_events::PoolEvents;
+use crate::record::totals::Totals;
 
 /// A [`Service<Checkout>`](tower_service::Service) behind a [`Gate`].
 ///
@@ -113,7 +113,7 @@ impl<S: Inventory> Inventory for Admit<S> {
         self.inner.completed(totals)
     }
 
-    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+    fn report_to(&self, observer: Weak<dyn PoolEvents>) {
         self.inner.report_to(observer);
     }
 }

@@ -10,9 +10,9 @@ use super::learned::{Forecast, Learned, Measured};
 use super::model::{Model, Recorded, Trace, queued_p95};
 use super::score::{Accuracy, Compared, Score};
 use super::{Asking, Found, Optimization, advise};
-use crate::observe::clock::{MINUTE, SECOND, seconds};
-use crate::observe::history;
-use crate::observe::recorder::Recorder;
+use crate::record::clock::{MINUTE, SECOND, seconds};
+use crate::record::history;
+use crate::record::recorder::Recorder;
 use crate::report::Configuration;
 
 /// The learned models and the prediction score of one pool.

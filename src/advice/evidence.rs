@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::learned::{Forecast, Measured, Models};
 use super::predicted::finite;
-use crate::observe::hour::Traffic;
+use crate::record::hour::Traffic;
 
 /// The maximum number of sizes in the throughput curve.
 const CURVE: u32 = 32;

@@ -9,8 +9,6 @@
 pub(crate) mod advisor;
 mod bottleneck;
 mod causes;
-#[cfg(test)]
-mod erlang;
 mod evidence;
 mod learned;
 pub(crate) mod model;
@@ -40,10 +38,10 @@ use self::learned::{Learned, Models};
 use self::predicted::finite;
 use self::sentences::Said;
 use self::sizes::{Sizing, sizing};
-use crate::backend::{Activity, Lane};
-use crate::inventory::Counts;
+use crate::backend::{Activity, MonitorConnection};
 use crate::observe::Observe;
-use crate::observe::statements::OTHER;
+use crate::record::inventory::Counts;
+use crate::record::statements::OTHER;
 use crate::report::connections::count;
 use crate::report::fleet::{Fleet, Own};
 use crate::report::grant::grant;
@@ -138,7 +136,7 @@ impl<S: Source> Observe<S> {
 
     /// Returns the recommendation. `what_if` must be within its bounds.
     pub(crate) async fn optimize_by(&self, facts: SourceFacts, what_if: WhatIf) -> Optimization {
-        let answer = facts.lane.activity(Lane::TIMEOUT).await;
+        let answer = facts.lane.activity(MonitorConnection::TIMEOUT).await;
         let activity = answer.as_deref().ok();
         let counts = self.recorder.counts();
         let own = Own {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::observe::recorder::Recorder;
-use crate::observe::usage::{HIDDEN, Use, without_callers};
+use crate::record::recorder::Recorder;
+use crate::record::usage::{HIDDEN, Use, without_callers};
 use crate::report::timings::{millis, round, seconds};
 
 /// The number of entries in a report.

@@ -1,11 +1,13 @@
 //! Tests the complete advice on given loads.
 
+pub(super) mod erlang;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::erlang::{Erlang, NOW, demand, learned, steady, young};
+use self::erlang::{Erlang, NOW, demand, learned, steady, young};
 use super::*;
 
 const HELD: Duration = Duration::from_millis(80);

@@ -8,7 +8,7 @@ mod activity;
 mod connect_error;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
-mod lane;
+mod monitor_connection;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -28,7 +28,9 @@ pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
-pub(crate) use self::lane::{Lane, LaneError, LaneSession, OpenLane};
+pub(crate) use self::monitor_connection::{
+    MonitorConnection, MonitorError, MonitorSession, OpenMonitorConnection,
+};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::AsyncSqliteConnection;
 use crate::settings::{DatabaseKind, DatabaseUrl};

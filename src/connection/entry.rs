@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::care::Care;
-use super::counter::{Open, Place};
+use super::connection_counter::{Open, Place};
 use super::jitter;
+use super::policy::ConnectionPolicy;
 use crate::backend::{Backend, Session};
 use crate::checkout::{ConnectionFacts, TransactionState};
-use crate::lifecycle::CloseReason;
-use crate::occupant::Slot;
 use crate::query::QueryState;
+use crate::query::context::ContextSlot;
+use crate::record::pool_events::CloseReason;
 
 /// The connection type that bb8 stores.
 pub struct Entry<C> {
@@ -45,7 +45,7 @@ pub(super) struct EntryState {
 
 /// Registers a connection in the pool's shared state until it is dropped.
 struct Registered {
-    care: Arc<Care>,
+    care: Arc<ConnectionPolicy>,
     key: u64,
     reason: CloseReason,
     open: Open,
@@ -62,7 +62,7 @@ impl<C: Backend> Entry<C> {
         connection: C,
         session: Option<Arc<dyn Session>>,
         queries: Arc<QueryState>,
-        care: &Arc<Care>,
+        care: &Arc<ConnectionPolicy>,
         place: Place,
     ) -> Self {
         let now = Instant::now();
@@ -105,7 +105,7 @@ impl<C: Backend> Entry<C> {
     }
 
     /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
-    pub(super) fn judge(&mut self, care: &Care) -> Option<CloseReason> {
+    pub(super) fn judge(&mut self, care: &ConnectionPolicy) -> Option<CloseReason> {
         if let Some(reason) = self.retired {
             return Some(reason);
         }
@@ -157,7 +157,7 @@ impl<C: Backend> Entry<C> {
     }
 
     /// Keeps the connection as idle, or returns why to close it.
-    pub(super) fn keep(&mut self, care: &Care) -> Result<(), CloseReason> {
+    pub(super) fn keep(&mut self, care: &ConnectionPolicy) -> Result<(), CloseReason> {
         // A connection that was only inspected or pinged in the background still counts as idle.
         match self.registered.open.is_idle() {
             true => Ok(()),
@@ -166,7 +166,7 @@ impl<C: Backend> Entry<C> {
     }
 
     /// Stops counting the connection if more are open than permitted. Returns whether it did.
-    pub(super) fn is_one_too_many(&mut self, care: &Care) -> bool {
+    pub(super) fn is_one_too_many(&mut self, care: &ConnectionPolicy) -> bool {
         self.registered.open.gives_way(care.limits.most())
     }
 
@@ -271,7 +271,7 @@ impl ConnectionFacts for EntryState {
         self.queries.last_query()
     }
 
-    fn slot(&self) -> Option<&Slot> {
+    fn slot(&self) -> Option<&ContextSlot> {
         Some(&self.queries.slot)
     }
 }

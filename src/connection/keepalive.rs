@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::admin::take_idle;
 use super::lease::Lease;
 use super::manager::Manager;
-use super::own::OwnCare;
+use super::own_pool::OwnShared;
 use super::service::Shared;
-use super::steering::take_idle;
 use crate::backend::Backend;
 
 /// The minimum pause between two rounds, however short the keepalive interval is.
 const REST: Duration = Duration::from_millis(10);
 
 /// Runs the keepalive until the pool is dropped or closed.
-pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, idle: Duration) {
+pub(super) async fn run<C: Backend>(own: Arc<OwnShared<C>>, idle: Duration) {
     let mut next = Instant::now() + idle;
     loop {
         sleep_until(next.max(Instant::now() + REST)).await;
@@ -28,7 +28,7 @@ pub(super) async fn run<C: Backend>(own: Arc<OwnCare<C>>, idle: Duration) {
 
 /// Pings all due connections, one after the other. Returns when the next one is due.
 async fn round<C: Backend>(
-    own: &Arc<OwnCare<C>>,
+    own: &Arc<OwnShared<C>>,
     pool: &Weak<Shared<Manager<C>>>,
     idle: Duration,
 ) -> Instant {
@@ -56,7 +56,7 @@ async fn round<C: Backend>(
 /// # Errors
 /// Returns the instant at which the next connection is due, if none is due yet.
 fn oldest<C: Backend>(
-    own: &OwnCare<C>,
+    own: &OwnShared<C>,
     pool: &bb8::Pool<Manager<C>>,
     idle: Duration,
 ) -> Result<Lease<C>, Instant> {

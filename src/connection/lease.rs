@@ -12,16 +12,16 @@ use std::time::Duration;
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
-use super::care::{Care, CareSettings};
-use super::line::Place;
+use super::handoff::Place;
 use super::manager::Manager;
-use super::own::OwnCare;
+use super::own_pool::OwnShared;
+use super::policy::{ConnectionPolicy, PolicySettings};
 use super::service::Shared;
 use crate::backend::{Backend, ConnectError};
-use crate::checkout::{Checkout, ConnectionFacts, Held};
+use crate::checkout::{Checkout, ConnectionFacts, PooledGuard};
 use crate::error::PoolError;
-use crate::lifecycle::CloseReason;
-use crate::phase::{Phase, during};
+use crate::record::pool_events::CloseReason;
+use crate::record::wait_phase::{Phase, during};
 
 /// The time after which a waiting checkout asks bb8 again, which connects if no attempt is running.
 const REDIAL: Duration = Duration::from_millis(200);
@@ -133,7 +133,7 @@ impl<C: Backend> Lease<C> {
     /// Returns why no connection can be expected.
     async fn take(
         pool: &bb8::Pool<Manager<C>>,
-        own: &Arc<OwnCare<C>>,
+        own: &Arc<OwnShared<C>>,
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
         let (mut asked, mut place) = (None, None);
@@ -173,7 +173,7 @@ impl<C: Backend> Lease<C> {
     /// time to ask again.
     async fn next(
         get: Pin<&mut impl Future<Output = Got<C>>>,
-        own: &Arc<OwnCare<C>>,
+        own: &Arc<OwnShared<C>>,
         since: u64,
         asked: Instant,
         place: &mut Place<'_, Self>,
@@ -228,8 +228,8 @@ impl<C: Backend> Lease<C> {
     }
 
     /// Returns the action needed before this connection is handed out.
-    fn need(&mut self, care: &Care) -> Need {
-        let CareSettings {
+    fn need(&mut self, care: &ConnectionPolicy) -> Need {
+        let PolicySettings {
             pre_ping,
             pre_ping_bypass,
             ..
@@ -260,7 +260,7 @@ impl<C: Backend> Lease<C> {
     /// Probes a connection within the pre-ping timeout, and retires it if the probe fails or hangs.
     /// The probe is a ping or, if `ping` is false, the answer to an outstanding command, which arrives
     /// sooner and proves as much.
-    pub(super) async fn probed(mut lease: Self, own: Arc<OwnCare<C>>, ping: bool) -> Probed<C> {
+    pub(super) async fn probed(mut lease: Self, own: Arc<OwnShared<C>>, ping: bool) -> Probed<C> {
         let care = &own.care;
         let generation = care.generation();
         let entry = &mut *lease.0;
@@ -310,7 +310,7 @@ impl<C: Backend> DerefMut for Lease<C> {
     }
 }
 
-impl<C: Backend> Held for Lease<C> {
+impl<C: Backend> PooledGuard for Lease<C> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         Some(Arc::clone(&self.0.state) as Arc<dyn ConnectionFacts>)
     }

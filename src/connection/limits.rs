@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::lifecycle::CloseReason;
+use crate::record::pool_events::CloseReason;
 
 /// Size and overflow, packed into one word so that a read is consistent.
 #[derive(Debug)]

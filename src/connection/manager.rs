@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::care::Care;
 use super::entry::Entry;
 use super::opener::Opener;
-use super::own::OwnCare;
+use super::own_pool::OwnShared;
+use super::policy::ConnectionPolicy;
 use crate::backend::{Backend, ConnectError};
 
 /// Opens, probes and closes the connections of a [`Pool`](crate::Pool).
 pub struct Manager<C: Backend> {
-    pub(super) own: Arc<OwnCare<C>>,
+    pub(super) own: Arc<OwnShared<C>>,
 }
 
 impl<C: Backend> Manager<C> {
-    pub(crate) fn new(opener: Opener<C>, care: Arc<Care>) -> Self {
-        let own = Arc::new(OwnCare::new(opener, care));
+    pub(crate) fn new(opener: Opener<C>, care: Arc<ConnectionPolicy>) -> Self {
+        let own = Arc::new(OwnShared::new(opener, care));
         Self { own }
     }
 }

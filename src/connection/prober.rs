@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, poll_fn};
 use tokio::time::{Instant, sleep_until};
 
 use super::jitter;
-use super::own::OwnCare;
+use super::own_pool::OwnShared;
 use crate::backend::{Backend, ConnectError, Dialed};
 
 /// The pause after a failed attempt while a request waits, and the first pause while none does.
@@ -28,7 +28,7 @@ const MOST: usize = 4;
 const JITTER: f64 = 20.0;
 
 /// Probes until the outage with this number is over, or the pool is dropped or closed.
-pub(super) fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) -> impl Future<Output = ()> {
+pub(super) fn run<C: Backend>(own: Arc<OwnShared<C>>, number: u64) -> impl Future<Output = ()> {
     // Ends the outage however the prober stops, even if it never starts because the pool's runtime
     // has shut down: no request may wait for a prober that does not run.
     let abandoned = Abandon {
@@ -41,7 +41,7 @@ pub(super) fn run<C: Backend>(own: Arc<OwnCare<C>>, number: u64) -> impl Future<
     }
 }
 
-async fn probe_until_over<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
+async fn probe_until_over<C: Backend>(own: Arc<OwnShared<C>>, number: u64) {
     let mut dials: Vec<Probe<C>> = Vec::new();
     let mut pace = Pace::new(Instant::now());
     loop {
@@ -89,7 +89,7 @@ async fn probe_until_over<C: Backend>(own: Arc<OwnCare<C>>, number: u64) {
 }
 
 struct Abandon<C: Backend> {
-    own: Arc<OwnCare<C>>,
+    own: Arc<OwnShared<C>>,
     number: u64,
 }
 

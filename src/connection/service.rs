@@ -10,17 +10,20 @@ use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use tower_service::Service;
 
-use super::existing::ExistingCare;
+use super::existing_pool::ExistingShared;
 use super::future::{Awaited, ResponseFuture};
 use super::lease::Lease;
 use super::manager::Manager;
-use super::own::OwnCare;
-use crate::backend::{Activity, Backend, ConnectError, Lane, LaneSession, OpenLane, from_query};
-use crate::checkout::{Checkout, Held};
+use super::own_pool::OwnShared;
+use crate::backend::{
+    Activity, Backend, ConnectError, MonitorConnection, MonitorSession, OpenMonitorConnection,
+    from_query,
+};
+use crate::checkout::{Checkout, PooledGuard};
 use crate::error::PoolError;
-use crate::inventory::{Counts, Inventory};
-use crate::lifecycle::Lifecycle;
-use crate::totals::Totals;
+use crate::record::inventory::{Counts, Inventory};
+use crate::record::pool_events::PoolEvents;
+use crate::record::totals::Totals;
 
 /// A bb8 manager whose pool can be the bottom of a stack: [`Manager`] and diesel-async's
 /// [`AsyncDieselConnectionManager`].
@@ -29,9 +32,9 @@ pub trait Managed: bb8::ManageConnection {
     /// The diesel connection.
     type Diesel: Backend;
     /// The guard that derefs to the diesel connection.
-    type Lease: Held + Send;
+    type Lease: PooledGuard + Send;
     /// The state shared beside the pool.
-    type Care: Clone + Send + Sync;
+    type ConnectionPolicy: Clone + Send + Sync;
 
     /// Checks out a connection that is available now, or returns the future to wait for.
     fn lease(
@@ -43,22 +46,22 @@ pub trait Managed: bb8::ManageConnection {
     fn abandon(lease: Awaited<Self::Lease>) {
         drop(lease);
     }
-    fn counts(pool: &bb8::Pool<Self>, care: &Self::Care) -> Counts;
-    fn overflow(pool: &bb8::Pool<Self>, care: &Self::Care) -> u32 {
+    fn counts(pool: &bb8::Pool<Self>, care: &Self::ConnectionPolicy) -> Counts;
+    fn overflow(pool: &bb8::Pool<Self>, care: &Self::ConnectionPolicy) -> u32 {
         Self::counts(pool, care).overflow()
     }
     fn dedicated(
         pool: &bb8::Pool<Self>,
-        care: &Self::Care,
+        care: &Self::ConnectionPolicy,
     ) -> BoxFuture<'static, Result<Self::Diesel, ConnectError>>;
-    fn observe(care: &Self::Care, observer: Weak<dyn Lifecycle>) {
+    fn observe(care: &Self::ConnectionPolicy, observer: Weak<dyn PoolEvents>) {
         let _ = (care, observer);
     }
-    fn process_ids(care: &Self::Care) -> Option<Vec<u64>> {
+    fn process_ids(care: &Self::ConnectionPolicy) -> Option<Vec<u64>> {
         let _ = care;
         None
     }
-    fn database(care: &Self::Care) -> Vec<KeyValue>;
+    fn database(care: &Self::ConnectionPolicy) -> Vec<KeyValue>;
     fn timeout(pool: &bb8::Pool<Self>) -> Option<Duration> {
         let _ = pool;
         None
@@ -81,28 +84,28 @@ pub struct PoolService<M: Managed> {
 #[doc(hidden)]
 pub struct Shared<M: Managed> {
     pub(super) pool: bb8::Pool<M>,
-    pub(super) care: M::Care,
-    pub(super) lane: Arc<Lane>,
+    pub(super) care: M::ConnectionPolicy,
+    pub(super) lane: Arc<MonitorConnection>,
 }
 
 impl<M: Managed> PoolService<M> {
-    pub(super) fn over(pool: bb8::Pool<M>, care: M::Care) -> Self {
+    pub(super) fn over(pool: bb8::Pool<M>, care: M::ConnectionPolicy) -> Self {
         let (of, with) = (pool.clone(), care.clone());
-        let open: OpenLane = Box::new(move || {
+        let open: OpenMonitorConnection = Box::new(move || {
             let dedicated = M::dedicated(&of, &with);
             Box::pin(async move {
                 let connection = dedicated.await?;
-                Ok(Box::new(OnLane(connection)) as Box<dyn LaneSession>)
+                Ok(Box::new(OnMonitorConnection(connection)) as Box<dyn MonitorSession>)
             })
         });
-        let lane = Lane::new(open);
+        let lane = MonitorConnection::new(open);
         Self {
             shared: Arc::new(Shared { pool, care, lane }),
         }
     }
 
     /// Returns the same pool with another shared state.
-    pub(super) fn with_care(self, care: M::Care) -> Self {
+    pub(super) fn with_care(self, care: M::ConnectionPolicy) -> Self {
         Self::over(self.shared.pool.clone(), care)
     }
 
@@ -116,11 +119,11 @@ impl<M: Managed> PoolService<M> {
         &self.shared.pool
     }
 
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
+    pub(crate) fn lane(&self) -> &Arc<MonitorConnection> {
         &self.shared.lane
     }
 
-    pub(crate) fn care(&self) -> &M::Care {
+    pub(crate) fn care(&self) -> &M::ConnectionPolicy {
         &self.shared.care
     }
 
@@ -137,17 +140,17 @@ impl<C> From<bb8::Pool<AsyncDieselConnectionManager<C>>>
     for PoolService<AsyncDieselConnectionManager<C>>
 where
     C: Backend,
-    AsyncDieselConnectionManager<C>: Managed<Care = ExistingCare>,
+    AsyncDieselConnectionManager<C>: Managed<ConnectionPolicy = ExistingShared>,
 {
     fn from(pool: bb8::Pool<AsyncDieselConnectionManager<C>>) -> Self {
-        Self::over(pool, ExistingCare::default())
+        Self::over(pool, ExistingShared::default())
     }
 }
 
 impl<C: Backend> Managed for Manager<C> {
     type Diesel = C;
     type Lease = Lease<C>;
-    type Care = Arc<OwnCare<C>>;
+    type ConnectionPolicy = Arc<OwnShared<C>>;
 
     fn lease(
         pool: &Arc<Shared<Self>>,
@@ -160,27 +163,27 @@ impl<C: Backend> Managed for Manager<C> {
         }
     }
 
-    fn counts(_: &bb8::Pool<Self>, own: &Arc<OwnCare<C>>) -> Counts {
+    fn counts(_: &bb8::Pool<Self>, own: &Arc<OwnShared<C>>) -> Counts {
         own.care.counts()
     }
 
     fn dedicated(
         _: &bb8::Pool<Self>,
-        own: &Arc<OwnCare<C>>,
+        own: &Arc<OwnShared<C>>,
     ) -> BoxFuture<'static, Result<C, ConnectError>> {
         let opener = own.opener.clone();
         Box::pin(async move { opener.open().await.map(|dialed| dialed.connection) })
     }
 
-    fn observe(own: &Arc<OwnCare<C>>, observer: Weak<dyn Lifecycle>) {
+    fn observe(own: &Arc<OwnShared<C>>, observer: Weak<dyn PoolEvents>) {
         own.care.observe(observer);
     }
 
-    fn process_ids(own: &Arc<OwnCare<C>>) -> Option<Vec<u64>> {
+    fn process_ids(own: &Arc<OwnShared<C>>) -> Option<Vec<u64>> {
         own.care.process_ids()
     }
 
-    fn database(own: &Arc<OwnCare<C>>) -> Vec<KeyValue> {
+    fn database(own: &Arc<OwnShared<C>>) -> Vec<KeyValue> {
         own.care.settings.queries.attributes.clone()
     }
 }
@@ -228,15 +231,15 @@ impl<M: Managed> Inventory for PoolService<M> {
         M::completed(&self.shared.pool, totals)
     }
 
-    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+    fn report_to(&self, observer: Weak<dyn PoolEvents>) {
         M::observe(&self.shared.care, observer);
     }
 }
 
 /// A diesel connection used as the monitoring connection.
-struct OnLane<C>(C);
+struct OnMonitorConnection<C>(C);
 
-impl<C: Backend> LaneSession for OnLane<C> {
+impl<C: Backend> MonitorSession for OnMonitorConnection<C> {
     fn ping(&mut self) -> BoxFuture<'_, Result<(), ConnectError>> {
         Box::pin(async {
             Backend::probe(&mut self.0)

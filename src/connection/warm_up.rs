@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::own::OwnCare;
+use super::own_pool::OwnShared;
 use crate::backend::{Backend, ConnectError, ConnectErrorKind};
 
 /// The pause before a retry.
@@ -41,7 +41,7 @@ impl WarmUp {
 /// Retries an unreachable database until the deadline, but not one that refuses. Attempts that are
 /// still running at the deadline continue in the background and add their connections to the pool.
 pub(super) async fn warm_up<C: Backend>(
-    own: &Arc<OwnCare<C>>,
+    own: &Arc<OwnShared<C>>,
     number: u32,
     deadline: Duration,
 ) -> WarmUp {
@@ -87,7 +87,7 @@ pub(super) async fn warm_up<C: Backend>(
 
 /// Opens one connection and sends each failure and the result: `false` if it is no longer needed.
 async fn open<C: Backend>(
-    own: &Arc<OwnCare<C>>,
+    own: &Arc<OwnShared<C>>,
     number: u32,
     until: Instant,
     tell: mpsc::UnboundedSender<Result<bool, ConnectError>>,

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::ACCEPT;
 
-use super::prometheus::Format;
+use crate::metrics::prometheus::Format;
 
 /// Weights of the media ranges in a request's `Accept`, in thousandths; `None` if it does not name the
 /// range.

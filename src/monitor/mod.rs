@@ -15,8 +15,7 @@
 
 mod accept;
 mod access;
-mod answer;
-mod prometheus;
+mod response;
 mod route;
 mod service;
 

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::accept::Accept;
 use super::access::Access;
-use super::answer::{Answer, Refusal, by_accept, metrics, refusal, report};
+use super::response::{Answer, ErrorResponse, by_accept, metrics, refusal, report};
 use super::route::{Route, route};
 use crate::advice::WhatIf;
 use crate::observe::Observe;
@@ -165,20 +165,20 @@ impl<S> Monitor<S> {
     }
 
     /// Parses the request and checks its access. Returns the question to answer, or why it is refused.
-    fn ask(&self, request: &Parts) -> Result<Question, Refusal> {
+    fn ask(&self, request: &Parts) -> Result<Question, ErrorResponse> {
         let route = route(request.uri.path(), &self.prefix);
         let settings = &self.access.settings;
         if settings.only_healthcheck && route != Some(Route::Healthcheck) {
-            return Err(Refusal::OnlyHealthcheck);
+            return Err(ErrorResponse::OnlyHealthcheck);
         }
         let admitted = self.access.admit(request);
         // Checked before the path, so that a denied request cannot find out which reports exist.
         if route != Some(Route::Healthcheck) {
-            admitted.map_err(Refusal::Denied)?;
+            admitted.map_err(ErrorResponse::Denied)?;
         }
-        let route = route.ok_or(Refusal::NotFound)?;
+        let route = route.ok_or(ErrorResponse::NotFound)?;
         if ![Method::GET, Method::HEAD].contains(&request.method) {
-            return Err(Refusal::MethodNotAllowed);
+            return Err(ErrorResponse::MethodNotAllowed);
         }
         let what_if = match route {
             Route::Optimize => WhatIf::from_query(request.uri.query().unwrap_or_default()),
@@ -187,7 +187,7 @@ impl<S> Monitor<S> {
         let is_public = settings.only_healthcheck && !self.access.is_restricted();
         Ok(Question {
             route,
-            what_if: what_if.map_err(Refusal::WhatIf)?,
+            what_if: what_if.map_err(ErrorResponse::WhatIf)?,
             method: request.method.clone(),
             accept: Accept::of(&request.headers),
             source_lines: settings.source_lines,

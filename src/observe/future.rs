@@ -11,19 +11,19 @@ use opentelemetry::Context;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::checkouts::Refusal;
-use super::guard::Observed;
-use super::ledger::Holder;
-use super::recorder::Recorder;
-use super::span::{CheckoutSpan, trace_of};
-use crate::attribution::Attribution;
-use crate::checkout::{Checkout, Held};
+use crate::checkout::{Checkout, PooledGuard};
 use crate::error::{BoxError, PoolError};
-use crate::occupant::{Occupant, QueryObserver};
-use crate::phase::{self, Phase, Phases};
+use crate::observe::guard::Observed;
+use crate::observe::span::{CheckoutSpan, trace_of};
+use crate::query::context::{QueryContext, QueryObserver};
+use crate::record::checkouts::NotGranted;
+use crate::record::ledger::Holder;
+use crate::record::recorder::Recorder;
+use crate::record::wait_phase::{self, Phase, Phases};
+use crate::request::attribution::Attribution;
 
 pin_project! {
-    /// The future of [`Observe`](super::Observe).
+    /// The future of [`Observe`](crate::observe::Observe).
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         attempt: Option<Attempt>,
@@ -84,7 +84,7 @@ struct Waited {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
+    pub(crate) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
         let attempt = Attempt {
             recorder: Arc::clone(recorder),
             checkout,
@@ -100,7 +100,7 @@ impl<F> ResponseFuture<F> {
 impl<F, T, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<T, E>>,
-    T: Held,
+    T: PooledGuard,
     E: Into<BoxError>,
 {
     type Output = Result<Observed<T>, PoolError>;
@@ -113,9 +113,9 @@ where
             none => none.insert(Begun::now(&attempt.recorder, attempt.checkout)),
         };
         // Clears the phase that an unobserved checkout may have left.
-        phase::reason();
+        wait_phase::reason();
         let Poll::Ready(answer) = this.inner.poll(cx) else {
-            begun.waits(&attempt.recorder, phase::reason());
+            begun.waits(&attempt.recorder, wait_phase::reason());
             return Poll::Pending;
         };
         let attempt = this.attempt.take().expect("it was there above");
@@ -183,7 +183,7 @@ impl Begun {
     }
 
     /// Records a refusal. The wait counts for the request, too.
-    fn refused(&self, recorder: &Arc<Recorder>, refusal: Refusal, waited: &Waited) {
+    fn refused(&self, recorder: &Arc<Recorder>, refusal: NotGranted, waited: &Waited) {
         let route = self
             .request
             .as_ref()
@@ -196,7 +196,7 @@ impl Begun {
 }
 
 impl Attempt {
-    fn granted<T: Held>(self, inner: T) -> Observed<T> {
+    fn granted<T: PooledGuard>(self, inner: T) -> Observed<T> {
         let Self {
             recorder, checkout, ..
         } = self;
@@ -217,7 +217,7 @@ impl Attempt {
         drop(span);
         let facts = inner.facts();
         if let Some(slot) = facts.as_ref().and_then(|facts| facts.slot()) {
-            slot.occupy(Occupant {
+            slot.occupy(QueryContext {
                 observer: Arc::clone(&recorder) as Arc<dyn QueryObserver>,
                 context,
                 request: request.clone(),
@@ -236,7 +236,7 @@ impl Attempt {
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
             position: None,
-            told_as_leak: false,
+            leak_reported: false,
         };
         let key = recorder.granted(holder, key, phases);
         recorder.tell_slow_wait(checkout, time, phases);
@@ -247,7 +247,7 @@ impl Attempt {
         let mut begun = self.begun.expect("it was polled");
         let now = Instant::now();
         let waited = begun.end_waiting(now);
-        begun.refused(&self.recorder, Refusal::from(&error), &waited);
+        begun.refused(&self.recorder, NotGranted::from(&error), &waited);
         if let PoolError::TimedOut(timeout) = &mut error {
             timeout.waited = waited.time.max(timeout.waited);
             timeout.phases = waited.phases;
@@ -267,7 +267,7 @@ impl Attempt {
         if let Some(span) = begun.span.take() {
             span.canceled();
         }
-        begun.refused(&self.recorder, Refusal::Canceled, &waited);
+        begun.refused(&self.recorder, NotGranted::Canceled, &waited);
     }
 }
 

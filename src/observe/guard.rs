@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::recorder::Recorder;
-use crate::checkout::{ConnectionFacts, Held};
+use crate::checkout::{ConnectionFacts, PooledGuard};
+use crate::record::recorder::Recorder;
 
 /// An observed connection. It is recorded as held until it is dropped.
 ///
 /// It dereferences to the target of the inner guard, the diesel connection. So `load(&mut conn)`,
 /// `conn.transaction(async |c| …)` and all other methods of diesel-async work on it.
-pub struct Observed<T: Held> {
+pub struct Observed<T: PooledGuard> {
     // On drop, the hold ends first, then the connection is returned, then its permit is released.
     recorder: Arc<Recorder>,
     key: u32,
     inner: T,
 }
 
-impl<T: Held> Observed<T> {
-    pub(super) fn new(inner: T, recorder: Arc<Recorder>, key: u32) -> Self {
+impl<T: PooledGuard> Observed<T> {
+    pub(crate) fn new(inner: T, recorder: Arc<Recorder>, key: u32) -> Self {
         Self {
             recorder,
             key,
@@ -38,14 +38,14 @@ impl<T: Held> Observed<T> {
     }
 }
 
-impl<T: Held> Drop for Observed<T> {
+impl<T: PooledGuard> Drop for Observed<T> {
     fn drop(&mut self) {
         let at = self.recorder.returned(self.key);
         self.inner.comes_back(at);
     }
 }
 
-impl<T: Held + Deref> Deref for Observed<T> {
+impl<T: PooledGuard + Deref> Deref for Observed<T> {
     type Target = T::Target;
 
     fn deref(&self) -> &T::Target {
@@ -53,13 +53,13 @@ impl<T: Held + Deref> Deref for Observed<T> {
     }
 }
 
-impl<T: Held + DerefMut> DerefMut for Observed<T> {
+impl<T: PooledGuard + DerefMut> DerefMut for Observed<T> {
     fn deref_mut(&mut self) -> &mut T::Target {
         &mut self.inner
     }
 }
 
-impl<T: Held> Held for Observed<T> {
+impl<T: PooledGuard> PooledGuard for Observed<T> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
         self.inner.facts()
     }
@@ -73,7 +73,7 @@ impl<T: Held> Held for Observed<T> {
     }
 }
 
-impl<T: Held> fmt::Debug for Observed<T> {
+impl<T: PooledGuard> fmt::Debug for Observed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observed")
             .field("pool", &self.recorder.name)

@@ -7,13 +7,13 @@ use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tower_layer::Layer;
 
-use super::leaks::Leaks;
-use super::metrics::{Metrics, SharedMeterProvider};
-use super::recorder::Recorder;
-use super::service::Observe;
-use super::span::Tracing;
-use crate::inventory::Inventory;
-use crate::lifecycle::Lifecycle;
+use crate::metrics::instruments::{Metrics, SharedMeterProvider};
+use crate::observe::service::Observe;
+use crate::observe::span::Tracing;
+use crate::record::inventory::Inventory;
+use crate::record::leaks::Leaks;
+use crate::record::pool_events::PoolEvents;
+use crate::record::recorder::Recorder;
 use crate::scope::scope;
 
 /// Observes every checkout of a [`Service<Checkout>`](tower_service::Service).
@@ -98,7 +98,7 @@ impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
             Leaks::new(self.leak_threshold),
             Box::new(inner.clone()),
         );
-        let observer: Arc<dyn Lifecycle> = recorder.clone();
+        let observer: Arc<dyn PoolEvents> = recorder.clone();
         inner.report_to(Arc::downgrade(&observer));
         Observe::new(inner, recorder)
     }

@@ -31,38 +31,15 @@
 //! # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
 //! ```
 
-mod buckets;
-pub(crate) mod checkouts;
-pub(crate) mod clock;
-mod events;
-pub(crate) mod families;
 mod future;
 mod guard;
-mod histogram;
-pub(crate) mod history;
-pub(crate) mod hour;
 mod layer;
-pub(crate) mod leaks;
-pub(crate) mod ledger;
-mod metrics;
-#[cfg(test)]
-mod models;
-mod operations;
-pub(crate) mod recorder;
-mod requests;
-pub(crate) mod seldom;
 mod service;
-pub(crate) mod serving;
-mod shed;
 pub(crate) mod span;
-pub(crate) mod statements;
-mod tracked;
-pub(crate) mod usage;
-pub(crate) mod window;
+#[cfg(test)]
+mod tests;
 
 pub use self::future::ResponseFuture;
 pub use self::guard::Observed;
 pub use self::layer::ObserveLayer;
 pub use self::service::Observe;
-
-pub(crate) use self::histogram::Histogram;

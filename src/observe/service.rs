@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::future::ResponseFuture;
-use super::guard::Observed;
-use super::recorder::Recorder;
-use crate::checkout::{Checkout, Held};
+use crate::checkout::{Checkout, PooledGuard};
 use crate::error::{BoxError, PoolError};
+use crate::observe::future::ResponseFuture;
+use crate::observe::guard::Observed;
+use crate::record::recorder::Recorder;
 
 /// An observed [`Service<Checkout>`](tower_service::Service), with reports and monitoring routes.
 ///
@@ -22,7 +22,7 @@ pub struct Observe<S> {
 }
 
 impl<S> Observe<S> {
-    pub(super) fn new(inner: S, recorder: Arc<Recorder>) -> Self {
+    pub(crate) fn new(inner: S, recorder: Arc<Recorder>) -> Self {
         Self { inner, recorder }
     }
 
@@ -46,7 +46,7 @@ impl<S> Observe<S> {
 impl<S> Observe<S>
 where
     S: Service<Checkout> + Clone,
-    S::Response: Held,
+    S::Response: PooledGuard,
     S::Error: Into<BoxError>,
 {
     /// Returns a connection, and waits for one if necessary. Dropping the future gives up the position
@@ -75,7 +75,7 @@ where
 impl<S> Service<Checkout> for Observe<S>
 where
     S: Service<Checkout>,
-    S::Response: Held,
+    S::Response: PooledGuard,
     S::Error: Into<BoxError>,
 {
     type Response = Observed<S::Response>;

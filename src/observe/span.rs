@@ -15,10 +15,10 @@ use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
 };
 
-use super::families::{LABEL, PHASE_TIME};
 use crate::checkout::Checkout;
 use crate::error::PoolError;
-use crate::phase::Phase;
+use crate::metrics::catalog::{LABEL, PHASE_TIME};
+use crate::record::wait_phase::Phase;
 use crate::scope::scope;
 
 /// Name of the span. The pool's name is an attribute.

@@ -18,7 +18,9 @@ use super::handle::Pool;
 use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
 use crate::backend::{Backend, Dial, DialOptions};
-use crate::connection::{Care, CareSettings, Manager, OnConnect, Opener, PoolService};
+use crate::connection::{
+    ConnectionPolicy, Manager, OnConnect, Opener, PolicySettings, PoolService,
+};
 use crate::observe::ObserveLayer;
 use crate::query::QueryOptions;
 use crate::settings::{Problem, Settings, SettingsError, Thresholds};
@@ -188,8 +190,8 @@ impl<C: Backend> PoolBuilder<C> {
             Some(dial) => dial,
             None => Arc::from(dialer::<C>(&settings)?),
         };
-        let care = Care::new(
-            CareSettings::new(
+        let care = ConnectionPolicy::new(
+            PolicySettings::new(
                 &settings,
                 QueryOptions::new(C::KIND, &settings, dial.attributes()),
             ),
@@ -265,7 +267,7 @@ fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsE
     }
 }
 
-impl CareSettings {
+impl PolicySettings {
     fn new(settings: &Settings, queries: QueryOptions) -> Self {
         Self {
             pool_size: settings.pool_size,

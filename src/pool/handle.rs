@@ -57,7 +57,7 @@ type Taking<C> = ResponseFuture<<Stack<C> as Service<Checkout>>::Future>;
 
 impl<C: Backend> Pool<C> {
     #[cfg(test)]
-    pub(crate) fn recorder(&self) -> &crate::observe::recorder::Recorder {
+    pub(crate) fn recorder(&self) -> &crate::record::recorder::Recorder {
         &self.observed.recorder
     }
 

@@ -8,7 +8,7 @@ use super::stack::Stack;
 use crate::admit::Admit;
 use crate::backend::Backend;
 use crate::connection::{Managed, PoolService};
-use crate::inventory::Inventory;
+use crate::record::inventory::Inventory;
 use crate::report::{AdviceSettings, Configuration, RouteSettings, Source, SourceFacts};
 use crate::settings::Thresholds;
 

@@ -13,8 +13,8 @@ use crate::backend::Backend;
 use crate::checkout::Checkout;
 use crate::connection::{Lease, Manager, PoolService, ResponseFuture as LeaseFuture};
 use crate::error::PoolError;
-use crate::inventory::{Availability, Counts, Inventory};
-use crate::lifecycle::Lifecycle;
+use crate::record::inventory::{Availability, Counts, Inventory};
+use crate::record::pool_events::PoolEvents;
 use crate::settings::{DatabaseKind, Settings};
 
 /// poolscope's own connections behind a fair gate, and the settings of both.
@@ -116,7 +116,7 @@ impl<C: Backend> Inventory for Stack<C> {
         Some(self.built.settings.target_wait)
     }
 
-    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+    fn report_to(&self, observer: Weak<dyn PoolEvents>) {
         self.admit.report_to(observer);
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use diesel::result::{DatabaseErrorKind, Error};
 
-use crate::occupant::QueryFailure;
+use crate::query::context::QueryFailure;
 
 /// Returns how a query failed, by the server's SQLSTATE if the wire has seen it.
 pub(super) fn failure(error: &Error, sqlstate: Option<[u8; 5]>) -> QueryFailure {

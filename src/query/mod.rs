@@ -1,19 +1,20 @@
 //! Observes the queries on a connection through diesel's `Instrumentation`.
 
+pub(crate) mod context;
 mod failure;
-mod identified;
+mod in_flight;
+mod instrumentation;
 mod options;
 mod running;
 mod span;
 mod state;
 mod statement;
+mod statement_cache;
 mod text;
 mod transaction;
-mod under_way;
-mod watch;
 
 pub use self::failure::is_connection_failure;
+pub(crate) use self::instrumentation::QueryInstrumentation;
 pub(crate) use self::options::QueryOptions;
 pub(crate) use self::state::QueryState;
 pub(crate) use self::text::{describe, summary};
-pub(crate) use self::watch::QueryWatch;

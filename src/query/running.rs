@@ -11,8 +11,8 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 use tokio::time::Instant;
 
-use super::identified::Identified;
-use crate::occupant::{Ended, QueryFailure, QueryObserver};
+use super::statement_cache::CachedStatement;
+use crate::query::context::{Ended, QueryFailure, QueryObserver};
 
 /// A query in flight. If it is dropped before it has ended, it is recorded as cancelled.
 pub(super) struct Running {
@@ -26,7 +26,7 @@ pub(super) struct Running {
     /// The hash of its text, if the text has been printed.
     pub(super) hash: Option<u64>,
     /// Its statement, once it is identified.
-    pub(super) statement: Option<Identified>,
+    pub(super) statement: Option<CachedStatement>,
     pub(super) echo: Option<Box<Echo>>,
     /// The numbers of the last command sent and the last one answered before this query; `None`
     /// without access to the wire.

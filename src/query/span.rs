@@ -10,7 +10,7 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 
 use super::options::QueryOptions;
-use crate::occupant::{Occupant, Statement};
+use crate::query::context::{QueryContext, Statement};
 
 /// The name of a query's span when its summary is turned off.
 const UNNAMED: &str = "query";
@@ -22,7 +22,7 @@ const ATTRIBUTES: usize = 9;
 /// The parent is the span that is current here, else the span of the checkout: SQLite's queries run
 /// on a thread where no span is current. `room` reserves capacity for the attributes, for a span that
 /// is likely to be recorded.
-pub(super) fn open(occupant: &Occupant, kind: SpanKind, room: bool) -> Option<BoxedSpan> {
+pub(super) fn open(occupant: &QueryContext, kind: SpanKind, room: bool) -> Option<BoxedSpan> {
     let mut builder = SpanBuilder::from_name(UNNAMED).with_kind(kind);
     Context::map_current(|current| {
         let parent = match current.has_active_span() {

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::text::summary;
 use crate::checkout::{ConnectionFacts, TransactionState};
-use crate::occupant::{LastStatement, Slot};
+use crate::query::context::{ContextSlot, LastStatement};
 use crate::settings::DatabaseKind;
 
 const LIVE: u64 = 1 << 63;
 
-/// The state of the queries on a connection, written by its [`QueryWatch`](super::QueryWatch).
+/// The state of the queries on a connection, written by its [`QueryInstrumentation`](super::QueryInstrumentation).
 #[derive(Debug)]
 pub(crate) struct QueryState {
     kind: DatabaseKind,
@@ -32,7 +32,7 @@ pub(crate) struct QueryState {
     first: AtomicU64,
     last: AtomicU64,
     /// The context slot of the connection.
-    pub(crate) slot: Slot,
+    pub(crate) slot: ContextSlot,
 }
 
 impl QueryState {
@@ -49,7 +49,7 @@ impl QueryState {
             busy_since: AtomicU64::new(0),
             first: AtomicU64::new(0),
             last: AtomicU64::new(0),
-            slot: Slot::default(),
+            slot: ContextSlot::default(),
         }
     }
 
@@ -209,7 +209,7 @@ impl ConnectionFacts for QueryState {
         self.last_query()
     }
 
-    fn slot(&self) -> Option<&Slot> {
+    fn slot(&self) -> Option<&ContextSlot> {
         Some(&self.slot)
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::holders::HolderReport;
 use super::source::{Source, SourceFacts};
 use super::timings::round;
-use crate::backend::{Activity, Lane, LaneError, ServerSession, SessionState};
+use crate::backend::{Activity, MonitorConnection, MonitorError, ServerSession, SessionState};
 use crate::observe::Observe;
 use crate::query::{describe, summary};
 use crate::settings::DatabaseKind;
@@ -239,7 +239,7 @@ impl<S: Source> Observe<S> {
     }
 
     pub(crate) async fn connections_by(&self, facts: SourceFacts) -> Connections {
-        let answer = facts.lane.activity(Lane::TIMEOUT).await;
+        let answer = facts.lane.activity(MonitorConnection::TIMEOUT).await;
         match answer {
             Ok(activity) if activity.sessions.is_some() => self.server_view(&facts, &activity),
             Ok(_) => self.pool_view(&facts, None),
@@ -305,7 +305,7 @@ impl<S: Source> Observe<S> {
     }
 
     /// Returns the pool's own view: always for SQLite, and if the server can't be queried.
-    fn pool_view(&self, facts: &SourceFacts, error: Option<&LaneError>) -> Connections {
+    fn pool_view(&self, facts: &SourceFacts, error: Option<&MonitorError>) -> Connections {
         let counts = self.recorder.counts();
         let holders = self.holder_reports(facts);
         let tally = own_tally(&holders, counts.open);
@@ -346,7 +346,7 @@ impl<S: Source> Observe<S> {
     /// Returns all holders of connections, the longest hold first.
     pub(crate) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
         let now = Instant::now();
-        let book = self.recorder.book();
+        let book = self.recorder.state();
         let mut holders: Vec<_> = book.ledger.holders.iter().cloned().collect();
         drop(book);
         holders.sort_by_key(|holder| holder.since);

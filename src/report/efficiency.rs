@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::judge::Finding;
 use super::timings::{millis, round};
-use crate::observe::recorder::Recorder;
-use crate::observe::usage::{HIDDEN, Site, Use, without_callers};
+use super::warnings::Finding;
+use crate::record::recorder::Recorder;
+use crate::record::usage::{HIDDEN, Site, Use, without_callers};
 
 /// The number of call sites in a report.
 const NAMED: usize = 5;

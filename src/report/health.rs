@@ -7,18 +7,18 @@ use super::connections::count;
 use super::efficiency::HoldEfficiency;
 use super::grant::grant;
 use super::holders::HolderReport;
-use super::judge::{Readings, judge};
 use super::repeats::RepeatedStatement;
 use super::shed::ShedReport;
 use super::source::{Configuration, Source, SourceFacts};
 use super::status::Status;
 use super::timings::{Window, round};
-use crate::backend::Lane;
+use super::warnings::{Readings, judge};
+use crate::backend::MonitorConnection;
 use crate::exports::Exports;
-use crate::inventory::Availability;
 use crate::observe::Observe;
-use crate::observe::serving::Evidence;
-use crate::observe::window::Span;
+use crate::record::inventory::Availability;
+use crate::record::readiness::Readiness;
+use crate::record::windows::Span;
 
 /// The number of holders in a report.
 const NAMED: usize = 10;
@@ -126,7 +126,7 @@ impl<S: Source> Observe<S> {
 
     /// Returns the health of the pool with these facts.
     pub(crate) async fn health_by(&self, facts: SourceFacts) -> Health {
-        let answer = facts.lane.activity(Lane::TIMEOUT).await;
+        let answer = facts.lane.activity(MonitorConnection::TIMEOUT).await;
         // A server that refuses to show its sessions can still be reachable.
         let reached = match &answer {
             Ok(_) => Ok(()),
@@ -138,7 +138,7 @@ impl<S: Source> Observe<S> {
         };
         // Read after the answer, so that all values are of the same instant.
         let status = self.status();
-        let evidence = Evidence::gather(&self.recorder);
+        let evidence = Readiness::gather(&self.recorder);
         let reason = evidence.own_verdict().or_else(|| {
             self.recorder
                 .lane_verdict(evidence.unreachable(reached.as_ref().map(|_| ())))
@@ -191,7 +191,7 @@ impl<S: Source> Observe<S> {
             )
             .unzip();
         let last_connect_error = {
-            let book = self.recorder.book();
+            let book = self.recorder.state();
             let last = book.last_connect_error.as_ref();
             last.map(|(error, at)| {
                 format!(

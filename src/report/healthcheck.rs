@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::source::Source;
-use crate::inventory::Availability;
 use crate::observe::Observe;
-use crate::observe::serving::Evidence;
+use crate::record::inventory::Availability;
+use crate::record::readiness::Readiness;
 
 /// The time within which the database must answer. The route guarantees an answer within 800 ms.
 pub(super) const DEADLINE: Duration = Duration::from_millis(650);
@@ -54,7 +54,7 @@ const SHORT: [&str; 5] = [
 impl<S: Source> Observe<S> {
     /// Returns within 800 ms whether the pool can serve.
     pub async fn healthcheck(&self) -> Healthcheck {
-        let reason = match Evidence::gather(&self.recorder).own_verdict() {
+        let reason = match Readiness::gather(&self.recorder).own_verdict() {
             Some(reason) => Some(reason),
             None => self.ask_database().await,
         };
@@ -76,7 +76,7 @@ impl<S: Source> Observe<S> {
         }
         let answer = self.get_ref().facts().lane.ping(DEADLINE).await;
         // Gathered after the ping: checkouts may have succeeded meanwhile.
-        let evidence = Evidence::gather(&self.recorder);
+        let evidence = Readiness::gather(&self.recorder);
         self.recorder
             .lane_verdict(evidence.unreachable(answer.as_ref().map(|_| ())))
     }

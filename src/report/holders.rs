@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use super::timings::seconds;
 use crate::backend::SessionState;
 use crate::checkout::TransactionState;
-use crate::observe::leaks::Leaks;
-use crate::observe::ledger::Holder;
-use crate::observe::usage::HIDDEN;
+use crate::record::leaks::Leaks;
+use crate::record::ledger::Holder;
+use crate::record::usage::HIDDEN;
 
 /// A checkout that holds a connection now.
 #[non_exhaustive]

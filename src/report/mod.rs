@@ -9,12 +9,12 @@ pub(crate) mod grant;
 mod health;
 mod healthcheck;
 mod holders;
-mod judge;
 mod repeats;
 mod shed;
 mod source;
 mod status;
 pub(crate) mod timings;
+mod warnings;
 
 pub use self::connections::{Connections, SessionReport};
 pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};
@@ -25,6 +25,8 @@ pub use self::holders::HolderReport;
 pub use self::repeats::RepeatedStatement;
 pub use self::shed::{ShedReport, ShedRoute};
 pub(crate) use self::source::AdviceSettings;
-pub use self::source::{Configuration, RouteSettings, Source, SourceFacts, SourceLayer, Sourced};
+pub use self::source::{
+    Configuration, RouteSettings, Source, SourceFacts, SourceLayer, WithSource,
+};
 pub use self::status::{Status, WaitingFor};
 pub use self::timings::{PhaseTimings, Timings, Window};

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::judge::Finding;
-use crate::observe::recorder::Recorder;
+use super::warnings::Finding;
+use crate::record::recorder::Recorder;
 
 /// The number of routes in a report.
 const NAMED: usize = 5;

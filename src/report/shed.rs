@@ -3,8 +3,8 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::observe::recorder::Recorder;
-use crate::observe::window::Slot;
+use crate::record::recorder::Recorder;
+use crate::record::windows::Interval;
 
 /// The number of routes in a report.
 const NAMED: usize = 10;
@@ -35,7 +35,7 @@ pub struct ShedRoute {
 
 impl ShedReport {
     /// Reads the counters; `minute` is the window of the last minute.
-    pub(super) fn read(recorder: &Recorder, minute: &Slot) -> Self {
+    pub(super) fn read(recorder: &Recorder, minute: &Interval) -> Self {
         let mut routes: Vec<_> = recorder
             .shed(Instant::now())
             .into_iter()

@@ -9,12 +9,12 @@ use serde::Serialize;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::backend::Lane;
+use crate::backend::MonitorConnection;
 use crate::checkout::Checkout;
-use crate::inventory::{Availability, Counts, Inventory};
-use crate::lifecycle::Lifecycle;
+use crate::record::inventory::{Availability, Counts, Inventory};
+use crate::record::pool_events::PoolEvents;
+use crate::record::totals::Totals;
 use crate::settings::{DatabaseKind, Secret, Settings, Thresholds};
-use crate::totals::Totals;
 
 /// A pool that reports can describe: it counts its connections and can open the monitoring
 /// connection. Implemented by [`PoolService`](crate::PoolService) over an existing pool and by the
@@ -65,7 +65,7 @@ impl Default for RouteSettings {
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
     pub(crate) kind: DatabaseKind,
-    pub(crate) lane: Arc<Lane>,
+    pub(crate) lane: Arc<MonitorConnection>,
     pub(crate) configuration: Configuration,
     /// The server's session ids of the pool's connections; `None` for an existing pool.
     pub(crate) process_ids: Option<Vec<u64>>,
@@ -164,10 +164,10 @@ impl<P: Source + Clone> SourceLayer<P> {
 }
 
 impl<S, P: Clone> Layer<S> for SourceLayer<P> {
-    type Service = Sourced<S, P>;
+    type Service = WithSource<S, P>;
 
-    fn layer(&self, inner: S) -> Sourced<S, P> {
-        Sourced {
+    fn layer(&self, inner: S) -> WithSource<S, P> {
+        WithSource {
             inner,
             source: self.source.clone(),
         }
@@ -176,12 +176,12 @@ impl<S, P: Clone> Layer<S> for SourceLayer<P> {
 
 /// A service with the [`Source`] below it.
 #[derive(Debug, Clone)]
-pub struct Sourced<S, P> {
+pub struct WithSource<S, P> {
     inner: S,
     source: P,
 }
 
-impl<S: Service<Checkout>, P> Service<Checkout> for Sourced<S, P> {
+impl<S: Service<Checkout>, P> Service<Checkout> for WithSource<S, P> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -195,7 +195,7 @@ impl<S: Service<Checkout>, P> Service<Checkout> for Sourced<S, P> {
     }
 }
 
-impl<S: Send + Sync + 'static, P: Inventory> Inventory for Sourced<S, P> {
+impl<S: Send + Sync + 'static, P: Inventory> Inventory for WithSource<S, P> {
     fn counts(&self) -> Counts {
         self.source.counts()
     }
@@ -228,12 +228,12 @@ impl<S: Send + Sync + 'static, P: Inventory> Inventory for Sourced<S, P> {
         self.source.completed(totals)
     }
 
-    fn report_to(&self, observer: Weak<dyn Lifecycle>) {
+    fn report_to(&self, observer: Weak<dyn PoolEvents>) {
         self.source.report_to(observer);
     }
 }
 
-impl<S: Send + Sync + 'static, P: Source> Source for Sourced<S, P> {
+impl<S: Send + Sync + 'static, P: Source> Source for WithSource<S, P> {
     fn facts(&self) -> SourceFacts {
         self.source.facts()
     }

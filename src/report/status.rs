@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::source::Source;
 use super::timings::seconds;
-use crate::inventory::Availability;
 use crate::observe::Observe;
-use crate::observe::ledger::Ledger;
-use crate::observe::window::Span;
-use crate::phase::Phase;
-use crate::totals::Totals;
+use crate::record::inventory::Availability;
+use crate::record::ledger::Ledger;
+use crate::record::totals::Totals;
+use crate::record::wait_phase::Phase;
+use crate::record::windows::Span;
 
 /// The pool's current state. The seed system's `check_pool_status`.
 #[non_exhaustive]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::observe::Histogram;
-use crate::observe::window::{PhaseTimes, Slot};
+use crate::record::Histogram;
+use crate::record::windows::{Interval, PhaseTimes};
 
 /// The distribution of a duration within a window, in milliseconds; `null` if `count` is 0.
 /// Percentiles are at most 7 % above the exact value, never below it.
@@ -91,8 +91,8 @@ pub struct Window {
     pub create: Timings,
 }
 
-impl From<&Slot> for Window {
-    fn from(slot: &Slot) -> Self {
+impl From<&Interval> for Window {
+    fn from(slot: &Interval) -> Self {
         Self {
             observed_seconds: round(slot.observed().as_secs_f64(), 3),
             arrivals_per_second: round(slot.arrival_rate(), 3),

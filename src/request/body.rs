@@ -7,8 +7,8 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::extent::Extent;
-use super::open::Open;
+use super::body_progress::BodyProgress;
+use super::in_flight::Open;
 use super::span::Outcome;
 
 pin_project! {
@@ -19,7 +19,7 @@ pin_project! {
         #[pin]
         inner: Option<B>,
         open: Option<Open>,
-        extent: Extent,
+        extent: BodyProgress,
     }
 
     impl<B> PinnedDrop for AttributedBody<B> {
@@ -41,7 +41,7 @@ pin_project! {
 impl<B: Body> AttributedBody<B> {
     pub(super) fn wrap(response: Response<B>, mut open: Open) -> Response<Self> {
         let (parts, body) = response.into_parts();
-        let extent = Extent::of(&parts, &body, open.is_head());
+        let extent = BodyProgress::of(&parts, &body, open.is_head());
         open.answered(parts.status, body.size_hint().exact().is_some());
         let open = if body.is_end_stream() {
             open.end(Outcome::Answered);
@@ -119,7 +119,7 @@ impl<B: Default> Default for AttributedBody<B> {
         Self {
             inner: Some(B::default()),
             open: None,
-            extent: Extent::default(),
+            extent: BodyProgress::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::body::AttributedBody;
-use super::open::Open;
+use super::in_flight::Open;
 use super::span::Outcome;
 
 pin_project! {

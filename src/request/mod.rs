@@ -33,12 +33,13 @@
 //! # #[cfg(not(all(feature = "sqlite", feature = "axum")))] fn main() {}
 //! ```
 
+pub(crate) mod attribution;
 mod body;
-mod extent;
+mod body_progress;
 mod future;
+mod in_flight;
 mod layer;
 mod method;
-mod open;
 mod route;
 mod routes;
 mod service;

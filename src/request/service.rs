@@ -8,8 +8,8 @@ use tower_service::Service;
 
 use super::body::AttributedBody;
 use super::future::AttributedFuture;
+use super::in_flight::Open;
 use super::layer::Options;
-use super::open::Open;
 
 /// An HTTP service whose use of the pools is attributed to its requests, created by
 /// [`RequestLayer`](crate::RequestLayer).

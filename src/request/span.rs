@@ -18,7 +18,7 @@ use opentelemetry_semantic_conventions::attribute::{
 use super::layer::Options;
 use super::method::OTHER;
 use super::url;
-use crate::attribution::{Attribution, ToldOn, Used};
+use crate::request::attribution::{AttributedSpan, Attribution, Used};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ impl RequestSpan {
         if let (Some(context), None) = (span.context(), request.span.get()) {
             let id = id(context);
             let lacks_route = matches!(span, Self::Own(_)) && request.route.is_none();
-            let _ = request.span.set(ToldOn { id, lacks_route });
+            let _ = request.span.set(AttributedSpan { id, lacks_route });
         }
         span
     }
@@ -141,14 +141,14 @@ fn join(request: &Attribution, outer: Option<&Attribution>) -> RequestSpan {
     let context = Context::current();
     let told = outer.and_then(|outer| outer.span.get().copied());
     let told = told.filter(|told| told.id == id(&context));
-    if let Some(ToldOn { id, lacks_route }) = told {
+    if let Some(AttributedSpan { id, lacks_route }) = told {
         if let (true, Some(route)) = (lacks_route, &request.route) {
             let span = context.span();
             span.update_name(name(request));
             span.set_attribute(KeyValue::new(HTTP_ROUTE, Arc::clone(route)));
         }
         let lacks_route = lacks_route && request.route.is_none();
-        let _ = request.span.set(ToldOn { id, lacks_route });
+        let _ = request.span.set(AttributedSpan { id, lacks_route });
     }
     RequestSpan::Current {
         context,

@@ -30,13 +30,9 @@
 mod config_file;
 mod contradictions;
 mod database_url;
-#[cfg(test)]
-mod documented;
 mod duration;
 mod environment;
 mod error;
-#[cfg(test)]
-mod hostile;
 mod preset;
 mod read;
 mod secret;
@@ -342,6 +338,9 @@ struct ConfigurationGuide;
 
 #[cfg(test)]
 mod tests {
+    mod documented;
+    mod fuzz;
+
     use super::*;
 
     #[test]

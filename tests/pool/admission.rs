@@ -12,8 +12,8 @@ use futures_util::future::try_join_all;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use poolscope::{
-    Admit, AdmitLayer, Admitted, AsyncSqliteConnection, Checkout, Held, Pool, PoolError, Rejection,
-    RequestLayer, Route, Settings,
+    Admit, AdmitLayer, Admitted, AsyncSqliteConnection, Checkout, Pool, PoolError, PooledGuard,
+    Rejection, RequestLayer, Route, Settings,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -282,7 +282,7 @@ impl Deref for Conn {
     }
 }
 
-impl Held for Conn {}
+impl PooledGuard for Conn {}
 
 type Gated = Admit<Backend>;
 

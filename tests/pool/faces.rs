@@ -10,7 +10,8 @@ use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use poolscope::{
-    AdmitLayer, AsyncSqliteConnection, Checkout, Held, ObserveLayer, PoolService, SourceLayer,
+    AdmitLayer, AsyncSqliteConnection, Checkout, ObserveLayer, PoolService, PooledGuard,
+    SourceLayer,
 };
 use tower::{Layer, Service};
 

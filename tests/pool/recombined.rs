@@ -8,8 +8,8 @@ use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use futures_util::FutureExt;
 use poolscope::{
-    AsyncSqliteConnection, Checkout, CloseReason, ConnectionFacts, Counts, Held, Inventory,
-    Lifecycle, ObserveLayer, PoolError, PoolService, Rejection, SourceLayer,
+    AsyncSqliteConnection, Checkout, CloseReason, ConnectionFacts, Counts, Inventory, ObserveLayer,
+    PoolError, PoolEvents, PoolService, PooledGuard, Rejection, SourceLayer,
 };
 use tower::limit::ConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
@@ -38,7 +38,7 @@ impl DerefMut for Number {
     }
 }
 
-impl Held for Number {}
+impl PooledGuard for Number {}
 
 impl Inventory for Own {
     fn counts(&self) -> Counts {
@@ -178,7 +178,7 @@ fn the_small_traits_have_defaults_that_say_unknown() {
     #[derive(Debug)]
     struct Silent;
     impl ConnectionFacts for Silent {}
-    impl Lifecycle for Silent {}
+    impl PoolEvents for Silent {}
     assert_eq!(
         (Silent.process_id(), Silent.age(), Silent.busy()),
         (None, None, None)

@@ -462,7 +462,7 @@ async fn sqlite_shows_the_pools_own_view() {
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["scope"], json!("pool_view"));
     assert_eq!(report["total_connections"], json!(2));
-    // Held, and not at work.
+    // PooledGuard, and not at work.
     assert_eq!(
         (&report["active_count"], &report["idle_count"]),
         (&json!(0), &json!(2))

@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, TraceContextExt, Tracer, TracerProvider};
-use poolscope::{Checkout, Held, Pool, PoolBuilder, RequestLayer, Route, WhatIf};
+use poolscope::{Checkout, Pool, PoolBuilder, PooledGuard, RequestLayer, Route, WhatIf};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::asking::{ROUTES, answer_to, get, until};

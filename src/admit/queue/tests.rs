@@ -21,7 +21,7 @@ enum Step {
     /// An admitted checkout returns its permit.
     Release,
     /// A waiter leaves, whether or not it has an answer.
-    Leave(usize),
+    ConnectPermit(usize),
     /// A waiter asks for its answer.
     Collect(usize),
     Resize(u32),
@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => Just(Step::Arrive),
         6 => Just(Step::Release),
-        2 => any::<usize>().prop_map(Step::Leave),
+        2 => any::<usize>().prop_map(Step::ConnectPermit),
         4 => any::<usize>().prop_map(Step::Collect),
         1 => (1_u32..6).prop_map(Step::Resize),
         1 => Just(Step::Suspend),
@@ -93,10 +93,10 @@ proptest! {
                     let room = model.inside < model.capacity && model.queued.is_empty();
                     let full = max_pending.is_some_and(|limit| model.queued.len() as u32 >= limit);
                     match gate.enter_or_wait(now, number) {
-                        Err(refusal) if model.closed => prop_assert_eq!(refusal, Refusal::Closed),
+                        Err(refusal) if model.closed => prop_assert_eq!(refusal, Rejected::Closed),
                         Err(refusal) => {
                             let limit = max_pending.unwrap();
-                            prop_assert_eq!(refusal, Refusal::TooManyPending { limit });
+                            prop_assert_eq!(refusal, Rejected::TooManyPending { limit });
                             prop_assert!(full && (!room || model.suspended));
                         }
                         Ok(None) => {
@@ -118,7 +118,7 @@ proptest! {
                         model.serve();
                     }
                 }
-                Step::Leave(which) => {
+                Step::ConnectPermit(which) => {
                     if keys.is_empty() { continue }
                     let (number, key) = keys.swap_remove(which % keys.len());
                     woken.extend(gate.leave(key, || now, &mut None).into_each());
@@ -138,7 +138,7 @@ proptest! {
                     let expected = if model.let_in.contains(&number) {
                         Some(Ok(()))
                     } else if model.refused.contains(&number) {
-                        Some(Err(Refusal::Closed))
+                        Some(Err(Rejected::Closed))
                     } else {
                         None
                     };
@@ -201,7 +201,7 @@ fn shedding(target: u64, interval: u64) -> Rules {
         Duration::from_millis(interval),
     );
     Rules {
-        shedding: Some(Shedding::new(target, interval)),
+        shedding: Some(CoDel::new(target, interval)),
         ..rules()
     }
 }
@@ -235,9 +235,9 @@ fn a_suspended_gate_rejects_if_configured() {
     assert_eq!(gate.suspend().into_each().collect::<Vec<_>>(), [7]);
     assert_eq!(
         gate.answer(key, |_| None, &mut None),
-        Some(Err(Refusal::Suspended))
+        Some(Err(Rejected::Suspended))
     );
-    assert_eq!(gate.enter(), Err(Refusal::Suspended));
+    assert_eq!(gate.enter(), Err(Rejected::Suspended));
     let _ = gate.resume(now);
     let _ = gate.release(|| now);
     assert_eq!(gate.enter(), Ok(true));
@@ -271,7 +271,7 @@ fn a_queue_slower_than_its_target_for_an_interval_sheds_the_oldest() {
     let young = come(&mut gate, at(99));
     let _ = gate.release(|| at(165));
     let shed = |queued| {
-        Some(Err(Refusal::Shed {
+        Some(Err(Rejected::Shed {
             queued: Duration::from_millis(queued),
         }))
     };
@@ -304,7 +304,7 @@ fn a_newcomer_that_would_queue_too_long_is_rejected_at_once() {
     let turned_away = gate.enter_or_wait(at(201), 0).unwrap_err();
     assert_eq!(
         turned_away,
-        Refusal::Shed {
+        Rejected::Shed {
             queued: Duration::ZERO
         }
     );
@@ -325,12 +325,12 @@ fn waiters_of_a_stalled_queue_give_up() {
     assert_eq!(gate.overdue(waiter, at(99), &mut None), None);
     let shed = gate.overdue(waiter, at(100), &mut None);
     let queued = Duration::from_millis(100);
-    assert_eq!(shed, Some(Refusal::Shed { queued }));
+    assert_eq!(shed, Some(Rejected::Shed { queued }));
     assert_eq!(gate.pending(), 0);
     // No checkout was admitted for a whole interval, so a newcomer would wait in vain.
     assert_eq!(
         gate.enter_or_wait(at(101), 0),
-        Err(Refusal::Shed {
+        Err(Rejected::Shed {
             queued: Duration::ZERO
         })
     );
@@ -351,7 +351,7 @@ fn queue_time_while_suspended_does_not_count() {
     assert_eq!(gate.answer(waiters[1], |_| None, &mut None), Some(Ok(())));
     // The queue was slow for an interval, and 202 ms since the resume exceed twice the target.
     let _ = gate.release(|| at(1202));
-    let shed = Refusal::Shed {
+    let shed = Rejected::Shed {
         queued: Duration::from_millis(202),
     };
     assert_eq!(

@@ -11,12 +11,12 @@ use tower_service::Service;
 
 use super::*;
 use crate::ObserveLayer;
-use crate::checkout::{Checkout, Held};
+use crate::checkout::{Checkout, PooledGuard};
 use crate::error::PoolError;
-use crate::inventory::{Counts, Inventory};
-use crate::observe::families::{FAMILIES, Kind};
-use crate::observe::ledger::Holder;
-use crate::phase::{Phase, Phases};
+use crate::metrics::catalog::{FAMILIES, Kind};
+use crate::record::inventory::{Counts, Inventory};
+use crate::record::ledger::Holder;
+use crate::record::wait_phase::{Phase, Phases};
 
 /// A reproducible source of exponentially distributed times.
 struct Times(u64);
@@ -37,7 +37,7 @@ struct OneAllowed;
 #[derive(Debug)]
 struct Connection;
 
-impl Held for Connection {}
+impl PooledGuard for Connection {}
 
 impl Service<Checkout> for OneAllowed {
     type Response = Connection;

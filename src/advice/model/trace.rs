@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::observe::history::{Counted, Entry, NEVER, Segment};
+use crate::record::history::{Counted, Entry, NEVER, Segment};
 
 /// One checkout. Times are in seconds of the pool's clock; infinite for events that have not happened.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -279,7 +279,7 @@ fn seconds(nanos: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::history::{Asked, History, Queries as Recorded};
+    use crate::record::history::{Asked, History, Queries as Recorded};
 
     const MILLISECOND: u64 = 1_000_000;
 

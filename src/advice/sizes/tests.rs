@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::advice::bottleneck::Bottleneck;
-use crate::advice::erlang::Erlang;
 use crate::advice::model::Recorded;
+use crate::advice::tests::erlang::Erlang;
 
 /// 100 checkouts per second, held for 80 ms: eight connections on average.
 const USUAL: Erlang = Erlang::new(100.0, 0.08);

@@ -7,7 +7,7 @@ use super::*;
 
 const IDLE: Duration = Duration::from_secs(60);
 
-fn kept_alive(change: impl FnOnce(&mut CareSettings)) -> Tested {
+fn kept_alive(change: impl FnOnce(&mut PolicySettings)) -> Tested {
     Tested::new(|settings| {
         settings.keepalive = Some(IDLE);
         change(settings);

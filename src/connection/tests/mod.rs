@@ -15,13 +15,13 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{Care, CareSettings, Lease, Manager, Opener, PoolService};
+use super::{ConnectionPolicy, Lease, Manager, Opener, PolicySettings, PoolService};
 use crate::backend::{AsyncSqliteConnection, ConnectError, ConnectErrorKind, Dial, Dialed};
 use crate::checkout::Checkout;
 use crate::error::PoolError;
-use crate::inventory::Inventory;
-use crate::lifecycle::{CloseReason, Lifecycle};
 use crate::query::QueryOptions;
+use crate::record::inventory::Inventory;
+use crate::record::pool_events::{CloseReason, PoolEvents};
 use crate::settings::{DatabaseKind, Settings};
 
 type Connection = AsyncSqliteConnection;
@@ -134,7 +134,7 @@ impl Told {
     }
 }
 
-impl Lifecycle for Told {
+impl PoolEvents for Told {
     fn opened(&self, _: Duration) {
         self.opened.fetch_add(1, Ordering::SeqCst);
     }
@@ -163,10 +163,10 @@ struct Tested {
 }
 
 impl Tested {
-    fn new(change: impl FnOnce(&mut CareSettings)) -> Self {
+    fn new(change: impl FnOnce(&mut PolicySettings)) -> Self {
         let settings = Settings::new(":memory:");
         let queries = QueryOptions::new(DatabaseKind::Sqlite, &settings, Vec::new());
-        let mut care = CareSettings {
+        let mut care = PolicySettings {
             pool_size: 10,
             max_overflow: 20,
             max_connecting: 8,
@@ -180,7 +180,7 @@ impl Tested {
             queries: Arc::new(queries),
         };
         change(&mut care);
-        let care = Care::new(care, Handle::current());
+        let care = ConnectionPolicy::new(care, Handle::current());
         let (script, told) = (Scripted::new(), Arc::<Told>::default());
         let opener = Opener::new(
             Arc::new(script.clone()),
@@ -189,7 +189,7 @@ impl Tested {
             settings.database_url,
         );
         let service = PoolService::new(Manager::new(opener, Arc::clone(&care)), &care);
-        let observer: Arc<dyn Lifecycle> = Arc::clone(&told) as _;
+        let observer: Arc<dyn PoolEvents> = Arc::clone(&told) as _;
         service.report_to(Arc::downgrade(&observer));
         Self {
             service,

@@ -26,7 +26,7 @@ use std::borrow::Cow;
 use self::lexer::Lexer;
 use self::sanitized::Sanitized;
 use self::summary::Summary;
-use crate::occupant::Statement;
+use crate::query::context::Statement;
 use crate::settings::DatabaseKind;
 
 /// The description of a statement.
@@ -97,7 +97,5 @@ fn boundary(text: &str, most: usize) -> usize {
     end
 }
 
-#[cfg(test)]
-mod hostile;
 #[cfg(test)]
 mod tests;

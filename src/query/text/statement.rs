@@ -35,7 +35,7 @@ pub(super) struct Statement<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Start,
-    /// Operations and tables are searched for.
+    /// QueryDurations and tables are searched for.
     Query,
     /// `ROLLBACK`, `START`, `RELEASE`: the next words determine the operation.
     Transaction,

@@ -1,5 +1,7 @@
 //! Tests the descriptions of statements written by diesel and by hand.
 
+mod fuzz;
+
 use super::*;
 use DatabaseKind::{Mysql, Postgres, Sqlite};
 

@@ -3,7 +3,7 @@
 use crate::advice::model::random::Random;
 use crate::advice::model::simulator::{Arrival, Arrivals, Job, Passage, Pool, Station};
 use crate::advice::model::{Trace, prediction};
-use crate::observe::history::{Asked, History, Queries};
+use crate::record::history::{Asked, History, Queries};
 
 /// The distribution of a duration with a mean in seconds.
 #[derive(Debug, Clone, Copy)]

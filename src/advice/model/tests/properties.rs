@@ -8,7 +8,7 @@ use super::loads::{Coming, Hold, Load, Time};
 use crate::advice::model::simulator::Station;
 use crate::advice::model::trace::Queries;
 use crate::advice::model::{Checkout, Model, NotEnough, Prediction, Recorded, Trace, smallest};
-use crate::observe::history::{Counted, Entry, NEVER, Segment};
+use crate::record::history::{Counted, Entry, NEVER, Segment};
 
 fn micros() -> impl Strategy<Value = u32> {
     prop_oneof![

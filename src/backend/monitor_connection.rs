@@ -1,0 +1,245 @@
+//! The monitoring connection: a separate connection to the database, outside the pool.
+//!
+//! Reports must work exactly when the pool is exhausted or the server is down, so they never queue
+//! for a pooled connection. The monitoring connection is opened when first needed, has its own
+//! timeout, shares one response among all requests within a second, and is closed after a minute
+//! without use.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Activity, ConnectError, ConnectErrorKind};
+
+/// The time limit of one request, including the time to open the connection.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// A response younger than this is reused.
+const FRESH: Duration = Duration::from_secs(1);
+/// The connection is closed after this time without use.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Opens the monitoring connection.
+pub(crate) type OpenMonitorConnection = Box<
+    dyn Fn() -> BoxFuture<'static, Result<Box<dyn MonitorSession>, ConnectError>> + Send + Sync,
+>;
+
+/// The monitoring connection, to any kind of database.
+pub(crate) trait MonitorSession: Send {
+    fn ping(&mut self) -> BoxFuture<'_, Result<(), ConnectError>>;
+    fn activity(&mut self) -> BoxFuture<'_, Result<Activity, ConnectError>>;
+}
+
+/// The error of a request over the monitoring connection.
+#[derive(Debug, Clone)]
+pub(crate) struct MonitorError {
+    pub(crate) cause: ConnectError,
+    /// The time at which the request began. A checkout that succeeded later contradicts the error.
+    pub(crate) asked: Instant,
+}
+
+type Answer<T> = Result<Arc<T>, MonitorError>;
+
+/// Sends requests over the monitoring connection and shares their responses.
+pub(crate) struct MonitorConnection {
+    open: OpenMonitorConnection,
+    closed: AtomicBool,
+    connection: tokio::sync::Mutex<Idle>,
+    pings: Mutex<Shared<()>>,
+    activities: Mutex<Shared<Activity>>,
+}
+
+/// One kind of request: the latest response, and the request in progress.
+struct Shared<T> {
+    latest: Option<(Instant, Answer<T>)>,
+    under_way: Option<(Instant, watch::Receiver<Option<Answer<T>>>)>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self {
+            latest: None,
+            under_way: None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Idle {
+    session: Option<Box<dyn MonitorSession>>,
+    last_used: Option<Instant>,
+    closer: bool,
+}
+
+impl MonitorConnection {
+    /// The longest time for which a report may wait: the time limit of a request.
+    pub(crate) const TIMEOUT: Duration = TIMEOUT;
+
+    pub(crate) fn new(open: OpenMonitorConnection) -> Arc<Self> {
+        Arc::new(Self {
+            open,
+            closed: AtomicBool::new(false),
+            connection: tokio::sync::Mutex::default(),
+            pings: Mutex::default(),
+            activities: Mutex::default(),
+        })
+    }
+
+    /// Pings the server. Waits at most `deadline` for the response.
+    pub(crate) async fn ping(self: &Arc<Self>, deadline: Duration) -> Answer<()> {
+        self.ask(deadline, |lane| &lane.pings, |session| session.ping())
+            .await
+    }
+
+    /// Reads the server's sessions and limits. Waits at most `deadline` for the response.
+    pub(crate) async fn activity(self: &Arc<Self>, deadline: Duration) -> Answer<Activity> {
+        self.ask(
+            deadline,
+            |lane| &lane.activities,
+            |session| session.activity(),
+        )
+        .await
+    }
+
+    async fn ask<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        deadline: Duration,
+        shared: fn(&Self) -> &Mutex<Shared<T>>,
+        question: for<'a> fn(&'a mut dyn MonitorSession) -> BoxFuture<'a, Result<T, ConnectError>>,
+    ) -> Answer<T> {
+        let (asked, mut answer) = {
+            let mut state = shared(self).lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((at, answer)) = &state.latest
+                && at.elapsed() < FRESH
+            {
+                return answer.clone();
+            }
+            match &state.under_way {
+                // If the task was dropped with its runtime, its sender is dropped too.
+                Some((asked, answer)) if answer.has_changed().is_ok() => (*asked, answer.clone()),
+                _ => {
+                    let (tell, answer) = watch::channel(None);
+                    let asked = Instant::now();
+                    state.under_way = Some((asked, answer.clone()));
+                    // Runs in a separate task, so that a caller that is cancelled does not cancel
+                    // the request of the others.
+                    tokio::spawn(Arc::clone(self).answer(asked, shared, question, tell));
+                    (asked, answer)
+                }
+            }
+        };
+        let late = |what: &str| MonitorError {
+            cause: ConnectError::new(ConnectErrorKind::TimedOut, what, None),
+            asked,
+        };
+        match timeout(deadline, answer.wait_for(Option::is_some)).await {
+            Ok(Ok(answer)) => match &*answer {
+                Some(answer) => answer.clone(),
+                None => unreachable!("waited for an answer"),
+            },
+            Ok(Err(_)) => Err(late("the runtime is shutting down")),
+            Err(_) => Err(late(&format!("no answer within {deadline:?}"))),
+        }
+    }
+
+    async fn answer<T: Send + Sync + 'static>(
+        self: Arc<Self>,
+        asked: Instant,
+        shared: fn(&Self) -> &Mutex<Shared<T>>,
+        question: for<'a> fn(&'a mut dyn MonitorSession) -> BoxFuture<'a, Result<T, ConnectError>>,
+        tell: watch::Sender<Option<Answer<T>>>,
+    ) {
+        let answer = match timeout(TIMEOUT, self.question(question)).await {
+            Ok(Ok(answer)) => Ok(Arc::new(answer)),
+            Ok(Err(cause)) => Err(MonitorError { cause, asked }),
+            Err(_) => {
+                let cause = ConnectError::new(
+                    ConnectErrorKind::TimedOut,
+                    format!("the database did not answer within {TIMEOUT:?}"),
+                    None,
+                );
+                Err(MonitorError { cause, asked })
+            }
+        };
+        let mut state = shared(&self).lock().unwrap_or_else(PoisonError::into_inner);
+        state.latest = Some((Instant::now(), answer.clone()));
+        state.under_way = None;
+        tell.send_replace(Some(answer));
+    }
+
+    async fn question<T>(
+        self: &Arc<Self>,
+        question: for<'a> fn(&'a mut dyn MonitorSession) -> BoxFuture<'a, Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let mut idle = self.connection.lock().await;
+        // The session is taken out while in use, so that a request cut off by the timeout drops its
+        // connection.
+        if let Some(mut session) = idle.session.take() {
+            match question(&mut *session).await {
+                // The connection is lost. The server may be up again, so open a new one.
+                Err(error) if is_lost(&error) => {}
+                answer => {
+                    self.keep(&mut idle, session);
+                    return answer;
+                }
+            }
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ConnectError::pool_closed());
+        }
+        let mut session = (self.open)().await?;
+        let answer = question(&mut *session).await;
+        if !answer.as_ref().is_err_and(is_lost) {
+            self.keep(&mut idle, session);
+        }
+        answer
+    }
+
+    /// Closes the monitoring connection and opens no new one from now on.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        *self.connection.lock().await = Idle::default();
+    }
+
+    fn keep(self: &Arc<Self>, idle: &mut Idle, session: Box<dyn MonitorSession>) {
+        idle.session = Some(session);
+        idle.last_used = Some(Instant::now());
+        if !std::mem::replace(&mut idle.closer, true) {
+            let lane = Arc::downgrade(self);
+            tokio::spawn(async move {
+                let mut until = Instant::now() + IDLE;
+                loop {
+                    sleep_until(until).await;
+                    let Some(lane) = lane.upgrade() else { return };
+                    let mut idle = lane.connection.lock().await;
+                    match idle.last_used {
+                        Some(used) if used.elapsed() < IDLE => until = used + IDLE,
+                        _ => {
+                            *idle = Idle::default();
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Returns whether an error means that the connection is unusable. A statement that the server
+/// rejects does not.
+fn is_lost(error: &ConnectError) -> bool {
+    matches!(
+        error.kind(),
+        ConnectErrorKind::Unreachable | ConnectErrorKind::Starting | ConnectErrorKind::TimedOut
+    )
+}
+
+impl fmt::Debug for MonitorConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MonitorConnection").finish_non_exhaustive()
+    }
+}

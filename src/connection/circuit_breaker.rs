@@ -1,0 +1,366 @@
+//! The circuit breaker: the state of an outage, and the checkouts that wait for its end.
+//!
+//! An outage begins with a connection attempt that finds the database unreachable
+//! ([`ConnectError::is_absence`]), and ends with the first attempt that succeeds. During an outage only
+//! the [`prober`](super::prober) connects. All other requests wait, for a limited time, for a result
+//! that is newer than themselves.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::backend::ConnectError;
+
+/// How long a request waits for a verdict.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The minimum age of an outage for its duration to appear in error messages.
+const WORTH_TELLING: Duration = Duration::from_millis(50);
+
+/// How long after a healthy connection was returned it is worth waiting for others.
+const TRUST: Duration = Duration::from_secs(1);
+
+/// The state of the circuit breaker. `T` is a connection that a probe has opened and hands to a
+/// waiting request.
+pub(super) struct CircuitBreaker<T> {
+    down: AtomicBool,
+    state: Mutex<State<T>>,
+    news: watch::Sender<()>,
+    /// Wakes the prober when a request begins to wait.
+    demand: Notify,
+}
+
+struct State<T> {
+    down: Option<Down>,
+    /// The number of outages so far.
+    number: u64,
+    /// The begin and the error of an attempt that reached the database and was refused.
+    refused: Option<(Instant, ConnectError)>,
+    waiting: u32,
+    opened: Option<T>,
+}
+
+#[derive(Debug)]
+struct Down {
+    since: Instant,
+    cause: ConnectError,
+    /// When the last attempt whose failure is known began.
+    failed: Instant,
+    /// When the last attempt began.
+    tried: Instant,
+    /// When a healthy connection was last returned.
+    life: Instant,
+}
+
+/// The answer to a request to connect during an outage.
+pub(super) enum Verdict<T> {
+    /// There is no outage: connect.
+    Up,
+    /// A probe has opened this connection.
+    Opened(T),
+    Failed(ConnectError),
+}
+
+impl Down {
+    /// Returns the failure that answers a request made at `asked`: that of an attempt that began
+    /// later, or any failure once the request has waited for [`PATIENCE`], because attempts may hang.
+    fn answer(&self, asked: Instant, now: Instant) -> Option<ConnectError> {
+        (self.failed > asked || now >= self.patience_ends(asked)).then(|| self.error(now))
+    }
+
+    fn patience_ends(&self, asked: Instant) -> Instant {
+        asked.max(self.since) + PATIENCE
+    }
+
+    /// Returns the cause, with the duration of the outage unless it has just begun.
+    fn error(&self, now: Instant) -> ConnectError {
+        let ago = |at| now.saturating_duration_since(at);
+        let (cause, lasts) = (self.cause.clone(), ago(self.since));
+        if lasts < WORTH_TELLING {
+            return cause;
+        }
+        cause.during_outage(lasts, ago(self.tried))
+    }
+}
+
+impl<T> State<T> {
+    /// Returns the verdict on a request made at `asked`.
+    ///
+    /// # Errors
+    /// Returns the instant until which the request should wait, if there is no verdict yet.
+    fn verdict(&mut self, asked: Instant) -> Result<Verdict<T>, Instant> {
+        if let Some(opened) = self.opened.take() {
+            return Ok(Verdict::Opened(opened));
+        }
+        match (&self.down, &self.refused) {
+            (Some(down), _) => match down.answer(asked, Instant::now()) {
+                Some(error) => Ok(Verdict::Failed(error)),
+                None => Err(down.patience_ends(asked)),
+            },
+            (None, Some((began, cause))) if *began > asked => Ok(Verdict::Failed(cause.clone())),
+            (None, _) => Ok(Verdict::Up),
+        }
+    }
+}
+
+impl<T> CircuitBreaker<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            down: AtomicBool::new(false),
+            state: Mutex::new(State {
+                down: None,
+                number: 0,
+                refused: None,
+                waiting: 0,
+                opened: None,
+            }),
+            news: watch::channel(()).0,
+            demand: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+
+    /// Declares an outage, because an attempt that began at `began` found the database unreachable.
+    /// Returns the number of the outage, which the caller must probe, or `None` if one is already
+    /// declared.
+    pub(super) fn declare(&self, began: Instant, cause: &ConnectError) -> Option<u64> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.down.is_some() {
+            return None;
+        }
+        state.number += 1;
+        state.refused = None;
+        state.down = Some(Down {
+            since: now,
+            cause: cause.clone(),
+            // An attempt also answers the requests made at the instant at which it began.
+            failed: began + Duration::from_nanos(1),
+            tried: began,
+            life: now,
+        });
+        self.down.store(true, Ordering::Release);
+        self.news.send_replace(());
+        Some(state.number)
+    }
+
+    /// Returns how long the database has been down; zero if there is no outage.
+    pub(super) fn lasts(&self) -> Duration {
+        let state = self.state();
+        let since = state.down.as_ref().map(|down| down.since.elapsed());
+        since.unwrap_or_default()
+    }
+
+    /// Returns whether a request waits for the end of this outage, or `None` if the outage is over.
+    pub(super) fn goes_on(&self, number: u64) -> Option<bool> {
+        let state = self.state();
+        (state.number == number && state.down.is_some()).then_some(state.waiting > 0)
+    }
+
+    /// Records the begin of a probe.
+    pub(super) fn tries(&self, now: Instant) {
+        if let Some(down) = &mut self.state().down {
+            down.tried = now;
+        }
+    }
+
+    /// Records that a probe that began at `began` found the database unreachable.
+    pub(super) fn failed(&self, began: Instant, cause: ConnectError) {
+        if let Some(down) = &mut self.state().down {
+            down.failed = down.failed.max(began);
+            down.cause = cause;
+        }
+        self.news.send_replace(());
+    }
+
+    /// Ends the outage. Hands the probe's connection to a waiting request, or returns it if none waits.
+    pub(super) fn over(&self, opened: Option<T>) -> Option<T> {
+        let mut state = self.state();
+        self.end(&mut state);
+        if state.waiting == 0 || state.opened.is_some() {
+            return opened;
+        }
+        state.opened = opened;
+        None
+    }
+
+    /// Ends the outage, because a probe that began at `began` reached the database and was refused.
+    pub(super) fn refused(&self, began: Instant, cause: ConnectError) {
+        let mut state = self.state();
+        state.refused = Some((began, cause));
+        self.end(&mut state);
+    }
+
+    /// Ends this outage, because its prober has stopped.
+    pub(super) fn abandon(&self, number: u64) {
+        let mut state = self.state();
+        if state.number == number {
+            self.end(&mut state);
+        }
+    }
+
+    fn end(&self, state: &mut State<T>) {
+        state.down = None;
+        self.down.store(false, Ordering::Release);
+        self.news.send_replace(());
+    }
+
+    /// Records that a healthy connection was returned.
+    pub(super) fn life(&self) {
+        if let Some(down) = &mut self.state().down {
+            down.life = Instant::now();
+        }
+    }
+
+    /// Returns whether connections in use can be expected to be returned. Always true if there is no
+    /// outage.
+    pub(super) fn shows_life(&self) -> bool {
+        let state = self.state();
+        state
+            .down
+            .as_ref()
+            .is_none_or(|down| down.life.elapsed() < TRUST)
+    }
+
+    /// Waits until an outage is declared. Returns at once during an outage.
+    pub(super) async fn declared(&self) {
+        let mut news = self.news.subscribe();
+        while !self.is_down() {
+            // Never fails: `self` owns the sender.
+            let _ = news.changed().await;
+        }
+    }
+
+    /// Waits until a request made at `asked` can no longer expect a connection, and returns why. Never
+    /// resolves while there is no outage.
+    pub(super) async fn hopeless(&self, asked: Instant) -> ConnectError {
+        let mut news = self.news.subscribe();
+        loop {
+            let until = {
+                let state = self.state();
+                match &state.down {
+                    None => None,
+                    Some(down) => match down.answer(asked, Instant::now()) {
+                        Some(error) => return error,
+                        None => Some(down.patience_ends(asked)),
+                    },
+                }
+            };
+            match until {
+                None => drop(news.changed().await),
+                Some(until) => drop(timeout_at(until, news.changed()).await),
+            }
+        }
+    }
+
+    /// Waits like [`hopeless`](Self::hopeless) on behalf of an attempt in flight. The attempt may still
+    /// succeed, so it gets [`PATIENCE`] from the begin of the outage.
+    pub(super) async fn hopeless_in_flight(&self) -> ConnectError {
+        loop {
+            self.declared().await;
+            let mut news = self.news.subscribe();
+            let until = match &self.state().down {
+                None => continue,
+                Some(down) => down.since + PATIENCE,
+            };
+            while let Some(error) = self.error() {
+                if timeout_at(until, news.changed()).await.is_err() {
+                    return error;
+                }
+            }
+        }
+    }
+
+    /// Returns the cause of the current outage.
+    fn error(&self) -> Option<ConnectError> {
+        let state = self.state();
+        state.down.as_ref().map(|down| down.error(Instant::now()))
+    }
+
+    /// Waits for the verdict on a request to connect now.
+    pub(super) async fn verdict(&self) -> Verdict<T> {
+        if !self.is_down() {
+            return Verdict::Up;
+        }
+        let asked = Instant::now();
+        let mut waiting = Waiting::new(self);
+        let mut news = self.news.subscribe();
+        loop {
+            let until = {
+                let mut state = self.state();
+                match state.verdict(asked) {
+                    Ok(verdict) => {
+                        waiting.leave(&mut state);
+                        return verdict;
+                    }
+                    Err(until) => until,
+                }
+            };
+            waiting.outage.demand.notify_one();
+            drop(timeout_at(until, news.changed()).await);
+        }
+    }
+
+    /// Waits until a request begins to wait.
+    pub(super) async fn demanded(&self) {
+        self.demand.notified().await;
+    }
+}
+
+/// A waiting request. Counts until it leaves. A connection that was handed over stays available while
+/// any request waits.
+struct Waiting<'a, T> {
+    outage: &'a CircuitBreaker<T>,
+    left: bool,
+}
+
+impl<'a, T> Waiting<'a, T> {
+    fn new(outage: &'a CircuitBreaker<T>) -> Self {
+        outage.state().waiting += 1;
+        Self {
+            outage,
+            left: false,
+        }
+    }
+
+    fn leave(&mut self, state: &mut State<T>) {
+        state.waiting -= 1;
+        self.left = true;
+    }
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        if self.left {
+            return;
+        }
+        let nobodys = {
+            let mut state = self.outage.state();
+            state.waiting -= 1;
+            match state.waiting {
+                0 => state.opened.take(),
+                _ => None,
+            }
+        };
+        drop(nobodys);
+    }
+}
+
+impl<T> fmt::Debug for CircuitBreaker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("down", &self.state().down)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,244 @@
+//! [`OwnShared`]: the state that poolscope's own pool shares between service and manager, and how it
+//! opens connections.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock, Weak};
+
+use futures_util::future::{Either, select};
+use tokio::time::Instant;
+
+use super::circuit_breaker::{CircuitBreaker, Verdict};
+use super::connection_counter::Place;
+use super::entry::Entry;
+use super::handoff::Handoff;
+use super::lease::Lease;
+use super::manager::Manager;
+use super::opener::Opener;
+use super::policy::ConnectionPolicy;
+use super::prober;
+use super::service::Shared;
+use crate::backend::{Backend, ConnectError, Dialed};
+use crate::query::QueryInstrumentation;
+use crate::record::pool_events::{CloseReason, PoolEvents};
+
+#[doc(hidden)]
+pub struct OwnShared<C: Backend> {
+    pub(crate) care: Arc<ConnectionPolicy>,
+    pub(super) opener: Opener<C>,
+    pub(super) outage: CircuitBreaker<Dialed<C>>,
+    /// The admitted checkouts that have no connection yet.
+    pub(super) line: Handoff<Lease<C>>,
+    /// Set once, when the pool is created. Weak, because the pool holds this.
+    pool: OnceLock<Weak<Shared<Manager<C>>>>,
+}
+
+impl<C: Backend> OwnShared<C> {
+    pub(super) fn new(opener: Opener<C>, care: Arc<ConnectionPolicy>) -> Self {
+        Self {
+            care,
+            opener,
+            outage: CircuitBreaker::new(),
+            line: Handoff::new(),
+            pool: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn belongs_to(&self, pool: Weak<Shared<Manager<C>>>) {
+        let _ = self.pool.set(pool);
+    }
+
+    /// Returns the pool, unless it was dropped or closed.
+    pub(super) fn pool(&self) -> Option<Arc<Shared<Manager<C>>>> {
+        let pool = self.pool.get().and_then(Weak::upgrade);
+        pool.filter(|_| !self.care.is_closed())
+    }
+
+    /// Opens one more connection, unless the pool is at its limit or closed.
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Box<Entry<C>>, ConnectError> {
+        if self.care.is_closed() {
+            return Err(ConnectError::pool_closed());
+        }
+        // Connections that the keepalive inspects are put back at once.
+        let place = self.care.place().filter(|_| !self.care.is_gathered());
+        let Some(place) = place else {
+            return Err(ConnectError::no_room());
+        };
+        let dialed = self.opened().await?;
+        let mut entry = self.entry(dialed, place);
+        // The pool has shrunk meanwhile.
+        if entry.is_one_too_many(&self.care) {
+            entry.closing(CloseReason::Resize);
+            return Err(ConnectError::no_room());
+        }
+        // The pool was closed meanwhile, so no checkout would take the connection.
+        if self.care.is_closed() {
+            return Err(ConnectError::pool_closed());
+        }
+        Ok(entry)
+    }
+
+    /// Connects for a waiting checkout if the limit permits and no attempt is running. bb8 counts the
+    /// attempts that it has begun. An attempt that ended with its runtime is never counted down, and
+    /// bb8 would wait for it forever.
+    pub(super) fn dial_if_nobody_does(self: &Arc<Self>) {
+        let counter = &self.care.counter;
+        let (open, _) = counter.read();
+        if counter.open_or_opening() > open || open >= self.care.limits.most() {
+            return;
+        }
+        let own = Arc::clone(self);
+        tokio::spawn(async move {
+            match own.connect().await {
+                Ok(entry) => drop(own.admit(entry)),
+                Err(error) if error.is_unheard() => {}
+                Err(error) => own.care.board.fail(error),
+            }
+        });
+    }
+
+    /// Connects. During an outage, waits for a connection that a probe has opened.
+    async fn opened(self: &Arc<Self>) -> Result<Dialed<C>, ConnectError> {
+        let outage = &self.outage;
+        loop {
+            match outage.verdict().await {
+                Verdict::Up => {}
+                Verdict::Opened(dialed) => return Ok(dialed),
+                // Checkouts watch the outage themselves.
+                Verdict::Failed(error) if error.is_absence() => return Err(error.unheard()),
+                Verdict::Failed(error) => return Err(error),
+            }
+            let leave = self.care.dials.leave();
+            let leave = match select(pin!(leave), pin!(outage.declared())).await {
+                Either::Left((leave, _)) => leave?,
+                Either::Right(_) => continue,
+            };
+            if outage.is_down() {
+                continue;
+            }
+            let dial = self.dial();
+            let opened = match select(pin!(dial), pin!(outage.hopeless_in_flight())).await {
+                Either::Left((opened, _)) => opened,
+                Either::Right((error, _)) => return Err(error.unheard()),
+            };
+            let began = leave.began;
+            let is_absent = leave.ended(opened.as_ref().err());
+            match &opened {
+                Ok(_) => drop(outage.over(None)),
+                Err(error) if is_absent => self.declare(began, error),
+                Err(_) => {}
+            }
+            // The connect-error delivery is slower than the outage's notification: a checkout that
+            // asks in between would get the failure of an attempt older than itself.
+            return opened.map_err(|error| match error.is_absence() && outage.is_down() {
+                true => error.unheard(),
+                false => error,
+            });
+        }
+    }
+
+    /// Returns whether a checkout should keep waiting after a failed connection attempt. During an
+    /// outage, only while healthy connections are returned.
+    pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
+        let dials = &self.care.dials;
+        if self.outage.is_down() {
+            dials.any_open() && self.outage.shows_life()
+        } else {
+            dials.others_may_come(failure)
+        }
+    }
+
+    /// Declares an outage: marks all open connections as suspect and starts the prober.
+    fn declare(self: &Arc<Self>, began: Instant, cause: &ConnectError) {
+        if let Some(number) = self.outage.declare(began, cause) {
+            self.care.suspect_all();
+            let probing = prober::run(Arc::clone(self), number);
+            self.care.runtime().spawn(probing);
+        }
+    }
+
+    /// Connects and reports the result to the observer.
+    async fn dial(&self) -> Result<Dialed<C>, ConnectError> {
+        self.dial_and_tell(|observer, error| observer.connect_failed(error))
+            .await
+    }
+
+    /// Connects in the background during an outage and reports the result to the observer.
+    pub(super) async fn probe(&self) -> Result<Dialed<C>, ConnectError> {
+        self.dial_and_tell(|observer, error| observer.still_down(error, self.outage.lasts()))
+            .await
+    }
+
+    async fn dial_and_tell(
+        &self,
+        failed: impl FnOnce(&dyn PoolEvents, &ConnectError),
+    ) -> Result<Dialed<C>, ConnectError> {
+        let start = Instant::now();
+        let opened = self.opener.open().await;
+        self.care.tell(|observer| match &opened {
+            Ok(_) => observer.opened(start.elapsed()),
+            Err(error) => failed(observer, error),
+        });
+        opened
+    }
+
+    fn entry(&self, dialed: Dialed<C>, place: Place) -> Box<Entry<C>> {
+        let settings = &self.care.settings;
+        let mut connection = dialed.connection;
+        let wired = dialed
+            .session
+            .as_ref()
+            .is_some_and(|session| session.transaction().is_some());
+        let watch = QueryInstrumentation::new(
+            Arc::clone(&settings.queries),
+            dialed.session.as_ref(),
+            settings.raw_transactions && !wired,
+        );
+        let queries = watch.state();
+        connection.set_instrumentation(watch);
+        Box::new(Entry::new(
+            connection,
+            dialed.session,
+            queries,
+            &self.care,
+            place,
+        ))
+    }
+
+    /// Ends the outage. The probe's connection goes to a waiting request or into the pool.
+    pub(super) fn recovered(&self, dialed: Dialed<C>) {
+        let Some(dialed) = self.outage.over(Some(dialed)) else {
+            return;
+        };
+        match self.care.place() {
+            Some(place) => {
+                self.admit(self.entry(dialed, place));
+            }
+            None => {
+                drop(dialed);
+                self.care
+                    .tell(|observer| observer.closed(CloseReason::Overflow));
+            }
+        }
+    }
+
+    /// Adds a connection to the pool. Returns false if the pool was dropped or closed, or does
+    /// not keep the connection.
+    pub(super) fn admit(&self, mut entry: Box<Entry<C>>) -> bool {
+        let Some(pool) = self.pool() else {
+            return false;
+        };
+        // bb8 asks the manager, which keeps the connection, or closes it and reports why.
+        entry.take();
+        pool.pool.add(entry).is_ok()
+    }
+}
+
+impl<C: Backend> fmt::Debug for OwnShared<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnShared")
+            .field("care", &self.care)
+            .field("outage", &self.outage)
+            .finish_non_exhaustive()
+    }
+}

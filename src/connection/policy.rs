@@ -1,0 +1,210 @@
+//! The shared connection state of a pool and its rules, used by its manager and its service.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::connect_errors::ConnectErrors;
+use super::connect_limiter::ConnectLimiter;
+use super::connection_counter::{Counter, Open, Place};
+use super::entry::EntryState;
+use super::limits::Limits;
+use crate::checkout::ConnectionFacts;
+use crate::query::QueryOptions;
+use crate::record::inventory::Counts;
+use crate::record::pool_events::{CloseReason, PoolEvents};
+
+/// The settings that apply to connections.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicySettings {
+    pub(crate) pool_size: u32,
+    pub(crate) max_overflow: u32,
+    pub(crate) max_connecting: u32,
+    pub(crate) recycle: Option<Duration>,
+    pub(crate) recycle_jitter_pct: f64,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) pre_ping: bool,
+    pub(crate) pre_ping_bypass: Duration,
+    pub(crate) pre_ping_timeout: Duration,
+    pub(crate) raw_transactions: bool,
+    pub(crate) queries: Arc<QueryOptions>,
+}
+
+/// The pool's shared connection state. Not generic, because it does not depend on the database.
+pub(crate) struct ConnectionPolicy {
+    pub(super) settings: PolicySettings,
+    pub(super) limits: Limits,
+    pub(super) counter: Arc<Counter>,
+    pub(super) board: Arc<ConnectErrors>,
+    pub(super) dials: ConnectLimiter,
+    /// Incremented by every connection failure. Connections of an older generation are pinged before
+    /// their next use, at any age, because the cause of one failure often affects them all.
+    generation: AtomicU64,
+    closed: AtomicBool,
+    /// Whether the keepalive has taken all idle connections out of bb8 for a moment.
+    gathered: AtomicBool,
+    observer: OnceLock<Weak<dyn PoolEvents>>,
+    /// The pool's runtime, for work started by a guard that is dropped outside a runtime.
+    runtime: Handle,
+    /// All open connections, for reports that join them with the server's sessions.
+    entries: Mutex<HashMap<u64, Arc<EntryState>>>,
+    next_entry: AtomicU64,
+}
+
+impl ConnectionPolicy {
+    pub(crate) fn new(settings: PolicySettings, runtime: Handle) -> Arc<Self> {
+        let (board, counter) = (Arc::<ConnectErrors>::default(), Arc::<Counter>::default());
+        Arc::new(Self {
+            limits: Limits::new(settings.pool_size, settings.max_overflow),
+            dials: ConnectLimiter::new(
+                Arc::clone(&board),
+                Arc::clone(&counter),
+                settings.max_connecting,
+            ),
+            settings,
+            counter,
+            board,
+            generation: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            gathered: AtomicBool::new(false),
+            observer: OnceLock::new(),
+            runtime,
+            entries: Mutex::default(),
+            next_entry: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let (open, idle) = self.counter.read();
+        let (size, overflow) = self.limits.read();
+        Counts::new(open, idle, size, overflow)
+    }
+
+    /// Reserves one more connection, unless the pool is at its limit.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.counter.place(self.limits.most())
+    }
+
+    /// Keeps a connection as idle, or returns why to close it. The pool keeps `pool_size` idle
+    /// connections and one more for each waiting request, because several connections may be returned
+    /// before the first of those requests is served.
+    pub(super) fn keep(&self, open: &mut Open) -> Result<(), CloseReason> {
+        let (size, overflow) = self.limits.read();
+        // Happens only after the pool has shrunk.
+        if open.gives_way(size.saturating_add(overflow)) {
+            return Err(CloseReason::Resize);
+        }
+        let kept = open.idle_within(size) || open.idle_within(size.saturating_add(self.waiting()));
+        kept.then_some(())
+            .ok_or_else(|| self.limits.reason_beyond())
+    }
+
+    /// Returns the known server process ids of the open connections. `None` if there are connections
+    /// and all of their ids are unknown.
+    pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: Vec<_> = entries
+            .values()
+            .filter_map(|entry| entry.process_id())
+            .collect();
+        (entries.is_empty() || !ids.is_empty()).then_some(ids)
+    }
+
+    pub(crate) fn observe(&self, observer: Weak<dyn PoolEvents>) {
+        // The first observer remains: a second layer over the same service observes only checkouts.
+        let _ = self.observer.set(observer);
+    }
+
+    /// Closes the pool: no connection is opened from now on, and each returned one is closed.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Blocks new connections until the guard is dropped, because the missing ones are put back at
+    /// once.
+    pub(super) fn gather(&self) -> Gathering<'_> {
+        self.gathered.store(true, Ordering::Release);
+        Gathering(self)
+    }
+
+    pub(super) fn is_gathered(&self) -> bool {
+        self.gathered.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Begins a new generation, because a connection of this one may have failed. Does nothing if a
+    /// newer generation exists.
+    pub(super) fn suspect(&self, generation: u64) {
+        let _ = self.generation.compare_exchange(
+            generation,
+            generation + 1,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+
+    /// Marks every open connection to be pinged before its next use, because one has failed and
+    /// everything known about the others is older than that failure.
+    pub(super) fn suspect_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns the number of requests that wait for a connection, as counted by the observer.
+    pub(super) fn waiting(&self) -> u32 {
+        let observer = self.observer.get().and_then(Weak::upgrade);
+        observer.map_or(0, |observer| observer.waiting())
+    }
+
+    pub(super) fn tell(&self, event: impl FnOnce(&dyn PoolEvents)) {
+        if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
+            event(&*observer);
+        }
+    }
+
+    pub(super) fn enter(&self, entry: &Arc<EntryState>) -> u64 {
+        let key = self.next_entry.fetch_add(1, Ordering::Relaxed);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(key, Arc::clone(entry));
+        key
+    }
+
+    pub(super) fn leave(&self, key: u64, reason: CloseReason) {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&key);
+        self.tell(|observer| observer.closed(reason));
+    }
+}
+
+/// Marks that the keepalive inspects the idle connections; see [`ConnectionPolicy::gather`].
+pub(super) struct Gathering<'a>(&'a ConnectionPolicy);
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        self.0.gathered.store(false, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for ConnectionPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionPolicy")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

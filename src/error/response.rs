@@ -1,0 +1,149 @@
+//! Converts a failed checkout into an axum response: 503 for the client, the cause in the log.
+
+use axum_core::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use tokio::time::Instant;
+
+use crate::error::{PoolError, Rejection};
+use crate::record::log_limiter::LogLimiter;
+
+/// Log limits of the whole process, because an error does not identify its pool.
+static TOLD: Told = Told([const { LogLimiter::new() }; 7]);
+
+/// Limits the log events per kind of error, so that many shed checkouts do not hide the first
+/// timeout.
+struct Told([LogLimiter; 7]);
+
+impl Told {
+    fn of(&self, error: &PoolError) -> &LogLimiter {
+        let [timeout, connect, closed, shed, rejected, suspended, other] = &self.0;
+        match error {
+            PoolError::TimedOut(_) => timeout,
+            PoolError::ConnectFailed(_) => connect,
+            PoolError::Closed => closed,
+            PoolError::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => shed,
+            PoolError::Rejected(_) => rejected,
+            PoolError::Suspended => suspended,
+            PoolError::Other(_) => other,
+        }
+    }
+
+    /// Logs the error, at most once per second for each kind. CoDel occurs at loads of thousands
+    /// of checkouts per second, where one log line each would cost more than serving them.
+    fn tell(&self, error: &PoolError, now: Instant) {
+        if let Some(untold) = self.of(error).tell(now) {
+            tracing::warn!(
+                target: "poolscope",
+                status = 503,
+                error.type = error.error_type(),
+                others_within_a_second = untold,
+                "{error}",
+            );
+        }
+    }
+}
+
+impl IntoResponse for PoolError {
+    fn into_response(self) -> Response {
+        // The client learns when to try again, and nothing about the pool.
+        TOLD.tell(&self, Instant::now());
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "no database connection is available for this request at the moment",
+        });
+        (
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            [
+                (RETRY_AFTER, self.retry_after().as_secs().to_string()),
+                (CONTENT_TYPE, "application/problem+json".to_owned()),
+                (CACHE_CONTROL, "no-store".to_owned()),
+            ],
+            body.to_string(),
+        )
+            .into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use tracing::field::{Field, Visit};
+    use tracing::{Event, Subscriber};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    use super::*;
+
+    /// The kind of each log line, and the number of events it stands for besides itself.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<(String, u64)>>>);
+
+    impl<S: Subscriber> Layer<S> for Lines {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut line = Line::default();
+            event.record(&mut line);
+            self.0.lock().unwrap().push((line.kind, line.others));
+        }
+    }
+
+    #[derive(Default)]
+    struct Line {
+        kind: String,
+        others: u64,
+    }
+
+    impl Visit for Line {
+        fn record_u64(&mut self, field: &Field, value: u64) {
+            if field.name() == "others_within_a_second" {
+                self.others = value;
+            }
+        }
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "error.type" {
+                value.clone_into(&mut self.kind);
+            }
+        }
+        fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+    }
+
+    #[test]
+    fn a_flood_is_one_line_a_second_and_hides_no_other_kind() {
+        let lines = Lines::default();
+        let log = tracing_subscriber::registry().with(lines.clone());
+        let told = Told([const { LogLimiter::new() }; 7]);
+        let start = Instant::now();
+        let shed = PoolError::Rejected(Rejection::TooManyPending { limit: 3 });
+        let shed_by_time = PoolError::Rejected(Rejection::Shed {
+            queued: Duration::from_millis(7),
+        });
+        tracing::subscriber::with_default(log, || {
+            for n in 0..3000 {
+                let error = if n % 2 == 0 { &shed } else { &shed_by_time };
+                told.tell(error, start + Duration::from_micros(100) * n);
+            }
+            told.tell(&PoolError::timed_out(Duration::from_secs(4)), start);
+            told.tell(&PoolError::Closed, start);
+            told.tell(&PoolError::Suspended, start);
+            told.tell(&PoolError::Other("odd".into()), start);
+            told.tell(&PoolError::Rejected(Rejection::Overloaded), start);
+            told.tell(&shed, start + Duration::from_secs(1));
+        });
+        let lines = lines.0.lock().unwrap().clone();
+        let expected = [
+            ("shed", 0),
+            ("timeout", 0),
+            ("closed", 0),
+            ("suspended", 0),
+            ("_OTHER", 0),
+            ("rejected", 0),
+            ("shed", 2999),
+        ];
+        assert_eq!(
+            lines,
+            expected.map(|(kind, others)| (kind.to_owned(), others))
+        );
+    }
+}

@@ -1,0 +1,628 @@
+//! The diesel instrumentation of each connection that the pool opens.
+
+use std::fmt::Display;
+use std::sync::{Arc, Weak};
+
+use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
+use diesel::result::Error;
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, SpanKind};
+use tokio::time::Instant;
+
+use super::failure::{by_code, failure, is_connection_failure};
+use super::in_flight::{Finished, InFlight};
+use super::options::QueryOptions;
+use super::running::{Echo, Running};
+use super::span::{describe, open};
+use super::state::QueryState;
+use super::statement::{self, Printed, TransactionEffect, transaction_effect};
+use super::statement_cache::{CachedStatement, StatementCache};
+use super::text::read;
+use super::transaction::Transaction;
+use crate::backend::{Outcome, Session};
+use crate::checkout::TransactionState;
+use crate::query::context::{QueryContext, QueryFailure, QueryObserver, Repeat, StatementId};
+use crate::settings::DatabaseKind;
+
+/// Observes the queries on a connection: counts and times them, opens their spans, logs them if that
+/// is turned on, and detects transactions opened by raw SQL.
+///
+/// It replaces diesel's default instrumentation, and forwards every event to it.
+pub(crate) struct QueryInstrumentation {
+    state: Arc<QueryState>,
+    options: Arc<QueryOptions>,
+    /// The session, if it has access to the wire: then it knows better than diesel when and how a
+    /// query ends.
+    wire: Option<Arc<dyn Session>>,
+    next: Option<Box<dyn Instrumentation>>,
+    under_way: InFlight,
+    transaction: Option<Transaction>,
+    /// The buffer for printing, which is reused.
+    printed: Printed,
+    identities: StatementCache,
+    /// Whether the last query had a span that was recorded.
+    recorded: bool,
+}
+
+/// The part of the query context that a query in flight keeps.
+struct Owner {
+    observer: Weak<dyn QueryObserver>,
+    in_request: bool,
+    /// The whole context, copied only if a span or a log event may belong to its trace.
+    occupant: Option<QueryContext>,
+}
+
+impl QueryInstrumentation {
+    /// Creates the instrumentation of a connection with this session. Inspects each statement for
+    /// transactions only if `see_transactions` is set.
+    pub(crate) fn new(
+        options: Arc<QueryOptions>,
+        session: Option<&Arc<dyn Session>>,
+        see_transactions: bool,
+    ) -> Self {
+        Self {
+            state: Arc::new(QueryState::new(options.kind, see_transactions)),
+            wire: session
+                .filter(|session| session.sent().is_some())
+                .map(Arc::clone),
+            next: get_default_instrumentation(),
+            under_way: InFlight::new(options.kind == DatabaseKind::Postgres),
+            transaction: None,
+            printed: Printed::default(),
+            identities: StatementCache::default(),
+            recorded: false,
+            options,
+        }
+    }
+
+    pub(crate) fn state(&self) -> Arc<QueryState> {
+        Arc::clone(&self.state)
+    }
+
+    /// Identifies the statement that has this hash.
+    fn identify(&mut self, hash: u64, query: &dyn Display) -> CachedStatement {
+        let kind = self.options.kind;
+        let printed = &mut self.printed;
+        let mut read = || read(printed.of(hash, query), kind);
+        let known = self.identities.find(hash, &mut read);
+        let id = known.map_or(StatementId::OTHER, |known| known.id);
+        CachedStatement { hash, id }
+    }
+
+    /// Stores the statement sent last in the context slot of the connection.
+    fn keep(&mut self, statement: CachedStatement, query: &dyn Display) {
+        let slot = &self.state.slot;
+        match statement.id {
+            StatementId::OTHER => slot.keep_other(self.printed.give(statement.hash, query)),
+            id => slot.keep_statement(id),
+        }
+    }
+
+    /// Returns the context of a query that starts, and counts the query in its request. Returns `None`
+    /// for a query of the pool itself.
+    fn owner(&mut self) -> Option<Owner> {
+        let Self {
+            state,
+            options,
+            identities,
+            ..
+        } = self;
+        state.slot.statement_starts(|occupant| {
+            let observer = &occupant.observer;
+            if let Some(request) = &occupant.request {
+                request.update(Arc::as_ptr(observer), |tally| tally.used.queries += 1);
+            }
+            let told = options.echo || options.spans && observer.listens();
+            Owner {
+                observer: identities.of(observer),
+                in_request: occupant.request.is_some(),
+                occupant: told.then(|| occupant.clone()),
+            }
+        })
+    }
+
+    fn started(&mut self, query: &dyn Display) {
+        let now = Instant::now();
+        self.state.started();
+        // Printing a statement is expensive, so print it only if something needs its text.
+        let mut hash = None;
+        if self.state.sees_transactions() {
+            let hash = *hash.insert(self.printed.print(query));
+            match transaction_effect(self.printed.of(hash, query)) {
+                TransactionEffect::Begins => self.state.set_in_transaction(true),
+                TransactionEffect::Ends => self.state.set_in_transaction(false),
+                TransactionEffect::None => {}
+            }
+        }
+        let owner = self.owner();
+        let occupant = owner.as_ref().and_then(|owner| owner.occupant.as_ref());
+        let mut span = occupant
+            .filter(|_| self.options.spans)
+            .and_then(|occupant| open(occupant, SpanKind::Client, self.recorded));
+        self.recorded = span.is_some();
+        // Do not log the pool's own pings.
+        let echo = occupant.filter(|_| self.options.echo).map(|occupant| {
+            let statement = match self.options.echo_binds {
+                true => query.to_string(),
+                false => {
+                    let hash = *hash.get_or_insert_with(|| self.printed.print(query));
+                    self.printed.of(hash, query).to_owned()
+                }
+            };
+            let context = occupant.context.clone();
+            Box::new(Echo { statement, context })
+        });
+        // A second query in flight must be distinguishable from the first.
+        if hash.is_none() && (span.is_some() || self.under_way.len() > 0) {
+            hash = Some(statement::hash(query));
+        }
+        // Identify the statement now, so that an abandoned query is attributed. If the text has not
+        // been printed, that would be expensive, so identify the statement when the query finishes.
+        let statement = hash
+            .filter(|_| owner.is_some())
+            .map(|hash| self.identify(hash, query));
+        if let Some(statement) = statement {
+            if let Some(span) = &mut span {
+                self.describe_on(span, statement, query);
+            }
+            self.keep(statement, query);
+        }
+        let wire = self.wire.as_ref();
+        let answered_before = wire.and_then(|wire| wire.answered());
+        if answered_before.is_none() {
+            self.state.set_live(true, now);
+        }
+        let sent_before = wire.and_then(|wire| wire.sent());
+        let in_request = owner.as_ref().is_some_and(|owner| owner.in_request);
+        self.under_way.push(Running {
+            since: now,
+            observer: owner.map(|owner| owner.observer),
+            in_request,
+            span,
+            hash,
+            statement,
+            echo,
+            answered_before,
+            sent_before,
+            sent_after: None,
+            shared: false,
+            ended: false,
+        });
+    }
+
+    /// Identifies a statement that is prepared, if it was not printed at its start.
+    fn prepared(&mut self, statement: &str) {
+        // In a pipeline, it is unknown which query the statement belongs to.
+        if let Some(Running {
+            observer: Some(_),
+            statement: None,
+            ..
+        }) = self.under_way.only()
+        {
+            let identified = self.identify(statement::hash(&statement), &statement);
+            self.keep(identified, &statement);
+            if let Some(running) = self.under_way.only() {
+                running.statement = Some(identified);
+            }
+        }
+    }
+
+    fn finished(&mut self, query: &dyn Display, error: Option<&Error>) {
+        let now = Instant::now();
+        self.state.finished();
+        if error.is_some_and(is_connection_failure) {
+            self.state.set_connection_failed();
+        }
+        let Some(Finished {
+            mut running,
+            behind,
+        }) = self.under_way.finish(|| statement::hash(query))
+        else {
+            return;
+        };
+        if self.under_way.len() == 0 {
+            self.state.set_live(false, now);
+        }
+        if let Some(observer) = &running.observer
+            && self.identities.are_of(observer)
+        {
+            // By now, the query is the plain text that was sent, if there is one, and cheap to read.
+            let statement = match running.statement {
+                Some(statement) => statement,
+                None => self.identify(statement::hash(query), query),
+            };
+            running.statement = Some(statement);
+            if running.in_request {
+                self.count_in_request(query, statement.hash);
+            }
+            // Of several queries in flight, the last one that has finished counts as the last query.
+            self.keep(statement, query);
+        }
+        // The commands of the query: to prepare, to execute and to close. Later commands belong to the
+        // queries behind it. If nothing was sent for the query, it failed on the client's side.
+        let wire = self.wire.as_ref();
+        let commands = running
+            .sent_before
+            .zip(wire.and_then(|wire| wire.sent()))
+            .map(|(before, sent)| before + 1..=sent.saturating_sub(behind))
+            .filter(|commands| !commands.is_empty());
+        let outcome = wire
+            .zip(commands.clone())
+            .and_then(|(wire, commands)| wire.outcome(commands));
+        // In a pipeline, it is unknown which query a command belongs to.
+        let told = outcome.filter(|_| !running.shared);
+        let code = told.and_then(|outcome| outcome.error);
+        let failure = match error {
+            Some(error) => Some(failure(error, code)),
+            // The query failed after the first row, and diesel has seen no more than that row.
+            None => code.map(by_code),
+        };
+        if let Some(transaction) = &mut self.transaction
+            && transaction.statement_ended(failure.as_ref())
+        {
+            self.transaction = None;
+        }
+        match (&self.wire, commands, outcome) {
+            (Some(wire), Some(commands), Some(outcome))
+                if failure.is_none() && !outcome.answered =>
+            {
+                let (of, last) = (Arc::clone(wire), *commands.end());
+                let done = move || end_by(running, of.outcome(commands));
+                wire.when_answered(last, Box::new(done));
+            }
+            _ => running.end(now, failure.as_ref(), told.map(|outcome| outcome.rows)),
+        }
+    }
+
+    /// Counts the statement in its request. Reports it when the count exceeds the N+1 limit.
+    fn count_in_request(&mut self, query: &dyn Display, hash: u64) {
+        let Some(limit) = self.options.n_plus_one else {
+            return;
+        };
+        let times = self.state.slot.read(|occupant| {
+            let observer = Arc::as_ptr(&occupant.observer);
+            let request = occupant.request.as_ref()?;
+            request.update(observer, |tally| tally.statement(hash))
+        });
+        if let Some(times) = times.flatten()
+            && times == limit.saturating_add(1)
+            && let Some(QueryContext {
+                observer,
+                request: Some(request),
+                ..
+            }) = self.occupant()
+        {
+            let told = read(self.printed.of(hash, query), self.options.kind);
+            let repeat = Repeat {
+                text: &told.text,
+                summary: &told.summary,
+                times,
+            };
+            observer.repeated(&request, &repeat);
+        }
+    }
+
+    fn occupant(&self) -> Option<QueryContext> {
+        self.state.slot.read(QueryContext::clone)
+    }
+
+    fn transaction_begins(&mut self) {
+        let occupant = self
+            .occupant()
+            .filter(|occupant| self.options.spans && occupant.observer.listens());
+        self.transaction = occupant
+            .and_then(|occupant| open(&occupant, SpanKind::Internal, false))
+            .map(|mut span| {
+                span.update_name("transaction");
+                span.set_attributes(self.options.attributes.iter().cloned());
+                Transaction::new(span)
+            });
+    }
+
+    /// Records the statement of a query on its span.
+    fn describe_on(
+        &mut self,
+        span: &mut BoxedSpan,
+        statement: CachedStatement,
+        query: &dyn Display,
+    ) {
+        let QueryOptions {
+            kind,
+            span_text,
+            span_summary,
+            ..
+        } = *self.options;
+        span.set_attributes(self.options.attributes.iter().cloned());
+        if !span_text && !span_summary {
+            return;
+        }
+        let printed = &mut self.printed;
+        let mut read = || read(printed.of(statement.hash, query), kind);
+        let told = match statement.id {
+            StatementId::OTHER => None,
+            _ => self.identities.find(statement.hash, &mut read),
+        };
+        let told = match told {
+            Some(known) => Arc::clone(&known.statement),
+            None => Arc::new(read()),
+        };
+        describe(span, &told, &self.options);
+    }
+}
+
+/// Ends a query with the server's outcome, after diesel has seen only the first response.
+fn end_by(running: Running, outcome: Option<Outcome>) {
+    let told = outcome.filter(|_| !running.shared);
+    let failure = match (told.and_then(|outcome| outcome.error), outcome) {
+        (Some(code), _) => Some(by_code(code)),
+        (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
+        (None, _) => None,
+    };
+    let rows = told.map(|outcome| outcome.rows);
+    running.end(Instant::now(), failure.as_ref(), rows);
+}
+
+impl Instrumentation for QueryInstrumentation {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        match &event {
+            InstrumentationEvent::StartQuery { query, .. } => self.started(query),
+            InstrumentationEvent::FinishQuery { query, error, .. } => self.finished(query, *error),
+            InstrumentationEvent::CacheQuery { sql, .. } => self.prepared(sql),
+            InstrumentationEvent::BeginTransaction { depth, .. } if depth.get() == 1 => {
+                self.transaction_begins();
+            }
+            InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() == 1 => {
+                // The server executes the COMMIT of a failed transaction as a rollback.
+                let failed = self.wire.as_deref().is_some_and(is_in_failed_transaction);
+                match &mut self.transaction {
+                    Some(transaction) if failed => transaction.rolls_back(),
+                    Some(transaction) => transaction.commits(),
+                    None => {}
+                }
+            }
+            InstrumentationEvent::RollbackTransaction { depth, .. } if depth.get() == 1 => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.rolls_back();
+                }
+            }
+            _ => {}
+        }
+        if let Some(next) = &mut self.next {
+            next.on_connection_event(event);
+        }
+    }
+}
+
+/// Returns whether the current transaction has failed. Its state is known only when all commands are
+/// answered; the error of an unanswered command may have arrived already.
+fn is_in_failed_transaction(wire: &dyn Session) -> bool {
+    let unanswered = wire.answered().zip(wire.sent());
+    let failing = unanswered.and_then(|(answered, sent)| wire.outcome(answered + 1..=sent));
+    failing.is_some_and(|outcome| outcome.error.is_some())
+        || wire.transaction() == Some(TransactionState::Failed)
+}
+
+impl Drop for QueryInstrumentation {
+    fn drop(&mut self) {
+        // diesel-async sends no event for a query whose connection has failed.
+        if self.wire.as_ref().is_some_and(|wire| wire.is_closed()) && !self.state.are_given_up() {
+            for running in self.under_way.drain() {
+                running.end(Instant::now(), Some(&QueryFailure::LOST), None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::query::context::{Ended, Known, Statement};
+    use crate::request::attribution::Attribution;
+    use diesel::connection::StrQueryHelper;
+    use opentelemetry::Context;
+    use opentelemetry::trace::{
+        SpanBuilder, SpanContext, TraceContextExt, TraceFlags, Tracer, TracerProvider,
+    };
+    use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+
+    fn watch(see_transactions: bool) -> QueryInstrumentation {
+        let options = QueryOptions {
+            kind: DatabaseKind::Mysql,
+            attributes: Vec::new(),
+            spans: true,
+            span_text: true,
+            span_summary: true,
+            echo: false,
+            echo_binds: false,
+            n_plus_one: None,
+        };
+        QueryInstrumentation::new(Arc::new(options), None, see_transactions)
+    }
+
+    /// An observer that records the number of spans opened, the statements read, and the statements of
+    /// the queries ended.
+    #[derive(Default)]
+    struct Written {
+        opened: AtomicUsize,
+        read: Mutex<Vec<Statement>>,
+        ended: Mutex<Vec<Option<StatementId>>>,
+    }
+
+    impl QueryObserver for Written {
+        fn listens(&self) -> bool {
+            true
+        }
+
+        fn open_span(&self, builder: SpanBuilder, _: &Context) -> BoxedSpan {
+            self.opened.fetch_add(1, Relaxed);
+            let tracer = opentelemetry::global::tracer("none");
+            opentelemetry::trace::Tracer::build(&tracer, builder)
+        }
+
+        fn statement(&self, _: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known> {
+            let mut all = self.read.lock().unwrap();
+            all.push(read());
+            if all.last()?.text.contains("too_many") {
+                return None;
+            }
+            Some(Known {
+                id: StatementId::new(all.len()),
+                statement: Arc::new(all.last()?.clone()),
+            })
+        }
+
+        fn summary(&self, id: StatementId) -> Option<Arc<str>> {
+            let all = self.read.lock().unwrap();
+            Some(Arc::clone(&all.get(id.index() - 1)?.summary))
+        }
+
+        fn query_ended(&self, query: &Ended<'_>) {
+            self.ended.lock().unwrap().push(query.statement);
+        }
+
+        fn repeated(&self, _: &Attribution, _: &Repeat<'_>) {}
+    }
+
+    fn occupied(watch: &QueryInstrumentation) -> Arc<Written> {
+        occupied_in(watch, Context::new())
+    }
+
+    fn occupied_in(watch: &QueryInstrumentation, context: Context) -> Arc<Written> {
+        let observer = Arc::<Written>::default();
+        watch.state().slot.occupy(QueryContext {
+            observer: Arc::clone(&observer) as _,
+            context,
+            request: None,
+        });
+        observer
+    }
+
+    fn run(watch: &mut QueryInstrumentation, statement: &str, finishes: bool) {
+        let query = StrQueryHelper::new(statement);
+        watch.on_connection_event(InstrumentationEvent::start_query(&query));
+        if finishes {
+            watch.on_connection_event(InstrumentationEvent::finish_query(&query, None));
+        }
+    }
+
+    #[test]
+    fn statements_are_read_once_per_connection_and_observer_without_values() {
+        let mut watch = watch(false);
+        run(&mut watch, "SELECT 1", true);
+        let first = occupied(&watch);
+        for _ in 0..3 {
+            run(&mut watch, "SELECT name FROM users WHERE id = 7", true);
+        }
+        run(&mut watch, "DELETE FROM users", true);
+        let told = |observer: &Written| {
+            let read = observer.read.lock().unwrap();
+            let read = read
+                .iter()
+                .map(|it| [&it.summary, &it.text].map(|it| it.to_string()));
+            (
+                read.collect::<Vec<_>>(),
+                observer.ended.lock().unwrap().clone(),
+            )
+        };
+        let (read, ended) = told(&first);
+        let select = ["SELECT users", "SELECT name FROM users WHERE id = ?"];
+        let delete = ["DELETE users", "DELETE FROM users"];
+        assert_eq!(read, [select, delete]);
+        assert_eq!(ended, [1, 1, 1, 2].map(|id| Some(StatementId::new(id))));
+        let second = occupied(&watch);
+        run(&mut watch, "DELETE FROM users", true);
+        assert_eq!(
+            told(&second).1,
+            [Some(StatementId::new(1))],
+            "with the second observer's id"
+        );
+    }
+
+    #[test]
+    fn the_sampler_is_called_unless_the_local_trace_is_unsampled() {
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(Sampler::AlwaysOff)
+            .build();
+        let here = Context::new().with_span(provider.tracer("test").start("request"));
+        let unsampled = here.span().span_context().clone();
+        let (trace, span) = (unsampled.trace_id(), unsampled.span_id());
+        let outside =
+            SpanContext::new(trace, span, TraceFlags::default(), true, Default::default());
+        let outside = Context::new().with_remote_span_context(outside);
+        for (context, asked) in [(Context::new(), 1), (outside, 1), (here, 0)] {
+            let mut watch = watch(false);
+            let observer = occupied_in(&watch, context.clone());
+            run(&mut watch, "SELECT 1", true);
+            assert_eq!(observer.opened.load(Relaxed), asked, "{context:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_statement_is_found_by_id_or_by_text_beyond_the_limit() {
+        let mut watch = watch(false);
+        let _observer = occupied(&watch);
+        let state = watch.state();
+        assert_eq!(state.last_query(), None);
+        for (statement, told) in [
+            ("SELECT name FROM users", Some("SELECT users")),
+            ("DELETE FROM users", Some("DELETE users")),
+            ("DELETE FROM too_many", Some("DELETE too_many")),
+            ("SELECT name FROM users", Some("SELECT users")),
+        ] {
+            run(&mut watch, statement, true);
+            assert_eq!(state.last_query().as_deref(), told);
+        }
+        state.slot.vacate();
+        assert_eq!(state.last_query(), None);
+    }
+
+    #[test]
+    fn an_abandoned_query_is_identified_if_its_text_was_printed() {
+        for (see_transactions, known) in [(true, Some(StatementId::new(1))), (false, None)] {
+            let mut watch = watch(see_transactions);
+            let observer = occupied(&watch);
+            run(&mut watch, "SELECT 1", false);
+            drop(watch);
+            assert_eq!(*observer.ended.lock().unwrap(), [known]);
+        }
+    }
+
+    #[test]
+    fn counts_queries_in_flight_and_detects_raw_transactions() {
+        let mut watch = watch(true);
+        let state = watch.state();
+        let begin = StrQueryHelper::new("BEGIN");
+        watch.on_connection_event(InstrumentationEvent::start_query(&begin));
+        assert_eq!((state.in_flight(), state.in_transaction()), (1, Some(true)));
+        watch.on_connection_event(InstrumentationEvent::finish_query(&begin, None));
+        let commit = StrQueryHelper::new("COMMIT");
+        watch.on_connection_event(InstrumentationEvent::start_query(&commit));
+        watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
+        watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
+        assert_eq!(
+            (state.in_flight(), state.in_transaction()),
+            (0, Some(false))
+        );
+    }
+
+    #[test]
+    fn an_abandoned_query_does_not_count_as_busy_time() {
+        let mut watch = watch(false);
+        let state = watch.state();
+        let (dropped, next) = (
+            StrQueryHelper::new("SELECT 1"),
+            StrQueryHelper::new("SELECT 2"),
+        );
+        watch.on_connection_event(InstrumentationEvent::start_query(&dropped));
+        watch.on_connection_event(InstrumentationEvent::start_query(&next));
+        watch.on_connection_event(InstrumentationEvent::finish_query(&next, None));
+        assert_eq!((watch.under_way.len(), state.in_flight()), (0, 1));
+        let busy = state.busy();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert_eq!(state.busy(), busy);
+    }
+}

@@ -1,0 +1,243 @@
+//! Records the events of a checkout: the wait begins, the connection is granted or refused, the
+//! connection is returned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{PoolError, Rejection};
+use crate::record::clock::nanos;
+use crate::record::history::Asked;
+use crate::record::ledger::{Holder, Waiter};
+use crate::record::recorder::{PoolState, Recorder};
+use crate::record::usage::place;
+use crate::record::wait_phase::{Phase, Phases};
+
+/// Outcome of a checkout that got no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotGranted {
+    TimedOut,
+    Failed,
+    Rejected,
+    /// Shed by the pool under load.
+    Shed,
+    /// Shed by a load-shedding layer of the app.
+    Overloaded,
+    Canceled,
+}
+
+impl From<&PoolError> for NotGranted {
+    fn from(error: &PoolError) -> Self {
+        match error {
+            PoolError::TimedOut(_) => Self::TimedOut,
+            PoolError::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => {
+                Self::Shed
+            }
+            PoolError::Rejected(Rejection::Overloaded) => Self::Overloaded,
+            PoolError::Closed | PoolError::Suspended | PoolError::Rejected(_) => Self::Rejected,
+            PoolError::ConnectFailed(_) | PoolError::Other(_) => Self::Failed,
+        }
+    }
+}
+
+impl Recorder {
+    /// Records that a checkout begins to wait. Returns the key of its waiter.
+    pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
+        let now = self.clock.at(since);
+        let mut book = self.state();
+        book.windows.at(now).arrivals += 1;
+        book.history.asked();
+        let key = book.ledger.waiters.insert(Waiter { since, phase });
+        self.level(&mut book, now);
+        key
+    }
+
+    /// Records that a waiting checkout enters another phase.
+    pub(crate) fn waits_for(&self, key: u32, phase: Option<Phase>) {
+        if let Some(waiter) = self.state().ledger.waiters.get_mut(key) {
+            waiter.phase = phase;
+        }
+    }
+
+    /// Records that a checkout got a connection. `waiter` is the key of its waiter if it waited.
+    /// Returns the key of the holder.
+    pub(crate) fn granted(
+        self: &Arc<Self>,
+        mut holder: Holder,
+        waiter: Option<u32>,
+        phases: Option<Phases>,
+    ) -> u32 {
+        let (now, waited) = (holder.since, holder.waited);
+        if let Some(request) = &holder.request {
+            request.tally(self, |tally| {
+                tally.used.checkouts += 1;
+                tally.used.waited += waited;
+            });
+        }
+        let at = self.clock.at(now);
+        let (key, rebind) = {
+            let mut book = self.state();
+            let slot = book.windows.at(at);
+            slot.wait.record(waited);
+            if let Some(phases) = &phases {
+                slot.waited_in(phases);
+            }
+            slot.arrivals += u64::from(waiter.is_none());
+            let queued = match waiter {
+                None => {
+                    book.history.asked();
+                    Duration::ZERO
+                }
+                Some(key) => {
+                    book.ledger.waiters.remove(key);
+                    // A pool that reports no phases may have queued it for the whole wait.
+                    phases.map_or(waited, |phases| phases.queued)
+                }
+            };
+            holder.at = at;
+            let asked = at.saturating_sub(nanos(waited));
+            let turn = asked + nanos(queued);
+            let asked = Asked {
+                asked,
+                request: holder.request.as_ref().map_or(0, |request| request.number),
+                place: place(&holder),
+            };
+            holder.position = book.history.granted(at, turn, asked);
+            book.totals.checkouts += 1;
+            book.waits.record_time(waited);
+            if let Some(phases) = &phases {
+                for (phase, buckets) in Phase::ALL.into_iter().zip(&mut book.phases) {
+                    let time = phases.of(phase);
+                    if !time.is_zero() {
+                        buckets.record_time(time);
+                    }
+                }
+            }
+            book.last_granted = Some(now);
+            let key = book.ledger.holders.insert(holder);
+            self.level(&mut book, at);
+            let rebind = now >= book.next_bind;
+            if rebind {
+                book.next_bind = now + Duration::from_secs(1);
+            }
+            (key, rebind)
+        };
+        if rebind {
+            self.rebind();
+            self.look_for_leaks();
+        }
+        self.metrics.waited(waited, phases.as_ref());
+        key
+    }
+
+    /// Records that a checkout got no connection.
+    pub(crate) fn refused(
+        &self,
+        refusal: NotGranted,
+        waiter: Option<u32>,
+        asked: Instant,
+        route: Option<&Arc<str>>,
+    ) {
+        let now = Instant::now();
+        let at = self.clock.at(now);
+        let mut book = self.state();
+        let waiting = waiter.and_then(|key| book.ledger.waiters.remove(key));
+        // Refusals by a closed pool, and of checkouts that do not wait, do not count as demand, because a
+        // larger pool would not serve them. A checkout that waited was counted when its wait began.
+        if waiter.is_none() && refusal != NotGranted::Rejected {
+            book.history.asked();
+            book.windows.at(at).arrivals += 1;
+        }
+        let was_queued =
+            waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued));
+        let is_unserved = match refusal {
+            NotGranted::TimedOut | NotGranted::Canceled => was_queued,
+            NotGranted::Shed | NotGranted::Overloaded => true,
+            NotGranted::Failed | NotGranted::Rejected => false,
+        };
+        if is_unserved {
+            book.history.gave_up(
+                at,
+                Asked {
+                    asked: at.saturating_sub(nanos(now.saturating_duration_since(asked))),
+                    request: 0,
+                    place: 0,
+                },
+            );
+            book.windows.at(at).unserved += u64::from(refusal != NotGranted::Canceled);
+        }
+        let PoolState {
+            windows,
+            totals,
+            shed,
+            ..
+        } = &mut *book;
+        let slot = windows.at(at);
+        match refusal {
+            NotGranted::TimedOut => {
+                totals.timeouts += 1;
+                slot.timeouts += 1;
+            }
+            NotGranted::Failed => {
+                totals.errors += 1;
+                slot.failures += 1;
+            }
+            NotGranted::Rejected | NotGranted::Overloaded => totals.rejected += 1,
+            NotGranted::Shed => {
+                totals.shed += 1;
+                slot.shed += 1;
+                shed.add(route, now);
+            }
+            NotGranted::Canceled => totals.canceled += 1,
+        }
+        self.level(&mut book, at);
+    }
+
+    /// Records the return of a connection. Returns the time of the return.
+    pub(crate) fn returned(&self, key: u32) -> Instant {
+        let now = Instant::now();
+        let at = self.clock.at(now);
+        let mut book = self.state();
+        let holder = book.ledger.holders.remove(key);
+        let times = holder.as_ref().map(|holder| {
+            let held = Duration::from_nanos(at.saturating_sub(holder.at));
+            let busy = holder.busy();
+            book.windows.at(at).held.record(held);
+            book.holds.record_time(held);
+            if let Some(position) = holder.position {
+                let queries = holder.queries(busy, self.clock);
+                book.history.returned(position, at, queries);
+            }
+            book.usage.returned(holder, held, busy, now);
+            if self.leaks.is_leak(held) && !holder.leak_reported {
+                book.totals.leaks += 1;
+            }
+            (held, busy)
+        });
+        book.last_returned = Some(now);
+        self.level(&mut book, at);
+        drop(book);
+        if let (Some(holder), Some((held, busy))) = (&holder, times) {
+            self.tell_return(holder, held, busy);
+        }
+        now
+    }
+
+    /// Updates everything outside of the pool's lock after a return: leak log, query context, request
+    /// and metrics.
+    fn tell_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
+        self.tell_end_of_leak(holder, held);
+        if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {
+            slot.vacate();
+        }
+        if let Some(request) = &holder.request {
+            let book: *const Self = self;
+            request.update(book, |tally| {
+                tally.used.held += held;
+                tally.used.busy += busy.unwrap_or_default();
+            });
+        }
+        self.metrics.held(held);
+    }
+}

@@ -1,0 +1,252 @@
+//! Logs suspected connection leaks: connections held for longer than a threshold.
+//!
+//! Each is logged once when it passes the threshold, and again when it is returned. The connection
+//! itself is left alone.
+//!
+//! Leak detection costs a checkout nothing: one task per pool sleeps until the oldest hold that has
+//! not been reported can pass the threshold.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::backend::SessionState;
+use crate::record::ledger::Holder;
+use crate::record::recorder::{Recorder, TARGET};
+
+/// Margin added to the threshold: a leak is longer than the threshold, and timers count in milliseconds.
+const TICK: Duration = Duration::from_millis(1);
+/// Minimum time between two scans, for short thresholds.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Maximum time between two scans, for long thresholds.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The leak threshold, and the task that scans for leaks.
+pub(crate) struct Leaks {
+    threshold: Option<Duration>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+impl Leaks {
+    /// Creates the detector. `None` or zero turns it off.
+    pub(crate) fn new(threshold: Option<Duration>) -> Self {
+        Self {
+            threshold: threshold.filter(|threshold| !threshold.is_zero()),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Returns the threshold; a longer hold is a leak. `None` if detection is off.
+    pub(crate) fn threshold(&self) -> Option<Duration> {
+        self.threshold
+    }
+
+    pub(crate) fn is_leak(&self, held: Duration) -> bool {
+        self.threshold.is_some_and(|threshold| held > threshold)
+    }
+}
+
+impl Drop for Leaks {
+    fn drop(&mut self) {
+        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+impl Recorder {
+    /// Starts the scan task if it is not running. Checkouts call this at most once per second, because
+    /// the runtime that ran the previous task may have shut down.
+    pub(crate) fn look_for_leaks(self: &Arc<Self>) {
+        let Some(threshold) = self.leaks.threshold else {
+            return;
+        };
+        let mut task = self
+            .leaks
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let recorder = Arc::downgrade(self);
+        let looking = runtime.spawn(async move {
+            loop {
+                let next = match recorder.upgrade() {
+                    Some(recorder) => recorder.tell_leaks(threshold),
+                    None => return,
+                };
+                sleep_until(next).await;
+            }
+        });
+        *task = Some(looking.abort_handle());
+    }
+
+    /// Returns how many connections are currently held for longer than the threshold. `None` if
+    /// detection is off.
+    pub(crate) fn leaking(&self) -> Option<usize> {
+        self.leaks.threshold?;
+        let now = Instant::now();
+        let book = self.state();
+        let holders = book.ledger.holders.iter();
+        let leaking = holders.filter(|holder| self.leaks.is_leak(holder.held(now)));
+        Some(leaking.count())
+    }
+
+    /// Logs the holds that have become leaks. Returns when to scan next.
+    fn tell_leaks(&self, threshold: Duration) -> Instant {
+        let now = Instant::now();
+        let mut found = Vec::new();
+        // A hold that begins after `now` cannot be a leak before this.
+        let due = |since: Instant| since.checked_add(threshold.saturating_add(TICK));
+        let mut next = due(now);
+        {
+            let mut book = self.state();
+            let holders = book.ledger.holders.iter_mut();
+            for holder in holders.filter(|holder| !holder.leak_reported) {
+                if holder.held(now) > threshold {
+                    holder.leak_reported = true;
+                    found.push(holder.clone());
+                } else {
+                    next = due(holder.since).min(next);
+                }
+            }
+            book.totals.leaks += found.len() as u64;
+        }
+        found.sort_by_key(|holder| holder.since);
+        for holder in &found {
+            self.tell_leak(holder, holder.held(now));
+        }
+        let (soonest, latest) = (now + SHORTEST, now + LONGEST);
+        next.unwrap_or(latest).clamp(soonest, latest)
+    }
+
+    fn tell_leak(&self, holder: &Holder, held: Duration) {
+        let told = Told::of(holder, held);
+        let _in_its_trace = told.context.clone().map(Context::attach);
+        tracing::warn!(
+            target: TARGET,
+            pool = &*self.name,
+            held_ms = held.as_millis() as u64,
+            threshold_ms = self.leaks.threshold.map(|threshold| threshold.as_millis() as u64),
+            caller = &*told.caller,
+            label = holder.checkout.label_text(),
+            route = holder.route().map(|route| &**route),
+            trace_id = told.trace.as_deref(),
+            state = told.state.map(SessionState::as_str),
+            process_id = told.process_id,
+            last_query = told.last_query.as_deref(),
+            "possible connection leak: held for {told}",
+        );
+    }
+
+    /// Logs the return of a connection that was held for too long. If the scan task had not reported
+    /// the leak yet, logs the leak first.
+    pub(crate) fn tell_end_of_leak(&self, holder: &Holder, held: Duration) {
+        if !self.leaks.is_leak(held) {
+            return;
+        }
+        if !holder.leak_reported {
+            self.tell_leak(holder, held);
+        }
+        let told = Told::of(holder, held);
+        let _in_its_trace = told.context.clone().map(Context::attach);
+        tracing::warn!(
+            target: TARGET,
+            pool = &*self.name,
+            held_ms = held.as_millis() as u64,
+            caller = &*told.caller,
+            label = holder.checkout.label_text(),
+            route = holder.route().map(|route| &**route),
+            trace_id = told.trace.as_deref(),
+            last_query = told.last_query.as_deref(),
+            "leaked connection returned after {told}",
+        );
+    }
+}
+
+/// The fields of a leak's log events.
+struct Told<'a> {
+    holder: &'a Holder,
+    held: Duration,
+    caller: String,
+    trace: Option<String>,
+    /// State of the session; `None` if queries are not watched.
+    state: Option<SessionState>,
+    process_id: Option<u64>,
+    last_query: Option<String>,
+    /// OpenTelemetry context of the checkout, so that the log record belongs to its trace.
+    context: Option<Context>,
+}
+
+impl<'a> Told<'a> {
+    fn of(holder: &'a Holder, held: Duration) -> Self {
+        let (facts, caller) = (holder.facts.as_ref(), holder.caller());
+        Self {
+            holder,
+            held,
+            caller: format!("{}:{}", caller.file(), caller.line()),
+            trace: holder.trace.map(|trace| trace.to_string()),
+            state: holder.state(),
+            process_id: facts.and_then(|facts| facts.process_id()),
+            last_query: facts.and_then(|facts| facts.last_query()),
+            context: facts
+                .and_then(|facts| facts.slot())
+                .and_then(|slot| slot.read(|occupant| occupant.context.clone())),
+        }
+    }
+}
+
+/// Formats the fields as `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction,
+/// server process 4711; last query: SELECT users`.
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} s by {}", self.held.as_secs_f64(), self.caller)?;
+        if let Some(label) = self.holder.checkout.label_text() {
+            write!(f, " ({label})")?;
+        }
+        if let Some(route) = self.holder.route() {
+            write!(f, " for {route}")?;
+        }
+        let mut facts = Vec::new();
+        if let Some(state) = self.state {
+            facts.push(match state {
+                SessionState::Active => "a query is running".to_owned(),
+                SessionState::Idle => "idle".to_owned(),
+                SessionState::IdleInTransaction => "idle in a transaction".to_owned(),
+                SessionState::IdleUnknown | SessionState::Other => "no query running".to_owned(),
+            });
+        }
+        if let Some(id) = self.process_id {
+            facts.push(format!("server process {id}"));
+        }
+        if !facts.is_empty() {
+            write!(f, "; {}", facts.join(", "))?;
+        }
+        if let Some(query) = &self.last_query {
+            f.write_str("; last query: ")?;
+            f.write_str(query)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Leaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaks")
+            .field("threshold", &self.threshold)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Log events of a pool, and the pool snapshot in a timeout's error.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::ConnectError;
+use crate::checkout::Checkout;
+use crate::error::{LongestHolder, PoolSnapshot};
+use crate::record::pool_events::{CloseReason, PoolEvents};
+use crate::record::recorder::{Recorder, TARGET};
+use crate::record::wait_phase::{Phase, Phases};
+
+/// Interval at which a lasting outage is logged again.
+const LASTING: Duration = Duration::from_secs(60);
+
+impl Recorder {
+    /// Logs a wait that was longer than the `slow_wait` setting, at most one per second.
+    pub(crate) fn tell_slow_wait(
+        &self,
+        checkout: Checkout,
+        waited: Duration,
+        phases: Option<Phases>,
+    ) {
+        if waited <= self.slow_wait {
+            return;
+        }
+        let Some(untold) = self.slow_waits.tell(Instant::now()) else {
+            return;
+        };
+        let caller = checkout.caller();
+        let millis = |phase| phases.map(|phases| phases.of(phase).as_millis() as u64);
+        tracing::warn!(
+            target: TARGET,
+            pool = &*self.name,
+            waited_ms = waited.as_millis() as u64,
+            queued_ms = millis(Phase::Queued),
+            connecting_ms = millis(Phase::Connecting),
+            pinging_ms = millis(Phase::Pinging),
+            caller = %format_args!("{}:{}", caller.file(), caller.line()),
+            label = checkout.label_text(),
+            others_within_a_second = untold,
+            "slow wait for a connection",
+        );
+    }
+
+    fn count_failed_dial(&self, error: &ConnectError) {
+        let mut book = self.state();
+        *book.totals.connect_failures.get_or_insert_default() += 1;
+        book.last_connect_error = Some((error.clone(), Instant::now()));
+    }
+
+    /// Returns the pool snapshot for a timeout's error.
+    pub(crate) fn scene(&self, now: Instant) -> PoolSnapshot {
+        let counts = self.counts();
+        let book = self.state();
+        PoolSnapshot {
+            pool: self.name.to_string(),
+            pool_size: counts.pool_size,
+            max_overflow: counts.max_overflow,
+            checked_out: book.ledger.holders.len(),
+            pending: book.ledger.waiters.len(),
+            longest_holder: book.ledger.longest_holder().map(|holder| LongestHolder {
+                caller: holder.caller(),
+                label: holder.checkout.label_text(),
+                held: holder.held(now),
+            }),
+            last_connect_error: book
+                .last_connect_error
+                .as_ref()
+                .map(|(error, at)| (error.clone(), now.saturating_duration_since(*at))),
+        }
+    }
+}
+
+impl PoolEvents for Recorder {
+    fn resized(&self) {
+        self.size_changed();
+    }
+
+    fn opened(&self, took: Duration) {
+        let back;
+        {
+            let mut book = self.state();
+            book.totals.connections_opened += 1;
+            back = book.last_connect_error.take().is_some();
+            book.windows.at(self.clock.now()).create.record(took);
+            book.creates.record_time(took);
+        }
+        if back {
+            tracing::info!(target: TARGET, pool = &*self.name, "connections can be opened again");
+        }
+        self.metrics.created(took);
+    }
+
+    fn connect_failed(&self, error: &ConnectError) {
+        self.count_failed_dial(error);
+        if let Some(untold) = self.failed_dials.tell(Instant::now()) {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                error.type = error.kind().as_str(),
+                others_within_a_second = untold,
+                "could not open a connection: {error}",
+            );
+        }
+    }
+
+    fn still_down(&self, error: &ConnectError, lasts: Duration) {
+        self.count_failed_dial(error);
+        // `connect_failed` has logged its beginning.
+        if lasts < LASTING {
+            return;
+        }
+        if let Some(untold) = self.lasting_outages.tell_each(LASTING, Instant::now()) {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                error.type = error.kind().as_str(),
+                lasts_s = lasts.as_secs(),
+                others_within_a_minute = untold,
+                "the database is still down: {error}",
+            );
+        }
+    }
+
+    fn waiting(&self) -> u32 {
+        self.state().ledger.waiters.len()
+    }
+
+    fn closed(&self, reason: CloseReason) {
+        self.state().totals.connections_closed.count(reason);
+        match reason {
+            CloseReason::Broken | CloseReason::PingFailed => {
+                tracing::info!(target: TARGET, pool = &*self.name,
+                    reason = reason.as_str(),
+                    "connection closed"
+                );
+            }
+            _ => tracing::debug!(target: TARGET, pool = &*self.name,
+                reason = reason.as_str(),
+                "connection closed"
+            ),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Limits a log event to one per second, and counts the events left out.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Rate limiter of a log event.
+#[derive(Debug)]
+pub(crate) struct LogLimiter(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Default for LogLimiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LogLimiter {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(State {
+            said: None,
+            unsaid: 0,
+        }))
+    }
+
+    /// Returns whether to log the event now: `Some` with the number of events left out since the last
+    /// one logged, or `None` if that one was logged less than a second ago.
+    pub(crate) fn tell(&self, now: Instant) -> Option<u64> {
+        self.tell_each(PAUSE, now)
+    }
+
+    /// Like [`tell`](Self::tell), with another minimum time between two events.
+    pub(crate) fn tell_each(&self, pause: Duration, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state
+            .said
+            .is_some_and(|said| now.saturating_duration_since(said) < pause)
+        {
+            state.unsaid += 1;
+            return None;
+        }
+        state.said = Some(now);
+        Some(std::mem::take(&mut state.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_per_second_with_the_number_left_out() {
+        let (seldom, start) = (LogLimiter::default(), Instant::now());
+        assert_eq!(seldom.tell(start), Some(0));
+        assert_eq!(seldom.tell(start), None);
+        assert_eq!(seldom.tell(start + PAUSE / 2), None);
+        assert_eq!(seldom.tell(start + PAUSE), Some(2));
+        assert_eq!(seldom.tell(start + PAUSE * 3), Some(0));
+    }
+}

@@ -1,0 +1,225 @@
+//! Decides whether the pool can serve, for load balancers.
+//!
+//! *Busy is not down.* A full pool that still serves its waiters in time is a warning and not a 503.
+//! Otherwise a load balancer would take out every replica at once.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::{ConnectErrorKind, MonitorError};
+use crate::record::inventory::{Availability, Counts};
+use crate::record::recorder::Recorder;
+
+/// Maximum age of a checkout that proves that the pool serves.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// The state of the pool at one instant, on which the verdict is based.
+#[derive(Debug, Clone)]
+pub(crate) struct Readiness {
+    pub(crate) availability: Availability,
+    pub(crate) counts: Counts,
+    pub(crate) pool_timeout: Option<Duration>,
+    /// Number of holders that the pool itself recorded.
+    pub(crate) holders: u32,
+    /// Time that the longest-waiting checkout has waited; `None` if none is waiting.
+    pub(crate) longest_wait: Option<Duration>,
+    /// Age of the newest hold: every connection in use has been in use for at least this time.
+    pub(crate) newest_hold: Option<Duration>,
+    pub(crate) since_last_return: Option<Duration>,
+    pub(crate) last_granted: Option<Instant>,
+}
+
+impl Readiness {
+    pub(crate) fn gather(recorder: &Recorder) -> Self {
+        let counts = recorder.counts();
+        let now = Instant::now();
+        let ago = |at: Instant| now.saturating_duration_since(at);
+        let book = recorder.state();
+        Self {
+            availability: recorder.availability(),
+            counts,
+            pool_timeout: recorder.timeout(),
+            holders: book.ledger.holders.len(),
+            longest_wait: book.ledger.longest_waiter().map(|waiter| ago(waiter.since)),
+            newest_hold: book.ledger.newest_hold().map(ago),
+            since_last_return: book.last_returned.map(ago),
+            last_granted: book.last_granted,
+        }
+    }
+
+    /// Returns why the pool cannot serve, as far as known without asking the database. `None` if it can.
+    pub(crate) fn own_verdict(&self) -> Option<String> {
+        match self.availability {
+            Availability::Draining => {
+                return Some("the pool is draining: it hands out no more connections".to_owned());
+            }
+            Availability::Closed => return Some("the pool is closed".to_owned()),
+            Availability::Suspended => {
+                return Some(
+                    "the pool is suspended: it hands out no connections until it is resumed"
+                        .to_owned(),
+                );
+            }
+            Availability::Open => {}
+        }
+        // Stalled: all connections are checked out, checkouts wait, and for a whole timeout none was
+        // returned. The age of the newest hold is an upper bound, because otherwise a burst after a
+        // quiet hour would look like a stall.
+        let timeout = self.pool_timeout?;
+        let waiting = self.longest_wait?;
+        let stuck = self
+            .newest_hold?
+            .min(self.since_last_return.unwrap_or(Duration::MAX));
+        let out = self.counts.checked_out();
+        // On an existing pool, other code may hold connections, and their returns are not seen.
+        let all_out = out >= self.counts.max_connections() && self.holders >= out;
+        (all_out && stuck >= timeout).then(|| {
+            format!(
+                "stalled: all {} connections are checked out, none has been returned for {:.0} s, and the longest wait is {:.1} s",
+                self.counts.checked_out(),
+                stuck.as_secs_f64(),
+                waiting.as_secs_f64(),
+            )
+        })
+    }
+
+    /// Returns why the database cannot be reached, given the result of the monitoring connection. Its
+    /// failure alone is no evidence while checkouts succeed, or while the server has no free slots
+    /// because of the pool's own connections.
+    pub(crate) fn unreachable(&self, lane: Result<(), &MonitorError>) -> Option<String> {
+        let error = lane.err()?;
+        let kind = error.cause.kind();
+        // If no server answers, a connection handed out before the question proves nothing. If the
+        // server rejects the monitoring connection, a recent one does: the rejection takes only
+        // milliseconds, and not every app has a checkout in that time.
+        let since = match kind {
+            ConnectErrorKind::Unreachable | ConnectErrorKind::Starting => error.asked,
+            _ => error.asked.checked_sub(RECENT).unwrap_or(error.asked),
+        };
+        if self.last_granted.is_some_and(|at| at >= since) {
+            return None;
+        }
+        // The server rejects new connections, but open ones still serve. An unused pool has no checkout
+        // to prove it.
+        if !error.cause.is_absence() && self.counts.open > 0 {
+            return None;
+        }
+        Some(format!("the database can't be reached: {}", error.cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ConnectError;
+
+    fn evidence() -> Readiness {
+        Readiness {
+            availability: Availability::Open,
+            counts: Counts::new(8, 0, 3, 5),
+            pool_timeout: Some(Duration::from_secs(30)),
+            holders: 8,
+            longest_wait: Some(Duration::from_secs(29)),
+            newest_hold: Some(Duration::from_secs(31)),
+            since_last_return: None,
+            last_granted: None,
+        }
+    }
+
+    #[test]
+    fn busy_is_not_down() {
+        assert!(
+            evidence()
+                .own_verdict()
+                .unwrap()
+                .starts_with("stalled: all 8")
+        );
+        let served = Readiness {
+            since_last_return: Some(Duration::from_secs(1)),
+            ..evidence()
+        };
+        assert_eq!(served.own_verdict(), None);
+        let nobody_waits = Readiness {
+            longest_wait: None,
+            ..evidence()
+        };
+        assert_eq!(nobody_waits.own_verdict(), None);
+        let burst_after_a_quiet_hour = Readiness {
+            newest_hold: Some(Duration::from_secs(2)),
+            since_last_return: Some(Duration::from_secs(3600)),
+            ..evidence()
+        };
+        assert_eq!(burst_after_a_quiet_hour.own_verdict(), None);
+        let past_our_books = Readiness {
+            holders: 7,
+            ..evidence()
+        };
+        assert_eq!(past_our_books.own_verdict(), None);
+        let dialing = Readiness {
+            counts: Counts::new(2, 0, 3, 5),
+            ..evidence()
+        };
+        assert_eq!(dialing.own_verdict(), None);
+    }
+
+    #[test]
+    fn a_closed_pool_cannot_serve() {
+        let draining = Readiness {
+            availability: Availability::Draining,
+            ..evidence()
+        };
+        assert!(draining.own_verdict().unwrap().contains("draining"));
+        let closed = Readiness {
+            availability: Availability::Closed,
+            ..evidence()
+        };
+        assert_eq!(closed.own_verdict().unwrap(), "the pool is closed");
+    }
+
+    #[test]
+    fn the_monitoring_connection_alone_is_no_evidence() {
+        let now = Instant::now();
+        let error = |kind| MonitorError {
+            cause: ConnectError::new(kind, "refused", None),
+            asked: now,
+        };
+        let refused = error(ConnectErrorKind::Unreachable);
+        assert_eq!(evidence().unreachable(Ok(())), None);
+        assert_eq!(
+            evidence().unreachable(Err(&refused)).unwrap(),
+            "the database can't be reached: refused"
+        );
+        let succeeding = Readiness {
+            last_granted: Some(now),
+            ..evidence()
+        };
+        assert_eq!(succeeding.unreachable(Err(&refused)), None);
+        let just_before = Readiness {
+            last_granted: now.checked_sub(RECENT / 2),
+            ..evidence()
+        };
+        assert!(just_before.unreachable(Err(&refused)).is_some());
+        let not_let_in = error(ConnectErrorKind::Authentication);
+        assert_eq!(just_before.unreachable(Err(&not_let_in)), None);
+        // Open connections still serve. A pool without any cannot.
+        assert_eq!(evidence().unreachable(Err(&not_let_in)), None);
+        let none_open = Readiness {
+            counts: Counts::new(0, 0, 3, 5),
+            ..evidence()
+        };
+        assert!(none_open.unreachable(Err(&not_let_in)).is_some());
+        assert!(
+            evidence()
+                .unreachable(Err(&error(ConnectErrorKind::TimedOut)))
+                .is_some()
+        );
+        let full = error(ConnectErrorKind::TooManyConnections);
+        assert_eq!(evidence().unreachable(Err(&full)), None);
+        let full_and_none_ours = Readiness {
+            counts: Counts::new(0, 0, 3, 5),
+            ..evidence()
+        };
+        assert!(full_and_none_ours.unreachable(Err(&full)).is_some());
+    }
+}

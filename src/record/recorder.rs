@@ -1,0 +1,297 @@
+//! The recorded state of one pool; `checkouts.rs` updates it for each checkout.
+//!
+//! Holders and waiters, windows and totals are under one lock, which a checkout takes twice if it does
+//! not wait (granted, returned). So every reading is consistent, and no count can drift from another.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use tokio::time::Instant;
+
+use crate::advice::advisor::Advisor;
+use crate::backend::ConnectError;
+use crate::metrics::buckets::{Buckets, SECONDS};
+use crate::metrics::instruments::Metrics;
+use crate::observe::span::Tracing;
+use crate::record::clock::Clock;
+use crate::record::history::{History, Recorded};
+use crate::record::hour::Traffic;
+use crate::record::inventory::{Availability, Counts, Inventory};
+use crate::record::leaks::Leaks;
+use crate::record::ledger::Ledger;
+use crate::record::log_limiter::LogLimiter;
+use crate::record::queries::QueryDurations;
+use crate::record::readiness::Readiness;
+use crate::record::requests::Requests;
+use crate::record::shed::{ShedByRoute, ShedCount};
+use crate::record::totals::Totals;
+use crate::record::usage::{BySite, Scraped, Site, SiteUse, Usage};
+use crate::record::windows::{Interval, Level, Span, Windows};
+
+/// How long the result of a report's query on the monitoring connection is used.
+const VERDICT_AGE: Duration = Duration::from_secs(60);
+
+/// The target of all log events, so that one word selects them in a filter.
+pub(crate) const TARGET: &str = "poolscope";
+
+/// Everything recorded of one pool, shared by the service, its guards and its reports.
+pub(crate) struct Recorder {
+    pub(crate) name: Arc<str>,
+    pub(crate) tracing: Tracing,
+    pub(crate) metrics: Metrics,
+    pub(crate) slow_wait: Duration,
+    pub(crate) slow_waits: LogLimiter,
+    pub(crate) failed_dials: LogLimiter,
+    pub(crate) lasting_outages: LogLimiter,
+    pub(crate) n_plus_ones: LogLimiter,
+    pub(crate) leaks: Leaks,
+    inventory: Box<dyn Inventory>,
+    database: Vec<KeyValue>,
+    pub(crate) clock: Clock,
+    book: Mutex<PoolState>,
+    // Separate locks, because queries and requests end at other times than checkouts.
+    operations: Mutex<QueryDurations>,
+    requests: Mutex<Requests>,
+    /// The usage as the last scrape read it.
+    scraped: Scraped,
+    pub(crate) advisor: Arc<Advisor>,
+}
+
+/// The pool state that is under one lock.
+#[derive(Debug)]
+pub(crate) struct PoolState {
+    pub(crate) ledger: Ledger,
+    pub(crate) windows: Windows,
+    /// Recent checkouts, which advice replays.
+    pub(crate) history: History,
+    pub(crate) totals: Totals,
+    /// Connection time used, by call site.
+    pub(crate) usage: Usage,
+    pub(crate) shed: ShedByRoute,
+    /// Durations since the start, in the buckets of the metrics.
+    pub(crate) waits: Buckets,
+    pub(crate) holds: Buckets,
+    pub(crate) creates: Buckets,
+    pub(crate) phases: [Buckets; 3],
+    pub(crate) last_granted: Option<Instant>,
+    pub(crate) last_returned: Option<Instant>,
+    /// The last connect error; cleared when a connection is opened.
+    pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
+    /// Whether a report could last reach the database over the monitoring connection, and when.
+    lane_verdict: Option<(bool, Instant)>,
+    pub(crate) next_bind: Instant,
+}
+
+impl Recorder {
+    pub(crate) fn new(
+        name: Arc<str>,
+        tracing: Tracing,
+        metrics: Metrics,
+        slow_wait: Duration,
+        leaks: Leaks,
+        inventory: Box<dyn Inventory>,
+    ) -> Arc<Self> {
+        let now = Instant::now();
+        let size = inventory.counts().max_connections();
+        let recorder = Arc::new(Self {
+            name,
+            tracing,
+            metrics,
+            slow_wait,
+            slow_waits: LogLimiter::default(),
+            failed_dials: LogLimiter::default(),
+            lasting_outages: LogLimiter::default(),
+            n_plus_ones: LogLimiter::default(),
+            leaks,
+            database: inventory.database(),
+            inventory,
+            clock: Clock { start: now },
+            book: Mutex::new(PoolState {
+                ledger: Ledger::default(),
+                windows: Windows::new(),
+                history: History::new(size),
+                totals: Totals {
+                    connect_failures: Some(0),
+                    ..Totals::default()
+                },
+                usage: Usage::new(now),
+                shed: ShedByRoute::new(now),
+                waits: Buckets::new(SECONDS),
+                holds: Buckets::new(SECONDS),
+                creates: Buckets::new(SECONDS),
+                phases: [SECONDS; 3].map(Buckets::new),
+                last_granted: None,
+                last_returned: None,
+                last_connect_error: None,
+                lane_verdict: None,
+                next_bind: now,
+            }),
+            operations: Mutex::new(QueryDurations::new(now)),
+            requests: Mutex::new(Requests::new(now)),
+            scraped: Scraped::default(),
+            advisor: Arc::default(),
+        });
+        recorder.metrics.bind(&recorder);
+        recorder
+    }
+
+    /// Locks the pool state. A poisoned lock is used as it is: a panic cannot leave the state
+    /// inconsistent in a way that matters.
+    pub(crate) fn state(&self) -> MutexGuard<'_, PoolState> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.inventory.counts()
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.clock.start
+    }
+
+    /// Returns the attributes that describe the database in telemetry.
+    pub(crate) fn database(&self) -> &[KeyValue] {
+        &self.database
+    }
+
+    pub(crate) fn availability(&self) -> Availability {
+        self.inventory.availability()
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.inventory.timeout()
+    }
+
+    pub(crate) fn sees_transactions(&self) -> bool {
+        self.inventory.sees_transactions()
+    }
+
+    pub(crate) fn wait_target(&self) -> Option<Duration> {
+        self.inventory.wait_target()
+    }
+
+    pub(crate) fn operations(&self) -> MutexGuard<'_, QueryDurations> {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the connection time used, by call site.
+    pub(crate) fn usage(&self) -> HashMap<Site, SiteUse> {
+        let reading = self.state().usage.read(Instant::now());
+        reading.by_site()
+    }
+
+    /// Returns the call sites by their numbers in the history.
+    pub(crate) fn places(&self) -> HashMap<u16, Site> {
+        self.state().usage.places()
+    }
+
+    /// Returns the connection time used, for one of several metrics that a scrape reads one after the
+    /// other. All of one scrape get the same reading; `is_first` makes a new one.
+    pub(crate) fn usage_of_scrape(&self, is_first: bool) -> BySite {
+        self.scraped.read(is_first, Instant::now(), || self.usage())
+    }
+
+    /// Returns the shed checkouts, by route.
+    pub(crate) fn shed(&self, now: Instant) -> Vec<(Option<Arc<str>>, ShedCount)> {
+        self.state().shed.read(now)
+    }
+
+    /// Completes the totals with the counts of an existing pool.
+    pub(crate) fn completed(&self, totals: Totals) -> Totals {
+        self.inventory.completed(totals)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let totals = self.state().totals;
+        self.completed(totals)
+    }
+
+    /// Records whether a report could reach the database. Passes on the reason why it could not.
+    pub(crate) fn lane_verdict(&self, unreachable: Option<String>) -> Option<String> {
+        self.state().lane_verdict = Some((unreachable.is_none(), Instant::now()));
+        unreachable
+    }
+
+    /// Returns whether the database can be reached, as far as known without asking it.
+    pub(crate) fn is_database_reachable(&self) -> bool {
+        let book = self.state();
+        let served_since = |at: Instant| book.last_granted.is_some_and(|granted| granted >= at);
+        let refused = book
+            .last_connect_error
+            .as_ref()
+            .is_some_and(|(error, at)| error.is_absence() && !served_since(*at));
+        let asked = book.lane_verdict.is_some_and(|(reached, at)| {
+            !reached && at.elapsed() < VERDICT_AGE && !served_since(at)
+        });
+        !refused && !asked
+    }
+
+    /// Returns whether the pool can serve, as far as known without asking the database.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.is_database_reachable() && Readiness::gather(self).own_verdict().is_none()
+    }
+
+    /// Follows a change of the global OpenTelemetry providers. Checkouts call this at most once per
+    /// second.
+    pub(crate) fn rebind(self: &Arc<Self>) {
+        self.metrics.bind(self);
+        self.tracing.bind();
+    }
+
+    /// Passes the data of a window to `read`, with the pool state at the same instant.
+    pub(crate) fn read<T>(
+        &self,
+        span: Span,
+        read: impl FnOnce(Interval, &PoolState, Instant) -> T,
+    ) -> T {
+        let now = Instant::now();
+        let at = self.clock.at(now);
+        let mut book = self.state();
+        self.level(&mut book, at);
+        let slot = book.windows.read(at, span);
+        read(slot, &book, now)
+    }
+
+    /// Returns the recent checkouts, the traffic of the last minutes for each of `minutes`, and the
+    /// time of the pool's clock.
+    pub(crate) fn history(&self, minutes: [u64; 3]) -> (Recorded, [Traffic; 3], u64) {
+        let now = self.clock.now();
+        let mut book = self.state();
+        let recorded = book.history.read(now);
+        let traffic = minutes.map(|minutes| book.windows.traffic(now, minutes));
+        (recorded, traffic, now)
+    }
+
+    /// Updates the pool's size in the history after it may have changed.
+    pub(crate) fn size_changed(&self) {
+        let size = self.counts().max_connections();
+        self.state().history.set_size(size);
+    }
+
+    /// Records the current gauge values in the windows.
+    pub(crate) fn level(&self, book: &mut PoolState, now: u64) {
+        let level = Level {
+            checked_out: book.ledger.holders.len(),
+            pending: book.ledger.waiters.len(),
+            overflow: self.inventory.overflow(),
+        };
+        book.windows.set_level(now, level);
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

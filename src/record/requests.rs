@@ -1,0 +1,144 @@
+//! Records how requests use the pool, by route.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::{HTTP_REQUEST_METHOD, HTTP_ROUTE};
+use tokio::time::Instant;
+
+use crate::metrics::buckets::{Buckets, COUNTS, SECONDS};
+use crate::query::context::Repeat;
+use crate::record::recent::{Marker, Recent};
+use crate::request::attribution::{Attribution, Tally};
+
+/// Maximum number of pairs of route and method recorded separately, in case a request layer has no bound.
+/// Further ones share `_OTHER`.
+const ROUTES: usize = 2000;
+
+/// The requests that used one pool.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    routes: HashMap<Key, PerRequest>,
+    repeated: HashMap<Option<Arc<str>>, Repeated>,
+    marker: Marker,
+}
+
+/// A route and a method.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) method: &'static str,
+}
+
+/// Histograms of the use per request.
+#[derive(Debug, Clone)]
+pub(crate) struct PerRequest {
+    pub(crate) checkouts: Buckets,
+    pub(crate) queries: Buckets,
+    pub(crate) waited: Buckets,
+    pub(crate) held: Buckets,
+    pub(crate) busy: Buckets,
+}
+
+/// Requests of one route that exceeded the N+1 threshold.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Repeated {
+    pub(crate) requests: Recent<u64>,
+    /// Text of the last such statement, without values.
+    pub(crate) text: String,
+    /// Its operation and tables.
+    pub(crate) summary: String,
+}
+
+impl Requests {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            routes: HashMap::new(),
+            repeated: HashMap::new(),
+            marker: Marker::new(now),
+        }
+    }
+
+    pub(crate) fn ended(&mut self, request: &Attribution, tally: &Tally) {
+        let mut key = Key::of(request);
+        if self.routes.len() >= ROUTES && !self.routes.contains_key(&key) {
+            key.route = Some(Arc::from("_OTHER"));
+        }
+        let used = self.routes.entry(key).or_insert_with(|| PerRequest {
+            checkouts: Buckets::new(COUNTS),
+            queries: Buckets::new(COUNTS),
+            waited: Buckets::new(SECONDS),
+            held: Buckets::new(SECONDS),
+            busy: Buckets::new(SECONDS),
+        });
+        used.checkouts.record(tally.used.checkouts as f64);
+        used.queries.record(tally.used.queries as f64);
+        used.waited.record_time(tally.used.waited);
+        used.held.record_time(tally.used.held);
+        used.busy.record_time(tally.used.busy);
+    }
+
+    /// Records a request that sent the same statement more often than the N+1 threshold. `first` is
+    /// whether it is the first such statement of the request.
+    pub(crate) fn repeated(
+        &mut self,
+        route: Option<&Arc<str>>,
+        statement: &Repeat<'_>,
+        first: bool,
+        now: Instant,
+    ) {
+        self.advance(now);
+        if self.repeated.len() >= ROUTES && !self.repeated.contains_key(&route.cloned()) {
+            return;
+        }
+        let repeated = self.repeated.entry(route.cloned()).or_default();
+        repeated.requests.total += u64::from(first);
+        statement.text.clone_into(&mut repeated.text);
+        statement.summary.clone_into(&mut repeated.summary);
+    }
+
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&Key, &PerRequest)> {
+        self.routes.iter()
+    }
+
+    pub(crate) fn all_repeated(
+        &mut self,
+        now: Instant,
+    ) -> impl Iterator<Item = (Option<&Arc<str>>, &Repeated)> {
+        self.advance(now);
+        self.repeated
+            .iter()
+            .map(|(route, repeated)| (route.as_ref(), repeated))
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let all = self
+            .repeated
+            .values_mut()
+            .map(|repeated| &mut repeated.requests);
+        self.marker.advance(now, all);
+    }
+}
+
+/// Returns the attribute `http.route`; `None` without a route.
+pub(crate) fn route_attribute(route: Option<&Arc<str>>) -> Option<KeyValue> {
+    route.map(|route| KeyValue::new(HTTP_ROUTE, Arc::clone(route)))
+}
+
+impl Key {
+    pub(crate) fn of(request: &Attribution) -> Self {
+        Self {
+            route: request.route.clone(),
+            method: request.method,
+        }
+    }
+
+    pub(crate) fn attributes(&self) -> Vec<KeyValue> {
+        let method = KeyValue::new(HTTP_REQUEST_METHOD, self.method);
+        route_attribute(self.route.as_ref())
+            .into_iter()
+            .chain([method])
+            .collect()
+    }
+}

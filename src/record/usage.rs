@@ -1,0 +1,347 @@
+//! Records the connection time used, by call site: source line, label and route.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Sub;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use tokio::time::Instant;
+
+use crate::record::ledger::Holder;
+use crate::record::recent::{Marker, Recent};
+
+/// Maximum number of call sites recorded separately. Further ones share one entry, so that memory and the
+/// number of time series are bounded.
+const SITES: usize = 1000;
+
+/// How long a reading counts as that of one scrape, because a reader may leave out the first metric.
+const SCRAPE: Duration = Duration::from_secs(1);
+
+/// Replaces a source line that must not be shown.
+pub(crate) const HIDDEN: &str = "_HIDDEN";
+
+/// Use of the pool by the checkouts of one call site.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Use {
+    pub(crate) checkouts: u64,
+    pub(crate) waited: Duration,
+    pub(crate) held: Duration,
+    /// The part of [`measured`](Self::measured) in which the database was at work.
+    pub(crate) busy: Duration,
+    /// The part of the time held for which `busy` is known.
+    pub(crate) measured: Duration,
+}
+
+impl Use {
+    /// Returns the share of the time held (0 to 1) in which the database was at work; `None` if not
+    /// measured.
+    pub(crate) fn efficiency(&self) -> Option<f64> {
+        (self.measured > Duration::ZERO)
+            .then(|| (self.busy.as_secs_f64() / self.measured.as_secs_f64()).min(1.0))
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.checkouts += other.checkouts;
+        self.waited += other.waited;
+        self.held += other.held;
+        self.busy += other.busy;
+        self.measured += other.measured;
+    }
+}
+
+impl Sub for Use {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            checkouts: self.checkouts - before.checkouts,
+            waited: self.waited - before.waited,
+            held: self.held - before.held,
+            busy: self.busy - before.busy,
+            measured: self.measured - before.measured,
+        }
+    }
+}
+
+/// A call site: a place in the code that takes connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Site {
+    /// Source line, such as `src/orders.rs:41`; `_OTHER` for call sites beyond the bound.
+    pub(crate) caller: Arc<str>,
+    pub(crate) label: Option<&'static str>,
+    pub(crate) route: Option<Arc<str>>,
+}
+
+/// A call site by the addresses of its parts, so that it is found without comparing texts. One call site
+/// may have several keys. Addresses are not reused: callers and labels are static, and the [`Site`] keeps
+/// its route alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    caller: usize,
+    label: (usize, usize),
+    route: usize,
+}
+
+impl Key {
+    fn of(holder: &Holder) -> Self {
+        let text = |text: &str| (text.as_ptr().addr(), text.len());
+        Self {
+            caller: std::ptr::from_ref(holder.caller()).addr(),
+            label: holder.checkout.label_text().map_or((0, 0), text),
+            route: holder.route().map_or(0, |route| text(route).0),
+        }
+    }
+
+    fn number(&self) -> u16 {
+        let mixed = self.caller ^ self.label.0.rotate_left(21) ^ self.route.rotate_left(42);
+        // Fibonacci hashing; the upper bits are the mixed ones.
+        ((mixed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16
+    }
+}
+
+/// Returns the number of the holder's call site, which does not change. Two call sites may have the same
+/// number by chance.
+pub(crate) fn place(holder: &Holder) -> u16 {
+    Key::of(holder).number()
+}
+
+/// Use of one pool by all call sites. The hash function need not resist attacks, because no client can
+/// choose an address.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    sites: HashMap<Key, (Site, Recent<Use>), FixedState>,
+    other: Recent<Use>,
+    marker: Marker,
+}
+
+/// Use of the pool by one call site.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SiteUse {
+    pub(crate) total: Use,
+    /// Within the last five minutes.
+    pub(crate) recent: Use,
+}
+
+/// A copy of the use by all call sites. A call site may occur more than once.
+#[derive(Debug)]
+pub(crate) struct Reading(Vec<(Site, SiteUse)>);
+
+impl Reading {
+    /// Merges the entries of each call site.
+    pub(crate) fn by_site(self) -> HashMap<Site, SiteUse> {
+        let mut read = HashMap::<Site, SiteUse>::with_capacity(self.0.len());
+        for (site, used) in self.0 {
+            let sum = read.entry(site).or_default();
+            sum.total.add(&used.total);
+            sum.recent.add(&used.recent);
+        }
+        read
+    }
+}
+
+/// Use of the pool, with one entry per call site.
+pub(crate) type BySite = Arc<HashMap<Site, SiteUse>>;
+
+/// The usage as the last scrape read it. Four metrics are computed from it and read one after another:
+/// the first makes a new reading, and the others use the same.
+#[derive(Debug, Default)]
+pub(crate) struct Scraped(Mutex<Option<(Instant, BySite)>>);
+
+impl Scraped {
+    /// Returns the last reading, or makes a new one with `read` if `is_first` or the last one is too old.
+    pub(crate) fn read(
+        &self,
+        is_first: bool,
+        now: Instant,
+        read: impl FnOnce() -> HashMap<Site, SiteUse>,
+    ) -> BySite {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, usage)) if !is_first && now.saturating_duration_since(*at) < SCRAPE => {
+                Arc::clone(usage)
+            }
+            _ => {
+                let usage = Arc::new(read());
+                *last = Some((now, Arc::clone(&usage)));
+                usage
+            }
+        }
+    }
+}
+
+impl Usage {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            sites: HashMap::default(),
+            other: Recent::default(),
+            marker: Marker::new(now),
+        }
+    }
+
+    /// Adds a completed hold.
+    pub(crate) fn returned(
+        &mut self,
+        holder: &Holder,
+        held: Duration,
+        busy: Option<Duration>,
+        now: Instant,
+    ) {
+        self.advance(now);
+        let used = Use {
+            checkouts: 1,
+            waited: holder.waited,
+            held,
+            busy: busy.unwrap_or_default(),
+            measured: if busy.is_some() { held } else { Duration::ZERO },
+        };
+        let full = self.sites.len() >= SITES;
+        let tracked = match self.sites.entry(Key::of(holder)) {
+            Entry::Occupied(known) => &mut known.into_mut().1,
+            Entry::Vacant(_) if full => &mut self.other,
+            Entry::Vacant(new) => &mut new.insert((Site::of(holder), Recent::default())).1,
+        };
+        tracked.total.add(&used);
+    }
+
+    /// Copies the use by all call sites, so that the caller holds the lock only for the copy.
+    pub(crate) fn read(&mut self, now: Instant) -> Reading {
+        self.advance(now);
+        let mut places = Vec::with_capacity(self.sites.len() + 1);
+        let copy = |tracked: &Recent<Use>| SiteUse {
+            total: tracked.total,
+            recent: tracked.recent(),
+        };
+        let known = self.sites.values();
+        places.extend(known.map(|(site, tracked)| (site.clone(), copy(tracked))));
+        if self.other.total.checkouts > 0 {
+            places.push((Site::other(), copy(&self.other)));
+        }
+        Reading(places)
+    }
+
+    /// Returns the call sites by their numbers. If several have the same number, returns one of them.
+    pub(crate) fn places(&self) -> HashMap<u16, Site> {
+        let sites = self.sites.iter();
+        sites
+            .map(|(key, (site, _))| (key.number(), site.clone()))
+            .collect()
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let all = self.sites.values_mut().map(|(_, tracked)| tracked);
+        self.marker.advance(now, all.chain([&mut self.other]));
+    }
+}
+
+/// Hides the source lines, and merges the call sites with the same label and route.
+pub(crate) fn without_callers(places: HashMap<Site, SiteUse>) -> HashMap<Site, SiteUse> {
+    let mut merged = HashMap::<Site, SiteUse>::new();
+    for (site, used) in places {
+        let site = Site {
+            caller: Arc::from(HIDDEN),
+            ..site
+        };
+        let sum = merged.entry(site).or_default();
+        sum.total.add(&used.total);
+        sum.recent.add(&used.recent);
+    }
+    merged
+}
+
+impl Site {
+    fn of(holder: &Holder) -> Self {
+        let caller = holder.caller();
+        Self {
+            caller: Arc::from(format!("{}:{}", caller.file(), caller.line())),
+            // Prometheus treats an empty label as absent.
+            label: holder
+                .checkout
+                .label_text()
+                .filter(|label| !label.is_empty()),
+            route: holder.route().cloned(),
+        }
+    }
+
+    fn other() -> Self {
+        Self {
+            caller: Arc::from("_OTHER"),
+            label: None,
+            route: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkout::Checkout;
+    use crate::request::attribution::Attribution;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn holder(checkout: Checkout, route: Option<&Arc<str>>) -> Holder {
+        Holder {
+            waited: SECOND,
+            request: route.map(|route| Attribution::new("GET", Some(Arc::clone(route)))),
+            ..Holder::bare(checkout)
+        }
+    }
+
+    #[test]
+    fn a_call_site_with_several_addresses_is_merged() {
+        let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
+        let checkout = Checkout::new();
+        let (one, same): (Arc<str>, Arc<str>) = (Arc::from("/users"), Arc::from("/users"));
+        usage.returned(&holder(checkout, Some(&one)), 4 * SECOND, Some(SECOND), now);
+        usage.returned(&holder(checkout, Some(&same)), 4 * SECOND, None, now);
+        usage.returned(&holder(checkout, None), SECOND, None, now);
+        usage.returned(&holder(checkout.label("nightly"), None), SECOND, None, now);
+        let read = usage.read(now).by_site();
+        assert_eq!(read.len(), 3);
+        let users = read
+            .iter()
+            .find(|(site, _)| site.route.is_some())
+            .unwrap()
+            .1;
+        assert_eq!((users.total.checkouts, users.total.held), (2, 8 * SECOND));
+        assert_eq!(users.total.efficiency(), Some(0.25));
+        let later = usage.read(now + Duration::from_secs(3600)).by_site();
+        assert!(later.values().all(|used| used.recent == Use::default()));
+        assert!(later.values().all(|used| used.total.checkouts > 0));
+    }
+
+    #[test]
+    fn a_scrape_reads_the_usage_once() {
+        let (scraped, now) = (Scraped::default(), Instant::now());
+        let mut reads = 0;
+        let mut read = |is_first, now| {
+            scraped.read(is_first, now, || {
+                reads += 1;
+                HashMap::new()
+            });
+            reads
+        };
+        assert_eq!([true, false, false].map(|first| read(first, now)), [1; 3]);
+        assert_eq!([true, false, false].map(|first| read(first, now)), [2; 3]);
+        assert_eq!(
+            read(false, now + SCRAPE),
+            3,
+            "a scrape without the first metric"
+        );
+    }
+
+    #[test]
+    fn the_number_of_call_sites_is_bounded() {
+        let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
+        for number in 0..2 * SITES {
+            let route = Arc::from(format!("/{number}"));
+            usage.returned(&holder(Checkout::new(), Some(&route)), SECOND, None, now);
+        }
+        let read = usage.read(now).by_site();
+        assert_eq!(read.len(), SITES + 1);
+        let other = &read[&Site::other()];
+        assert_eq!(other.total.checkouts as usize, SITES);
+    }
+}
