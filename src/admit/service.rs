@@ -2,7 +2,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use tower::util::Oneshot;
 use tower_service::Service;
 
@@ -13,7 +12,6 @@ use crate::checkout::Checkout;
 use crate::error::{BoxError, PoolError};
 use crate::record::inventory::{Availability, Counts, Inventory};
 use crate::record::pool_events::PoolEvents;
-use crate::record::totals::Totals;
 
 /// A [`Service<Checkout>`](tower_service::Service) behind a [`Gate`].
 ///
@@ -79,12 +77,8 @@ impl<S: Inventory> Inventory for Admit<S> {
         self.inner.counts()
     }
 
-    fn overflow(&self) -> u32 {
-        self.inner.overflow()
-    }
-
-    fn database(&self) -> Vec<KeyValue> {
-        self.inner.database()
+    fn inner(&self) -> Option<&dyn Inventory> {
+        Some(&self.inner)
     }
 
     fn availability(&self) -> Availability {
@@ -99,18 +93,6 @@ impl<S: Inventory> Inventory for Admit<S> {
 
     fn timeout(&self) -> Option<Duration> {
         Some(self.gate.timeout())
-    }
-
-    fn wait_target(&self) -> Option<Duration> {
-        self.inner.wait_target()
-    }
-
-    fn sees_transactions(&self) -> bool {
-        self.inner.sees_transactions()
-    }
-
-    fn completed(&self, totals: Totals) -> Totals {
-        self.inner.completed(totals)
     }
 
     fn report_to(&self, observer: Weak<dyn PoolEvents>) {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use tower_service::Service;
 
 use crate::admit::{Admit, Admitted, Gate, ResponseFuture as AdmitFuture};
@@ -13,7 +12,7 @@ use crate::backend::Backend;
 use crate::checkout::Checkout;
 use crate::connection::{Lease, Manager, PoolService, ResponseFuture as LeaseFuture};
 use crate::error::PoolError;
-use crate::record::inventory::{Availability, Counts, Inventory};
+use crate::record::inventory::{Counts, Inventory};
 use crate::record::pool_events::PoolEvents;
 use crate::settings::{DatabaseKind, Settings};
 
@@ -92,20 +91,12 @@ impl<C: Backend> Inventory for Stack<C> {
         self.admit.counts()
     }
 
+    fn inner(&self) -> Option<&dyn Inventory> {
+        Some(&self.admit)
+    }
+
     fn overflow(&self) -> u32 {
         self.admit.overflow()
-    }
-
-    fn database(&self) -> Vec<KeyValue> {
-        self.admit.database()
-    }
-
-    fn availability(&self) -> Availability {
-        self.admit.availability()
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        self.admit.timeout()
     }
 
     fn sees_transactions(&self) -> bool {

@@ -72,55 +72,71 @@ pub enum Availability {
 }
 
 /// A service that reports its connection counts.
+///
+/// A layer over such a service names it as [`inner`](Self::inner) and overrides only what it changes.
 pub trait Inventory: Send + Sync + 'static {
     /// Returns the current counts. Called for each checkout, so it must be cheap and do no I/O.
     fn counts(&self) -> Counts;
 
+    /// Returns the inventory under this one; `None` at the bottom. It answers what is not overridden here.
+    fn inner(&self) -> Option<&dyn Inventory> {
+        None
+    }
+
     /// Returns the number of connections open beyond the pool size. Called for each checkout and
     /// check-in; override it if `counts` takes a lock.
     fn overflow(&self) -> u32 {
-        self.counts().overflow()
+        match self.inner() {
+            Some(inner) => inner.overflow(),
+            None => self.counts().overflow(),
+        }
     }
 
     /// Returns the telemetry attributes of the database: `db.system.name`, and its address if known.
     #[doc(hidden)]
     fn database(&self) -> Vec<KeyValue> {
-        Vec::new()
+        self.inner().map_or_else(Vec::new, Inventory::database)
     }
 
     /// Returns whether the pool hands out connections.
     #[doc(hidden)]
     fn availability(&self) -> Availability {
-        Availability::Open
+        self.inner()
+            .map_or(Availability::Open, Inventory::availability)
     }
 
     /// Returns the checkout timeout; `None` if it is unknown.
     #[doc(hidden)]
     fn timeout(&self) -> Option<Duration> {
-        None
+        self.inner()?.timeout()
     }
 
     /// Returns the target for the wait of 95 of 100 checkouts; `None` if there is none.
     #[doc(hidden)]
     fn wait_target(&self) -> Option<Duration> {
-        None
+        self.inner()?.wait_target()
     }
 
     /// Returns whether open transactions are detected on every connection.
     #[doc(hidden)]
     fn sees_transactions(&self) -> bool {
-        false
+        self.inner().is_some_and(Inventory::sees_transactions)
     }
 
     /// Returns the totals, completed with the pool's own counters.
     #[doc(hidden)]
     fn completed(&self, totals: Totals) -> Totals {
-        totals
+        match self.inner() {
+            Some(inner) => inner.completed(totals),
+            None => totals,
+        }
     }
 
     /// Sets the observer of the connections' lifecycle. The reference is weak, because the observer
     /// holds the inventory.
     fn report_to(&self, observer: Weak<dyn PoolEvents>) {
-        let _ = observer;
+        if let Some(inner) = self.inner() {
+            inner.report_to(observer);
+        }
     }
 }

@@ -4,16 +4,14 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use serde::Serialize;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::backend::MonitorConnection;
 use crate::checkout::Checkout;
-use crate::record::inventory::{Availability, Counts, Inventory};
+use crate::record::inventory::{Counts, Inventory};
 use crate::record::pool_events::PoolEvents;
-use crate::record::totals::Totals;
 use crate::settings::{DatabaseKind, Secret, Settings, Thresholds};
 
 /// A pool that reports can describe: it counts its connections and can open the monitoring
@@ -200,32 +198,8 @@ impl<S: Send + Sync + 'static, P: Inventory> Inventory for WithSource<S, P> {
         self.source.counts()
     }
 
-    fn overflow(&self) -> u32 {
-        self.source.overflow()
-    }
-
-    fn database(&self) -> Vec<KeyValue> {
-        self.source.database()
-    }
-
-    fn availability(&self) -> Availability {
-        self.source.availability()
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        self.source.timeout()
-    }
-
-    fn wait_target(&self) -> Option<Duration> {
-        self.source.wait_target()
-    }
-
-    fn sees_transactions(&self) -> bool {
-        self.source.sees_transactions()
-    }
-
-    fn completed(&self, totals: Totals) -> Totals {
-        self.source.completed(totals)
+    fn inner(&self) -> Option<&dyn Inventory> {
+        Some(&self.source)
     }
 
     fn report_to(&self, observer: Weak<dyn PoolEvents>) {

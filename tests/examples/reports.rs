@@ -63,7 +63,7 @@ async fn the_reports_are_right(database: Database) {
     let warnings = health["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let warning = warnings[0].as_str().unwrap();
-    assert!(warning.starts_with("N+1: /n-plus-one sends"), "{warning}");
+    assert!(warning.starts_with("N+1: /n-plus-one repeats"), "{warning}");
     assert_eq!(
         health["n_plus_one"][0]["statement"],
         "SELECT quickstart_orders"
