@@ -10,7 +10,8 @@ use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
 };
-use poolscope::{AsyncSqliteConnection, ObserveLayer, Pool, PoolService, Settings};
+use poolscope::{ObserveLayer, Pool, PoolService, Settings};
+use poolscope::backend::AsyncSqliteConnection;
 use tower::Layer;
 
 const ROUNDS: usize = 31;

@@ -17,7 +17,8 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
-use poolscope::{Pool, RequestLayer, Route, Settings};
+use poolscope::{Pool, RequestLayer, Settings};
+use poolscope::service::Route;
 use tower::{Layer, ServiceExt, service_fn};
 
 #[path = "../tests/support/mod.rs"]

@@ -15,9 +15,8 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use poolscope::{
-    AsyncSqliteConnection, Checkout, Pool, PoolError, PooledConnection, RequestLayer, Settings,
-};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Checkout, Pool, PoolError, PooledConnection, RequestLayer, Settings};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;

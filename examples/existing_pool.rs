@@ -17,7 +17,8 @@ use diesel_async::RunQueryDsl;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
-use poolscope::{Observe, ObserveLayer, PoolError, PoolService};
+use poolscope::service::Observe;
+use poolscope::{ObserveLayer, PoolError, PoolService};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 

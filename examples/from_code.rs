@@ -8,9 +8,9 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use diesel_async::SimpleAsyncConnection;
-use poolscope::{
-    AsyncSqliteConnection, Checkout, Connections, Health, Optimization, Pool, Settings, Status,
-};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::report::{Connections, Health, Optimization, Status};
+use poolscope::{Checkout, Pool, Settings};
 use serde::Serialize;
 
 /// Plain structs, which serialize to the JSON of the routes.

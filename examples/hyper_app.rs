@@ -15,7 +15,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use poolscope::{AsyncSqliteConnection, AttributedBody, Pool, RequestLayer, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::service::AttributedBody;
+use poolscope::{Pool, RequestLayer, Settings};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
 

@@ -8,7 +8,8 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::backend::ConnectError;
-use crate::record::wait_phase::Phases;
+
+pub use crate::record::wait_phase::{Phase, Phases};
 
 /// A boxed error, as the tower ecosystem uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -44,7 +45,7 @@ pub enum PoolError {
 }
 
 impl PoolError {
-    /// Creates a timeout error that has only the time waited. [`Observe`](crate::Observe) adds the
+    /// Creates a timeout error that has only the time waited. [`Observe`](crate::service::Observe) adds the
     /// rest.
     #[must_use]
     pub fn timed_out(waited: Duration) -> Self {
@@ -163,7 +164,7 @@ impl TimedOut {
     }
 
     /// Returns the snapshot of the pool at the timeout; `None` if the checkout did not go through
-    /// [`Observe`](crate::Observe).
+    /// [`Observe`](crate::service::Observe).
     #[must_use]
     pub fn scene(&self) -> Option<&PoolSnapshot> {
         self.scene.as_ref()
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn each_error_has_a_type_a_retry_time_and_a_text() {
-        let error = ConnectError::new(crate::ConnectErrorKind::Tls, "no TLS here", None);
+        let error = ConnectError::new(crate::backend::ConnectErrorKind::Tls, "no TLS here", None);
         let scene = PoolSnapshot {
             pool: "orders".into(),
             pool_size: 1,

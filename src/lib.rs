@@ -34,11 +34,13 @@
 
 mod admit;
 mod advice;
-mod backend;
+pub mod backend;
 mod checkout;
 mod connection;
-mod error;
+pub mod error;
 mod exports;
+#[cfg(doctest)]
+mod guides;
 // Used by the Postgres backend and by OpenTelemetry export.
 #[cfg(any(test, feature = "postgres", feature = "otlp"))]
 mod identity;
@@ -48,79 +50,23 @@ mod observe;
 mod pool;
 mod query;
 mod record;
-mod report;
+pub mod report;
 mod request;
 mod scope;
-mod settings;
+pub mod service;
+pub mod settings;
 #[cfg(feature = "otlp")]
-mod telemetry;
+pub mod telemetry;
 
-pub use self::pool::drop_in as bb8;
-
-pub use self::admit::{Admit, AdmitLayer, Admitted, Gate, ResponseFuture as AdmitFuture};
-pub use self::advice::{
-    Accuracy, Bottleneck, BottleneckKind, Comparison, Contention, CurrentUsage, CurvePoint,
-    Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
-    ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
-};
-#[cfg(feature = "sqlite")]
-pub use self::backend::AsyncSqliteConnection;
-pub use self::backend::{Backend, ConnectError, ConnectErrorKind};
-#[doc(hidden)]
-pub use self::backend::{Dial, DialOptions, Dialed, Outcome, Session};
-pub use self::checkout::{Checkout, ConnectionFacts, PooledGuard, TransactionState};
-pub use self::connection::{
-    ExistingLease, Lease, Manager, PoolService, ResponseFuture as LeaseFuture, WarmUp,
-};
-#[doc(hidden)]
-pub use self::connection::{ExistingShared, Managed, OwnShared};
-pub use self::error::{BoxError, LongestHolder, PoolError, PoolSnapshot, Rejection, TimedOut};
-pub use self::exports::{Exports, SignalExports};
+pub use self::checkout::Checkout;
+pub use self::connection::PoolService;
+pub use self::error::PoolError;
 pub use self::monitor::Monitor;
-pub use self::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
-pub use self::pool::{Pool, PoolBuilder, PooledConnection, Stack};
-#[doc(hidden)]
-pub use self::query::context::ContextSlot;
-pub use self::query::is_connection_failure;
-pub use self::record::inventory::{Availability, Counts, Inventory};
-pub use self::record::pool_events::{CloseReason, PoolEvents};
-pub use self::record::totals::{Closed, Totals};
-pub use self::record::wait_phase::{Phase, Phases};
-pub use self::report::{
-    Configuration, Connections, DatabaseHealth, Fleet, Health, Healthcheck, HoldEfficiency,
-    HolderReport, PhaseTimings, PlaceEfficiency, RepeatedStatement, SessionReport, ShedReport,
-    ShedRoute, Source, SourceLayer, Status, Timings, WaitingFor, Window, Windows, WithSource,
-};
-#[doc(hidden)]
-pub use self::report::{RouteSettings, SourceFacts};
+pub use self::observe::ObserveLayer;
+pub use self::pool::drop_in as bb8;
+pub use self::pool::{Pool, PoolBuilder, PooledConnection};
+pub use self::request::RequestLayer;
 pub use self::request::attribution::attributed;
-pub use self::request::{Attributed, AttributedBody, AttributedFuture, RequestLayer, Route};
-pub use self::settings::{
-    DatabaseKind, DatabaseUrl, Preset, Problem, Secret, Settings, SettingsError, Thresholds,
-    UnknownVariable, Variable,
-};
+pub use self::settings::{Preset, Settings};
 #[cfg(feature = "otlp")]
-pub use self::telemetry::{Telemetry, TelemetryBuilder, TelemetryError, Unsent};
-
-/// Runs the examples of the guides as doctests.
-#[cfg(doctest)]
-mod guides {
-    #[doc = include_str!("../README.md")]
-    struct Readme;
-    #[doc = include_str!("../docs/advice.md")]
-    struct Advice;
-    #[doc = include_str!("../docs/architecture.md")]
-    struct Architecture;
-    #[doc = include_str!("../docs/best-practices.md")]
-    struct BestPractices;
-    #[doc = include_str!("../docs/monitoring.md")]
-    struct Monitoring;
-    #[doc = include_str!("../docs/production.md")]
-    struct Production;
-    #[doc = include_str!("../docs/reliability.md")]
-    struct Reliability;
-    #[doc = include_str!("../docs/telemetry.md")]
-    struct Telemetry;
-    #[doc = include_str!("../docs/troubleshooting.md")]
-    struct Troubleshooting;
-}
+pub use self::telemetry::Telemetry;

@@ -10,7 +10,8 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, global};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
-use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, Settings};
 use tokio::time::Instant;
 
 /// A request that comes with the trace of whoever sent it, as each does behind a traced gateway.

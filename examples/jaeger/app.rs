@@ -12,7 +12,8 @@ use diesel::{QueryResult, sql_query};
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
-use poolscope::{AsyncSqliteConnection, Pool, RequestLayer, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, RequestLayer, Settings};
 use tokio::time::sleep;
 use tower::ServiceExt;
 

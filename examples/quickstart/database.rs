@@ -4,7 +4,7 @@ use std::future::Future;
 
 use diesel::prelude::*;
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use poolscope::AsyncSqliteConnection;
+use poolscope::backend::AsyncSqliteConnection;
 use serde::{Deserialize, Serialize};
 
 use super::dialect::Dialect;

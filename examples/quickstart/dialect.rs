@@ -7,7 +7,7 @@ use std::time::Duration;
 use diesel::sql_types::Double;
 use diesel::{QueryResult, sql_query};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
-use poolscope::{AsyncSqliteConnection, Backend};
+use poolscope::backend::{AsyncSqliteConnection, Backend};
 
 pub trait Dialect: Backend {
     /// Makes the tables; safe to run twice, also at the same time.

@@ -26,7 +26,7 @@ impl IntoResponse for AppError {
         match self {
             Self::Pool(error) => error.into_response(),
             Self::Refused(status, detail) => problem(status, &detail),
-            Self::Database(error) if poolscope::is_connection_failure(&error) => {
+            Self::Database(error) if poolscope::backend::is_connection_failure(&error) => {
                 tracing::warn!("answering 503: {error}");
                 let answer = problem(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -28,7 +28,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
-use poolscope::{AsyncSqliteConnection, DatabaseKind, Pool, Settings, Telemetry};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::settings::DatabaseKind;
+use poolscope::{Pool, Settings, Telemetry};
 
 use self::database::Database;
 use self::stop::Stop;

@@ -6,7 +6,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use poolscope::{Availability, Backend, Pool};
+use poolscope::Pool;
+use poolscope::backend::Backend;
+use poolscope::service::Availability;
 use tokio::time::sleep;
 use tower::ServiceExt;
 

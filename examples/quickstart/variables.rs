@@ -4,7 +4,8 @@ use std::env;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use poolscope::{Settings, SettingsError};
+use poolscope::Settings;
+use poolscope::settings::SettingsError;
 
 /// Puts the variables of a file `.env` into the environment, but for those that are there already.
 pub fn read_dot_env() -> Result<(), String> {

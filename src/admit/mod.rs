@@ -8,7 +8,8 @@
 //! `queue.rs` contains all of the rules, without a lock or a clock. `gate.rs` adds the lock.
 //!
 //! ```
-//! use poolscope::{AdmitLayer, Checkout, PooledGuard};
+//! use poolscope::Checkout;
+//! use poolscope::service::{AdmitLayer, PooledGuard};
 //! use std::{ops::Deref, time::Duration};
 //! use tower::{Layer, ServiceExt, service_fn};
 //!

@@ -71,13 +71,15 @@ impl<T: fmt::Display + PartialOrd> Parameter<T> {
 }
 
 /// Circumstances that differ from the measured ones, for
-/// [`Observe::optimize_for`](crate::Observe::optimize_for). Unset parameters keep the measured values.
+/// [`Observe::optimize_for`](crate::service::Observe::optimize_for). Unset parameters keep the measured values.
 ///
 /// Equivalent to the route's `optimize?target_p95_ms=8&rate=1.5&replicas=4&pool_size=20`:
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] mod doc {
-/// use poolscope::{AsyncSqliteConnection, Pool, Settings, WhatIf};
+/// use poolscope::{Pool, Settings};
+/// use poolscope::backend::AsyncSqliteConnection;
+/// use poolscope::report::WhatIf;
 /// use std::time::Duration;
 ///
 /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {

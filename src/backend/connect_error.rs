@@ -15,7 +15,7 @@ use crate::settings::DatabaseUrl;
 /// in logs and in the responses of the monitoring routes, but not in responses to the public.
 ///
 /// ```
-/// # use poolscope::{ConnectError, ConnectErrorKind};
+/// # use poolscope::backend::{ConnectError, ConnectErrorKind};
 /// let error = ConnectError::new(ConnectErrorKind::Unreachable, "connection refused (127.0.0.1:5432)", None);
 /// assert_eq!(error.kind().as_str(), "unreachable");
 /// assert_eq!(error.to_string(), "connection refused (127.0.0.1:5432)");

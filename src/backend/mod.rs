@@ -33,6 +33,7 @@ pub(crate) use self::monitor_connection::{
 };
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::AsyncSqliteConnection;
+pub use crate::query::is_connection_failure;
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 /// A diesel-async connection that poolscope can pool and observe.

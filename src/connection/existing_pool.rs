@@ -60,7 +60,8 @@ where
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
     /// # use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::Pool};
-    /// # use poolscope::{AsyncSqliteConnection, ObserveLayer, PoolService, Settings};
+    /// # use poolscope::{ObserveLayer, PoolService, Settings};
+    /// # use poolscope::backend::AsyncSqliteConnection;
     /// # use tower::ServiceBuilder;
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let url = ":memory:";

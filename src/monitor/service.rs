@@ -38,7 +38,8 @@ impl<S: Source + Clone> Observe<S> {
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
-    /// use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// use poolscope::{Pool, Settings};
+    /// use poolscope::backend::AsyncSqliteConnection;
     /// use tower::ServiceExt;
     ///
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -80,7 +81,8 @@ impl<S> Monitor<S> {
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
-    /// # use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// # use poolscope::{Pool, Settings};
+    /// # use poolscope::backend::AsyncSqliteConnection;
     /// # use tower::ServiceExt;
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
@@ -112,7 +114,8 @@ impl<S> Monitor<S> {
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
-    /// # use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// # use poolscope::{Pool, Settings};
+    /// # use poolscope::backend::AsyncSqliteConnection;
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
     /// # let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).build()?;

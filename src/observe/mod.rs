@@ -1,7 +1,7 @@
 //! Records each checkout: its span, its metrics, and the pool's current holders and waiters.
 //!
 //! [`ObserveLayer`] wraps any [`Service<Checkout>`](tower_service::Service) that implements
-//! [`Inventory`](crate::Inventory). It only observes and makes no decisions.
+//! [`Inventory`](crate::service::Inventory). It only observes and makes no decisions.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] mod doc {

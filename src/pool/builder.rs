@@ -135,7 +135,8 @@ impl<C: Backend> PoolBuilder<C> {
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
     /// use diesel_async::SimpleAsyncConnection;
-    /// use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// use poolscope::{Pool, Settings};
+    /// use poolscope::backend::AsyncSqliteConnection;
     ///
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());

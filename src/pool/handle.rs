@@ -33,7 +33,8 @@ pub type PooledConnection<C> = Observed<Admitted<Lease<C>>>;
 /// ```
 /// # #[cfg(feature = "sqlite")] mod doc {
 /// use diesel_async::RunQueryDsl;
-/// use poolscope::{AsyncSqliteConnection, Pool, Settings};
+/// use poolscope::{Pool, Settings};
+/// use poolscope::backend::AsyncSqliteConnection;
 ///
 /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
@@ -152,12 +153,13 @@ impl<C: Backend> Pool<C> {
 
     /// Changes the pool's size at run time. A larger pool serves waiting checkouts at once. A smaller
     /// pool closes surplus idle connections now and surplus connections in use when they are
-    /// returned, with [`CloseReason::Resize`](crate::CloseReason::Resize). No connection is taken
+    /// returned, with [`CloseReason::Resize`](crate::service::CloseReason::Resize). No connection is taken
     /// from its holder.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
-    /// # use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// # use poolscope::{Pool, Settings};
+    /// # use poolscope::backend::AsyncSqliteConnection;
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
     /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).pool_size(3).build()?;
@@ -206,7 +208,8 @@ impl<C: Backend> Pool<C> {
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
-    /// # use poolscope::{AsyncSqliteConnection, Pool, Settings};
+    /// # use poolscope::{Pool, Settings};
+    /// # use poolscope::backend::AsyncSqliteConnection;
     /// # use std::time::Duration;
     /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());

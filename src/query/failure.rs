@@ -87,8 +87,8 @@ fn is_lost(message: &str) -> bool {
 /// use diesel::result::{DatabaseErrorKind, Error};
 ///
 /// let lost = Error::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(String::new()));
-/// assert!(poolscope::is_connection_failure(&lost));
-/// assert!(!poolscope::is_connection_failure(&Error::NotFound));
+/// assert!(poolscope::backend::is_connection_failure(&lost));
+/// assert!(!poolscope::backend::is_connection_failure(&Error::NotFound));
 /// ```
 #[must_use]
 pub fn is_connection_failure(error: &Error) -> bool {

@@ -4,7 +4,7 @@
 //! soon as the poll returns. So a wait is split into its phases across any layers in between, also
 //! if it fails or is dropped, and a checkout that does not wait has no cost.
 //!
-//! [`Observe`]: crate::Observe
+//! [`Observe`]: crate::service::Observe
 
 use std::cell::Cell;
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! The reports: status, health and connections, as plain serde structs.
 //!
-//! The reports are methods of [`Observe`](crate::Observe), for any observed stack that is a [`Source`].
+//! The reports are methods of [`Observe`](crate::service::Observe), for any observed stack that is a [`Source`].
 
 pub(crate) mod connections;
 mod efficiency;
@@ -11,7 +11,7 @@ mod healthcheck;
 mod holders;
 mod repeats;
 mod shed;
-mod source;
+pub(crate) mod source;
 mod status;
 pub(crate) mod timings;
 mod warnings;
@@ -24,9 +24,15 @@ pub use self::healthcheck::Healthcheck;
 pub use self::holders::HolderReport;
 pub use self::repeats::RepeatedStatement;
 pub use self::shed::{ShedReport, ShedRoute};
-pub(crate) use self::source::AdviceSettings;
-pub use self::source::{
-    Configuration, RouteSettings, Source, SourceFacts, SourceLayer, WithSource,
-};
+pub use self::source::Configuration;
+pub(crate) use self::source::{AdviceSettings, RouteSettings, Source, SourceFacts};
 pub use self::status::{Status, WaitingFor};
 pub use self::timings::{PhaseTimings, Timings, Window};
+
+pub use crate::advice::{
+    Accuracy, Bottleneck, BottleneckKind, Comparison, Contention, CurrentUsage, CurvePoint,
+    Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
+    ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
+};
+pub use crate::exports::{Exports, SignalExports};
+pub use crate::record::totals::{Closed, Totals};

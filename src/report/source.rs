@@ -126,13 +126,14 @@ pub struct Configuration {
 }
 
 /// Provides the [`Source`] of a stack that has foreign layers between
-/// [`Observe`](crate::Observe) and the pool.
+/// [`Observe`](crate::service::Observe) and the pool.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] mod doc {
 /// # use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8::Pool};
 /// # use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
-/// # use poolscope::{ObserveLayer, PoolService, SourceLayer};
+/// # use poolscope::{ObserveLayer, PoolService};
+/// # use poolscope::service::SourceLayer;
 /// # use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer};
 /// # type Sqlite = SyncConnectionWrapper<diesel::SqliteConnection>;
 /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -40,7 +40,7 @@ pub(super) struct Options {
 }
 
 impl RequestLayer {
-    /// Creates a layer that takes the route from the extension [`Route`](crate::Route), else from
+    /// Creates a layer that takes the route from the extension [`Route`](crate::service::Route), else from
     /// axum's `MatchedPath`, and creates spans with the global tracer provider, even if that is set
     /// later.
     pub fn new() -> Self {

@@ -7,7 +7,8 @@
 //! ```
 //! # #[cfg(all(feature = "sqlite", feature = "axum"))] mod doc {
 //! use axum::{Router, extract::State, routing::get};
-//! use poolscope::{AsyncSqliteConnection, Pool, PoolError, RequestLayer, Settings};
+//! use poolscope::{Pool, PoolError, RequestLayer, Settings};
+//! use poolscope::backend::AsyncSqliteConnection;
 //!
 //! type Sqlite = Pool<AsyncSqliteConnection>;
 //!

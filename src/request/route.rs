@@ -16,7 +16,7 @@ use super::routes::Routes;
 ///
 /// ```
 /// let mut request = http::Request::new(());
-/// request.extensions_mut().insert(poolscope::Route::new("/users/{id}"));
+/// request.extensions_mut().insert(poolscope::service::Route::new("/users/{id}"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route(Cow<'static, str>);

@@ -19,7 +19,7 @@ impl Settings {
     ///
     /// let settings = Settings::from_env()?;
     /// println!("up to {} connections", settings.max_connections());
-    /// # Ok::<(), poolscope::SettingsError>(())
+    /// # Ok::<(), poolscope::settings::SettingsError>(())
     /// ```
     pub fn from_env() -> Result<Self, SettingsError> {
         Self::from_env_prefixed("")
@@ -39,7 +39,7 @@ impl Settings {
     ///
     /// let primary = Settings::from_env()?;
     /// let replica = Settings::from_env_prefixed("REPLICA_")?;
-    /// # Ok::<(), poolscope::SettingsError>(())
+    /// # Ok::<(), poolscope::settings::SettingsError>(())
     /// ```
     pub fn from_env_prefixed(prefix: &str) -> Result<Self, SettingsError> {
         Self::from_lookup(prefix, |name| std::env::var_os(name))
@@ -62,7 +62,7 @@ impl Settings {
     ///     _ => None,
     /// })?;
     /// assert_eq!(settings.pool_size, 4);
-    /// # Ok::<(), poolscope::SettingsError>(())
+    /// # Ok::<(), poolscope::settings::SettingsError>(())
     /// ```
     pub fn from_lookup(
         prefix: &str,

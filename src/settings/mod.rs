@@ -12,7 +12,7 @@
 //!
 //! assert_eq!(settings.max_connections(), 25); // 5, and the default overflow of 20
 //! assert!(!format!("{settings:?}").contains("secret"));
-//! # Ok::<(), poolscope::SettingsError>(())
+//! # Ok::<(), poolscope::settings::SettingsError>(())
 //! ```
 //!
 //! The path of a value, and the order in which to read the files:

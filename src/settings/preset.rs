@@ -16,7 +16,7 @@ use super::{Problem, Settings, SettingsError};
 /// use poolscope::Preset;
 ///
 /// assert_eq!("medium".parse::<Preset>()?, Preset::Medium);
-/// # Ok::<(), poolscope::SettingsError>(())
+/// # Ok::<(), poolscope::settings::SettingsError>(())
 /// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 /// A secret text, returned only by [`expose`](Self::expose). Cheap to clone.
 ///
 /// ```
-/// use poolscope::Secret;
+/// use poolscope::settings::Secret;
 ///
 /// let token = Secret::from("mW9xJ4cQ7tRb2VzK");
 /// assert_eq!(format!("{token:?}"), "***");

@@ -11,7 +11,8 @@ use diesel::sql_types::Integer;
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
 use futures_util::StreamExt;
-use poolscope::{AsyncSqliteConnection, Pool, PoolBuilder};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, PoolBuilder};
 use tokio::time::sleep;
 
 use crate::asking::until;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use diesel::result::Error;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use poolscope::{AsyncSqliteConnection, PoolError};
+use poolscope::PoolError;
+use poolscope::backend::AsyncSqliteConnection;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use poolscope::{Pool, PoolError, Totals};
+use poolscope::report::Totals;
+use poolscope::{Pool, PoolError};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 

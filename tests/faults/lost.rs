@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use futures_util::future::try_join_all;
-use poolscope::{Pool, PoolError, PooledConnection, Status};
+use poolscope::report::Status;
+use poolscope::{Pool, PoolError, PooledConnection};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::asking::PATIENCE;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use diesel::result::Error;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
-use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, Settings};
 use tokio::time::Instant;
 
 use crate::databases::{Database, Tested};

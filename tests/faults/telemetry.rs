@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use http::StatusCode;
-use poolscope::{AsyncSqliteConnection, SignalExports, Telemetry};
+use poolscope::Telemetry;
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::report::SignalExports;
 use tokio::time::Instant;
 
 use crate::asking::until;

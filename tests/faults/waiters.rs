@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use poolscope::{AsyncSqliteConnection, Pool, PoolError};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, PoolError};
 use tokio::time::Instant;
 
 use crate::databases::{Database, Tested};

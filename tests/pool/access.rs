@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode};
-use poolscope::{AsyncSqliteConnection, Checkout, Monitor, Pool, RequestLayer, Settings, Source};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::service::Source;
+use poolscope::{Checkout, Monitor, Pool, RequestLayer, Settings};
 use serde_json::json;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -264,7 +266,7 @@ async fn hidden_places_are_still_told_apart_by_route() {
             >::default()))
         });
         let request = Request::builder()
-            .extension(poolscope::Route::new(route))
+            .extension(poolscope::service::Route::new(route))
             .body(());
         let answer = RequestLayer::new().layer(work).oneshot(request.unwrap());
         drop(answer.await.unwrap());

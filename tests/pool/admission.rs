@@ -11,10 +11,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use poolscope::{
-    Admit, AdmitLayer, Admitted, AsyncSqliteConnection, Checkout, Pool, PoolError, PooledGuard,
-    Rejection, RequestLayer, Route, Settings,
-};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::error::Rejection;
+use poolscope::service::{Admit, AdmitLayer, Admitted, PooledGuard, Route};
+use poolscope::{Checkout, Pool, PoolError, RequestLayer, Settings};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};

@@ -8,7 +8,8 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfi
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use futures_util::FutureExt;
 use futures_util::future::{join_all, try_join_all};
-use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, Settings};
 
 use crate::databases::{Tested, on_each_database};
 use crate::support::postgres::Postgres;

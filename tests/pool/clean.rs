@@ -8,7 +8,8 @@ use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use diesel_async::{
     AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
 };
-use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, Settings};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::databases::{SelectAfter, Tested, on_each_database};

@@ -3,7 +3,8 @@
 use diesel::sql_types::{Integer, Text};
 use diesel::{QueryResult, QueryableByName, define_sql_function, sql_query};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
-use poolscope::{AsyncSqliteConnection, Backend, Pool, PoolBuilder, Settings};
+use poolscope::backend::{AsyncSqliteConnection, Backend};
+use poolscope::{Pool, PoolBuilder, Settings};
 
 use crate::support::folder::Folder;
 use crate::support::{mariadb, postgres};
@@ -177,7 +178,7 @@ macro_rules! on_each_database {
 
             #[tokio::test(flavor = "multi_thread")]
             async fn sqlite() {
-                super::$test::<poolscope::AsyncSqliteConnection>(concat!(stringify!($test), "_lite")).await;
+                super::$test::<poolscope::backend::AsyncSqliteConnection>(concat!(stringify!($test), "_lite")).await;
             }
         }
     )+ };

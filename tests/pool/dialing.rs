@@ -8,7 +8,8 @@ use diesel::ConnectionError;
 use diesel_async::AsyncConnection;
 use diesel_async::pooled_connection::ManagerConfig;
 use futures_util::FutureExt;
-use poolscope::{AsyncSqliteConnection, Pool, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Pool, Settings};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 

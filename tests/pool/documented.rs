@@ -84,7 +84,7 @@ async fn everything(pool: Pool<Pg>, layer: RequestLayer) {
         .uri("http://shop.example:8080/orders/7?secret=1")
         .header("host", "shop.example:8080")
         .header("user-agent", "curl/8.0")
-        .extension(poolscope::Route::new("/orders/{id}"))
+        .extension(poolscope::service::Route::new("/orders/{id}"))
         .body(())
         .unwrap();
     let answer = service.ready().await.unwrap().call(request).await.unwrap();

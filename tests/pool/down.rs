@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
-use poolscope::{ConnectErrorKind, Pool, PoolError, Settings};
+use poolscope::backend::ConnectErrorKind;
+use poolscope::{Pool, PoolError, Settings};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
@@ -19,7 +20,7 @@ const SOON: Duration = Duration::from_secs(3);
 /// Far below what anybody would wait for who has to wait for a dial's end.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn cause<C: Tested>(pool: &Pool<C>) -> (poolscope::ConnectError, Duration) {
+async fn cause<C: Tested>(pool: &Pool<C>) -> (poolscope::backend::ConnectError, Duration) {
     let start = Instant::now();
     match pool.get().await {
         Err(PoolError::ConnectFailed(error)) => (error, start.elapsed()),

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use poolscope::{AsyncSqliteConnection, Checkout, Pool, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Checkout, Pool, Settings};
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Subscriber};

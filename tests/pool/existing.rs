@@ -5,7 +5,8 @@ use std::time::Duration;
 use diesel_async::pooled_connection::bb8::Pool as TheirPool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as DieselPoolError};
 use http::StatusCode;
-use poolscope::{Availability, Checkout, Observe, ObserveLayer, PoolError, PoolService};
+use poolscope::service::{Availability, Observe};
+use poolscope::{Checkout, ObserveLayer, PoolError, PoolService};
 use serde_json::{Value, json};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
@@ -147,8 +148,8 @@ on_their_pools! {
 
 #[tokio::test]
 async fn its_telemetry_has_the_layers_name() {
-    let database = poolscope::AsyncSqliteConnection::database("their_telemetry");
-    let theirs = theirs::<poolscope::AsyncSqliteConnection>(&database.url).await;
+    let database = poolscope::backend::AsyncSqliteConnection::database("their_telemetry");
+    let theirs = theirs::<poolscope::backend::AsyncSqliteConnection>(&database.url).await;
     let (meters, spans) = (Meters::new(), Spans::new());
     let orders = ObserveLayer::new("orders")
         .meter_provider(meters.provider.clone())
@@ -188,7 +189,7 @@ async fn its_telemetry_has_the_layers_name() {
 /// bb8's builder.
 #[tokio::test(start_paused = true)]
 async fn it_is_told_its_size() {
-    type Sqlite = poolscope::AsyncSqliteConnection;
+    type Sqlite = poolscope::backend::AsyncSqliteConnection;
     let database = Sqlite::database("their_size");
     let path = database.url.trim_start_matches("sqlite://");
     let manager = Manager::<Sqlite>::new(path);

@@ -9,10 +9,9 @@ use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use poolscope::{
-    AdmitLayer, AsyncSqliteConnection, Checkout, ObserveLayer, PoolService, PooledGuard,
-    SourceLayer,
-};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::service::{AdmitLayer, PooledGuard, SourceLayer};
+use poolscope::{Checkout, ObserveLayer, PoolService};
 use tower::{Layer, Service};
 
 use crate::databases::{Tested, on_each_database};
@@ -33,7 +32,7 @@ async fn everything_is_debug_and_nothing_shows_the_password<C: Tested>(name: &st
         .pool::<C>()
         .name("orders")
         .echo(false)
-        .thresholds(poolscope::Thresholds::default())
+        .thresholds(poolscope::settings::Thresholds::default())
         .meter_provider(SdkMeterProvider::builder().build())
         .tracer_provider(SdkTracerProvider::builder().build());
     shows(&builder, "PoolBuilder");
@@ -107,7 +106,8 @@ async fn an_existing_pool_is_debug_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_of_an_own_manager_are_told_by_their_kind() {
     use crate::support::{mariadb, ports, postgres};
-    use poolscope::{Backend, ConnectErrorKind, Pool, PoolError, Settings};
+    use poolscope::backend::{Backend, ConnectErrorKind};
+    use poolscope::{Pool, PoolError, Settings};
 
     async fn kind<C: Backend>(url: &str) -> (ConnectErrorKind, String)
     where

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use futures_util::future::{join_all, try_join_all};
-use poolscope::{AsyncSqliteConnection, ConnectErrorKind, Pool, PoolError, Settings};
+use poolscope::backend::{AsyncSqliteConnection, ConnectErrorKind};
+use poolscope::{Pool, PoolError, Settings};
 use tokio::time::Instant;
 
 use crate::databases::{Tested, on_each_database};
@@ -15,7 +16,7 @@ use crate::support::{PASSWORD, ports};
 /// Far below the default pool timeout of 30 s, far above what a cause takes to come.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-async fn connect_error<C: Tested>(url: &str) -> poolscope::ConnectError {
+async fn connect_error<C: Tested>(url: &str) -> poolscope::backend::ConnectError {
     let pool = Pool::<C>::builder(Settings::new(url)).build().unwrap();
     let start = Instant::now();
     let error = pool.get().await.unwrap_err();

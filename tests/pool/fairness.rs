@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use poolscope::{AsyncSqliteConnection, Checkout, Pool, PoolError};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Checkout, Pool, PoolError};
 use tower::ServiceExt;
 
 use crate::databases::{Tested, on_each_database};

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
-use poolscope::{AsyncSqliteConnection, Fleet, Optimization, Pool, WhatIf};
+use poolscope::Pool;
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::report::{Fleet, Optimization, WhatIf};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket};
 

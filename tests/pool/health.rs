@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 use http::StatusCode;
-use poolscope::{AsyncSqliteConnection, Checkout, Pool};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Checkout, Pool};
 use serde_json::{Value, json};
 
 use crate::asking::{ROUTES, get, names, patient, strings, until};

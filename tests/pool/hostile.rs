@@ -6,7 +6,9 @@ use std::ffi::OsString;
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use poolscope::{AsyncSqliteConnection, Monitor, Pool, Settings, Source};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::service::Source;
+use poolscope::{Monitor, Pool, Settings};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 use tokio::runtime::Runtime;
@@ -252,7 +254,7 @@ fn hostile_settings_are_refused_or_served_as_the_guide_says() {
     let _runtime = runtime.enter();
     let names: Vec<_> = Settings::variables()
         .iter()
-        .map(poolscope::Variable::name)
+        .map(poolscope::settings::Variable::name)
         // Those two are the test's own; a name is shown as it is, and opening what was asked for
         // in advance is no matter of the routes.
         .filter(|name| !["DATABASE_URL", "DB_POOL_NAME", "DB_POOL_WARM_UP"].contains(name))

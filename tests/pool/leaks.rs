@@ -10,9 +10,10 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use http::{Request, Response};
 use http_body_util::Full;
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::service::Route;
 use poolscope::{
-    AsyncSqliteConnection, Checkout, ObserveLayer, Pool, PoolService, PooledConnection,
-    RequestLayer, Route, Settings,
+    Checkout, ObserveLayer, Pool, PoolService, PooledConnection, RequestLayer, Settings,
 };
 use serde_json::json;
 use tokio::time::{advance, sleep};

@@ -5,7 +5,10 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use poolscope::{AsyncSqliteConnection, Health, Pool, RequestLayer, Route};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::report::Health;
+use poolscope::service::Route;
+use poolscope::{Pool, RequestLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::databases::{Database, Tested, on_each_database};

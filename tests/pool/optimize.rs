@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use poolscope::{AsyncSqliteConnection, Pool};
+use poolscope::Pool;
+use poolscope::backend::AsyncSqliteConnection;
 use serde_json::{Value, json};
 
 use crate::asking::{get, strings};

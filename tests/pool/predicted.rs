@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use poolscope::{Checkout, Optimization, WhatIf};
+use poolscope::Checkout;
+use poolscope::report::{Optimization, WhatIf};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};

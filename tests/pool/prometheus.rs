@@ -10,9 +10,9 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8};
 use http::header::ACCEPT;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use poolscope::{
-    AsyncSqliteConnection as Sqlite, Checkout, ObserveLayer, Pool, PoolService, RequestLayer, Route,
-};
+use poolscope::backend::AsyncSqliteConnection as Sqlite;
+use poolscope::service::Route;
+use poolscope::{Checkout, ObserveLayer, Pool, PoolService, RequestLayer};
 use serde_json::json;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 

@@ -12,9 +12,9 @@ use opentelemetry::trace::{
     FutureExt as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider,
 };
 use opentelemetry_sdk::trace::{Sampler, SpanData};
-use poolscope::{
-    AsyncSqliteConnection, Observe, ObserveLayer, Pool, PoolBuilder, PoolService, Settings,
-};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::service::Observe;
+use poolscope::{ObserveLayer, Pool, PoolBuilder, PoolService, Settings};
 use tokio::time::{sleep, timeout};
 use tower_layer::Layer as _;
 

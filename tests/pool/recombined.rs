@@ -7,10 +7,12 @@ use std::time::Duration;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use futures_util::FutureExt;
-use poolscope::{
-    AsyncSqliteConnection, Checkout, CloseReason, ConnectionFacts, Counts, Inventory, ObserveLayer,
-    PoolError, PoolEvents, PoolService, PooledGuard, Rejection, SourceLayer,
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::error::Rejection;
+use poolscope::service::{
+    CloseReason, ConnectionFacts, Counts, Inventory, PoolEvents, PooledGuard, SourceLayer,
 };
+use poolscope::{Checkout, ObserveLayer, PoolError, PoolService};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
@@ -189,8 +191,8 @@ fn the_small_traits_have_defaults_that_say_unknown() {
     );
     Silent.opened(Duration::ZERO);
     Silent.closed(CloseReason::Recycle);
-    Silent.connect_failed(&poolscope::ConnectError::new(
-        poolscope::ConnectErrorKind::Other,
+    Silent.connect_failed(&poolscope::backend::ConnectError::new(
+        poolscope::backend::ConnectErrorKind::Other,
         "nobody listens",
         None,
     ));

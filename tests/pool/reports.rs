@@ -5,7 +5,8 @@ use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::pooled_connection::ManagerConfig;
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
 use http::StatusCode;
-use poolscope::{AsyncSqliteConnection as Sqlite, Checkout, Pool, Settings};
+use poolscope::backend::AsyncSqliteConnection as Sqlite;
+use poolscope::{Checkout, Pool, Settings};
 use serde_json::{Value, json};
 
 use crate::asking::{get, patient, strings, until};

@@ -14,7 +14,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, TraceContextExt, Tracer, TracerProvider};
-use poolscope::{Checkout, Pool, PoolBuilder, PooledGuard, RequestLayer, Route, WhatIf};
+use poolscope::report::WhatIf;
+use poolscope::service::{PooledGuard, Route};
+use poolscope::{Checkout, Pool, PoolBuilder, RequestLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::asking::{ROUTES, answer_to, get, until};

@@ -8,7 +8,8 @@ use opentelemetry::trace::{
     FutureExt as _, SpanId, SpanKind, Status, TraceContextExt, Tracer, TracerProvider,
 };
 use opentelemetry_sdk::trace::Sampler;
-use poolscope::{AsyncSqliteConnection, Checkout, Pool, PoolError, Settings};
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::{Checkout, Pool, PoolError, Settings};
 
 use crate::collected::{Spans, attribute};
 use crate::databases::{Database, Tested};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
-use poolscope::AsyncSqliteConnection;
+use poolscope::backend::AsyncSqliteConnection;
 
 use crate::collected::{Kind, Meters, Reading, attributes};
 use crate::databases::{Tested, on_each_database};

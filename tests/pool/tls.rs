@@ -1,7 +1,8 @@
 //! TLS through the pool. Every `sslmode` against every kind of server is tested beside the code.
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
-use poolscope::{Backend, ConnectErrorKind, Pool, PoolError, Settings};
+use poolscope::backend::{Backend, ConnectErrorKind};
+use poolscope::{Pool, PoolError, Settings};
 
 use crate::databases::Tested;
 use crate::support::Tls;
@@ -12,7 +13,7 @@ fn pool<C: Backend>(url: &str) -> Pool<C> {
     Pool::builder(Settings::new(url)).build().unwrap()
 }
 
-async fn connect_error<C: Backend>(url: &str) -> poolscope::ConnectError {
+async fn connect_error<C: Backend>(url: &str) -> poolscope::backend::ConnectError {
     match pool::<C>(url).get().await.unwrap_err() {
         PoolError::ConnectFailed(error) => error,
         other => panic!("{other}"),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use poolscope::{AsyncSqliteConnection, Pool, WhatIf};
+use poolscope::Pool;
+use poolscope::backend::AsyncSqliteConnection;
+use poolscope::report::WhatIf;
 use serde_json::{Value, json};
 
 use crate::asking::get;

@@ -7,7 +7,8 @@ use axum::routing::{get as on_get, post};
 use http::Request;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
-use poolscope::{RequestLayer, Route};
+use poolscope::RequestLayer;
+use poolscope::service::Route;
 use tower::{Layer, ServiceBuilder, service_fn};
 
 use crate::watched::{Watched, assert_child, attribute, attributes, counts, get, send, use_pool};

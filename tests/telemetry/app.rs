@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use poolscope::{Exports, Telemetry};
+use poolscope::Telemetry;
+use poolscope::report::Exports;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// Telemetry as these variables set it up. It takes over the process's providers.
@@ -31,6 +32,8 @@ pub fn produce(telemetry: &Telemetry, count: u64) {
 
 /// All of a signal that has met its end, good or bad.
 pub fn settled(exports: &Exports) -> (u64, u64) {
-    let of = |signal: &poolscope::SignalExports| signal.exported + signal.failed + signal.dropped;
+    let of = |signal: &poolscope::report::SignalExports| {
+        signal.exported + signal.failed + signal.dropped
+    };
     (of(&exports.traces), of(&exports.logs))
 }

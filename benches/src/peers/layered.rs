@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
-use poolscope::{ExistingLease, Observe, ObserveLayer, Observed, PoolService};
+use poolscope::{ObserveLayer, PoolService};
+use poolscope::service::{ExistingLease, Observe, Observed};
 use tower::Layer;
 
 use super::{Bb8, Peer};

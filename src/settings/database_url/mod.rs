@@ -27,7 +27,7 @@ pub(super) use self::mistake::EXPECTED;
 /// | SQLite | `sqlite://app.db`, `sqlite:///absolute/app.db`, `sqlite:app.db`, `file:app.db?mode=ro`, `./app.db`, `:memory:` |
 ///
 /// ```
-/// use poolscope::{DatabaseKind, DatabaseUrl};
+/// use poolscope::settings::{DatabaseKind, DatabaseUrl};
 ///
 /// let url = DatabaseUrl::from("postgres://app:s%40crets@db/shop?sslmode=require");
 /// assert_eq!(url.database_kind(), Some(DatabaseKind::Postgres));

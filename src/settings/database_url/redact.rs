@@ -16,7 +16,7 @@ impl DatabaseUrl {
     /// where it is a word: the password `a` would otherwise turn errors into stars and reveal itself.
     ///
     /// ```
-    /// use poolscope::DatabaseUrl;
+    /// use poolscope::settings::DatabaseUrl;
     ///
     /// let url = DatabaseUrl::from("postgres://app:hunter2@db/shop");
     /// assert_eq!(

@@ -2,7 +2,8 @@
 #![cfg(test)]
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
-use poolscope::{Backend, Pool, Settings};
+use poolscope::{Pool, Settings};
+use poolscope::backend::Backend;
 
 fn refused<C: Backend>(url: &str) -> String {
     match Pool::<C>::builder(Settings::new(url)).build() {

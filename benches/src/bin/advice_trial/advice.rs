@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use poolscope::WhatIf;
+use poolscope::report::WhatIf;
 use poolscope_benches::peers::Ours;
 use poolscope_benches::statistics::median;
 use serde_json::{Value, json};

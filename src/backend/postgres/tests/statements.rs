@@ -63,6 +63,9 @@ async fn on_postgres() {
 #[tokio::test]
 async fn on_sqlite() {
     let memory = "sqlite://:memory:";
-    known_afterwards::<crate::AsyncSqliteConnection>(|it| it.pool_size(1).max_overflow(0), memory)
-        .await;
+    known_afterwards::<crate::backend::AsyncSqliteConnection>(
+        |it| it.pool_size(1).max_overflow(0),
+        memory,
+    )
+    .await;
 }
