@@ -16,6 +16,8 @@ pub(super) struct InFlight {
     running: Vec<Running>,
     /// Whether several queries may be in flight at once.
     pipelines: bool,
+    /// The number of queries that have finished.
+    finished: u64,
 }
 
 /// A query that has finished.
@@ -31,6 +33,7 @@ impl InFlight {
         Self {
             running: Vec::new(),
             pipelines,
+            finished: 0,
         }
     }
 
@@ -40,7 +43,8 @@ impl InFlight {
 
     /// Adds a query that starts. If only one can be in flight, the earlier ones were abandoned. Every
     /// query that is dropped here ends as cancelled.
-    pub(super) fn push(&mut self, running: Running) {
+    pub(super) fn push(&mut self, mut running: Running) {
+        running.finished_before = self.finished;
         if !self.pipelines {
             self.running.clear();
         }
@@ -74,13 +78,25 @@ impl InFlight {
         let at = with(Some(hash())).or_else(|| with(None)).unwrap_or(last);
         let mut running = self.running.remove(at);
         let behind = self.running.len() - at;
-        // A query that was sent and answered before this one began, but has not finished by now, was
-        // abandoned.
-        let given_up = |other: &&Running| {
-            other.sent_after > other.sent_before && other.sent_after <= running.answered_before
-        };
-        let given_up = self.running.iter().take(at).take_while(given_up).count();
-        self.running.drain(..given_up);
+        // A query that was sent and answered before this one began, but has not finished by now, is probably
+        // abandoned. It may also be a query of a pipeline whose task has not been polled since the answer came.
+        // That task is polled before a query that starts from now on is answered.
+        self.finished += 1;
+        let mut abandoned = 0;
+        for other in &mut self.running[..at] {
+            let is_answered =
+                other.sent_after > other.sent_before && other.sent_after <= running.answered_before;
+            if !is_answered {
+                break;
+            }
+            match other.overtaken {
+                Some(finished) if finished <= running.finished_before => abandoned += 1,
+                Some(_) => {}
+                None => other.overtaken = Some(self.finished),
+            }
+        }
+        // Those overtaken first are first in the list.
+        self.running.drain(..abandoned);
         running.shared |= !self.running.is_empty();
         self.running
             .iter_mut()
@@ -118,6 +134,8 @@ mod tests {
             sent_before: Some(sent_before),
             answered_before: Some(answered_before),
             sent_after: None,
+            finished_before: 0,
+            overtaken: None,
             shared: false,
             ended: false,
         }
@@ -150,7 +168,24 @@ mod tests {
         assert_eq!(all.len(), 1);
         all.push(query(Some(B), 10, 9));
         let next = all.finish(|| B).unwrap();
-        assert_eq!((next.running.shared, all.len()), (false, 0));
+        assert!(next.running.shared, "the first one may not have been polled yet");
+        assert_eq!(all.len(), 1);
+        all.push(query(Some(C), 11, 11));
+        let last = all.finish(|| C).unwrap();
+        assert_eq!((last.running.shared, all.len()), (false, 0));
+    }
+
+    #[test]
+    fn a_query_that_is_answered_but_not_polled_yet_is_not_abandoned() {
+        let mut all = InFlight::new(true);
+        all.push(query(Some(A), 7, 7));
+        // The first one was answered before the other two began, which are polled first.
+        all.push(query(Some(B), 8, 8));
+        all.push(query(Some(C), 9, 8));
+        for hash in [B, C, A] {
+            let finished = all.finish(|| hash).unwrap();
+            assert_eq!(finished.running.hash, Some(hash));
+        }
     }
 
     #[test]

@@ -185,6 +185,8 @@ impl QueryInstrumentation {
             answered_before,
             sent_before,
             sent_after: None,
+            finished_before: 0,
+            overtaken: None,
             shared: false,
             ended: false,
         });

@@ -35,6 +35,11 @@ pub(super) struct Running {
     /// The number of the last command sent before the next query: a command of this query, unless the
     /// two are pipelined.
     pub(super) sent_after: Option<u64>,
+    /// The number of queries that had finished on this connection before this one started.
+    pub(super) finished_before: u64,
+    /// The number of queries that had finished when one that started after this query's answer did; `None` until
+    /// one has.
+    pub(super) overtaken: Option<u64>,
     /// Whether other queries were in flight at the same time.
     pub(super) shared: bool,
     pub(super) ended: bool,
