@@ -32,7 +32,7 @@ pin_project! {
         response: Option<F>,
         step: Step,
         // `None` until the checkout waits. Most never do, and need no clock.
-        waiting: Option<Waiting>,
+        waiting: Option<QueueWait>,
     }
 }
 
@@ -45,7 +45,7 @@ enum Step {
 }
 
 /// The time limits of a checkout that waits.
-struct Waiting {
+struct QueueWait {
     since: Instant,
     deadline: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -150,7 +150,7 @@ impl Step {
         Poll::Pending
     }
 
-    fn begins_to_wait(&self) -> Waiting {
+    fn begins_to_wait(&self) -> QueueWait {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let since = Instant::now();
         // Cap the timeout, so that the deadline does not overflow the clock.
@@ -160,7 +160,7 @@ impl Step {
             .patience()
             .and_then(|(first, _)| since.checked_add(first));
         let until = first.map_or(deadline, |first| first.min(deadline));
-        Waiting {
+        QueueWait {
             since,
             deadline,
             alarm: Box::pin(sleep_until(until)),
@@ -186,7 +186,7 @@ impl Step {
     }
 }
 
-impl Waiting {
+impl QueueWait {
     /// Waits until the deadline passes or load shedding rejects the checkout.
     fn poll<T>(&mut self, step: &mut Step, cx: &mut Context<'_>) -> Poll<Result<T, PoolError>> {
         loop {

@@ -13,7 +13,7 @@ use super::waiters::{Key, Places};
 pub(super) struct Queue<W> {
     capacity: u32,
     admitted: u32,
-    places: Places<Place<W>>,
+    places: Places<QueueEntry<W>>,
     max_pending: Option<u32>,
     shedding: Option<CoDel>,
     fails_when_suspended: bool,
@@ -40,7 +40,7 @@ pub(super) enum Rejected {
 
 /// A waiter's queue entry.
 #[derive(Debug)]
-struct Place<W> {
+struct QueueEntry<W> {
     since: Instant,
     waker: Option<W>,
     /// `None` while the checkout waits.
@@ -155,7 +155,7 @@ impl<W> Queue<W> {
             let queued = Duration::ZERO;
             return Err(Rejected::Shed { queued });
         }
-        Ok(Some(self.places.push(Place {
+        Ok(Some(self.places.push(QueueEntry {
             since: now,
             waker: Some(waker),
             answer: None,

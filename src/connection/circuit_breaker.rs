@@ -28,13 +28,13 @@ const TRUST: Duration = Duration::from_secs(1);
 /// waiting request.
 pub(super) struct CircuitBreaker<T> {
     down: AtomicBool,
-    state: Mutex<State<T>>,
+    state: Mutex<BreakerState<T>>,
     news: watch::Sender<()>,
     /// Wakes the prober when a request begins to wait.
     demand: Notify,
 }
 
-struct State<T> {
+struct BreakerState<T> {
     down: Option<Down>,
     /// The number of outages so far.
     number: u64,
@@ -87,7 +87,7 @@ impl Down {
     }
 }
 
-impl<T> State<T> {
+impl<T> BreakerState<T> {
     /// Returns the verdict on a request made at `asked`.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl<T> CircuitBreaker<T> {
     pub(super) fn new() -> Self {
         Self {
             down: AtomicBool::new(false),
-            state: Mutex::new(State {
+            state: Mutex::new(BreakerState {
                 down: None,
                 number: 0,
                 refused: None,
@@ -123,7 +123,7 @@ impl<T> CircuitBreaker<T> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, BreakerState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -210,7 +210,7 @@ impl<T> CircuitBreaker<T> {
         }
     }
 
-    fn end(&self, state: &mut State<T>) {
+    fn end(&self, state: &mut BreakerState<T>) {
         state.down = None;
         self.down.store(false, Ordering::Release);
         self.news.send_replace(());
@@ -294,7 +294,7 @@ impl<T> CircuitBreaker<T> {
             return Verdict::Up;
         }
         let asked = Instant::now();
-        let mut waiting = Waiting::new(self);
+        let mut waiting = Listener::new(self);
         let mut news = self.news.subscribe();
         loop {
             let until = {
@@ -320,12 +320,12 @@ impl<T> CircuitBreaker<T> {
 
 /// A waiting request. Counts until it leaves. A connection that was handed over stays available while
 /// any request waits.
-struct Waiting<'a, T> {
+struct Listener<'a, T> {
     outage: &'a CircuitBreaker<T>,
     left: bool,
 }
 
-impl<'a, T> Waiting<'a, T> {
+impl<'a, T> Listener<'a, T> {
     fn new(outage: &'a CircuitBreaker<T>) -> Self {
         outage.state().waiting += 1;
         Self {
@@ -334,13 +334,13 @@ impl<'a, T> Waiting<'a, T> {
         }
     }
 
-    fn leave(&mut self, state: &mut State<T>) {
+    fn leave(&mut self, state: &mut BreakerState<T>) {
         state.waiting -= 1;
         self.left = true;
     }
 }
 
-impl<T> Drop for Waiting<'_, T> {
+impl<T> Drop for Listener<'_, T> {
     fn drop(&mut self) {
         if self.left {
             return;

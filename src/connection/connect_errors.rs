@@ -17,13 +17,13 @@ const KEPT: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct ConnectErrors {
-    state: Mutex<State>,
+    state: Mutex<ErrorsState>,
     /// Written under the lock and read without it, because each checkout reads it.
     failures: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ErrorsState {
     tickets: VecDeque<oneshot::Sender<Failure>>,
     unclaimed: VecDeque<Failure>,
 }
@@ -35,7 +35,7 @@ struct Failure {
 }
 
 impl ConnectErrors {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ErrorsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,7 +76,7 @@ impl ConnectErrors {
     }
 }
 
-impl State {
+impl ErrorsState {
     fn deliver(&mut self, mut failure: Failure) {
         while let Some(ticket) = self.tickets.pop_front() {
             match ticket.send(failure) {

@@ -35,12 +35,12 @@ pub(super) struct ConnectLimiter {
     succeeded: AtomicU64,
     under_way: AtomicU32,
     refused: AtomicBool,
-    last_refusal: Mutex<Option<Refusal>>,
+    last_refusal: Mutex<Option<RefusedConnect>>,
     ahead: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone)]
-struct Refusal {
+struct RefusedConnect {
     error: ConnectError,
     /// The number of the refused attempt among all attempts.
     number: u64,
@@ -132,21 +132,21 @@ impl ConnectLimiter {
 
     /// Records that the server refused a connection attempt.
     pub(super) fn refused(&self, error: ConnectError) {
-        self.remember(Some(Refusal {
+        self.remember(Some(RefusedConnect {
             error,
             number: self.begun.fetch_add(1, Ordering::AcqRel) + 1,
             ended: Instant::now(),
         }));
     }
 
-    fn last_refusal(&self) -> Option<Refusal> {
+    fn last_refusal(&self) -> Option<RefusedConnect> {
         self.last_refusal
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn remember(&self, refusal: Option<Refusal>) {
+    fn remember(&self, refusal: Option<RefusedConnect>) {
         let mut last = self
             .last_refusal
             .lock()
@@ -169,7 +169,7 @@ impl ConnectPermit<'_> {
                 self.dials.succeeded.load(Ordering::Acquire) < self.number
             }
             Some(error) => {
-                self.dials.remember(Some(Refusal {
+                self.dials.remember(Some(RefusedConnect {
                     error: error.clone(),
                     number: self.number,
                     ended: Instant::now(),

@@ -12,12 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 pub(super) struct Handoff<T> {
-    waiting: Mutex<Waiting<T>>,
+    waiting: Mutex<WaitingCheckout<T>>,
     /// The length of the queue: written under the lock, read without it by checkouts that do not wait.
     length: AtomicUsize,
 }
 
-struct Waiting<T> {
+struct WaitingCheckout<T> {
     joined: u64,
     /// Ordered by number, the oldest first.
     places: VecDeque<(u64, oneshot::Sender<T>)>,
@@ -25,7 +25,7 @@ struct Waiting<T> {
 
 /// An entry in the hand-off queue. Dropping it leaves the queue, and drops a value that was handed
 /// over and not taken.
-pub(super) struct Place<'a, T> {
+pub(super) struct HandoffEntry<'a, T> {
     line: &'a Handoff<T>,
     number: u64,
     handed: oneshot::Receiver<T>,
@@ -34,7 +34,7 @@ pub(super) struct Place<'a, T> {
 impl<T> Handoff<T> {
     pub(super) fn new() -> Self {
         Self {
-            waiting: Mutex::new(Waiting {
+            waiting: Mutex::new(WaitingCheckout {
                 joined: 0,
                 places: VecDeque::new(),
             }),
@@ -42,19 +42,19 @@ impl<T> Handoff<T> {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingCheckout<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends an entry to the queue.
-    pub(super) fn join(&self) -> Place<'_, T> {
+    pub(super) fn join(&self) -> HandoffEntry<'_, T> {
         let (hand, handed) = oneshot::channel();
         let mut waiting = self.waiting();
         waiting.joined += 1;
         let number = waiting.joined;
         waiting.places.push_back((number, hand));
         self.length.store(waiting.places.len(), Ordering::Release);
-        Place {
+        HandoffEntry {
             line: self,
             number,
             handed,
@@ -63,7 +63,7 @@ impl<T> Handoff<T> {
 
     /// Hands a value to the oldest waiter, if it is older than `mine`. Returns the value if there is
     /// none.
-    pub(super) fn offer(&self, mine: Option<&Place<'_, T>>, mut value: T) -> Option<T> {
+    pub(super) fn offer(&self, mine: Option<&HandoffEntry<'_, T>>, mut value: T) -> Option<T> {
         while self.length.load(Ordering::Acquire) > 0 {
             let Some(oldest) = self.take_older(mine.map(|place| place.number)) else {
                 break;
@@ -90,7 +90,7 @@ impl<T> Handoff<T> {
     }
 }
 
-impl<T> Place<'_, T> {
+impl<T> HandoffEntry<'_, T> {
     /// Waits for a value that another checkout hands over.
     pub(super) async fn handed(&mut self) -> T {
         match (&mut self.handed).await {
@@ -101,7 +101,7 @@ impl<T> Place<'_, T> {
     }
 }
 
-impl<T> Drop for Place<'_, T> {
+impl<T> Drop for HandoffEntry<'_, T> {
     fn drop(&mut self) {
         let mut waiting = self.line.waiting();
         let at = waiting

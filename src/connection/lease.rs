@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
-use super::handoff::Place;
+use super::handoff::HandoffEntry;
 use super::manager::Manager;
 use super::own_pool::OwnShared;
 use super::policy::{ConnectionPolicy, PolicySettings};
@@ -176,7 +176,7 @@ impl<C: Backend> Lease<C> {
         own: &Arc<OwnShared<C>>,
         since: u64,
         asked: Instant,
-        place: &mut Place<'_, Self>,
+        place: &mut HandoffEntry<'_, Self>,
     ) -> Result<Next<C>, PoolError> {
         let care = &own.care;
         let mut ticket = care.board.ticket(since);

@@ -58,11 +58,11 @@ struct Begun {
     context: Context,
     request: Option<Arc<Attribution>>,
     /// `None` if it has not waited.
-    waiting: Option<Box<Waiting>>,
+    waiting: Option<Box<Wait>>,
 }
 
 /// A wait in progress, and the time spent in each phase.
-struct Waiting {
+struct Wait {
     asked: Instant,
     /// Key of the waiter in the pool state.
     key: u32,
@@ -147,7 +147,7 @@ impl Begun {
     fn waits(&mut self, recorder: &Recorder, phase: Option<Phase>) {
         let Some(waiting) = &mut self.waiting else {
             let asked = Instant::now();
-            self.waiting = Some(Box::new(Waiting {
+            self.waiting = Some(Box::new(Wait {
                 asked,
                 key: recorder.queued(asked, phase),
                 phase,
@@ -271,7 +271,7 @@ impl Attempt {
     }
 }
 
-impl Waiting {
+impl Wait {
     fn end_phase(&mut self, at: Instant, span: Option<&mut CheckoutSpan>) {
         let Some(phase) = self.phase else { return };
         let time = at.saturating_duration_since(self.since);

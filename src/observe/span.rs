@@ -26,7 +26,7 @@ const NAME: &str = "pool.checkout";
 
 /// Creates the spans of one pool.
 pub(crate) struct Tracing {
-    tracer: Source,
+    tracer: TracerSource,
     /// Whether the last span came from a real provider. While it did not, the global provider is queried
     /// again.
     live: AtomicBool,
@@ -35,14 +35,14 @@ pub(crate) struct Tracing {
 }
 
 /// Where the tracer comes from.
-enum Source {
+enum TracerSource {
     /// The provider set on the layer.
     Given(BoxedTracer),
     /// The global provider, as of the last time it was queried.
     Global(ArcSwap<BoxedTracer>),
 }
 
-impl Source {
+impl TracerSource {
     fn open(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
         match self {
             Self::Given(tracer) => tracer.build_with_context(builder, parent),
@@ -53,9 +53,9 @@ impl Source {
 
 impl Tracing {
     pub(crate) fn new(tracer: Option<BoxedTracer>) -> Self {
-        let global = || Source::Global(ArcSwap::from_pointee(global::tracer_with_scope(scope())));
+        let global = || TracerSource::Global(ArcSwap::from_pointee(global::tracer_with_scope(scope())));
         Self {
-            tracer: tracer.map_or_else(global, Source::Given),
+            tracer: tracer.map_or_else(global, TracerSource::Given),
             live: AtomicBool::new(false),
             untried: AtomicBool::new(true),
         }
@@ -63,7 +63,7 @@ impl Tracing {
 
     /// Queries the global provider again if it was not live so far.
     pub(crate) fn bind(&self) {
-        if let Source::Global(tracer) = &self.tracer
+        if let TracerSource::Global(tracer) = &self.tracer
             && !self.is_live()
         {
             tracer.store(Arc::new(global::tracer_with_scope(scope())));
@@ -87,7 +87,7 @@ impl Tracing {
     /// Returns whether a provider may record spans, as far as the last checkout has found out. Checkouts
     /// query the global provider again.
     pub(crate) fn may_listen(&self) -> bool {
-        matches!(self.tracer, Source::Given(_)) || self.is_live()
+        matches!(self.tracer, TracerSource::Given(_)) || self.is_live()
     }
 
     /// Opens a span, and records whether the provider is real.
@@ -104,7 +104,7 @@ impl Tracing {
     /// Opens a span if there is a real provider. Without one, queries the global provider each time.
     pub(crate) fn open_if_live(&self, builder: SpanBuilder, parent: &Context) -> Option<BoxedSpan> {
         let taken = match &self.tracer {
-            Source::Global(taken) if !self.is_live() => taken,
+            TracerSource::Global(taken) if !self.is_live() => taken,
             _ => {
                 let span = self.open(builder, parent);
                 return is_real(&span, parent).then_some(span);

@@ -118,12 +118,12 @@ pub(crate) struct History {
     /// Maximum number of connections.
     size: u16,
     /// The busiest windows of this half-day and of the previous one.
-    busiest: [Option<Window>; 2],
+    busiest: [Option<BusiestWindow>; 2],
 }
 
 /// The busiest window of a half-day.
 #[derive(Debug, Clone)]
-struct Window {
+struct BusiestWindow {
     half_day: u64,
     /// Mean number of connections held.
     held: f64,
@@ -319,7 +319,7 @@ impl History {
             *before = current.take();
         }
         if current.as_ref().is_none_or(|it| it.held < held) {
-            *current = Some(Window {
+            *current = Some(BusiestWindow {
                 half_day,
                 held,
                 ended: now,

@@ -63,7 +63,7 @@ pub(crate) struct StatementUse {
 /// All statements of one pool. None is ever removed, so ids stay valid.
 pub(crate) struct Statements {
     /// Statements by id. The first entry is shared by those beyond the bound.
-    all: Vec<Entry>,
+    all: Vec<StatementEntry>,
     /// Ids by text without values.
     ids: HashMap<Arc<str>, StatementId>,
     /// Ids by the hash of the text as sent. Cleared when it is full.
@@ -74,7 +74,7 @@ pub(crate) struct Statements {
     next_second: Instant,
 }
 
-struct Entry {
+struct StatementEntry {
     statement: Arc<Statement>,
     spent: Recent<Spent>,
 }
@@ -87,7 +87,7 @@ impl Statements {
             operation: None,
         };
         Self {
-            all: vec![Entry::new(other)],
+            all: vec![StatementEntry::new(other)],
             ids: HashMap::new(),
             sent: HashMap::default(),
             marker: Marker::new(now),
@@ -122,7 +122,7 @@ impl Statements {
             None => {
                 let id = StatementId::new(self.all.len());
                 self.ids.insert(Arc::clone(&statement.text), id);
-                self.all.push(Entry::new(statement));
+                self.all.push(StatementEntry::new(statement));
                 id
             }
         };
@@ -156,7 +156,7 @@ impl Statements {
     pub(crate) fn read(&mut self, now: Instant) -> Vec<StatementUse> {
         self.advance(now);
         let used = self.all.iter().filter(|entry| entry.spent.total.count > 0);
-        used.map(|Entry { statement, spent }| StatementUse {
+        used.map(|StatementEntry { statement, spent }| StatementUse {
             summary: (*statement.summary).to_owned(),
             text: (*statement.text).to_owned(),
             total: spent.total,
@@ -171,7 +171,7 @@ impl Statements {
     }
 }
 
-impl Entry {
+impl StatementEntry {
     fn new(statement: Statement) -> Self {
         Self {
             statement: Arc::new(statement),

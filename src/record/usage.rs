@@ -78,13 +78,13 @@ pub(crate) struct Site {
 /// may have several keys. Addresses are not reused: callers and labels are static, and the [`Site`] keeps
 /// its route alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+struct SiteKey {
     caller: usize,
     label: (usize, usize),
     route: usize,
 }
 
-impl Key {
+impl SiteKey {
     fn of(holder: &Holder) -> Self {
         let text = |text: &str| (text.as_ptr().addr(), text.len());
         Self {
@@ -104,14 +104,14 @@ impl Key {
 /// Returns the number of the holder's call site, which does not change. Two call sites may have the same
 /// number by chance.
 pub(crate) fn place(holder: &Holder) -> u16 {
-    Key::of(holder).number()
+    SiteKey::of(holder).number()
 }
 
 /// Use of one pool by all call sites. The hash function need not resist attacks, because no client can
 /// choose an address.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    sites: HashMap<Key, (Site, Recent<Use>), FixedState>,
+    sites: HashMap<SiteKey, (Site, Recent<Use>), FixedState>,
     other: Recent<Use>,
     marker: Marker,
 }
@@ -197,7 +197,7 @@ impl Usage {
             measured: if busy.is_some() { held } else { Duration::ZERO },
         };
         let full = self.sites.len() >= SITES;
-        let tracked = match self.sites.entry(Key::of(holder)) {
+        let tracked = match self.sites.entry(SiteKey::of(holder)) {
             Entry::Occupied(known) => &mut known.into_mut().1,
             Entry::Vacant(_) if full => &mut self.other,
             Entry::Vacant(new) => &mut new.insert((Site::of(holder), Recent::default())).1,

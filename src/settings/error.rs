@@ -85,14 +85,14 @@ impl fmt::Debug for SettingsError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     variable: String,
-    state: State,
+    state: ProblemKind,
     expected: String,
     hint: Option<String>,
 }
 
 /// What is wrong with the setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
+enum ProblemKind {
     Wrong(String),
     NotSet,
     NotText,
@@ -112,7 +112,7 @@ impl Problem {
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         match &self.state {
-            State::Wrong(value) => Some(value),
+            ProblemKind::Wrong(value) => Some(value),
             _ => None,
         }
     }
@@ -130,25 +130,25 @@ impl Problem {
     }
 
     pub(crate) fn wrong(variable: impl Into<String>, value: &str, expected: String) -> Self {
-        Self::with_state(variable, State::Wrong(shown(value)), expected)
+        Self::with_state(variable, ProblemKind::Wrong(shown(value)), expected)
     }
 
     pub(super) fn not_set(variable: impl Into<String>, expected: String) -> Self {
-        Self::with_state(variable, State::NotSet, expected)
+        Self::with_state(variable, ProblemKind::NotSet, expected)
     }
 
     pub(crate) fn not_text(variable: impl Into<String>, expected: String) -> Self {
-        Self::with_state(variable, State::NotText, expected)
+        Self::with_state(variable, ProblemKind::NotText, expected)
     }
 
     pub(super) fn set_twice(variable: impl Into<String>) -> Self {
-        Self::with_state(variable, State::SetTwice, "one value".to_owned())
+        Self::with_state(variable, ProblemKind::SetTwice, "one value".to_owned())
     }
 
     pub(super) fn unknown(variable: &str) -> Self {
         Self::with_state(
             shown(variable),
-            State::Unknown,
+            ProblemKind::Unknown,
             "the name of a setting".to_owned(),
         )
     }
@@ -158,7 +158,7 @@ impl Problem {
         self
     }
 
-    fn with_state(variable: impl Into<String>, state: State, expected: String) -> Self {
+    fn with_state(variable: impl Into<String>, state: ProblemKind, expected: String) -> Self {
         Self {
             variable: variable.into(),
             state,
@@ -172,11 +172,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.variable)?;
         match &self.state {
-            State::Wrong(value) => write!(f, "={value:?}")?,
-            State::NotSet => f.write_str(" is not set")?,
-            State::NotText => f.write_str(" is not UTF-8")?,
-            State::SetTwice => f.write_str(" is set twice")?,
-            State::Unknown => f.write_str(" is unknown")?,
+            ProblemKind::Wrong(value) => write!(f, "={value:?}")?,
+            ProblemKind::NotSet => f.write_str(" is not set")?,
+            ProblemKind::NotText => f.write_str(" is not UTF-8")?,
+            ProblemKind::SetTwice => f.write_str(" is set twice")?,
+            ProblemKind::Unknown => f.write_str(" is unknown")?,
         }
         write!(f, ": expected {}", self.expected)?;
         match &self.hint {

@@ -35,7 +35,7 @@ pub(crate) const PARTS: usize = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct Replay {
     jobs: Vec<Job>,
-    arrivals: Vec<Recorded>,
+    arrivals: Vec<RecordedArrival>,
     runs: Vec<Repeated>,
     pub(crate) clients: Option<Clients>,
     station: Station,
@@ -44,7 +44,7 @@ pub(crate) struct Replay {
 
 /// A recorded arrival.
 #[derive(Debug, Clone, Copy)]
-struct Recorded {
+struct RecordedArrival {
     /// Seconds from the start of the run.
     asked: f64,
     /// The index of its job. A checkout that was not served has the job of the next one that was.
@@ -97,7 +97,7 @@ impl Replay {
                 let follows = last
                     .filter(|(_, returned)| checkout.request != 0 && *returned <= checkout.asked)
                     .map(|(before, returned)| ((index - before) as u32, checkout.asked - returned));
-                replay.arrivals.push(Recorded {
+                replay.arrivals.push(RecordedArrival {
                     asked: checkout.asked - run.from,
                     job: job.min(replay.jobs.len().saturating_sub(1) as u32),
                     place: checkout.place,

@@ -81,7 +81,7 @@ impl Pool {
     /// Runs each job once, until all have returned their connections. Returns the passages in the order
     /// of arrival.
     pub(crate) fn run(&self, jobs: &[Job], arrivals: Arrivals<'_>) -> Vec<Passage> {
-        Run::new(self, jobs, arrivals).run()
+        SimulationRun::new(self, jobs, arrivals).run()
     }
 }
 
@@ -110,7 +110,7 @@ fn due(queue: &Queue) -> f64 {
     queue.peek().map_or(f64::INFINITY, |first| first.0.0)
 }
 
-struct Run<'a> {
+struct SimulationRun<'a> {
     pool: &'a Pool,
     jobs: &'a [Job],
     arrivals: Arrivals<'a>,
@@ -136,7 +136,7 @@ struct Run<'a> {
     unlocks: f64,
 }
 
-impl<'a> Run<'a> {
+impl<'a> SimulationRun<'a> {
     fn new(pool: &'a Pool, jobs: &'a [Job], arrivals: Arrivals<'a>) -> Self {
         let mut run = Self {
             pool,
