@@ -1,5 +1,8 @@
 //! The request type of the pool's tower stack, and the connection info of its responses.
 
+pub(crate) mod query_context;
+pub(crate) mod wait_phase;
+
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::query::context::ContextSlot;
+use crate::checkout::query_context::ContextSlot;
 
 /// A request for a connection: the request type of every layer and service in this crate.
 ///

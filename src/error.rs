@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::backend::ConnectError;
 
-pub use crate::record::wait_phase::{Phase, Phases};
+pub use crate::checkout::wait_phase::{Phase, Phases};
 
 /// A boxed error, as the tower ecosystem uses it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

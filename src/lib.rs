@@ -44,6 +44,7 @@ mod guides;
 // Used by the Postgres backend and by OpenTelemetry export.
 #[cfg(any(test, feature = "postgres", feature = "otlp"))]
 mod identity;
+mod log_limiter;
 mod metrics;
 mod monitor;
 mod observe;

@@ -13,6 +13,8 @@
 //! All of them are a `Service<Checkout>`; each answers with a guard that dereferences to the connection.
 
 pub use crate::admit::{Admit, AdmitLayer, Admitted, Gate, ResponseFuture as AdmitFuture};
+#[doc(hidden)]
+pub use crate::checkout::query_context::ContextSlot;
 pub use crate::checkout::{ConnectionFacts, PooledGuard, TransactionState};
 pub use crate::connection::{
     ExistingLease, Lease, Manager, PoolService, ResponseFuture as LeaseFuture, WarmUp,
@@ -21,8 +23,6 @@ pub use crate::connection::{
 pub use crate::connection::{ExistingShared, Managed, OwnShared};
 pub use crate::observe::{Observe, ObserveLayer, Observed, ResponseFuture as ObserveFuture};
 pub use crate::pool::Stack;
-#[doc(hidden)]
-pub use crate::query::context::ContextSlot;
 pub use crate::record::inventory::{Availability, Counts, Inventory};
 pub use crate::record::pool_events::{CloseReason, PoolEvents};
 pub use crate::report::source::{Source, SourceLayer, WithSource};

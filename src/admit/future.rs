@@ -16,8 +16,8 @@ use super::gate::{Entered, Gate, Turn};
 use super::permit::{Admitted, Permit};
 use super::queue::Rejected;
 use crate::checkout::Checkout;
+use crate::checkout::wait_phase::{self, Phase};
 use crate::error::{BoxError, PoolError, Rejection};
-use crate::record::wait_phase::{self, Phase};
 
 pin_project! {
     /// The future of [`Admit`](super::Admit).

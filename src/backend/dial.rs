@@ -167,7 +167,7 @@ pub(crate) fn from_diesel(error: PoolError) -> ConnectError {
 
 /// Converts the error of a query.
 pub(crate) fn from_query(error: &diesel::result::Error) -> ConnectError {
-    if crate::query::is_connection_failure(error) {
+    if crate::backend::is_connection_failure(error) {
         return ConnectError::new(ConnectErrorKind::Unreachable, error.to_string(), None);
     }
     from_text(&error.to_string())

@@ -6,6 +6,7 @@
 mod activity;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod connect_error;
+mod connection_failure;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
 mod monitor_connection;
@@ -26,6 +27,8 @@ pub(crate) use self::activity::{Activity, ServerSession, SessionState};
 #[cfg(feature = "otlp")]
 pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
+pub use self::connection_failure::is_connection_failure;
+pub(crate) use self::connection_failure::is_lost;
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
 pub(crate) use self::monitor_connection::{
@@ -33,7 +36,6 @@ pub(crate) use self::monitor_connection::{
 };
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::AsyncSqliteConnection;
-pub use crate::query::is_connection_failure;
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 /// A diesel-async connection that poolscope can pool and observe.

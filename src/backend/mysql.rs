@@ -257,7 +257,7 @@ async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity
     .await;
     let (transactions, restricted) = match transactions {
         Ok(transactions) => (Some(transactions), None),
-        Err(error) if crate::query::is_connection_failure(&error) => return Err(error),
+        Err(error) if crate::backend::is_connection_failure(&error) => return Err(error),
         Err(_) => (
             None,
             Some("sessions of other users and InnoDB transactions are not visible: GRANT PROCESS ON *.* to this user".to_owned()),

@@ -10,9 +10,9 @@ use super::connection_counter::{Open, Place};
 use super::jitter;
 use super::policy::ConnectionPolicy;
 use crate::backend::{Backend, Session};
+use crate::checkout::query_context::ContextSlot;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::query::QueryState;
-use crate::query::context::ContextSlot;
 use crate::record::pool_events::CloseReason;
 
 /// The connection type that bb8 stores.

@@ -18,10 +18,10 @@ use super::own_pool::OwnShared;
 use super::policy::{ConnectionPolicy, PolicySettings};
 use super::service::Shared;
 use crate::backend::{Backend, ConnectError};
+use crate::checkout::wait_phase::{Phase, during};
 use crate::checkout::{Checkout, ConnectionFacts, PooledGuard};
 use crate::error::PoolError;
 use crate::record::pool_events::CloseReason;
-use crate::record::wait_phase::{Phase, during};
 
 /// The time after which a waiting checkout asks bb8 again, which connects if no attempt is running.
 const REDIAL: Duration = Duration::from_millis(200);

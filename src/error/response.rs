@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::Instant;
 
 use crate::error::{PoolError, Rejection};
-use crate::record::log_limiter::LogLimiter;
+use crate::log_limiter::LogLimiter;
 
 /// Log limits of the whole process, because an error does not identify its pool.
 static TOLD: Told = Told([const { LogLimiter::new() }; 7]);

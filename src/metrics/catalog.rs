@@ -18,12 +18,12 @@ use opentelemetry_semantic_conventions::metric::{
 use tokio::time::Instant;
 
 use crate::checkout::TransactionState;
-use crate::metrics::buckets::{Buckets, COUNTS, SECONDS};
+use crate::checkout::wait_phase::Phase;
+use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
 use crate::record::requests::{Key, PerRequest, route_attribute};
 use crate::record::usage::{Site, SiteUse, Use};
-use crate::record::wait_phase::Phase;
 
 /// A metric: its name, unit and description, and how to read it.
 #[derive(Debug)]

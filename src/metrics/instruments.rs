@@ -9,13 +9,13 @@ use opentelemetry::metrics::{BoundHistogram, Histogram, Meter, MeterProvider};
 use opentelemetry::{KeyValue, global};
 use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAME;
 
+use crate::checkout::query_context::QueryFailure;
+use crate::checkout::wait_phase::{Phase, Phases};
 use crate::metrics::catalog::{self as family, Emit, FAMILIES, Family, Kind, PHASE, Read};
-use crate::query::context::QueryFailure;
 use crate::record::inventory::Availability;
 use crate::record::queries::attributes;
 use crate::record::recorder::Recorder;
 use crate::record::requests::Key;
-use crate::record::wait_phase::{Phase, Phases};
 use crate::request::attribution::{Attribution, Tally};
 use crate::scope::scope;
 

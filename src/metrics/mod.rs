@@ -1,6 +1,5 @@
 //! The metrics: one list, rendered as OpenTelemetry instruments and as a Prometheus page.
 
-pub(crate) mod buckets;
 pub(crate) mod catalog;
 pub(crate) mod instruments;
 pub(crate) mod prometheus;

@@ -11,15 +11,15 @@ use opentelemetry::Context;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use crate::checkout::query_context::{QueryContext, QueryObserver};
+use crate::checkout::wait_phase::{self, Phase, Phases};
 use crate::checkout::{Checkout, PooledGuard};
 use crate::error::{BoxError, PoolError};
 use crate::observe::guard::Observed;
 use crate::observe::span::{CheckoutSpan, trace_of};
-use crate::query::context::{QueryContext, QueryObserver};
 use crate::record::checkouts::NotGranted;
 use crate::record::ledger::Holder;
 use crate::record::recorder::Recorder;
-use crate::record::wait_phase::{self, Phase, Phases};
 use crate::request::attribution::Attribution;
 
 pin_project! {

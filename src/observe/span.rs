@@ -16,9 +16,9 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 
 use crate::checkout::Checkout;
+use crate::checkout::wait_phase::Phase;
 use crate::error::PoolError;
 use crate::metrics::catalog::{LABEL, PHASE_TIME};
-use crate::record::wait_phase::Phase;
 use crate::scope::scope;
 
 /// Name of the span. The pool's name is an attribute.
@@ -53,7 +53,8 @@ impl TracerSource {
 
 impl Tracing {
     pub(crate) fn new(tracer: Option<BoxedTracer>) -> Self {
-        let global = || TracerSource::Global(ArcSwap::from_pointee(global::tracer_with_scope(scope())));
+        let global =
+            || TracerSource::Global(ArcSwap::from_pointee(global::tracer_with_scope(scope())));
         Self {
             tracer: tracer.map_or_else(global, TracerSource::Given),
             live: AtomicBool::new(false),

@@ -168,7 +168,10 @@ mod tests {
         assert_eq!(all.len(), 1);
         all.push(query(Some(B), 10, 9));
         let next = all.finish(|| B).unwrap();
-        assert!(next.running.shared, "the first one may not have been polled yet");
+        assert!(
+            next.running.shared,
+            "the first one may not have been polled yet"
+        );
         assert_eq!(all.len(), 1);
         all.push(query(Some(C), 11, 11));
         let last = all.finish(|| C).unwrap();

@@ -9,7 +9,7 @@ use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanKind};
 use tokio::time::Instant;
 
-use super::failure::{by_code, failure, is_connection_failure};
+use super::failure::{by_code, failure};
 use super::in_flight::{Finished, InFlight};
 use super::options::QueryOptions;
 use super::running::{Echo, Running};
@@ -19,9 +19,12 @@ use super::statement::{self, Printed, TransactionEffect, transaction_effect};
 use super::statement_cache::{CachedStatement, StatementCache};
 use super::text::read;
 use super::transaction::Transaction;
+use crate::backend::is_connection_failure;
 use crate::backend::{Outcome, Session};
 use crate::checkout::TransactionState;
-use crate::query::context::{QueryContext, QueryFailure, QueryObserver, Repeat, StatementId};
+use crate::checkout::query_context::{
+    QueryContext, QueryFailure, QueryObserver, Repeat, StatementId,
+};
 use crate::settings::DatabaseKind;
 
 /// Observes the queries on a connection: counts and times them, opens their spans, logs them if that
@@ -422,7 +425,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
-    use crate::query::context::{Ended, Known, Statement};
+    use crate::checkout::query_context::{Ended, Known, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
     use opentelemetry::Context;

@@ -1,6 +1,5 @@
 //! Observes the queries on a connection through diesel's `Instrumentation`.
 
-pub(crate) mod context;
 mod failure;
 mod in_flight;
 mod instrumentation;
@@ -13,7 +12,6 @@ mod statement_cache;
 mod text;
 mod transaction;
 
-pub use self::failure::is_connection_failure;
 pub(crate) use self::instrumentation::QueryInstrumentation;
 pub(crate) use self::options::QueryOptions;
 pub(crate) use self::state::QueryState;

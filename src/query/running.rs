@@ -12,7 +12,7 @@ use opentelemetry_semantic_conventions::attribute::{
 use tokio::time::Instant;
 
 use super::statement_cache::CachedStatement;
-use crate::query::context::{Ended, QueryFailure, QueryObserver};
+use crate::checkout::query_context::{Ended, QueryFailure, QueryObserver};
 
 /// A query in flight. If it is dropped before it has ended, it is recorded as cancelled.
 pub(super) struct Running {

@@ -10,7 +10,7 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 
 use super::options::QueryOptions;
-use crate::query::context::{QueryContext, Statement};
+use crate::checkout::query_context::{QueryContext, Statement};
 
 /// The name of a query's span when its summary is turned off.
 const UNNAMED: &str = "query";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::text::summary;
+use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
-use crate::query::context::{ContextSlot, LastStatement};
 use crate::settings::DatabaseKind;
 
 const LIVE: u64 = 1 << 63;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
 
-use crate::query::context::{Known, QueryObserver, Statement, StatementId};
+use crate::checkout::query_context::{Known, QueryObserver, Statement, StatementId};
 use foldhash::fast::FixedState;
 
 /// Maximum number of statements remembered per connection; beyond it, all are forgotten. The limit is

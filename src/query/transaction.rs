@@ -5,7 +5,7 @@ use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::Span;
 
 use super::running::tell;
-use crate::query::context::QueryFailure;
+use crate::checkout::query_context::QueryFailure;
 
 /// The attribute that says how the transaction ended.
 const OUTCOME: &str = "poolscope.transaction.outcome";

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{PoolError, Rejection};
 use crate::record::clock::nanos;
 use crate::record::history::Asked;
 use crate::record::ledger::{Holder, Waiter};
 use crate::record::recorder::{PoolState, Recorder};
 use crate::record::usage::place;
-use crate::record::wait_phase::{Phase, Phases};
 
 /// Outcome of a checkout that got no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

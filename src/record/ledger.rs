@@ -9,10 +9,10 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::backend::SessionState;
+use crate::checkout::wait_phase::Phase;
 use crate::checkout::{Checkout, ConnectionFacts};
 use crate::record::clock::{Clock, nanos};
 use crate::record::history::{Position, Queries};
-use crate::record::wait_phase::Phase;
 use crate::request::attribution::Attribution;
 
 /// A checkout that holds a connection; read through [`Recorder`](crate::record::recorder::Recorder).

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::backend::ConnectError;
 use crate::checkout::Checkout;
+use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{LongestHolder, PoolSnapshot};
 use crate::record::pool_events::{CloseReason, PoolEvents};
 use crate::record::recorder::{Recorder, TARGET};
-use crate::record::wait_phase::{Phase, Phases};
 
 /// Interval at which a lasting outage is logged again.
 const LASTING: Duration = Duration::from_secs(60);

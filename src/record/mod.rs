@@ -3,6 +3,7 @@
 //! Everything that belongs together is under one lock ([`recorder`]), so every reading is consistent. The
 //! middleware in `observe/` writes it, and metrics, reports and advice read it.
 
+pub(crate) mod buckets;
 pub(crate) mod checkouts;
 pub(crate) mod clock;
 pub(crate) mod histogram;
@@ -12,7 +13,6 @@ pub(crate) mod inventory;
 pub(crate) mod leaks;
 pub(crate) mod ledger;
 mod log;
-pub(crate) mod log_limiter;
 pub(crate) mod pool_events;
 pub(crate) mod queries;
 pub(crate) mod readiness;
@@ -23,7 +23,6 @@ pub(crate) mod shed;
 pub(crate) mod statements;
 pub(crate) mod totals;
 pub(crate) mod usage;
-pub(crate) mod wait_phase;
 pub(crate) mod windows;
 
 pub(crate) use self::histogram::Histogram;

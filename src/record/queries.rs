@@ -10,10 +10,10 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute::{DB_RESPONSE_STATUS_CODE, ERROR_TYPE};
 use tokio::time::Instant;
 
-use crate::metrics::buckets::{Buckets, SECONDS};
-use crate::query::context::{
+use crate::checkout::query_context::{
     Ended, Known, QueryFailure, QueryObserver, Repeat, Statement, StatementId,
 };
+use crate::record::buckets::{Buckets, SECONDS};
 use crate::record::recorder::{Recorder, TARGET};
 use crate::record::statements::{StatementUse, Statements};
 use crate::request::attribution::{Attribution, RequestRecord, Tally};

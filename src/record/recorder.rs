@@ -13,16 +13,16 @@ use tokio::time::Instant;
 
 use crate::advice::advisor::Advisor;
 use crate::backend::ConnectError;
-use crate::metrics::buckets::{Buckets, SECONDS};
+use crate::log_limiter::LogLimiter;
 use crate::metrics::instruments::Metrics;
 use crate::observe::span::Tracing;
+use crate::record::buckets::{Buckets, SECONDS};
 use crate::record::clock::Clock;
 use crate::record::history::{History, Recorded};
 use crate::record::hour::Traffic;
 use crate::record::inventory::{Availability, Counts, Inventory};
 use crate::record::leaks::Leaks;
 use crate::record::ledger::Ledger;
-use crate::record::log_limiter::LogLimiter;
 use crate::record::queries::QueryDurations;
 use crate::record::readiness::Readiness;
 use crate::record::requests::Requests;

@@ -7,8 +7,8 @@ use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::{HTTP_REQUEST_METHOD, HTTP_ROUTE};
 use tokio::time::Instant;
 
-use crate::metrics::buckets::{Buckets, COUNTS, SECONDS};
-use crate::query::context::Repeat;
+use crate::checkout::query_context::Repeat;
+use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::recent::{Marker, Recent};
 use crate::request::attribution::{Attribution, Tally};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
-use crate::query::context::{Known, Statement, StatementId};
+use crate::checkout::query_context::{Known, Statement, StatementId};
 use crate::record::recent::{Marker, Recent};
 
 /// Maximum number of statements recorded separately. Further ones share one entry, so that memory is

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::checkout::wait_phase::{Phase, Phases};
 use crate::record::clock::{SECOND, seconds};
 use crate::record::histogram::Histogram;
 use crate::record::hour::{Hour, Traffic};
-use crate::record::wait_phase::{Phase, Phases};
 
 const SECONDS: usize = 10;
 /// Seconds merged into one coarse slot.

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::source::Source;
 use super::timings::seconds;
+use crate::checkout::wait_phase::Phase;
 use crate::observe::Observe;
 use crate::record::inventory::Availability;
 use crate::record::ledger::Ledger;
 use crate::record::totals::Totals;
-use crate::record::wait_phase::Phase;
 use crate::record::windows::Span;
 
 /// The pool's current state. The seed system's `check_pool_status`.

@@ -11,12 +11,12 @@ use tower_service::Service;
 
 use super::*;
 use crate::ObserveLayer;
+use crate::checkout::wait_phase::{Phase, Phases};
 use crate::checkout::{Checkout, PooledGuard};
 use crate::error::PoolError;
 use crate::metrics::catalog::{FAMILIES, Kind};
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::ledger::Holder;
-use crate::record::wait_phase::{Phase, Phases};
 
 /// A reproducible source of exponentially distributed times.
 struct Times(u64);

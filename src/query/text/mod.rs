@@ -26,7 +26,7 @@ use std::borrow::Cow;
 use self::lexer::Lexer;
 use self::sanitized::Sanitized;
 use self::summary::Summary;
-use crate::query::context::Statement;
+use crate::checkout::query_context::Statement;
 use crate::settings::DatabaseKind;
 
 /// The description of a statement.
