@@ -33,12 +33,12 @@ impl LogLimiter {
 
     /// Returns whether to log the event now: `Some` with the number of events left out since the last
     /// one logged, or `None` if that one was logged less than a second ago.
-    pub(crate) fn tell(&self, now: Instant) -> Option<u64> {
-        self.tell_each(PAUSE, now)
+    pub(crate) fn try_log(&self, now: Instant) -> Option<u64> {
+        self.try_log_every(PAUSE, now)
     }
 
-    /// Like [`tell`](Self::tell), with another minimum time between two events.
-    pub(crate) fn tell_each(&self, pause: Duration, now: Instant) -> Option<u64> {
+    /// Like [`try_log`](Self::try_log), with another minimum time between two events.
+    pub(crate) fn try_log_every(&self, pause: Duration, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .said
@@ -58,11 +58,11 @@ mod tests {
 
     #[test]
     fn one_event_per_second_with_the_number_left_out() {
-        let (seldom, start) = (LogLimiter::default(), Instant::now());
-        assert_eq!(seldom.tell(start), Some(0));
-        assert_eq!(seldom.tell(start), None);
-        assert_eq!(seldom.tell(start + PAUSE / 2), None);
-        assert_eq!(seldom.tell(start + PAUSE), Some(2));
-        assert_eq!(seldom.tell(start + PAUSE * 3), Some(0));
+        let (limiter, start) = (LogLimiter::default(), Instant::now());
+        assert_eq!(limiter.try_log(start), Some(0));
+        assert_eq!(limiter.try_log(start), None);
+        assert_eq!(limiter.try_log(start + PAUSE / 2), None);
+        assert_eq!(limiter.try_log(start + PAUSE), Some(2));
+        assert_eq!(limiter.try_log(start + PAUSE * 3), Some(0));
     }
 }

@@ -314,10 +314,10 @@ mod tests {
             r"\u{3c}b\u{3e}\u{22}\u{27}\u{26}\u{5c}\u{60}\u{a}\u{e9}"
         );
         assert_eq!(shown(&"7".repeat(41)), format!("{}…", "7".repeat(40)));
-        let told = error("token=hunter2hunter2");
+        let text = error("token=hunter2hunter2");
         assert!(
-            told.contains("token") && !told.contains("hunter2"),
-            "{told}"
+            text.contains("token") && !text.contains("hunter2"),
+            "{text}"
         );
     }
 
@@ -325,9 +325,9 @@ mod tests {
         #[test]
         fn no_query_panics_or_is_echoed_raw(query in ".{0,200}") {
             if let Err(error) = WhatIf::from_query(&query) {
-                let told = error.to_string();
-                prop_assert!(!told.contains(['<', '>', '&', '\'', '`', '\n']), "{}", told);
-                prop_assert!(told.len() < 700, "{}", told);
+                let text = error.to_string();
+                prop_assert!(!text.contains(['<', '>', '&', '\'', '`', '\n']), "{}", text);
+                prop_assert!(text.len() < 700, "{}", text);
             }
         }
 

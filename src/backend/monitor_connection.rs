@@ -122,12 +122,12 @@ impl MonitorConnection {
                 // If the task was dropped with its runtime, its sender is dropped too.
                 Some((asked, answer)) if answer.has_changed().is_ok() => (*asked, answer.clone()),
                 _ => {
-                    let (tell, answer) = watch::channel(None);
+                    let (sender, answer) = watch::channel(None);
                     let asked = Instant::now();
                     state.under_way = Some((asked, answer.clone()));
                     // Runs in a separate task, so that a caller that is cancelled does not cancel
                     // the request of the others.
-                    tokio::spawn(Arc::clone(self).answer(asked, shared, question, tell));
+                    tokio::spawn(Arc::clone(self).answer(asked, shared, question, sender));
                     (asked, answer)
                 }
             }
@@ -151,7 +151,7 @@ impl MonitorConnection {
         asked: Instant,
         shared: fn(&Self) -> &Mutex<Shared<T>>,
         question: for<'a> fn(&'a mut dyn MonitorSession) -> BoxFuture<'a, Result<T, ConnectError>>,
-        tell: watch::Sender<Option<Answer<T>>>,
+        sender: watch::Sender<Option<Answer<T>>>,
     ) {
         let answer = match timeout(TIMEOUT, self.question(question)).await {
             Ok(Ok(answer)) => Ok(Arc::new(answer)),
@@ -168,7 +168,7 @@ impl MonitorConnection {
         let mut state = shared(&self).lock().unwrap_or_else(PoisonError::into_inner);
         state.latest = Some((Instant::now(), answer.clone()));
         state.under_way = None;
-        tell.send_replace(Some(answer));
+        sender.send_replace(Some(answer));
     }
 
     async fn question<T>(

@@ -51,7 +51,7 @@ impl<C: Backend> PoolService<Manager<C>> {
         let _runtime = care.runtime().enter();
         let (open, _) = care.counter.read();
         care.limits.set(size, overflow, open);
-        care.tell(|observer| observer.resized());
+        care.notify(|observer| observer.resized());
         let too_many = || {
             let counts = care.counts();
             counts.idle > counts.pool_size

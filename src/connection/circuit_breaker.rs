@@ -345,7 +345,7 @@ impl<T> Drop for Listener<'_, T> {
         if self.left {
             return;
         }
-        let nobodys = {
+        let abandoned = {
             let mut state = self.outage.state();
             state.waiting -= 1;
             match state.waiting {
@@ -353,7 +353,7 @@ impl<T> Drop for Listener<'_, T> {
                 _ => None,
             }
         };
-        drop(nobodys);
+        drop(abandoned);
     }
 }
 

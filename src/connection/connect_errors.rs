@@ -47,7 +47,7 @@ impl ConnectErrors {
 
     /// Returns a ticket for a failure newer than `since`.
     pub(super) fn ticket(self: &Arc<Self>, since: u64) -> Ticket {
-        let (tell, failure) = oneshot::channel();
+        let (sender, failure) = oneshot::channel();
         let mut state = self.state();
         match state
             .unclaimed
@@ -56,10 +56,10 @@ impl ConnectErrors {
         {
             Some(index) => {
                 if let Some(failure) = state.unclaimed.remove(index) {
-                    let _ = tell.send(failure);
+                    let _ = sender.send(failure);
                 }
             }
-            None => state.tickets.push_back(tell),
+            None => state.tickets.push_back(sender),
         }
         Ticket {
             board: Arc::clone(self),

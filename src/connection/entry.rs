@@ -199,12 +199,12 @@ impl<C: Backend> Entry<C> {
                 .as_ref()
                 .and_then(|session| Some((session, session.sent()?)));
             if let Some((session, sent)) = sent {
-                let (tell, told) = oneshot::channel();
+                let (done, ended) = oneshot::channel();
                 let done = move || {
-                    let _ = tell.send(());
+                    let _ = done.send(());
                 };
                 session.when_answered(sent, Box::new(done));
-                let _ = told.await;
+                let _ = ended.await;
             }
         }
     }

@@ -159,23 +159,23 @@ impl<C: Backend> OwnShared<C> {
 
     /// Connects and reports the result to the observer.
     async fn dial(&self) -> Result<Dialed<C>, ConnectError> {
-        self.dial_and_tell(|observer, error| observer.connect_failed(error))
+        self.dial_and_report(|observer, error| observer.connect_failed(error))
             .await
     }
 
     /// Connects in the background during an outage and reports the result to the observer.
     pub(super) async fn probe(&self) -> Result<Dialed<C>, ConnectError> {
-        self.dial_and_tell(|observer, error| observer.still_down(error, self.outage.lasts()))
+        self.dial_and_report(|observer, error| observer.still_down(error, self.outage.lasts()))
             .await
     }
 
-    async fn dial_and_tell(
+    async fn dial_and_report(
         &self,
         failed: impl FnOnce(&dyn PoolEvents, &ConnectError),
     ) -> Result<Dialed<C>, ConnectError> {
         let start = Instant::now();
         let opened = self.opener.open().await;
-        self.care.tell(|observer| match &opened {
+        self.care.notify(|observer| match &opened {
             Ok(_) => observer.opened(start.elapsed()),
             Err(error) => failed(observer, error),
         });
@@ -217,7 +217,7 @@ impl<C: Backend> OwnShared<C> {
             None => {
                 drop(dialed);
                 self.care
-                    .tell(|observer| observer.closed(CloseReason::Overflow));
+                    .notify(|observer| observer.closed(CloseReason::Overflow));
             }
         }
     }

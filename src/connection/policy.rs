@@ -170,7 +170,7 @@ impl ConnectionPolicy {
         observer.map_or(0, |observer| observer.waiting())
     }
 
-    pub(super) fn tell(&self, event: impl FnOnce(&dyn PoolEvents)) {
+    pub(super) fn notify(&self, event: impl FnOnce(&dyn PoolEvents)) {
         if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
             event(&*observer);
         }
@@ -188,7 +188,7 @@ impl ConnectionPolicy {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&key);
-        self.tell(|observer| observer.closed(reason));
+        self.notify(|observer| observer.closed(reason));
     }
 }
 

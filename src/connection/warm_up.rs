@@ -49,13 +49,13 @@ pub(super) async fn warm_up<C: Backend>(
     // Cap the deadline, so that it does not overflow the clock.
     let until = start.checked_add(deadline).unwrap_or(start + LONGEST);
     let missing = number.saturating_sub(own.care.counter.read().0);
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut results) = mpsc::unbounded_channel();
     for _ in 0..missing {
-        let (own, tell) = (Arc::clone(own), tell.clone());
+        let (own, sender) = (Arc::clone(own), sender.clone());
         let runtime = own.care.runtime().clone();
-        runtime.spawn(async move { open(&own, number, until, tell).await });
+        runtime.spawn(async move { open(&own, number, until, sender).await });
     }
-    drop(tell);
+    drop(sender);
     let mut result = WarmUp {
         opened: 0,
         failed: missing,
@@ -63,7 +63,7 @@ pub(super) async fn warm_up<C: Backend>(
         took: Duration::ZERO,
     };
     while result.failed > 0 {
-        match timeout_at(until, told.recv()).await {
+        match timeout_at(until, results.recv()).await {
             Ok(Some(Ok(opened))) => {
                 result.opened += u32::from(opened);
                 result.failed -= 1;
@@ -90,18 +90,18 @@ async fn open<C: Backend>(
     own: &Arc<OwnShared<C>>,
     number: u32,
     until: Instant,
-    tell: mpsc::UnboundedSender<Result<bool, ConnectError>>,
+    sender: mpsc::UnboundedSender<Result<bool, ConnectError>>,
 ) {
     while own.pool().is_some() {
         // Checkouts have opened enough connections meanwhile.
         if own.care.counter.read().0 >= number {
-            let _ = tell.send(Ok(false));
+            let _ = sender.send(Ok(false));
             return;
         }
         match own.connect().await {
             Ok(entry) => {
                 own.admit(entry);
-                let _ = tell.send(Ok(true));
+                let _ = sender.send(Ok(true));
                 return;
             }
             Err(error) => {
@@ -109,7 +109,7 @@ async fn open<C: Backend>(
                 let no_room = error.is_no_room();
                 let again = (no_room || error.is_absence()) && Instant::now() + PAUSE < until;
                 if !no_room {
-                    let _ = tell.send(Err(error));
+                    let _ = sender.send(Err(error));
                 }
                 if !again {
                     return;

@@ -8,13 +8,13 @@ use crate::error::{PoolError, Rejection};
 use crate::log_limiter::LogLimiter;
 
 /// Log limits of the whole process, because an error does not identify its pool.
-static TOLD: Told = Told([const { LogLimiter::new() }; 7]);
+static ERROR_LOG: ErrorLog = ErrorLog([const { LogLimiter::new() }; 7]);
 
 /// Limits the log events per kind of error, so that many shed checkouts do not hide the first
 /// timeout.
-struct Told([LogLimiter; 7]);
+struct ErrorLog([LogLimiter; 7]);
 
-impl Told {
+impl ErrorLog {
     fn of(&self, error: &PoolError) -> &LogLimiter {
         let [timeout, connect, closed, shed, rejected, suspended, other] = &self.0;
         match error {
@@ -30,13 +30,13 @@ impl Told {
 
     /// Logs the error, at most once per second for each kind. CoDel occurs at loads of thousands
     /// of checkouts per second, where one log line each would cost more than serving them.
-    fn tell(&self, error: &PoolError, now: Instant) {
-        if let Some(untold) = self.of(error).tell(now) {
+    fn log(&self, error: &PoolError, now: Instant) {
+        if let Some(suppressed) = self.of(error).try_log(now) {
             tracing::warn!(
                 target: "poolscope",
                 status = 503,
                 error.type = error.error_type(),
-                others_within_a_second = untold,
+                others_within_a_second = suppressed,
                 "{error}",
             );
         }
@@ -46,7 +46,7 @@ impl Told {
 impl IntoResponse for PoolError {
     fn into_response(self) -> Response {
         // The client learns when to try again, and nothing about the pool.
-        TOLD.tell(&self, Instant::now());
+        ERROR_LOG.log(&self, Instant::now());
         let body = serde_json::json!({
             "type": "about:blank",
             "title": "Service Unavailable",
@@ -112,24 +112,24 @@ mod tests {
     #[test]
     fn a_flood_is_one_line_a_second_and_hides_no_other_kind() {
         let lines = Lines::default();
-        let log = tracing_subscriber::registry().with(lines.clone());
-        let told = Told([const { LogLimiter::new() }; 7]);
+        let subscriber = tracing_subscriber::registry().with(lines.clone());
+        let log = ErrorLog([const { LogLimiter::new() }; 7]);
         let start = Instant::now();
         let shed = PoolError::Rejected(Rejection::TooManyPending { limit: 3 });
         let shed_by_time = PoolError::Rejected(Rejection::Shed {
             queued: Duration::from_millis(7),
         });
-        tracing::subscriber::with_default(log, || {
+        tracing::subscriber::with_default(subscriber, || {
             for n in 0..3000 {
                 let error = if n % 2 == 0 { &shed } else { &shed_by_time };
-                told.tell(error, start + Duration::from_micros(100) * n);
+                log.log(error, start + Duration::from_micros(100) * n);
             }
-            told.tell(&PoolError::timed_out(Duration::from_secs(4)), start);
-            told.tell(&PoolError::Closed, start);
-            told.tell(&PoolError::Suspended, start);
-            told.tell(&PoolError::Other("odd".into()), start);
-            told.tell(&PoolError::Rejected(Rejection::Overloaded), start);
-            told.tell(&shed, start + Duration::from_secs(1));
+            log.log(&PoolError::timed_out(Duration::from_secs(4)), start);
+            log.log(&PoolError::Closed, start);
+            log.log(&PoolError::Suspended, start);
+            log.log(&PoolError::Other("odd".into()), start);
+            log.log(&PoolError::Rejected(Rejection::Overloaded), start);
+            log.log(&shed, start + Duration::from_secs(1));
         });
         let lines = lines.0.lock().unwrap().clone();
         let expected = [

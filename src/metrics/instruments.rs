@@ -198,10 +198,10 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
         // An app that shuts down cleanly exports for the last time after its pool is closed, and a
         // collector shows that export for minutes. Without its gauges it reports no replica that
         // cannot serve.
-        let told = recorder
+        let live = recorder
             .upgrade()
             .filter(|recorder| !gauge || recorder.availability() != Availability::Closed);
-        if let Some(recorder) = told {
+        if let Some(recorder) = live {
             let mut all = Vec::new();
             read(&recorder, &mut |value, attributes| {
                 all.clear();

@@ -90,13 +90,13 @@ pub(super) fn refusal(method: &Method, refusal: ErrorResponse) -> Answer {
         }
     };
     let mut answer = problem(method, status, detail);
-    let mut tell = |name: HeaderName, value| {
+    let mut insert = |name: HeaderName, value| {
         let value = HeaderValue::from_static(value);
         answer.headers_mut().insert(name, value);
     };
     match refusal {
-        ErrorResponse::MethodNotAllowed => tell(ALLOW, "GET, HEAD"),
-        ErrorResponse::Denied(Denied::Unauthorized) => tell(WWW_AUTHENTICATE, "Bearer"),
+        ErrorResponse::MethodNotAllowed => insert(ALLOW, "GET, HEAD"),
+        ErrorResponse::Denied(Denied::Unauthorized) => insert(WWW_AUTHENTICATE, "Bearer"),
         _ => {}
     }
     answer

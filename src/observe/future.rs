@@ -239,7 +239,7 @@ impl Attempt {
             leak_reported: false,
         };
         let key = recorder.granted(holder, key, phases);
-        recorder.tell_slow_wait(checkout, time, phases);
+        recorder.log_slow_wait(checkout, time, phases);
         Observed::new(inner, recorder, key)
     }
 

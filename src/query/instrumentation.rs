@@ -115,11 +115,11 @@ impl QueryInstrumentation {
             if let Some(request) = &occupant.request {
                 request.update(Arc::as_ptr(observer), |tally| tally.used.queries += 1);
             }
-            let told = options.echo || options.spans && observer.listens();
+            let known = options.echo || options.spans && observer.listens();
             Owner {
                 observer: identities.of(observer),
                 in_request: occupant.request.is_some(),
-                occupant: told.then(|| occupant.clone()),
+                occupant: known.then(|| occupant.clone()),
             }
         })
     }
@@ -255,8 +255,8 @@ impl QueryInstrumentation {
             .zip(commands.clone())
             .and_then(|(wire, commands)| wire.outcome(commands));
         // In a pipeline, it is unknown which query a command belongs to.
-        let told = outcome.filter(|_| !running.shared);
-        let code = told.and_then(|outcome| outcome.error);
+        let known = outcome.filter(|_| !running.shared);
+        let code = known.and_then(|outcome| outcome.error);
         let failure = match error {
             Some(error) => Some(failure(error, code)),
             // The query failed after the first row, and diesel has seen no more than that row.
@@ -275,7 +275,7 @@ impl QueryInstrumentation {
                 let done = move || end_by(running, of.outcome(commands));
                 wire.when_answered(last, Box::new(done));
             }
-            _ => running.end(now, failure.as_ref(), told.map(|outcome| outcome.rows)),
+            _ => running.end(now, failure.as_ref(), known.map(|outcome| outcome.rows)),
         }
     }
 
@@ -297,10 +297,10 @@ impl QueryInstrumentation {
                 ..
             }) = self.occupant()
         {
-            let told = read(self.printed.of(hash, query), self.options.kind);
+            let known = read(self.printed.of(hash, query), self.options.kind);
             let repeat = Repeat {
-                text: &told.text,
-                summary: &told.summary,
+                text: &known.text,
+                summary: &known.summary,
                 times,
             };
             observer.repeated(&request, &repeat);
@@ -343,27 +343,27 @@ impl QueryInstrumentation {
         }
         let printed = &mut self.printed;
         let mut read = || read(printed.of(statement.hash, query), kind);
-        let told = match statement.id {
+        let known = match statement.id {
             StatementId::OTHER => None,
             _ => self.identities.find(statement.hash, &mut read),
         };
-        let told = match told {
+        let known = match known {
             Some(known) => Arc::clone(&known.statement),
             None => Arc::new(read()),
         };
-        describe(span, &told, &self.options);
+        describe(span, &known, &self.options);
     }
 }
 
 /// Ends a query with the server's outcome, after diesel has seen only the first response.
 fn end_by(running: Running, outcome: Option<Outcome>) {
-    let told = outcome.filter(|_| !running.shared);
-    let failure = match (told.and_then(|outcome| outcome.error), outcome) {
+    let known = outcome.filter(|_| !running.shared);
+    let failure = match (known.and_then(|outcome| outcome.error), outcome) {
         (Some(code), _) => Some(by_code(code)),
         (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
         (None, _) => None,
     };
-    let rows = told.map(|outcome| outcome.rows);
+    let rows = known.map(|outcome| outcome.rows);
     running.end(Instant::now(), failure.as_ref(), rows);
 }
 
@@ -523,7 +523,7 @@ mod tests {
             run(&mut watch, "SELECT name FROM users WHERE id = 7", true);
         }
         run(&mut watch, "DELETE FROM users", true);
-        let told = |observer: &Written| {
+        let known = |observer: &Written| {
             let read = observer.read.lock().unwrap();
             let read = read
                 .iter()
@@ -533,7 +533,7 @@ mod tests {
                 observer.ended.lock().unwrap().clone(),
             )
         };
-        let (read, ended) = told(&first);
+        let (read, ended) = known(&first);
         let select = ["SELECT users", "SELECT name FROM users WHERE id = ?"];
         let delete = ["DELETE users", "DELETE FROM users"];
         assert_eq!(read, [select, delete]);
@@ -541,7 +541,7 @@ mod tests {
         let second = occupied(&watch);
         run(&mut watch, "DELETE FROM users", true);
         assert_eq!(
-            told(&second).1,
+            known(&second).1,
             [Some(StatementId::new(1))],
             "with the second observer's id"
         );
@@ -572,14 +572,14 @@ mod tests {
         let _observer = occupied(&watch);
         let state = watch.state();
         assert_eq!(state.last_query(), None);
-        for (statement, told) in [
+        for (statement, known) in [
             ("SELECT name FROM users", Some("SELECT users")),
             ("DELETE FROM users", Some("DELETE users")),
             ("DELETE FROM too_many", Some("DELETE too_many")),
             ("SELECT name FROM users", Some("SELECT users")),
         ] {
             run(&mut watch, statement, true);
-            assert_eq!(state.last_query().as_deref(), told);
+            assert_eq!(state.last_query().as_deref(), known);
         }
         state.slot.vacate();
         assert_eq!(state.last_query(), None);

@@ -77,7 +77,7 @@ impl Running {
                 span.set_attribute(KeyValue::new(DB_RESPONSE_RETURNED_ROWS, rows));
             }
             if let Some(failure) = failure {
-                tell(&mut span, failure);
+                set_failure(&mut span, failure);
             }
             span.end();
         }
@@ -93,7 +93,7 @@ impl Running {
 }
 
 /// Marks a span as failed, without the server's text, because that may quote data.
-pub(super) fn tell(span: &mut BoxedSpan, failure: &QueryFailure) {
+pub(super) fn set_failure(span: &mut BoxedSpan, failure: &QueryFailure) {
     let error_type = failure.error_type.clone();
     span.set_attribute(KeyValue::new(ERROR_TYPE, error_type));
     if let Some(code) = &failure.status_code {

@@ -45,16 +45,19 @@ pub(super) fn open(occupant: &QueryContext, kind: SpanKind, room: bool) -> Optio
 }
 
 /// Records the statement on a span.
-pub(super) fn describe(span: &mut BoxedSpan, told: &Statement, options: &QueryOptions) {
+pub(super) fn describe(span: &mut BoxedSpan, statement: &Statement, options: &QueryOptions) {
     // A statement that does not begin with an SQL keyword has no summary.
-    if options.span_summary && !told.summary.is_empty() {
-        span.update_name((*told.summary).to_owned());
-        span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, Arc::clone(&told.summary)));
-        if let Some(operation) = &told.operation {
+    if options.span_summary && !statement.summary.is_empty() {
+        span.update_name((*statement.summary).to_owned());
+        span.set_attribute(KeyValue::new(
+            DB_QUERY_SUMMARY,
+            Arc::clone(&statement.summary),
+        ));
+        if let Some(operation) = &statement.operation {
             span.set_attribute(KeyValue::new(DB_OPERATION_NAME, operation.clone()));
         }
     }
     if options.span_text {
-        span.set_attribute(KeyValue::new(DB_QUERY_TEXT, Arc::clone(&told.text)));
+        span.set_attribute(KeyValue::new(DB_QUERY_TEXT, Arc::clone(&statement.text)));
     }
 }

@@ -4,7 +4,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::Span;
 
-use super::running::tell;
+use super::running::set_failure;
 use crate::checkout::query_context::QueryFailure;
 
 /// The attribute that says how the transaction ended.
@@ -63,7 +63,7 @@ impl Transaction {
         self.ended = true;
         self.span.set_attribute(KeyValue::new(OUTCOME, outcome));
         if let Some(failure) = failure {
-            tell(&mut self.span, failure);
+            set_failure(&mut self.span, failure);
         }
         self.span.end();
     }

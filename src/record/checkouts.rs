@@ -219,15 +219,15 @@ impl Recorder {
         self.level(&mut book, at);
         drop(book);
         if let (Some(holder), Some((held, busy))) = (&holder, times) {
-            self.tell_return(holder, held, busy);
+            self.notify_return(holder, held, busy);
         }
         now
     }
 
     /// Updates everything outside of the pool's lock after a return: leak log, query context, request
     /// and metrics.
-    fn tell_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
-        self.tell_end_of_leak(holder, held);
+    fn notify_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
+        self.log_end_of_leak(holder, held);
         if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {
             slot.vacate();
         }

@@ -82,7 +82,7 @@ impl Recorder {
         let looking = runtime.spawn(async move {
             loop {
                 let next = match recorder.upgrade() {
-                    Some(recorder) => recorder.tell_leaks(threshold),
+                    Some(recorder) => recorder.log_leaks(threshold),
                     None => return,
                 };
                 sleep_until(next).await;
@@ -103,7 +103,7 @@ impl Recorder {
     }
 
     /// Logs the holds that have become leaks. Returns when to scan next.
-    fn tell_leaks(&self, threshold: Duration) -> Instant {
+    fn log_leaks(&self, threshold: Duration) -> Instant {
         let now = Instant::now();
         let mut found = Vec::new();
         // A hold that begins after `now` cannot be a leak before this.
@@ -124,58 +124,58 @@ impl Recorder {
         }
         found.sort_by_key(|holder| holder.since);
         for holder in &found {
-            self.tell_leak(holder, holder.held(now));
+            self.log_leak(holder, holder.held(now));
         }
         let (soonest, latest) = (now + SHORTEST, now + LONGEST);
         next.unwrap_or(latest).clamp(soonest, latest)
     }
 
-    fn tell_leak(&self, holder: &Holder, held: Duration) {
-        let told = Told::of(holder, held);
-        let _in_its_trace = told.context.clone().map(Context::attach);
+    fn log_leak(&self, holder: &Holder, held: Duration) {
+        let report = LeakReport::of(holder, held);
+        let _in_its_trace = report.context.clone().map(Context::attach);
         tracing::warn!(
             target: TARGET,
             pool = &*self.name,
             held_ms = held.as_millis() as u64,
             threshold_ms = self.leaks.threshold.map(|threshold| threshold.as_millis() as u64),
-            caller = &*told.caller,
+            caller = &*report.caller,
             label = holder.checkout.label_text(),
             route = holder.route().map(|route| &**route),
-            trace_id = told.trace.as_deref(),
-            state = told.state.map(SessionState::as_str),
-            process_id = told.process_id,
-            last_query = told.last_query.as_deref(),
-            "possible connection leak: held for {told}",
+            trace_id = report.trace.as_deref(),
+            state = report.state.map(SessionState::as_str),
+            process_id = report.process_id,
+            last_query = report.last_query.as_deref(),
+            "possible connection leak: held for {report}",
         );
     }
 
     /// Logs the return of a connection that was held for too long. If the scan task had not reported
     /// the leak yet, logs the leak first.
-    pub(crate) fn tell_end_of_leak(&self, holder: &Holder, held: Duration) {
+    pub(crate) fn log_end_of_leak(&self, holder: &Holder, held: Duration) {
         if !self.leaks.is_leak(held) {
             return;
         }
         if !holder.leak_reported {
-            self.tell_leak(holder, held);
+            self.log_leak(holder, held);
         }
-        let told = Told::of(holder, held);
-        let _in_its_trace = told.context.clone().map(Context::attach);
+        let report = LeakReport::of(holder, held);
+        let _in_its_trace = report.context.clone().map(Context::attach);
         tracing::warn!(
             target: TARGET,
             pool = &*self.name,
             held_ms = held.as_millis() as u64,
-            caller = &*told.caller,
+            caller = &*report.caller,
             label = holder.checkout.label_text(),
             route = holder.route().map(|route| &**route),
-            trace_id = told.trace.as_deref(),
-            last_query = told.last_query.as_deref(),
-            "leaked connection returned after {told}",
+            trace_id = report.trace.as_deref(),
+            last_query = report.last_query.as_deref(),
+            "leaked connection returned after {report}",
         );
     }
 }
 
 /// The fields of a leak's log events.
-struct Told<'a> {
+struct LeakReport<'a> {
     holder: &'a Holder,
     held: Duration,
     caller: String,
@@ -188,7 +188,7 @@ struct Told<'a> {
     context: Option<Context>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> LeakReport<'a> {
     fn of(holder: &'a Holder, held: Duration) -> Self {
         let (facts, caller) = (holder.facts.as_ref(), holder.caller());
         Self {
@@ -208,7 +208,7 @@ impl<'a> Told<'a> {
 
 /// Formats the fields as `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction,
 /// server process 4711; last query: SELECT users`.
-impl fmt::Display for Told<'_> {
+impl fmt::Display for LeakReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} s by {}", self.held.as_secs_f64(), self.caller)?;
         if let Some(label) = self.holder.checkout.label_text() {

@@ -16,7 +16,7 @@ const LASTING: Duration = Duration::from_secs(60);
 
 impl Recorder {
     /// Logs a wait that was longer than the `slow_wait` setting, at most one per second.
-    pub(crate) fn tell_slow_wait(
+    pub(crate) fn log_slow_wait(
         &self,
         checkout: Checkout,
         waited: Duration,
@@ -25,7 +25,7 @@ impl Recorder {
         if waited <= self.slow_wait {
             return;
         }
-        let Some(untold) = self.slow_waits.tell(Instant::now()) else {
+        let Some(suppressed) = self.slow_waits.try_log(Instant::now()) else {
             return;
         };
         let caller = checkout.caller();
@@ -39,7 +39,7 @@ impl Recorder {
             pinging_ms = millis(Phase::Pinging),
             caller = %format_args!("{}:{}", caller.file(), caller.line()),
             label = checkout.label_text(),
-            others_within_a_second = untold,
+            others_within_a_second = suppressed,
             "slow wait for a connection",
         );
     }
@@ -95,12 +95,12 @@ impl PoolEvents for Recorder {
 
     fn connect_failed(&self, error: &ConnectError) {
         self.count_failed_dial(error);
-        if let Some(untold) = self.failed_dials.tell(Instant::now()) {
+        if let Some(suppressed) = self.connect_failures_log.try_log(Instant::now()) {
             tracing::warn!(
                 target: TARGET,
                 pool = &*self.name,
                 error.type = error.kind().as_str(),
-                others_within_a_second = untold,
+                others_within_a_second = suppressed,
                 "could not open a connection: {error}",
             );
         }
@@ -112,13 +112,13 @@ impl PoolEvents for Recorder {
         if lasts < LASTING {
             return;
         }
-        if let Some(untold) = self.lasting_outages.tell_each(LASTING, Instant::now()) {
+        if let Some(suppressed) = self.lasting_outages.try_log_every(LASTING, Instant::now()) {
             tracing::warn!(
                 target: TARGET,
                 pool = &*self.name,
                 error.type = error.kind().as_str(),
                 lasts_s = lasts.as_secs(),
-                others_within_a_minute = untold,
+                others_within_a_minute = suppressed,
                 "the database is still down: {error}",
             );
         }

@@ -45,15 +45,15 @@ impl QueryDurations {
             self.succeeded.record_time(took);
             return None;
         };
-        let mut told = failure.clone();
+        let mut kept = failure.clone();
         if self.failed.len() >= FAILURES && !self.failed.contains_key(failure) {
-            told = QueryFailure::OTHER;
+            kept = QueryFailure::OTHER;
         }
-        let buckets = self.failed.entry(told.clone());
+        let buckets = self.failed.entry(kept.clone());
         buckets
             .or_insert_with(|| Buckets::new(SECONDS))
             .record_time(took);
-        Some(told)
+        Some(kept)
     }
 
     pub(crate) fn each(&self, database: &[KeyValue], emit: &mut dyn FnMut(&Buckets, &[KeyValue])) {
@@ -129,7 +129,7 @@ impl QueryObserver for Recorder {
         let route = request.route.as_ref();
         self.requests()
             .repeated(route, statement, first.unwrap_or(false), now);
-        if let Some(untold) = self.n_plus_ones.tell(now) {
+        if let Some(suppressed) = self.n_plus_ones.try_log(now) {
             tracing::warn!(
                 target: TARGET,
                 pool = &*self.name,
@@ -138,7 +138,7 @@ impl QueryObserver for Recorder {
                 db.query.summary = statement.summary,
                 db.query.text = statement.text,
                 times = statement.times,
-                others_within_a_second = untold,
+                others_within_a_second = suppressed,
                 "N+1: a request has sent the same statement {} times so far",
                 statement.times,
             );

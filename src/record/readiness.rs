@@ -140,11 +140,11 @@ mod tests {
             ..evidence()
         };
         assert_eq!(served.own_verdict(), None);
-        let nobody_waits = Readiness {
+        let without_waiters = Readiness {
             longest_wait: None,
             ..evidence()
         };
-        assert_eq!(nobody_waits.own_verdict(), None);
+        assert_eq!(without_waiters.own_verdict(), None);
         let burst_after_a_quiet_hour = Readiness {
             newest_hold: Some(Duration::from_secs(2)),
             since_last_return: Some(Duration::from_secs(3600)),

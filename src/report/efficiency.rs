@@ -173,18 +173,18 @@ mod tests {
 
     #[test]
     fn the_worst_call_site_is_reported_if_significant() {
-        let told = efficiency(120.0, 9.0, 60.0).finding(true).unwrap();
+        let finding = efficiency(120.0, 9.0, 60.0).finding(true).unwrap();
         assert!(
-            told.warning.contains(
+            finding.warning.contains(
                 "/orders at src/orders.rs:41 holds a connection for 120 ms on average, but queries for only 9 ms"
             ),
             "{}",
-            told.warning
+            finding.warning
         );
         assert!(
-            told.recommendation.contains("13.3 times"),
+            finding.recommendation.contains("13.3 times"),
             "{}",
-            told.recommendation
+            finding.recommendation
         );
         assert_eq!(
             efficiency(120.0, 9.0, 60.0).finding(false),

@@ -94,8 +94,8 @@ impl RequestLayer {
     ///
     /// Turn it off if the app's paths contain secrets. The query string is never recorded. Defaults
     /// to `true`.
-    pub fn url_path(self, told: bool) -> Self {
-        self.with(|options| options.url_path = told)
+    pub fn url_path(self, recorded: bool) -> Self {
+        self.with(|options| options.url_path = recorded)
     }
 
     /// Sets the provider whose tracer creates the spans. Defaults to the global provider, even if that

@@ -18,7 +18,7 @@ pub(super) struct Routes {
     adding: Mutex<()>,
     limit: usize,
     other: Arc<str>,
-    told: AtomicBool,
+    limit_logged: AtomicBool,
 }
 
 impl Routes {
@@ -28,7 +28,7 @@ impl Routes {
             adding: Mutex::default(),
             limit,
             other: Arc::from(OTHER),
-            told: AtomicBool::new(false),
+            limit_logged: AtomicBool::new(false),
         }
     }
 
@@ -63,7 +63,7 @@ impl Routes {
     }
 
     fn one_too_many(&self) -> Arc<str> {
-        if !self.told.swap(true, Ordering::Relaxed) {
+        if !self.limit_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "poolscope",
                 limit = self.limit,

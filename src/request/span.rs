@@ -43,7 +43,7 @@ pub(super) enum RequestSpan {
         context: Context,
         /// Whether this layer still has to record the request's counters on the span. `false` if an
         /// enclosing layer does so.
-        untold: bool,
+        pending: bool,
     },
 }
 
@@ -85,13 +85,13 @@ impl RequestSpan {
     /// Records the request's counters on a span opened by other code, because that may end with the
     /// response's head. The caller does not call this if the body may use the pool.
     pub(super) fn answered(&mut self, used: impl FnOnce() -> Option<Used>) {
-        if let Self::Current { context, untold } = self
-            && *untold
+        if let Self::Current { context, pending } = self
+            && *pending
         {
             // `None` if there is no use yet, or if all of it belongs to a nested layer's open request.
             if let Some(used) = used() {
-                *untold = false;
-                tell(&context.span(), Some(used));
+                *pending = false;
+                set_usage(&context.span(), Some(used));
             }
         }
     }
@@ -99,16 +99,16 @@ impl RequestSpan {
     pub(super) fn end(self, used: Option<Used>, status: Option<StatusCode>, outcome: Outcome) {
         match self {
             Self::None => {}
-            Self::Current { context, untold } => {
-                if untold {
-                    tell(&context.span(), used);
+            Self::Current { context, pending } => {
+                if pending {
+                    set_usage(&context.span(), used);
                 }
             }
             Self::Own(context) => {
                 let span = context.span();
                 if span.is_recording() {
-                    tell(&span, used);
-                    tell_outcome(&span, status, outcome);
+                    set_usage(&span, used);
+                    set_outcome(&span, status, outcome);
                 }
                 // End the span now, not when its last handle is dropped: a spawned task may keep one
                 // much longer.
@@ -139,9 +139,9 @@ fn id(context: &Context) -> SpanId {
 /// Uses the current span for the request.
 fn join(request: &Attribution, outer: Option<&Attribution>) -> RequestSpan {
     let context = Context::current();
-    let told = outer.and_then(|outer| outer.span.get().copied());
-    let told = told.filter(|told| told.id == id(&context));
-    if let Some(AttributedSpan { id, lacks_route }) = told {
+    let attributed = outer.and_then(|outer| outer.span.get().copied());
+    let attributed = attributed.filter(|attributed| attributed.id == id(&context));
+    if let Some(AttributedSpan { id, lacks_route }) = attributed {
         if let (true, Some(route)) = (lacks_route, &request.route) {
             let span = context.span();
             span.update_name(name(request));
@@ -152,7 +152,7 @@ fn join(request: &Attribution, outer: Option<&Attribution>) -> RequestSpan {
     }
     RequestSpan::Current {
         context,
-        untold: told.is_none(),
+        pending: attributed.is_none(),
     }
 }
 
@@ -224,7 +224,7 @@ fn version(parts: &Parts) -> Option<&'static str> {
 }
 
 /// Records the request's counters on a span, unless the request has used no pool.
-fn tell(span: &SpanRef<'_>, used: Option<Used>) {
+fn set_usage(span: &SpanRef<'_>, used: Option<Used>) {
     let Some(used) = used.filter(|_| span.is_recording()) else {
         return;
     };
@@ -238,7 +238,7 @@ fn tell(span: &SpanRef<'_>, used: Option<Used>) {
     ]);
 }
 
-fn tell_outcome(span: &SpanRef<'_>, status: Option<StatusCode>, outcome: Outcome) {
+fn set_outcome(span: &SpanRef<'_>, status: Option<StatusCode>, outcome: Outcome) {
     if let Some(status) = status {
         let code = i64::from(status.as_u16());
         span.set_attribute(KeyValue::new(HTTP_RESPONSE_STATUS_CODE, code));

@@ -35,12 +35,15 @@ fn scheme(parts: &Parts) -> &'static str {
 }
 
 fn server(parts: &Parts) -> Option<(String, Option<u16>)> {
-    let tell = |authority: &Authority| (authority.host().to_owned(), authority.port_u16());
+    let host_and_port = |authority: &Authority| (authority.host().to_owned(), authority.port_u16());
     match parts.uri.authority() {
-        Some(authority) => Some(tell(authority)),
+        Some(authority) => Some(host_and_port(authority)),
         None => {
             let host = parts.headers.get(HOST)?;
-            Authority::try_from(host.as_bytes()).ok().as_ref().map(tell)
+            Authority::try_from(host.as_bytes())
+                .ok()
+                .as_ref()
+                .map(host_and_port)
         }
     }
 }

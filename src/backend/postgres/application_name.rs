@@ -88,10 +88,10 @@ mod tests {
         for service in ["orders", "a@b", long, &"s".repeat(62), &"s".repeat(100), ""] {
             for instance in ["pod-7", "pod@7", UUID, pod, &"i".repeat(80)] {
                 let name = joined(service, instance);
-                let told = instance_of(&name, service).unwrap_or_else(|| panic!("{name}"));
-                assert!(instance.ends_with(told), "{name}: {told}");
+                let shown = instance_of(&name, service).unwrap_or_else(|| panic!("{name}"));
+                assert!(instance.ends_with(shown), "{name}: {shown}");
                 let least = instance.len().min(INSTANCE);
-                assert!(told.len() >= least, "{name}: {told}");
+                assert!(shown.len() >= least, "{name}: {shown}");
             }
         }
     }

@@ -74,11 +74,11 @@ pub(crate) fn describe(
 
 /// Reads a statement into the form that observers keep.
 pub(crate) fn read(statement: &str, dialect: DatabaseKind) -> Statement {
-    let told = describe(statement, dialect, true, true);
+    let described = describe(statement, dialect, true, true);
     Statement {
-        text: told.text.into(),
-        summary: told.summary.into(),
-        operation: told.operation.map(Into::into),
+        text: described.text.into(),
+        summary: described.summary.into(),
+        operation: described.operation.map(Into::into),
     }
 }
 

@@ -7,19 +7,23 @@ use DatabaseKind::{Mysql, Postgres, Sqlite};
 
 const ALL: [DatabaseKind; 3] = [Postgres, Mysql, Sqlite];
 
-fn told(statement: &str, dialect: DatabaseKind) -> Described {
+fn described(statement: &str, dialect: DatabaseKind) -> Described {
     describe(statement, dialect, true, true)
 }
 
 fn text(statement: &str, dialect: DatabaseKind) -> String {
-    told(statement, dialect).text
+    described(statement, dialect).text
 }
 
 /// Asserts that the statements have these summaries in all databases.
 fn summaries(table: &[(&str, &str)]) {
     for (statement, summary) in table {
         for dialect in ALL {
-            assert_eq!(told(statement, dialect).summary, *summary, "{statement}");
+            assert_eq!(
+                described(statement, dialect).summary,
+                *summary,
+                "{statement}"
+            );
         }
     }
 }
@@ -63,17 +67,17 @@ fn the_text_of_diesels_statements_is_unchanged() {
             "INSERT users",
         ),
     ] {
-        let told = told(statement, dialect);
-        assert_eq!(told.text, statement);
-        assert_eq!(told.summary, summary);
+        let described = described(statement, dialect);
+        assert_eq!(described.text, statement);
+        assert_eq!(described.summary, summary);
         assert_eq!(
-            told.operation.as_deref(),
+            described.operation.as_deref(),
             summary.split(' ').next(),
             "{statement}"
         );
     }
     // diesel writes two spaces.
-    let delete = told("DELETE  FROM `users` WHERE (`users`.`id` = ?)", Sqlite);
+    let delete = described("DELETE  FROM `users` WHERE (`users`.`id` = ?)", Sqlite);
     assert_eq!(delete.text, "DELETE FROM `users` WHERE (`users`.`id` = ?)");
     assert_eq!(delete.summary, "DELETE users");
 }
@@ -358,7 +362,7 @@ fn summaries_follow_the_conventions() {
     ]);
     // Quotes are kept only if a name needs them, and text that may be data is not a name.
     let of = |dialect| {
-        told(
+        described(
             r#"SELECT * FROM "song list", "artists", 'x', Albums"#,
             dialect,
         )
@@ -463,8 +467,12 @@ fn common_table_expressions_are_not_tables() {
         ("with x as (select 1) select 1", "SELECT"),
         ("(WITH x AS (DELETE FROM t) SELECT 1)", "SELECT"),
     ] {
-        let told = describe(statement, Postgres, false, false);
-        assert_eq!(told.operation.as_deref(), Some(operation), "{statement}");
+        let described = describe(statement, Postgres, false, false);
+        assert_eq!(
+            described.operation.as_deref(),
+            Some(operation),
+            "{statement}"
+        );
     }
 }
 
@@ -536,8 +544,12 @@ fn other_statements_have_summaries_too() {
     ]);
     for statement in ["", " ; -- x\n", "frobnicate t", "'x'", "?", "42 SELECT"] {
         for dialect in ALL {
-            let told = told(statement, dialect);
-            assert_eq!((&*told.summary, told.operation), ("", None), "{statement}");
+            let described = described(statement, dialect);
+            assert_eq!(
+                (&*described.summary, described.operation),
+                ("", None),
+                "{statement}"
+            );
         }
     }
 }
@@ -560,26 +572,30 @@ fn several_statements_are_a_batch() {
         (";; SELECT a FROM t ;;", "SELECT t", "SELECT"),
     ] {
         for dialect in ALL {
-            let told = told(statements, dialect);
-            assert_eq!(told.summary, summary, "{statements}");
-            assert_eq!(told.operation.as_deref(), Some(operation), "{statements}");
+            let described = described(statements, dialect);
+            assert_eq!(described.summary, summary, "{statements}");
+            assert_eq!(
+                described.operation.as_deref(),
+                Some(operation),
+                "{statements}"
+            );
         }
     }
-    let told = told("SELECT 'a;b'; SELECT 2;", Postgres);
-    assert_eq!(told.text, "SELECT ?; SELECT ?");
+    let described = described("SELECT 'a;b'; SELECT 2;", Postgres);
+    assert_eq!(described.text, "SELECT ?; SELECT ?");
 }
 
 #[test]
 fn summaries_are_cut_between_names() {
     let names: Vec<_> = (0..100).map(|at| format!("schema.table{at}")).collect();
-    let told = told(&format!("SELECT * FROM {}", names.join(", ")), Postgres);
-    assert!(told.summary.len() <= 255 && told.summary.len() > 230);
-    let last = told.summary.rsplit(' ').next().unwrap();
+    let described = described(&format!("SELECT * FROM {}", names.join(", ")), Postgres);
+    assert!(described.summary.len() <= 255 && described.summary.len() > 230);
+    let last = described.summary.rsplit(' ').next().unwrap();
     assert!(names.iter().any(|name| name == last), "{last}");
 
     let long = "x".repeat(300);
-    let told = describe(&format!("SELECT * FROM a.{long}, b"), Mysql, false, true);
-    assert_eq!(told.summary, "SELECT");
+    let described = describe(&format!("SELECT * FROM a.{long}, b"), Mysql, false, true);
+    assert_eq!(described.summary, "SELECT");
     let fits = "x".repeat(248);
     let both = format!("SELECT * FROM {fits}; SELECT * FROM {fits}");
     assert_eq!(describe(&both, Mysql, false, true).summary, "BATCH");
@@ -587,9 +603,12 @@ fn summaries_are_cut_between_names() {
 
 #[test]
 fn parts_that_are_not_requested_are_not_written() {
-    let told = describe("SELECT a FROM t; SELECT b FROM t", Postgres, false, false);
-    assert_eq!(told.text.capacity() + told.summary.capacity(), 0);
-    assert_eq!(told.operation.as_deref(), Some("BATCH SELECT"));
-    let told = describe("SELECT a FROM t", Postgres, true, false);
-    assert_eq!((&*told.text, &*told.summary), ("SELECT a FROM t", ""));
+    let described = describe("SELECT a FROM t; SELECT b FROM t", Postgres, false, false);
+    assert_eq!(described.text.capacity() + described.summary.capacity(), 0);
+    assert_eq!(described.operation.as_deref(), Some("BATCH SELECT"));
+    let described = describe("SELECT a FROM t", Postgres, true, false);
+    assert_eq!(
+        (&*described.text, &*described.summary),
+        ("SELECT a FROM t", "")
+    );
 }

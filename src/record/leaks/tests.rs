@@ -221,7 +221,7 @@ fn the_message_has_all_known_fields() {
     };
     let place = format!("{}:{}", file!(), holder.caller().line());
     assert_eq!(
-        Told::of(&holder, MINUTE).to_string(),
+        LeakReport::of(&holder, MINUTE).to_string(),
         format!(
             "60.0 s by {place} (nightly) for /export/{{id}}; idle in a transaction, server process \
              4711; last query: SELECT users"
@@ -229,7 +229,7 @@ fn the_message_has_all_known_fields() {
     );
     (holder.facts, holder.request) = (None, None);
     assert_eq!(
-        Told::of(&holder, MINUTE).to_string(),
+        LeakReport::of(&holder, MINUTE).to_string(),
         format!("60.0 s by {place} (nightly)")
     );
 }

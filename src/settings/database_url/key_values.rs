@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 
 /// Keys of which a connection string has at least one; a path with a `=` usually has none.
-const TELLING: [&str; 7] = [
+const KEYS: [&str; 7] = [
     "host", "hostaddr", "port", "user", "password", "dbname", "service",
 ];
 
@@ -28,8 +28,8 @@ pub(super) fn parse(text: &str) -> Option<Vec<(&str, String)>> {
         skip_space(&mut chars);
         pairs.push((key, value(&mut chars)?));
     }
-    let telling = pairs.iter().any(|(key, _)| TELLING.contains(key));
-    telling.then_some(pairs)
+    let names_database = pairs.iter().any(|(key, _)| KEYS.contains(key));
+    names_database.then_some(pairs)
 }
 
 /// Reads one value: a quoted one up to the closing quote, a plain one up to the next space.
