@@ -12,7 +12,7 @@
 //! use poolscope::Pool;
 //!
 //! # pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::<AsyncPgConnection>::from_env().await?; // DATABASE_URL, DB_POOL_SIZE, …
+//! let pool = Pool::<AsyncPgConnection>::from_env()?; // DATABASE_URL, DB_POOL_SIZE, …
 //! let app: axum::Router =
 //!     axum::Router::new().nest_service("/api/v1/monitoring/pool", pool.monitor());
 //! # Ok(()) }
@@ -96,8 +96,8 @@ pub use self::report::{RouteSettings, SourceFacts};
 pub use self::request::attribution::attributed;
 pub use self::request::{Attributed, AttributedBody, AttributedFuture, RequestLayer, Route};
 pub use self::settings::{
-    DatabaseKind, DatabaseUrl, Preset, Problem, Secret, Settings, SettingsError, Thresholds,
-    UnknownVariable, Variable,
+    DatabaseKind, DatabaseUrl, Preset, Problem, QuerySpans, Secret, Settings, SettingsError,
+    Thresholds, UnknownVariable, Variable,
 };
 #[cfg(feature = "otlp")]
 pub use self::telemetry::{Telemetry, TelemetryBuilder, TelemetryError, Unsent};

@@ -47,7 +47,7 @@ pub(super) fn open(occupant: &QueryContext, kind: SpanKind, room: bool) -> Optio
 /// Records the statement on a span.
 pub(super) fn describe(span: &mut BoxedSpan, told: &Statement, options: &QueryOptions) {
     // A statement that does not begin with an SQL keyword has no summary.
-    if options.span_summary && !told.summary.is_empty() {
+    if !told.summary.is_empty() {
         span.update_name((*told.summary).to_owned());
         span.set_attribute(KeyValue::new(DB_QUERY_SUMMARY, Arc::clone(&told.summary)));
         if let Some(operation) = &told.operation {

@@ -11,7 +11,7 @@ use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use http::{Request, Response};
 use http_body_util::Full;
 use poolscope::{
-    AsyncSqliteConnection, Checkout, ObserveLayer, Pool, PoolService, PooledConnection,
+    AsyncSqliteConnection, Checkout, ObserveLayer, Pool, PoolService, PooledConnection, QuerySpans,
     RequestLayer, Route, Settings,
 };
 use serde_json::json;
@@ -327,7 +327,7 @@ async fn what_is_under_way_is_named_by_the_server() {
     let database = AsyncPgConnection::database("leak_asked_for");
     let pool = database
         .pool::<AsyncPgConnection>()
-        .settings(|settings| settings.query_spans = false)
+        .query_spans(QuerySpans::Off)
         .build()
         .unwrap();
     let mut held = pool.get().await.unwrap();
