@@ -268,8 +268,10 @@ mod tests {
     #[test]
     fn every_setting_has_a_method() {
         let second = Duration::from_secs(1);
-        let mut thresholds = Thresholds::default();
-        thresholds.utilization_pct = 90.0;
+        let thresholds = Thresholds {
+            utilization_pct: 90.0,
+            ..Thresholds::default()
+        };
         let changed = builder()
             .database_url("sqlite://other.db")
             .name("orders")
