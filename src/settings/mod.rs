@@ -124,8 +124,7 @@ pub struct Settings {
     pub max_connecting: u32,
 
     /// The maximum random reduction of each connection's `pool_recycle`, in percent, 0 to 50, so
-    /// that a pool's connections do not all expire at once. 10 by
-    /// default.
+    /// that a pool's connections do not all expire at once. 10 by default.
     pub recycle_jitter_pct: f64,
 
     /// The time a connection may be idle before it is pinged in the background; `None`: never.
@@ -212,8 +211,7 @@ pub struct Settings {
     /// and reports read from code always show them. True by default.
     pub monitor_source_lines: bool,
 
-    /// Whether `healthcheck` is the only monitoring route. False
-    /// by default.
+    /// Whether `healthcheck` is the only monitoring route. False by default.
     pub monitor_only_healthcheck: bool,
 
     /// The limits above which `health` warns. See [`Thresholds`].
