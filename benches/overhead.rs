@@ -60,7 +60,7 @@ async fn main() {
     if let Ok(url) = std::env::var("BENCH_MYSQL_URL") {
         let of = |see: bool| {
             Pool::<diesel_async::AsyncMysqlConnection>::builder(Settings::new(url.as_str()))
-                .settings(|settings| settings.raw_transactions = see)
+                .raw_transactions(see)
                 .build()
                 .expect("a pool")
         };
@@ -84,7 +84,7 @@ async fn main() {
 
 fn build(url: &str, raw_transactions: bool) -> Pool<AsyncSqliteConnection> {
     Pool::builder(Settings::new(url))
-        .settings(|settings| settings.raw_transactions = raw_transactions)
+        .raw_transactions(raw_transactions)
         .build()
         .expect("a pool")
 }

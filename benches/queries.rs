@@ -18,6 +18,7 @@ use http_body_util::Empty;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 use poolscope::{Pool, RequestLayer, Settings};
+use poolscope::settings::QuerySpans;
 use poolscope::service::Route;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -51,7 +52,7 @@ async fn main() {
         let mut builder = Pool::<AsyncPgConnection>::builder(Settings::new(url.as_str()))
             .pool_size(CONNECTIONS)
             .max_overflow(0)
-            .settings(|settings| settings.query_spans = spans);
+            .query_spans(if spans { QuerySpans::Text } else { QuerySpans::Off });
         if let Some(sampler) = sampler {
             let provider = SdkTracerProvider::builder()
                 .with_sampler(sampler)

@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_writer(std::io::stderr)
         .init();
 
-    // In production: Pool::<AsyncPgConnection>::from_env().await?
+    // In production: Pool::<AsyncPgConnection>::from_env()?
     let folder = tempfile::tempdir()?;
     let file = format!("sqlite://{}/notes.db", folder.path().display());
     let mut settings = Settings::from_lookup("", |name| match name {

@@ -26,7 +26,7 @@ struct Reports {
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     // Variables may come from a file .env.
     dotenvy::dotenv().ok();
-    // In production: Pool::<AsyncPgConnection>::from_env().await?
+    // In production: Pool::<AsyncPgConnection>::from_env()?
     let folder = tempfile::tempdir()?;
     let file = format!("sqlite://{}/app.db", folder.path().display());
     let settings = Settings::from_lookup("", |name| match name {

@@ -27,7 +27,7 @@ type Sqlite = AsyncSqliteConnection;
 async fn main() -> Result<(), Box<dyn Error>> {
     // Variables may come from a file .env.
     dotenvy::dotenv().ok();
-    // In production: Pool::<AsyncPgConnection>::from_env().await?
+    // In production: Pool::<AsyncPgConnection>::from_env()?
     let folder = tempfile::tempdir()?;
     let file = format!("sqlite://{}/app.db", folder.path().display());
     let settings = Settings::from_lookup("", |name| match name {

@@ -34,9 +34,9 @@ pub enum PoolError {
     /// The checkout was rejected before the pool's timeout.
     #[error("checkout rejected: {0}")]
     Rejected(Rejection),
-    /// The pool is suspended and does not let checkouts wait (`DB_POOL_FAIL_WHEN_SUSPENDED`).
+    /// The pool is suspended and does not let checkouts wait ([`fail_when_suspended`](crate::Settings::fail_when_suspended)).
     #[error(
-        "the pool is suspended, and DB_POOL_FAIL_WHEN_SUSPENDED makes checkouts fail instead of waiting"
+        "the pool is suspended, and the setting fail_when_suspended makes checkouts fail instead of waiting"
     )]
     Suspended,
     /// A layer from outside this crate failed.

@@ -12,7 +12,7 @@
 //! use poolscope::Pool;
 //!
 //! # pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::<AsyncPgConnection>::from_env().await?; // DATABASE_URL, DB_POOL_SIZE, …
+//! let pool = Pool::<AsyncPgConnection>::from_env()?; // DATABASE_URL, DB_POOL_SIZE, …
 //! let app: axum::Router =
 //!     axum::Router::new().nest_service("/api/v1/monitoring/pool", pool.monitor());
 //! # Ok(()) }

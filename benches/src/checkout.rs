@@ -191,7 +191,7 @@ async fn raw_transactions(scale: Scale) {
     let url = format!("sqlite://{}", folder.path().join("bench.db").display());
     let pool = |look: bool| {
         Pool::<AsyncSqliteConnection>::builder(Settings::new(url.as_str()))
-            .settings(|settings| settings.raw_transactions = look)
+            .raw_transactions(look)
             .build()
             .expect("a pool")
     };
@@ -214,7 +214,7 @@ async fn raw_transactions(scale: Scale) {
     let compared = [("looked for", work(pool(true))), ("not", work(pool(false)))];
     let rounds = rounds(&compared, scale.pick(31, 2), QUERIES).await;
     note(format!(
-        "A query on SQLite, raw transactions looked for (`DB_POOL_DETECT_RAW_TRANSACTIONS`) or not: {}.",
+        "A query on SQLite, raw transactions looked for (`raw_transactions`) or not: {}.",
         times(rounds.wall.ratio(0, 1))
     ));
 }

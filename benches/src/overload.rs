@@ -174,7 +174,7 @@ async fn sweep(scale: Scale, url: &str, capacity: f64) {
         "Which target, which interval? Each for 4 s",
         &[
             "`DB_POOL_QUEUE_TARGET`",
-            "`DB_POOL_QUEUE_INTERVAL`",
+            "`queue_interval`",
             "goodput to capacity",
             "wait of the served: p50 / p99",
             "longest wait of all",

@@ -137,7 +137,8 @@ impl<S> Monitor<S> {
     }
 
     /// Sets whether the routes show the source lines of call sites. If not, call sites are still
-    /// distinguished by label and route. Defaults to `DB_POOL_MONITOR_SOURCE_LINES`, which is true.
+    /// distinguished by label and route. Defaults to the setting
+    /// [`monitor_source_lines`](Settings::monitor_source_lines), which is true.
     ///
     /// Reports from code ([`Observe::health`]), logs and spans always show them.
     #[must_use]

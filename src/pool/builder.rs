@@ -1,5 +1,7 @@
-//! [`PoolBuilder`]: every setting of the environment, and more, in code.
+//! [`PoolBuilder`]: what is in code only, and how the pool is built. The settings are in
+//! `builder_settings.rs`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,12 +25,31 @@ use crate::connection::{
 };
 use crate::observe::ObserveLayer;
 use crate::query::QueryOptions;
-use crate::settings::{Problem, Settings, SettingsError, Thresholds};
+use crate::settings::{Problem, Settings, SettingsError};
 
 /// Builds a [`Pool`]. Returned by [`Pool::builder`].
+///
+/// Every setting has a method under the name of its field in [`Settings`]. Each method takes and
+/// returns the builder, and the last call wins.
+///
+/// ```no_run
+/// # #[cfg(feature = "sqlite")] mod doc {
+/// use poolscope::{Pool, Settings};
+/// use poolscope::backend::AsyncSqliteConnection;
+///
+/// # pub fn main() -> Result<(), poolscope::settings::SettingsError> {
+/// // The environment, and a setting that has no variable.
+/// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::from_env()?)
+///     .max_connecting(2)
+///     .build()?;
+/// # drop(pool); Ok(()) }
+/// # } fn main() {}
+/// ```
 #[must_use]
 pub struct PoolBuilder<C> {
-    settings: Settings,
+    pub(super) settings: Settings,
+    /// The name of the database URL in errors: of its field, or of its variable.
+    url_name: Cow<'static, str>,
     layer: ObserveLayer,
     dial: Option<Arc<dyn Dial<C>>>,
     on_connect: Option<OnConnect<C>>,
@@ -38,73 +59,19 @@ impl<C: Backend> PoolBuilder<C> {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
+            url_name: Cow::Borrowed("database_url"),
             layer: ObserveLayer::new(""),
             dial: None,
             on_connect: None,
         }
     }
 
-    /// Sets the pool's name in telemetry and reports. Defaults to `default`. Two pools of one app
-    /// need different names.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.settings.name = Some(name.into());
-        self
-    }
-
-    /// Sets how many connections are kept open. Defaults to 10.
-    pub fn pool_size(mut self, connections: u32) -> Self {
-        self.settings.pool_size = connections;
-        self
-    }
-
-    /// Sets how many connections are opened beyond `pool_size` under load. Defaults to 20.
-    pub fn max_overflow(mut self, connections: u32) -> Self {
-        self.settings.max_overflow = connections;
-        self
-    }
-
-    /// Sets the total time limit of a checkout. Defaults to 30 s.
-    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.pool_timeout = timeout;
-        self
-    }
-
-    /// Sets the age at which a connection is replaced at its next checkout. Defaults to one hour;
-    /// `None` means never.
-    pub fn pool_recycle(mut self, age: impl Into<Option<Duration>>) -> Self {
-        self.settings.pool_recycle = age.into();
-        self
-    }
-
-    /// Sets whether connections are pinged before use. Defaults to true.
-    pub fn pool_pre_ping(mut self, ping: bool) -> Self {
-        self.settings.pool_pre_ping = ping;
-        self
-    }
-
-    /// Sets the idle time below which a connection is not pinged before use. Defaults to 500 ms;
-    /// zero pings always.
-    pub fn pre_ping_bypass(mut self, idle: Duration) -> Self {
-        self.settings.pre_ping_bypass = idle;
-        self
-    }
-
-    /// Sets whether each statement is logged. Defaults to false.
-    pub fn echo(mut self, echo: bool) -> Self {
-        self.settings.echo = echo;
-        self
-    }
-
-    /// Sets the thresholds at which the health report warns.
-    pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
-        self.settings.thresholds = thresholds;
-        self
-    }
-
-    /// Changes any of the settings with a closure.
-    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(&mut self.settings);
-        self
+    /// Starts from the variables with a prefix. Errors name them.
+    pub(super) fn from_env_prefixed(prefix: &str) -> Result<Self, SettingsError> {
+        Ok(Self {
+            url_name: Cow::Owned(format!("{prefix}DATABASE_URL")),
+            ..Self::new(Settings::from_env_prefixed(prefix)?)
+        })
     }
 
     /// Opens connections with this manager instead of the database URL. The information that
@@ -182,6 +149,7 @@ impl<C: Backend> PoolBuilder<C> {
     pub fn build(self) -> Result<Pool<C>, SettingsError> {
         let Self {
             settings,
+            url_name,
             layer,
             dial,
             on_connect,
@@ -189,7 +157,7 @@ impl<C: Backend> PoolBuilder<C> {
         settings.validate()?;
         let dial = match dial {
             Some(dial) => dial,
-            None => Arc::from(dialer::<C>(&settings)?),
+            None => Arc::from(dialer::<C>(&settings, &url_name)?),
         };
         let care = ConnectionPolicy::new(
             PolicySettings::new(
@@ -245,15 +213,16 @@ fn admission(settings: &Settings) -> AdmitLayer {
     }
 }
 
-fn dialer<C: Backend>(settings: &Settings) -> Result<Box<dyn Dial<C>>, SettingsError> {
+fn dialer<C: Backend>(
+    settings: &Settings,
+    url_name: &str,
+) -> Result<Box<dyn Dial<C>>, SettingsError> {
     let url = &settings.database_url;
     let options = DialOptions {
         application_name: settings.application_name,
     };
     let wrong = |expected, hint: Option<String>| {
-        SettingsError::from(
-            Problem::wrong("DATABASE_URL", &url.to_string(), expected).with_hint(hint),
-        )
+        SettingsError::from(Problem::wrong(url_name, &url.to_string(), expected).with_hint(hint))
     };
     match url.database_kind() {
         Some(kind) if kind == C::KIND => C::dialer(url, options)

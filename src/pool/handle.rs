@@ -68,12 +68,43 @@ impl<C: Backend> Pool<C> {
     }
 
     /// Builds a pool from the environment variables `DATABASE_URL`, `DB_POOL_SIZE` and so on; see
-    /// [`Settings::from_env`].
+    /// [`Settings::from_env`]. It does not connect.
+    ///
+    /// For a setting that has no variable, use `Pool::builder(Settings::from_env()?)`.
     ///
     /// # Errors
     /// Returns one error that lists every invalid setting. A database that is down is not an error.
-    pub async fn from_env() -> Result<Self, SettingsError> {
-        Self::builder(Settings::from_env()?).build()
+    ///
+    /// # Panics
+    /// Panics if called outside a tokio runtime and the settings are valid.
+    pub fn from_env() -> Result<Self, SettingsError> {
+        Self::from_env_prefixed("")
+    }
+
+    /// Builds a pool for another database of the app, from variables with a prefix.
+    ///
+    /// With `REPORTS_` these are `REPORTS_DATABASE_URL`, `REPORTS_DB_POOL_SIZE` and so on; see
+    /// [`Settings::from_env_prefixed`]. Set `REPORTS_DB_POOL_NAME`, so that telemetry tells the pools apart.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "postgres")] mod doc {
+    /// use diesel_async::AsyncPgConnection;
+    /// use poolscope::Pool;
+    ///
+    /// # #[tokio::main] pub async fn main() -> Result<(), poolscope::settings::SettingsError> {
+    /// let orders = Pool::<AsyncPgConnection>::from_env()?;
+    /// let reports = Pool::<AsyncPgConnection>::from_env_prefixed("REPORTS_")?;
+    /// # drop((orders, reports)); Ok(()) }
+    /// # } fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env). The names in the error have the prefix.
+    ///
+    /// # Panics
+    /// As [`from_env`](Self::from_env).
+    pub fn from_env_prefixed(prefix: &str) -> Result<Self, SettingsError> {
+        PoolBuilder::from_env_prefixed(prefix)?.build()
     }
 
     pub(super) fn over(observed: Observe<Stack<C>>) -> Self {
@@ -185,7 +216,7 @@ impl<C: Backend> Pool<C> {
 
     /// Stops handing out connections until [`resume`](Self::resume), for a failover or for maintenance
     /// of the database. Connections in use stay in use. New checkouts wait up to the pool's timeout,
-    /// or fail at once with [`PoolError::Suspended`] if `DB_POOL_FAIL_WHEN_SUSPENDED` is set. While
+    /// or fail at once with [`PoolError::Suspended`] if `fail_when_suspended` is set. While
     /// the pool is suspended, `health` and `healthcheck` answer 503.
     pub fn suspend(&self) {
         self.observed.get_ref().gate().suspend();

@@ -331,16 +331,8 @@ impl QueryInstrumentation {
         statement: CachedStatement,
         query: &dyn Display,
     ) {
-        let QueryOptions {
-            kind,
-            span_text,
-            span_summary,
-            ..
-        } = *self.options;
+        let kind = self.options.kind;
         span.set_attributes(self.options.attributes.iter().cloned());
-        if !span_text && !span_summary {
-            return;
-        }
         let printed = &mut self.printed;
         let mut read = || read(printed.of(statement.hash, query), kind);
         let known = match statement.id {
@@ -440,7 +432,6 @@ mod tests {
             attributes: Vec::new(),
             spans: true,
             span_text: true,
-            span_summary: true,
             echo: false,
             echo_binds: false,
             n_plus_one: None,

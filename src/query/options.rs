@@ -1,7 +1,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
 
-use crate::settings::{DatabaseKind, Settings};
+use crate::settings::{DatabaseKind, QuerySpans, Settings};
 
 /// Which telemetry of a pool's queries is recorded, and how.
 #[derive(Debug, Clone)]
@@ -11,7 +11,6 @@ pub(crate) struct QueryOptions {
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) spans: bool,
     pub(crate) span_text: bool,
-    pub(crate) span_summary: bool,
     pub(crate) echo: bool,
     pub(crate) echo_binds: bool,
     /// A statement sent more often than this in one request is reported; `None` = never.
@@ -26,9 +25,8 @@ impl QueryOptions {
         Self {
             kind,
             attributes,
-            spans: settings.query_spans,
-            span_text: settings.query_span_text,
-            span_summary: settings.query_span_summary,
+            spans: settings.query_spans != QuerySpans::Off,
+            span_text: settings.query_spans == QuerySpans::Text,
             echo: settings.echo,
             echo_binds: settings.echo_binds,
             n_plus_one: settings.n_plus_one,

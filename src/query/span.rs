@@ -47,7 +47,7 @@ pub(super) fn open(occupant: &QueryContext, kind: SpanKind, room: bool) -> Optio
 /// Records the statement on a span.
 pub(super) fn describe(span: &mut BoxedSpan, statement: &Statement, options: &QueryOptions) {
     // A statement that does not begin with an SQL keyword has no summary.
-    if options.span_summary && !statement.summary.is_empty() {
+    if !statement.summary.is_empty() {
         span.update_name((*statement.summary).to_owned());
         span.set_attribute(KeyValue::new(
             DB_QUERY_SUMMARY,

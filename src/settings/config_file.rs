@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 
 use super::read::{Found, Source, read};
 use super::suggest::nearest;
-use super::{Problem, Settings};
+use super::{Problem, Settings, former, variables};
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -26,12 +26,12 @@ impl<'de> Deserialize<'de> for Settings {
 
         problems.extend(
             texts
-                .keys()
-                .filter(|field| !is_known(field))
-                .map(|field| unknown(field)),
+                .iter()
+                .filter(|(field, _)| !is_known(field))
+                .map(|(field, text)| unknown(field, text)),
         );
-        read(Source::Fields, problems, |variable| {
-            texts.remove(variable.field()).map(Found::Text)
+        read(Source::Fields, problems, |field| {
+            texts.remove(field).map(Found::Text)
         })
         .map_err(de::Error::custom)
     }
@@ -169,7 +169,7 @@ fn is_known(field: &str) -> bool {
 }
 
 fn fields() -> impl Iterator<Item = &'static str> {
-    Settings::variables().iter().map(super::Variable::field)
+    variables::all().map(super::Variable::field)
 }
 
 /// Returns whether the field is an `Option` whose default is not `None`.
@@ -180,10 +180,12 @@ fn may_be_absent(field: &str) -> bool {
     )
 }
 
-fn unknown(field: &str) -> Problem {
+fn unknown(field: &str, text: &str) -> Problem {
+    if let Some(instead) = former::query_spans(field, text, "query_spans") {
+        return Problem::unknown(field).with_hint(Some(instead));
+    }
     // The file may use the name of the variable: `DB_POOL_SIZE`.
-    let same = Settings::variables()
-        .iter()
+    let same = variables::all()
         .find(|variable| variable.name().eq_ignore_ascii_case(field))
         .map(super::Variable::field);
     let hint = same
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_field_of_the_table_is_read() {
-        for variable in &Settings::variables()[2..] {
+        for variable in variables::all().skip(2) {
             let field = variable.field();
             let mut file = json!({ "database_url": "a.db" });
             match field.split_once('.') {
@@ -279,6 +281,9 @@ mod tests {
             "connect_timeout": { "secs": 1 },
             "pool_sise": 4,
             "DB_MAX_OVERFLOW": 4,
+            "DB_POOL_QUEUE_INTERVAL": "1s",
+            "query_span_text": false,
+            "query_spans": true,
             "thresholds": { "utilisation_pct": 3, "average_wait": 1e300 },
         }))
         .unwrap_err();
@@ -291,10 +296,37 @@ mod tests {
             "DB_MAX_OVERFLOW is unknown: expected the name of a setting; did you mean max_overflow?",
             "thresholds.utilisation_pct is unknown",
             "thresholds.average_wait=\"1000000",
+            "query_span_text is unknown: expected the name of a setting; set query_spans=summary",
+            "query_spans=\"true\": expected off, summary or text; the former true is text, the default",
+            "DB_POOL_QUEUE_INTERVAL is unknown: expected the name of a setting; did you mean queue_interval?",
         ] {
             assert!(error.contains(line), "{line} is not in {error}");
         }
         assert!(!error.contains("hunter2"));
+    }
+
+    #[test]
+    fn fields_without_a_variable_have_their_bounds() {
+        let duration =
+            "a duration from 0 to 7 days (a bare number is seconds; or 250ms, 30s, 5m, 1h)";
+        for (field, value, expected) in [
+            ("pre_ping_bypass", json!("inf"), duration),
+            ("recycle_jitter_pct", json!(51), "a number from 0 to 50"),
+            ("raw_transactions", json!("maybe"), "true or false"),
+        ] {
+            let error = read(json!({ "database_url": "a.db", field: value })).unwrap_err();
+            assert!(error.contains(&format!("expected {expected}")), "{error}");
+        }
+        for (field, value, expected) in [
+            ("utilization_pct", "101", "a number from 0 to 100"),
+            ("utilization_pct", "80%", "a number from 0 to 100"),
+            ("timeouts_per_minute", "-1", "a number from 0 to 1000000"),
+        ] {
+            let file = json!({ "database_url": "a.db", "thresholds": { field: value } });
+            let error = read(file).unwrap_err();
+            let expected = format!("thresholds.{field}=\"{value}\": expected {expected}");
+            assert!(error.ends_with(&expected), "{error}");
+        }
     }
 
     #[test]

@@ -8,11 +8,14 @@ use super::{Settings, SettingsError};
 impl Settings {
     /// Reads `DATABASE_URL`, `DB_POOL_PRESET` and the `DB_*` variables from the environment.
     ///
-    /// Whitespace around a value is ignored, and an empty variable counts as not set.
+    /// Whitespace around a value is ignored, and an empty variable counts as not set. The settings
+    /// that have no variable keep their defaults: set them on the result, or with
+    /// [`PoolBuilder`](crate::PoolBuilder).
     ///
     /// # Errors
     ///
-    /// Returns one error with all problems: a missing URL, invalid values, contradictions.
+    /// Returns one error with all problems: a missing URL, invalid values, contradictions, and
+    /// variables that are no longer read.
     ///
     /// ```no_run
     /// use poolscope::Settings;
@@ -47,7 +50,8 @@ impl Settings {
 
     /// Reads the variables through `lookup`: from a test, a vault or a map.
     ///
-    /// Calls `lookup` once for each name, prefix included.
+    /// Calls `lookup` once for each name, prefix included. Among them are names of former variables,
+    /// because one that is still set is an error.
     ///
     /// # Errors
     ///
@@ -69,8 +73,8 @@ impl Settings {
         lookup: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, SettingsError> {
         let source = Source::Environment { prefix };
-        read(source, Vec::new(), |variable| {
-            let value = lookup(&source.name_of(variable))?;
+        read(source, Vec::new(), |name| {
+            let value = lookup(name)?;
             Some(value.into_string().map_or(Found::NotUtf8, Found::Text))
         })
     }
@@ -81,6 +85,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::settings::QuerySpans;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         read_prefixed("", variables)
@@ -130,32 +135,22 @@ mod tests {
             ("DB_POOL_TIMEOUT", "0.5"),
             ("DB_POOL_RECYCLE", "-1"),
             ("DB_POOL_PRE_PING", "Off"),
-            ("DB_POOL_PRE_PING_BYPASS", "0"),
-            ("DB_POOL_PRE_PING_TIMEOUT", "250ms"),
             ("DB_POOL_CONNECT_TIMEOUT", "5s"),
             ("DB_ECHO", "YES"),
             ("DB_ECHO_BINDS", "on"),
             ("DB_POOL_LEAK_THRESHOLD", "0"),
             ("DB_POOL_SLOW_WAIT", "0"),
             ("DB_POOL_QUERY_TEXT", "1"),
-            ("DB_POOL_DETECT_RAW_TRANSACTIONS", "no"),
             ("DB_POOL_APPLICATION_NAME", "off"),
             ("DB_POOL_QUERY_SPANS", "off"),
-            ("DB_POOL_QUERY_SPAN_TEXT", "0"),
-            ("DB_POOL_QUERY_SPAN_SUMMARY", "false"),
             ("DB_POOL_N_PLUS_ONE", "0"),
             ("DB_POOL_TARGET_WAIT", "20ms"),
-            ("DB_POOL_ADVICE_HEADROOM_PCT", "12.5"),
             ("DB_POOL_REPLICAS", "3"),
             ("DB_POOL_MONITOR_TOKEN", " mW9xJ4cQ7tRb2VzK "),
-            ("DB_POOL_MONITOR_SOURCE_LINES", "no"),
-            ("DB_POOL_MONITOR_ONLY_HEALTHCHECK", "yes"),
-            ("DB_POOL_WARN_UTILIZATION_PCT", "90.5"),
-            ("DB_POOL_WARN_OVERFLOW_PCT", "100"),
-            ("DB_POOL_WARN_TIMEOUTS_PER_MINUTE", "0.1"),
-            ("DB_POOL_WARN_IDLE_IN_TRANSACTION", "1"),
-            ("DB_POOL_WARN_AVERAGE_WAIT", "0.5ms"),
-            ("DB_POOL_WARN_LONGEST_QUERY", "1h"),
+            ("DB_POOL_KEEPALIVE", "60"),
+            ("DB_POOL_WARM_UP", "5m"),
+            ("DB_POOL_MAX_PENDING", "100"),
+            ("DB_POOL_QUEUE_TARGET", "2.5ms"),
         ])
         .unwrap();
         assert_eq!(settings.database_url.expose(), "mysql://app:x@db/shop");
@@ -164,25 +159,18 @@ mod tests {
         assert_eq!(settings.pool_timeout, Duration::from_millis(500));
         assert_eq!(settings.pool_recycle, None);
         assert!(!settings.pool_pre_ping && settings.echo && settings.query_text);
-        assert!(!settings.raw_transactions && !settings.application_name);
-        assert!(settings.echo_binds && !settings.query_spans);
-        assert!(!settings.query_span_text && !settings.query_span_summary);
+        assert!(settings.echo_binds && !settings.application_name);
+        assert_eq!(settings.query_spans, QuerySpans::Off);
         assert_eq!(settings.n_plus_one, None);
         assert_eq!(settings.target_wait, Duration::from_millis(20));
-        assert_eq!(format!("{}", settings.advice_headroom_pct), "12.5");
         assert_eq!(settings.replicas, Some(3));
         assert_eq!(settings.monitor_token, Some("mW9xJ4cQ7tRb2VzK".into()));
-        assert!(!settings.monitor_source_lines && settings.monitor_only_healthcheck);
-        assert_eq!(settings.pre_ping_bypass, Duration::ZERO);
-        assert_eq!(settings.pre_ping_timeout, Duration::from_millis(250));
         assert_eq!(settings.connect_timeout, Duration::from_secs(5));
         assert_eq!((settings.leak_threshold, settings.slow_wait), (None, None));
-        let thresholds = &settings.thresholds;
-        assert_eq!(format!("{}", thresholds.utilization_pct), "90.5");
-        assert_eq!(format!("{}", thresholds.timeouts_per_minute), "0.1");
-        assert_eq!(thresholds.idle_in_transaction, 1);
-        assert_eq!(thresholds.average_wait, Duration::from_micros(500));
-        assert_eq!(thresholds.longest_query, Duration::from_secs(3600));
+        assert_eq!(settings.keepalive, Some(Duration::from_secs(60)));
+        assert_eq!(settings.warm_up, Some(Duration::from_secs(300)));
+        assert_eq!(settings.max_pending, Some(100));
+        assert_eq!(settings.queue_target, Some(Duration::from_micros(2500)));
     }
 
     #[test]
@@ -208,7 +196,6 @@ mod tests {
     fn every_invalid_value_is_reported_with_the_allowed_values() {
         let duration =
             "a duration from 1ms to 7 days (a bare number is seconds; or 250ms, 30s, 5m, 1h)";
-        let from_zero = duration.replace("1ms", "0");
         let count = "a whole number from 1 to 10000";
         for (name, value, expected) in [
             ("DB_POOL_SIZE", "ten", count),
@@ -219,8 +206,8 @@ mod tests {
             ("DB_POOL_TIMEOUT", "0.0001", duration),
             ("DB_POOL_TIMEOUT", "8000h", duration),
             ("DB_POOL_TIMEOUT", "NaN", duration),
-            ("DB_POOL_PRE_PING_TIMEOUT", "0", duration),
-            ("DB_POOL_PRE_PING_BYPASS", "inf", &from_zero),
+            ("DB_POOL_CONNECT_TIMEOUT", "0", duration),
+            ("DB_POOL_TARGET_WAIT", "inf", duration),
             (
                 "DB_POOL_RECYCLE",
                 "-2",
@@ -246,21 +233,7 @@ mod tests {
                 "a b",
                 "1 to 64 characters out of A-Z a-z 0-9 _ . -",
             ),
-            (
-                "DB_POOL_WARN_UTILIZATION_PCT",
-                "101",
-                "a number from 0 to 100",
-            ),
-            (
-                "DB_POOL_WARN_UTILIZATION_PCT",
-                "80%",
-                "a number from 0 to 100",
-            ),
-            (
-                "DB_POOL_WARN_TIMEOUTS_PER_MINUTE",
-                "-1",
-                "a number from 0 to 1000000",
-            ),
+            ("DB_POOL_QUERY_SPANS", "all", "off, summary or text"),
         ] {
             assert_eq!(
                 errors(&[(name, value)]),
@@ -325,6 +298,17 @@ mod tests {
             &[("REPLICA_DATABASE_URL", "r.db"), ("DB_POOL_SIZE", "3")],
         );
         assert_eq!(settings.unwrap(), Settings::new("r.db"));
+    }
+
+    #[test]
+    fn a_prefix_without_its_underscore_is_explained() {
+        let error = read_prefixed("REPLICA", &[("REPLICA_DATABASE_URL", "r.db")]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("REPLICADATABASE_URL is not set"), "{error}");
+        assert!(
+            error.ends_with(r#"pass "REPLICA_" to read REPLICA_DATABASE_URL"#),
+            "{error}"
+        );
     }
 
     #[cfg(unix)]

@@ -98,6 +98,8 @@ enum ProblemKind {
     NotText,
     SetTwice,
     Unknown,
+    /// A variable that is no longer one, and its value.
+    Former(Option<String>),
 }
 
 impl Problem {
@@ -113,6 +115,7 @@ impl Problem {
     pub fn value(&self) -> Option<&str> {
         match &self.state {
             ProblemKind::Wrong(value) => Some(value),
+            ProblemKind::Former(value) => value.as_deref(),
             _ => None,
         }
     }
@@ -153,6 +156,13 @@ impl Problem {
         )
     }
 
+    /// A variable that is no longer read. `instead` says what to set.
+    pub(super) fn former(variable: String, value: Option<&str>, instead: String) -> Self {
+        let state = ProblemKind::Former(value.map(shown));
+        Self::with_state(variable, state, "no variable of this name".to_owned())
+            .with_hint(Some(instead))
+    }
+
     pub(crate) fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
@@ -177,6 +187,13 @@ impl fmt::Display for Problem {
             ProblemKind::NotText => f.write_str(" is not UTF-8")?,
             ProblemKind::SetTwice => f.write_str(" is set twice")?,
             ProblemKind::Unknown => f.write_str(" is unknown")?,
+            ProblemKind::Former(value) => {
+                if let Some(value) = value {
+                    write!(f, "={value:?}")?;
+                }
+                let hint = self.hint.as_deref().unwrap_or_default();
+                return write!(f, " is not an environment variable any more: {hint}");
+            }
         }
         write!(f, ": expected {}", self.expected)?;
         match &self.hint {

@@ -24,8 +24,8 @@
 //!                                     of variables.rs
 //! ```
 //!
-//! A new setting is a field here and a row in `variables.rs`. The tests then require its line in
-//! `.env.example` and in `docs/configuration.md`.
+//! A new setting is a field here, a row in `variables.rs` and a method of `PoolBuilder`. The tests then
+//! require its line in `docs/configuration.md`, and in `.env.example` if it has a variable.
 
 mod config_file;
 mod contradictions;
@@ -33,7 +33,9 @@ mod database_url;
 mod duration;
 mod environment;
 mod error;
+mod former;
 mod preset;
+mod query_spans;
 mod read;
 mod secret;
 mod suggest;
@@ -46,6 +48,7 @@ use std::time::Duration;
 pub use self::database_url::{DatabaseKind, DatabaseUrl};
 pub use self::error::{Problem, SettingsError};
 pub use self::preset::Preset;
+pub use self::query_spans::QuerySpans;
 pub use self::secret::Secret;
 pub use self::suggest::UnknownVariable;
 pub use self::thresholds::Thresholds;
@@ -55,7 +58,8 @@ pub use self::variables::Variable;
 ///
 /// Names and meanings are those of SQLAlchemy where it has the setting. Read the settings from the
 /// environment ([`from_env`](Self::from_env)) or from a config file (`Settings` implements
-/// `serde::Deserialize`), or start with [`Settings::new`] and set the fields.
+/// `serde::Deserialize`), or start with [`Settings::new`] and set the fields. A config file and code
+/// have every setting, the environment has those whose variable is named below.
 ///
 /// A config file uses the field names below. Only `database_url` is required. The file may also
 /// name a `preset`. Durations are numbers of seconds or texts such as `"250ms"`. An unknown field
@@ -105,24 +109,22 @@ pub struct Settings {
     pub pool_pre_ping: bool,
 
     /// Skips the pre-ping if the connection was used within this time; zero always pings.
-    /// `DB_POOL_PRE_PING_BYPASS`; 500 ms by default.
+    /// 500 ms by default.
     pub pre_ping_bypass: Duration,
 
     /// The maximum time for the answer to a ping, after which the connection is closed. See
     /// [`effective_pre_ping_timeout`](Self::effective_pre_ping_timeout).
-    /// `DB_POOL_PRE_PING_TIMEOUT`; 2 s by default.
+    /// 2 s by default.
     pub pre_ping_timeout: Duration,
 
     /// The maximum time to open one connection. `DB_POOL_CONNECT_TIMEOUT`; 10 s by default.
     pub connect_timeout: Duration,
 
-    /// The maximum number of connections being opened at the same time. `DB_POOL_MAX_CONNECTING`;
-    /// 8 by default.
+    /// The maximum number of connections being opened at the same time. 8 by default.
     pub max_connecting: u32,
 
     /// The maximum random reduction of each connection's `pool_recycle`, in percent, 0 to 50, so
-    /// that a pool's connections do not all expire at once. `DB_POOL_RECYCLE_JITTER_PCT`; 10 by
-    /// default.
+    /// that a pool's connections do not all expire at once. 10 by default.
     pub recycle_jitter_pct: f64,
 
     /// The time a connection may be idle before it is pinged in the background; `None`: never.
@@ -143,11 +145,11 @@ pub struct Settings {
     pub queue_target: Option<Duration>,
 
     /// The time for which queue times must exceed `queue_target` before load is shed.
-    /// `DB_POOL_QUEUE_INTERVAL`; 100 ms by default.
+    /// 100 ms by default.
     pub queue_interval: Duration,
 
     /// Whether checkouts fail at once, instead of waiting, while the pool is suspended.
-    /// `DB_POOL_FAIL_WHEN_SUSPENDED`; false by default.
+    /// False by default.
     pub fail_when_suspended: bool,
 
     /// Whether to log each statement, without its bind values. `DB_ECHO`; false by default.
@@ -172,7 +174,7 @@ pub struct Settings {
 
     /// Whether to inspect the first word of each statement on MySQL and SQLite, to detect a `BEGIN`
     /// sent as plain SQL, so that the connection is not reused inside its transaction. On Postgres
-    /// a transaction is always detected. `DB_POOL_DETECT_RAW_TRANSACTIONS`; true by default.
+    /// a transaction is always detected. True by default.
     pub raw_transactions: bool,
 
     /// Whether Postgres sessions carry `service@instance` as their `application_name`, unless the
@@ -180,17 +182,9 @@ pub struct Settings {
     /// `DB_POOL_APPLICATION_NAME`; true by default.
     pub application_name: bool,
 
-    /// Whether to create a span for each query. `DB_POOL_QUERY_SPANS`; true by default.
-    pub query_spans: bool,
-
-    /// Whether a query's span records the statement as `db.query.text`, without bind values and
-    /// literals. `DB_POOL_QUERY_SPAN_TEXT`; true by default.
-    pub query_span_text: bool,
-
-    /// Whether a query's span is named after its operation and table (`SELECT orders`); if false,
-    /// it is named `query`.
-    /// `DB_POOL_QUERY_SPAN_SUMMARY`; true by default.
-    pub query_span_summary: bool,
+    /// The spans of queries. `DB_POOL_QUERY_SPANS`, where the values are off, summary and text;
+    /// [`QuerySpans::Text`] by default.
+    pub query_spans: QuerySpans,
 
     /// The number of runs of one statement in one request above which it is reported as an N+1;
     /// `None`: never. `DB_POOL_N_PLUS_ONE`, where 0 means never; 10 by default.
@@ -201,7 +195,7 @@ pub struct Settings {
     pub target_wait: Duration,
 
     /// The growth of the measured arrival rate that the advice plans for, in percent, 0 to 1000.
-    /// `DB_POOL_ADVICE_HEADROOM_PCT`; 20 by default.
+    /// 20 by default.
     pub advice_headroom_pct: f64,
 
     /// The number of replicas of this service that share the server's connections; `None`: counted
@@ -214,14 +208,13 @@ pub struct Settings {
     pub monitor_token: Option<Secret>,
 
     /// Whether the monitoring routes show the source lines that check out connections. Logs, spans
-    /// and reports read from code always show them. `DB_POOL_MONITOR_SOURCE_LINES`; true by default.
+    /// and reports read from code always show them. True by default.
     pub monitor_source_lines: bool,
 
-    /// Whether `healthcheck` is the only monitoring route. `DB_POOL_MONITOR_ONLY_HEALTHCHECK`; false
-    /// by default.
+    /// Whether `healthcheck` is the only monitoring route. False by default.
     pub monitor_only_healthcheck: bool,
 
-    /// The limits above which `health` warns. The `DB_POOL_WARN_*` variables.
+    /// The limits above which `health` warns. See [`Thresholds`].
     pub thresholds: Thresholds,
 }
 
@@ -262,9 +255,7 @@ impl Settings {
             query_text: false,
             raw_transactions: true,
             application_name: true,
-            query_spans: true,
-            query_span_text: true,
-            query_span_summary: true,
+            query_spans: QuerySpans::Text,
             n_plus_one: Some(10),
             target_wait: Duration::from_millis(5),
             advice_headroom_pct: 20.0,

@@ -3,8 +3,8 @@
 use super::error::masked;
 use super::secret::HIDDEN;
 use super::value::Kind;
-use super::variables::Variable;
-use super::{Problem, Settings, SettingsError, contradictions};
+use super::variables::{self, Variable};
+use super::{Problem, Settings, SettingsError, contradictions, former};
 
 /// The source of settings, which determines the name of each setting in errors.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,15 @@ pub(super) enum Source<'a> {
 }
 
 impl Source<'_> {
+    /// Returns the settings that this source can have.
+    fn settings(self) -> impl Iterator<Item = &'static Variable> {
+        let others = match self {
+            Self::Environment { .. } => &[],
+            Self::Fields => variables::without_variable(),
+        };
+        Settings::variables().iter().chain(others)
+    }
+
     pub(super) fn name_of(self, variable: &Variable) -> String {
         match self {
             Self::Environment { prefix } => format!("{prefix}{}", variable.name()),
@@ -25,8 +34,7 @@ impl Source<'_> {
 
     /// Returns the name of the setting with this field.
     pub(super) fn name_of_field(self, field: &str) -> String {
-        Settings::variables()
-            .iter()
+        self.settings()
             .find(|variable| variable.field() == field)
             .map_or_else(|| field.to_owned(), |variable| self.name_of(variable))
     }
@@ -39,17 +47,19 @@ pub(super) enum Found {
     NotUtf8,
 }
 
-/// Reads every setting through `find`. `problems` are those found earlier.
+/// Reads every setting through `find`, which takes its name. `problems` are those found earlier.
 pub(super) fn read(
     source: Source<'_>,
     mut problems: Vec<Problem>,
-    find: impl FnMut(&Variable) -> Option<Found>,
+    mut find: impl FnMut(&str) -> Option<Found>,
 ) -> Result<Settings, SettingsError> {
     let mut settings = Settings::new("");
     let mut unread = Vec::new();
-    let variables = Settings::variables();
-    let found: Vec<_> = variables.iter().map(find).collect();
-    for (variable, found) in variables.iter().zip(&found) {
+    let found: Vec<_> = source
+        .settings()
+        .map(|variable| find(&source.name_of(variable)))
+        .collect();
+    for (variable, found) in source.settings().zip(&found) {
         // Read secrets before any other value, so that no message shows one.
         if let (Kind::Secret(_), Some(Found::Text(text))) = (variable.kind(), found)
             && !text.trim().is_empty()
@@ -57,7 +67,7 @@ pub(super) fn read(
             variable.kind().set(&mut settings, text.trim());
         }
     }
-    for (variable, found) in variables.iter().zip(found) {
+    for (variable, found) in source.settings().zip(found) {
         let problem = match found {
             Some(Found::Text(text)) if !text.trim().is_empty() => {
                 apply(variable, source, &mut settings, text.trim())
@@ -75,6 +85,9 @@ pub(super) fn read(
         }
     }
     problems.extend(contradictions::find(&settings, source, &unread));
+    if let Source::Environment { prefix } = source {
+        problems.extend(former::find(prefix, &settings, find));
+    }
     SettingsError::unless_none(problems, settings)
 }
 
@@ -84,7 +97,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
     let mut copy = settings.clone();
     let mut problems = Vec::new();
     let mut wrong = Vec::new();
-    for variable in Settings::variables() {
+    for variable in variables::all() {
         if let Some(value) = variable.kind().out_of_bounds(&mut copy) {
             problems.push(problem(variable, Source::Fields, settings, &value));
             wrong.push(variable.field());
@@ -111,14 +124,21 @@ fn problem(variable: &Variable, source: Source<'_>, settings: &Settings, value: 
         return settings.database_url.problem(name);
     }
     let hint = variable.hint(value).or_else(|| quoted(value));
-    let value = match (variable.kind(), &settings.monitor_token) {
-        (Kind::Secret(_), _) => HIDDEN.to_owned(),
-        (_, Some(token)) => token.redact(value),
-        (_, None) => value.to_owned(),
+    let value = match variable.kind() {
+        Kind::Secret(_) => HIDDEN.to_owned(),
+        _ => redact(settings, value),
+    };
+    Problem::wrong(name, &value, variable.kind().expected()).with_hint(hint)
+}
+
+/// Takes the secrets of the settings out of the value of another one.
+pub(super) fn redact(settings: &Settings, value: &str) -> String {
+    let value = match &settings.monitor_token {
+        Some(token) => token.redact(value),
+        None => value.to_owned(),
     };
     // The URL's password may have been pasted without the URL.
-    let value = settings.database_url.redact(&masked(&value));
-    Problem::wrong(name, &value, variable.kind().expected()).with_hint(hint)
+    settings.database_url.redact(&masked(&value))
 }
 
 fn missing(variable: &Variable, source: Source<'_>) -> Option<Problem> {
@@ -127,6 +147,10 @@ fn missing(variable: &Variable, source: Source<'_>) -> Option<Problem> {
     };
     let name = source.name_of(variable);
     let examples = match source {
+        Source::Environment { prefix } if !prefix.is_empty() && !prefix.ends_with('_') => format!(
+            "the prefix {prefix:?} is taken as it is: pass \"{prefix}_\" to read {prefix}_{}",
+            variable.name()
+        ),
         Source::Environment { .. } => format!(
             "for example {name}=postgres://user:password@localhost:5432/app or {name}=sqlite://app.db"
         ),

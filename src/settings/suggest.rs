@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 
-use super::Settings;
+use super::{Settings, former};
 
 /// A variable that looks like a setting of this crate but is not one; see
 /// [`Settings::unknown_variables`].
@@ -64,10 +64,12 @@ impl Settings {
             .filter_map(|name| {
                 let name = name.as_ref().to_str()?;
                 let bare = name.strip_prefix(prefix)?;
-                if known().any(|known| known == bare) {
+                // A former variable is an error of its own.
+                if known().any(|known| known == bare) || former::is(bare) {
                     return None;
                 }
-                let suggestion = nearest(bare, known());
+                let suggestion = nearest(bare, known().chain(former::names()))
+                    .filter(|known| !former::is(known));
                 let close = suggestion.is_some_and(|known| distance(bare, known) <= 2);
                 (bare.starts_with("DB_POOL") || close).then(|| UnknownVariable {
                     name: name.to_owned(),
@@ -137,6 +139,7 @@ mod tests {
             "DB_POOL_MAX_OVERFLOW",
             "DB_POOL_PREPING",
             "DB_POOL_ZZZZZZZZZZZZZZ",
+            "DB_POOL_QUEUE_INTERVALL",
             "DATABASE_URI",
             "DB_HOST",
             "DB_NAME",
@@ -153,6 +156,7 @@ mod tests {
                 "DB_MAX_OVERFLOWS DB_MAX_OVERFLOW",
                 "DB_POOL_MAX_OVERFLOW DB_MAX_OVERFLOW",
                 "DB_POOL_PREPING DB_POOL_PRE_PING",
+                "DB_POOL_QUEUE_INTERVALL -",
                 "DB_POOL_ZZZZZZZZZZZZZZ -",
             ]
         );
@@ -168,6 +172,11 @@ mod tests {
             .iter()
             .map(super::super::Variable::name);
         assert_eq!(Settings::unknown_variables("", names), []);
+        // Reading the environment reports it.
+        assert_eq!(
+            Settings::unknown_variables("", ["DB_POOL_QUEUE_INTERVAL"]),
+            []
+        );
     }
 
     #[test]

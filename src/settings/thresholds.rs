@@ -14,24 +14,22 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
     /// Connections checked out, as a share of pool size plus overflow, in percent, 0 to 100.
-    /// `DB_POOL_WARN_UTILIZATION_PCT`; 80 by default.
+    /// 80 by default.
     pub utilization_pct: f64,
 
-    /// Overflow in use, as a share of `max_overflow`, in percent, 0 to 100.
-    /// `DB_POOL_WARN_OVERFLOW_PCT`; 80 by default.
+    /// Overflow in use, as a share of `max_overflow`, in percent, 0 to 100. 80 by default.
     pub overflow_pct: f64,
 
-    /// Checkouts timed out per minute. `DB_POOL_WARN_TIMEOUTS_PER_MINUTE`; 1 by default.
+    /// Checkouts timed out per minute. 1 by default.
     pub timeouts_per_minute: f64,
 
-    /// Sessions currently idle in a transaction, as counted by the server.
-    /// `DB_POOL_WARN_IDLE_IN_TRANSACTION`; 5 by default.
+    /// Sessions currently idle in a transaction, as counted by the server. 5 by default.
     pub idle_in_transaction: u32,
 
-    /// Average wait for a connection. `DB_POOL_WARN_AVERAGE_WAIT`; 50 ms by default.
+    /// Average wait for a connection. 50 ms by default.
     pub average_wait: Duration,
 
-    /// Duration of the longest query now running. `DB_POOL_WARN_LONGEST_QUERY`; 30 s by default.
+    /// Duration of the longest query now running. 30 s by default.
     pub longest_query: Duration,
 }
 

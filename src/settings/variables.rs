@@ -1,4 +1,4 @@
-//! The table of all settings. The code reads it, and the documentation lists it.
+//! The tables of all settings. The code reads them, and the documentation lists them.
 
 use std::time::Duration;
 
@@ -56,20 +56,33 @@ impl Variable {
 
     pub(super) fn hint(&self, value: &str) -> Option<&'static str> {
         // A zero set in code is a `Duration`, which is shown as `0s`.
-        let value = value.strip_suffix('s').unwrap_or(value);
+        let value = if value == "0s" { "0" } else { value };
         self.hints
             .iter()
-            .find(|(wrong, _)| *wrong == value)
+            .find(|(wrong, _)| wrong.eq_ignore_ascii_case(value))
             .map(|(_, hint)| *hint)
     }
 }
 
 impl Settings {
     /// Returns all variables that [`Settings::from_env`] reads, in the order of the documentation.
+    ///
+    /// The settings that have no variable are set by [`PoolBuilder`](crate::PoolBuilder) or in a
+    /// config file.
     #[must_use]
     pub fn variables() -> &'static [Variable] {
         VARIABLES
     }
+}
+
+/// Returns every setting: those with a variable, then those without.
+pub(super) fn all() -> impl Iterator<Item = &'static Variable> {
+    VARIABLES.iter().chain(WITHOUT_VARIABLE)
+}
+
+/// Returns the settings that have no variable. Their `name` is that of their former variable.
+pub(super) fn without_variable() -> &'static [Variable] {
+    WITHOUT_VARIABLE
 }
 
 const fn row(
@@ -100,7 +113,10 @@ const fn hinted(mut row: Variable, hints: &'static [(&'static str, &'static str)
 
 const MOST: u32 = Settings::MAX_CONNECTIONS;
 
-/// All settings in the order in which they are applied: the preset precedes those that override it.
+const TEXT: &str = "the former true is text, the default";
+const OFF: &str = "the former false is off";
+
+/// All variables in the order in which they are applied: the preset precedes those that override it.
 #[rustfmt::skip]
 static VARIABLES: &[Variable] = &[
     row("DATABASE_URL", "database_url", "", Kind::Url,
@@ -124,16 +140,8 @@ static VARIABLES: &[Variable] = &[
         &[("0", "0 would open a new connection for each checkout; set -1 for never")]),
     row("DB_POOL_PRE_PING", "pool_pre_ping", "true", Kind::Flag(|s| &mut s.pool_pre_ping),
         "Ping a connection before it is handed out; a dead one is replaced without an error for the caller."),
-    row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),
-        "Skip the pre-ping if the connection was used within this time; 0 = always ping."),
-    row("DB_POOL_PRE_PING_TIMEOUT", "pre_ping_timeout", "2", Kind::Time(|s| &mut s.pre_ping_timeout, SHORTEST),
-        "Maximum time for the answer to a ping, after which the connection is closed. Never more than the rest of DB_POOL_TIMEOUT."),
     row("DB_POOL_CONNECT_TIMEOUT", "connect_timeout", "10", Kind::Time(|s| &mut s.connect_timeout, SHORTEST),
         "Maximum time to open one connection."),
-    row("DB_POOL_MAX_CONNECTING", "max_connecting", "8", Kind::Count(|s| &mut s.max_connecting, 1..=MOST),
-        "Maximum number of connections being opened at the same time, so that a recovering database is not overrun."),
-    row("DB_POOL_RECYCLE_JITTER_PCT", "recycle_jitter_pct", "10", Kind::Number(|s| &mut s.recycle_jitter_pct, 0.0..=50.0),
-        "Maximum random reduction of each connection's DB_POOL_RECYCLE, in percent, so that a pool's connections do not all expire at once."),
     row("DB_POOL_KEEPALIVE", "keepalive", "0", Kind::TimeOr(|s| &mut s.keepalive, "0", "off"),
         "Ping a connection that has been idle for this time, so that firewalls do not drop it; 0 = off."),
     row("DB_POOL_WARM_UP", "warm_up", "0", Kind::TimeOr(|s| &mut s.warm_up, "0", "off"),
@@ -141,11 +149,7 @@ static VARIABLES: &[Variable] = &[
     row("DB_POOL_MAX_PENDING", "max_pending", "0", Kind::CountOr(|s| &mut s.max_pending, 1..=10_000_000, "no limit"),
         "Maximum number of waiting checkouts. A checkout that would exceed it fails at once; 0 = no limit."),
     row("DB_POOL_QUEUE_TARGET", "queue_target", "0", Kind::TimeOr(|s| &mut s.queue_target, "0", "off"),
-        "Queue-time target (CoDel). If every checkout admitted during one DB_POOL_QUEUE_INTERVAL queued longer than this, those that queued twice as long are rejected; 0 = off."),
-    row("DB_POOL_QUEUE_INTERVAL", "queue_interval", "100ms", Kind::Time(|s| &mut s.queue_interval, SHORTEST),
-        "Time for which queue times must exceed DB_POOL_QUEUE_TARGET before load is shed."),
-    row("DB_POOL_FAIL_WHEN_SUSPENDED", "fail_when_suspended", "false", Kind::Flag(|s| &mut s.fail_when_suspended),
-        "While the pool is suspended, checkouts fail at once instead of waiting until it is resumed."),
+        "Queue-time target (CoDel). If every checkout admitted during one `queue_interval` queued longer than this, those that queued twice as long are rejected; 0 = off."),
     row("DB_ECHO", "echo", "false", Kind::Flag(|s| &mut s.echo),
         "Log each statement, without its bind values."),
     row("DB_ECHO_BINDS", "echo_binds", "false", Kind::Flag(|s| &mut s.echo_binds),
@@ -156,28 +160,43 @@ static VARIABLES: &[Variable] = &[
         "Log a checkout that waited longer than this; 0 = off."),
     row("DB_POOL_QUERY_TEXT", "query_text", "false", Kind::Flag(|s| &mut s.query_text),
         "Show query texts: in `connections` those of this pool's own sessions, in `health` those of repeated statements."),
-    row("DB_POOL_DETECT_RAW_TRANSACTIONS", "raw_transactions", "true", Kind::Flag(|s| &mut s.raw_transactions),
-        "On MySQL and SQLite, inspect the first word of each statement to detect a BEGIN sent as plain SQL. On Postgres it is always detected."),
     row("DB_POOL_APPLICATION_NAME", "application_name", "true", Kind::Flag(|s| &mut s.application_name),
         "Set the application_name of each Postgres session to the service and its instance, unless the URL sets one."),
-    row("DB_POOL_QUERY_SPANS", "query_spans", "true", Kind::Flag(|s| &mut s.query_spans),
-        "Create a span for each query."),
-    row("DB_POOL_QUERY_SPAN_TEXT", "query_span_text", "true", Kind::Flag(|s| &mut s.query_span_text),
-        "Record the statement on the query's span, without bind values and literals."),
-    row("DB_POOL_QUERY_SPAN_SUMMARY", "query_span_summary", "true", Kind::Flag(|s| &mut s.query_span_summary),
-        "Name the query's span after its operation and table (SELECT orders); if false, the span is named query."),
+    hinted(row("DB_POOL_QUERY_SPANS", "query_spans", "text", Kind::QuerySpans,
+        "Spans of queries: off, summary (the span is named after its operation and table, SELECT orders) or text (it also records the statement, without bind values and literals)."),
+        &[("true", TEXT), ("yes", TEXT), ("on", TEXT), ("1", TEXT), ("false", OFF), ("no", OFF), ("0", OFF)]),
     row("DB_POOL_N_PLUS_ONE", "n_plus_one", "10", Kind::CountOr(|s| &mut s.n_plus_one, 1..=MOST, "off"),
         "Report a statement that runs more often than this in one request as an N+1; 0 = off."),
     row("DB_POOL_TARGET_WAIT", "target_wait", "5ms", Kind::Time(|s| &mut s.target_wait, SHORTEST),
         "Target for the wait of 95 of 100 checkouts, used by alerts and advice."),
-    row("DB_POOL_ADVICE_HEADROOM_PCT", "advice_headroom_pct", "20",
-        Kind::Number(|s| &mut s.advice_headroom_pct, 0.0..=1000.0),
-        "Growth of the measured arrival rate that `optimize` plans for, in percent."),
     row("DB_POOL_REPLICAS", "replicas", "0",
         Kind::CountOr(|s| &mut s.replicas, 1..=MOST, "counted from the server's sessions"),
         "Number of replicas of this service that share the server's connections; 0 = counted from the server's sessions."),
     row("DB_POOL_MONITOR_TOKEN", "monitor_token", "", Kind::Secret(|s| &mut s.monitor_token),
         "Token that requests to the monitoring routes must carry as `Authorization: Bearer …`, except to `healthcheck`. A secret; without it the routes are open."),
+];
+
+/// The settings that only [`PoolBuilder`](crate::PoolBuilder) and config files have, under the name
+/// of their former variable.
+#[rustfmt::skip]
+static WITHOUT_VARIABLE: &[Variable] = &[
+    row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),
+        "Skip the pre-ping if the connection was used within this time; 0 = always ping."),
+    row("DB_POOL_PRE_PING_TIMEOUT", "pre_ping_timeout", "2", Kind::Time(|s| &mut s.pre_ping_timeout, SHORTEST),
+        "Maximum time for the answer to a ping, after which the connection is closed. Never more than the rest of `pool_timeout`."),
+    row("DB_POOL_MAX_CONNECTING", "max_connecting", "8", Kind::Count(|s| &mut s.max_connecting, 1..=MOST),
+        "Maximum number of connections being opened at the same time, so that a recovering database is not overrun."),
+    row("DB_POOL_RECYCLE_JITTER_PCT", "recycle_jitter_pct", "10", Kind::Number(|s| &mut s.recycle_jitter_pct, 0.0..=50.0),
+        "Maximum random reduction of each connection's `pool_recycle`, in percent, so that a pool's connections do not all expire at once."),
+    row("DB_POOL_QUEUE_INTERVAL", "queue_interval", "100ms", Kind::Time(|s| &mut s.queue_interval, SHORTEST),
+        "Time for which queue times must exceed `queue_target` before load is shed."),
+    row("DB_POOL_FAIL_WHEN_SUSPENDED", "fail_when_suspended", "false", Kind::Flag(|s| &mut s.fail_when_suspended),
+        "While the pool is suspended, checkouts fail at once instead of waiting until it is resumed."),
+    row("DB_POOL_DETECT_RAW_TRANSACTIONS", "raw_transactions", "true", Kind::Flag(|s| &mut s.raw_transactions),
+        "On MySQL and SQLite, inspect the first word of each statement to detect a BEGIN sent as plain SQL. On Postgres it is always detected."),
+    row("DB_POOL_ADVICE_HEADROOM_PCT", "advice_headroom_pct", "20",
+        Kind::Number(|s| &mut s.advice_headroom_pct, 0.0..=1000.0),
+        "Growth of the measured arrival rate that `optimize` plans for, in percent."),
     row("DB_POOL_MONITOR_SOURCE_LINES", "monitor_source_lines", "true", Kind::Flag(|s| &mut s.monitor_source_lines),
         "Show in the monitoring routes the source lines that check out connections. Logs and spans always show them."),
     row("DB_POOL_MONITOR_ONLY_HEALTHCHECK", "monitor_only_healthcheck", "false", Kind::Flag(|s| &mut s.monitor_only_healthcheck),
@@ -220,7 +239,7 @@ mod tests {
     fn every_default_of_the_table_is_the_default_of_the_code() {
         let expected = Settings::new("sqlite://app.db");
         let mut settings = expected.clone();
-        for variable in VARIABLES {
+        for variable in all() {
             if let Some(default) = variable.default() {
                 variable.kind().set(&mut settings, default).unwrap();
                 assert_eq!(settings, expected, "{}", variable.name());
@@ -238,11 +257,12 @@ mod tests {
                 .replace(",\n    ),", "),");
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         };
-        for variable in VARIABLES.iter().skip(3) {
+        for variable in all().skip(3) {
             let before = Settings::new("app.db");
             let mut after = before.clone();
             let other = match variable.kind() {
                 Kind::Flag(slot) => (!*slot(&mut after)).to_string(),
+                Kind::QuerySpans => "off".to_owned(),
                 _ => "7".to_owned(),
             };
             variable.kind().set(&mut after, &other).unwrap();
@@ -256,10 +276,10 @@ mod tests {
 
     #[test]
     fn names_are_in_capitals_and_unique() {
-        for (at, variable) in VARIABLES.iter().enumerate() {
+        for (at, variable) in all().enumerate() {
             let plain = |c: char| c.is_ascii_uppercase() || c == '_';
             assert!(variable.name().chars().all(plain), "{}", variable.name());
-            for other in &VARIABLES[at + 1..] {
+            for other in all().skip(at + 1) {
                 assert_ne!(variable.name(), other.name());
                 assert_ne!(variable.field(), other.field());
             }

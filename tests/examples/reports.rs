@@ -26,7 +26,6 @@ async fn the_reports_are_right(database: Database) {
         &[
             ("DATABASE_URL", &database.url),
             // However slow the machine is.
-            ("DB_POOL_WARN_AVERAGE_WAIT", "60"),
             ("DB_POOL_CONNECT_TIMEOUT", "60"),
         ],
     );
@@ -59,16 +58,25 @@ async fn the_reports_are_right(database: Database) {
     );
 
     let health = app.report("health").await;
-    // What the route is for; and nothing else is wrong.
-    let warnings = health["warnings"].as_array().unwrap();
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    let warning = warnings[0].as_str().unwrap();
+    // What the route is for; and nothing else is wrong, but that the machine may be slow.
+    let all = health["warnings"].as_array().unwrap();
+    let warnings: Vec<_> = all
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|warning| !warning.starts_with("slow checkouts: "))
+        .collect();
+    let [warning] = warnings[..] else {
+        panic!("{warnings:?}")
+    };
     assert!(warning.starts_with("N+1: /n-plus-one repeats"), "{warning}");
     assert_eq!(
         health["n_plus_one"][0]["statement"],
         "SELECT quickstart_orders"
     );
-    assert_eq!(health["recommendations"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        health["recommendations"].as_array().map(Vec::len),
+        Some(all.len())
+    );
     assert_eq!(health["database"]["reachable"], true);
     assert_eq!(health["configuration"]["pool_timeout"], 30.0);
     let minute = &health["windows"]["last_1m"];

@@ -260,7 +260,7 @@ async fn looking_for_raw_transactions_can_be_turned_off() {
     let pool = database
         .pool::<AsyncSqliteConnection>()
         .pool_size(1)
-        .settings(|settings| settings.raw_transactions = false)
+        .raw_transactions(false)
         .build()
         .unwrap();
     pool.get().await.unwrap().run("BEGIN").await.unwrap();

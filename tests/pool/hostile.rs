@@ -263,34 +263,39 @@ fn hostile_settings_are_refused_or_served_as_the_guide_says() {
     let database = Sqlite::database("hostile_settings");
     let served = Cell::new(0);
     let mut runner = TestRunner::new(Config::with_cases(200));
-    let outcome = runner.run(&settings, |mut environment| {
-        // The secret is one only where it is in force.
-        environment.insert("DB_POOL_MONITOR_TOKEN", TOKEN.to_owned());
-        let read = Settings::from_lookup("", |name| match name {
-            "DATABASE_URL" => Some(OsString::from(&database.url)),
-            name => environment.get(name).map(OsString::from),
-        });
-        let shown = format!("{read:?} {read:#?}");
-        prop_assert!(!shown.contains(TOKEN), "{}", shown);
-        let Ok(settings) = read else { return Ok(()) };
-        served.set(served.get() + 1);
-        let only_healthcheck = settings.monitor_only_healthcheck;
-        let pool = Pool::<Sqlite>::builder(settings).build();
-        prop_assert!(pool.is_ok(), "what was read can be built: {:?}", pool);
-        let pool = pool.unwrap();
-        let monitor = pool.monitor();
-        let shown = format!("{monitor:?} {pool:?}");
-        prop_assert!(!shown.contains(TOKEN), "{}", shown);
-        for answer in runtime.block_on(asked_everything(&monitor)) {
-            is_documented(&answer, "GET")?;
-            let expected: &[u16] = match only_healthcheck {
-                true => &[200, 404],
-                false => &[200, 401],
+    let outcome = runner.run(
+        &(settings, any::<bool>()),
+        |(mut environment, only_healthcheck)| {
+            // The secret is one only where it is in force.
+            environment.insert("DB_POOL_MONITOR_TOKEN", TOKEN.to_owned());
+            let read = Settings::from_lookup("", |name| match name {
+                "DATABASE_URL" => Some(OsString::from(&database.url)),
+                name => environment.get(name).map(OsString::from),
+            });
+            let shown = format!("{read:?} {read:#?}");
+            prop_assert!(!shown.contains(TOKEN), "{}", shown);
+            let Ok(mut settings) = read else {
+                return Ok(());
             };
-            prop_assert!(expected.contains(&answer.status.as_u16()), "{:?}", answer);
-        }
-        Ok(())
-    });
+            served.set(served.get() + 1);
+            settings.monitor_only_healthcheck = only_healthcheck;
+            let pool = Pool::<Sqlite>::builder(settings).build();
+            prop_assert!(pool.is_ok(), "what was read can be built: {:?}", pool);
+            let pool = pool.unwrap();
+            let monitor = pool.monitor();
+            let shown = format!("{monitor:?} {pool:?}");
+            prop_assert!(!shown.contains(TOKEN), "{}", shown);
+            for answer in runtime.block_on(asked_everything(&monitor)) {
+                is_documented(&answer, "GET")?;
+                let expected: &[u16] = match only_healthcheck {
+                    true => &[200, 404],
+                    false => &[200, 401],
+                };
+                prop_assert!(expected.contains(&answer.status.as_u16()), "{:?}", answer);
+            }
+            Ok(())
+        },
+    );
     outcome.unwrap();
     assert!(served.get() > 10, "only {} were served", served.get());
 }

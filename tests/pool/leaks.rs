@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use poolscope::backend::AsyncSqliteConnection;
 use poolscope::service::Route;
+use poolscope::settings::QuerySpans;
 use poolscope::{
     Checkout, ObserveLayer, Pool, PoolService, PooledConnection, RequestLayer, Settings,
 };
@@ -328,7 +329,7 @@ async fn what_is_under_way_is_named_by_the_server() {
     let database = AsyncPgConnection::database("leak_asked_for");
     let pool = database
         .pool::<AsyncPgConnection>()
-        .settings(|settings| settings.query_spans = false)
+        .query_spans(QuerySpans::Off)
         .build()
         .unwrap();
     let mut held = pool.get().await.unwrap();

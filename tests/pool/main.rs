@@ -16,6 +16,7 @@ mod dialing;
 mod documented;
 mod down;
 mod drop_in;
+mod environment;
 mod events;
 mod existing;
 mod faces;

@@ -197,14 +197,3 @@ fn the_small_traits_have_defaults_that_say_unknown() {
         None,
     ));
 }
-
-/// Without `DATABASE_URL` the error says what to set. (With one in the environment of the tests
-/// there is nothing to see here, but that it is read.)
-#[tokio::test]
-async fn a_pool_by_the_environment() {
-    let pool = poolscope::Pool::<AsyncSqliteConnection>::from_env().await;
-    match std::env::var_os("DATABASE_URL") {
-        None => assert!(pool.unwrap_err().to_string().contains("DATABASE_URL")),
-        Some(_) => drop(pool),
-    }
-}

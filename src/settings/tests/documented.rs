@@ -1,29 +1,33 @@
-//! Tests that `.env.example` and `docs/configuration.md` agree with the table of variables.
+//! Tests that `.env.example` and `docs/configuration.md` agree with the tables of settings.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::settings::{DatabaseUrl, Settings, Variable};
+use crate::settings::{DatabaseUrl, Settings, Variable, variables};
 
 fn file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns the table that the guide must have between its two marks.
-fn table() -> String {
+fn default(setting: &Variable) -> String {
+    setting
+        .default()
+        .map_or_else(|| "none".to_owned(), |default| format!("`{default}`"))
+}
+
+/// Returns the table of variables that the guide must have between its two marks.
+fn table_of_variables() -> String {
     let head = "| variable | in a config file | default | what it means |\n|---|---|---|---|\n";
     let mut table = head.to_owned();
     for variable in Settings::variables() {
-        let default = variable
-            .default()
-            .map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
         writeln!(
             table,
-            "| `{}` | `{}` | {default} | {} |",
+            "| `{}` | `{}` | {} | {} |",
             variable.name(),
             variable.field(),
+            default(variable),
             variable.meaning()
         )
         .unwrap();
@@ -31,16 +35,48 @@ fn table() -> String {
     table
 }
 
+/// Returns the table of the settings that have no variable.
+fn table_of_others() -> String {
+    let head = "| setting | default | what it means |\n|---|---|---|\n";
+    let mut table = head.to_owned();
+    for setting in variables::without_variable() {
+        writeln!(
+            table,
+            "| `{}` | {} | {} |",
+            setting.field(),
+            default(setting),
+            setting.meaning()
+        )
+        .unwrap();
+    }
+    table
+}
+
 #[test]
-fn the_guide_lists_exactly_the_variables_of_the_code() {
+fn the_guide_lists_exactly_the_settings_of_the_code() {
     let guide = file("docs/configuration.md");
-    let (_, after) = guide.split_once("<!-- variables -->\n").unwrap();
-    let (listed, _) = after.split_once("<!-- end of variables -->").unwrap();
-    let expected = table();
-    assert!(
-        listed == expected,
-        "docs/configuration.md: expected between the marks:\n{expected}"
-    );
+    for (mark, expected) in [
+        ("variables", table_of_variables()),
+        ("settings without a variable", table_of_others()),
+    ] {
+        let (_, after) = guide.split_once(&format!("<!-- {mark} -->\n")).unwrap();
+        let (listed, _) = after
+            .split_once(&format!("<!-- end of {mark} -->"))
+            .unwrap();
+        assert!(
+            listed == expected,
+            "docs/configuration.md: expected between the marks:\n{expected}"
+        );
+    }
+}
+
+#[test]
+fn the_meaning_of_a_setting_names_no_former_variable() {
+    for setting in variables::all() {
+        for other in variables::without_variable() {
+            assert!(!setting.meaning().contains(other.name()));
+        }
+    }
 }
 
 #[test]

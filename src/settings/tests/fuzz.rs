@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use proptest::prelude::*;
 
-use crate::settings::{DatabaseUrl, Settings, duration};
+use crate::settings::{DatabaseUrl, Settings, duration, variables};
 
 /// A password that no message contains by chance.
 const PASSWORD: &str = "Xq7ZkW9vLm";
@@ -156,6 +156,25 @@ proptest! {
                     prop_assert!(hides(&problem));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn any_field_of_a_config_file_is_read_or_refused_without_the_secrets(
+        at in any::<prop::sample::Index>(), text in values(), token in tokens(),
+    ) {
+        let fields: Vec<_> = variables::without_variable().iter().collect();
+        let mut file = serde_json::json!({ "database_url": "a.db", "monitor_token": token });
+        let text = text.replace(TOKEN, &token);
+        match at.get(&fields).field().split_once('.') {
+            Some((table, key)) => file[table][key] = text.into(),
+            None => file[at.get(&fields).field()] = text.into(),
+        }
+        match serde_json::from_value::<Settings>(file) {
+            Ok(settings) => {
+                prop_assert_eq!(settings.validate().map_err(|error| error.to_string()), Ok(()));
+            }
+            Err(error) => prop_assert!(hides(&error.to_string()), "{error}"),
         }
     }
 

@@ -16,7 +16,7 @@ where
     diesel::query_builder::SqlQuery: diesel_async::methods::ExecuteDsl<C>,
 {
     let builder = Pool::<C>::builder(Settings::new(url));
-    let builder = builder.settings(|settings| settings.query_spans = false);
+    let builder = builder.query_spans(crate::settings::QuerySpans::Off);
     let pool = change(builder).build().unwrap();
     let mut conn = pool.get().await.unwrap();
     for statement in ["SELECT 7 AS n", "SELECT 8 AS n", "SELECT 'x' AS a, 2 AS b"] {
