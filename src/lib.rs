@@ -39,10 +39,9 @@ mod backend;
 mod checkout;
 mod connection;
 mod error;
-mod exports;
 mod hashed;
 // Named to Postgres and to OpenTelemetry.
-#[cfg(any(test, feature = "postgres", feature = "otlp"))]
+#[cfg(any(feature = "postgres", feature = "otlp"))]
 mod identity;
 mod inventory;
 mod lifecycle;
@@ -56,9 +55,7 @@ mod report;
 mod request;
 #[cfg(feature = "axum")]
 mod response;
-mod scope;
 mod settings;
-#[cfg(feature = "otlp")]
 mod telemetry;
 mod totals;
 
@@ -83,7 +80,6 @@ pub use self::connection::{
     ExistingLease, Lease, Manager, PoolService, ResponseFuture as LeaseFuture, WarmUp,
 };
 pub use self::error::{BoxError, LongestHolder, PoolError, Rejection, Scene, TimedOut};
-pub use self::exports::{Exports, SignalExports};
 pub use self::inventory::{Availability, Counts, Inventory};
 pub use self::lifecycle::{CloseReason, Lifecycle};
 pub use self::monitor::Monitor;
@@ -105,6 +101,7 @@ pub use self::settings::{
     DatabaseKind, DatabaseUrl, Preset, Problem, Secret, Settings, SettingsError, Thresholds,
     UnknownVariable, Variable,
 };
+pub use self::telemetry::{Exports, SignalExports};
 #[cfg(feature = "otlp")]
 pub use self::telemetry::{Telemetry, TelemetryBuilder, TelemetryError, Unsent};
 pub use self::totals::{Closed, Totals};

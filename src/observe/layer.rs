@@ -14,7 +14,7 @@ use super::service::Observe;
 use super::span::Tracing;
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 /// Writes down every checkout of a [`Service<Checkout>`](tower_service::Service).
 #[derive(Clone)]

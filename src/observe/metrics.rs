@@ -17,7 +17,7 @@ use crate::attribution::{Attribution, Tally};
 use crate::inventory::Availability;
 use crate::occupant::QueryFailure;
 use crate::phase::{Phase, Phases};
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
 

@@ -19,7 +19,7 @@ use super::families::{LABEL, PHASE_TIME};
 use crate::checkout::Checkout;
 use crate::error::PoolError;
 use crate::phase::Phase;
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 /// The span's name; which pool it was is an attribute.
 const NAME: &str = "pool.checkout";

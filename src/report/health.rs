@@ -14,11 +14,11 @@ use super::source::{Configuration, Source, SourceFacts};
 use super::status::Status;
 use super::timings::{Window, round};
 use crate::backend::Lane;
-use crate::exports::Exports;
 use crate::inventory::Availability;
 use crate::observe::Observe;
 use crate::observe::serving::Evidence;
 use crate::observe::window::Span;
+use crate::telemetry::Exports;
 
 /// How many holders a report names.
 const NAMED: usize = 10;

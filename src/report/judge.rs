@@ -8,10 +8,10 @@ use super::holders::HolderReport;
 use super::repeats::RepeatedStatement;
 use super::shed::ShedReport;
 use super::timings::{millis, round};
-use crate::exports::Exports;
 use crate::inventory::Counts;
 use crate::observe::window::Slot;
 use crate::settings::Thresholds;
+use crate::telemetry::Exports;
 
 /// A mean over less than this says little about a pool.
 const ENOUGH: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use super::route::Rule;
 use super::routes::Routes;
 use super::service::Attributed;
 use crate::observe::span::Tracing;
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 /// Attributes what an HTTP service uses of all pools to its requests and their routes, and opens a
 /// request's span where none is current.
