@@ -85,8 +85,10 @@ impl<'a> Environment<'a> {
         words: [&str; N],
     ) -> Option<[bool; N]> {
         let found = self.find(name)?;
-        let listed: Vec<_> = found.value.split(',').map(str::trim).collect();
-        if listed.iter().any(|word| !words.contains(word)) {
+        let value = found.value.to_ascii_lowercase();
+        let listed: Vec<_> = value.split(',').map(str::trim).collect();
+        let is_known = |word: &&str| word.is_empty() || words.contains(word);
+        if !listed.iter().all(is_known) {
             let hint = "others are ignored here, and can be set up in code";
             self.warn(found.problem(&words.join(" or "), Some(hint)));
         }

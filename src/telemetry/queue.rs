@@ -1,4 +1,4 @@
-//! Counts the items in the SDK's queues. The SDK drops what does not fit, and tells the number only
+//! Counts the items in the SDK's queues. The SDK drops what does not fit, and logs the number only
 //! at the end; here an item that finds no place is counted and not handed on.
 
 use std::sync::Arc;

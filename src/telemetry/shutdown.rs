@@ -1,4 +1,4 @@
-//! The end: sends what is left within a deadline, and tells what could not be sent.
+//! The end: sends what is left within a deadline, and returns what could not be sent.
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -73,8 +73,11 @@ fn an_app_starts_with_foreign_values_and_a_warning() {
         ("OTEL_LOGS_EXPORTER", "console"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sum"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "10s"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team"),
         ("OTEL_SDK_DISABLED", "1"),
+        ("RUST_LOG", "app[request"),
     ] {
         for more in [None, Some(("INSTALL", ""))] {
             let variables: Vec<_> = [HERE, (variable, value)].into_iter().chain(more).collect();
