@@ -55,10 +55,6 @@ pub struct SignalExports {
 
 /// One of the three kinds of telemetry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "otlp"),
-    expect(dead_code, reason = "nothing is exported")
-)]
 pub(crate) enum Signal {
     Traces,
     Metrics,
@@ -151,19 +147,19 @@ pub(super) fn in_words(counts: [u64; 3]) -> String {
     let words: Vec<_> = counts
         .map(|(count, item)| format!("{count} {item}{}", if *count == 1 { "" } else { "s" }))
         .collect();
-    match words.is_empty() {
-        true => "nothing".to_owned(),
-        false => words.join(", "),
+    if words.is_empty() {
+        return "nothing".to_owned();
     }
+    words.join(", ")
 }
 
 impl ExportStats {
     pub(super) fn read(&self) -> Exports {
-        let [traces, metrics, logs] = self.0.each_ref().map(SignalStats::read);
+        let read = |signal: Signal| self.0[signal as usize].read();
         Exports {
-            traces,
-            metrics,
-            logs,
+            traces: read(Signal::Traces),
+            metrics: read(Signal::Metrics),
+            logs: read(Signal::Logs),
         }
     }
 }
@@ -222,7 +218,6 @@ fn minute(now: Instant) -> u64 {
     now.saturating_duration_since(*start).as_secs() / MINUTE.as_secs()
 }
 
-/// What the exporters write.
 #[cfg(feature = "otlp")]
 impl ExportStats {
     /// `endpoints` of traces, metrics and logs, without secrets.

@@ -3,8 +3,10 @@
 #[cfg(feature = "tls")]
 pub(super) use self::enabled::{Tls, read};
 
+/// There is none.
 #[cfg(not(feature = "tls"))]
-pub(super) type Tls = std::convert::Infallible;
+#[derive(Debug, Clone)]
+pub(super) enum Tls {}
 
 #[cfg(not(feature = "tls"))]
 pub(super) fn read(
