@@ -1,10 +1,11 @@
 //! The name of this process for OpenTelemetry and for the database.
 
-use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::env;
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
+
+use percent_encoding::percent_decode_str;
 
 /// Returns `service.name`: from the standard variables, or the program's file name.
 pub(crate) fn service_name() -> &'static str {
@@ -28,43 +29,26 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn resource_attribute(name: &str) -> Option<String> {
-    attribute_of(&variable("OTEL_RESOURCE_ATTRIBUTES")?, name)
+    resource_attributes()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value)
 }
 
-/// Returns the value of `name` in `key1=value1,key2=value2`, percent-decoded; `None` if it is absent
-/// or empty.
-fn attribute_of(list: &str, name: &str) -> Option<String> {
-    list.split(',')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, _)| key.trim() == name)
-        .map(|(_, value)| decoded(value.trim()).into_owned())
-        .filter(|value| !value.is_empty())
+/// Returns the pairs of `OTEL_RESOURCE_ATTRIBUTES`, decoded.
+pub(crate) fn resource_attributes() -> impl Iterator<Item = (String, String)> {
+    let list = variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    attributes_of(&list).collect::<Vec<_>>().into_iter()
 }
 
-/// Decodes percent codes. Leaves a `%` that is not followed by two hexadecimal digits unchanged.
-fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let byte = after.get(..2).and_then(|hex| {
-            let hex = std::str::from_utf8(hex).ok()?;
-            u8::from_str_radix(hex, 16).ok()
-        });
-        match byte {
-            Some(byte) if first == b'%' => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+/// Parses `key1=value1,key2=value2` with percent-encoded values. Skips pairs without a key or a value.
+fn attributes_of(list: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = list.split(',').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(key, value)| {
+            let value = percent_decode_str(value.trim()).decode_utf8_lossy();
+            (key.trim().to_owned(), value.into_owned())
+        })
+        .filter(|(key, value)| !key.is_empty() && !value.is_empty())
 }
 
 fn program() -> Option<String> {
@@ -93,15 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_found_and_decoded() {
-        let list = "a=1, service.instance.id = pod%2D7 ,b=%zz,empty=";
+    fn attributes_are_decoded() {
+        let list = "a=1, service.instance.id = pod%2D7 ,b=%zz,empty=,alone";
+        let found: Vec<_> = attributes_of(list).collect();
+        let expected = [("a", "1"), ("service.instance.id", "pod-7"), ("b", "%zz")];
         assert_eq!(
-            attribute_of(list, "service.instance.id").as_deref(),
-            Some("pod-7")
+            found,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
         );
-        assert_eq!(attribute_of(list, "b").as_deref(), Some("%zz"));
-        assert_eq!(attribute_of(list, "empty"), None);
-        assert_eq!(attribute_of(list, "c"), None);
     }
 
     #[test]

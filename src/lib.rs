@@ -38,7 +38,6 @@ pub mod backend;
 mod checkout;
 mod connection;
 pub mod error;
-mod exports;
 #[cfg(doctest)]
 mod guides;
 // Used by the Postgres backend and by OpenTelemetry export.
@@ -53,10 +52,8 @@ mod query;
 mod record;
 pub mod report;
 mod request;
-mod scope;
 pub mod service;
 pub mod settings;
-#[cfg(feature = "otlp")]
 pub mod telemetry;
 
 pub use self::checkout::Checkout;

@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, Section)] = &[
 ];
 
 fn main() -> ExitCode {
+    poolscope_benches::telemetry::set_endpoint();
     let mut asked: Vec<_> = std::env::args().skip(1).collect();
     let before = asked.len();
     asked.retain(|argument| argument != "--quick");

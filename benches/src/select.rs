@@ -169,7 +169,7 @@ async fn measure(scale: Scale, compared: &[(&str, Work)], tasks: usize, targets:
 }
 
 /// What the queue of spans had no place for: more are made here than anybody would send.
-fn lost(otlp: &Telemetry, before: Option<poolscope::report::Exports>) {
+fn lost(otlp: &Telemetry, before: Option<poolscope::telemetry::Exports>) {
     let (Some(before), Some(after)) = (before, otlp.exports()) else {
         return;
     };

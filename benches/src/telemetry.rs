@@ -1,8 +1,9 @@
 //! Where telemetry goes in a benchmark: nowhere, or over OTLP to a receiver on this machine.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,21 +89,31 @@ pub fn made_spans() -> SdkTracerProvider {
         .build()
 }
 
-/// Everything over OTLP, by the global providers, to a receiver on a thread of its own that says yes.
-pub fn otlp() -> Telemetry {
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// OpenTelemetry reads the environment, so this starts the program again with an endpoint in it.
+pub fn set_endpoint() {
+    if std::env::var_os(ENDPOINT).is_some() {
+        return;
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let program = std::env::current_exe().expect("the path of this program");
+    let mut again = Command::new(program);
+    again.args(std::env::args_os().skip(1));
+    let error = again.env(ENDPOINT, format!("http://{address}")).exec();
+    panic!("can't start again: {error}");
+}
+
+/// Everything over OTLP, by the global providers, to a receiver on a thread of its own that says yes.
+pub fn otlp() -> Telemetry {
+    let endpoint = std::env::var(ENDPOINT).expect("it was set");
+    let address = endpoint.trim_start_matches("http://");
+    let listener = TcpListener::bind(address).expect("a port");
     std::thread::spawn(move || receive(listener));
-    let lookup = move |name: &str| {
-        let value = match name {
-            "OTEL_EXPORTER_OTLP_ENDPOINT" => format!("http://{address}"),
-            "OTEL_EXPORTER_OTLP_PROTOCOL" => "http/protobuf".to_owned(),
-            _ => return None,
-        };
-        Some(OsString::from(value))
-    };
-    let telemetry = Telemetry::from_lookup(lookup).expect("settings of OTLP");
-    telemetry.start().expect("telemetry")
+    let builder = Telemetry::from_env().expect("settings of OTLP");
+    builder.start().expect("telemetry")
 }
 
 fn receive(listener: TcpListener) {

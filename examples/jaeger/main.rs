@@ -16,7 +16,7 @@ mod jaeger;
 mod tree;
 
 use std::error::Error;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_none() {
+        return again();
+    }
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -38,13 +41,22 @@ async fn main() -> ExitCode {
     }
 }
 
+/// The same with the example's endpoint in the environment, from which OpenTelemetry reads it.
+fn again() -> ExitCode {
+    let program = std::env::current_exe().expect("the path of this program");
+    let mut command = Command::new(program);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", ENDPOINT);
+    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        command.env("OTEL_SERVICE_NAME", "jaeger-example");
+    }
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
 async fn run() -> Result<(), Box<dyn Error>> {
-    let telemetry = Telemetry::from_lookup(|name| match (name, std::env::var_os(name)) {
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", None) => Some(ENDPOINT.into()),
-        ("OTEL_SERVICE_NAME", None) => Some("jaeger-example".into()),
-        (_, set) => set,
-    })?
-    .install()?;
+    let telemetry = Telemetry::from_env()?.install()?;
 
     let folder = tempfile::tempdir()?;
     let (app, pool) = app::new(&format!("sqlite://{}/shop.db", folder.path().display()))?;

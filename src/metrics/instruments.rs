@@ -17,7 +17,7 @@ use crate::record::queries::attributes;
 use crate::record::recorder::Recorder;
 use crate::record::requests::Key;
 use crate::request::attribution::{Attribution, Tally};
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 pub(crate) type SharedMeterProvider = Arc<dyn MeterProvider + Send + Sync>;
 

@@ -14,7 +14,7 @@ use crate::record::inventory::Inventory;
 use crate::record::leaks::Leaks;
 use crate::record::pool_events::PoolEvents;
 use crate::record::recorder::Recorder;
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 /// Observes every checkout of a [`Service<Checkout>`](tower_service::Service).
 #[derive(Clone)]

@@ -19,7 +19,7 @@ use crate::checkout::Checkout;
 use crate::checkout::wait_phase::Phase;
 use crate::error::PoolError;
 use crate::metrics::catalog::{LABEL, PHASE_TIME};
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 /// Name of the span. The pool's name is an attribute.
 const NAME: &str = "pool.checkout";

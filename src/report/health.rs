@@ -14,11 +14,11 @@ use super::status::Status;
 use super::timings::{Window, round};
 use super::warnings::{Readings, judge};
 use crate::backend::MonitorConnection;
-use crate::exports::Exports;
 use crate::observe::Observe;
 use crate::record::inventory::Availability;
 use crate::record::readiness::Readiness;
 use crate::record::windows::Span;
+use crate::telemetry::Exports;
 
 /// The number of holders in a report.
 const NAMED: usize = 10;

@@ -34,5 +34,5 @@ pub use crate::advice::{
     Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
     ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
 };
-pub use crate::exports::{Exports, SignalExports};
 pub use crate::record::totals::{Closed, Totals};
+pub use crate::telemetry::{Exports, SignalExports};

@@ -8,10 +8,10 @@ use super::holders::HolderReport;
 use super::repeats::RepeatedStatement;
 use super::shed::ShedReport;
 use super::timings::{millis, round};
-use crate::exports::Exports;
 use crate::record::inventory::Counts;
 use crate::record::windows::Interval;
 use crate::settings::Thresholds;
+use crate::telemetry::Exports;
 
 /// Means over a shorter time are not evaluated.
 const ENOUGH: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use super::route::Rule;
 use super::routes::Routes;
 use super::service::Attributed;
 use crate::observe::span::Tracing;
-use crate::scope::scope;
+use crate::telemetry::scope;
 
 /// Attributes an HTTP service's use of all pools to its requests and their routes, and opens a span
 /// for a request if no span is current.

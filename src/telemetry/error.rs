@@ -1,4 +1,4 @@
-//! What can go wrong when telemetry is set up.
+//! The errors of the set-up.
 
 use std::io;
 
@@ -6,33 +6,13 @@ use crate::settings::SettingsError;
 
 /// Why telemetry can't be set up.
 ///
-/// Never that a collector is absent: it may come later, and an app is not kept from starting by
-/// what watches it.
-///
-/// ```
-/// # #[cfg(feature = "otlp")] {
-/// use poolscope::Telemetry;
-///
-/// let error = Telemetry::from_lookup(|name| match name {
-///     "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://localhost:4317".into()),
-///     "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("gRCP".into()),
-///     "OTEL_METRIC_EXPORT_INTERVAL" => Some("10s".into()),
-///     _ => None,
-/// })
-/// .unwrap_err();
-///
-/// assert_eq!(
-///     error.to_string(),
-///     "2 settings are wrong\n  \
-///      OTEL_EXPORTER_OTLP_PROTOCOL=\"gRCP\": expected http/protobuf or grpc\n  \
-///      OTEL_METRIC_EXPORT_INTERVAL=\"10s\": expected milliseconds, a whole number from 1 to 86400000 (a day); the unit is always milliseconds: leave it out"
-/// );
-/// # }
-/// ```
+/// An absent collector is no error: it may come later, and telemetry does not keep an app from
+/// starting. Nor is a word that the set-up does not know, which is ignored with a warning.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// Variables are wrong: all that are.
+    /// Variables make the export impossible: an endpoint that is no URL, a certificate that can't
+    /// be read. The error lists all of them.
     #[error(transparent)]
     Settings(#[from] SettingsError),
 

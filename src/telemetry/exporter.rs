@@ -1,4 +1,4 @@
-//! Wraps an exporter: limits how long it takes, and writes down what became of each batch.
+//! Wraps an exporter: limits how long it takes, and counts what was sent and what was not.
 
 use std::fmt;
 use std::future::Future;
@@ -12,109 +12,110 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
-use tracing::Dispatch;
+use tracing::{Dispatch, dispatcher};
 
-use super::connect::Trouble;
-use super::lane::Lane;
-use super::line::{Cut, Line};
-use super::news::News;
-use super::rejected::Rejected;
-use crate::exports::Tally;
+use super::connection::LastError;
+use super::export_log::ExportLog;
+use super::export_runtime::{Cut, ExportRuntime};
+use super::queue::Queue;
+use super::rejected::ExporterLog;
+use super::stats::ExportStats;
 
-/// An exporter whose losses are known.
-pub(super) struct Watched<E> {
-    exporter: E,
-    watch: Watch,
+/// What the exporters of a set-up share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) runtime: ExportRuntime,
+    pub(super) stats: Arc<ExportStats>,
+    pub(super) log: ExportLog,
 }
 
-/// What is needed to know them.
-pub(super) struct Watch {
-    pub(super) lane: Arc<Lane>,
-    pub(super) line: Arc<Line>,
-    pub(super) tally: Arc<Tally>,
-    pub(super) news: Arc<News>,
-    pub(super) trouble: Trouble,
-    pub(super) timeout: Duration,
-    rejected: Rejected,
-    log: Dispatch,
+/// An exporter whose items are counted.
+pub(super) struct Watched<E> {
+    exporter: E,
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    timeout: Duration,
+    last_error: LastError,
+    exporter_log: ExporterLog,
+    dispatch: Dispatch,
 }
 
 impl<E> Watched<E> {
-    pub(super) fn new(exporter: E, watch: Watch) -> Self {
-        Self { exporter, watch }
-    }
-}
-
-impl Watch {
     pub(super) fn new(
-        lane: &Arc<Lane>,
-        line: &Arc<Line>,
-        tally: &Arc<Tally>,
-        news: &Arc<News>,
+        exporter: E,
+        shared: &Arc<Shared>,
+        queue: &Arc<Queue>,
         timeout: Duration,
+        last_error: LastError,
     ) -> Self {
-        let rejected = Rejected::default();
+        let exporter_log = ExporterLog::default();
         Self {
-            lane: Arc::clone(lane),
-            line: Arc::clone(line),
-            tally: Arc::clone(tally),
-            news: Arc::clone(news),
-            trouble: Trouble::default(),
+            exporter,
+            shared: Arc::clone(shared),
+            queue: Arc::clone(queue),
             timeout,
-            log: rejected.log(),
-            rejected,
+            last_error,
+            dispatch: exporter_log.dispatch(),
+            exporter_log,
         }
     }
 
-    /// Sends a batch. The SDK is not told of a failure, for it would log each one.
-    async fn send<F>(&self, items: u64, export: F) -> OTelSdkResult
-    where
-        F: Future<Output = OTelSdkResult> + Send,
-    {
-        let signal = self.lane.signal;
-        if self.line.is_cut_off() {
-            self.tally.dropped(signal, items);
+    /// Sends a batch. The SDK gets no error, because it would log each one.
+    fn send(&self, items: u64, export: impl Future<Output = OTelSdkResult>) -> OTelSdkResult {
+        let signal = self.queue.signal;
+        let Shared {
+            runtime,
+            stats,
+            log,
+        } = &*self.shared;
+        if runtime.is_cut_off() {
+            stats.add_dropped(signal, items);
             return Ok(());
         }
-        self.trouble.take();
-        let sent = self.line.run(export, self.timeout, &self.log).await;
-        let heard = self.rejected.take();
-        let trouble = self.trouble.take();
+        self.last_error.take();
+        let run = || runtime.run(export, self.timeout);
+        let sent = dispatcher::with_default(&self.dispatch, run);
+        let rejected = self.exporter_log.take();
+        let last_error = self.last_error.take();
         let error = match sent {
             Ok(Ok(())) => {
-                let rejected = heard.items.min(items);
-                self.tally.exported(signal, items - rejected);
-                self.news.succeeded(signal, &self.tally);
+                let reason = match &*rejected.reason {
+                    "" => "rejected in part, without a reason".to_owned(),
+                    reason => format!("rejected in part: {reason}"),
+                };
+                let rejected = rejected.items.min(items);
+                stats.add_exported(signal, items, rejected, &reason);
+                log.succeeded(signal, &stats.read());
                 if rejected > 0 {
-                    let error = match heard.reason.as_str() {
-                        "" => "rejected in part, without a reason".to_owned(),
-                        reason => format!("rejected in part: {reason}"),
-                    };
-                    self.tally.rejected(signal, rejected, &error);
-                    self.news.rejected(signal, &error);
+                    log.rejected(signal, &reason);
                 }
                 return Ok(());
             }
-            Ok(Err(error)) => trouble.unwrap_or_else(|| in_words(&error)),
+            Ok(Err(error)) => last_error.unwrap_or_else(|| in_words(&error)),
             Err(Cut::TimedOut) => {
                 let limit = self.timeout.as_secs_f64();
-                match trouble {
-                    Some(trouble) => format!("{trouble}, for {limit} s"),
+                match last_error {
+                    Some(error) => format!("{error}, for {limit} s"),
                     None => format!("no answer within {limit} s"),
                 }
             }
-            Err(Cut::Ended) => match trouble {
-                Some(trouble) => format!("{trouble}, until the app ended"),
-                None => "no answer until the app ended".to_owned(),
-            },
+            Err(Cut::Ended) => {
+                let error = last_error.map(|error| format!("{error}, until the app ended"));
+                error.unwrap_or_else(|| "no answer until the app ended".to_owned())
+            }
         };
-        self.tally.failed(signal, items, &error);
-        self.news.failed(signal, items, &error, &self.tally);
+        stats.add_failed(signal, items, &error);
+        log.failed(signal, items, &error, &stats.read());
         Ok(())
+    }
+
+    fn finish(&self, shut_down: OTelSdkResult) -> OTelSdkResult {
+        self.queue.finished.send_replace(true);
+        shut_down
     }
 }
 
-/// What the exporter's own words come down to.
+/// The part of an exporter's error that matters.
 fn in_words(error: &OTelSdkError) -> String {
     let OTelSdkError::InternalFailure(text) = error else {
         return error.to_string();
@@ -128,14 +129,12 @@ fn in_words(error: &OTelSdkError) -> String {
 impl<E: SpanExporter> SpanExporter for Watched<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let items = batch.len() as u64;
-        self.watch.lane.taken(items);
-        self.watch.send(items, self.exporter.export(batch)).await
+        self.queue.taken(items);
+        self.send(items, self.exporter.export(batch))
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        let ended = self.exporter.shutdown_with_timeout(timeout);
-        self.watch.lane.finish();
-        ended
+        self.finish(self.exporter.shutdown_with_timeout(timeout))
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -150,14 +149,12 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
 impl<E: LogExporter> LogExporter for Watched<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let items = batch.iter().count() as u64;
-        self.watch.lane.taken(items);
-        self.watch.send(items, self.exporter.export(batch)).await
+        self.queue.taken(items);
+        self.send(items, self.exporter.export(batch))
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        let ended = self.exporter.shutdown_with_timeout(timeout);
-        self.watch.lane.finish();
-        ended
+        self.finish(self.exporter.shutdown_with_timeout(timeout))
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -167,8 +164,7 @@ impl<E: LogExporter> LogExporter for Watched<E> {
 
 impl<E: PushMetricExporter> PushMetricExporter for Watched<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let items = data_points(metrics);
-        self.watch.send(items, self.exporter.export(metrics)).await
+        self.send(data_points(metrics), self.exporter.export(metrics))
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -176,9 +172,7 @@ impl<E: PushMetricExporter> PushMetricExporter for Watched<E> {
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        let ended = self.exporter.shutdown_with_timeout(timeout);
-        self.watch.lane.finish();
-        ended
+        self.finish(self.exporter.shutdown_with_timeout(timeout))
     }
 
     fn temporality(&self) -> Temporality {
@@ -207,22 +201,7 @@ fn data_points(metrics: &ResourceMetrics) -> u64 {
 impl<E> fmt::Debug for Watched<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched")
-            .field("signal", &self.watch.lane.signal)
+            .field("signal", &self.queue.signal)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_come_down_to_what_matters() {
-        let failure = |text: &str| in_words(&OTelSdkError::InternalFailure(text.to_owned()));
-        assert_eq!(
-            failure("TonicTracesClient export failed with gRPC code: Unauthenticated"),
-            "the answer was gRPC status Unauthenticated"
-        );
-        assert_eq!(failure("request body too large"), "request body too large");
     }
 }

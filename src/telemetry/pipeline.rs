@@ -1,177 +1,141 @@
 //! Builds the providers, each over its queue and its exporter.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderMap, Uri};
+use http::Uri;
+use http::uri::Scheme;
 use opentelemetry_otlp::{
-    Compression, ExporterBuildError, LogExporter, MetricExporter, Protocol as Encoding,
-    SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+    ExporterBuildError, LogExporter, MetricExporter, Protocol as Encoding, SpanExporter,
+    WithExportConfig, WithHttpConfig, WithTonicConfig,
 };
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{self, BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{self, BatchSpanProcessor, SdkTracerProvider};
-use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 
-use super::connect::{Connector, Trouble};
-use super::destination::{Destination, Protocol};
+use super::connection::{Connector, Http, LastError};
 use super::error::TelemetryError;
-use super::exporter::{Watch, Watched};
-use super::http::Http;
-use super::lane::Lane;
-use super::line::Line;
-use super::news::News;
-use super::processor::Counted;
-use super::settings::Settings;
-use crate::exports::{Signal, Tally};
+use super::export_log::ExportLog;
+use super::export_runtime::ExportRuntime;
+use super::exporter::{Shared, Watched};
+use super::queue::{Counted, Queue};
+use super::settings::{ExportSettings, Protocol, Settings, resource};
+use super::stats::{ExportStats, Signal};
 
-/// Everything that exports. The providers are those that are switched on.
+/// The providers of the signals that are exported.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     pub(super) tracer_provider: Option<SdkTracerProvider>,
     pub(super) meter_provider: Option<SdkMeterProvider>,
     pub(super) logger_provider: Option<SdkLoggerProvider>,
-    pub(super) lanes: Vec<Arc<Lane>>,
-    pub(super) line: Arc<Line>,
-    pub(super) tally: Arc<Tally>,
+    pub(super) queues: Vec<Arc<Queue>>,
+    pub(super) shared: Arc<Shared>,
 }
 
-/// Puts an exporter's settings into one of the builders, which have no type in common.
-macro_rules! build {
-    ($builder:expr, $to:expr, $line:expr, $trouble:expr) => {
-        match $to.protocol {
-            Protocol::Http => {
-                let connector = Connector::new($to, $trouble.clone());
-                let builder = $builder
-                    .with_http()
-                    .with_http_client(Http::new(connector, $trouble.clone()))
-                    .with_endpoint($to.uri.to_string())
-                    .with_protocol(Encoding::HttpBinary)
-                    .with_timeout($to.timeout)
-                    .with_headers(text_headers($to));
-                match $to.gzip {
-                    true => builder.with_compression(Compression::Gzip).build(),
-                    false => builder.build(),
-                }
-            }
-            Protocol::Grpc => {
-                let builder = $builder
-                    .with_tonic()
-                    .with_channel(channel($to, $line, $trouble.clone()))
-                    .with_timeout($to.timeout)
-                    .with_metadata(metadata($to));
-                match $to.gzip {
-                    true => builder.with_compression(Compression::Gzip).build(),
-                    false => builder.build(),
-                }
-            }
-        }
-    };
+/// Builds the exporter of a signal. The builders have no trait in common.
+macro_rules! exporter {
+    ($builder:expr, $to:expr, $queue:expr, $shared:expr) => {{
+        let last_error = LastError::default();
+        let connector = Connector::new($to, last_error.clone());
+        let exporter = match $to.protocol {
+            Protocol::Http => $builder
+                .with_http()
+                .with_http_client(Http::new(connector))
+                .with_endpoint($to.uri.to_string())
+                .with_protocol(Encoding::HttpBinary)
+                .with_timeout($to.timeout)
+                .build(),
+            Protocol::Grpc => $builder
+                .with_tonic()
+                .with_channel(channel($to, connector, &$shared.runtime))
+                .with_timeout($to.timeout)
+                .build(),
+        };
+        Watched::new(exporter?, $shared, $queue, $to.timeout, last_error)
+    }};
 }
 
 impl Pipeline {
     pub(super) fn build(settings: &Settings) -> Result<Self, TelemetryError> {
-        let destinations = [
-            settings.traces.as_ref().map(|(to, ..)| to),
-            settings.metrics.as_ref().map(|(to, ..)| to),
-            settings.logs.as_ref().map(|(to, _)| to),
-        ];
-        let line = Arc::new(Line::start().map_err(TelemetryError::Thread)?);
-        let tally = Tally::new(destinations.map(|to| to.map(Destination::shown)));
-        let origins = destinations.map(|to| to.map_or_else(String::new, Destination::origin));
-        let news = Arc::new(News::new(origins));
+        let [traces, metrics, logs] = &settings.exports;
+        let each = || settings.exports.each_ref().map(Option::as_ref);
+        let shared = &Arc::new(Shared {
+            runtime: ExportRuntime::start().map_err(TelemetryError::Thread)?,
+            stats: ExportStats::new(each().map(|to| to.map(ExportSettings::shown))),
+            log: ExportLog::new(each().map(|to| to.map_or_else(String::new, |to| to.origin()))),
+        });
         let mut pipeline = Self {
             tracer_provider: None,
             meter_provider: None,
             logger_provider: None,
-            lanes: Vec::new(),
-            line,
-            tally,
+            queues: Vec::new(),
+            shared: Arc::clone(shared),
         };
-        pipeline.build_traces(settings, &news)?;
-        pipeline.build_metrics(settings, &news)?;
-        pipeline.build_logs(settings, &news)?;
+        let resource = resource();
+        if let Some(to) = traces {
+            pipeline.trace(to, resource.clone(), shared)?;
+        }
+        if let Some(to) = metrics {
+            pipeline.measure(to, resource.clone(), shared)?;
+        }
+        if let Some(to) = logs {
+            pipeline.log(to, resource, shared)?;
+        }
         Ok(pipeline)
     }
 
-    fn build_traces(&mut self, settings: &Settings, news: &Arc<News>) -> Built {
-        let Some((to, queue, sampler)) = &settings.traces else {
-            return Ok(());
-        };
-        let lane = self.lane(Signal::Traces, queue.size);
-        let watch = self.watch(&lane, news, to.timeout.min(queue.timeout));
-        let exporter = build!(SpanExporter::builder(), to, &self.line, watch.trouble)?;
+    fn trace(&mut self, to: &ExportSettings, resource: Resource, shared: &Arc<Shared>) -> Built {
+        let queue = self.queue(Signal::Traces, to);
+        let exporter = exporter!(SpanExporter::builder(), to, &queue, shared);
         let config = trace::BatchConfigBuilder::default()
-            .with_max_queue_size(queue.size)
-            .with_max_export_batch_size(queue.batch)
-            .with_scheduled_delay(queue.delay)
+            .with_max_queue_size(to.queue)
+            .with_max_export_batch_size(to.batch)
+            .with_scheduled_delay(to.interval)
             .build();
-        let processor = BatchSpanProcessor::builder(Watched::new(exporter, watch))
+        let processor = BatchSpanProcessor::builder(exporter)
             .with_batch_config(config)
             .build();
         let provider = SdkTracerProvider::builder()
-            .with_span_processor(Counted { processor, lane })
-            .with_sampler(sampler.clone())
-            .with_resource(settings.resource.clone());
+            .with_span_processor(Counted { processor, queue })
+            .with_resource(resource);
         self.tracer_provider = Some(provider.build());
         Ok(())
     }
 
-    fn build_metrics(&mut self, settings: &Settings, news: &Arc<News>) -> Built {
-        let Some((to, intervals, temporality)) = &settings.metrics else {
-            return Ok(());
-        };
-        // There is no queue: metrics are read when they are sent.
-        let lane = self.lane(Signal::Metrics, 0);
-        let watch = self.watch(&lane, news, to.timeout.min(intervals.timeout));
-        let exporter = build!(
-            MetricExporter::builder().with_temporality(*temporality),
-            to,
-            &self.line,
-            watch.trouble
-        )?;
-        let reader = PeriodicReader::builder(Watched::new(exporter, watch))
-            .with_interval(intervals.interval)
-            .build();
+    fn measure(&mut self, to: &ExportSettings, resource: Resource, shared: &Arc<Shared>) -> Built {
+        let queue = self.queue(Signal::Metrics, to);
+        let exporter = exporter!(MetricExporter::builder(), to, &queue, shared);
+        let reader = PeriodicReader::builder(exporter).with_interval(to.interval);
         let provider = SdkMeterProvider::builder()
-            .with_reader(reader)
-            .with_resource(settings.resource.clone());
+            .with_reader(reader.build())
+            .with_resource(resource);
         self.meter_provider = Some(provider.build());
         Ok(())
     }
 
-    fn build_logs(&mut self, settings: &Settings, news: &Arc<News>) -> Built {
-        let Some((to, queue)) = &settings.logs else {
-            return Ok(());
-        };
-        let lane = self.lane(Signal::Logs, queue.size);
-        let watch = self.watch(&lane, news, to.timeout.min(queue.timeout));
-        let exporter = build!(LogExporter::builder(), to, &self.line, watch.trouble)?;
+    fn log(&mut self, to: &ExportSettings, resource: Resource, shared: &Arc<Shared>) -> Built {
+        let queue = self.queue(Signal::Logs, to);
+        let exporter = exporter!(LogExporter::builder(), to, &queue, shared);
         let config = logs::BatchConfigBuilder::default()
-            .with_max_queue_size(queue.size)
-            .with_max_export_batch_size(queue.batch)
-            .with_scheduled_delay(queue.delay)
+            .with_max_queue_size(to.queue)
+            .with_max_export_batch_size(to.batch)
+            .with_scheduled_delay(to.interval)
             .build();
-        let processor = BatchLogProcessor::builder(Watched::new(exporter, watch))
+        let processor = BatchLogProcessor::builder(exporter)
             .with_batch_config(config)
             .build();
         let provider = SdkLoggerProvider::builder()
-            .with_log_processor(Counted { processor, lane })
-            .with_resource(settings.resource.clone());
+            .with_log_processor(Counted { processor, queue })
+            .with_resource(resource);
         self.logger_provider = Some(provider.build());
         Ok(())
     }
 
-    fn lane(&mut self, signal: Signal, places: usize) -> Arc<Lane> {
-        let lane = Lane::new(signal, &self.tally, places);
-        self.lanes.push(Arc::clone(&lane));
-        lane
-    }
-
-    fn watch(&self, lane: &Arc<Lane>, news: &Arc<News>, timeout: Duration) -> Watch {
-        Watch::new(lane, &self.line, &self.tally, news, timeout)
+    fn queue(&mut self, signal: Signal, to: &ExportSettings) -> Arc<Queue> {
+        let queue = Queue::new(signal, &self.shared.stats, to.queue);
+        self.queues.push(Arc::clone(&queue));
+        queue
     }
 }
 
@@ -183,26 +147,14 @@ impl From<ExporterBuildError> for TelemetryError {
     }
 }
 
-fn text_headers(to: &Destination) -> HashMap<String, String> {
-    // They were made of text, see `destination.rs`.
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = to.headers.iter();
-    headers
-        .map(|(name, value)| (name.to_string(), text(value)))
-        .collect()
-}
-
-fn metadata(to: &Destination) -> MetadataMap {
-    MetadataMap::from_headers(to.headers.iter().cloned().collect::<HeaderMap>())
-}
-
 /// A channel that connects when it is first used, and again whenever that is needed.
-fn channel(to: &Destination, line: &Line, trouble: Trouble) -> Channel {
-    // The connector knows whether to encrypt. tonic is told of a plain connection, as it would
-    // refuse any other without TLS of its own; requests name the real URL.
+fn channel(to: &ExportSettings, connector: Connector, runtime: &ExportRuntime) -> Channel {
+    // The connector knows whether to encrypt. tonic gets a plain URL to connect to, because it
+    // refuses any other without TLS of its own; requests name the real URL.
     let mut plain = to.uri.clone().into_parts();
-    plain.scheme = Some(http::uri::Scheme::HTTP);
+    plain.scheme = Some(Scheme::HTTP);
     let plain = Uri::from_parts(plain).expect("a URL with another scheme is a URL");
     let endpoint = Endpoint::from(plain).origin(to.uri.clone());
-    line.enter(|| endpoint.connect_with_connector_lazy(Connector::new(to, trouble)))
+    let _entered = runtime.handle.enter();
+    endpoint.connect_with_connector_lazy(connector)
 }

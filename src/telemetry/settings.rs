@@ -1,220 +1,281 @@
-//! Everything that the `OTEL_*` variables say, or everything that is wrong with them.
+//! The settings by which providers and exporters are built.
+//!
+//! The SDK and the OTLP exporters read samplers, limits, headers, compression and temporality by
+//! themselves, and ignore without a warning that reaches anybody. Here these are only checked. The
+//! rest is read here: whether and where to export, and the sizes and times that are counted and
+//! limited by this crate.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::time::Duration;
 
+use http::uri::{Authority, Scheme, Uri};
+use http::{HeaderName, HeaderValue};
+use opentelemetry::KeyValue;
+use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::Temporality;
-use opentelemetry_sdk::trace::Sampler;
+use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use percent_encoding::percent_decode_str;
 use tracing_subscriber::EnvFilter;
 
-use super::destination::Destination;
-use super::resource;
-use super::variables::{Set, Variables};
-use crate::exports::Signal;
-use crate::settings::SettingsError;
+use super::endpoint;
+use super::environment::{Environment, of_exporter};
+use super::stats::Signal;
+use super::tls::{self, Tls};
+use crate::identity;
+use crate::settings::{Problem, SettingsError};
 
-/// What a set-up is made by.
+/// A day, in milliseconds: longer times are taken for a mistake.
+const LONGEST: u64 = 24 * 3600 * 1000;
+const LARGEST: u64 = 1_000_000;
+const SAMPLERS: [&str; 6] = [
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+    "always_on",
+    "always_off",
+    "traceidratio",
+];
+
 #[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) traces: Option<(Destination, Queue, Sampler)>,
-    pub(super) metrics: Option<(Destination, Intervals, Temporality)>,
-    pub(super) logs: Option<(Destination, Queue)>,
-    pub(super) resource: Resource,
-    pub(super) propagators: Propagators,
+    /// Of traces, metrics and logs, those that are exported.
+    pub(super) exports: [Option<ExportSettings>; 3],
+    /// `None` where no variable asks for any, and none is needed.
+    pub(super) propagators: Option<TextMapCompositePropagator>,
     /// `RUST_LOG`: what is logged.
     pub(super) filter: String,
+    /// Values that are ignored.
+    pub(super) warnings: Vec<Problem>,
 }
 
-/// The queue of spans or log records before they are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Queue {
-    pub(super) size: usize,
+/// Where and how one signal is exported.
+pub(super) struct ExportSettings {
+    pub(super) protocol: Protocol,
+    /// With the signal's path, which gRPC leaves out.
+    pub(super) uri: Uri,
+    pub(super) tls: Option<Tls>,
+    /// Metrics have no queue, and no batches of it.
+    pub(super) queue: usize,
     pub(super) batch: usize,
-    pub(super) delay: Duration,
-    /// The most that one export may take, whatever the exporter's own timeout.
-    pub(super) timeout: Duration,
-}
-
-/// When metrics are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Intervals {
+    /// From one export to the next.
     pub(super) interval: Duration,
+    /// For one export, retries included.
     pub(super) timeout: Duration,
 }
 
-/// What is read from the headers of a request, and written to those of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Propagators {
-    pub(super) trace_context: bool,
-    pub(super) baggage: bool,
-    /// Whether somebody has asked for them, rather than just for an export.
-    pub(super) asked_for: bool,
+pub(super) enum Protocol {
+    Grpc,
+    Http,
 }
 
 impl Settings {
     pub(super) fn read(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
-        let mut variables = Variables::new(lookup);
-        let disabled = variables.flag("OTEL_SDK_DISABLED");
-        let traces = Destination::read(Signal::Traces, &mut variables);
-        let metrics = Destination::read(Signal::Metrics, &mut variables);
-        let logs = Destination::read(Signal::Logs, &mut variables);
-        let sampler = sampler(&mut variables);
-        let spans = queue("BSP", Duration::from_secs(5), &mut variables);
-        let records = queue("BLRP", Duration::from_secs(1), &mut variables);
-        let intervals = intervals(&mut variables);
-        let temporality = temporality(&mut variables);
-        let span_limits = ["ATTRIBUTE", "EVENT", "LINK"];
-        for limit in span_limits {
-            // The SDK reads them itself, and says nothing of what it can't read.
-            let name = format!("OTEL_SPAN_{limit}_COUNT_LIMIT");
-            variables.count(&name, 0..=u64::from(u32::MAX), 0);
+        let mut environment = Environment::new(lookup);
+        let disabled = environment.flag(&one("OTEL_SDK_DISABLED"));
+        let exports = Signal::ALL.map(|signal| match disabled {
+            true => None,
+            false => ExportSettings::read(signal, &mut environment),
+        });
+        let is_on = exports.iter().any(Option::is_some);
+        if is_on {
+            check_the_sdks(&mut environment);
         }
-        let resource = resource::read(&mut variables);
-        let propagators = propagators(&mut variables);
-        let filter = filter(&mut variables);
-        let on = |destination: Option<Destination>| destination.filter(|_| !disabled);
         let settings = Self {
-            traces: on(traces).map(|to| (to, spans, sampler)),
-            metrics: on(metrics).map(|to| (to, intervals, temporality)),
-            logs: on(logs).map(|to| (to, records)),
-            resource,
-            propagators,
-            filter,
+            exports,
+            propagators: propagators(is_on, &mut environment),
+            filter: filter(&mut environment),
+            warnings: environment.warnings,
         };
-        SettingsError::unless_none(variables.into_problems(), settings)
+        SettingsError::unless_none(environment.problems, settings)
     }
 
     /// Whether anything is exported.
     pub(super) fn is_on(&self) -> bool {
-        self.traces.is_some() || self.metrics.is_some() || self.logs.is_some()
+        self.exports.iter().any(Option::is_some)
     }
 }
 
-fn queue(kind: &str, delay: Duration, variables: &mut Variables<'_>) -> Queue {
-    let name = |what: &str| format!("OTEL_{kind}_{what}");
-    let (size, _) = variables.count(&name("MAX_QUEUE_SIZE"), 1..=1_000_000, 2048);
-    let batch_name = name("MAX_EXPORT_BATCH_SIZE");
-    let (batch, chosen) = variables.count(&batch_name, 1..=1_000_000, 512);
-    if chosen && batch > size {
-        let found = Set {
-            name: batch_name,
-            value: batch.to_string(),
-        };
-        let expected = format!("at most {}, which is {size}", name("MAX_QUEUE_SIZE"));
-        variables.wrong(&found, &expected, None);
-    }
-    let mut time = |what, default| {
-        let found = variables.find(&name(what));
-        variables.milliseconds(found, default)
-    };
-    Queue {
-        size: size as usize,
-        batch: batch.min(size) as usize,
-        delay: time("SCHEDULE_DELAY", delay),
-        timeout: time("EXPORT_TIMEOUT", Duration::from_secs(30)),
-    }
-}
-
-fn intervals(variables: &mut Variables<'_>) -> Intervals {
-    let mut time = |name, default| {
-        let found = variables.find(name);
-        variables.milliseconds(found, default)
-    };
-    Intervals {
-        interval: time("OTEL_METRIC_EXPORT_INTERVAL", Duration::from_secs(60)),
-        timeout: time("OTEL_METRIC_EXPORT_TIMEOUT", Duration::from_secs(30)),
-    }
-}
-
-fn temporality(variables: &mut Variables<'_>) -> Temporality {
-    let found = variables.find("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE");
-    let choices = [
-        ("cumulative", Temporality::Cumulative),
-        ("delta", Temporality::Delta),
-        ("lowmemory", Temporality::LowMemory),
-    ];
-    variables
-        .choice(found, &choices, None)
-        .unwrap_or(Temporality::Cumulative)
-}
-
-fn sampler(variables: &mut Variables<'_>) -> Sampler {
-    #[derive(Clone, Copy)]
-    enum Root {
-        On,
-        Off,
-        Ratio,
-    }
-    let choices = [
-        ("parentbased_always_on", (true, Root::On)),
-        ("parentbased_always_off", (true, Root::Off)),
-        ("parentbased_traceidratio", (true, Root::Ratio)),
-        ("always_on", (false, Root::On)),
-        ("always_off", (false, Root::Off)),
-        ("traceidratio", (false, Root::Ratio)),
-    ];
-    let found = variables.find("OTEL_TRACES_SAMPLER");
-    let chosen = variables.choice(found, &choices, None);
-    let (by_parent, root) = chosen.unwrap_or((true, Root::On));
-    let argument = variables.find("OTEL_TRACES_SAMPLER_ARG");
-    let root = match root {
-        Root::On => Sampler::AlwaysOn,
-        Root::Off => Sampler::AlwaysOff,
-        Root::Ratio => Sampler::TraceIdRatioBased(ratio(argument, variables)),
-    };
-    match by_parent {
-        true => Sampler::ParentBased(Box::new(root)),
-        false => root,
-    }
-}
-
-/// All of them when it is left out, as the standard says.
-fn ratio(argument: Option<Set>, variables: &mut Variables<'_>) -> f64 {
-    let Some(found) = argument else {
-        return 1.0;
-    };
-    match found.value.parse() {
-        Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
-        _ => {
-            let hint = Some("0.1 takes every tenth trace");
-            variables.wrong(&found, "a number from 0 to 1", hint);
-            1.0
+impl ExportSettings {
+    /// `None` where the signal is not exported: there is no endpoint, or the exporter is `none`.
+    fn read(signal: Signal, environment: &mut Environment<'_>) -> Option<Self> {
+        let endpoint = environment.find_first(&of_exporter(signal, "ENDPOINT"))?;
+        if !is_wanted(signal, environment) {
+            return None;
         }
+        let protocols = [("http/protobuf", Protocol::Http), ("grpc", Protocol::Grpc)];
+        let protocol = environment.word(&of_exporter(signal, "PROTOCOL"), &protocols);
+        let protocol = protocol.unwrap_or(Protocol::Http);
+        let uri = endpoint::uri(signal, protocol, &endpoint, environment);
+        let uri = environment.or_fail(uri)?;
+        let encrypted = uri.scheme() == Some(&Scheme::HTTPS);
+        let tls = encrypted.then(|| tls::read(signal, protocol, &endpoint, environment));
+        let tls = environment.or_fail(tls.transpose())?;
+        // The exporter reads these two.
+        check_headers(signal, environment);
+        environment.word(
+            &of_exporter(signal, "COMPRESSION"),
+            &[("gzip", ()), ("none", ())],
+        );
+
+        let (prefix, interval, usual) = match signal {
+            Signal::Traces => ("OTEL_BSP", "SCHEDULE_DELAY", 5_000),
+            Signal::Metrics => ("OTEL_METRIC", "EXPORT_INTERVAL", 60_000),
+            Signal::Logs => ("OTEL_BLRP", "SCHEDULE_DELAY", 1_000),
+        };
+        let name = |what: &str| [format!("{prefix}_{what}")];
+        let mut size = |what, usual| match signal {
+            Signal::Metrics => 0,
+            _ => environment.number(&name(what), 1..=LARGEST, usual) as usize,
+        };
+        let (queue, batch) = (
+            size("MAX_QUEUE_SIZE", 2048),
+            size("MAX_EXPORT_BATCH_SIZE", 512),
+        );
+        let timeout = environment.number(&of_exporter(signal, "TIMEOUT"), 1..=LONGEST, 10_000);
+        let limit = environment.number(&name("EXPORT_TIMEOUT"), 1..=LONGEST, 30_000);
+        let interval = environment.number(&name(interval), 1..=LONGEST, usual);
+        Some(Self {
+            protocol,
+            uri,
+            tls,
+            queue,
+            batch: batch.min(queue),
+            interval: Duration::from_millis(interval),
+            timeout: Duration::from_millis(timeout.min(limit)),
+        })
+    }
+
+    /// The URL without its query, which may hold a key.
+    pub(super) fn shown(&self) -> String {
+        let path = match self.protocol {
+            Protocol::Http => self.uri.path(),
+            Protocol::Grpc => "",
+        };
+        format!("{}{path}", self.origin())
+    }
+
+    /// The server: signals that share it share its outages.
+    pub(super) fn origin(&self) -> String {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        let authority = self.uri.authority().map_or("", Authority::as_str);
+        format!("{scheme}://{authority}")
     }
 }
 
-fn propagators(variables: &mut Variables<'_>) -> Propagators {
-    let mut propagators = Propagators {
-        trace_context: true,
-        baggage: true,
-        asked_for: false,
-    };
-    let Some(found) = variables.find("OTEL_PROPAGATORS") else {
-        return propagators;
-    };
-    let names: Vec<_> = found.value.split(',').map(str::trim).collect();
-    let known = ["tracecontext", "baggage", "none", ""];
-    if names.iter().any(|name| !known.contains(name)) {
-        let hint = Some("only the W3C's are built in; others can be set up in code");
-        let expected = "tracecontext, baggage, both with a comma between them, or none";
-        variables.wrong(&found, expected, hint);
+impl fmt::Debug for ExportSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
     }
-    propagators.trace_context = names.contains(&"tracecontext");
-    propagators.baggage = names.contains(&"baggage");
-    propagators.asked_for = propagators.trace_context || propagators.baggage;
-    propagators
 }
 
-fn filter(variables: &mut Variables<'_>) -> String {
-    let Some(found) = variables.find(EnvFilter::DEFAULT_ENV) else {
-        return "info".to_owned();
+/// The service and its instance, and the attributes of `OTEL_RESOURCE_ATTRIBUTES`. The SDK would not
+/// decode these.
+pub(super) fn resource() -> Resource {
+    let own = [
+        ("service.name", identity::service_name()),
+        ("service.instance.id", identity::instance_id()),
+    ];
+    let attributes = identity::resource_attributes();
+    Resource::builder_empty()
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_attributes(attributes.map(|(key, value)| KeyValue::new(key, value)))
+        .with_attributes(own.map(|(key, value)| KeyValue::new(key, value)))
+        .build()
+}
+
+/// `otlp` may be one of several, as in `otlp,console`.
+fn is_wanted(signal: Signal, environment: &mut Environment<'_>) -> bool {
+    let name = format!("OTEL_{}_EXPORTER", signal.in_variables());
+    let known = environment.list(&name, ["otlp", "none"]);
+    known.is_none_or(|[otlp, none]| otlp || !none)
+}
+
+/// Warns of the headers that the exporter leaves out. No value is ever shown.
+fn check_headers(signal: Signal, environment: &mut Environment<'_>) {
+    let Some(found) = environment.find_first(&of_exporter(signal, "HEADERS")) else {
+        return;
     };
-    if EnvFilter::try_new(&found.value).is_err() {
-        let hint = Some("for example info or warn,my_app=debug");
-        variables.wrong(&found, "directives with commas between them", hint);
+    let is_sent = |pair: &str| {
+        let pair = pair.split_once('=').filter(|(name, _)| {
+            let name = HeaderName::try_from(name.trim());
+            name.is_ok()
+        });
+        let value = pair.map(|(_, value)| percent_decode_str(value.trim()).decode_utf8_lossy());
+        value.is_some_and(|value| !value.is_empty() && HeaderValue::from_str(&value).is_ok())
+    };
+    let pairs = found.value.split(',').map(str::trim);
+    let wrong = (1..)
+        .zip(pairs)
+        .find(|(_, pair)| !pair.is_empty() && !is_sent(pair));
+    if let Some((at, _)) = wrong {
+        let expected =
+            "name=value pairs with commas between them, such as authorization=Bearer%20TOKEN";
+        let problem = Problem::wrong(&*found.name, "(not shown)", expected.to_owned());
+        environment.warn(problem.with_hint(Some(format!("pair {at} is not sent"))));
     }
-    found.value
+}
+
+/// Warns of values that the SDK ignores.
+fn check_the_sdks(environment: &mut Environment<'_>) {
+    let sampler = |value: &str| SAMPLERS.into_iter().find(|sampler| *sampler == value);
+    let expected = SAMPLERS.join(" or ");
+    let sampler = environment.first(&one("OTEL_TRACES_SAMPLER"), &expected, sampler);
+    if sampler.is_some_and(|sampler| sampler.ends_with("ratio")) {
+        let ratio = |value: &str| value.parse().ok().filter(|it| (0.0..=1.0).contains(it));
+        environment.first::<f64>(
+            &one("OTEL_TRACES_SAMPLER_ARG"),
+            "a number from 0 to 1",
+            ratio,
+        );
+    }
+    let temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+    let temporalities = ["cumulative", "delta", "lowmemory"].map(|word| (word, ()));
+    environment.word(&one(temporality), &temporalities);
+    for limited in ["ATTRIBUTE", "EVENT", "LINK"] {
+        let name = format!("OTEL_SPAN_{limited}_COUNT_LIMIT");
+        environment.number(&[name], 0..=u64::from(u32::MAX), 0);
+    }
+    if let Some(found) = environment.find("OTEL_RESOURCE_ATTRIBUTES")
+        && found
+            .value
+            .split(',')
+            .any(|pair| !pair.trim().is_empty() && !pair.contains('='))
+    {
+        let expected = "key=value pairs with commas between them";
+        environment.warn(found.problem(expected, None));
+    }
+}
+
+/// Both of the W3C's where something is exported, unless a variable names others.
+fn propagators(
+    is_on: bool,
+    environment: &mut Environment<'_>,
+) -> Option<TextMapCompositePropagator> {
+    let known = environment.list("OTEL_PROPAGATORS", ["tracecontext", "baggage", "none"]);
+    let [trace_context, baggage, _] = known.unwrap_or([true, true, false]);
+    let mut propagators: Vec<Box<dyn TextMapPropagator + Send + Sync>> = Vec::new();
+    if trace_context {
+        propagators.push(Box::new(TraceContextPropagator::new()));
+    }
+    if baggage {
+        propagators.push(Box::new(BaggagePropagator::new()));
+    }
+    let asked_for = known.is_some() && !propagators.is_empty();
+    (is_on || asked_for).then(|| TextMapCompositePropagator::new(propagators))
+}
+
+fn one(name: &str) -> [String; 1] {
+    [name.to_owned()]
+}
+
+fn filter(environment: &mut Environment<'_>) -> String {
+    let is_valid = |value: &str| EnvFilter::try_new(value).is_ok().then(|| value.to_owned());
+    let expected = "directives with commas between them, such as info or warn,my_app=debug";
+    let filter = environment.first(&one(EnvFilter::DEFAULT_ENV), expected, is_valid);
+    filter.unwrap_or_else(|| "info".to_owned())
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The collector is gone while an app exports to it.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -15,31 +13,32 @@ use crate::databases::Tested;
 use crate::load::Load;
 use crate::lost::nothing_is_lost;
 use crate::receiver::{Answer, Receiver};
+use crate::support::child;
 use crate::support::proxy::Proxy;
 
-fn telemetry(port: u16) -> Telemetry {
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let variables = HashMap::from([
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+/// Refused, silent, and back: checkouts notice nothing, and what was lost is counted.
+#[test]
+fn the_collector_is_gone() {
+    child::body(the_collector_goes());
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:{port}"),
         ("OTEL_METRICS_EXPORTER", "none"),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
         ("OTEL_BSP_EXPORT_TIMEOUT", "500"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
-    ]);
-    Telemetry::from_lookup(|name| variables.get(name).map(OsString::from))
-        .and_then(|builder| builder.start())
-        .expect("telemetry")
+    ];
+    child::run("telemetry::the_collector_is_gone", &variables);
 }
 
-/// Refused, silent, and back: checkouts notice nothing, and what was lost is counted.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_collector_is_gone() {
+async fn the_collector_goes() {
     let receiver = Receiver::start(Answer::Status(StatusCode::OK));
     let url = receiver.url();
     let (_, port) = url.rsplit_once(':').expect("a port");
-    let mut proxy = Proxy::to(port.parse().expect("a port")).await;
-    let telemetry = telemetry(proxy.port());
+    let mut proxy = Proxy::at(child::port(), port.parse().expect("a port")).await;
+    let builder = Telemetry::from_env();
+    let telemetry = builder
+        .and_then(|builder| builder.start())
+        .expect("telemetry");
     let traces = async || telemetry.exports().expect("it exports").traces;
     let more = |before: u64| move |traces: &SignalExports| traces.exported > before;
 

@@ -19,6 +19,7 @@
 
 pub mod answers;
 pub mod certificates;
+pub mod child;
 pub mod collector;
 pub mod folder;
 pub mod http;

@@ -178,7 +178,7 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<Output>) {
     });
 }
 
-fn is_a_setting(variable: &str) -> bool {
+pub fn is_a_setting(variable: &str) -> bool {
     let prefixes = [
         "DATABASE_URL",
         "DB_",

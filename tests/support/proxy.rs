@@ -36,14 +36,19 @@ struct Network {
 impl Proxy {
     /// A proxy to a port of this machine.
     pub async fn to(port: u16) -> Self {
+        Self::at(free_port(), port).await
+    }
+
+    /// A proxy on this port.
+    pub async fn at(port: u16, to: u16) -> Self {
         let network = Network {
             passes: true,
             delay: Duration::ZERO,
             resets: 0,
         };
         let mut proxy = Proxy {
-            port: free_port(),
-            to: port,
+            port,
+            to,
             network: watch::Sender::new(network),
             listening: None,
         };

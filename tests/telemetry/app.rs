@@ -1,16 +1,17 @@
 //! An app in the test itself, and telemetry that it sends.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
-
 use poolscope::Telemetry;
-use poolscope::report::Exports;
+use poolscope::telemetry::Exports;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// Telemetry as these variables set it up. It takes over the process's providers.
-pub fn telemetry(variables: &[(&str, &str)]) -> Telemetry {
-    let variables: HashMap<_, _> = variables.iter().copied().collect();
-    Telemetry::from_lookup(|name| variables.get(name).map(OsString::from))
+pub const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// The endpoint of a receiver at `child::port()`.
+pub const HERE: (&str, &str) = (ENDPOINT, "http://127.0.0.1:{port}");
+
+/// Telemetry by the environment of this process.
+pub fn telemetry() -> Telemetry {
+    let builder = Telemetry::from_env();
+    builder
         .and_then(|builder| builder.start())
         .expect("telemetry")
 }

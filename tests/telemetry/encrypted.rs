@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::alone::alone;
-use crate::app::{produce, telemetry};
+use crate::app::{ENDPOINT, produce, telemetry};
 use crate::support::certificates::Certificates;
+use crate::support::child;
 use crate::support::folder::Folder;
 use crate::support::ports::free_port;
 use crate::support::programs;
@@ -60,41 +60,43 @@ service:
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn its_authority_is_trusted_and_no_other() {
-    let _alone = alone().await;
+#[test]
+fn its_authority_is_trusted_and_no_other() {
+    child::body(async {
+        let telemetry = telemetry();
+        produce(&telemetry, 3);
+        let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
+        let exports = telemetry.exports().expect("it exported");
+        if std::env::var_os("TRUSTED").is_some() {
+            assert!(unsent.is_none(), "{unsent}");
+            assert_eq!((exports.traces.exported, exports.logs.exported), (3, 3));
+        } else {
+            assert_eq!((unsent.spans, unsent.log_records), (3, 3));
+            let reason = unsent.reason.expect("there is one");
+            assert!(reason.contains("certificate"), "{reason}");
+        }
+    });
     let Some(collector) = start() else {
         return;
     };
+    let certificate = "OTEL_EXPORTER_OTLP_CERTIFICATE";
     let authority = collector.certificates.authority.display().to_string();
     let wrong = collector.certificates.wrong_authority.display().to_string();
     for (port, protocol) in [(collector.grpc, "grpc"), (collector.http, "http/protobuf")] {
         let endpoint = format!("https://localhost:{port}");
         let common = [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+            (ENDPOINT, &*endpoint),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
             ("OTEL_METRICS_EXPORTER", "none"),
         ];
-        let with = |roots: Option<&str>| {
-            let roots = roots.map(|roots| ("OTEL_EXPORTER_OTLP_CERTIFICATE", roots));
-            telemetry(&common.into_iter().chain(roots).collect::<Vec<_>>())
-        };
-
-        let trusted = with(Some(&authority));
-        produce(&trusted, 3);
-        let unsent = trusted.shutdown(Duration::from_secs(60)).await;
-        assert!(unsent.is_none(), "{protocol}: {unsent}");
-        let exports = trusted.exports().expect("it exported");
-        assert_eq!((exports.traces.exported, exports.logs.exported), (3, 3));
-
-        // The public authorities, and another private one.
-        for roots in [None, Some(&*wrong)] {
-            let untrusting = with(roots);
-            produce(&untrusting, 3);
-            let unsent = untrusting.shutdown(Duration::from_secs(60)).await;
-            assert_eq!((unsent.spans, unsent.log_records), (3, 3), "{protocol}");
-            let reason = unsent.reason.expect("there is one");
-            assert!(reason.contains("certificate"), "{protocol}: {reason}");
+        // Its own authority, the public ones, and another private one.
+        for more in [
+            &[(certificate, &*authority), ("TRUSTED", "yes")][..],
+            &[],
+            &[(certificate, &*wrong)],
+        ] {
+            let name = "encrypted::its_authority_is_trusted_and_no_other";
+            child::run(name, &[&common, more].concat());
         }
     }
 }

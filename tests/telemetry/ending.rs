@@ -3,25 +3,23 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use poolscope::Telemetry;
 
-use crate::alone::alone;
-use crate::app::{produce, telemetry};
+use crate::app::{HERE, produce, telemetry};
+use crate::log::Log;
 use crate::receiver::{Answer, Receiver};
+use crate::support::child;
 
 /// A minute for what takes half a second: the machine may be busy.
 const GENEROUS: Duration = Duration::from_secs(30);
 
 /// Nothing is exported before the end.
-fn patient(endpoint: &str) -> Telemetry {
-    telemetry(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
-        ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
-        ("OTEL_BLRP_SCHEDULE_DELAY", "3600000"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "3600000"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000"),
-    ])
-}
+const PATIENT: [(&str, &str); 5] = [
+    HERE,
+    ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
+    ("OTEL_BLRP_SCHEDULE_DELAY", "3600000"),
+    ("OTEL_METRIC_EXPORT_INTERVAL", "3600000"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000"),
+];
 
 fn count_something() {
     let meter = opentelemetry::global::meter("test");
@@ -29,9 +27,9 @@ fn count_something() {
 }
 
 async fn a_receiver_that_hangs() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Never);
-    let telemetry = patient(&receiver.url());
+    let log = Log::install();
+    let _receiver = Receiver::at(child::port(), Answer::Never);
+    let telemetry = telemetry();
     count_something();
     produce(&telemetry, 100);
     let start = Instant::now();
@@ -43,7 +41,7 @@ async fn a_receiver_that_hangs() {
     assert_eq!(unsent.data_points, 1, "{unsent}");
     let reason = unsent.reason.as_deref().expect("there is one");
     assert_eq!(reason, "no answer until the app ended");
-    let last = alone.log().pop().expect("it is said");
+    let last = log.lines().pop().expect("it is said");
     assert!(
         last.ends_with("telemetry could not be sent before the end: 100 spans, 1 data point, 100 log records (no answer until the app ended)"),
         "{last}"
@@ -52,62 +50,87 @@ async fn a_receiver_that_hangs() {
     assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
 }
 
-#[tokio::test(flavor = "current_thread")]
-async fn the_deadline_holds_on_one_thread() {
-    a_receiver_that_hangs().await;
+#[test]
+fn the_deadline_holds_on_one_thread() {
+    child::body(async {
+        a_receiver_that_hangs().await;
+    });
+    child::run(
+        "ending::the_deadline_holds_on_one_thread",
+        &[&PATIENT[..], &[(child::ONE_THREAD, "")]].concat(),
+    );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_holds_on_several_threads() {
-    a_receiver_that_hangs().await;
+#[test]
+fn the_deadline_holds_on_several_threads() {
+    child::body(async {
+        a_receiver_that_hangs().await;
+    });
+    child::run("ending::the_deadline_holds_on_several_threads", &PATIENT);
 }
 
-#[tokio::test(flavor = "current_thread")]
-async fn what_is_left_is_sent() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Status(StatusCode::OK));
-    let telemetry = patient(&receiver.url());
-    count_something();
-    produce(&telemetry, 100);
-    let other = tokio::spawn(async { "the runtime goes on" });
-    let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
-    assert!(unsent.is_none(), "{unsent}");
-    assert_eq!(other.await.expect("no panic"), "the runtime goes on");
-    let exports = telemetry.exports().expect("it exported");
-    assert_eq!(exports.traces.exported, 100);
-    assert_eq!(exports.logs.exported, 100);
-    assert_eq!(exports.metrics.exported, 1);
-    let mut paths: Vec<_> = receiver
-        .requests()
-        .iter()
-        .map(|request| request.uri().path().to_owned())
-        .collect();
-    paths.sort();
-    assert_eq!(paths, ["/v1/logs", "/v1/metrics", "/v1/traces"]);
-    assert!(alone.log().is_empty(), "{:#?}", alone.log());
+#[test]
+fn what_is_left_is_sent() {
+    child::body(async {
+        let log = Log::install();
+        let receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
+        let telemetry = telemetry();
+        count_something();
+        produce(&telemetry, 100);
+        let other = tokio::spawn(async { "the runtime goes on" });
+        let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
+        assert!(unsent.is_none(), "{unsent}");
+        assert_eq!(other.await.expect("no panic"), "the runtime goes on");
+        let exports = telemetry.exports().expect("it exported");
+        assert_eq!(exports.traces.exported, 100);
+        assert_eq!(exports.logs.exported, 100);
+        assert_eq!(exports.metrics.exported, 1);
+        let mut paths: Vec<_> = receiver
+            .requests()
+            .iter()
+            .map(|request| request.uri().path().to_owned())
+            .collect();
+        paths.sort();
+        assert_eq!(paths, ["/v1/logs", "/v1/metrics", "/v1/traces"]);
+        assert!(log.lines().is_empty(), "{:#?}", log.lines());
+    });
+    child::run(
+        "ending::what_is_left_is_sent",
+        &[&PATIENT[..], &[(child::ONE_THREAD, "")]].concat(),
+    );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_comes_after_the_end_is_counted_as_dropped() {
-    let _alone = alone().await;
-    let receiver = Receiver::start(Answer::Status(StatusCode::OK));
-    let telemetry = patient(&receiver.url());
-    assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
-    produce(&telemetry, 3);
-    let exports = telemetry.exports().expect("it exported");
-    assert_eq!(exports.logs.dropped, 3);
+#[test]
+fn what_comes_after_the_end_is_counted_as_dropped() {
+    child::body(async {
+        let _receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
+        let telemetry = telemetry();
+        assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
+        produce(&telemetry, 3);
+        let exports = telemetry.exports().expect("it exported");
+        assert_eq!(exports.logs.dropped, 3);
+    });
+    child::run(
+        "ending::what_comes_after_the_end_is_counted_as_dropped",
+        &PATIENT,
+    );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_longer_than_a_batch_is_sent_whole() {
-    let _alone = alone().await;
-    let receiver = Receiver::start(Answer::Late(Duration::from_millis(20)));
-    let telemetry = patient(&receiver.url());
-    // Fewer than a batch of 512 would be sent before the end: they are not waited for.
-    produce(&telemetry, 2_000);
-    let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
-    assert!(unsent.is_none(), "{unsent}");
-    let exports = telemetry.exports().expect("it exported");
-    assert_eq!(exports.traces.exported, 2_000);
-    assert_eq!(exports.logs.exported, 2_000);
+#[test]
+fn a_queue_that_is_longer_than_a_batch_is_sent_whole() {
+    child::body(async {
+        let _receiver = Receiver::at(child::port(), Answer::Late(Duration::from_millis(20)));
+        let telemetry = telemetry();
+        // Fewer than a batch of 512 would be sent before the end: they are not waited for.
+        produce(&telemetry, 2_000);
+        let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
+        assert!(unsent.is_none(), "{unsent}");
+        let exports = telemetry.exports().expect("it exported");
+        assert_eq!(exports.traces.exported, 2_000);
+        assert_eq!(exports.logs.exported, 2_000);
+    });
+    child::run(
+        "ending::a_queue_that_is_longer_than_a_batch_is_sent_whole",
+        &PATIENT,
+    );
 }

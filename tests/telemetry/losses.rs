@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use poolscope::Telemetry;
 
-use crate::alone::{Alone, alone, until};
-use crate::app::{produce, settled, telemetry};
+use crate::app::{ENDPOINT, HERE, produce, settled, telemetry};
+use crate::log::{Log, until};
 use crate::receiver::{Answer, Grpc, Mute, Receiver};
-use crate::support::ports::free_port;
+use crate::support::child;
 
 const COUNT: u64 = 200;
 /// A collector that hangs costs minutes where it is waited for, so this is generous and yet tells.
@@ -17,16 +17,13 @@ const UNHINDERED: Duration = Duration::from_secs(10);
 
 const HTTP: &str = "http/protobuf";
 const GRPC: &str = "grpc";
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 
-/// Quick exports, so that there are many of them.
-fn to(endpoint: &str, protocol: &str) -> Telemetry {
-    within("60000", endpoint, protocol)
-}
-
-fn within(timeout: &str, endpoint: &str, protocol: &str) -> Telemetry {
-    telemetry(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+/// Runs the body of a test with quick exports, so that there are many of them.
+fn run(test: &str, protocol: &str, timeout: &str) {
+    let variables = [
+        HERE,
+        (PROTOCOL, protocol),
         ("OTEL_METRICS_EXPORTER", "none"),
         // Only where there is no answer at all: a busy machine may take its time for one.
         ("OTEL_BSP_EXPORT_TIMEOUT", timeout),
@@ -34,22 +31,22 @@ fn within(timeout: &str, endpoint: &str, protocol: &str) -> Telemetry {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", timeout),
         ("OTEL_BSP_SCHEDULE_DELAY", "10"),
         ("OTEL_BLRP_SCHEDULE_DELAY", "10"),
-    ])
+    ];
+    child::run(&format!("losses::{test}"), &variables);
 }
 
-fn said(alone: &Alone, what: &str) -> usize {
-    alone
-        .log()
-        .iter()
-        .filter(|line| line.contains(what))
-        .count()
+fn endpoint() -> String {
+    std::env::var(ENDPOINT).expect("this is the child")
+}
+
+fn said(log: &Log, what: &str) -> usize {
+    let lines = log.lines();
+    lines.iter().filter(|line| line.contains(what)).count()
 }
 
 /// Produces again and again until enough exports have failed, and gives what was said.
-async fn fail(alone: &Alone, endpoint: &str, protocol: &str, cause: &str) -> Telemetry {
-    let hangs = cause.starts_with("no answer within 0.3 s");
-    let timeout = if hangs { "300" } else { "60000" };
-    let telemetry = within(timeout, endpoint, protocol);
+async fn fail(log: &Log, cause: &str) -> Telemetry {
+    let (telemetry, endpoint) = (telemetry(), endpoint());
     let mut produced = 0;
     for round in 1..=3 {
         let start = Instant::now();
@@ -71,14 +68,16 @@ async fn fail(alone: &Alone, endpoint: &str, protocol: &str, cause: &str) -> Tel
             assert!(signal.failing_for_seconds.is_some());
         }
     }
-    let failures = said(alone, "telemetry can't be exported to");
-    assert_eq!(failures, 1, "{:#?}", alone.log());
-    let first = &alone.log()[0];
-    let expected =
-        format!("WARN poolscope::telemetry::news: telemetry can't be exported to {endpoint}: ");
+    let failures = said(log, "telemetry can't be exported to");
+    assert_eq!(failures, 1, "{:#?}", log.lines());
+    let lines = log.lines();
+    let first = &lines[0];
+    let expected = format!(
+        "WARN poolscope::telemetry::export_log: telemetry can't be exported to {endpoint}: "
+    );
     assert!(first.starts_with(&expected), "{first}");
     assert!(first.contains(cause), "{first}");
-    assert_eq!(alone.log().len(), 1, "{:#?}", alone.log());
+    assert_eq!(log.lines().len(), 1, "{:#?}", log.lines());
     telemetry
 }
 
@@ -86,136 +85,139 @@ async fn end(telemetry: &Telemetry) {
     let _ = telemetry.shutdown(Duration::from_secs(60)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_absent_receiver() {
+#[test]
+fn an_absent_receiver() {
+    child::body(async { end(&fail(&Log::install(), "connection refused").await).await });
     for protocol in [HTTP, GRPC] {
-        let alone = alone().await;
-        let endpoint = format!("http://127.0.0.1:{}", free_port());
-        end(&fail(&alone, &endpoint, protocol, "connection refused").await).await;
+        run("an_absent_receiver", protocol, "60000");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_hangs() {
+#[test]
+fn a_receiver_that_hangs() {
+    child::body(async {
+        let _receiver = Mute::at(child::port());
+        end(&fail(&Log::install(), "no answer within 0.3 s").await).await;
+    });
     for protocol in [HTTP, GRPC] {
-        let alone = alone().await;
-        let receiver = Mute::start();
-        end(&fail(&alone, &receiver.url(), protocol, "no answer within 0.3 s").await).await;
+        run("a_receiver_that_hangs", protocol, "300");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_refuses_by_grpc() {
-    let alone = alone().await;
-    let receiver = Grpc::start(16, Vec::new());
-    let cause = "the answer was gRPC status Unauthenticated";
-    end(&fail(&alone, &receiver.url(), GRPC, cause).await).await;
+#[test]
+fn a_receiver_that_refuses_by_grpc() {
+    child::body(async {
+        let _receiver = Grpc::at(child::port(), 16, Vec::new());
+        let cause = "the answer was gRPC status Unauthenticated";
+        end(&fail(&Log::install(), cause).await).await;
+    });
+    run("a_receiver_that_refuses_by_grpc", GRPC, "60000");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_has_no_time() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Status(StatusCode::SERVICE_UNAVAILABLE));
-    let cause = "the answer was 503 Service Unavailable";
-    end(&fail(&alone, &receiver.url(), HTTP, cause).await).await;
+/// It has no time, has had enough, or does not understand.
+#[test]
+fn a_receiver_that_refuses() {
+    child::body(async {
+        let status = std::env::var("STATUS").expect("this is the child");
+        let status = StatusCode::from_bytes(status.as_bytes()).expect("a status");
+        let _receiver = Receiver::at(child::port(), Answer::Status(status));
+        let cause = format!("the answer was {status}");
+        end(&fail(&Log::install(), &cause).await).await;
+    });
+    for status in ["503", "429", "400"] {
+        let quick = ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_BLRP_SCHEDULE_DELAY"].map(|it| (it, "10"));
+        let variables = [HERE, ("OTEL_METRICS_EXPORTER", "none"), ("STATUS", status)];
+        let name = "losses::a_receiver_that_refuses";
+        child::run(name, &[&variables[..], &quick].concat());
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_has_had_enough() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Status(StatusCode::TOO_MANY_REQUESTS));
-    let cause = "the answer was 429 Too Many Requests";
-    end(&fail(&alone, &receiver.url(), HTTP, cause).await).await;
+#[test]
+fn a_receiver_that_comes_back_is_news() {
+    child::body(async {
+        let log = Log::install();
+        let receiver = Receiver::at(child::port(), Answer::Status(StatusCode::BAD_REQUEST));
+        let telemetry = fail(&log, "the answer was 400 Bad Request").await;
+        receiver.answer(Answer::Status(StatusCode::OK));
+        produce(&telemetry, COUNT);
+        until("both are exported again", || {
+            let exports = telemetry.exports()?;
+            (exports.traces.exported == COUNT && exports.logs.exported == COUNT).then_some(())
+        })
+        .await;
+        let back = format!(
+            "telemetry is exported to {} again; lost meanwhile: 600 spans, 600 log records",
+            receiver.url()
+        );
+        until("it is said", || (said(&log, &back) == 1).then_some(())).await;
+        assert_eq!(log.lines().len(), 2, "{:#?}", log.lines());
+        let exports = telemetry.exports().expect("it exports");
+        assert_eq!(exports.traces.failing_for_seconds, None);
+        assert_eq!(exports.traces.failed, 600);
+        end(&telemetry).await;
+    });
+    run("a_receiver_that_comes_back_is_news", HTTP, "60000");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_does_not_understand() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Status(StatusCode::BAD_REQUEST));
-    end(&fail(
-        &alone,
-        &receiver.url(),
-        HTTP,
-        "the answer was 400 Bad Request",
-    )
-    .await)
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_comes_back_is_news() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Status(StatusCode::BAD_REQUEST));
-    let telemetry = fail(
-        &alone,
-        &receiver.url(),
-        HTTP,
-        "the answer was 400 Bad Request",
-    )
-    .await;
-    receiver.answer(Answer::Status(StatusCode::OK));
-    produce(&telemetry, COUNT);
-    until("both are exported again", || {
-        let exports = telemetry.exports()?;
-        (exports.traces.exported == COUNT && exports.logs.exported == COUNT).then_some(())
-    })
-    .await;
-    let back = format!(
-        "telemetry is exported to {} again; lost meanwhile: 600 spans, 600 log records",
-        receiver.url()
-    );
-    until("it is said", || (said(&alone, &back) == 1).then_some(())).await;
-    assert_eq!(alone.log().len(), 2, "{:#?}", alone.log());
-    let exports = telemetry.exports().expect("it exports");
-    assert_eq!(exports.traces.failing_for_seconds, None);
-    assert_eq!(exports.traces.failed, 600);
-    end(&telemetry).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_is_slow_gets_what_the_queue_holds() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Late(Duration::from_millis(200)));
-    let telemetry = telemetry(&[
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &receiver.url()),
+#[test]
+fn a_receiver_that_is_slow_gets_what_the_queue_holds() {
+    child::body(async {
+        let log = Log::install();
+        let _receiver = Receiver::at(child::port(), Answer::Late(Duration::from_millis(200)));
+        let telemetry = telemetry();
+        let start = Instant::now();
+        produce(&telemetry, 10_000);
+        assert!(start.elapsed() < UNHINDERED, "{:?}", start.elapsed());
+        let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
+        assert!(unsent.is_none(), "{unsent}");
+        let exports = telemetry.exports().expect("it exports");
+        let traces = exports.traces;
+        assert_eq!(traces.exported + traces.dropped, 10_000);
+        assert_eq!(traces.failed, 0);
+        // Those of the queue, and of the batches that left it meanwhile, one in a fifth of a second.
+        assert!((20..5_000).contains(&traces.exported), "{traces:?}");
+        assert_eq!(traces.lost_last_5m, traces.dropped);
+        assert_eq!(said(&log, "spans were dropped: the queue is full"), 1);
+        assert_eq!(said(&log, "could not be sent"), 0);
+    });
+    let variables = [
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "http://127.0.0.1:{port}",
+        ),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "20"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5"),
-    ]);
-    let start = Instant::now();
-    produce(&telemetry, 10_000);
-    assert!(start.elapsed() < UNHINDERED, "{:?}", start.elapsed());
-    let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
-    assert!(unsent.is_none(), "{unsent}");
-    let exports = telemetry.exports().expect("it exports");
-    let traces = exports.traces;
-    assert_eq!(traces.exported + traces.dropped, 10_000);
-    assert_eq!(traces.failed, 0);
-    // Those of the queue, and of the batches that left it meanwhile, one in a fifth of a second.
-    assert!((20..5_000).contains(&traces.exported), "{traces:?}");
-    assert_eq!(traces.lost_last_5m, traces.dropped);
-    assert_eq!(said(&alone, "spans were dropped: the queue is full"), 1);
-    assert_eq!(said(&alone, "could not be sent"), 0);
+    ];
+    child::run(
+        "losses::a_receiver_that_is_slow_gets_what_the_queue_holds",
+        &variables,
+    );
 }
 
 /// `ExportTraceServiceResponse { partial_success: { rejected_spans: 1, error_message: "old" } }`,
 /// and the same of log records.
 const PARTLY: [u8; 9] = [0x0a, 7, 0x08, 1, 0x12, 3, b'o', b'l', b'd'];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_rejected_in_part_is_counted() {
-    let alone = alone().await;
-    let receiver = Receiver::start(Answer::Body(PARTLY.to_vec()));
-    rejected_in_part(&alone, &to(&receiver.url(), HTTP)).await;
+#[test]
+fn what_is_rejected_in_part_is_counted() {
+    child::body(async {
+        let _receiver = Receiver::at(child::port(), Answer::Body(PARTLY.to_vec()));
+        rejected_in_part(&Log::install()).await;
+    });
+    run("what_is_rejected_in_part_is_counted", HTTP, "60000");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_rejected_in_part_by_grpc_is_counted() {
-    let alone = alone().await;
-    let receiver = Grpc::start(0, PARTLY.to_vec());
-    rejected_in_part(&alone, &to(&receiver.url(), GRPC)).await;
+#[test]
+fn what_is_rejected_in_part_by_grpc_is_counted() {
+    child::body(async {
+        let _receiver = Grpc::at(child::port(), 0, PARTLY.to_vec());
+        rejected_in_part(&Log::install()).await;
+    });
+    run("what_is_rejected_in_part_by_grpc_is_counted", GRPC, "60000");
 }
 
-async fn rejected_in_part(alone: &Alone, telemetry: &Telemetry) {
+async fn rejected_in_part(log: &Log) {
+    let telemetry = &telemetry();
     for round in 1..=2 {
         produce(telemetry, COUNT);
         let produced = COUNT * round;
@@ -235,8 +237,8 @@ async fn rejected_in_part(alone: &Alone, telemetry: &Telemetry) {
     }
     for items in ["spans", "log records"] {
         let once = format!("does not take all {items}: rejected in part: old");
-        assert_eq!(said(alone, &once), 1);
+        assert_eq!(said(log, &once), 1);
     }
-    assert_eq!(alone.log().len(), 2, "{:#?}", alone.log());
+    assert_eq!(log.lines().len(), 2, "{:#?}", log.lines());
     end(telemetry).await;
 }

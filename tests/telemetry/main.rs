@@ -4,8 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod alone;
 mod app;
+mod log;
 mod receiver;
 
 mod arrival;

@@ -42,12 +42,17 @@ struct State {
 
 impl Receiver {
     pub fn start(answer: Answer) -> Self {
+        Self::at(0, answer)
+    }
+
+    /// One on this port.
+    pub fn at(port: u16, answer: Answer) -> Self {
         let state = Arc::new(State {
             answer: Mutex::new(answer),
             requests: Mutex::default(),
         });
         let shared = Arc::clone(&state);
-        let (address, running) = on_a_thread(move |socket| {
+        let (address, running) = on_a_thread(port, move |socket| {
             let state = Arc::clone(&shared);
             let service = service_fn(move |request| take(request, Arc::clone(&state)));
             http1::Builder::new().serve_connection(TokioIo::new(socket), service)
@@ -80,7 +85,11 @@ pub struct Mute(std::net::TcpListener);
 
 impl Mute {
     pub fn start() -> Self {
-        Mute(std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        Self::at(0)
+    }
+
+    pub fn at(port: u16) -> Self {
+        Mute(std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port"))
     }
 
     pub fn url(&self) -> String {
@@ -90,26 +99,18 @@ impl Mute {
 
 /// A receiver of OTLP over gRPC that answers every call with one message and one status.
 pub struct Grpc {
-    address: SocketAddr,
     _running: oneshot::Sender<()>,
 }
 
 impl Grpc {
-    pub fn start(status: u16, message: Vec<u8>) -> Self {
-        let (address, running) = on_a_thread(move |socket| {
+    pub fn at(port: u16, status: u16, message: Vec<u8>) -> Self {
+        let (_, running) = on_a_thread(port, move |socket| {
             let message = message.clone();
             let service = service_fn(move |request| call(request, status, message.clone()));
             http2::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(socket), service)
         });
-        Grpc {
-            address,
-            _running: running,
-        }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        Grpc { _running: running }
     }
 }
 
@@ -133,7 +134,7 @@ async fn call(
 }
 
 /// Serves on a thread that ends with the sender.
-fn on_a_thread<F, C>(serve: F) -> (SocketAddr, oneshot::Sender<()>)
+fn on_a_thread<F, C>(port: u16, serve: F) -> (SocketAddr, oneshot::Sender<()>)
 where
     F: Fn(TcpStream) -> C + Send + 'static,
     C: Future + Send + 'static,
@@ -143,7 +144,7 @@ where
         .enable_all()
         .build()
         .expect("a runtime");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     listener.set_nonblocking(true).expect("a socket");
     let (running, ended) = oneshot::channel::<()>();

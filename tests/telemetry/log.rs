@@ -1,43 +1,28 @@
-//! Providers are the process's, and so is the log: one test at a time has them.
+//! The log of a process that a test has for itself.
 
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::MutexGuard;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-static LOG: OnceLock<Arc<Mutex<Vec<String>>>> = OnceLock::new();
+/// What was logged, on any thread.
+pub struct Log(Arc<Mutex<Vec<String>>>);
 
-/// The turn of one test.
-pub struct Alone {
-    log: Arc<Mutex<Vec<String>>>,
-    _turn: MutexGuard<'static, ()>,
-}
-
-/// Waits for its turn; the log is empty then.
-pub async fn alone() -> Alone {
-    let turn = TURN.lock().await;
-    let log = LOG.get_or_init(|| {
+impl Log {
+    /// Becomes the process' subscriber.
+    pub fn install() -> Self {
         let lines = Arc::default();
         let subscriber = tracing_subscriber::registry().with(Lines(Arc::clone(&lines)));
         tracing::subscriber::set_global_default(subscriber).expect("nobody else sets one");
-        lines
-    });
-    log.lock().expect("no panic").clear();
-    Alone {
-        log: Arc::clone(log),
-        _turn: turn,
+        Log(lines)
     }
-}
 
-impl Alone {
-    /// What poolscope and OpenTelemetry logged so far, on any thread, as `LEVEL target: message`.
-    pub fn log(&self) -> Vec<String> {
-        self.log.lock().expect("no panic").clone()
+    /// What was logged so far, as `LEVEL target: message`.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("no panic").clone()
     }
 }
 

@@ -1,0 +1,148 @@
+//! Reads single variables. A value that is not known counts as not set, with a warning, as the
+//! OpenTelemetry specification wants it.
+
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+
+use super::stats::Signal;
+use crate::settings::Problem;
+
+/// The variables, and what was found wrong so far.
+pub(super) struct Environment<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Values that are ignored.
+    pub(super) warnings: Vec<Problem>,
+    /// Values that make the export impossible.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// A variable with its value.
+#[derive(Debug, Clone)]
+pub(super) struct Set {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+impl Set {
+    pub(super) fn problem(&self, expected: &str, hint: Option<&str>) -> Problem {
+        Problem::wrong(&*self.name, &self.value, expected.to_owned()).with_hint(hint)
+    }
+}
+
+impl<'a> Environment<'a> {
+    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
+        Self {
+            lookup,
+            warnings: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// One warning a variable: three signals may read the same.
+    pub(super) fn warn(&mut self, problem: Problem) {
+        push(&mut self.warnings, problem);
+    }
+
+    /// The value, unless there is a problem.
+    pub(super) fn or_fail<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result
+            .map_err(|problem| push(&mut self.problems, problem))
+            .ok()
+    }
+
+    /// The value without the space around it; an empty one counts as not set.
+    pub(super) fn find(&mut self, name: &str) -> Option<Set> {
+        let Ok(value) = (self.lookup)(name)?.into_string() else {
+            self.warn(Problem::not_text(name, "text".to_owned()));
+            return None;
+        };
+        let value = value.trim();
+        (!value.is_empty()).then(|| Set {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+    }
+
+    /// The first of these that is set.
+    pub(super) fn find_first(&mut self, names: &[String]) -> Option<Set> {
+        names.iter().find_map(|name| self.find(name))
+    }
+
+    /// One of a few words, in any case.
+    pub(super) fn word<T: Copy>(&mut self, names: &[String], words: &[(&str, T)]) -> Option<T> {
+        let expected: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        self.first(names, &expected.join(" or "), |value| {
+            let mut words = words.iter();
+            let word = words.find(|(word, _)| value.eq_ignore_ascii_case(word));
+            word.map(|(_, meaning)| *meaning)
+        })
+    }
+
+    /// Which of `words` are in a list with commas; `None` if none of them is.
+    pub(super) fn list<const N: usize>(
+        &mut self,
+        name: &str,
+        words: [&str; N],
+    ) -> Option<[bool; N]> {
+        let found = self.find(name)?;
+        let value = found.value.to_ascii_lowercase();
+        let listed: Vec<_> = value.split(',').map(str::trim).collect();
+        let is_known = |word: &&str| word.is_empty() || words.contains(word);
+        if !listed.iter().all(is_known) {
+            let hint = "others are ignored here, and can be set up in code";
+            self.warn(found.problem(&words.join(" or "), Some(hint)));
+        }
+        let known = words.map(|word| listed.contains(&word));
+        known.contains(&true).then_some(known)
+    }
+
+    pub(super) fn flag(&mut self, names: &[String]) -> bool {
+        self.word(names, &[("true", true), ("false", false)]) == Some(true)
+    }
+
+    pub(super) fn number(
+        &mut self,
+        names: &[String],
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let parse = |value: &str| value.parse().ok().filter(|number| range.contains(number));
+        self.first(names, &expected, parse).unwrap_or(default)
+    }
+
+    /// The first value that can be parsed; warns of those before it.
+    pub(super) fn first<T>(
+        &mut self,
+        names: &[String],
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        for name in names {
+            let Some(found) = self.find(name) else {
+                continue;
+            };
+            match parse(&found.value) {
+                None => self.warn(found.problem(expected, None)),
+                parsed => return parsed,
+            }
+        }
+        None
+    }
+}
+
+/// The variables of one signal's exporter and of all exporters, in this order.
+pub(super) fn of_exporter(signal: Signal, what: &str) -> [String; 2] {
+    let signal = signal.in_variables();
+    [
+        format!("OTEL_EXPORTER_OTLP_{signal}_{what}"),
+        format!("OTEL_EXPORTER_OTLP_{what}"),
+    ]
+}
+
+fn push(problems: &mut Vec<Problem>, problem: Problem) {
+    let same = |other: &Problem| other.variable() == problem.variable();
+    if !problems.iter().any(same) {
+        problems.push(problem);
+    }
+}

@@ -1,0 +1,239 @@
+//! `Telemetry`: the one call at the start, and the one at the end.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use opentelemetry::global;
+use tracing::Subscriber;
+use tracing::dispatcher::{self, Dispatch};
+use tracing::subscriber::NoSubscriber;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::error::TelemetryError;
+use super::layers::{self, Events};
+use super::pipeline::Pipeline;
+use super::settings::Settings;
+use super::shutdown::Unsent;
+use super::stats::Exports;
+
+/// The longest deadline, so that no clock overflows.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// An app's telemetry: traces, metrics and logs, sent over OTLP.
+///
+/// One call at the start and one at the end:
+///
+/// ```no_run
+/// # #[cfg(feature = "otlp")] mod doc {
+/// use poolscope::Telemetry;
+/// use std::time::Duration;
+///
+/// # pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let telemetry = Telemetry::from_env()?.install()?;
+/// // … the app …
+/// telemetry.shutdown(Duration::from_secs(5)).await;
+/// # Ok(()) }
+/// # } fn main() {}
+/// ```
+///
+/// Without an endpoint in the environment nothing is exported, and nothing costs anything; the log
+/// on stderr is there all the same. The standard differs: by it `localhost` would be tried.
+///
+/// The receiver never slows the app: items wait in a queue that is bounded, and an item that finds
+/// no place there is dropped and counted, see [`Exports`].
+///
+/// Dropped without [`shutdown`](Self::shutdown) it goes on exporting, and what is in the queues when
+/// the process ends is lost.
+#[must_use = "without `shutdown` at the end the last spans and log records are lost"]
+pub struct Telemetry {
+    pipeline: Option<Pipeline>,
+    /// Made before the global providers are set, because the SDK would add metrics about itself.
+    events: Mutex<Option<Events>>,
+}
+
+/// Telemetry that is not started yet.
+#[derive(Debug)]
+#[must_use = "it does nothing until `install` or `start`"]
+pub struct TelemetryBuilder {
+    settings: Settings,
+}
+
+impl Telemetry {
+    /// Reads the `OTEL_*` variables.
+    ///
+    /// A value that is not known, such as a sampler of another SDK, is ignored: `install` and
+    /// `start` log a warning with the variable and its value.
+    ///
+    /// # Errors
+    ///
+    /// All values that make an export impossible, such as an endpoint that is no URL. The error
+    /// shows no header's value and no password.
+    pub fn from_env() -> Result<TelemetryBuilder, TelemetryError> {
+        let settings = Settings::read(&|name| std::env::var_os(name))?;
+        Ok(TelemetryBuilder { settings })
+    }
+
+    /// The layer for an app that has a `tracing` subscriber of its own: spans and events at `INFO`
+    /// and above. `None` where nothing is exported, which a subscriber takes as well.
+    ///
+    /// ```
+    /// # #[cfg(feature = "otlp")] {
+    /// use poolscope::Telemetry;
+    /// use tracing_subscriber::layer::SubscriberExt;
+    ///
+    /// let telemetry = Telemetry::from_env()?.start()?;
+    /// let subscriber = tracing_subscriber::registry()
+    ///     .with(tracing_subscriber::fmt::layer().compact())
+    ///     .with(telemetry.layer());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    {
+        self.is_exporting().then(|| {
+            let spans = self.span_layer::<S>();
+            let events = self.event_layer::<S>();
+            let spans = spans.map(|layer| layer.with_filter(layers::USUAL).boxed());
+            let events = events.map(|layer| layer.with_filter(layers::USUAL).boxed());
+            [spans, events].into_iter().flatten().collect::<Vec<_>>()
+        })
+    }
+
+    /// As [`layer`](Self::layer), spans only and at every level, for an app that filters by itself.
+    #[must_use]
+    pub fn span_layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    {
+        let pipeline = self.pipeline.as_ref()?;
+        pipeline.tracer_provider.as_ref().map(layers::spans)
+    }
+
+    /// As [`layer`](Self::layer), events only and at every level, for an app that filters by itself.
+    #[must_use]
+    pub fn event_layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    {
+        let provider = self.pipeline.as_ref()?.logger_provider.as_ref()?;
+        let mut events = self.events.lock().expect("nothing panics under this lock");
+        Some(events.take().unwrap_or_else(|| layers::events(provider)))
+    }
+
+    /// Whether anything is exported: an endpoint is set, and telemetry is not switched off.
+    #[must_use]
+    pub fn is_exporting(&self) -> bool {
+        self.pipeline.is_some()
+    }
+
+    /// What was exported so far, and what was lost. `None` where nothing is exported.
+    #[must_use]
+    pub fn exports(&self) -> Option<Exports> {
+        let pipeline = self.pipeline.as_ref()?;
+        Some(pipeline.shared.stats.read())
+    }
+
+    /// Sends what is left, for `deadline` at most, and ends exporting. Returns what could not be
+    /// sent, and logs it.
+    ///
+    /// It blocks no thread of the runtime. A second call has nothing to do.
+    pub async fn shutdown(&self, deadline: Duration) -> Unsent {
+        let Some(pipeline) = &self.pipeline else {
+            return Unsent::default();
+        };
+        let unsent = pipeline.shut_down(deadline.min(LONGEST)).await;
+        pipeline.shared.stats.deactivate();
+        if !unsent.is_none() {
+            tracing::warn!("telemetry could not be sent before the end: {unsent}");
+        }
+        unsent
+    }
+}
+
+impl TelemetryBuilder {
+    /// Starts exporting, and installs everything in the process: the global providers of traces and
+    /// metrics, W3C propagation, and a `tracing` subscriber. That one logs to stderr what `RUST_LOG`
+    /// allows (`info` by default), exports the same as log records, and exports spans at `INFO` and
+    /// above.
+    ///
+    /// # Errors
+    ///
+    /// When there is a subscriber already, or the system gives no thread.
+    pub fn install(self) -> Result<Telemetry, TelemetryError> {
+        let telemetry = self.build()?;
+        let filter = &self.settings.filter;
+        let spans = telemetry.span_layer();
+        let events = telemetry.event_layer();
+        tracing_subscriber::registry()
+            .with(layers::stderr(filter))
+            .with(spans.map(|layer| layer.with_filter(layers::USUAL)))
+            .with(events.map(|layer| layer.with_filter(layers::env_filter(filter))))
+            .try_init()
+            .map_err(|_| TelemetryError::SubscriberInstalled)?;
+        self.make_global(&telemetry);
+        Ok(telemetry)
+    }
+
+    /// As [`install`](Self::install), but for the subscriber: the app adds
+    /// [`Telemetry::layer`] to its own.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start(self) -> Result<Telemetry, TelemetryError> {
+        let telemetry = self.build()?;
+        self.make_global(&telemetry);
+        Ok(telemetry)
+    }
+
+    fn build(&self) -> Result<Telemetry, TelemetryError> {
+        // The warnings of the SDK and the exporters have no subscriber yet; ours replace them.
+        dispatcher::with_default(&Dispatch::none(), || {
+            let is_on = self.settings.is_on();
+            let pipeline = is_on.then(|| Pipeline::build(&self.settings)).transpose()?;
+            let logs = pipeline.as_ref().and_then(|it| it.logger_provider.as_ref());
+            let events = Mutex::new(logs.map(layers::events));
+            Ok(Telemetry { pipeline, events })
+        })
+    }
+
+    fn make_global(self, telemetry: &Telemetry) {
+        if let Some(propagators) = self.settings.propagators {
+            global::set_text_map_propagator(propagators);
+        }
+        if let Some(pipeline) = &telemetry.pipeline {
+            // OpenTelemetry would log that it is done.
+            dispatcher::with_default(&Dispatch::none(), || {
+                if let Some(provider) = &pipeline.tracer_provider {
+                    global::set_tracer_provider(provider.clone());
+                }
+                if let Some(provider) = &pipeline.meter_provider {
+                    global::set_meter_provider(provider.clone());
+                }
+            });
+            pipeline.shared.stats.activate();
+        }
+        // An app that calls `start` may have no subscriber yet.
+        let nobody_hears = dispatcher::get_default(|log| log.is::<NoSubscriber>());
+        for problem in &self.settings.warnings {
+            match nobody_hears {
+                true => eprintln!("poolscope: ignored: {problem}"),
+                false => tracing::warn!("ignored: {problem}"),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("exports", &self.exports())
+            .finish_non_exhaustive()
+    }
+}
