@@ -16,7 +16,7 @@ use crate::checkout::wait_phase::{self, Phase, Phases};
 use crate::checkout::{Checkout, PooledGuard};
 use crate::error::{BoxError, PoolError};
 use crate::observe::guard::Observed;
-use crate::observe::span::{CheckoutSpan, trace_of};
+use crate::observe::span::{self, CheckoutSpan, trace_of};
 use crate::record::checkouts::NotGranted;
 use crate::record::ledger::Holder;
 use crate::record::recorder::Recorder;
@@ -130,7 +130,7 @@ impl Begun {
     fn now(recorder: &Recorder, checkout: Checkout) -> Self {
         let context = Context::current();
         Self {
-            span: recorder.tracing.start(&recorder.name, checkout, &context),
+            span: span::start(&recorder.tracing, &recorder.name, checkout, &context),
             context,
             request: Attribution::current(),
             waiting: None,

@@ -9,11 +9,11 @@ use tower_layer::Layer;
 
 use crate::metrics::instruments::{Metrics, SharedMeterProvider};
 use crate::observe::service::Observe;
-use crate::observe::span::Tracing;
 use crate::record::inventory::Inventory;
 use crate::record::leaks::Leaks;
 use crate::record::pool_events::PoolEvents;
 use crate::record::recorder::Recorder;
+use crate::telemetry::Tracing;
 use crate::telemetry::scope;
 
 /// Observes every checkout of a [`Service<Checkout>`](tower_service::Service).

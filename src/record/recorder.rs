@@ -15,7 +15,6 @@ use crate::advice::advisor::Advisor;
 use crate::backend::ConnectError;
 use crate::log_limiter::LogLimiter;
 use crate::metrics::instruments::Metrics;
-use crate::observe::span::Tracing;
 use crate::record::buckets::{Buckets, SECONDS};
 use crate::record::clock::Clock;
 use crate::record::history::{History, Recorded};
@@ -30,6 +29,7 @@ use crate::record::shed::{ShedByRoute, ShedCount};
 use crate::record::totals::Totals;
 use crate::record::usage::{BySite, Scraped, Site, SiteUse, Usage};
 use crate::record::windows::{Interval, Level, Span, Windows};
+use crate::telemetry::Tracing;
 
 /// How long the result of a report's query on the monitoring connection is used.
 const VERDICT_AGE: Duration = Duration::from_secs(60);

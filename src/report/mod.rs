@@ -35,4 +35,3 @@ pub use crate::advice::{
     ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
 };
 pub use crate::record::totals::{Closed, Totals};
-pub use crate::telemetry::{Exports, SignalExports};

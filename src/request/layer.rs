@@ -10,7 +10,7 @@ use super::method::Methods;
 use super::route::Rule;
 use super::routes::Routes;
 use super::service::Attributed;
-use crate::observe::span::Tracing;
+use crate::telemetry::Tracing;
 use crate::telemetry::scope;
 
 /// Attributes an HTTP service's use of all pools to its requests and their routes, and opens a span

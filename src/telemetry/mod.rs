@@ -14,6 +14,7 @@
 
 mod scope;
 mod stats;
+mod tracer;
 
 #[cfg(feature = "otlp")]
 mod connection;
@@ -48,6 +49,7 @@ mod tls;
 
 pub(crate) use self::scope::scope;
 pub use self::stats::{Exports, SignalExports};
+pub(crate) use self::tracer::Tracing;
 #[cfg(feature = "otlp")]
 pub use self::{
     error::TelemetryError,

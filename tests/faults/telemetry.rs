@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use poolscope::Telemetry;
 use poolscope::backend::AsyncSqliteConnection;
-use poolscope::report::SignalExports;
+use poolscope::telemetry::SignalExports;
 use tokio::time::Instant;
 
 use crate::asking::until;

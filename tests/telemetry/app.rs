@@ -33,7 +33,7 @@ pub fn produce(telemetry: &Telemetry, count: u64) {
 
 /// All of a signal that has met its end, good or bad.
 pub fn settled(exports: &Exports) -> (u64, u64) {
-    let of = |signal: &poolscope::report::SignalExports| {
+    let of = |signal: &poolscope::telemetry::SignalExports| {
         signal.exported + signal.failed + signal.dropped
     };
     (of(&exports.traces), of(&exports.logs))

@@ -10,9 +10,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use super::*;
 use crate::checkout::{Checkout, ConnectionFacts, TransactionState};
 use crate::metrics::instruments::Metrics;
-use crate::observe::span::Tracing;
 use crate::record::inventory::{Counts, Inventory};
 use crate::request::attribution::Attribution;
+use crate::telemetry::Tracing;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
