@@ -2,7 +2,7 @@
 //!
 //! [`Pool`](crate::Pool) is this stack with a name on it, so most applications need nothing from here. An
 //! application that puts the stack together itself, over a bb8 pool that it has, starts with
-//! [`ObserveLayer`](crate::ObserveLayer) and [`PoolService`](crate::PoolService):
+//! [`ObserveLayer`] and [`PoolService`]:
 //!
 //! ```text
 //! ObserveLayer ─▶ Observe        spans, metrics, the record of who holds a connection

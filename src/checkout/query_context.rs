@@ -51,13 +51,13 @@ pub(crate) enum LastStatement {
 }
 
 impl ContextSlot {
-    pub(crate) fn occupy(&self, occupant: QueryContext) {
+    pub(crate) fn set(&self, occupant: QueryContext) {
         let mut slot = self.lock();
         slot.by = Some(occupant);
         self.statement.store(UNKNOWN, Relaxed);
     }
 
-    pub(crate) fn vacate(&self) {
+    pub(crate) fn clear(&self) {
         let occupant = {
             let mut slot = self.lock();
             self.statement.store(UNKNOWN, Relaxed);

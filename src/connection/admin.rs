@@ -22,7 +22,7 @@ impl<C: Backend> PoolService<Manager<C>> {
     /// Creates the service over a bb8 pool that only hands out connections and takes them back: bb8
     /// does no probing, reaping or retries and has no `min_idle`. bb8 connects on demand. The manager
     /// enforces the connection limit, because bb8's own limit cannot change at run time.
-    pub(crate) fn new(manager: Manager<C>, care: &Arc<ConnectionPolicy>) -> Self {
+    pub(crate) fn new(manager: Manager<C>, policy: &Arc<ConnectionPolicy>) -> Self {
         let own = Arc::clone(&manager.own);
         let pool = bb8::Pool::builder()
             .max_size(Settings::MAX_CONNECTIONS)
@@ -30,7 +30,7 @@ impl<C: Backend> PoolService<Manager<C>> {
             .max_lifetime(None)
             .idle_timeout(None)
             .retry_connection(false)
-            .error_sink(Box::new(care.dials.sink()))
+            .error_sink(Box::new(policy.limiter.sink()))
             // The gate enforces the deadline, so bb8's must never expire first.
             .connection_timeout(Duration::from_secs(30 * 24 * 3600))
             // LIFO: connections that the load no longer needs age and can be recycled.
@@ -38,8 +38,8 @@ impl<C: Backend> PoolService<Manager<C>> {
             .build_unchecked(manager);
         let service = Self::over(pool, Arc::clone(&own));
         own.belongs_to(Arc::downgrade(&service.shared));
-        if let Some(idle) = care.settings.keepalive {
-            care.runtime().spawn(keepalive::run(own, idle));
+        if let Some(idle) = policy.settings.keepalive {
+            policy.runtime().spawn(keepalive::run(own, idle));
         }
         service
     }
@@ -47,13 +47,13 @@ impl<C: Backend> PoolService<Manager<C>> {
     /// Changes size and overflow. Surplus idle connections close now, surplus connections in use close
     /// when they are returned. No connection is taken from its holder.
     pub(crate) fn resize(&self, size: u32, overflow: u32) {
-        let care = &self.shared.care.care;
-        let _runtime = care.runtime().enter();
-        let (open, _) = care.counter.read();
-        care.limits.set(size, overflow, open);
-        care.notify(|observer| observer.resized());
+        let policy = &self.shared.policy.policy;
+        let _runtime = policy.runtime().enter();
+        let (open, _) = policy.counter.read();
+        policy.limits.set(size, overflow, open);
+        policy.notify(|observer| observer.resized());
         let too_many = || {
-            let counts = care.counts();
+            let counts = policy.counts();
             counts.idle > counts.pool_size
                 || (counts.idle > 0 && counts.open > counts.max_connections())
         };
@@ -62,27 +62,27 @@ impl<C: Backend> PoolService<Manager<C>> {
 
     /// Marks every open connection to be pinged before its next use, however recently it was used.
     pub(crate) fn invalidate(&self) {
-        self.shared.care.care.suspect_all();
+        self.shared.policy.policy.suspect_all();
     }
 
     /// Opens connections until `pool_size` are open or the deadline has passed.
     pub(crate) fn warm_up(&self, deadline: Duration) -> impl Future<Output = WarmUp> + use<C> {
-        let own = Arc::clone(&self.shared.care);
+        let own = Arc::clone(&self.shared.policy);
         async move {
-            let (size, _) = own.care.limits.read();
+            let (size, _) = own.policy.limits.read();
             warm_up(&own, size, deadline).await
         }
     }
 
     /// Closes idle connections. Connections in use close when they are returned.
     pub(crate) async fn close(&self) {
-        self.shared.care.care.close();
+        self.shared.policy.policy.close();
         self.shared.lane.close().await;
         // bb8 cannot empty a pool, so take the connections one by one; the closed manager opens no
         // more. A connection that is being returned counts as idle a moment before bb8 has it.
         for _ in 0..TRIES {
             while self.close_one_idle(CloseReason::Shutdown) {}
-            if self.shared.care.care.counts().idle == 0 {
+            if self.shared.policy.policy.counts().idle == 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

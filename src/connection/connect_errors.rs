@@ -62,7 +62,7 @@ impl ConnectErrors {
             None => state.tickets.push_back(sender),
         }
         Ticket {
-            board: Arc::clone(self),
+            connect_errors: Arc::clone(self),
             failure,
         }
     }
@@ -94,7 +94,7 @@ impl ErrorsState {
 /// One waiting checkout's claim to the next failure.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    board: Arc<ConnectErrors>,
+    connect_errors: Arc<ConnectErrors>,
     failure: oneshot::Receiver<Failure>,
 }
 
@@ -113,7 +113,7 @@ impl Drop for Ticket {
         self.failure.close();
         // An answer that this checkout did not take goes to the next waiting checkout.
         let unused = self.failure.try_recv();
-        let mut state = self.board.state();
+        let mut state = self.connect_errors.state();
         if let Ok(failure) = unused {
             state.deliver(failure);
         }
@@ -148,40 +148,47 @@ mod tests {
 
     #[test]
     fn the_oldest_open_ticket_is_answered() {
-        let board = Arc::new(ConnectErrors::default());
-        let (gone, mut first, mut second) = (board.ticket(0), board.ticket(0), board.ticket(0));
+        let connect_errors = Arc::new(ConnectErrors::default());
+        let (gone, mut first, mut second) = (
+            connect_errors.ticket(0),
+            connect_errors.ticket(0),
+            connect_errors.ticket(0),
+        );
         drop(gone);
-        board.fail(error("refused"));
+        connect_errors.fail(error("refused"));
         assert_eq!(answer(&mut first).as_deref(), Some("refused"));
         assert_eq!(answer(&mut second), None);
     }
 
     #[test]
     fn an_unused_answer_goes_to_the_next_ticket() {
-        let board = Arc::new(ConnectErrors::default());
-        let (first, mut second) = (board.ticket(0), board.ticket(0));
-        board.fail(error("refused"));
+        let connect_errors = Arc::new(ConnectErrors::default());
+        let (first, mut second) = (connect_errors.ticket(0), connect_errors.ticket(0));
+        connect_errors.fail(error("refused"));
         drop(first);
         assert_eq!(answer(&mut second).as_deref(), Some("refused"));
     }
 
     #[test]
     fn a_failure_before_the_ticket_counts_if_it_is_newer_than_the_request() {
-        let board = Arc::new(ConnectErrors::default());
-        board.fail(error("old"));
-        let since = board.failures();
-        assert_eq!(answer(&mut board.ticket(since)), None);
-        board.fail(error("new"));
-        assert_eq!(answer(&mut board.ticket(since)).as_deref(), Some("new"));
+        let connect_errors = Arc::new(ConnectErrors::default());
+        connect_errors.fail(error("old"));
+        let since = connect_errors.failures();
+        assert_eq!(answer(&mut connect_errors.ticket(since)), None);
+        connect_errors.fail(error("new"));
+        assert_eq!(
+            answer(&mut connect_errors.ticket(since)).as_deref(),
+            Some("new")
+        );
     }
 
     #[test]
     fn tickets_do_not_pile_up() {
-        let board = Arc::new(ConnectErrors::default());
-        let _waiting = board.ticket(0);
-        (0..1000).for_each(|_| drop(board.ticket(0)));
-        assert!(board.state().tickets.len() <= 65);
-        (0..1000).for_each(|_| board.fail(error("unclaimed")));
-        assert_eq!(board.state().unclaimed.len(), KEPT);
+        let connect_errors = Arc::new(ConnectErrors::default());
+        let _waiting = connect_errors.ticket(0);
+        (0..1000).for_each(|_| drop(connect_errors.ticket(0)));
+        assert!(connect_errors.state().tickets.len() <= 65);
+        (0..1000).for_each(|_| connect_errors.fail(error("unclaimed")));
+        assert_eq!(connect_errors.state().unclaimed.len(), KEPT);
     }
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// is an [`CircuitBreaker`](super::circuit_breaker::CircuitBreaker).)
 #[derive(Debug)]
 pub(super) struct ConnectLimiter {
-    board: Arc<ConnectErrors>,
+    connect_errors: Arc<ConnectErrors>,
     counter: Arc<Counter>,
     /// tokio's semaphore is a fair queue.
     turns: Semaphore,
@@ -50,7 +50,7 @@ struct RefusedConnect {
 /// The permission to connect.
 #[derive(Debug)]
 pub(super) struct ConnectPermit<'a> {
-    dials: &'a ConnectLimiter,
+    limiter: &'a ConnectLimiter,
     number: u64,
     pub(super) began: Instant,
     _turn: SemaphorePermit<'a>,
@@ -58,9 +58,13 @@ pub(super) struct ConnectPermit<'a> {
 }
 
 impl ConnectLimiter {
-    pub(super) fn new(board: Arc<ConnectErrors>, counter: Arc<Counter>, most: u32) -> Self {
+    pub(super) fn new(
+        connect_errors: Arc<ConnectErrors>,
+        counter: Arc<Counter>,
+        most: u32,
+    ) -> Self {
         Self {
-            board,
+            connect_errors,
             counter,
             turns: Semaphore::new(most as usize),
             begun: AtomicU64::new(0),
@@ -99,7 +103,7 @@ impl ConnectLimiter {
         };
         self.under_way.fetch_add(1, Ordering::AcqRel);
         Ok(ConnectPermit {
-            dials: self,
+            limiter: self,
             number: self.begun.fetch_add(1, Ordering::AcqRel) + 1,
             began: Instant::now(),
             _turn: turn,
@@ -120,7 +124,7 @@ impl ConnectLimiter {
     }
 
     pub(super) fn sink(&self) -> Sink {
-        Sink(Arc::clone(&self.board))
+        Sink(Arc::clone(&self.connect_errors))
     }
 
     /// Records that a connection attempt of the pool or of the prober succeeded.
@@ -162,14 +166,14 @@ impl ConnectPermit<'_> {
     pub(super) fn ended(self, failure: Option<&ConnectError>) -> bool {
         match failure {
             None => {
-                self.dials.succeeded();
+                self.limiter.succeeded();
                 false
             }
             Some(error) if error.is_absence() => {
-                self.dials.succeeded.load(Ordering::Acquire) < self.number
+                self.limiter.succeeded.load(Ordering::Acquire) < self.number
             }
             Some(error) => {
-                self.dials.remember(Some(RefusedConnect {
+                self.limiter.remember(Some(RefusedConnect {
                     error: error.clone(),
                     number: self.number,
                     ended: Instant::now(),
@@ -183,7 +187,7 @@ impl ConnectPermit<'_> {
 /// Ends the attempt, also if its task is cancelled.
 impl Drop for ConnectPermit<'_> {
     fn drop(&mut self) {
-        self.dials.under_way.fetch_sub(1, Ordering::AcqRel);
+        self.limiter.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -210,7 +214,7 @@ mod tests {
     use futures_util::FutureExt;
     use std::cell::Cell;
 
-    fn dials(most: u32) -> ConnectLimiter {
+    fn limiter(most: u32) -> ConnectLimiter {
         ConnectLimiter::new(Arc::default(), Arc::default(), most)
     }
 
@@ -219,10 +223,10 @@ mod tests {
     }
 
     async fn dial<T>(
-        dials: &ConnectLimiter,
+        limiter: &ConnectLimiter,
         open: impl Future<Output = Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
-        let leave = dials.leave().await?;
+        let leave = limiter.leave().await?;
         let opened = open.await;
         leave.ended(opened.as_ref().err());
         opened
@@ -230,39 +234,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_to_a_refusing_server_share_one_attempt() {
-        let (dials, dialled) = (dials(8), Cell::new(0));
+        let (limiter, dialled) = (limiter(8), Cell::new(0));
         let refused = || async {
             dialled.set(dialled.get() + 1);
             Err::<(), _>(error(ConnectErrorKind::Authentication))
         };
-        assert!(dial(&dials, refused()).await.is_err());
-        let all = futures_util::future::join_all((0..50).map(|_| dial(&dials, refused()))).await;
+        assert!(dial(&limiter, refused()).await.is_err());
+        let all = futures_util::future::join_all((0..50).map(|_| dial(&limiter, refused()))).await;
         assert!(all.iter().all(Result::is_err));
         assert_eq!(dialled.get(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_request_gets_a_failure_older_than_itself() {
-        let dials = dials(8);
+        let limiter = limiter(8);
         let refused = async { Err::<(), _>(error(ConnectErrorKind::TooManyConnections)) };
-        assert!(dial(&dials, refused).await.is_err());
+        assert!(dial(&limiter, refused).await.is_err());
         // The server accepts connections again: the first request waits for the pause and succeeds.
         let start = Instant::now();
-        assert!(dial(&dials, async { Ok(()) }).await.is_ok());
+        assert!(dial(&limiter, async { Ok(()) }).await.is_ok());
         assert_eq!(start.elapsed(), PAUSE);
         // Later requests do not wait.
-        assert!(dial(&dials, async { Ok(()) }).await.is_ok());
+        assert!(dial(&limiter, async { Ok(()) }).await.is_ok());
         assert_eq!(start.elapsed(), PAUSE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_behind_a_hanging_attempt_is_limited() {
-        let dials = dials(8);
+        let limiter = limiter(8);
         let refused = async { Err::<(), _>(error(ConnectErrorKind::Database)) };
-        assert!(dial(&dials, refused).await.is_err());
+        assert!(dial(&limiter, refused).await.is_err());
         let start = Instant::now();
-        let hangs = dial(&dials, std::future::pending::<Result<(), _>>());
-        let next = dial(&dials, async { Ok(()) });
+        let hangs = dial(&limiter, std::future::pending::<Result<(), _>>());
+        let next = dial(&limiter, async { Ok(()) });
         tokio::select! {
             biased;
             _ = hangs => unreachable!("the attempt hangs"),
@@ -273,11 +277,11 @@ mod tests {
 
     #[tokio::test]
     async fn attempts_are_limited_and_first_come_first_served() {
-        let dials = dials(2);
-        let first = dials.leave().await.unwrap();
-        let second = dials.leave().await.unwrap();
-        let mut third = Box::pin(dials.leave());
-        let mut fourth = Box::pin(dials.leave());
+        let limiter = limiter(2);
+        let first = limiter.leave().await.unwrap();
+        let second = limiter.leave().await.unwrap();
+        let mut third = Box::pin(limiter.leave());
+        let mut fourth = Box::pin(limiter.leave());
         assert!(third.as_mut().now_or_never().is_none());
         assert!(fourth.as_mut().now_or_never().is_none());
         first.ended(None);
@@ -287,35 +291,38 @@ mod tests {
         drop(second);
         let fourth = fourth.now_or_never().unwrap().unwrap();
         drop((third, fourth));
-        assert_eq!(dials.under_way.load(Ordering::Acquire), 0);
+        assert_eq!(limiter.under_way.load(Ordering::Acquire), 0);
     }
 
     #[tokio::test]
     async fn an_unreachable_database_counts_unless_an_attempt_has_succeeded_since() {
-        let dials = dials(8);
+        let limiter = limiter(8);
         let gone = error(ConnectErrorKind::TimedOut);
-        let (hangs, luckier) = (dials.leave().await.unwrap(), dials.leave().await.unwrap());
+        let (hangs, luckier) = (
+            limiter.leave().await.unwrap(),
+            limiter.leave().await.unwrap(),
+        );
         luckier.ended(None);
-        let later = dials.leave().await.unwrap();
+        let later = limiter.leave().await.unwrap();
         assert!(!hangs.ended(Some(&gone)));
         assert!(later.ended(Some(&gone)));
-        let refused = dials.leave().await.unwrap();
+        let refused = limiter.leave().await.unwrap();
         assert!(!refused.ended(Some(&error(ConnectErrorKind::Authentication))));
     }
 
     #[tokio::test]
     async fn a_checkout_waits_on_while_others_may_provide_a_connection() {
-        let dials = dials(8);
+        let limiter = limiter(8);
         let [refused, full] = [
             ConnectErrorKind::Unreachable,
             ConnectErrorKind::TooManyConnections,
         ]
         .map(error);
-        assert!(!dials.others_may_come(&full) && !dials.others_may_come(&refused));
-        let other = dials.leave().await.unwrap();
-        assert!(dials.others_may_come(&full) && !dials.others_may_come(&refused));
+        assert!(!limiter.others_may_come(&full) && !limiter.others_may_come(&refused));
+        let other = limiter.leave().await.unwrap();
+        assert!(limiter.others_may_come(&full) && !limiter.others_may_come(&refused));
         drop(other);
-        let _open = dials.counter.place(1).unwrap().opened();
-        assert!(dials.others_may_come(&full) && dials.others_may_come(&refused));
+        let _open = limiter.counter.place(1).unwrap().opened();
+        assert!(limiter.others_may_come(&full) && limiter.others_may_come(&refused));
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct EntryState {
 
 /// Registers a connection in the pool's shared state until it is dropped.
 struct Registered {
-    care: Arc<ConnectionPolicy>,
+    policy: Arc<ConnectionPolicy>,
     key: u64,
     reason: CloseReason,
     open: Open,
@@ -53,7 +53,7 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.care.leave(self.key, self.reason);
+        self.policy.leave(self.key, self.reason);
     }
 }
 
@@ -62,7 +62,7 @@ impl<C: Backend> Entry<C> {
         connection: C,
         session: Option<Arc<dyn Session>>,
         queries: Arc<QueryState>,
-        care: &Arc<ConnectionPolicy>,
+        policy: &Arc<ConnectionPolicy>,
         place: Place,
     ) -> Self {
         let now = Instant::now();
@@ -74,14 +74,14 @@ impl<C: Backend> Entry<C> {
         let mut open = place.opened();
         // Idle until a checkout takes it, so that the counts stay correct if the checkout is cancelled.
         open.idle();
-        let key = care.enter(&state);
+        let key = policy.enter(&state);
         let registered = Registered {
-            care: Arc::clone(care),
+            policy: Arc::clone(policy),
             key,
             reason: CloseReason::Shutdown,
             open,
         };
-        let settings = &care.settings;
+        let settings = &policy.settings;
         let expires = settings
             .recycle
             .map(|age| now + jitter::shortened(age, settings.recycle_jitter_pct));
@@ -90,7 +90,7 @@ impl<C: Backend> Entry<C> {
             state,
             last_used: now,
             came_back: None,
-            generation: care.generation(),
+            generation: policy.generation(),
             retired: None,
             untouched: false,
             probing: false,
@@ -105,7 +105,7 @@ impl<C: Backend> Entry<C> {
     }
 
     /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
-    pub(super) fn judge(&mut self, care: &ConnectionPolicy) -> Option<CloseReason> {
+    pub(super) fn judge(&mut self, policy: &ConnectionPolicy) -> Option<CloseReason> {
         if let Some(reason) = self.retired {
             return Some(reason);
         }
@@ -117,7 +117,7 @@ impl<C: Backend> Entry<C> {
             return Some(CloseReason::PingFailed);
         }
         if self.state.failed() {
-            care.suspect_all();
+            policy.suspect_all();
             return Some(CloseReason::Broken);
         }
         if self.state.queries.in_flight() > 0 {
@@ -127,14 +127,14 @@ impl<C: Backend> Entry<C> {
             // the socket dies while the last statement is closed). Only the wire state
             // distinguishes the two.
             if self.wired().is_none() {
-                care.suspect(self.generation);
+                policy.suspect(self.generation);
             }
             return Some(CloseReason::Broken);
         }
         if !self.is_outside_transaction() || self.connection.is_broken() {
             return Some(CloseReason::Broken);
         }
-        care.is_closed().then_some(CloseReason::Shutdown)
+        policy.is_closed().then_some(CloseReason::Shutdown)
     }
 
     /// Returns whether no transaction is open, as far as is known.
@@ -152,22 +152,22 @@ impl<C: Backend> Entry<C> {
             .as_ref()
             .and_then(|session| session.cancel())
         {
-            self.registered.care.runtime().spawn(cancel);
+            self.registered.policy.runtime().spawn(cancel);
         }
     }
 
     /// Keeps the connection as idle, or returns why to close it.
-    pub(super) fn keep(&mut self, care: &ConnectionPolicy) -> Result<(), CloseReason> {
+    pub(super) fn keep(&mut self, policy: &ConnectionPolicy) -> Result<(), CloseReason> {
         // A connection that was only inspected or pinged in the background still counts as idle.
         match self.registered.open.is_idle() {
             true => Ok(()),
-            false => care.keep(&mut self.registered.open),
+            false => policy.keep(&mut self.registered.open),
         }
     }
 
     /// Stops counting the connection if more are open than permitted. Returns whether it did.
-    pub(super) fn is_one_too_many(&mut self, care: &ConnectionPolicy) -> bool {
-        self.registered.open.gives_way(care.limits.most())
+    pub(super) fn is_one_too_many(&mut self, policy: &ConnectionPolicy) -> bool {
+        self.registered.open.gives_way(policy.limits.most())
     }
 
     /// Stops counting the connection as open. Called before bb8 wakes a waiting checkout, which may

@@ -95,8 +95,8 @@ where
         _: Checkout,
         _: &mut Context<'_>,
     ) -> Result<ExistingLease<C>, Awaited<ExistingLease<C>>> {
-        let Shared { pool, care, .. } = &**pool;
-        let (pool, options) = (pool.clone(), care.queries.clone());
+        let Shared { pool, policy, .. } = &**pool;
+        let (pool, options) = (pool.clone(), policy.queries.clone());
         Err(Box::pin(async move {
             match pool.get_owned().await {
                 Ok(connection) => {

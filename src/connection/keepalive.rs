@@ -37,7 +37,7 @@ async fn round<C: Backend>(
             return Instant::now() + idle;
         };
         // Waiting checkouts need the idle connections, and during an outage every ping would fail.
-        if own.care.waiting() > 0 || own.outage.is_down() {
+        if own.policy.waiting() > 0 || own.breaker.is_down() {
             return Instant::now() + REST.max(idle / 10);
         }
         match oldest(own, &pool.pool, idle) {
@@ -60,7 +60,7 @@ fn oldest<C: Backend>(
     pool: &bb8::Pool<Manager<C>>,
     idle: Duration,
 ) -> Result<Lease<C>, Instant> {
-    let _gathering = own.care.gather();
+    let _gathering = own.policy.gather();
     let mut all = Vec::new();
     while let Some(connection) = take_idle(pool) {
         all.push(Lease::looked_at(connection));

@@ -67,16 +67,16 @@ impl<C: Backend> Lease<C> {
         pool: &Shared<Manager<C>>,
         cx: &mut Context<'_>,
     ) -> Result<Self, Option<Self>> {
-        let own = &pool.care;
+        let own = &pool.policy;
         // Ask bb8 only if a connection is idle: it counts requests, and a waiting checkout asks again.
-        if !own.care.counter.has_idle() {
+        if !own.policy.counter.has_idle() {
             return Err(None);
         }
         let Poll::Ready(Ok(connection)) = pin!(pool.pool.get_owned()).poll(cx) else {
             return Err(None);
         };
         let mut lease = own.line.offer(None, Self::taken(connection)).ok_or(None)?;
-        match lease.need(&own.care) {
+        match lease.need(&own.policy) {
             Need::Nothing => Ok(lease),
             _ => Err(Some(lease)),
         }
@@ -89,7 +89,7 @@ impl<C: Backend> Lease<C> {
         checkout: Checkout,
         mut first: Option<Self>,
     ) -> Result<Self, PoolError> {
-        let own = &pool.care;
+        let own = &pool.policy;
         let mut hung = false;
         loop {
             let mut lease = match first.take() {
@@ -99,7 +99,7 @@ impl<C: Backend> Lease<C> {
                     during(Phase::Connecting, taking).await?
                 }
             };
-            match lease.need(&own.care) {
+            match lease.need(&own.policy) {
                 Need::Nothing => return Ok(lease),
                 Need::Replace(reason) => lease.retire(reason),
                 // One ping has timed out: do not ping other old connections one after the other.
@@ -112,7 +112,7 @@ impl<C: Backend> Lease<C> {
                     lease.0.probing = true;
                     let ping = matches!(need, Need::Ping);
                     let probed = Self::probed(lease, Arc::clone(own), ping);
-                    let probing = own.care.runtime().spawn(probed);
+                    let probing = own.policy.runtime().spawn(probed);
                     if !checkout.waits() {
                         continue;
                     }
@@ -138,7 +138,7 @@ impl<C: Backend> Lease<C> {
     ) -> Result<Self, PoolError> {
         let (mut asked, mut place) = (None, None);
         loop {
-            let since = own.care.board.failures();
+            let since = own.policy.connect_errors.failures();
             let mut get = pin!(pool.get_owned());
             let first = poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await;
             let next = match first {
@@ -178,11 +178,11 @@ impl<C: Backend> Lease<C> {
         asked: Instant,
         place: &mut HandoffEntry<'_, Self>,
     ) -> Result<Next<C>, PoolError> {
-        let care = &own.care;
-        let mut ticket = care.board.ticket(since);
+        let policy = &own.policy;
+        let mut ticket = policy.connect_errors.ticket(since);
         let mut failed = pin!(ticket.failed());
-        let mut hopeless = pin!(own.outage.hopeless(asked));
-        let failed = select(failed.as_mut(), hopeless.as_mut());
+        let mut give_up = pin!(own.breaker.give_up(asked));
+        let failed = select(failed.as_mut(), give_up.as_mut());
         let mut handed = pin!(place.handed());
         let got = select(get, handed.as_mut());
         // Limit the wait: this checkout's attempt may have served another, whose own attempt failed.
@@ -192,7 +192,7 @@ impl<C: Backend> Lease<C> {
                 return Ok(Next::Nothing);
             }
             Ok(Either::Left((got, _))) => got,
-            Ok(Either::Right(_)) if care.is_closed() => return Err(PoolError::Closed),
+            Ok(Either::Right(_)) if policy.is_closed() => return Err(PoolError::Closed),
             Ok(Either::Right((failure, got))) => {
                 let error = failure.factor_first().0;
                 if !own.others_may_come(&error) {
@@ -228,20 +228,20 @@ impl<C: Backend> Lease<C> {
     }
 
     /// Returns the action needed before this connection is handed out.
-    fn need(&mut self, care: &ConnectionPolicy) -> Need {
+    fn need(&mut self, policy: &ConnectionPolicy) -> Need {
         let PolicySettings {
             pre_ping,
             pre_ping_bypass,
             ..
-        } = care.settings;
+        } = policy.settings;
         let entry = &mut *self.0;
         let now = Instant::now();
         if entry.is_gone() {
-            care.suspect_all();
+            policy.suspect_all();
             Need::Replace(CloseReason::Broken)
         } else if entry.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
-        } else if entry.generation != care.generation()
+        } else if entry.generation != policy.generation()
             || (pre_ping
                 && entry
                     .last_used
@@ -261,12 +261,12 @@ impl<C: Backend> Lease<C> {
     /// The probe is a ping or, if `ping` is false, the answer to an outstanding command, which arrives
     /// sooner and proves as much.
     pub(super) async fn probed(mut lease: Self, own: Arc<OwnShared<C>>, ping: bool) -> Probed<C> {
-        let care = &own.care;
-        let generation = care.generation();
+        let policy = &own.policy;
+        let generation = policy.generation();
         let entry = &mut *lease.0;
         entry.untouched = false;
         entry.probing = true;
-        let limit = care.settings.pre_ping_timeout;
+        let limit = policy.settings.pre_ping_timeout;
         // `None` means no answer in time.
         let answered = if ping {
             let ping = own.opener.dial().ping(&mut entry.connection);
@@ -282,7 +282,7 @@ impl<C: Backend> Lease<C> {
             entry.last_used = Instant::now();
             return Probed::Fit(lease);
         }
-        care.suspect_all();
+        policy.suspect_all();
         lease.retire(CloseReason::PingFailed);
         match answered {
             None => Probed::Hung,

@@ -17,8 +17,8 @@ pub struct Manager<C: Backend> {
 }
 
 impl<C: Backend> Manager<C> {
-    pub(crate) fn new(opener: Opener<C>, care: Arc<ConnectionPolicy>) -> Self {
-        let own = Arc::new(OwnShared::new(opener, care));
+    pub(crate) fn new(opener: Opener<C>, policy: Arc<ConnectionPolicy>) -> Self {
+        let own = Arc::new(OwnShared::new(opener, policy));
         Self { own }
     }
 }
@@ -43,9 +43,9 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
     /// Decides whether a returned connection is closed. bb8 calls this at each check-in, outside its
     /// lock.
     fn has_broken(&self, entry: &mut Box<Entry<C>>) -> bool {
-        let care = &self.own.care;
-        let kept = match entry.judge(care) {
-            None => entry.keep(care),
+        let policy = &self.own.policy;
+        let kept = match entry.judge(policy) {
+            None => entry.keep(policy),
             Some(reason) => Err(reason),
         };
         match kept {
@@ -55,8 +55,8 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
             }
             Ok(()) => {
                 entry.last_used = entry.came_back.take().unwrap_or_else(Instant::now);
-                if self.own.outage.is_down() {
-                    self.own.outage.life();
+                if self.own.breaker.is_down() {
+                    self.own.breaker.life();
                 }
                 false
             }

@@ -24,9 +24,9 @@ use crate::record::pool_events::{CloseReason, PoolEvents};
 
 #[doc(hidden)]
 pub struct OwnShared<C: Backend> {
-    pub(crate) care: Arc<ConnectionPolicy>,
+    pub(crate) policy: Arc<ConnectionPolicy>,
     pub(super) opener: Opener<C>,
-    pub(super) outage: CircuitBreaker<Dialed<C>>,
+    pub(super) breaker: CircuitBreaker<Dialed<C>>,
     /// The admitted checkouts that have no connection yet.
     pub(super) line: Handoff<Lease<C>>,
     /// Set once, when the pool is created. Weak, because the pool holds this.
@@ -34,11 +34,11 @@ pub struct OwnShared<C: Backend> {
 }
 
 impl<C: Backend> OwnShared<C> {
-    pub(super) fn new(opener: Opener<C>, care: Arc<ConnectionPolicy>) -> Self {
+    pub(super) fn new(opener: Opener<C>, policy: Arc<ConnectionPolicy>) -> Self {
         Self {
-            care,
+            policy,
             opener,
-            outage: CircuitBreaker::new(),
+            breaker: CircuitBreaker::new(),
             line: Handoff::new(),
             pool: OnceLock::new(),
         }
@@ -51,28 +51,28 @@ impl<C: Backend> OwnShared<C> {
     /// Returns the pool, unless it was dropped or closed.
     pub(super) fn pool(&self) -> Option<Arc<Shared<Manager<C>>>> {
         let pool = self.pool.get().and_then(Weak::upgrade);
-        pool.filter(|_| !self.care.is_closed())
+        pool.filter(|_| !self.policy.is_closed())
     }
 
     /// Opens one more connection, unless the pool is at its limit or closed.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Box<Entry<C>>, ConnectError> {
-        if self.care.is_closed() {
+        if self.policy.is_closed() {
             return Err(ConnectError::pool_closed());
         }
         // Connections that the keepalive inspects are put back at once.
-        let place = self.care.place().filter(|_| !self.care.is_gathered());
+        let place = self.policy.place().filter(|_| !self.policy.is_gathered());
         let Some(place) = place else {
             return Err(ConnectError::no_room());
         };
         let dialed = self.opened().await?;
         let mut entry = self.entry(dialed, place);
         // The pool has shrunk meanwhile.
-        if entry.is_one_too_many(&self.care) {
+        if entry.is_one_too_many(&self.policy) {
             entry.closing(CloseReason::Resize);
             return Err(ConnectError::no_room());
         }
         // The pool was closed meanwhile, so no checkout would take the connection.
-        if self.care.is_closed() {
+        if self.policy.is_closed() {
             return Err(ConnectError::pool_closed());
         }
         Ok(entry)
@@ -82,9 +82,9 @@ impl<C: Backend> OwnShared<C> {
     /// attempts that it has begun. An attempt that ended with its runtime is never counted down, and
     /// bb8 would wait for it forever.
     pub(super) fn dial_if_nobody_does(self: &Arc<Self>) {
-        let counter = &self.care.counter;
+        let counter = &self.policy.counter;
         let (open, _) = counter.read();
-        if counter.open_or_opening() > open || open >= self.care.limits.most() {
+        if counter.open_or_opening() > open || open >= self.policy.limits.most() {
             return;
         }
         let own = Arc::clone(self);
@@ -92,45 +92,45 @@ impl<C: Backend> OwnShared<C> {
             match own.connect().await {
                 Ok(entry) => drop(own.admit(entry)),
                 Err(error) if error.is_unheard() => {}
-                Err(error) => own.care.board.fail(error),
+                Err(error) => own.policy.connect_errors.fail(error),
             }
         });
     }
 
-    /// Connects. During an outage, waits for a connection that a probe has opened.
+    /// Connects. During an breaker, waits for a connection that a probe has opened.
     async fn opened(self: &Arc<Self>) -> Result<Dialed<C>, ConnectError> {
-        let outage = &self.outage;
+        let breaker = &self.breaker;
         loop {
-            match outage.verdict().await {
+            match breaker.verdict().await {
                 Verdict::Up => {}
                 Verdict::Opened(dialed) => return Ok(dialed),
                 // Checkouts watch the outage themselves.
                 Verdict::Failed(error) if error.is_absence() => return Err(error.unheard()),
                 Verdict::Failed(error) => return Err(error),
             }
-            let leave = self.care.dials.leave();
-            let leave = match select(pin!(leave), pin!(outage.declared())).await {
+            let leave = self.policy.limiter.leave();
+            let leave = match select(pin!(leave), pin!(breaker.declared())).await {
                 Either::Left((leave, _)) => leave?,
                 Either::Right(_) => continue,
             };
-            if outage.is_down() {
+            if breaker.is_down() {
                 continue;
             }
             let dial = self.dial();
-            let opened = match select(pin!(dial), pin!(outage.hopeless_in_flight())).await {
+            let opened = match select(pin!(dial), pin!(breaker.hopeless_in_flight())).await {
                 Either::Left((opened, _)) => opened,
                 Either::Right((error, _)) => return Err(error.unheard()),
             };
             let began = leave.began;
             let is_absent = leave.ended(opened.as_ref().err());
             match &opened {
-                Ok(_) => drop(outage.over(None)),
+                Ok(_) => drop(breaker.over(None)),
                 Err(error) if is_absent => self.declare(began, error),
                 Err(_) => {}
             }
             // The connect-error delivery is slower than the outage's notification: a checkout that
             // asks in between would get the failure of an attempt older than itself.
-            return opened.map_err(|error| match error.is_absence() && outage.is_down() {
+            return opened.map_err(|error| match error.is_absence() && breaker.is_down() {
                 true => error.unheard(),
                 false => error,
             });
@@ -138,22 +138,22 @@ impl<C: Backend> OwnShared<C> {
     }
 
     /// Returns whether a checkout should keep waiting after a failed connection attempt. During an
-    /// outage, only while healthy connections are returned.
+    /// breaker, only while healthy connections are returned.
     pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
-        let dials = &self.care.dials;
-        if self.outage.is_down() {
-            dials.any_open() && self.outage.shows_life()
+        let limiter = &self.policy.limiter;
+        if self.breaker.is_down() {
+            limiter.any_open() && self.breaker.shows_life()
         } else {
-            dials.others_may_come(failure)
+            limiter.others_may_come(failure)
         }
     }
 
-    /// Declares an outage: marks all open connections as suspect and starts the prober.
+    /// Declares an breaker: marks all open connections as suspect and starts the prober.
     fn declare(self: &Arc<Self>, began: Instant, cause: &ConnectError) {
-        if let Some(number) = self.outage.declare(began, cause) {
-            self.care.suspect_all();
+        if let Some(number) = self.breaker.declare(began, cause) {
+            self.policy.suspect_all();
             let probing = prober::run(Arc::clone(self), number);
-            self.care.runtime().spawn(probing);
+            self.policy.runtime().spawn(probing);
         }
     }
 
@@ -165,7 +165,7 @@ impl<C: Backend> OwnShared<C> {
 
     /// Connects in the background during an outage and reports the result to the observer.
     pub(super) async fn probe(&self) -> Result<Dialed<C>, ConnectError> {
-        self.dial_and_report(|observer, error| observer.still_down(error, self.outage.lasts()))
+        self.dial_and_report(|observer, error| observer.still_down(error, self.breaker.lasts()))
             .await
     }
 
@@ -175,7 +175,7 @@ impl<C: Backend> OwnShared<C> {
     ) -> Result<Dialed<C>, ConnectError> {
         let start = Instant::now();
         let opened = self.opener.open().await;
-        self.care.notify(|observer| match &opened {
+        self.policy.notify(|observer| match &opened {
             Ok(_) => observer.opened(start.elapsed()),
             Err(error) => failed(observer, error),
         });
@@ -183,7 +183,7 @@ impl<C: Backend> OwnShared<C> {
     }
 
     fn entry(&self, dialed: Dialed<C>, place: Place) -> Box<Entry<C>> {
-        let settings = &self.care.settings;
+        let settings = &self.policy.settings;
         let mut connection = dialed.connection;
         let wired = dialed
             .session
@@ -200,23 +200,23 @@ impl<C: Backend> OwnShared<C> {
             connection,
             dialed.session,
             queries,
-            &self.care,
+            &self.policy,
             place,
         ))
     }
 
-    /// Ends the outage. The probe's connection goes to a waiting request or into the pool.
+    /// Ends the breaker. The probe's connection goes to a waiting request or into the pool.
     pub(super) fn recovered(&self, dialed: Dialed<C>) {
-        let Some(dialed) = self.outage.over(Some(dialed)) else {
+        let Some(dialed) = self.breaker.over(Some(dialed)) else {
             return;
         };
-        match self.care.place() {
+        match self.policy.place() {
             Some(place) => {
                 self.admit(self.entry(dialed, place));
             }
             None => {
                 drop(dialed);
-                self.care
+                self.policy
                     .notify(|observer| observer.closed(CloseReason::Overflow));
             }
         }
@@ -237,8 +237,8 @@ impl<C: Backend> OwnShared<C> {
 impl<C: Backend> fmt::Debug for OwnShared<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnShared")
-            .field("care", &self.care)
-            .field("outage", &self.outage)
+            .field("policy", &self.policy)
+            .field("outage", &self.breaker)
             .finish_non_exhaustive()
     }
 }

@@ -39,8 +39,8 @@ pub(crate) struct ConnectionPolicy {
     pub(super) settings: PolicySettings,
     pub(super) limits: Limits,
     pub(super) counter: Arc<Counter>,
-    pub(super) board: Arc<ConnectErrors>,
-    pub(super) dials: ConnectLimiter,
+    pub(super) connect_errors: Arc<ConnectErrors>,
+    pub(super) limiter: ConnectLimiter,
     /// Incremented by every connection failure. Connections of an older generation are pinged before
     /// their next use, at any age, because the cause of one failure often affects them all.
     generation: AtomicU64,
@@ -57,17 +57,18 @@ pub(crate) struct ConnectionPolicy {
 
 impl ConnectionPolicy {
     pub(crate) fn new(settings: PolicySettings, runtime: Handle) -> Arc<Self> {
-        let (board, counter) = (Arc::<ConnectErrors>::default(), Arc::<Counter>::default());
+        let (connect_errors, counter) =
+            (Arc::<ConnectErrors>::default(), Arc::<Counter>::default());
         Arc::new(Self {
             limits: Limits::new(settings.pool_size, settings.max_overflow),
-            dials: ConnectLimiter::new(
-                Arc::clone(&board),
+            limiter: ConnectLimiter::new(
+                Arc::clone(&connect_errors),
                 Arc::clone(&counter),
                 settings.max_connecting,
             ),
             settings,
             counter,
-            board,
+            connect_errors,
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             gathered: AtomicBool::new(false),

@@ -42,46 +42,46 @@ pub(super) fn run<C: Backend>(own: Arc<OwnShared<C>>, number: u64) -> impl Futur
 }
 
 async fn probe_until_over<C: Backend>(own: Arc<OwnShared<C>>, number: u64) {
-    let mut dials: Vec<Probe<C>> = Vec::new();
+    let mut limiter: Vec<Probe<C>> = Vec::new();
     let mut pace = Pace::new(Instant::now());
     loop {
-        let Some(demanded) = own.outage.goes_on(number) else {
+        let Some(demanded) = own.breaker.goes_on(number) else {
             return;
         };
         if own.pool().is_none() {
             return;
         }
-        let due = pace.next(!dials.is_empty(), demanded);
-        match next(&mut dials, due, own.outage.demanded()).await {
+        let due = pace.next(!limiter.is_empty(), demanded);
+        match next(&mut limiter, due, own.breaker.demanded()).await {
             Event::Demand => {}
             Event::Due => {
                 let now = Instant::now();
                 // The oldest attempt may use its whole time limit, because the server may only be
                 // slow. The next oldest is cancelled for a new one, which gets through where an old
                 // one waits for a lost packet.
-                if dials.len() == MOST {
-                    drop(dials.remove(1));
+                if limiter.len() == MOST {
+                    drop(limiter.remove(1));
                 }
                 let dialing = Arc::clone(&own);
-                dials.push(Probe {
+                limiter.push(Probe {
                     began: now,
                     dial: Box::pin(async move { dialing.probe().await }),
                 });
-                own.outage.tries(now);
+                own.breaker.tries(now);
                 pace.began(now);
             }
             Event::Ended(_, Ok(dialed)) => {
-                own.care.dials.succeeded();
+                own.policy.limiter.succeeded();
                 own.recovered(dialed);
                 return;
             }
             Event::Ended(began, Err(error)) if error.is_absence() => {
                 pace.failed(Instant::now());
-                own.outage.failed(began, error);
+                own.breaker.failed(began, error);
             }
             Event::Ended(began, Err(error)) => {
-                own.care.dials.refused(error.clone());
-                own.outage.refused(began, error);
+                own.policy.limiter.refused(error.clone());
+                own.breaker.refused(began, error);
                 return;
             }
         }
@@ -95,7 +95,7 @@ struct Abandon<C: Backend> {
 
 impl<C: Backend> Drop for Abandon<C> {
     fn drop(&mut self) {
-        self.own.outage.abandon(self.number);
+        self.own.breaker.abandon(self.number);
     }
 }
 
@@ -114,15 +114,15 @@ enum Event<C> {
 }
 
 async fn next<C>(
-    dials: &mut Vec<Probe<C>>,
+    limiter: &mut Vec<Probe<C>>,
     due: Instant,
     demand: impl Future<Output = ()>,
 ) -> Event<C> {
     let (mut due, mut demand) = (pin!(sleep_until(due)), pin!(demand));
     poll_fn(|cx| {
-        for index in 0..dials.len() {
-            if let Poll::Ready(outcome) = Pin::new(&mut dials[index].dial).poll(cx) {
-                return Poll::Ready(Event::Ended(dials.remove(index).began, outcome));
+        for index in 0..limiter.len() {
+            if let Poll::Ready(outcome) = Pin::new(&mut limiter[index].dial).poll(cx) {
+                return Poll::Ready(Event::Ended(limiter.remove(index).began, outcome));
             }
         }
         if due.as_mut().poll(cx).is_ready() {

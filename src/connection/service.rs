@@ -46,22 +46,22 @@ pub trait Managed: bb8::ManageConnection {
     fn abandon(lease: Awaited<Self::Lease>) {
         drop(lease);
     }
-    fn counts(pool: &bb8::Pool<Self>, care: &Self::ConnectionPolicy) -> Counts;
-    fn overflow(pool: &bb8::Pool<Self>, care: &Self::ConnectionPolicy) -> u32 {
-        Self::counts(pool, care).overflow()
+    fn counts(pool: &bb8::Pool<Self>, policy: &Self::ConnectionPolicy) -> Counts;
+    fn overflow(pool: &bb8::Pool<Self>, policy: &Self::ConnectionPolicy) -> u32 {
+        Self::counts(pool, policy).overflow()
     }
     fn dedicated(
         pool: &bb8::Pool<Self>,
-        care: &Self::ConnectionPolicy,
+        policy: &Self::ConnectionPolicy,
     ) -> BoxFuture<'static, Result<Self::Diesel, ConnectError>>;
-    fn observe(care: &Self::ConnectionPolicy, observer: Weak<dyn PoolEvents>) {
-        let _ = (care, observer);
+    fn observe(policy: &Self::ConnectionPolicy, observer: Weak<dyn PoolEvents>) {
+        let _ = (policy, observer);
     }
-    fn process_ids(care: &Self::ConnectionPolicy) -> Option<Vec<u64>> {
-        let _ = care;
+    fn process_ids(policy: &Self::ConnectionPolicy) -> Option<Vec<u64>> {
+        let _ = policy;
         None
     }
-    fn database(care: &Self::ConnectionPolicy) -> Vec<KeyValue>;
+    fn database(policy: &Self::ConnectionPolicy) -> Vec<KeyValue>;
     fn timeout(pool: &bb8::Pool<Self>) -> Option<Duration> {
         let _ = pool;
         None
@@ -84,13 +84,13 @@ pub struct PoolService<M: Managed> {
 #[doc(hidden)]
 pub struct Shared<M: Managed> {
     pub(super) pool: bb8::Pool<M>,
-    pub(super) care: M::ConnectionPolicy,
+    pub(super) policy: M::ConnectionPolicy,
     pub(super) lane: Arc<MonitorConnection>,
 }
 
 impl<M: Managed> PoolService<M> {
-    pub(super) fn over(pool: bb8::Pool<M>, care: M::ConnectionPolicy) -> Self {
-        let (of, with) = (pool.clone(), care.clone());
+    pub(super) fn over(pool: bb8::Pool<M>, policy: M::ConnectionPolicy) -> Self {
+        let (of, with) = (pool.clone(), policy.clone());
         let open: OpenMonitorConnection = Box::new(move || {
             let dedicated = M::dedicated(&of, &with);
             Box::pin(async move {
@@ -100,13 +100,13 @@ impl<M: Managed> PoolService<M> {
         });
         let lane = MonitorConnection::new(open);
         Self {
-            shared: Arc::new(Shared { pool, care, lane }),
+            shared: Arc::new(Shared { pool, policy, lane }),
         }
     }
 
     /// Returns the same pool with another shared state.
-    pub(super) fn with_care(self, care: M::ConnectionPolicy) -> Self {
-        Self::over(self.shared.pool.clone(), care)
+    pub(super) fn with_care(self, policy: M::ConnectionPolicy) -> Self {
+        Self::over(self.shared.pool.clone(), policy)
     }
 
     /// Starts a checkout like [`call`](Service::call), without another clone.
@@ -123,16 +123,16 @@ impl<M: Managed> PoolService<M> {
         &self.shared.lane
     }
 
-    pub(crate) fn care(&self) -> &M::ConnectionPolicy {
-        &self.shared.care
+    pub(crate) fn policy(&self) -> &M::ConnectionPolicy {
+        &self.shared.policy
     }
 
     pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
-        M::process_ids(&self.shared.care)
+        M::process_ids(&self.shared.policy)
     }
 
     pub(crate) async fn dedicated(&self) -> Result<M::Diesel, ConnectError> {
-        M::dedicated(&self.shared.pool, &self.shared.care).await
+        M::dedicated(&self.shared.pool, &self.shared.policy).await
     }
 }
 
@@ -164,7 +164,7 @@ impl<C: Backend> Managed for Manager<C> {
     }
 
     fn counts(_: &bb8::Pool<Self>, own: &Arc<OwnShared<C>>) -> Counts {
-        own.care.counts()
+        own.policy.counts()
     }
 
     fn dedicated(
@@ -176,15 +176,15 @@ impl<C: Backend> Managed for Manager<C> {
     }
 
     fn observe(own: &Arc<OwnShared<C>>, observer: Weak<dyn PoolEvents>) {
-        own.care.observe(observer);
+        own.policy.observe(observer);
     }
 
     fn process_ids(own: &Arc<OwnShared<C>>) -> Option<Vec<u64>> {
-        own.care.process_ids()
+        own.policy.process_ids()
     }
 
     fn database(own: &Arc<OwnShared<C>>) -> Vec<KeyValue> {
-        own.care.settings.queries.attributes.clone()
+        own.policy.settings.queries.attributes.clone()
     }
 }
 
@@ -212,15 +212,15 @@ impl<M: Managed> Service<Checkout> for PoolService<M> {
 
 impl<M: Managed> Inventory for PoolService<M> {
     fn counts(&self) -> Counts {
-        M::counts(&self.shared.pool, &self.shared.care)
+        M::counts(&self.shared.pool, &self.shared.policy)
     }
 
     fn overflow(&self) -> u32 {
-        M::overflow(&self.shared.pool, &self.shared.care)
+        M::overflow(&self.shared.pool, &self.shared.policy)
     }
 
     fn database(&self) -> Vec<KeyValue> {
-        M::database(&self.shared.care)
+        M::database(&self.shared.policy)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -232,7 +232,7 @@ impl<M: Managed> Inventory for PoolService<M> {
     }
 
     fn report_to(&self, observer: Weak<dyn PoolEvents>) {
-        M::observe(&self.shared.care, observer);
+        M::observe(&self.shared.policy, observer);
     }
 }
 

@@ -48,11 +48,11 @@ pub(super) async fn warm_up<C: Backend>(
     let start = Instant::now();
     // Cap the deadline, so that it does not overflow the clock.
     let until = start.checked_add(deadline).unwrap_or(start + LONGEST);
-    let missing = number.saturating_sub(own.care.counter.read().0);
+    let missing = number.saturating_sub(own.policy.counter.read().0);
     let (sender, mut results) = mpsc::unbounded_channel();
     for _ in 0..missing {
         let (own, sender) = (Arc::clone(own), sender.clone());
-        let runtime = own.care.runtime().clone();
+        let runtime = own.policy.runtime().clone();
         runtime.spawn(async move { open(&own, number, until, sender).await });
     }
     drop(sender);
@@ -94,7 +94,7 @@ async fn open<C: Backend>(
 ) {
     while own.pool().is_some() {
         // Checkouts have opened enough connections meanwhile.
-        if own.care.counter.read().0 >= number {
+        if own.policy.counter.read().0 >= number {
             let _ = sender.send(Ok(false));
             return;
         }

@@ -205,8 +205,8 @@ static IDLE_IN_TRANSACTION: Family = Family {
         if !r.sees_transactions() {
             return;
         }
-        let book = r.state();
-        let idle = book.ledger.holders.iter().filter(|holder| {
+        let state = r.state();
+        let idle = state.ledger.holders.iter().filter(|holder| {
             holder.facts.as_ref().is_some_and(|facts| {
                 let open = facts
                     .transaction()
@@ -215,7 +215,7 @@ static IDLE_IN_TRANSACTION: Family = Family {
             })
         });
         let idle = idle.count();
-        drop(book);
+        drop(state);
         emit(idle as f64, &[]);
     }),
 };

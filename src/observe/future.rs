@@ -217,7 +217,7 @@ impl Attempt {
         drop(span);
         let facts = inner.facts();
         if let Some(slot) = facts.as_ref().and_then(|facts| facts.slot()) {
-            slot.occupy(QueryContext {
+            slot.set(QueryContext {
                 observer: Arc::clone(&recorder) as Arc<dyn QueryObserver>,
                 context,
                 request: request.clone(),

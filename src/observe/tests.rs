@@ -251,21 +251,21 @@ impl Model {
     }
 
     fn compare(&self) -> Result<(), TestCaseError> {
-        let book = self.pool.recorder.state();
-        let (waiters, holders) = (&book.ledger.waiters, &book.ledger.holders);
+        let state = self.pool.recorder.state();
+        let (waiters, holders) = (&state.ledger.waiters, &state.ledger.holders);
         prop_assert_eq!(waiters.len() as usize, self.waiting.len());
         prop_assert_eq!(waiters.iter().count(), self.waiting.len());
         prop_assert_eq!(holders.len() as usize, self.held.len());
         prop_assert_eq!(holders.iter().count(), self.held.len());
         let since = |holder: &crate::record::ledger::Holder| holder.since;
         let held = self.held.iter().map(|held| held.0);
-        prop_assert_eq!(book.ledger.longest_holder().map(since), held.clone().min());
-        prop_assert_eq!(book.ledger.newest_hold(), held.max());
+        prop_assert_eq!(state.ledger.longest_holder().map(since), held.clone().min());
+        prop_assert_eq!(state.ledger.newest_hold(), held.max());
         prop_assert_eq!(
-            book.ledger.longest_waiter().map(|waiter| waiter.since),
+            state.ledger.longest_waiter().map(|waiter| waiter.since),
             self.waiting.iter().map(|waiting| waiting.0).min()
         );
-        let totals = book.totals;
+        let totals = state.totals;
         let totals = [
             totals.checkouts,
             totals.errors,
@@ -295,8 +295,8 @@ proptest! {
             }
             model.waiting.clear();
             model.held.clear();
-            let book = model.pool.recorder.state();
-            prop_assert_eq!((book.ledger.waiters.len(), book.ledger.holders.len()), (0, 0));
+            let state = model.pool.recorder.state();
+            prop_assert_eq!((state.ledger.waiters.len(), state.ledger.holders.len()), (0, 0));
             Ok(())
         })?;
     }

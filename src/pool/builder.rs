@@ -159,7 +159,7 @@ impl<C: Backend> PoolBuilder<C> {
             Some(dial) => dial,
             None => Arc::from(dialer::<C>(&settings, &url_name)?),
         };
-        let care = ConnectionPolicy::new(
+        let policy = ConnectionPolicy::new(
             PolicySettings::new(
                 &settings,
                 QueryOptions::new(C::KIND, &settings, dial.attributes()),
@@ -172,8 +172,8 @@ impl<C: Backend> PoolBuilder<C> {
             settings.connect_timeout,
             settings.database_url.clone(),
         );
-        let manager = Manager::new(opener, Arc::clone(&care));
-        let service = PoolService::new(manager, &care);
+        let manager = Manager::new(opener, Arc::clone(&policy));
+        let service = PoolService::new(manager, &policy);
         let admit = admission(&settings).layer(service);
         let name = settings
             .name

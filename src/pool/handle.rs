@@ -162,7 +162,7 @@ impl<C: Backend> Pool<C> {
     pub fn try_get(&self) -> Result<PooledConnection<C>, PoolError> {
         // Prefer the caller's runtime: the pool's own may have shut down.
         let outside = Handle::try_current().is_err();
-        let _runtime = outside.then(|| self.service().care().care.runtime().enter());
+        let _runtime = outside.then(|| self.service().policy().policy.runtime().enter());
         let checkout = Checkout::new().without_waiting();
         match self.take(checkout).now_or_never() {
             Some(answer) => answer,
@@ -259,7 +259,7 @@ impl<C: Backend> Pool<C> {
     pub(super) fn warm_up_in_background(&self, deadline: Duration) {
         let name = Arc::<str>::from(self.name());
         let warm_up = self.service().warm_up(deadline);
-        let runtime = self.service().care().care.runtime();
+        let runtime = self.service().policy().policy.runtime();
         runtime.spawn(async move {
             let WarmUp {
                 opened,

@@ -489,7 +489,7 @@ mod tests {
 
     fn occupied_in(watch: &QueryInstrumentation, context: Context) -> Arc<Written> {
         let observer = Arc::<Written>::default();
-        watch.state().slot.occupy(QueryContext {
+        watch.state().slot.set(QueryContext {
             observer: Arc::clone(&observer) as _,
             context,
             request: None,
@@ -572,7 +572,7 @@ mod tests {
             run(&mut watch, statement, true);
             assert_eq!(state.last_query().as_deref(), known);
         }
-        state.slot.vacate();
+        state.slot.clear();
         assert_eq!(state.last_query(), None);
     }
 

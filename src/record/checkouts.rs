@@ -45,11 +45,11 @@ impl Recorder {
     /// Records that a checkout begins to wait. Returns the key of its waiter.
     pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
         let now = self.clock.at(since);
-        let mut book = self.state();
-        book.windows.at(now).arrivals += 1;
-        book.history.asked();
-        let key = book.ledger.waiters.insert(Waiter { since, phase });
-        self.level(&mut book, now);
+        let mut state = self.state();
+        state.windows.at(now).arrivals += 1;
+        state.history.asked();
+        let key = state.ledger.waiters.insert(Waiter { since, phase });
+        self.level(&mut state, now);
         key
     }
 
@@ -77,8 +77,8 @@ impl Recorder {
         }
         let at = self.clock.at(now);
         let (key, rebind) = {
-            let mut book = self.state();
-            let slot = book.windows.at(at);
+            let mut state = self.state();
+            let slot = state.windows.at(at);
             slot.wait.record(waited);
             if let Some(phases) = &phases {
                 slot.waited_in(phases);
@@ -86,11 +86,11 @@ impl Recorder {
             slot.arrivals += u64::from(waiter.is_none());
             let queued = match waiter {
                 None => {
-                    book.history.asked();
+                    state.history.asked();
                     Duration::ZERO
                 }
                 Some(key) => {
-                    book.ledger.waiters.remove(key);
+                    state.ledger.waiters.remove(key);
                     // A pool that reports no phases may have queued it for the whole wait.
                     phases.map_or(waited, |phases| phases.queued)
                 }
@@ -103,23 +103,23 @@ impl Recorder {
                 request: holder.request.as_ref().map_or(0, |request| request.number),
                 place: place(&holder),
             };
-            holder.position = book.history.granted(at, turn, asked);
-            book.totals.checkouts += 1;
-            book.waits.record_time(waited);
+            holder.position = state.history.granted(at, turn, asked);
+            state.totals.checkouts += 1;
+            state.waits.record_time(waited);
             if let Some(phases) = &phases {
-                for (phase, buckets) in Phase::ALL.into_iter().zip(&mut book.phases) {
+                for (phase, buckets) in Phase::ALL.into_iter().zip(&mut state.phases) {
                     let time = phases.of(phase);
                     if !time.is_zero() {
                         buckets.record_time(time);
                     }
                 }
             }
-            book.last_granted = Some(now);
-            let key = book.ledger.holders.insert(holder);
-            self.level(&mut book, at);
-            let rebind = now >= book.next_bind;
+            state.last_granted = Some(now);
+            let key = state.ledger.holders.insert(holder);
+            self.level(&mut state, at);
+            let rebind = now >= state.next_bind;
             if rebind {
-                book.next_bind = now + Duration::from_secs(1);
+                state.next_bind = now + Duration::from_secs(1);
             }
             (key, rebind)
         };
@@ -141,13 +141,13 @@ impl Recorder {
     ) {
         let now = Instant::now();
         let at = self.clock.at(now);
-        let mut book = self.state();
-        let waiting = waiter.and_then(|key| book.ledger.waiters.remove(key));
+        let mut state = self.state();
+        let waiting = waiter.and_then(|key| state.ledger.waiters.remove(key));
         // Refusals by a closed pool, and of checkouts that do not wait, do not count as demand, because a
         // larger pool would not serve them. A checkout that waited was counted when its wait began.
         if waiter.is_none() && refusal != NotGranted::Rejected {
-            book.history.asked();
-            book.windows.at(at).arrivals += 1;
+            state.history.asked();
+            state.windows.at(at).arrivals += 1;
         }
         let was_queued =
             waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued));
@@ -157,7 +157,7 @@ impl Recorder {
             NotGranted::Failed | NotGranted::Rejected => false,
         };
         if is_unserved {
-            book.history.gave_up(
+            state.history.gave_up(
                 at,
                 Asked {
                     asked: at.saturating_sub(nanos(now.saturating_duration_since(asked))),
@@ -165,14 +165,14 @@ impl Recorder {
                     place: 0,
                 },
             );
-            book.windows.at(at).unserved += u64::from(refusal != NotGranted::Canceled);
+            state.windows.at(at).unserved += u64::from(refusal != NotGranted::Canceled);
         }
         let PoolState {
             windows,
             totals,
             shed,
             ..
-        } = &mut *book;
+        } = &mut *state;
         let slot = windows.at(at);
         match refusal {
             NotGranted::TimedOut => {
@@ -191,33 +191,33 @@ impl Recorder {
             }
             NotGranted::Canceled => totals.canceled += 1,
         }
-        self.level(&mut book, at);
+        self.level(&mut state, at);
     }
 
     /// Records the return of a connection. Returns the time of the return.
     pub(crate) fn returned(&self, key: u32) -> Instant {
         let now = Instant::now();
         let at = self.clock.at(now);
-        let mut book = self.state();
-        let holder = book.ledger.holders.remove(key);
+        let mut state = self.state();
+        let holder = state.ledger.holders.remove(key);
         let times = holder.as_ref().map(|holder| {
             let held = Duration::from_nanos(at.saturating_sub(holder.at));
             let busy = holder.busy();
-            book.windows.at(at).held.record(held);
-            book.holds.record_time(held);
+            state.windows.at(at).held.record(held);
+            state.holds.record_time(held);
             if let Some(position) = holder.position {
                 let queries = holder.queries(busy, self.clock);
-                book.history.returned(position, at, queries);
+                state.history.returned(position, at, queries);
             }
-            book.usage.returned(holder, held, busy, now);
+            state.usage.returned(holder, held, busy, now);
             if self.leaks.is_leak(held) && !holder.leak_reported {
-                book.totals.leaks += 1;
+                state.totals.leaks += 1;
             }
             (held, busy)
         });
-        book.last_returned = Some(now);
-        self.level(&mut book, at);
-        drop(book);
+        state.last_returned = Some(now);
+        self.level(&mut state, at);
+        drop(state);
         if let (Some(holder), Some((held, busy))) = (&holder, times) {
             self.notify_return(holder, held, busy);
         }
@@ -229,11 +229,11 @@ impl Recorder {
     fn notify_return(&self, holder: &Holder, held: Duration, busy: Option<Duration>) {
         self.log_end_of_leak(holder, held);
         if let Some(slot) = holder.facts.as_ref().and_then(|facts| facts.slot()) {
-            slot.vacate();
+            slot.clear();
         }
         if let Some(request) = &holder.request {
-            let book: *const Self = self;
-            request.update(book, |tally| {
+            let state: *const Self = self;
+            request.update(state, |tally| {
                 tally.used.held += held;
                 tally.used.busy += busy.unwrap_or_default();
             });

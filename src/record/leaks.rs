@@ -96,8 +96,8 @@ impl Recorder {
     pub(crate) fn leaking(&self) -> Option<usize> {
         self.leaks.threshold?;
         let now = Instant::now();
-        let book = self.state();
-        let holders = book.ledger.holders.iter();
+        let state = self.state();
+        let holders = state.ledger.holders.iter();
         let leaking = holders.filter(|holder| self.leaks.is_leak(holder.held(now)));
         Some(leaking.count())
     }
@@ -110,8 +110,8 @@ impl Recorder {
         let due = |since: Instant| since.checked_add(threshold.saturating_add(TICK));
         let mut next = due(now);
         {
-            let mut book = self.state();
-            let holders = book.ledger.holders.iter_mut();
+            let mut state = self.state();
+            let holders = state.ledger.holders.iter_mut();
             for holder in holders.filter(|holder| !holder.leak_reported) {
                 if holder.held(now) > threshold {
                     holder.leak_reported = true;
@@ -120,7 +120,7 @@ impl Recorder {
                     next = due(holder.since).min(next);
                 }
             }
-            book.totals.leaks += found.len() as u64;
+            state.totals.leaks += found.len() as u64;
         }
         found.sort_by_key(|holder| holder.since);
         for holder in &found {

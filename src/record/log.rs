@@ -45,27 +45,27 @@ impl Recorder {
     }
 
     fn count_failed_dial(&self, error: &ConnectError) {
-        let mut book = self.state();
-        *book.totals.connect_failures.get_or_insert_default() += 1;
-        book.last_connect_error = Some((error.clone(), Instant::now()));
+        let mut state = self.state();
+        *state.totals.connect_failures.get_or_insert_default() += 1;
+        state.last_connect_error = Some((error.clone(), Instant::now()));
     }
 
     /// Returns the pool snapshot for a timeout's error.
     pub(crate) fn scene(&self, now: Instant) -> PoolSnapshot {
         let counts = self.counts();
-        let book = self.state();
+        let state = self.state();
         PoolSnapshot {
             pool: self.name.to_string(),
             pool_size: counts.pool_size,
             max_overflow: counts.max_overflow,
-            checked_out: book.ledger.holders.len(),
-            pending: book.ledger.waiters.len(),
-            longest_holder: book.ledger.longest_holder().map(|holder| LongestHolder {
+            checked_out: state.ledger.holders.len(),
+            pending: state.ledger.waiters.len(),
+            longest_holder: state.ledger.longest_holder().map(|holder| LongestHolder {
                 caller: holder.caller(),
                 label: holder.checkout.label_text(),
                 held: holder.held(now),
             }),
-            last_connect_error: book
+            last_connect_error: state
                 .last_connect_error
                 .as_ref()
                 .map(|(error, at)| (error.clone(), now.saturating_duration_since(*at))),
@@ -81,11 +81,11 @@ impl PoolEvents for Recorder {
     fn opened(&self, took: Duration) {
         let back;
         {
-            let mut book = self.state();
-            book.totals.connections_opened += 1;
-            back = book.last_connect_error.take().is_some();
-            book.windows.at(self.clock.now()).create.record(took);
-            book.creates.record_time(took);
+            let mut state = self.state();
+            state.totals.connections_opened += 1;
+            back = state.last_connect_error.take().is_some();
+            state.windows.at(self.clock.now()).create.record(took);
+            state.creates.record_time(took);
         }
         if back {
             tracing::info!(target: TARGET, pool = &*self.name, "connections can be opened again");

@@ -123,8 +123,8 @@ impl QueryObserver for Recorder {
     }
 
     fn repeated(&self, request: &Attribution, statement: &Repeat<'_>) {
-        let book: *const Self = self;
-        let first = request.update(book, |tally| !std::mem::replace(&mut tally.repeated, true));
+        let state: *const Self = self;
+        let first = request.update(state, |tally| !std::mem::replace(&mut tally.repeated, true));
         let now = Instant::now();
         let route = request.route.as_ref();
         self.requests()

@@ -35,16 +35,19 @@ impl Readiness {
         let counts = recorder.counts();
         let now = Instant::now();
         let ago = |at: Instant| now.saturating_duration_since(at);
-        let book = recorder.state();
+        let state = recorder.state();
         Self {
             availability: recorder.availability(),
             counts,
             pool_timeout: recorder.timeout(),
-            holders: book.ledger.holders.len(),
-            longest_wait: book.ledger.longest_waiter().map(|waiter| ago(waiter.since)),
-            newest_hold: book.ledger.newest_hold().map(ago),
-            since_last_return: book.last_returned.map(ago),
-            last_granted: book.last_granted,
+            holders: state.ledger.holders.len(),
+            longest_wait: state
+                .ledger
+                .longest_waiter()
+                .map(|waiter| ago(waiter.since)),
+            newest_hold: state.ledger.newest_hold().map(ago),
+            since_last_return: state.last_returned.map(ago),
+            last_granted: state.last_granted,
         }
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct Recorder {
     inventory: Box<dyn Inventory>,
     database: Vec<KeyValue>,
     pub(crate) clock: Clock,
-    book: Mutex<PoolState>,
+    state: Mutex<PoolState>,
     // Separate locks, because queries and requests end at other times than checkouts.
     operations: Mutex<QueryDurations>,
     requests: Mutex<Requests>,
@@ -109,7 +109,7 @@ impl Recorder {
             database: inventory.database(),
             inventory,
             clock: Clock { start: now },
-            book: Mutex::new(PoolState {
+            state: Mutex::new(PoolState {
                 ledger: Ledger::default(),
                 windows: Windows::new(),
                 history: History::new(size),
@@ -141,7 +141,7 @@ impl Recorder {
     /// Locks the pool state. A poisoned lock is used as it is: a panic cannot leave the state
     /// inconsistent in a way that matters.
     pub(crate) fn state(&self) -> MutexGuard<'_, PoolState> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -223,13 +223,13 @@ impl Recorder {
 
     /// Returns whether the database can be reached, as far as known without asking it.
     pub(crate) fn is_database_reachable(&self) -> bool {
-        let book = self.state();
-        let served_since = |at: Instant| book.last_granted.is_some_and(|granted| granted >= at);
-        let refused = book
+        let state = self.state();
+        let served_since = |at: Instant| state.last_granted.is_some_and(|granted| granted >= at);
+        let refused = state
             .last_connect_error
             .as_ref()
             .is_some_and(|(error, at)| error.is_absence() && !served_since(*at));
-        let asked = book.lane_verdict.is_some_and(|(reached, at)| {
+        let asked = state.lane_verdict.is_some_and(|(reached, at)| {
             !reached && at.elapsed() < VERDICT_AGE && !served_since(at)
         });
         !refused && !asked
@@ -255,19 +255,19 @@ impl Recorder {
     ) -> T {
         let now = Instant::now();
         let at = self.clock.at(now);
-        let mut book = self.state();
-        self.level(&mut book, at);
-        let slot = book.windows.read(at, span);
-        read(slot, &book, now)
+        let mut state = self.state();
+        self.level(&mut state, at);
+        let slot = state.windows.read(at, span);
+        read(slot, &state, now)
     }
 
     /// Returns the recent checkouts, the traffic of the last minutes for each of `minutes`, and the
     /// time of the pool's clock.
     pub(crate) fn history(&self, minutes: [u64; 3]) -> (Recorded, [Traffic; 3], u64) {
         let now = self.clock.now();
-        let mut book = self.state();
-        let recorded = book.history.read(now);
-        let traffic = minutes.map(|minutes| book.windows.traffic(now, minutes));
+        let mut state = self.state();
+        let recorded = state.history.read(now);
+        let traffic = minutes.map(|minutes| state.windows.traffic(now, minutes));
         (recorded, traffic, now)
     }
 
@@ -278,13 +278,13 @@ impl Recorder {
     }
 
     /// Records the current gauge values in the windows.
-    pub(crate) fn level(&self, book: &mut PoolState, now: u64) {
+    pub(crate) fn level(&self, state: &mut PoolState, now: u64) {
         let level = Level {
-            checked_out: book.ledger.holders.len(),
-            pending: book.ledger.waiters.len(),
+            checked_out: state.ledger.holders.len(),
+            pending: state.ledger.waiters.len(),
             overflow: self.inventory.overflow(),
         };
-        book.windows.set_level(now, level);
+        state.windows.set_level(now, level);
     }
 }
 

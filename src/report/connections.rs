@@ -346,9 +346,9 @@ impl<S: Source> Observe<S> {
     /// Returns all holders of connections, the longest hold first.
     pub(crate) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
         let now = Instant::now();
-        let book = self.recorder.state();
-        let mut holders: Vec<_> = book.ledger.holders.iter().cloned().collect();
-        drop(book);
+        let state = self.recorder.state();
+        let mut holders: Vec<_> = state.ledger.holders.iter().cloned().collect();
+        drop(state);
         holders.sort_by_key(|holder| holder.since);
         holders
             .iter()

@@ -191,8 +191,8 @@ impl<S: Source> Observe<S> {
             )
             .unzip();
         let last_connect_error = {
-            let book = self.recorder.state();
-            let last = book.last_connect_error.as_ref();
+            let state = self.recorder.state();
+            let last = state.last_connect_error.as_ref();
             last.map(|(error, at)| {
                 format!(
                     "{error} ({:.1} s ago)",

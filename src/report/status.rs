@@ -69,9 +69,9 @@ impl<S: Source> Observe<S> {
     #[must_use]
     pub fn status(&self) -> Status {
         let counts = self.recorder.counts();
-        let (pending, waiting_for, totals) = self.recorder.read(Span::TenSeconds, |_, book, _| {
-            let ledger = &book.ledger;
-            (ledger.waiters.len(), WaitingFor::read(ledger), book.totals)
+        let (pending, waiting_for, totals) = self.recorder.read(Span::TenSeconds, |_, state, _| {
+            let ledger = &state.ledger;
+            (ledger.waiters.len(), WaitingFor::read(ledger), state.totals)
         });
         Status {
             pool: self.name().to_owned(),

@@ -166,7 +166,7 @@ impl Tested {
     fn new(change: impl FnOnce(&mut PolicySettings)) -> Self {
         let settings = Settings::new(":memory:");
         let queries = QueryOptions::new(DatabaseKind::Sqlite, &settings, Vec::new());
-        let mut care = PolicySettings {
+        let mut policy = PolicySettings {
             pool_size: 10,
             max_overflow: 20,
             max_connecting: 8,
@@ -179,8 +179,8 @@ impl Tested {
             raw_transactions: false,
             queries: Arc::new(queries),
         };
-        change(&mut care);
-        let care = ConnectionPolicy::new(care, Handle::current());
+        change(&mut policy);
+        let policy = ConnectionPolicy::new(policy, Handle::current());
         let (script, told) = (Scripted::new(), Arc::<Told>::default());
         let opener = Opener::new(
             Arc::new(script.clone()),
@@ -188,7 +188,7 @@ impl Tested {
             CONNECT_TIMEOUT,
             settings.database_url,
         );
-        let service = PoolService::new(Manager::new(opener, Arc::clone(&care)), &care);
+        let service = PoolService::new(Manager::new(opener, Arc::clone(&policy)), &policy);
         let observer: Arc<dyn PoolEvents> = Arc::clone(&told) as _;
         service.report_to(Arc::downgrade(&observer));
         Self {

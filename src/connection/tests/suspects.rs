@@ -48,7 +48,7 @@ async fn a_ping_that_fails_at_once_costs_only_its_own_connection() {
 /// A firewall has dropped all old connections and lets new ones through.
 #[tokio::test(start_paused = true)]
 async fn only_one_of_many_hanging_pings_delays_a_checkout() {
-    let pool = Tested::new(|care| care.pre_ping_bypass = ms(500));
+    let pool = Tested::new(|policy| policy.pre_ping_bypass = ms(500));
     drop(pool.held(10).await);
     sleep(Duration::from_secs(3600)).await;
     pool.script.pings_that(hang);
@@ -63,7 +63,7 @@ async fn only_one_of_many_hanging_pings_delays_a_checkout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_black_hole_costs_one_ping_and_one_connection_attempt() {
-    let pool = Tested::new(|care| care.pre_ping_bypass = ms(500));
+    let pool = Tested::new(|policy| policy.pre_ping_bypass = ms(500));
     drop(pool.held(10).await);
     sleep(Duration::from_secs(60)).await;
     pool.script.dials_that(hang);
@@ -76,7 +76,7 @@ async fn a_black_hole_costs_one_ping_and_one_connection_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shrink_during_a_warm_up_keeps_to_the_new_size() {
-    let pool = Tested::new(|care| (care.pool_size, care.max_overflow) = (5, 0));
+    let pool = Tested::new(|policy| (policy.pool_size, policy.max_overflow) = (5, 0));
     pool.script.dials_that(after(ms(1000)));
     let warm_up = tokio::spawn(pool.service.warm_up(Duration::from_secs(30)));
     sleep(ms(500)).await;
@@ -88,7 +88,7 @@ async fn a_shrink_during_a_warm_up_keeps_to_the_new_size() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shrink_while_checkouts_connect_keeps_to_the_new_size() {
-    let pool = Tested::new(|care| (care.pool_size, care.max_overflow) = (5, 0));
+    let pool = Tested::new(|policy| (policy.pool_size, policy.max_overflow) = (5, 0));
     pool.script.dials_that(after(ms(100)));
     let given_up = futures_util::future::join_all((0..5).map(|_| pool.get()));
     let given_up = tokio::time::timeout(ms(50), given_up).await;
@@ -105,7 +105,7 @@ fn a_runtime_that_ends_during_an_attempt_does_not_block_the_pool() {
     let [first, second] = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
     let pool = {
         let _in = first.enter();
-        Tested::new(|care| (care.pool_size, care.max_overflow) = (1, 0))
+        Tested::new(|policy| (policy.pool_size, policy.max_overflow) = (1, 0))
     };
     pool.script.dials_that(hang);
     second.block_on(async {
