@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
-use poolscope::{ObserveLayer, PoolService};
 use poolscope::service::{ExistingLease, Observe, Observed};
+use poolscope::{ObserveLayer, PoolService};
 use tower::Layer;
 
 use super::{Bb8, Peer};

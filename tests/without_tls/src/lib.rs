@@ -2,8 +2,8 @@
 #![cfg(test)]
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
-use poolscope::{Pool, Settings};
 use poolscope::backend::Backend;
+use poolscope::{Pool, Settings};
 
 fn refused<C: Backend>(url: &str) -> String {
     match Pool::<C>::builder(Settings::new(url)).build() {
