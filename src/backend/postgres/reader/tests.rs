@@ -135,7 +135,9 @@ type Readings = (
 /// The SQLSTATE and the rows of each command that is remembered.
 fn outcomes(wire: &Wire) -> Vec<(Option<[u8; 5]>, u64)> {
     let sent = wire.sent().unwrap_or_default();
-    (1..=sent).filter_map(|number| wire.outcome(number)).collect()
+    (1..=sent)
+        .filter_map(|number| wire.outcome(number))
+        .collect()
 }
 
 fn readings(wire: &Wire) -> Readings {
