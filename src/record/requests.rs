@@ -89,10 +89,11 @@ impl Requests {
         now: Instant,
     ) {
         self.advance(now);
-        if self.repeated.len() >= ROUTES && !self.repeated.contains_key(&route.cloned()) {
-            return;
+        let mut route = route.cloned();
+        if self.repeated.len() >= ROUTES && !self.repeated.contains_key(&route) {
+            route = Some(Arc::from("_OTHER"));
         }
-        let repeated = self.repeated.entry(route.cloned()).or_default();
+        let repeated = self.repeated.entry(route).or_default();
         repeated.requests.total += u64::from(first);
         statement.text.clone_into(&mut repeated.text);
         statement.summary.clone_into(&mut repeated.summary);
@@ -140,5 +141,31 @@ impl Key {
             .into_iter()
             .chain([method])
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_routes_are_one() {
+        let now = Instant::now();
+        let mut requests = Requests::new(now);
+        let statement = Repeat {
+            text: "SELECT ?",
+            summary: "SELECT",
+            times: 20,
+        };
+        for number in 0..2 * ROUTES {
+            let route = Arc::from(format!("/{number}"));
+            requests.repeated(Some(&route), &statement, true, now);
+        }
+        let all: Vec<_> = requests.all_repeated(now).collect();
+        assert_eq!(all.len(), ROUTES + 1);
+        let other = all
+            .iter()
+            .find(|(route, _)| route.is_some_and(|it| &**it == "_OTHER"));
+        assert_eq!(other.unwrap().1.requests.total, ROUTES as u64);
     }
 }

@@ -108,6 +108,7 @@ async fn a_query_is_a_sibling_of_its_checkout<C: Tested>(name: &str) {
     let parent = request.span().span_context().clone();
     let checkout = spans.only_checkout();
     assert_eq!(checkout.parent_span_id, parent.span_id());
+    ended(&spans, "SELECT", 2).await;
     let queries = spans.named("SELECT");
     let [first, second] = &queries[..] else {
         panic!("{queries:?}")

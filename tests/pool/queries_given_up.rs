@@ -89,10 +89,9 @@ async fn in_a_pipeline_only_the_query_that_failed_is_told_so() {
         );
         assert!(failed.is_err() && a.is_ok() && b.is_ok());
         let inserts = ended(&spans, "RETURNING", round).await;
-        assert_eq!(
-            attribute(&inserts[round - 1], "error.type"),
-            "unique_violation"
-        );
+        // The SQLSTATE is known only if no other query of the pipeline was in flight when this one ended.
+        let error = attribute(&inserts[round - 1], "error.type");
+        assert!(["unique_violation", "23505"].contains(&&*error), "{error}");
         for text in ["AS first", "AS second"] {
             let fine = &ended(&spans, text, round).await[round - 1];
             assert_eq!(attribute(fine, "error.type"), "", "{fine:?}");

@@ -1,5 +1,7 @@
 //! `connections`: what the server says of our sessions, joined with who holds them.
 
+use std::time::Instant;
+
 use diesel::sql_types::BigInt;
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::pooled_connection::ManagerConfig;
@@ -106,6 +108,7 @@ fn session(report: &Value, id: u64) -> &Value {
 
 async fn sessions_are_joined_with_holders<C: Served>(name: &str) {
     let database = C::database(name);
+    let began = Instant::now();
     let pool = database.pool::<C>().pool_size(3).build().unwrap();
     let mut idle = pool.get().await.unwrap();
     let (mut plain, line) = (pool.get().await.unwrap(), line!());
@@ -147,7 +150,8 @@ async fn sessions_are_joined_with_holders<C: Served>(name: &str) {
     assert_eq!(one["holder"]["process_id"], json!(ids.0));
     assert_eq!(one["holder"]["route"], Value::Null);
     assert_eq!(one["holder"]["leak"], json!(false));
-    assert!(one["holder"]["held_seconds"].as_f64().unwrap() >= 0.0);
+    let held = one["holder"]["held_seconds"].as_f64().unwrap();
+    assert!(held <= began.elapsed().as_secs_f64(), "{held}");
     assert_eq!(other["holder"]["label"], json!("nightly-report"));
     assert_eq!(
         other["holder"]["caller"],
@@ -156,10 +160,9 @@ async fn sessions_are_joined_with_holders<C: Served>(name: &str) {
     assert_eq!(unheld["holder"], Value::Null);
     for session in [one, other, unheld] {
         assert_eq!(session["state"], json!("idle"));
-        assert!(
-            session["state_seconds"].as_f64().unwrap() >= 0.0,
-            "{session}"
-        );
+        // Servers count in whole seconds at worst.
+        let since = session["state_seconds"].as_f64().unwrap();
+        assert!(since <= began.elapsed().as_secs_f64() + 1.0, "{session}");
     }
     // The lane asks over a session of its own, which is named and not counted.
     let lane = report["monitoring_process_id"].as_u64().unwrap();
@@ -250,17 +253,22 @@ async fn strangers_are_counted_beside<C: Served>(name: &str) {
     let mut held = pool.get().await.unwrap();
     let ours = held.own_id().await;
     let report = get(pool.monitor(), "connections").await.json();
-    assert_eq!(report["total_connections"], json!(1));
+    // A slow connect may have made the pool open one more.
+    let total = report["total_connections"].as_u64().unwrap();
+    assert!((1..=2).contains(&total), "{report}");
     assert_eq!(report["other_connections"], json!(2));
     assert_eq!(
         report["idle_in_transaction"],
         json!(0),
         "theirs is not ours to judge"
     );
-    let ids: Vec<_> = report["sessions"].as_array().unwrap().iter().collect();
-    assert_eq!(ids.len(), 1);
-    assert_eq!(ids[0]["process_id"], json!(ours));
-    assert_ne!(ours, theirs);
+    let sessions = report["sessions"].as_array().unwrap();
+    let ids: Vec<_> = sessions.iter().map(|it| &it["process_id"]).collect();
+    assert_eq!(ids.len() as u64, total);
+    assert!(
+        ids.contains(&&json!(ours)) && !ids.contains(&&json!(theirs)),
+        "{ids:?}"
+    );
     let health = get(pool.monitor(), "health").await.json();
     assert_eq!(strings(&health["warnings"]), [""; 0]);
 }

@@ -29,7 +29,7 @@ async fn checkouts_queries_and_times_are_told() {
     let busy = seconds("poolscope.request.query_time");
     assert!(held >= 0.03, "{attributes:?}");
     assert!((0.0..held).contains(&busy), "{attributes:?}");
-    assert!(seconds("poolscope.request.wait_time") >= 0.0);
+    assert!(seconds("poolscope.request.wait_time") < 60.0);
 }
 
 #[tokio::test]

@@ -71,7 +71,6 @@ impl Reader {
 
     /// Reads bytes of the client that the transport has accepted.
     pub(super) fn sent(&mut self, bytes: &[u8]) {
-        self.wire.add_bytes_out(bytes.len());
         if self.off {
             return;
         }
@@ -83,7 +82,6 @@ impl Reader {
 
     /// Reads bytes received from the server.
     pub(super) fn received(&mut self, bytes: &[u8]) {
-        self.wire.add_bytes_in(bytes.len());
         if self.off {
             return;
         }
