@@ -1,4 +1,4 @@
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use super::permit::Admitted;
 use crate::checkout::Checkout;
 use crate::error::{BoxError, PoolError};
 use crate::record::inventory::{Availability, Counts, Inventory};
-use crate::record::pool_events::PoolEvents;
 
 /// A [`Service<Checkout>`](tower_service::Service) behind a [`Gate`].
 ///
@@ -93,9 +92,5 @@ impl<S: Inventory> Inventory for Admit<S> {
 
     fn timeout(&self) -> Option<Duration> {
         Some(self.gate.timeout())
-    }
-
-    fn report_to(&self, observer: Weak<dyn PoolEvents>) {
-        self.inner.report_to(observer);
     }
 }

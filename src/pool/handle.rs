@@ -84,7 +84,7 @@ impl<C: Backend> Pool<C> {
     /// Builds a pool for another database of the app, from variables with a prefix.
     ///
     /// With `REPORTS_` these are `REPORTS_DATABASE_URL`, `REPORTS_DB_POOL_SIZE` and so on; see
-    /// [`Settings::from_env_prefixed`]. Set `REPORTS_DB_POOL_NAME`, so that telemetry tells the pools apart.
+    /// [`Settings::from_env_prefixed`]. Set `REPORTS_DB_POOL_NAME`, so that telemetry distinguishes the pools.
     ///
     /// ```no_run
     /// # #[cfg(feature = "postgres")] mod doc {

@@ -1,7 +1,7 @@
 //! The tower stack inside `Pool<C>`, below the observation layer.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use crate::checkout::Checkout;
 use crate::connection::{Lease, Manager, PoolService, ResponseFuture as LeaseFuture};
 use crate::error::PoolError;
 use crate::record::inventory::{Counts, Inventory};
-use crate::record::pool_events::PoolEvents;
 use crate::settings::{DatabaseKind, Settings};
 
 /// poolscope's own connections behind a fair gate, and the settings of both.
@@ -96,7 +95,7 @@ impl<C: Backend> Inventory for Stack<C> {
     }
 
     fn overflow(&self) -> u32 {
-        self.admit.overflow()
+        self.admit.get_ref().overflow()
     }
 
     fn sees_transactions(&self) -> bool {
@@ -105,10 +104,6 @@ impl<C: Backend> Inventory for Stack<C> {
 
     fn wait_target(&self) -> Option<Duration> {
         Some(self.built.settings.target_wait)
-    }
-
-    fn report_to(&self, observer: Weak<dyn PoolEvents>) {
-        self.admit.report_to(observer);
     }
 }
 

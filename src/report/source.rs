@@ -1,6 +1,6 @@
 //! Provides reports with the pool under an observed stack.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use tower_service::Service;
 use crate::backend::MonitorConnection;
 use crate::checkout::Checkout;
 use crate::record::inventory::{Counts, Inventory};
-use crate::record::pool_events::PoolEvents;
 use crate::settings::{DatabaseKind, Secret, Settings, Thresholds};
 
 /// A pool that reports can describe: it counts its connections and can open the monitoring
@@ -201,10 +200,6 @@ impl<S: Send + Sync + 'static, P: Inventory> Inventory for WithSource<S, P> {
 
     fn inner(&self) -> Option<&dyn Inventory> {
         Some(&self.source)
-    }
-
-    fn report_to(&self, observer: Weak<dyn PoolEvents>) {
-        self.source.report_to(observer);
     }
 }
 

@@ -1,12 +1,12 @@
 //! The crate's instrumentation scope, the counts of exports, and with the feature `otlp` traces,
 //! metrics and logs over OTLP.
 //!
-//! The way of a span, a log record, a data point:
+//! The path of a span, a log record or a data point:
 //!
 //! ```text
 //! tracing ─▶ layers.rs ─▶ provider ─▶ queue.rs ─▶ the SDK's ─▶ exporter.rs ─▶ the OTLP ─▶ receiver
 //!                      (pipeline.rs)  counts what   queue      counts what    exporter
-//!                                     finds no place           was sent       over connection.rs,
+//!                                     finds no space           was sent       over connection.rs,
 //!                                                              and what not   on export_runtime.rs
 //! ```
 //!
