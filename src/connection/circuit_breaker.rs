@@ -1,4 +1,4 @@
-//! The circuit breaker: the state of an breaker, and the checkouts that wait for its end.
+//! The circuit breaker: the state of an outage, and the checkouts that wait for its end.
 //!
 //! An outage begins with a connection attempt that finds the database unreachable
 //! ([`ConnectError::is_absence`]), and ends with the first attempt that succeeds. During an outage only
@@ -56,9 +56,9 @@ struct Down {
     life: Instant,
 }
 
-/// The answer to a request to connect during an breaker.
+/// The answer to a request to connect during an outage.
 pub(super) enum Verdict<T> {
-    /// There is no breaker: connect.
+    /// There is no outage: connect.
     Up,
     /// A probe has opened this connection.
     Opened(T),
@@ -131,8 +131,8 @@ impl<T> CircuitBreaker<T> {
         self.down.load(Ordering::Acquire)
     }
 
-    /// Declares an breaker, because an attempt that began at `began` found the database unreachable.
-    /// Returns the number of the breaker, which the caller must probe, or `None` if one is already
+    /// Declares an outage, because an attempt that began at `began` found the database unreachable.
+    /// Returns the number of the outage, which the caller must probe, or `None` if one is already
     /// declared.
     pub(super) fn declare(&self, began: Instant, cause: &ConnectError) -> Option<u64> {
         let now = Instant::now();
@@ -155,14 +155,14 @@ impl<T> CircuitBreaker<T> {
         Some(state.number)
     }
 
-    /// Returns how long the database has been down; zero if there is no breaker.
+    /// Returns how long the database has been down; zero if there is no outage.
     pub(super) fn lasts(&self) -> Duration {
         let state = self.state();
         let since = state.down.as_ref().map(|down| down.since.elapsed());
         since.unwrap_or_default()
     }
 
-    /// Returns whether a request waits for the end of this breaker, or `None` if the outage is over.
+    /// Returns whether a request waits for the end of this outage, or `None` if the outage is over.
     pub(super) fn goes_on(&self, number: u64) -> Option<bool> {
         let state = self.state();
         (state.number == number && state.down.is_some()).then_some(state.waiting > 0)
@@ -184,7 +184,7 @@ impl<T> CircuitBreaker<T> {
         self.news.send_replace(());
     }
 
-    /// Ends the breaker. Hands the probe's connection to a waiting request, or returns it if none waits.
+    /// Ends the outage. Hands the probe's connection to a waiting request, or returns it if none waits.
     pub(super) fn over(&self, opened: Option<T>) -> Option<T> {
         let mut state = self.state();
         self.end(&mut state);
@@ -195,14 +195,14 @@ impl<T> CircuitBreaker<T> {
         None
     }
 
-    /// Ends the breaker, because a probe that began at `began` reached the database and was refused.
+    /// Ends the outage, because a probe that began at `began` reached the database and was refused.
     pub(super) fn refused(&self, began: Instant, cause: ConnectError) {
         let mut state = self.state();
         state.refused = Some((began, cause));
         self.end(&mut state);
     }
 
-    /// Ends this breaker, because its prober has stopped.
+    /// Ends this outage, because its prober has stopped.
     pub(super) fn abandon(&self, number: u64) {
         let mut state = self.state();
         if state.number == number {
@@ -233,7 +233,7 @@ impl<T> CircuitBreaker<T> {
             .is_none_or(|down| down.life.elapsed() < TRUST)
     }
 
-    /// Waits until an outage is declared. Returns at once during an breaker.
+    /// Waits until an outage is declared. Returns at once during an outage.
     pub(super) async fn declared(&self) {
         let mut news = self.news.subscribe();
         while !self.is_down() {
@@ -243,7 +243,7 @@ impl<T> CircuitBreaker<T> {
     }
 
     /// Waits until a request made at `asked` can no longer expect a connection, and returns why. Never
-    /// resolves while there is no breaker.
+    /// resolves while there is no outage.
     pub(super) async fn give_up(&self, asked: Instant) -> ConnectError {
         let mut news = self.news.subscribe();
         loop {
@@ -265,7 +265,7 @@ impl<T> CircuitBreaker<T> {
     }
 
     /// Waits like [`give_up`](Self::give_up) on behalf of an attempt in flight. The attempt may still
-    /// succeed, so it gets [`PATIENCE`] from the begin of the breaker.
+    /// succeed, so it gets [`PATIENCE`] from the begin of the outage.
     pub(super) async fn hopeless_in_flight(&self) -> ConnectError {
         loop {
             self.declared().await;
@@ -282,7 +282,7 @@ impl<T> CircuitBreaker<T> {
         }
     }
 
-    /// Returns the cause of the current breaker.
+    /// Returns the cause of the current outage.
     fn error(&self) -> Option<ConnectError> {
         let state = self.state();
         state.down.as_ref().map(|down| down.error(Instant::now()))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel_async::TransactionManager;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -17,7 +18,8 @@ use crate::record::pool_events::CloseReason;
 
 /// The connection type that bb8 stores.
 pub struct Entry<C> {
-    pub(super) connection: C,
+    /// `None` once the app has taken the connection out of the pool.
+    connection: Option<C>,
     pub(super) state: Arc<EntryState>,
     /// When the connection was last handed out or returned.
     pub(super) last_used: Instant,
@@ -86,7 +88,7 @@ impl<C: Backend> Entry<C> {
             .recycle
             .map(|age| now + jitter::shortened(age, settings.recycle_jitter_pct));
         Self {
-            connection,
+            connection: Some(connection),
             state,
             last_used: now,
             came_back: None,
@@ -102,6 +104,25 @@ impl<C: Backend> Entry<C> {
     /// Marks the connection as in use.
     pub(super) fn take(&mut self) {
         self.registered.open.taken();
+    }
+
+    /// Removes the connection from the pool, which then closes the entry.
+    pub(super) fn detach(&mut self) -> C {
+        self.retired = Some(CloseReason::Taken);
+        let taken = self.connection.take();
+        let mut connection = taken.expect("taken once, because that consumes the guard");
+        connection.set_instrumentation(diesel::connection::get_default_instrumentation());
+        connection
+    }
+
+    pub(super) fn connection(&self) -> &C {
+        let connection = self.connection.as_ref();
+        connection.expect("the guard is gone once the connection is taken")
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut C {
+        let connection = self.connection.as_mut();
+        connection.expect("the guard is gone once the connection is taken")
     }
 
     /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
@@ -131,17 +152,28 @@ impl<C: Backend> Entry<C> {
             }
             return Some(CloseReason::Broken);
         }
-        if !self.is_outside_transaction() || self.connection.is_broken() {
+        if self.connection_mut().is_broken() || !self.may_be_reused() {
             return Some(CloseReason::Broken);
         }
         policy.is_closed().then_some(CloseReason::Shutdown)
     }
 
-    /// Returns whether no transaction is open, as far as is known.
-    pub(super) fn is_outside_transaction(&self) -> bool {
-        self.state
-            .transaction()
-            .is_none_or(|state| state == TransactionState::Idle)
+    /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
+    /// which a pool keeps open from test to test.
+    pub(super) fn may_be_reused(&mut self) -> bool {
+        match self.state.transaction() {
+            None | Some(TransactionState::Idle) => true,
+            Some(TransactionState::Failed) => false,
+            Some(TransactionState::Open) => self.is_in_test_transaction(),
+        }
+    }
+
+    /// Returns whether diesel knows of a transaction and yet takes the connection for reusable. It does
+    /// so only after `begin_test_transaction`.
+    fn is_in_test_transaction(&mut self) -> bool {
+        let connection = self.connection_mut();
+        let status = C::TransactionManager::transaction_manager_status_mut(connection);
+        matches!(status.transaction_depth(), Ok(Some(_))) && !connection.is_broken()
     }
 
     /// Cancels the abandoned query on the server, which would otherwise keep running after the close.

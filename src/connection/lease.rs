@@ -269,7 +269,7 @@ impl<C: Backend> Lease<C> {
         let limit = policy.settings.pre_ping_timeout;
         // `None` means no answer in time.
         let answered = if ping {
-            let ping = own.opener.dial().ping(&mut entry.connection);
+            let ping = own.opener.dial().ping(entry.connection_mut());
             timeout(limit, ping).await.ok().map(|pong| pong.is_ok())
         } else {
             let answered = timeout(limit, entry.answered()).await.ok();
@@ -277,7 +277,7 @@ impl<C: Backend> Lease<C> {
         };
         entry.probing = false;
         // The outstanding command may have left a transaction open.
-        if answered == Some(true) && entry.is_outside_transaction() {
+        if answered == Some(true) && entry.may_be_reused() {
             entry.generation = generation;
             entry.last_used = Instant::now();
             return Probed::Fit(lease);
@@ -290,6 +290,11 @@ impl<C: Backend> Lease<C> {
         }
     }
 
+    /// Takes the connection out of the pool.
+    pub(crate) fn detach(&mut self) -> C {
+        self.0.detach()
+    }
+
     /// Closes the connection instead of putting it back.
     pub(super) fn retire(mut self, reason: CloseReason) {
         self.0.retired = Some(reason);
@@ -300,13 +305,13 @@ impl<C: Backend> Deref for Lease<C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        &self.0.connection
+        self.0.connection()
     }
 }
 
 impl<C: Backend> DerefMut for Lease<C> {
     fn deref_mut(&mut self) -> &mut C {
-        &mut self.0.connection
+        self.0.connection_mut()
     }
 }
 

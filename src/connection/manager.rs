@@ -37,7 +37,7 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
     /// [`PoolService`](super::PoolService) probes instead and closes a connection whose probe hangs,
     /// whereas bb8 would put that connection back.
     async fn is_valid(&self, entry: &mut Box<Entry<C>>) -> Result<(), ConnectError> {
-        self.own.opener.dial().ping(&mut entry.connection).await
+        self.own.opener.dial().ping(entry.connection_mut()).await
     }
 
     /// Decides whether a returned connection is closed. bb8 calls this at each check-in, outside its

@@ -97,7 +97,7 @@ impl<C: Backend> OwnShared<C> {
         });
     }
 
-    /// Connects. During an breaker, waits for a connection that a probe has opened.
+    /// Connects. During an outage, waits for a connection that a probe has opened.
     async fn opened(self: &Arc<Self>) -> Result<Dialed<C>, ConnectError> {
         let breaker = &self.breaker;
         loop {
@@ -138,7 +138,7 @@ impl<C: Backend> OwnShared<C> {
     }
 
     /// Returns whether a checkout should keep waiting after a failed connection attempt. During an
-    /// breaker, only while healthy connections are returned.
+    /// outage, only while healthy connections are returned.
     pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
         let limiter = &self.policy.limiter;
         if self.breaker.is_down() {
@@ -148,7 +148,7 @@ impl<C: Backend> OwnShared<C> {
         }
     }
 
-    /// Declares an breaker: marks all open connections as suspect and starts the prober.
+    /// Declares an outage: marks all open connections as suspect and starts the prober.
     fn declare(self: &Arc<Self>, began: Instant, cause: &ConnectError) {
         if let Some(number) = self.breaker.declare(began, cause) {
             self.policy.suspect_all();
@@ -205,7 +205,7 @@ impl<C: Backend> OwnShared<C> {
         ))
     }
 
-    /// Ends the breaker. The probe's connection goes to a waiting request or into the pool.
+    /// Ends the outage. The probe's connection goes to a waiting request or into the pool.
     pub(super) fn recovered(&self, dialed: Dialed<C>) {
         let Some(dialed) = self.breaker.over(Some(dialed)) else {
             return;

@@ -60,6 +60,18 @@ where
         self.checkout(Checkout::new())
     }
 
+    /// Returns a connection like [`get`](Self::get), whose connections are owned, too. Exists for apps
+    /// that migrate from bb8.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`get`](Self::get).
+    #[track_caller]
+    pub fn get_owned(
+        &self,
+    ) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
+        self.checkout(Checkout::new())
+    }
+
     /// Returns a connection for a checkout with a label, or on behalf of another source line.
     ///
     /// # Errors

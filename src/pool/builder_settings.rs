@@ -43,6 +43,12 @@ impl<C: Backend> PoolBuilder<C> {
         self
     }
 
+    /// Sets the most connections that are ever open, as bb8's `max_size`: `pool_size` to this number, and
+    /// `max_overflow` to 0.
+    pub fn max_size(self, connections: u32) -> Self {
+        self.pool_size(connections).max_overflow(0)
+    }
+
     /// Sets the total time limit of a checkout, 1 ms to 7 days. Defaults to 30 s. `DB_POOL_TIMEOUT`.
     pub fn pool_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pool_timeout = timeout;

@@ -20,17 +20,20 @@ pub enum CloseReason {
     Shutdown,
     /// The pool was made smaller.
     Resize,
+    /// The app took it out of the pool.
+    Taken,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Recycle,
         Self::Overflow,
         Self::Broken,
         Self::PingFailed,
         Self::Shutdown,
         Self::Resize,
+        Self::Taken,
     ];
 
     /// Returns the name of the reason in reports and telemetry.
@@ -43,6 +46,7 @@ impl CloseReason {
             Self::PingFailed => "ping_failed",
             Self::Shutdown => "shutdown",
             Self::Resize => "resize",
+            Self::Taken => "taken",
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Closed {
     pub shutdown: u64,
     /// The pool was made smaller.
     pub resize: u64,
+    /// The app took it out of the pool with [`PooledConnection::take`](crate::PooledConnection::take).
+    pub taken: u64,
     /// Idle longer than an existing pool's idle timeout; this crate's pool has none.
     pub idle_timeout: u64,
 }
@@ -65,6 +67,7 @@ impl Totals {
                 ping_failed: bb8.connections_closed_invalid,
                 shutdown: 0,
                 resize: 0,
+                taken: 0,
                 idle_timeout: bb8.connections_closed_idle_timeout,
             },
             ..self
@@ -81,6 +84,7 @@ impl Closed {
             CloseReason::PingFailed => &mut self.ping_failed,
             CloseReason::Shutdown => &mut self.shutdown,
             CloseReason::Resize => &mut self.resize,
+            CloseReason::Taken => &mut self.taken,
         } += 1;
     }
 
@@ -92,6 +96,7 @@ impl Closed {
             CloseReason::PingFailed => self.ping_failed,
             CloseReason::Shutdown => self.shutdown,
             CloseReason::Resize => self.resize,
+            CloseReason::Taken => self.taken,
         }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
-use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection};
 use futures_util::FutureExt;
 use futures_util::future::{join_all, try_join_all};
 use poolscope::backend::AsyncSqliteConnection;
-use poolscope::{Pool, Settings};
+use poolscope::{Pool, PooledConnection, Settings};
 
 use crate::databases::{Tested, on_each_database};
 use crate::support::postgres::Postgres;
@@ -181,6 +181,8 @@ on_each_database!(
     a_set_up_that_panics_is_an_error_like_another,
     an_own_manager_opens_the_connections,
     a_dedicated_connection_is_not_the_pools,
+    a_connection_that_is_taken_leaves_the_pool,
+    a_test_transaction_lasts_from_checkout_to_checkout,
     statements_are_echoed_without_their_binds,
 );
 
@@ -274,6 +276,53 @@ async fn a_dedicated_connection_is_not_the_pools<C: Tested>(name: &str) {
         (1, 1)
     );
     drop(held);
+}
+
+async fn a_connection_that_is_taken_leaves_the_pool<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let pool = database.pool::<C>().max_size(1).build().unwrap();
+    let mut mine = PooledConnection::take(pool.get().await.unwrap());
+    let status = pool.status();
+    assert_eq!((status.checked_out, status.total_connections), (0, 0));
+    assert_eq!(status.totals.connections_closed.taken, 1);
+
+    // The pool has its place again, and the connection works beside the one that is opened for it.
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.select(1).await.unwrap(), 1);
+    assert_eq!(mine.select(2).await.unwrap(), 2);
+    assert_eq!(pool.status().total_connections, 1);
+
+    // It outlives the pool.
+    drop(conn);
+    assert!(pool.close(Duration::from_secs(60)).await);
+    drop(pool);
+    assert_eq!(mine.select(3).await.unwrap(), 3);
+}
+
+/// The idiom of diesel's guide: a pool of one connection that is inside a transaction for ever.
+async fn a_test_transaction_lasts_from_checkout_to_checkout<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let mut outside = database.pool::<C>().build().unwrap().get().await.unwrap();
+    outside.run("CREATE TABLE kept (n INT)").await.unwrap();
+
+    let pool = database
+        .pool::<C>()
+        .max_size(1)
+        .pre_ping_bypass(Duration::ZERO)
+        .on_connect(|conn| Box::pin(conn.begin_test_transaction()))
+        .build()
+        .unwrap();
+    let mut conn = pool.get().await.unwrap();
+    conn.run("INSERT INTO kept VALUES (1)").await.unwrap();
+    drop(conn);
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.count("kept").await.unwrap(), 1);
+    assert_eq!(pool.status().totals.connections_closed.broken, 0);
+
+    // Nothing of it stays.
+    drop(conn);
+    pool.close(Duration::from_secs(60)).await;
+    assert_eq!(outside.count("kept").await.unwrap(), 0);
 }
 
 async fn statements_are_echoed_without_their_binds<C: Tested>(name: &str) {
