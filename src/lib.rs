@@ -30,6 +30,19 @@
 //!               holders                             recycles
 //! ```
 
+//! # Features
+//!
+//! No feature is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `postgres` | pools of `AsyncPgConnection` |
+//! | `mysql` | pools of `AsyncMysqlConnection`, for MySQL and MariaDB |
+//! | `sqlite` | pools of [`AsyncSqliteConnection`](backend::AsyncSqliteConnection); builds SQLite from source |
+//! | `tls` | TLS by rustls, to Postgres, to MySQL and to an OTLP receiver |
+//! | `axum` | [`PoolError`] as an axum response; routes from axum's `MatchedPath` in [`RequestLayer`] |
+//! | `otlp` | [`Telemetry`], which exports over OTLP by the standard `OTEL_*` variables |
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;

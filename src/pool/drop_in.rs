@@ -6,8 +6,18 @@
 //! + use poolscope::bb8::{Pool, PooledConnection, RunError};
 //! ```
 //!
-//! Signatures keep working. Matching on the variants of `RunError` does not: `RunError` is
-//! [`PoolError`](crate::PoolError), which has more variants.
+//! | subject | diesel-async's bb8 | here |
+//! |---|---|---|
+//! | `Pool::builder()` | settings in its methods, then `build(manager).await` | [`Pool::builder(settings)`](Pool::builder), then `build()` |
+//! | `max_size(5)` | five connections | [the same](crate::PoolBuilder::max_size) |
+//! | `get`, `get_owned`, `dedicated_connection`, `state` | | the same |
+//! | `RunError` | two variants | [`PoolError`](crate::PoolError): code that matches on variants changes |
+//! | `PooledConnection<'a, C>` | borrows the pool | is owned, and converts to any lifetime |
+//! | order of checkouts | newcomers may overtake | first come, first served |
+//! | a dropped query | its connection is used again | the query is cancelled, and the connection closed |
+//! | instrumentation of connections | the app's | the pool's, which forwards to diesel's default |
+//!
+//! The guide `docs/migrating.md` has the rest: bb8's builder method by method, and what the log needs.
 
 use crate::backend::Backend;
 
