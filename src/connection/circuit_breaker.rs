@@ -1,4 +1,4 @@
-//! The circuit breaker: the state of an outage, and the checkouts that wait for its end.
+//! The circuit breaker: the checkouts that wait for the end of an outage.
 //!
 //! An outage begins with a connection attempt that finds the database unreachable
 //! ([`ConnectError::is_absence`]), and ends with the first attempt that succeeds. During an outage only
@@ -13,16 +13,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::outage::Outage;
 use crate::backend::ConnectError;
-
-/// How long a request waits for a verdict.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
-
-/// The minimum age of an outage for its duration to appear in error messages.
-const WORTH_TELLING: Duration = Duration::from_millis(50);
-
-/// How long after a healthy connection was returned it is worth waiting for others.
-const TRUST: Duration = Duration::from_secs(1);
 
 /// The state of the circuit breaker. `T` is a connection that a probe has opened and hands to a
 /// waiting request.
@@ -35,25 +27,13 @@ pub(super) struct CircuitBreaker<T> {
 }
 
 struct BreakerState<T> {
-    down: Option<Down>,
+    down: Option<Outage>,
     /// The number of outages so far.
     number: u64,
     /// The begin and the error of an attempt that reached the database and was refused.
     refused: Option<(Instant, ConnectError)>,
     waiting: u32,
     opened: Option<T>,
-}
-
-#[derive(Debug)]
-struct Down {
-    since: Instant,
-    cause: ConnectError,
-    /// When the last attempt whose failure is known began.
-    failed: Instant,
-    /// When the last attempt began.
-    tried: Instant,
-    /// When a healthy connection was last returned.
-    life: Instant,
 }
 
 /// The answer to a request to connect during an outage.
@@ -63,28 +43,6 @@ pub(super) enum Verdict<T> {
     /// A probe has opened this connection.
     Opened(T),
     Failed(ConnectError),
-}
-
-impl Down {
-    /// Returns the failure that answers a request made at `asked`: that of an attempt that began
-    /// later, or any failure once the request has waited for [`PATIENCE`], because attempts may hang.
-    fn answer(&self, asked: Instant, now: Instant) -> Option<ConnectError> {
-        (self.failed > asked || now >= self.patience_ends(asked)).then(|| self.error(now))
-    }
-
-    fn patience_ends(&self, asked: Instant) -> Instant {
-        asked.max(self.since) + PATIENCE
-    }
-
-    /// Returns the cause, with the duration of the outage unless it has just begun.
-    fn error(&self, now: Instant) -> ConnectError {
-        let ago = |at| now.saturating_duration_since(at);
-        let (cause, lasts) = (self.cause.clone(), ago(self.since));
-        if lasts < WORTH_TELLING {
-            return cause;
-        }
-        cause.during_outage(lasts, ago(self.tried))
-    }
 }
 
 impl<T> BreakerState<T> {
@@ -97,10 +55,7 @@ impl<T> BreakerState<T> {
             return Ok(Verdict::Opened(opened));
         }
         match (&self.down, &self.refused) {
-            (Some(down), _) => match down.answer(asked, Instant::now()) {
-                Some(error) => Ok(Verdict::Failed(error)),
-                None => Err(down.patience_ends(asked)),
-            },
+            (Some(outage), _) => outage.answer(asked).map(Verdict::Failed),
             (None, Some((began, cause))) if *began > asked => Ok(Verdict::Failed(cause.clone())),
             (None, _) => Ok(Verdict::Up),
         }
@@ -135,21 +90,13 @@ impl<T> CircuitBreaker<T> {
     /// Returns the number of the outage, which the caller must probe, or `None` if one is already
     /// declared.
     pub(super) fn declare(&self, began: Instant, cause: &ConnectError) -> Option<u64> {
-        let now = Instant::now();
         let mut state = self.state();
         if state.down.is_some() {
             return None;
         }
         state.number += 1;
         state.refused = None;
-        state.down = Some(Down {
-            since: now,
-            cause: cause.clone(),
-            // An attempt also answers the requests made at the instant at which it began.
-            failed: began + Duration::from_nanos(1),
-            tried: began,
-            life: now,
-        });
+        state.down = Some(Outage::new(began, cause.clone()));
         self.down.store(true, Ordering::Release);
         self.news.send_replace(());
         Some(state.number)
@@ -158,8 +105,7 @@ impl<T> CircuitBreaker<T> {
     /// Returns how long the database has been down; zero if there is no outage.
     pub(super) fn lasts(&self) -> Duration {
         let state = self.state();
-        let since = state.down.as_ref().map(|down| down.since.elapsed());
-        since.unwrap_or_default()
+        state.down.as_ref().map(Outage::lasts).unwrap_or_default()
     }
 
     /// Returns whether a request waits for the end of this outage, or `None` if the outage is over.
@@ -170,16 +116,15 @@ impl<T> CircuitBreaker<T> {
 
     /// Records the begin of a probe.
     pub(super) fn tries(&self, now: Instant) {
-        if let Some(down) = &mut self.state().down {
-            down.tried = now;
+        if let Some(outage) = &mut self.state().down {
+            outage.tries(now);
         }
     }
 
     /// Records that a probe that began at `began` found the database unreachable.
     pub(super) fn failed(&self, began: Instant, cause: ConnectError) {
-        if let Some(down) = &mut self.state().down {
-            down.failed = down.failed.max(began);
-            down.cause = cause;
+        if let Some(outage) = &mut self.state().down {
+            outage.failed(began, cause);
         }
         self.news.send_replace(());
     }
@@ -218,19 +163,15 @@ impl<T> CircuitBreaker<T> {
 
     /// Records that a healthy connection was returned.
     pub(super) fn life(&self) {
-        if let Some(down) = &mut self.state().down {
-            down.life = Instant::now();
+        if let Some(outage) = &mut self.state().down {
+            outage.succeeded();
         }
     }
 
     /// Returns whether connections in use can be expected to be returned. Always true if there is no
     /// breaker.
     pub(super) fn shows_life(&self) -> bool {
-        let state = self.state();
-        state
-            .down
-            .as_ref()
-            .is_none_or(|down| down.life.elapsed() < TRUST)
+        self.state().down.as_ref().is_none_or(Outage::shows_life)
     }
 
     /// Waits until an outage is declared. Returns at once during an outage.
@@ -251,9 +192,9 @@ impl<T> CircuitBreaker<T> {
                 let state = self.state();
                 match &state.down {
                     None => None,
-                    Some(down) => match down.answer(asked, Instant::now()) {
-                        Some(error) => return error,
-                        None => Some(down.patience_ends(asked)),
+                    Some(outage) => match outage.answer(asked) {
+                        Ok(error) => return error,
+                        Err(until) => Some(until),
                     },
                 }
             };
@@ -265,14 +206,14 @@ impl<T> CircuitBreaker<T> {
     }
 
     /// Waits like [`give_up`](Self::give_up) on behalf of an attempt in flight. The attempt may still
-    /// succeed, so it gets [`PATIENCE`] from the begin of the outage.
+    /// succeed, so it gets some time from the begin of the outage.
     pub(super) async fn hopeless_in_flight(&self) -> ConnectError {
         loop {
             self.declared().await;
             let mut news = self.news.subscribe();
             let until = match &self.state().down {
                 None => continue,
-                Some(down) => down.since + PATIENCE,
+                Some(outage) => outage.given_up_at(),
             };
             while let Some(error) = self.error() {
                 if timeout_at(until, news.changed()).await.is_err() {
@@ -284,8 +225,7 @@ impl<T> CircuitBreaker<T> {
 
     /// Returns the cause of the current outage.
     fn error(&self) -> Option<ConnectError> {
-        let state = self.state();
-        state.down.as_ref().map(|down| down.error(Instant::now()))
+        self.state().down.as_ref().map(Outage::error)
     }
 
     /// Waits for the verdict on a request to connect now.

@@ -18,6 +18,7 @@ mod lease;
 mod limits;
 mod manager;
 mod opener;
+mod outage;
 mod own_pool;
 mod policy;
 mod prober;

@@ -4,6 +4,7 @@ mod builder;
 mod builder_settings;
 pub mod drop_in;
 mod handle;
+mod lifecycle;
 mod source;
 mod stack;
 

@@ -1,0 +1,123 @@
+//! A pool from its start to its end: warm up, resize, suspend, resume, close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::handle::Pool;
+use crate::backend::Backend;
+use crate::connection::WarmUp;
+use crate::settings::SettingsError;
+
+impl<C: Backend> Pool<C> {
+    /// Changes the pool's size at run time. A larger pool serves waiting checkouts at once. A smaller
+    /// pool closes surplus idle connections now and surplus connections in use when they are
+    /// returned, with [`CloseReason::Resize`](crate::service::CloseReason::Resize). No connection is taken
+    /// from its holder.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// # use poolscope::{Pool, Settings};
+    /// # use poolscope::backend::AsyncSqliteConnection;
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).pool_size(3).build()?;
+    /// pool.resize(5, 10)?;
+    /// assert_eq!(pool.status().max_connections, 15);
+    ///
+    /// let error = pool.resize(0, 10).unwrap_err();
+    /// assert!(error.to_string().contains("pool_size"));
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the size is not a valid setting. The pool is then unchanged.
+    pub fn resize(&self, pool_size: u32, max_overflow: u32) -> Result<(), SettingsError> {
+        let mut wanted = self.settings().clone();
+        (wanted.pool_size, wanted.max_overflow) = (pool_size, max_overflow);
+        wanted.validate()?;
+        self.observed.get_ref().resize(pool_size, max_overflow);
+        tracing::info!(target: "poolscope", pool = self.name(), pool_size, max_overflow, "pool resized");
+        Ok(())
+    }
+
+    /// Stops handing out connections until [`resume`](Self::resume), for a failover or for maintenance
+    /// of the database. Connections in use stay in use. New checkouts wait up to the pool's timeout,
+    /// or fail at once with [`PoolError::Suspended`] if `fail_when_suspended` is set. While
+    /// the pool is suspended, `health` and `healthcheck` answer 503.
+    pub fn suspend(&self) {
+        self.observed.get_ref().gate().suspend();
+        tracing::info!(target: "poolscope", pool = self.name(), "pool suspended");
+    }
+
+    /// Ends a [`suspend`](Self::suspend) and serves waiting checkouts in order. Every open connection
+    /// is pinged before its next use, because the server may have been replaced.
+    pub fn resume(&self) {
+        self.service().invalidate();
+        self.observed.get_ref().gate().resume();
+        tracing::info!(target: "poolscope", pool = self.name(), "pool resumed");
+    }
+
+    /// Opens connections until `pool_size` are open, and waits for them up to `deadline`. An
+    /// unreachable database is retried until then.
+    ///
+    /// Dropping the future does not stop the warm-up: it continues in the background until the same
+    /// deadline. The setting `warm_up` warms the pool up when it is built, and logs the result.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// # use poolscope::{Pool, Settings};
+    /// # use poolscope::backend::AsyncSqliteConnection;
+    /// # use std::time::Duration;
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url)).pool_size(3).build()?;
+    /// let warm_up = pool.warm_up(Duration::from_secs(10)).await;
+    /// assert!(warm_up.is_complete(), "{warm_up:?}");
+    /// assert_eq!(pool.status().idle, 3);
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    pub async fn warm_up(&self, deadline: Duration) -> WarmUp {
+        self.service().warm_up(deadline).await
+    }
+
+    /// Warms the pool up in a task that does not keep the pool alive, and logs the result.
+    pub(super) fn warm_up_in_background(&self, deadline: Duration) {
+        let name = Arc::<str>::from(self.name());
+        let warm_up = self.service().warm_up(deadline);
+        let runtime = self.service().policy().policy.runtime();
+        runtime.spawn(async move {
+            let WarmUp {
+                opened,
+                failed,
+                error,
+                took,
+                ..
+            } = warm_up.await;
+            let took_ms = took.as_millis() as u64;
+            if failed == 0 {
+                tracing::info!(target: "poolscope", pool = &*name, opened, took_ms, "pool warmed up");
+            } else {
+                let error = error.map(tracing::field::display);
+                tracing::warn!(target: "poolscope", pool = &*name, opened, failed, took_ms, error,
+                    "pool not warmed up: connections are opened on demand");
+            }
+        });
+    }
+
+    /// Stops handing out connections, waits up to `deadline` for those in use to be returned, and
+    /// closes them. `healthcheck` answers 503 as soon as the close begins. Returns true if all
+    /// connections were returned in time; the others close when they are returned.
+    pub async fn close(&self, deadline: Duration) -> bool {
+        let stack = self.observed.get_ref();
+        stack.admit.gate().close();
+        let all_back = timeout(deadline, stack.admit.gate().drained())
+            .await
+            .is_ok();
+        stack.admit.get_ref().close().await;
+        all_back
+    }
+}
