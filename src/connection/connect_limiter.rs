@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// independently. After the server has refused one, only one at a time runs, and the attempts that
 /// were requested before it began share its failure. So a refusing server does not get an attempt
 /// from every checkout, and no checkout receives a failure older than itself. (An unreachable server
-/// is an [`CircuitBreaker`](super::circuit_breaker::CircuitBreaker).)
+/// opens the [`CircuitBreaker`](super::circuit_breaker::CircuitBreaker).)
 #[derive(Debug)]
 pub(super) struct ConnectLimiter {
     connect_errors: Arc<ConnectErrors>,
@@ -80,7 +80,7 @@ impl ConnectLimiter {
     ///
     /// # Errors
     /// Returns the refusal of an attempt that began after this call.
-    pub(super) async fn leave(&self) -> Result<ConnectPermit<'_>, ConnectError> {
+    pub(super) async fn permit(&self) -> Result<ConnectPermit<'_>, ConnectError> {
         let asked = self.begun.load(Ordering::Acquire);
         let ahead = if self.refused.load(Ordering::Acquire) {
             // Do not wait long behind an attempt that hangs: the next one may succeed at once.
@@ -226,9 +226,9 @@ mod tests {
         limiter: &ConnectLimiter,
         open: impl Future<Output = Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
-        let leave = limiter.leave().await?;
+        let permit = limiter.permit().await?;
         let opened = open.await;
-        leave.ended(opened.as_ref().err());
+        permit.ended(opened.as_ref().err());
         opened
     }
 
@@ -278,10 +278,10 @@ mod tests {
     #[tokio::test]
     async fn attempts_are_limited_and_first_come_first_served() {
         let limiter = limiter(2);
-        let first = limiter.leave().await.unwrap();
-        let second = limiter.leave().await.unwrap();
-        let mut third = Box::pin(limiter.leave());
-        let mut fourth = Box::pin(limiter.leave());
+        let first = limiter.permit().await.unwrap();
+        let second = limiter.permit().await.unwrap();
+        let mut third = Box::pin(limiter.permit());
+        let mut fourth = Box::pin(limiter.permit());
         assert!(third.as_mut().now_or_never().is_none());
         assert!(fourth.as_mut().now_or_never().is_none());
         first.ended(None);
@@ -299,14 +299,14 @@ mod tests {
         let limiter = limiter(8);
         let gone = error(ConnectErrorKind::TimedOut);
         let (hangs, luckier) = (
-            limiter.leave().await.unwrap(),
-            limiter.leave().await.unwrap(),
+            limiter.permit().await.unwrap(),
+            limiter.permit().await.unwrap(),
         );
         luckier.ended(None);
-        let later = limiter.leave().await.unwrap();
+        let later = limiter.permit().await.unwrap();
         assert!(!hangs.ended(Some(&gone)));
         assert!(later.ended(Some(&gone)));
-        let refused = limiter.leave().await.unwrap();
+        let refused = limiter.permit().await.unwrap();
         assert!(!refused.ended(Some(&error(ConnectErrorKind::Authentication))));
     }
 
@@ -319,7 +319,7 @@ mod tests {
         ]
         .map(error);
         assert!(!limiter.others_may_come(&full) && !limiter.others_may_come(&refused));
-        let other = limiter.leave().await.unwrap();
+        let other = limiter.permit().await.unwrap();
         assert!(limiter.others_may_come(&full) && !limiter.others_may_come(&refused));
         drop(other);
         let _open = limiter.counter.place(1).unwrap().opened();

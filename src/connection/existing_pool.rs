@@ -48,7 +48,7 @@ pub struct ExistingShared {
 
 impl<C: Backend> PoolService<AsyncDieselConnectionManager<C>>
 where
-    AsyncDieselConnectionManager<C>: Managed<Diesel = C, ConnectionPolicy = ExistingShared>,
+    AsyncDieselConnectionManager<C>: Managed<Diesel = C, State = ExistingShared>,
 {
     /// Watches the queries too, as [`Pool`](crate::Pool) does: spans, durations, N+1 detection and
     /// the database time of each hold.
@@ -76,7 +76,7 @@ where
     #[must_use]
     pub fn watch_queries(self, settings: &Settings) -> Self {
         let options = QueryOptions::new(C::KIND, settings, Vec::new());
-        self.with_care(ExistingShared {
+        self.with_state(ExistingShared {
             queries: Some(Arc::new(options)),
         })
     }
@@ -88,7 +88,7 @@ where
 {
     type Diesel = C;
     type Lease = ExistingLease<C>;
-    type ConnectionPolicy = ExistingShared;
+    type State = ExistingShared;
 
     fn lease(
         pool: &Arc<Shared<Self>>,

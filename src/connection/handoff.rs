@@ -26,7 +26,7 @@ struct WaitingCheckout<T> {
 /// An entry in the hand-off queue. Dropping it leaves the queue, and drops a value that was handed
 /// over and not taken.
 pub(super) struct HandoffEntry<'a, T> {
-    line: &'a Handoff<T>,
+    queue: &'a Handoff<T>,
     number: u64,
     handed: oneshot::Receiver<T>,
 }
@@ -55,7 +55,7 @@ impl<T> Handoff<T> {
         waiting.places.push_back((number, hand));
         self.length.store(waiting.places.len(), Ordering::Release);
         HandoffEntry {
-            line: self,
+            queue: self,
             number,
             handed,
         }
@@ -103,13 +103,13 @@ impl<T> HandoffEntry<'_, T> {
 
 impl<T> Drop for HandoffEntry<'_, T> {
     fn drop(&mut self) {
-        let mut waiting = self.line.waiting();
+        let mut waiting = self.queue.waiting();
         let at = waiting
             .places
             .binary_search_by_key(&self.number, |(number, _)| *number);
         let gone = at.ok().and_then(|at| waiting.places.remove(at));
         let length = waiting.places.len();
-        self.line.length.store(length, Ordering::Release);
+        self.queue.length.store(length, Ordering::Release);
         drop(waiting);
         drop(gone);
     }
@@ -123,40 +123,40 @@ mod tests {
 
     #[test]
     fn a_younger_checkout_hands_its_value_to_the_oldest() {
-        let line = Handoff::new();
-        assert_eq!(line.offer(None, 1), Some(1), "the queue is empty");
-        let mut first = line.join();
-        let mut second = line.join();
-        assert_eq!(line.offer(Some(&first), 2), Some(2), "no waiter is older");
-        assert_eq!(line.offer(Some(&second), 3), None);
+        let queue = Handoff::new();
+        assert_eq!(queue.offer(None, 1), Some(1), "the queue is empty");
+        let mut first = queue.join();
+        let mut second = queue.join();
+        assert_eq!(queue.offer(Some(&first), 2), Some(2), "no waiter is older");
+        assert_eq!(queue.offer(Some(&second), 3), None);
         assert_eq!(first.handed().now_or_never(), Some(3));
         // The first has a value and is no longer in the queue.
-        assert_eq!(line.offer(Some(&second), 4), Some(4));
-        assert_eq!(line.offer(None, 5), None);
+        assert_eq!(queue.offer(Some(&second), 4), Some(4));
+        assert_eq!(queue.offer(None, 5), None);
         assert_eq!(second.handed().now_or_never(), Some(5));
-        assert_eq!(line.offer(None, 6), Some(6));
+        assert_eq!(queue.offer(None, 6), Some(6));
     }
 
     #[test]
     fn a_waiter_that_leaves_is_skipped_and_removed() {
-        let line = Handoff::new();
-        let first = line.join();
-        let mut second = line.join();
+        let queue = Handoff::new();
+        let first = queue.join();
+        let mut second = queue.join();
         drop(first);
-        assert_eq!(line.offer(None, 1), None);
+        assert_eq!(queue.offer(None, 1), None);
         assert_eq!(second.handed().now_or_never(), Some(1));
-        let third = line.join();
-        assert_eq!(line.length.load(Ordering::Acquire), 1);
+        let third = queue.join();
+        assert_eq!(queue.length.load(Ordering::Acquire), 1);
         drop((second, third));
-        assert_eq!(line.length.load(Ordering::Acquire), 0);
+        assert_eq!(queue.length.load(Ordering::Acquire), 0);
     }
 
     #[test]
     fn a_value_handed_to_a_leaving_waiter_is_dropped() {
         let value = std::sync::Arc::new(());
-        let line = Handoff::new();
-        let place = line.join();
-        assert!(line.offer(None, value.clone()).is_none());
+        let queue = Handoff::new();
+        let place = queue.join();
+        assert!(queue.offer(None, value.clone()).is_none());
         assert_eq!(std::sync::Arc::strong_count(&value), 2);
         drop(place);
         assert_eq!(std::sync::Arc::strong_count(&value), 1);

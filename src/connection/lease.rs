@@ -75,7 +75,10 @@ impl<C: Backend> Lease<C> {
         let Poll::Ready(Ok(connection)) = pin!(pool.pool.get_owned()).poll(cx) else {
             return Err(None);
         };
-        let mut lease = own.line.offer(None, Self::taken(connection)).ok_or(None)?;
+        let mut lease = own
+            .handoff
+            .offer(None, Self::taken(connection))
+            .ok_or(None)?;
         match lease.need(&own.policy) {
             Need::Nothing => Ok(lease),
             _ => Err(Some(lease)),
@@ -145,7 +148,7 @@ impl<C: Backend> Lease<C> {
                 Poll::Ready(got) => Next::Got(got),
                 Poll::Pending => {
                     let asked = *asked.get_or_insert_with(|| checkout.asked());
-                    let place = place.get_or_insert_with(|| own.line.join());
+                    let place = place.get_or_insert_with(|| own.handoff.join());
                     // Box the waiting future: it is larger than all the rest, which is moved and
                     // allocated for each checkout.
                     Box::pin(Self::next(get, own, since, asked, place)).await?
@@ -163,7 +166,7 @@ impl<C: Backend> Lease<C> {
                 Next::Nothing => continue,
             };
             // A checkout that has waited for longer goes first.
-            if let Some(lease) = own.line.offer(place.as_ref(), lease) {
+            if let Some(lease) = own.handoff.offer(place.as_ref(), lease) {
                 return Ok(lease);
             }
         }

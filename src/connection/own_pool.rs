@@ -28,7 +28,7 @@ pub struct OwnShared<C: Backend> {
     pub(super) opener: Opener<C>,
     pub(super) breaker: CircuitBreaker<Dialed<C>>,
     /// The admitted checkouts that have no connection yet.
-    pub(super) line: Handoff<Lease<C>>,
+    pub(super) handoff: Handoff<Lease<C>>,
     /// Set once, when the pool is created. Weak, because the pool holds this.
     pool: OnceLock<Weak<Shared<Manager<C>>>>,
 }
@@ -39,7 +39,7 @@ impl<C: Backend> OwnShared<C> {
             policy,
             opener,
             breaker: CircuitBreaker::new(),
-            line: Handoff::new(),
+            handoff: Handoff::new(),
             pool: OnceLock::new(),
         }
     }
@@ -108,9 +108,9 @@ impl<C: Backend> OwnShared<C> {
                 Verdict::Failed(error) if error.is_absence() => return Err(error.unheard()),
                 Verdict::Failed(error) => return Err(error),
             }
-            let leave = self.policy.limiter.leave();
-            let leave = match select(pin!(leave), pin!(breaker.declared())).await {
-                Either::Left((leave, _)) => leave?,
+            let permit = self.policy.limiter.permit();
+            let permit = match select(pin!(permit), pin!(breaker.declared())).await {
+                Either::Left((permit, _)) => permit?,
                 Either::Right(_) => continue,
             };
             if breaker.is_down() {
@@ -121,8 +121,8 @@ impl<C: Backend> OwnShared<C> {
                 Either::Left((opened, _)) => opened,
                 Either::Right((error, _)) => return Err(error.unheard()),
             };
-            let began = leave.began;
-            let is_absent = leave.ended(opened.as_ref().err());
+            let began = permit.began;
+            let is_absent = permit.ended(opened.as_ref().err());
             match &opened {
                 Ok(_) => drop(breaker.over(None)),
                 Err(error) if is_absent => self.declare(began, error),

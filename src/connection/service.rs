@@ -34,7 +34,7 @@ pub trait Managed: bb8::ManageConnection {
     /// The guard that derefs to the diesel connection.
     type Lease: PooledGuard + Send;
     /// The state shared beside the pool.
-    type ConnectionPolicy: Clone + Send + Sync;
+    type State: Clone + Send + Sync;
 
     /// Checks out a connection that is available now, or returns the future to wait for.
     fn lease(
@@ -46,22 +46,22 @@ pub trait Managed: bb8::ManageConnection {
     fn abandon(lease: Awaited<Self::Lease>) {
         drop(lease);
     }
-    fn counts(pool: &bb8::Pool<Self>, policy: &Self::ConnectionPolicy) -> Counts;
-    fn overflow(pool: &bb8::Pool<Self>, policy: &Self::ConnectionPolicy) -> u32 {
+    fn counts(pool: &bb8::Pool<Self>, policy: &Self::State) -> Counts;
+    fn overflow(pool: &bb8::Pool<Self>, policy: &Self::State) -> u32 {
         Self::counts(pool, policy).overflow()
     }
     fn dedicated(
         pool: &bb8::Pool<Self>,
-        policy: &Self::ConnectionPolicy,
+        policy: &Self::State,
     ) -> BoxFuture<'static, Result<Self::Diesel, ConnectError>>;
-    fn observe(policy: &Self::ConnectionPolicy, observer: Weak<dyn PoolEvents>) {
+    fn observe(policy: &Self::State, observer: Weak<dyn PoolEvents>) {
         let _ = (policy, observer);
     }
-    fn process_ids(policy: &Self::ConnectionPolicy) -> Option<Vec<u64>> {
+    fn process_ids(policy: &Self::State) -> Option<Vec<u64>> {
         let _ = policy;
         None
     }
-    fn database(policy: &Self::ConnectionPolicy) -> Vec<KeyValue>;
+    fn database(policy: &Self::State) -> Vec<KeyValue>;
     fn timeout(pool: &bb8::Pool<Self>) -> Option<Duration> {
         let _ = pool;
         None
@@ -84,12 +84,12 @@ pub struct PoolService<M: Managed> {
 #[doc(hidden)]
 pub struct Shared<M: Managed> {
     pub(super) pool: bb8::Pool<M>,
-    pub(super) policy: M::ConnectionPolicy,
+    pub(super) policy: M::State,
     pub(super) lane: Arc<MonitorConnection>,
 }
 
 impl<M: Managed> PoolService<M> {
-    pub(super) fn over(pool: bb8::Pool<M>, policy: M::ConnectionPolicy) -> Self {
+    pub(super) fn over(pool: bb8::Pool<M>, policy: M::State) -> Self {
         let (of, with) = (pool.clone(), policy.clone());
         let open: OpenMonitorConnection = Box::new(move || {
             let dedicated = M::dedicated(&of, &with);
@@ -105,7 +105,7 @@ impl<M: Managed> PoolService<M> {
     }
 
     /// Returns the same pool with another shared state.
-    pub(super) fn with_care(self, policy: M::ConnectionPolicy) -> Self {
+    pub(super) fn with_state(self, policy: M::State) -> Self {
         Self::over(self.shared.pool.clone(), policy)
     }
 
@@ -123,7 +123,7 @@ impl<M: Managed> PoolService<M> {
         &self.shared.lane
     }
 
-    pub(crate) fn policy(&self) -> &M::ConnectionPolicy {
+    pub(crate) fn policy(&self) -> &M::State {
         &self.shared.policy
     }
 
@@ -140,7 +140,7 @@ impl<C> From<bb8::Pool<AsyncDieselConnectionManager<C>>>
     for PoolService<AsyncDieselConnectionManager<C>>
 where
     C: Backend,
-    AsyncDieselConnectionManager<C>: Managed<ConnectionPolicy = ExistingShared>,
+    AsyncDieselConnectionManager<C>: Managed<State = ExistingShared>,
 {
     fn from(pool: bb8::Pool<AsyncDieselConnectionManager<C>>) -> Self {
         Self::over(pool, ExistingShared::default())
@@ -150,7 +150,7 @@ where
 impl<C: Backend> Managed for Manager<C> {
     type Diesel = C;
     type Lease = Lease<C>;
-    type ConnectionPolicy = Arc<OwnShared<C>>;
+    type State = Arc<OwnShared<C>>;
 
     fn lease(
         pool: &Arc<Shared<Self>>,
