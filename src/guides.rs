@@ -8,8 +8,8 @@ struct Advice;
 struct Architecture;
 #[doc = include_str!("../docs/best-practices.md")]
 struct BestPractices;
-#[doc = include_str!("../docs/migrating.md")]
-struct Migrating;
+#[doc = include_str!("../docs/moving-over.md")]
+struct MovingOver;
 #[doc = include_str!("../docs/monitoring.md")]
 struct Monitoring;
 #[doc = include_str!("../docs/production.md")]

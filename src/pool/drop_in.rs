@@ -17,7 +17,7 @@
 //! | a dropped query | its connection is used again | the query is cancelled, and the connection closed |
 //! | instrumentation of connections | the app's | the pool's, which forwards to diesel's default |
 //!
-//! The guide `docs/migrating.md` has the rest: bb8's builder method by method, and what the log needs.
+//! The guide `docs/moving-over.md` has the rest: bb8's builder method by method, and what the log needs.
 
 use crate::backend::Backend;
 
