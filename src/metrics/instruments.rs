@@ -41,7 +41,8 @@ pub(crate) struct Bound {
     /// Successful queries. Failed ones have attributes of their own and use `failed_query`.
     query: BoundHistogram<f64>,
     failed_query: Histogram<f64>,
-    request: PerRequest,
+    /// `None` unless the setting `request_metrics` is on.
+    request: Option<PerRequest>,
 }
 
 struct PerRequest {
@@ -123,15 +124,18 @@ impl Metrics {
 
     pub(crate) fn request_ended(&self, request: &Attribution, tally: &Tally) {
         self.with(|bound| {
-            let mut attributes = Key::of(request).attributes();
-            attributes.push(bound.pool.clone());
-            let PerRequest {
+            let Some(PerRequest {
                 checkouts,
                 queries,
                 waited,
                 held,
                 busy,
-            } = &bound.request;
+            }) = &bound.request
+            else {
+                return;
+            };
+            let mut attributes = Key::of(request).attributes();
+            attributes.push(bound.pool.clone());
             checkouts.record(tally.used.checkouts as f64, &attributes);
             queries.record(tally.used.queries as f64, &attributes);
             waited.record(tally.used.waited.as_secs_f64(), &attributes);
@@ -165,13 +169,13 @@ impl Bound {
             }),
             query: query.bind(&of_query),
             failed_query: query,
-            request: PerRequest {
+            request: recorder.request_metrics.then(|| PerRequest {
                 checkouts: histogram(&meter, &family::REQUEST_CHECKOUTS),
                 queries: histogram(&meter, &family::REQUEST_QUERIES),
                 waited: histogram(&meter, &family::REQUEST_WAIT_TIME),
                 held: histogram(&meter, &family::REQUEST_HELD_TIME),
                 busy: histogram(&meter, &family::REQUEST_QUERY_TIME),
-            },
+            }),
             pool,
             provider,
         }
