@@ -115,11 +115,11 @@ mod tests {
                 ]
             ),
             [
-                "DB_POOL_PRE_PING_BYPASS=\"1s\" is not an environment variable any more: \
+                "DB_POOL_PRE_PING_BYPASS=\"1s\" is not an environment variable: \
                  set pre_ping_bypass in the config file or PoolBuilder::pre_ping_bypass",
-                "DB_POOL_DETECT_RAW_TRANSACTIONS=\"false\" is not an environment variable any more: \
+                "DB_POOL_DETECT_RAW_TRANSACTIONS=\"false\" is not an environment variable: \
                  set raw_transactions in the config file or PoolBuilder::raw_transactions",
-                "DB_POOL_WARN_AVERAGE_WAIT=\"60\" is not an environment variable any more: \
+                "DB_POOL_WARN_AVERAGE_WAIT=\"60\" is not an environment variable: \
                  set thresholds.average_wait in the config file or PoolBuilder::thresholds",
             ]
         );
@@ -129,8 +129,7 @@ mod tests {
     fn every_former_variable_is_an_error_and_an_empty_one_is_not() {
         for name in names() {
             let [error] = errors("REPLICA_", &[(name, "1")]).try_into().unwrap();
-            let expected =
-                format!("REPLICA_{name}=\"1\" is not an environment variable any more: set ");
+            let expected = format!("REPLICA_{name}=\"1\" is not an environment variable: set ");
             assert!(error.starts_with(&expected), "{error}");
             assert_eq!(errors("", &[(name, " ")]), [""; 0]);
         }

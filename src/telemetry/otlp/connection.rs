@@ -1,7 +1,6 @@
 //! Connections to a receiver, plain or encrypted, and the HTTP client over them.
 
 use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{HttpClient, HttpError};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -60,17 +59,18 @@ impl Connector {
         }
     }
 
-    async fn connect(self) -> io::Result<TokioIo<Socket>> {
+    async fn connect(self) -> io::Result<TokioIo<Box<dyn Socket>>> {
         let open = async {
             let socket = TcpStream::connect((&*self.host, self.port)).await?;
             socket.set_nodelay(true)?;
-            Ok(match &self.tls {
-                None => Socket(Box::new(socket)),
+            let socket: Box<dyn Socket> = match &self.tls {
+                None => Box::new(socket),
                 #[cfg(feature = "tls")]
-                Some(tls) => Socket(Box::new(tls.start(socket, &self.host).await?)),
+                Some(tls) => Box::new(tls.start(socket, &self.host).await?),
                 #[cfg(not(feature = "tls"))]
                 Some(never) => match *never {},
-            })
+            };
+            Ok(socket)
         };
         let opened = open.await;
         if let Err(error) = &opened {
@@ -81,9 +81,9 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Socket>;
+    type Response = TokioIo<Box<dyn Socket>>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Socket>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Box<dyn Socket>>>> + Send>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -145,49 +145,13 @@ fn deepest(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 /// An open connection, plain or encrypted.
-pub(super) struct Socket(Box<dyn Stream>);
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl Connection for Socket {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+impl Connection for Box<dyn Socket> {
     fn connected(&self) -> Connected {
         Connected::new()
-    }
-}
-
-impl fmt::Debug for Socket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Socket").finish_non_exhaustive()
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

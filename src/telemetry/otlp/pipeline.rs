@@ -16,7 +16,6 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::connection::{Connector, Http, LastError};
 use super::error::TelemetryError;
-use super::export_log::ExportLog;
 use super::export_runtime::ExportRuntime;
 use super::exporter::{Shared, Watched};
 use super::queue::{Counted, Queue};
@@ -62,8 +61,10 @@ impl Pipeline {
         let each = || settings.exports.each_ref().map(Option::as_ref);
         let shared = &Arc::new(Shared {
             runtime: ExportRuntime::start().map_err(TelemetryError::Thread)?,
-            stats: ExportStats::new(each().map(|to| to.map(ExportSettings::shown))),
-            log: ExportLog::new(each().map(|to| to.map_or_else(String::new, |to| to.origin()))),
+            stats: ExportStats::new(
+                each().map(|to| to.map(ExportSettings::shown)),
+                each().map(|to| to.map_or_else(String::new, ExportSettings::origin)),
+            ),
         });
         let mut pipeline = Self {
             tracer_provider: None,

@@ -15,7 +15,6 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tracing::{Dispatch, dispatcher};
 
 use super::connection::LastError;
-use super::export_log::ExportLog;
 use super::export_runtime::{Cut, ExportRuntime};
 use super::queue::Queue;
 use super::rejected::ExporterLog;
@@ -26,7 +25,6 @@ use super::stats::ExportStats;
 pub(super) struct Shared {
     pub(super) runtime: ExportRuntime,
     pub(super) stats: Arc<ExportStats>,
-    pub(super) log: ExportLog,
 }
 
 /// An exporter whose items are counted.
@@ -63,11 +61,7 @@ impl<E> Watched<E> {
     /// Sends a batch. The SDK gets no error, because it would log each one.
     fn send(&self, items: u64, export: impl Future<Output = OTelSdkResult>) -> OTelSdkResult {
         let signal = self.queue.signal;
-        let Shared {
-            runtime,
-            stats,
-            log,
-        } = &*self.shared;
+        let Shared { runtime, stats } = &*self.shared;
         if runtime.is_cut_off() {
             stats.add_dropped(signal, items);
             return Ok(());
@@ -83,12 +77,7 @@ impl<E> Watched<E> {
                     "" => "rejected in part, without a reason".to_owned(),
                     reason => format!("rejected in part: {reason}"),
                 };
-                let rejected = rejected.items.min(items);
-                stats.add_exported(signal, items, rejected, &reason);
-                log.succeeded(signal, &stats.read());
-                if rejected > 0 {
-                    log.rejected(signal, &reason);
-                }
+                stats.add_exported(signal, items, rejected.items.min(items), &reason);
                 return Ok(());
             }
             Ok(Err(error)) => last_error.unwrap_or_else(|| in_words(&error)),
@@ -105,7 +94,6 @@ impl<E> Watched<E> {
             }
         };
         stats.add_failed(signal, items, &error);
-        log.failed(signal, items, &error, &stats.read());
         Ok(())
     }
 
@@ -135,10 +123,6 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.finish(self.exporter.shutdown_with_timeout(timeout))
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
     }
 
     fn set_resource(&mut self, resource: &Resource) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::pipeline::Pipeline;
-use super::stats::in_words;
+use crate::telemetry::exports::in_words;
 
 /// What could not be sent at the end.
 #[non_exhaustive]
