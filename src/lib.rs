@@ -49,6 +49,7 @@ mod monitor;
 mod observe;
 mod pool;
 mod query;
+mod recent;
 mod record;
 pub mod report;
 mod request;

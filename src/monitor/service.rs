@@ -10,7 +10,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::accept::Accept;
+use super::accept::prefers_metrics;
 use super::access::Access;
 use super::response::{Answer, ErrorResponse, by_accept, metrics, refusal, report};
 use super::route::{Route, route};
@@ -180,7 +180,10 @@ impl<S> Monitor<S> {
         if route != Some(Route::Healthcheck) {
             admitted.map_err(ErrorResponse::Denied)?;
         }
-        let route = route.ok_or(ErrorResponse::NotFound)?;
+        let route = match route.ok_or(ErrorResponse::NotFound)? {
+            Route::Health if prefers_metrics(&request.headers) => Route::Metrics,
+            route => route,
+        };
         if ![Method::GET, Method::HEAD].contains(&request.method) {
             return Err(ErrorResponse::MethodNotAllowed);
         }
@@ -193,7 +196,6 @@ impl<S> Monitor<S> {
             route,
             what_if: what_if.map_err(ErrorResponse::WhatIf)?,
             method: request.method.clone(),
-            accept: Accept::of(&request.headers),
             source_lines: settings.source_lines,
             reasons: admitted.is_ok() && !is_public,
         })
@@ -206,7 +208,6 @@ struct Question {
     /// Parameters of `optimize`.
     what_if: WhatIf,
     method: Method,
-    accept: Accept,
     source_lines: bool,
     /// Whether `healthcheck` returns its full reason.
     reasons: bool,
@@ -237,7 +238,7 @@ where
 }
 
 async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
-    let Question { method, accept, .. } = question;
+    let method = &question.method;
     let ok_if = |ok: bool| {
         if ok {
             StatusCode::OK
@@ -251,19 +252,14 @@ async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
     };
     match question.route {
         Route::Status => report(method, StatusCode::OK, &pool.status()),
-        Route::Health if !accept.prefers_metrics() => {
+        Route::Health => {
             let health = pool.health_by(facts()).await;
             by_accept(report(method, ok_if(health.can_serve()), &health))
         }
-        Route::Health | Route::Metrics => {
+        Route::Metrics => {
             // The metrics report whether the database can be reached, also for an unused pool.
             pool.ask_database().await;
-            metrics(
-                method,
-                &pool.recorder,
-                accept.format(),
-                question.source_lines,
-            )
+            by_accept(metrics(method, &pool.recorder, question.source_lines))
         }
         Route::Connections => {
             let connections = pool.connections_by(facts()).await;

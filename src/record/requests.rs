@@ -8,8 +8,8 @@ use opentelemetry_semantic_conventions::attribute::{HTTP_REQUEST_METHOD, HTTP_RO
 use tokio::time::Instant;
 
 use crate::checkout::query_context::Repeat;
+use crate::recent::{Marker, Recent};
 use crate::record::buckets::{Buckets, COUNTS, SECONDS};
-use crate::record::recent::{Marker, Recent};
 use crate::request::attribution::{Attribution, Tally};
 
 /// Maximum number of pairs of route and method recorded separately, in case a request layer has no bound.

@@ -72,9 +72,8 @@ async fn fail(log: &Log, cause: &str) -> Telemetry {
     assert_eq!(failures, 1, "{:#?}", log.lines());
     let lines = log.lines();
     let first = &lines[0];
-    let expected = format!(
-        "WARN poolscope::telemetry::export_log: telemetry can't be exported to {endpoint}: "
-    );
+    let expected =
+        format!("WARN poolscope::telemetry: telemetry can't be exported to {endpoint}: ");
     assert!(first.starts_with(&expected), "{first}");
     assert!(first.contains(cause), "{first}");
     assert_eq!(log.lines().len(), 1, "{:#?}", log.lines());

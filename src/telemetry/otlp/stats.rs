@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
 use super::TARGET;
-use crate::record::recent::{Marker, Recent};
+use crate::recent::{Marker, Recent};
 use crate::telemetry::exports::{Exports, ITEMS, SignalExports, in_words};
 
 const NOT_AFFECTED: &str = "`health` counts on, and requests and checkouts are not affected";
