@@ -21,7 +21,7 @@ use crate::checkout::wait_phase::Phase;
 use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
-use crate::record::requests::{Key, PerRequest, route_attribute};
+use crate::record::requests::{Key, route_attribute};
 use crate::record::usage::{Site, SiteUse, Use};
 
 /// A metric: its name, unit and description, and how to read it.
@@ -102,37 +102,35 @@ pub(crate) static OPERATION_DURATION: Family = Family {
     description: "The time from sending a query to the end of its response",
     kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(r.database(), emit)),
 };
-pub(crate) static REQUEST_CHECKOUTS: Family = Family {
+static REQUEST_CHECKOUTS: Family = Family {
     name: "poolscope.request.checkouts",
     unit: "{checkout}",
     description: "Checkouts of one request",
-    kind: Kind::Histogram(COUNTS, |r, emit| {
-        per_request(r, |used| &used.checkouts, emit)
-    }),
+    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 0, emit)),
 };
-pub(crate) static REQUEST_QUERIES: Family = Family {
+static REQUEST_QUERIES: Family = Family {
     name: "poolscope.request.queries",
     unit: "{query}",
     description: "Queries of one request",
-    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, |used| &used.queries, emit)),
+    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 1, emit)),
 };
-pub(crate) static REQUEST_WAIT_TIME: Family = Family {
+static REQUEST_WAIT_TIME: Family = Family {
     name: "poolscope.request.wait_time",
     unit: "s",
     description: "Time that one request waited for connections",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.waited, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 2, emit)),
 };
-pub(crate) static REQUEST_HELD_TIME: Family = Family {
+static REQUEST_HELD_TIME: Family = Family {
     name: "poolscope.request.held_time",
     unit: "s",
     description: "Time that one request held connections",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.held, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 3, emit)),
 };
-pub(crate) static REQUEST_QUERY_TIME: Family = Family {
+static REQUEST_QUERY_TIME: Family = Family {
     name: "poolscope.request.query_time",
     unit: "s",
     description: "The part of the time that one request held connections in which the database was at work",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.busy, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 4, emit)),
 };
 
 static COUNT: Family = Family {
@@ -389,13 +387,22 @@ pub(crate) static FAMILIES: [&Family; 32] = [
     &REQUEST_QUERY_TIME,
 ];
 
-fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: EmitBuckets<'_>) {
+/// The histograms of the use per request, in the order of [`Used::values`](crate::request::attribution::Used).
+pub(crate) static PER_REQUEST: [&Family; 5] = [
+    &REQUEST_CHECKOUTS,
+    &REQUEST_QUERIES,
+    &REQUEST_WAIT_TIME,
+    &REQUEST_HELD_TIME,
+    &REQUEST_QUERY_TIME,
+];
+
+fn per_request(recorder: &Recorder, which: usize, emit: EmitBuckets<'_>) {
     // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
         let routes = requests.routes();
         routes
-            .map(|(key, used)| (key.clone(), which(used).clone()))
+            .map(|(key, used)| (key.clone(), used[which].clone()))
             .collect()
     };
     for (key, buckets) in all {

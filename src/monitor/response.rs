@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
-    WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
@@ -50,52 +49,39 @@ pub(super) fn by_accept(mut answer: Answer) -> Answer {
 
 /// Why a request gets no report. The response does not quote the request, except for the parameters of
 /// `optimize`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ErrorResponse {
+    #[error(
+        "no such report: the reports are status, health, connections, optimize, healthcheck and metrics"
+    )]
     NotFound,
     /// Only `healthcheck` is served, and the request is for another path.
+    #[error("no such report: only healthcheck is served here")]
     OnlyHealthcheck,
+    #[error("reports accept only GET and HEAD")]
     MethodNotAllowed,
+    #[error(transparent)]
     Denied(Denied),
+    #[error(transparent)]
     WhatIf(WhatIfError),
 }
 
-pub(super) fn refusal(method: &Method, refusal: ErrorResponse) -> Answer {
-    let what_if;
-    let (status, detail) = match &refusal {
-        ErrorResponse::WhatIf(error) => {
-            what_if = error.to_string();
-            (StatusCode::BAD_REQUEST, &*what_if)
+pub(super) fn refusal(method: &Method, refusal: &ErrorResponse) -> Answer {
+    let (status, header) = match refusal {
+        ErrorResponse::WhatIf(_) => (StatusCode::BAD_REQUEST, None),
+        ErrorResponse::NotFound | ErrorResponse::OnlyHealthcheck => (StatusCode::NOT_FOUND, None),
+        ErrorResponse::MethodNotAllowed => {
+            (StatusCode::METHOD_NOT_ALLOWED, Some((ALLOW, "GET, HEAD")))
         }
-        ErrorResponse::NotFound => (
-            StatusCode::NOT_FOUND,
-            "no such report: the reports are status, health, connections, optimize, healthcheck and metrics",
-        ),
-        ErrorResponse::OnlyHealthcheck => (
-            StatusCode::NOT_FOUND,
-            "no such report: only healthcheck is served here",
-        ),
-        ErrorResponse::MethodNotAllowed => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            "reports accept only GET and HEAD",
-        ),
-        ErrorResponse::Denied(Denied::Unauthorized) => (
-            StatusCode::UNAUTHORIZED,
-            "reports require the monitor's token: send it as `Authorization: Bearer <token>`",
-        ),
-        ErrorResponse::Denied(Denied::Forbidden) => {
-            (StatusCode::FORBIDDEN, "this request may not read reports")
+        ErrorResponse::Denied(Denied::Unauthorized) => {
+            (StatusCode::UNAUTHORIZED, Some((WWW_AUTHENTICATE, "Bearer")))
         }
+        ErrorResponse::Denied(Denied::Forbidden) => (StatusCode::FORBIDDEN, None),
     };
-    let mut answer = problem(method, status, detail);
-    let mut insert = |name: HeaderName, value| {
+    let mut answer = problem(method, status, &refusal.to_string());
+    if let Some((name, value)) = header {
         let value = HeaderValue::from_static(value);
         answer.headers_mut().insert(name, value);
-    };
-    match refusal {
-        ErrorResponse::MethodNotAllowed => insert(ALLOW, "GET, HEAD"),
-        ErrorResponse::Denied(Denied::Unauthorized) => insert(WWW_AUTHENTICATE, "Bearer"),
-        _ => {}
     }
     answer
 }

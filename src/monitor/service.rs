@@ -27,6 +27,7 @@ use crate::settings::{Secret, Settings, SettingsError};
 /// Any request can see all reports, unless a token ([`bearer_token`](Self::bearer_token)) or a check
 /// ([`authorize`](Self::authorize)) is set. Access control applies to these routes only: reports from
 /// code are always complete.
+#[derive(Clone)]
 pub struct Monitor<S> {
     pool: Observe<S>,
     prefix: Arc<str>,
@@ -228,7 +229,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (request, _unread) = request.into_parts();
         match self.ask(&request) {
-            Err(why) => Box::pin(std::future::ready(Ok(refusal(&request.method, why)))),
+            Err(why) => Box::pin(std::future::ready(Ok(refusal(&request.method, &why)))),
             Ok(question) => {
                 let pool = self.pool.clone();
                 Box::pin(async move { Ok(answer(&pool, &question).await) })
@@ -280,19 +281,6 @@ async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
                 false => check.in_short(),
             };
             report(method, ok_if(check.is_ok()), &check)
-        }
-    }
-}
-
-impl<S> Clone for Monitor<S>
-where
-    S: Clone,
-{
-    fn clone(&self) -> Self {
-        Self {
-            pool: self.pool.clone(),
-            prefix: Arc::clone(&self.prefix),
-            access: self.access.clone(),
         }
     }
 }

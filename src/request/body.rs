@@ -143,8 +143,6 @@ impl<B: Default> Default for AttributedBody<B> {
 
 impl<B> fmt::Debug for AttributedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AttributedBody")
-            .field("open", &self.open)
-            .finish_non_exhaustive()
+        f.debug_struct("AttributedBody").finish_non_exhaustive()
     }
 }

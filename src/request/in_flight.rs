@@ -11,7 +11,6 @@ use super::span::{Outcome, RequestSpan};
 use crate::request::attribution::Attribution;
 
 /// A request in progress. If it is dropped before it has ended, it was cancelled or has panicked.
-#[derive(Debug)]
 pub(super) struct Open {
     request: Arc<Attribution>,
     /// The enclosing request, if another layer is around this one.

@@ -57,7 +57,7 @@ impl Routes {
             tracing::warn!(
                 target: "poolscope",
                 limit = self.limit,
-                "more than {} routes: all further routes are counted as {OTHER}. A route is a template \
+                "more routes than the limit of {}: all further routes are counted as {OTHER}. A route is a template \
                  such as /users/{{id}}, never a path; if the app has more routes, raise the limit with \
                  RequestLayer::max_routes",
                 self.limit,

@@ -153,7 +153,7 @@ mod tests {
                 "=off, because each query span now has its summary",
             ),
         ] {
-            let expected = format!("any more: set X_DB_POOL_QUERY_SPANS{instead}");
+            let expected = format!("variable: set X_DB_POOL_QUERY_SPANS{instead}");
             let [error] = errors("X_", &[(name, value)]).try_into().unwrap();
             assert!(error.ends_with(&expected), "{error}");
         }

@@ -177,7 +177,7 @@ static VARIABLES: &[Variable] = &[
 ];
 
 /// The settings that only [`PoolBuilder`](crate::PoolBuilder) and config files have, under the name
-/// of their former variable.
+/// of their former variable, or of the variable that a user may try.
 #[rustfmt::skip]
 static WITHOUT_VARIABLE: &[Variable] = &[
     row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),

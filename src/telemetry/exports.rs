@@ -84,12 +84,6 @@ impl Exports {
         })
     }
 
-    /// Items that were lost since the start, by signal.
-    #[cfg(feature = "otlp")]
-    pub(super) fn lost(&self) -> [u64; 3] {
-        self.signals().map(|signal| signal.failed + signal.dropped)
-    }
-
     pub(super) fn signals(&self) -> [&SignalExports; 3] {
         [&self.traces, &self.metrics, &self.logs]
     }

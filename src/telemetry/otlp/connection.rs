@@ -1,19 +1,14 @@
-//! Connections to a receiver, plain or encrypted, and the HTTP client over them.
+//! Connections to a receiver, plain or encrypted.
 
-use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_http::{HttpClient, HttpError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -31,13 +26,13 @@ pub(super) struct Connector {
     last_error: LastError,
 }
 
-/// Why the last attempt failed. The errors of the OTLP exporters say less.
+/// Why the last attempt to connect failed. The errors of the OTLP exporters do not say it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastError(Arc<Mutex<Option<String>>>);
 
 impl LastError {
-    fn set(&self, error: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    fn set(&self, error: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
     pub(super) fn take(&self) -> Option<String> {
@@ -73,9 +68,7 @@ impl Connector {
             Ok(socket)
         };
         let opened = open.await;
-        if let Err(error) = &opened {
-            self.last_error.set(io_message(error));
-        }
+        self.last_error.set(opened.as_ref().err().map(io_message));
         opened.map(TokioIo::new)
     }
 }
@@ -91,57 +84,6 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _uri: Uri) -> Self::Future {
         Box::pin(self.clone().connect())
-    }
-}
-
-/// The client of the exporters over HTTP. It needs a tokio runtime.
-#[derive(Debug)]
-pub(super) struct Http {
-    client: HyperClient<Connector>,
-    last_error: LastError,
-}
-
-impl Http {
-    pub(super) fn new(connector: Connector) -> Self {
-        let last_error = connector.last_error.clone();
-        // `export_runtime.rs` has the limit.
-        let client = HyperClient::new(connector, Duration::MAX, None);
-        Self { client, last_error }
-    }
-}
-
-type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
-
-impl HttpClient for Http {
-    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> Sent<'b>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(async {
-            let sent = self.client.send_bytes(request).await;
-            match &sent {
-                Err(error) => self.last_error.set(deepest(&**error)),
-                Ok(answer) if !answer.status().is_success() => {
-                    let error = format!("the answer was {}", answer.status());
-                    self.last_error.set(error);
-                }
-                Ok(_) => {}
-            }
-            sent
-        })
-    }
-}
-
-/// The words of an error's last cause, which says most.
-fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    match deepest.downcast_ref::<io::Error>() {
-        Some(error) => io_message(error),
-        None => deepest.to_string(),
     }
 }
 

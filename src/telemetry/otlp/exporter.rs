@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, LogExporter};
@@ -108,9 +109,15 @@ fn in_words(error: &OTelSdkError) -> String {
     let OTelSdkError::InternalFailure(text) = error else {
         return error.to_string();
     };
-    match text.split_once("gRPC code: ") {
-        Some((_, code)) => format!("the answer was gRPC status {code}"),
-        None => text.clone(),
+    if let Some((_, code)) = text.split_once("gRPC code: ") {
+        return format!("the answer was gRPC status {code}");
+    }
+    let code = text
+        .split_once("status code: ")
+        .map(|(_, code)| code.as_bytes());
+    match code.map(StatusCode::from_bytes) {
+        Some(Ok(status)) => format!("the answer was {status}"),
+        _ => text.clone(),
     }
 }
 

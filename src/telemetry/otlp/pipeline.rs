@@ -1,9 +1,11 @@
 //! Builds the providers, each over its queue and its exporter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
+use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{
     ExporterBuildError, LogExporter, MetricExporter, Protocol as Encoding, SpanExporter,
     WithExportConfig, WithHttpConfig, WithTonicConfig,
@@ -14,7 +16,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{self, BatchSpanProcessor, SdkTracerProvider};
 use tonic::transport::{Channel, Endpoint};
 
-use super::connection::{Connector, Http, LastError};
+use super::connection::{Connector, LastError};
 use super::error::TelemetryError;
 use super::export_runtime::ExportRuntime;
 use super::exporter::{Shared, Watched};
@@ -40,7 +42,8 @@ macro_rules! exporter {
         let exporter = match $to.protocol {
             Protocol::Http => $builder
                 .with_http()
-                .with_http_client(Http::new(connector))
+                // `export_runtime.rs` has the limit.
+                .with_http_client(HyperClient::new(connector, Duration::MAX, None))
                 .with_endpoint($to.uri.to_string())
                 .with_protocol(Encoding::HttpBinary)
                 .with_timeout($to.timeout)

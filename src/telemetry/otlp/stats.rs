@@ -125,8 +125,8 @@ impl ExportStats {
         if dropped > 0 && !was_full && !was_failing {
             tracing::warn!(
                 target: TARGET,
-                "{dropped} {} were dropped: the queue is full, because they come faster than they are exported; {NOT_AFFECTED}",
-                signal.items()
+                "telemetry was dropped because the queue is full: {}; it comes faster than it is exported; {NOT_AFFECTED}",
+                in_words(only(at, dropped))
             );
         }
         if log_rejection {
@@ -233,6 +233,11 @@ impl Counts {
         self.lost.total += items;
         self.last_error = Some(error.to_owned());
     }
+}
+
+/// Counts by signal, of one signal only.
+fn only(at: usize, items: u64) -> [u64; 3] {
+    std::array::from_fn(|other| if other == at { items } else { 0 })
 }
 
 impl Signal {

@@ -123,7 +123,8 @@ fn a_full_queue_is_logged_when_it_begins() {
         let said = log.take();
         assert_eq!(said.len(), usize::from(full), "{said:?}");
         if full {
-            assert!(said[0].starts_with("4 spans were dropped: the queue is full"));
+            let expected = "telemetry was dropped because the queue is full: 4 spans; ";
+            assert!(said[0].starts_with(expected), "{said:?}");
         }
     }
 }
