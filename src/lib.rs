@@ -62,6 +62,7 @@ mod monitor;
 mod observe;
 mod pool;
 mod query;
+mod recent;
 mod record;
 pub mod report;
 mod request;

@@ -93,6 +93,8 @@ async fn serve<C: Database>(settings: Settings) -> Result<(), Box<dyn Error>> {
     let url = settings.database_url.to_string();
     // Nothing is connected yet: the database may be down, and come up later.
     let pool = Pool::<C>::builder(settings)
+        // The dashboard shows the routes by them.
+        .request_metrics(true)
         // A real app is migrated before it is started. This one has to find its tables wherever it
         // is pointed to, also when the database comes up later, or comes back empty.
         .on_connect(|conn| Box::pin(conn.prepare()))

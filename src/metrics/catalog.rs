@@ -11,9 +11,8 @@ use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_STATE;
 use opentelemetry_semantic_conventions::metric::{
     DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_CREATE_TIME, DB_CLIENT_CONNECTION_IDLE_MAX,
-    DB_CLIENT_CONNECTION_IDLE_MIN, DB_CLIENT_CONNECTION_MAX, DB_CLIENT_CONNECTION_PENDING_REQUESTS,
-    DB_CLIENT_CONNECTION_TIMEOUTS, DB_CLIENT_CONNECTION_USE_TIME, DB_CLIENT_CONNECTION_WAIT_TIME,
-    DB_CLIENT_OPERATION_DURATION,
+    DB_CLIENT_CONNECTION_MAX, DB_CLIENT_CONNECTION_PENDING_REQUESTS, DB_CLIENT_CONNECTION_TIMEOUTS,
+    DB_CLIENT_CONNECTION_USE_TIME, DB_CLIENT_CONNECTION_WAIT_TIME, DB_CLIENT_OPERATION_DURATION,
 };
 use tokio::time::Instant;
 
@@ -22,7 +21,7 @@ use crate::checkout::wait_phase::Phase;
 use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
-use crate::record::requests::{Key, PerRequest, route_attribute};
+use crate::record::requests::{Key, route_attribute};
 use crate::record::usage::{Site, SiteUse, Use};
 
 /// A metric: its name, unit and description, and how to read it.
@@ -63,6 +62,10 @@ pub(crate) const CALLER: &str = "poolscope.caller";
 pub(crate) const LABEL: &str = "poolscope.checkout.label";
 /// Attribute with the phase of a checkout's wait.
 pub(crate) const PHASE: &str = "poolscope.checkout.phase";
+/// Attribute with how a checkout ended.
+const OUTCOME: &str = "poolscope.checkout.outcome";
+/// Attribute with why a connection was closed.
+const CLOSE_REASON: &str = "poolscope.connection.close_reason";
 
 pub(crate) static WAIT_TIME: Family = Family {
     name: DB_CLIENT_CONNECTION_WAIT_TIME,
@@ -99,37 +102,35 @@ pub(crate) static OPERATION_DURATION: Family = Family {
     description: "The time from sending a query to the end of its response",
     kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(r.database(), emit)),
 };
-pub(crate) static REQUEST_CHECKOUTS: Family = Family {
+static REQUEST_CHECKOUTS: Family = Family {
     name: "poolscope.request.checkouts",
     unit: "{checkout}",
     description: "Checkouts of one request",
-    kind: Kind::Histogram(COUNTS, |r, emit| {
-        per_request(r, |used| &used.checkouts, emit)
-    }),
+    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 0, emit)),
 };
-pub(crate) static REQUEST_QUERIES: Family = Family {
+static REQUEST_QUERIES: Family = Family {
     name: "poolscope.request.queries",
     unit: "{query}",
     description: "Queries of one request",
-    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, |used| &used.queries, emit)),
+    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 1, emit)),
 };
-pub(crate) static REQUEST_WAIT_TIME: Family = Family {
+static REQUEST_WAIT_TIME: Family = Family {
     name: "poolscope.request.wait_time",
     unit: "s",
     description: "Time that one request waited for connections",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.waited, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 2, emit)),
 };
-pub(crate) static REQUEST_HELD_TIME: Family = Family {
+static REQUEST_HELD_TIME: Family = Family {
     name: "poolscope.request.held_time",
     unit: "s",
     description: "Time that one request held connections",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.held, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 3, emit)),
 };
-pub(crate) static REQUEST_QUERY_TIME: Family = Family {
+static REQUEST_QUERY_TIME: Family = Family {
     name: "poolscope.request.query_time",
     unit: "s",
     description: "The part of the time that one request held connections in which the database was at work",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.busy, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 4, emit)),
 };
 
 static COUNT: Family = Family {
@@ -155,12 +156,6 @@ static IDLE_MAX: Family = Family {
     description: "The maximum number of idle open connections allowed: the pool size",
     kind: Kind::UpDown(|r, emit| emit(f64::from(r.counts().pool_size), &[])),
 };
-static IDLE_MIN: Family = Family {
-    name: DB_CLIENT_CONNECTION_IDLE_MIN,
-    unit: "{connection}",
-    description: "The minimum number of idle open connections allowed: always 0, the pool maintains no minimum",
-    kind: Kind::UpDown(|_, emit| emit(0.0, &[])),
-};
 static PENDING: Family = Family {
     name: DB_CLIENT_CONNECTION_PENDING_REQUESTS,
     unit: "{request}",
@@ -184,18 +179,6 @@ static REACHABLE: Family = Family {
     unit: "",
     description: "0 if the database could not be reached and no checkout has succeeded since, otherwise 1",
     kind: Kind::Gauge(|r, emit| emit(f64::from(u8::from(r.is_database_reachable())), &[])),
-};
-static OVERFLOW: Family = Family {
-    name: "poolscope.connection.overflow",
-    unit: "{connection}",
-    description: "Open connections beyond the pool size",
-    kind: Kind::UpDown(|r, emit| emit(f64::from(r.counts().overflow()), &[])),
-};
-static OVERFLOW_MAX: Family = Family {
-    name: "poolscope.connection.overflow.max",
-    unit: "{connection}",
-    description: "The maximum number of open connections allowed beyond the pool size",
-    kind: Kind::UpDown(|r, emit| emit(f64::from(r.counts().max_overflow), &[])),
 };
 static IDLE_IN_TRANSACTION: Family = Family {
     name: "poolscope.connection.idle_in_transaction",
@@ -242,30 +225,34 @@ static CLOSED: Family = Family {
     kind: Kind::Counter(|r, emit| {
         let closed = r.totals().connections_closed;
         for reason in CloseReason::ALL {
-            let attribute = KeyValue::new("reason", reason.as_str());
+            let attribute = KeyValue::new(CLOSE_REASON, reason.as_str());
             emit(closed.of(reason) as f64, &[attribute]);
         }
         if closed.idle_timeout > 0 {
-            let attribute = KeyValue::new("reason", "idle_timeout");
+            let attribute = KeyValue::new(CLOSE_REASON, "idle_timeout");
             emit(closed.idle_timeout as f64, &[attribute]);
         }
     }),
 };
-static CHECKOUTS: Family = Family {
-    name: "poolscope.checkouts",
+static CHECKOUTS_FAILED: Family = Family {
+    name: "poolscope.checkouts.failed",
     unit: "{checkout}",
-    description: "Checkouts requested, by outcome",
+    description: "Checkouts that got no connection for another reason than the timeout, by outcome",
+    // The semantic conventions have a counter of the timeouts, and the granted checkouts are the
+    // count of the wait times.
     kind: Kind::Counter(|r, emit| {
         let totals = r.totals();
         for (outcome, count) in [
-            ("granted", totals.checkouts),
-            ("timeout", totals.timeouts),
             ("error", totals.errors),
             ("rejected", totals.rejected),
-            ("shed", totals.shed),
             ("canceled", totals.canceled),
         ] {
-            emit(count as f64, &[KeyValue::new("outcome", outcome)]);
+            emit(count as f64, &[KeyValue::new(OUTCOME, outcome)]);
+        }
+        for (route, shed) in r.shed(Instant::now()) {
+            let outcome = KeyValue::new(OUTCOME, "shed");
+            let attributes = route_attribute(route.as_ref()).into_iter().chain([outcome]);
+            emit(shed.total as f64, &attributes.collect::<Vec<_>>());
         }
     }),
 };
@@ -331,19 +318,6 @@ static USE_BUSY_TIME: Family = Family {
         sites(r, |used| used.busy.as_secs_f64(), known, emit);
     }),
 };
-static SHED: Family = Family {
-    name: "poolscope.checkouts.shed",
-    unit: "{checkout}",
-    description: "Checkouts shed under load, by route",
-    kind: Kind::Counter(|r, emit| {
-        for (route, shed) in r.shed(Instant::now()) {
-            emit(
-                shed.total as f64,
-                route_attribute(route.as_ref()).as_slice(),
-            );
-        }
-    }),
-};
 static N_PLUS_ONE: Family = Family {
     name: "poolscope.request.n_plus_one",
     unit: "{request}",
@@ -378,11 +352,10 @@ static LEAKS: Family = Family {
 };
 
 /// All metrics, in the order of the guide.
-pub(crate) static FAMILIES: [&Family; 36] = [
+pub(crate) static FAMILIES: [&Family; 32] = [
     &COUNT,
     &MAX,
     &IDLE_MAX,
-    &IDLE_MIN,
     &PENDING,
     &TIMEOUTS,
     &WAIT_TIME,
@@ -392,16 +365,13 @@ pub(crate) static FAMILIES: [&Family; 36] = [
     &OPERATION_DURATION,
     &SERVING,
     &REACHABLE,
-    &OVERFLOW,
-    &OVERFLOW_MAX,
     &IDLE_IN_TRANSACTION,
     &LEAKING,
     &LEAKS,
     &OPENED,
     &OPEN_FAILURES,
     &CLOSED,
-    &CHECKOUTS,
-    &SHED,
+    &CHECKOUTS_FAILED,
     &LONGEST_WAIT,
     &WAIT_TARGET,
     &ADVICE_ERROR,
@@ -417,13 +387,22 @@ pub(crate) static FAMILIES: [&Family; 36] = [
     &REQUEST_QUERY_TIME,
 ];
 
-fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: EmitBuckets<'_>) {
+/// The histograms of the use per request, in the order of [`Used::values`](crate::request::attribution::Used).
+pub(crate) static PER_REQUEST: [&Family; 5] = [
+    &REQUEST_CHECKOUTS,
+    &REQUEST_QUERIES,
+    &REQUEST_WAIT_TIME,
+    &REQUEST_HELD_TIME,
+    &REQUEST_QUERY_TIME,
+];
+
+fn per_request(recorder: &Recorder, which: usize, emit: EmitBuckets<'_>) {
     // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
         let routes = requests.routes();
         routes
-            .map(|(key, used)| (key.clone(), which(used).clone()))
+            .map(|(key, used)| (key.clone(), used[which].clone()))
             .collect()
     };
     for (key, buckets) in all {

@@ -41,15 +41,8 @@ pub(crate) struct Bound {
     /// Successful queries. Failed ones have attributes of their own and use `failed_query`.
     query: BoundHistogram<f64>,
     failed_query: Histogram<f64>,
-    request: PerRequest,
-}
-
-struct PerRequest {
-    checkouts: Histogram<f64>,
-    queries: Histogram<f64>,
-    waited: Histogram<f64>,
-    held: Histogram<f64>,
-    busy: Histogram<f64>,
+    /// `None` unless the setting `request_metrics` is on.
+    per_request: Option<[Histogram<f64>; 5]>,
 }
 
 impl Metrics {
@@ -123,20 +116,14 @@ impl Metrics {
 
     pub(crate) fn request_ended(&self, request: &Attribution, tally: &Tally) {
         self.with(|bound| {
+            let Some(histograms) = &bound.per_request else {
+                return;
+            };
             let mut attributes = Key::of(request).attributes();
             attributes.push(bound.pool.clone());
-            let PerRequest {
-                checkouts,
-                queries,
-                waited,
-                held,
-                busy,
-            } = &bound.request;
-            checkouts.record(tally.used.checkouts as f64, &attributes);
-            queries.record(tally.used.queries as f64, &attributes);
-            waited.record(tally.used.waited.as_secs_f64(), &attributes);
-            held.record(tally.used.held.as_secs_f64(), &attributes);
-            busy.record(tally.used.busy.as_secs_f64(), &attributes);
+            for (histogram, value) in histograms.iter().zip(tally.used.values()) {
+                histogram.record(value, &attributes);
+            }
         });
     }
 }
@@ -165,13 +152,9 @@ impl Bound {
             }),
             query: query.bind(&of_query),
             failed_query: query,
-            request: PerRequest {
-                checkouts: histogram(&meter, &family::REQUEST_CHECKOUTS),
-                queries: histogram(&meter, &family::REQUEST_QUERIES),
-                waited: histogram(&meter, &family::REQUEST_WAIT_TIME),
-                held: histogram(&meter, &family::REQUEST_HELD_TIME),
-                busy: histogram(&meter, &family::REQUEST_QUERY_TIME),
-            },
+            per_request: recorder
+                .request_metrics
+                .then(|| family::PER_REQUEST.map(|family| histogram(&meter, family))),
             pool,
             provider,
         }

@@ -19,11 +19,13 @@ pub(super) struct Access {
 }
 
 /// Reason to refuse a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denied {
     /// The request does not carry the token.
+    #[error("reports require the monitor's token: send it as `Authorization: Bearer <token>`")]
     Unauthorized,
     /// The app's check rejected the request.
+    #[error("this request may not read reports")]
     Forbidden,
 }
 

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
-    WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
@@ -11,7 +10,7 @@ use serde::Serialize;
 
 use super::access::Denied;
 use crate::advice::WhatIfError;
-use crate::metrics::prometheus::{Format, Page};
+use crate::metrics::prometheus::{CONTENT_TYPE as METRICS, Page};
 use crate::record::recorder::Recorder;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -28,22 +27,20 @@ pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serializ
 }
 
 /// Returns the metrics. The status is always 200, because a scraper discards the body of any other.
-pub(super) fn metrics(
-    method: &Method,
-    recorder: &Recorder,
-    format: Format,
-    source_lines: bool,
-) -> Answer {
+pub(super) fn metrics(method: &Method, recorder: &Recorder, source_lines: bool) -> Answer {
     let page = Page {
         recorder,
-        format,
         source_lines,
     };
-    let page = page.to_string().into_bytes();
-    by_accept(answer(method, StatusCode::OK, format.content_type(), page))
+    answer(
+        method,
+        StatusCode::OK,
+        METRICS,
+        page.to_string().into_bytes(),
+    )
 }
 
-/// Adds `Vary: Accept`, because the response depends on that header.
+/// Adds `Vary: Accept`, because that header decides what `health` answers.
 pub(super) fn by_accept(mut answer: Answer) -> Answer {
     let accept = HeaderValue::from_static("Accept");
     answer.headers_mut().insert(VARY, accept);
@@ -52,52 +49,39 @@ pub(super) fn by_accept(mut answer: Answer) -> Answer {
 
 /// Why a request gets no report. The response does not quote the request, except for the parameters of
 /// `optimize`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ErrorResponse {
+    #[error(
+        "no such report: the reports are status, health, connections, optimize, healthcheck and metrics"
+    )]
     NotFound,
     /// Only `healthcheck` is served, and the request is for another path.
+    #[error("no such report: only healthcheck is served here")]
     OnlyHealthcheck,
+    #[error("reports accept only GET and HEAD")]
     MethodNotAllowed,
+    #[error(transparent)]
     Denied(Denied),
+    #[error(transparent)]
     WhatIf(WhatIfError),
 }
 
-pub(super) fn refusal(method: &Method, refusal: ErrorResponse) -> Answer {
-    let what_if;
-    let (status, detail) = match &refusal {
-        ErrorResponse::WhatIf(error) => {
-            what_if = error.to_string();
-            (StatusCode::BAD_REQUEST, &*what_if)
+pub(super) fn refusal(method: &Method, refusal: &ErrorResponse) -> Answer {
+    let (status, header) = match refusal {
+        ErrorResponse::WhatIf(_) => (StatusCode::BAD_REQUEST, None),
+        ErrorResponse::NotFound | ErrorResponse::OnlyHealthcheck => (StatusCode::NOT_FOUND, None),
+        ErrorResponse::MethodNotAllowed => {
+            (StatusCode::METHOD_NOT_ALLOWED, Some((ALLOW, "GET, HEAD")))
         }
-        ErrorResponse::NotFound => (
-            StatusCode::NOT_FOUND,
-            "no such report: the reports are status, health, connections, optimize, healthcheck and metrics",
-        ),
-        ErrorResponse::OnlyHealthcheck => (
-            StatusCode::NOT_FOUND,
-            "no such report: only healthcheck is served here",
-        ),
-        ErrorResponse::MethodNotAllowed => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            "reports accept only GET and HEAD",
-        ),
-        ErrorResponse::Denied(Denied::Unauthorized) => (
-            StatusCode::UNAUTHORIZED,
-            "reports require the monitor's token: send it as `Authorization: Bearer <token>`",
-        ),
-        ErrorResponse::Denied(Denied::Forbidden) => {
-            (StatusCode::FORBIDDEN, "this request may not read reports")
+        ErrorResponse::Denied(Denied::Unauthorized) => {
+            (StatusCode::UNAUTHORIZED, Some((WWW_AUTHENTICATE, "Bearer")))
         }
+        ErrorResponse::Denied(Denied::Forbidden) => (StatusCode::FORBIDDEN, None),
     };
-    let mut answer = problem(method, status, detail);
-    let mut insert = |name: HeaderName, value| {
+    let mut answer = problem(method, status, &refusal.to_string());
+    if let Some((name, value)) = header {
         let value = HeaderValue::from_static(value);
         answer.headers_mut().insert(name, value);
-    };
-    match refusal {
-        ErrorResponse::MethodNotAllowed => insert(ALLOW, "GET, HEAD"),
-        ErrorResponse::Denied(Denied::Unauthorized) => insert(WWW_AUTHENTICATE, "Bearer"),
-        _ => {}
     }
     answer
 }

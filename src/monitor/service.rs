@@ -10,7 +10,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::accept::Accept;
+use super::accept::prefers_metrics;
 use super::access::Access;
 use super::response::{Answer, ErrorResponse, by_accept, metrics, refusal, report};
 use super::route::{Route, route};
@@ -27,6 +27,7 @@ use crate::settings::{Secret, Settings, SettingsError};
 /// Any request can see all reports, unless a token ([`bearer_token`](Self::bearer_token)) or a check
 /// ([`authorize`](Self::authorize)) is set. Access control applies to these routes only: reports from
 /// code are always complete.
+#[derive(Clone)]
 pub struct Monitor<S> {
     pool: Observe<S>,
     prefix: Arc<str>,
@@ -180,7 +181,10 @@ impl<S> Monitor<S> {
         if route != Some(Route::Healthcheck) {
             admitted.map_err(ErrorResponse::Denied)?;
         }
-        let route = route.ok_or(ErrorResponse::NotFound)?;
+        let route = match route.ok_or(ErrorResponse::NotFound)? {
+            Route::Health if prefers_metrics(&request.headers) => Route::Metrics,
+            route => route,
+        };
         if ![Method::GET, Method::HEAD].contains(&request.method) {
             return Err(ErrorResponse::MethodNotAllowed);
         }
@@ -193,7 +197,6 @@ impl<S> Monitor<S> {
             route,
             what_if: what_if.map_err(ErrorResponse::WhatIf)?,
             method: request.method.clone(),
-            accept: Accept::of(&request.headers),
             source_lines: settings.source_lines,
             reasons: admitted.is_ok() && !is_public,
         })
@@ -206,7 +209,6 @@ struct Question {
     /// Parameters of `optimize`.
     what_if: WhatIf,
     method: Method,
-    accept: Accept,
     source_lines: bool,
     /// Whether `healthcheck` returns its full reason.
     reasons: bool,
@@ -227,7 +229,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (request, _unread) = request.into_parts();
         match self.ask(&request) {
-            Err(why) => Box::pin(std::future::ready(Ok(refusal(&request.method, why)))),
+            Err(why) => Box::pin(std::future::ready(Ok(refusal(&request.method, &why)))),
             Ok(question) => {
                 let pool = self.pool.clone();
                 Box::pin(async move { Ok(answer(&pool, &question).await) })
@@ -237,7 +239,7 @@ where
 }
 
 async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
-    let Question { method, accept, .. } = question;
+    let method = &question.method;
     let ok_if = |ok: bool| {
         if ok {
             StatusCode::OK
@@ -251,19 +253,14 @@ async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
     };
     match question.route {
         Route::Status => report(method, StatusCode::OK, &pool.status()),
-        Route::Health if !accept.prefers_metrics() => {
+        Route::Health => {
             let health = pool.health_by(facts()).await;
             by_accept(report(method, ok_if(health.can_serve()), &health))
         }
-        Route::Health | Route::Metrics => {
+        Route::Metrics => {
             // The metrics report whether the database can be reached, also for an unused pool.
             pool.ask_database().await;
-            metrics(
-                method,
-                &pool.recorder,
-                accept.format(),
-                question.source_lines,
-            )
+            by_accept(metrics(method, &pool.recorder, question.source_lines))
         }
         Route::Connections => {
             let connections = pool.connections_by(facts()).await;
@@ -284,19 +281,6 @@ async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
                 false => check.in_short(),
             };
             report(method, ok_if(check.is_ok()), &check)
-        }
-    }
-}
-
-impl<S> Clone for Monitor<S>
-where
-    S: Clone,
-{
-    fn clone(&self) -> Self {
-        Self {
-            pool: self.pool.clone(),
-            prefix: Arc::clone(&self.prefix),
-            access: self.access.clone(),
         }
     }
 }

@@ -25,6 +25,7 @@ pub struct ObserveLayer {
     tracers: Option<Arc<dyn Fn() -> BoxedTracer + Send + Sync>>,
     slow_wait: Duration,
     leak_threshold: Option<Duration>,
+    request_metrics: bool,
 }
 
 impl ObserveLayer {
@@ -38,6 +39,7 @@ impl ObserveLayer {
             tracers: None,
             slow_wait: Duration::from_millis(50),
             leak_threshold: Some(Duration::from_secs(60)),
+            request_metrics: false,
         }
     }
 
@@ -84,6 +86,14 @@ impl ObserveLayer {
         self.leak_threshold = threshold.into();
         self
     }
+
+    /// Sets whether the use of the pool per request is in the metrics, as five histograms: 71 series
+    /// for each route and method. Defaults to false.
+    #[must_use]
+    pub fn request_metrics(mut self, recorded: bool) -> Self {
+        self.request_metrics = recorded;
+        self
+    }
 }
 
 impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
@@ -96,6 +106,7 @@ impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
             Metrics::new(self.meters.clone()),
             self.slow_wait,
             Leaks::new(self.leak_threshold),
+            self.request_metrics,
             Box::new(inner.clone()),
         );
         let observer: Arc<dyn PoolEvents> = recorder.clone();

@@ -181,6 +181,7 @@ impl<C: Backend> PoolBuilder<C> {
             .unwrap_or_else(|| "default".to_owned());
         let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
         let leak_threshold = settings.leak_threshold;
+        let request_metrics = settings.request_metrics;
         let stack = Stack {
             admit,
             built: Arc::new(Built {
@@ -194,6 +195,7 @@ impl<C: Backend> PoolBuilder<C> {
                 .named(name)
                 .slow_wait(slow_wait)
                 .leak_threshold(leak_threshold)
+                .request_metrics(request_metrics)
                 .layer(stack),
         );
         if let Some(deadline) = warm_up {

@@ -236,6 +236,13 @@ impl<C: Backend> PoolBuilder<C> {
         self
     }
 
+    /// Sets whether the use of the pool per request is in the metrics, as five histograms: 71 series for
+    /// each route and method. Defaults to false.
+    pub fn request_metrics(mut self, recorded: bool) -> Self {
+        self.settings.request_metrics = recorded;
+        self
+    }
+
     /// Sets whether the monitoring routes show the source lines that check out connections. Logs, spans
     /// and reports read from code always show them. Defaults to true.
     pub fn monitor_source_lines(mut self, shown: bool) -> Self {
@@ -311,6 +318,7 @@ mod tests {
             .advice_headroom_pct(1.0)
             .replicas(1)
             .monitor_token("mW9xJ4cQ7tRb2VzK")
+            .request_metrics(true)
             .monitor_source_lines(false)
             .monitor_only_healthcheck(true)
             .thresholds(thresholds)
@@ -335,7 +343,7 @@ mod tests {
             fields
         };
         let (before, after) = (fields(&builder().settings), fields(&changed));
-        assert_eq!(before.len(), 34);
+        assert_eq!(before.len(), 35);
         for (before, after) in before.iter().zip(&after) {
             assert_ne!(before, after);
         }

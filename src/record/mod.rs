@@ -16,7 +16,6 @@ mod log;
 pub(crate) mod pool_events;
 pub(crate) mod queries;
 pub(crate) mod readiness;
-pub(crate) mod recent;
 pub(crate) mod recorder;
 pub(crate) mod requests;
 pub(crate) mod shed;

@@ -148,7 +148,9 @@ impl QueryObserver for Recorder {
 
 impl RequestRecord for Recorder {
     fn request_ended(&self, request: &Attribution, tally: &Tally) {
-        self.requests().ended(request, tally);
-        self.metrics.request_ended(request, tally);
+        if self.request_metrics {
+            self.requests().ended(request, tally);
+            self.metrics.request_ended(request, tally);
+        }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Recorder {
     pub(crate) lasting_outages: LogLimiter,
     pub(crate) n_plus_ones: LogLimiter,
     pub(crate) leaks: Leaks,
+    /// Whether the use per request is recorded in histograms by route and method.
+    pub(crate) request_metrics: bool,
     inventory: Box<dyn Inventory>,
     database: Vec<KeyValue>,
     pub(crate) clock: Clock,
@@ -92,6 +94,7 @@ impl Recorder {
         metrics: Metrics,
         slow_wait: Duration,
         leaks: Leaks,
+        request_metrics: bool,
         inventory: Box<dyn Inventory>,
     ) -> Arc<Self> {
         let now = Instant::now();
@@ -106,6 +109,7 @@ impl Recorder {
             lasting_outages: LogLimiter::default(),
             n_plus_ones: LogLimiter::default(),
             leaks,
+            request_metrics,
             database: inventory.database(),
             inventory,
             clock: Clock { start: now },

@@ -8,8 +8,8 @@ use opentelemetry_semantic_conventions::attribute::{HTTP_REQUEST_METHOD, HTTP_RO
 use tokio::time::Instant;
 
 use crate::checkout::query_context::Repeat;
+use crate::recent::{Marker, Recent};
 use crate::record::buckets::{Buckets, COUNTS, SECONDS};
-use crate::record::recent::{Marker, Recent};
 use crate::request::attribution::{Attribution, Tally};
 
 /// Maximum number of pairs of route and method recorded separately, in case a request layer has no bound.
@@ -31,15 +31,8 @@ pub(crate) struct Key {
     pub(crate) method: &'static str,
 }
 
-/// Histograms of the use per request.
-#[derive(Debug, Clone)]
-pub(crate) struct PerRequest {
-    pub(crate) checkouts: Buckets,
-    pub(crate) queries: Buckets,
-    pub(crate) waited: Buckets,
-    pub(crate) held: Buckets,
-    pub(crate) busy: Buckets,
-}
+/// Histograms of the use per request, in the order of [`Used::values`](crate::request::attribution::Used).
+pub(crate) type PerRequest = [Buckets; 5];
 
 /// Requests of one route that exceeded the N+1 threshold.
 #[derive(Debug, Clone, Default)]
@@ -65,18 +58,12 @@ impl Requests {
         if self.routes.len() >= ROUTES && !self.routes.contains_key(&key) {
             key.route = Some(Arc::from("_OTHER"));
         }
-        let used = self.routes.entry(key).or_insert_with(|| PerRequest {
-            checkouts: Buckets::new(COUNTS),
-            queries: Buckets::new(COUNTS),
-            waited: Buckets::new(SECONDS),
-            held: Buckets::new(SECONDS),
-            busy: Buckets::new(SECONDS),
-        });
-        used.checkouts.record(tally.used.checkouts as f64);
-        used.queries.record(tally.used.queries as f64);
-        used.waited.record_time(tally.used.waited);
-        used.held.record_time(tally.used.held);
-        used.busy.record_time(tally.used.busy);
+        let boundaries = [COUNTS, COUNTS, SECONDS, SECONDS, SECONDS];
+        let histograms = self.routes.entry(key);
+        let histograms = histograms.or_insert_with(|| boundaries.map(Buckets::new));
+        for (histogram, value) in histograms.iter_mut().zip(tally.used.values()) {
+            histogram.record(value);
+        }
     }
 
     /// Records a request that sent the same statement more often than the N+1 threshold. `first` is

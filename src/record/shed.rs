@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::record::recent::{Marker, Recent};
+use crate::recent::{Marker, Recent};
 
 /// Maximum number of routes counted separately, in case a request layer has no bound. Further routes
 /// share `_OTHER`.

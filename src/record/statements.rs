@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
 use crate::checkout::query_context::{Known, Statement, StatementId};
-use crate::record::recent::{Marker, Recent};
+use crate::recent::{Marker, Recent};
 
 /// Maximum number of statements recorded separately. Further ones share one entry, so that memory is
 /// bounded: a text has at most 2 KiB, so all have at most one megabyte.

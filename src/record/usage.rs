@@ -9,8 +9,8 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
+use crate::recent::{Marker, Recent};
 use crate::record::ledger::Holder;
-use crate::record::recent::{Marker, Recent};
 
 /// Maximum number of call sites recorded separately. Further ones share one entry, so that memory and the
 /// number of time series are bounded.

@@ -83,6 +83,10 @@ fn exhausted(r: &Readings<'_>) -> Option<Finding> {
     if !r.is_exhausted() {
         return None;
     }
+    let waiting = match r.pending {
+        1 => "1 request is waiting".to_owned(),
+        pending => format!("{pending} requests are waiting"),
+    };
     let waited = r.longest_wait.unwrap_or_default().as_secs_f64();
     let held: Vec<_> = r
         .holders
@@ -92,8 +96,7 @@ fn exhausted(r: &Readings<'_>) -> Option<Finding> {
         .collect();
     finding(
         format!(
-            "pool exhausted: all {max} connections are checked out and {} requests are waiting, the longest for {waited:.1} s; held longest by {}",
-            r.pending,
+            "pool exhausted: all {max} connections are checked out and {waiting}, the longest for {waited:.1} s; held longest by {}",
             if held.is_empty() {
                 "checkouts made outside of poolscope".to_owned()
             } else {

@@ -182,6 +182,18 @@ impl Tallies {
 }
 
 impl Used {
+    /// Returns checkouts, queries, and the seconds waited, held and busy.
+    pub(crate) fn values(&self) -> [f64; 5] {
+        let [waited, held, busy] = [self.waited, self.held, self.busy].map(|it| it.as_secs_f64());
+        [
+            self.checkouts as f64,
+            self.queries as f64,
+            waited,
+            held,
+            busy,
+        ]
+    }
+
     fn add(&mut self, other: &Self) {
         self.checkouts += other.checkouts;
         self.queries += other.queries;

@@ -3,11 +3,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use bytes::Buf;
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::body_progress::BodyProgress;
 use super::in_flight::Open;
 use super::span::Outcome;
 
@@ -19,7 +20,9 @@ pin_project! {
         #[pin]
         inner: Option<B>,
         open: Option<Open>,
-        extent: BodyProgress,
+        // The bytes that are still to be sent, if known. A server that knows the length, or that sends no
+        // body, drops the body without polling for its end.
+        unsent: Option<u64>,
     }
 
     impl<B> PinnedDrop for AttributedBody<B> {
@@ -29,7 +32,7 @@ pin_project! {
             this.inner.set(None);
             drop(current);
             if let Some(open) = this.open.take()
-                && this.extent.is_whole()
+                && *this.unsent == Some(0)
                 && !open.has_panicked()
             {
                 open.end(Outcome::Answered);
@@ -41,7 +44,15 @@ pin_project! {
 impl<B: Body> AttributedBody<B> {
     pub(super) fn wrap(response: Response<B>, mut open: Open) -> Response<Self> {
         let (parts, body) = response.into_parts();
-        let extent = BodyProgress::of(&parts, &body, open.is_head());
+        let no_body = parts.status.is_informational()
+            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status);
+        let unsent = if no_body || open.is_head() {
+            Some(0)
+        } else {
+            let length = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok();
+            let said = || length()?.trim().parse().ok();
+            body.size_hint().exact().or_else(said)
+        };
         open.answered(parts.status, body.size_hint().exact().is_some());
         let open = if body.is_end_stream() {
             open.end(Outcome::Answered);
@@ -52,7 +63,7 @@ impl<B: Body> AttributedBody<B> {
         let body = Self {
             inner: Some(body),
             open,
-            extent,
+            unsent,
         };
         Response::from_parts(parts, body)
     }
@@ -97,7 +108,13 @@ impl<B: Body> Body for AttributedBody<B> {
             }
             None => {
                 if let Some(Ok(frame)) = &frame {
-                    this.extent.sent(frame);
+                    *this.unsent = match frame.data_ref() {
+                        Some(data) => this
+                            .unsent
+                            .map(|it| it.saturating_sub(data.remaining() as u64)),
+                        // Trailers are the last frame.
+                        None => Some(0),
+                    };
                 }
             }
         }
@@ -119,15 +136,13 @@ impl<B: Default> Default for AttributedBody<B> {
         Self {
             inner: Some(B::default()),
             open: None,
-            extent: BodyProgress::default(),
+            unsent: None,
         }
     }
 }
 
 impl<B> fmt::Debug for AttributedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AttributedBody")
-            .field("open", &self.open)
-            .finish_non_exhaustive()
+        f.debug_struct("AttributedBody").finish_non_exhaustive()
     }
 }

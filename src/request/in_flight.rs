@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::request::Parts;
+use http::{Method, StatusCode};
 use opentelemetry::ContextGuard;
 
-use super::body_progress::is_head;
 use super::layer::Options;
 use super::span::{Outcome, RequestSpan};
 use crate::request::attribution::Attribution;
 
 /// A request in progress. If it is dropped before it has ended, it was cancelled or has panicked.
-#[derive(Debug)]
 pub(super) struct Open {
     request: Arc<Attribution>,
     /// The enclosing request, if another layer is around this one.
@@ -29,14 +27,14 @@ impl Open {
     pub(super) fn new(parts: &Parts, options: &Options) -> Self {
         let outer = Attribution::current();
         let method = options.methods.name(&parts.method);
-        let route = options.rule.find(parts, &options.routes);
+        let route = options.route(parts);
         let request = Attribution::new(method, route);
         Self {
             span: RequestSpan::of(&request, outer.as_deref(), parts, options),
             request,
             outer,
             status: None,
-            is_head: is_head(&parts.method),
+            is_head: parts.method == Method::HEAD,
             working: false,
             ended: false,
         }

@@ -7,7 +7,7 @@ use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tower_layer::Layer;
 
 use super::method::Methods;
-use super::route::Rule;
+use super::route::OwnRule;
 use super::routes::Routes;
 use super::service::Attributed;
 use crate::telemetry::Tracing;
@@ -32,7 +32,7 @@ pub struct RequestLayer {
 /// The options of a layer.
 #[derive(Clone)]
 pub(super) struct Options {
-    pub(super) rule: Rule,
+    pub(super) own_rule: Option<Arc<OwnRule>>,
     pub(super) routes: Arc<Routes>,
     pub(super) methods: Methods,
     pub(super) tracing: Arc<Tracing>,
@@ -46,7 +46,7 @@ impl RequestLayer {
     pub fn new() -> Self {
         Self {
             options: Arc::new(Options {
-                rule: Rule::default(),
+                own_rule: None,
                 routes: Arc::default(),
                 methods: Methods::default(),
                 tracing: Arc::new(Tracing::new(None)),
@@ -75,7 +75,8 @@ impl RequestLayer {
         F: Fn(&Parts) -> Option<R> + Send + Sync + 'static,
         R: AsRef<str>,
     {
-        self.with(|options| options.rule = Rule::own(rule))
+        let own = move |parts: &Parts, routes: &Routes| routes.get(rule(parts)?.as_ref());
+        self.with(|options| options.own_rule = Some(Arc::new(own)))
     }
 
     /// Sets the maximum number of distinct routes; further routes are counted as `_OTHER`. Defaults to
@@ -133,7 +134,7 @@ impl<S> Layer<S> for RequestLayer {
 impl fmt::Debug for RequestLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestLayer")
-            .field("rule", &self.options.rule)
+            .field("own_rule", &self.options.own_rule.is_some())
             .field("methods", &self.options.methods)
             .field("url_path", &self.options.url_path)
             .finish_non_exhaustive()

@@ -36,7 +36,6 @@
 
 pub(crate) mod attribution;
 mod body;
-mod body_progress;
 mod future;
 mod in_flight;
 mod layer;

@@ -1,11 +1,11 @@
 //! Finds the route of a request.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::layer::Options;
 use super::routes::Routes;
 
 /// The template of a request's path, such as `/users/{id}`.
@@ -36,31 +36,15 @@ impl Route {
 }
 
 /// A function of the app that finds the route of a request.
-type OwnRule = dyn Fn(&Parts, &Routes) -> Option<Arc<str>> + Send + Sync;
+pub(super) type OwnRule = dyn Fn(&Parts, &Routes) -> Option<Arc<str>> + Send + Sync;
 
-/// Finds a request's route by the app's own function, else by the extension [`Route`], else by axum's
-/// `MatchedPath`.
-#[derive(Clone, Default)]
-pub(super) struct Rule {
-    own: Option<Arc<OwnRule>>,
-}
-
-impl Rule {
-    pub(super) fn own<F, R>(rule: F) -> Self
-    where
-        F: Fn(&Parts) -> Option<R> + Send + Sync + 'static,
-        R: AsRef<str>,
-    {
-        let own = move |parts: &Parts, routes: &Routes| routes.get(rule(parts)?.as_ref());
-        Self {
-            own: Some(Arc::new(own)),
-        }
-    }
-
-    pub(super) fn find(&self, parts: &Parts, routes: &Routes) -> Option<Arc<str>> {
-        self.own
-            .as_ref()
-            .and_then(|own| own(parts, routes))
+impl Options {
+    /// Finds a request's route by the app's own function, else by the extension [`Route`], else by
+    /// axum's `MatchedPath`.
+    pub(super) fn route(&self, parts: &Parts) -> Option<Arc<str>> {
+        let routes = &self.routes;
+        let own = self.own_rule.as_ref();
+        own.and_then(|own| own(parts, routes))
             .or_else(|| routes.get(parts.extensions.get::<Route>()?.as_str()))
             .or_else(|| matched(parts, routes))
     }
@@ -79,12 +63,4 @@ fn matched(parts: &Parts, routes: &Routes) -> Option<Arc<str>> {
 #[cfg(not(feature = "axum"))]
 fn matched(_: &Parts, _: &Routes) -> Option<Arc<str>> {
     None
-}
-
-impl fmt::Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule")
-            .field("own", &self.own.is_some())
-            .finish()
-    }
 }

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use arc_swap::ArcSwap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::method::OTHER;
 
@@ -14,8 +12,7 @@ const LIMIT: usize = 200;
 #[derive(Debug)]
 pub(super) struct Routes {
     // Read by every request, and written once per route.
-    known: ArcSwap<HashSet<Arc<str>>>,
-    adding: Mutex<()>,
+    known: RwLock<HashSet<Arc<str>>>,
     limit: usize,
     other: Arc<str>,
     limit_logged: AtomicBool,
@@ -24,8 +21,7 @@ pub(super) struct Routes {
 impl Routes {
     pub(super) fn with_limit(limit: usize) -> Self {
         Self {
-            known: ArcSwap::default(),
-            adding: Mutex::default(),
+            known: RwLock::default(),
             limit,
             other: Arc::from(OTHER),
             limit_logged: AtomicBool::new(false),
@@ -38,28 +34,22 @@ impl Routes {
         if route.is_empty() {
             return None;
         }
-        let known = self.known.load();
-        Some(match known.get(route) {
-            Some(route) => Arc::clone(route),
-            None if known.len() >= self.limit => self.one_too_many(),
-            None => self.add(route),
-        })
-    }
-
-    fn add(&self, route: &str) -> Arc<str> {
-        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known.load();
-        if let Some(route) = known.get(route) {
-            return Arc::clone(route);
+        let found = |known: &HashSet<Arc<str>>| match known.get(route) {
+            Some(route) => Some(Arc::clone(route)),
+            None => (known.len() >= self.limit).then(|| self.one_too_many()),
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = found(&known) {
+            return Some(found);
         }
-        if known.len() >= self.limit {
-            return self.one_too_many();
-        }
-        let route: Arc<str> = Arc::from(route);
-        let mut more = HashSet::clone(&known);
-        more.insert(Arc::clone(&route));
-        self.known.store(Arc::new(more));
-        route
+        drop(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Another request may have added it, or reached the limit.
+        Some(found(&known).unwrap_or_else(|| {
+            let route: Arc<str> = Arc::from(route);
+            known.insert(Arc::clone(&route));
+            route
+        }))
     }
 
     fn one_too_many(&self) -> Arc<str> {
@@ -67,7 +57,7 @@ impl Routes {
             tracing::warn!(
                 target: "poolscope",
                 limit = self.limit,
-                "more than {} routes: all further routes are counted as {OTHER}. A route is a template \
+                "more routes than the limit of {}: all further routes are counted as {OTHER}. A route is a template \
                  such as /users/{{id}}, never a path; if the app has more routes, raise the limit with \
                  RequestLayer::max_routes",
                 self.limit,
@@ -106,7 +96,7 @@ mod tests {
         assert!(others.iter().all(|other| Arc::ptr_eq(other, &others[0])));
         assert_eq!(&*others[0], "_OTHER");
         assert!(Arc::ptr_eq(&routes.get("/b").unwrap(), &known[1]));
-        assert_eq!(routes.known.load().len(), 2);
+        assert_eq!(routes.known.read().unwrap().len(), 2);
     }
 
     #[test]
@@ -120,7 +110,7 @@ mod tests {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
-        assert_eq!(routes.known.load().len(), 10);
+        assert_eq!(routes.known.read().unwrap().len(), 10);
         for (n, first) in answers[0].iter().enumerate() {
             let known = routes.get(&format!("/{n}")).unwrap();
             for answer in &answers {

@@ -23,21 +23,6 @@ impl<S> Attributed<S> {
     pub(super) fn new(inner: S, options: Arc<Options>) -> Self {
         Self { inner, options }
     }
-
-    /// Returns a reference to the inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// Returns a mutable reference to the inner service.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Returns the inner service, without the attribution.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Attributed<S>

@@ -32,7 +32,6 @@ pub(super) enum Outcome {
     Panicked,
 }
 
-#[derive(Debug)]
 pub(super) enum RequestSpan {
     /// No span is recorded.
     None,

@@ -192,7 +192,7 @@ impl fmt::Display for Problem {
                     write!(f, "={value:?}")?;
                 }
                 let hint = self.hint.as_deref().unwrap_or_default();
-                return write!(f, " is not an environment variable any more: {hint}");
+                return write!(f, " is not an environment variable: {hint}");
             }
         }
         write!(f, ": expected {}", self.expected)?;

@@ -207,6 +207,10 @@ pub struct Settings {
     /// routes are open. `DB_POOL_MONITOR_TOKEN`; `None` by default.
     pub monitor_token: Option<Secret>,
 
+    /// Whether the use of the pool per request is in the metrics, as five histograms: 71 series for
+    /// each route and method. False by default.
+    pub request_metrics: bool,
+
     /// Whether the monitoring routes show the source lines that check out connections. Logs, spans
     /// and reports read from code always show them. True by default.
     pub monitor_source_lines: bool,
@@ -261,6 +265,7 @@ impl Settings {
             advice_headroom_pct: 20.0,
             replicas: None,
             monitor_token: None,
+            request_metrics: false,
             monitor_source_lines: true,
             monitor_only_healthcheck: false,
             thresholds: Thresholds::default(),

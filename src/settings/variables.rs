@@ -177,7 +177,7 @@ static VARIABLES: &[Variable] = &[
 ];
 
 /// The settings that only [`PoolBuilder`](crate::PoolBuilder) and config files have, under the name
-/// of their former variable.
+/// of their former variable, or of the variable that a user may try.
 #[rustfmt::skip]
 static WITHOUT_VARIABLE: &[Variable] = &[
     row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),
@@ -197,6 +197,8 @@ static WITHOUT_VARIABLE: &[Variable] = &[
     row("DB_POOL_ADVICE_HEADROOM_PCT", "advice_headroom_pct", "20",
         Kind::Number(|s| &mut s.advice_headroom_pct, 0.0..=1000.0),
         "Growth of the measured arrival rate that `optimize` plans for, in percent."),
+    row("DB_POOL_REQUEST_METRICS", "request_metrics", "false", Kind::Flag(|s| &mut s.request_metrics),
+        "Record the use of the pool per request in five histograms: 71 series for each route and method."),
     row("DB_POOL_MONITOR_SOURCE_LINES", "monitor_source_lines", "true", Kind::Flag(|s| &mut s.monitor_source_lines),
         "Show in the monitoring routes the source lines that check out connections. Logs and spans always show them."),
     row("DB_POOL_MONITOR_ONLY_HEALTHCHECK", "monitor_only_healthcheck", "false", Kind::Flag(|s| &mut s.monitor_only_healthcheck),

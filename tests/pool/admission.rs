@@ -172,12 +172,12 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
         health.warnings
     );
 
-    let shed = &meters.read()["poolscope.checkouts.shed"];
+    let shed = &meters.read()["poolscope.checkouts.failed"];
     let count = |route: Option<&str>| {
-        let point = shed
-            .points
-            .iter()
-            .find(|(attributes, _)| attributes.get("http.route").map(String::as_str) == route);
+        let point = shed.points.iter().find(|(attributes, _)| {
+            attributes["poolscope.checkout.outcome"] == "shed"
+                && attributes.get("http.route").map(String::as_str) == route
+        });
         match point.unwrap().1 {
             Reading::Number(number) => number,
             _ => panic!(),
@@ -188,7 +188,7 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
         (2, 1, 1)
     );
     let page = get(pool.monitor(), "metrics").await.text();
-    let line = "poolscope_checkouts_shed_total{db_client_connection_pool_name=\"orders\",http_route=\"/orders\"} 2";
+    let line = "poolscope_checkouts_failed_total{db_client_connection_pool_name=\"orders\",http_route=\"/orders\",poolscope_checkout_outcome=\"shed\"} 2";
     assert!(page.lines().any(|l| l == line), "{page}");
 }
 

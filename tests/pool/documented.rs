@@ -100,6 +100,7 @@ async fn every_metric_and_span_is_in_the_guide_and_the_other_way_round() {
         .pool_size(1)
         .max_overflow(0)
         .name("orders")
+        .request_metrics(true)
         .settings(|settings| settings.max_pending = Some(1))
         .pool_timeout(Duration::from_secs(2))
         .meter_provider(meters.provider.clone())

@@ -74,7 +74,7 @@ async fn errors_name_the_variables_with_their_prefix() {
                 &[
                     "STOCK_DATABASE_URL is not set",
                     r#"STOCK_DB_POOL_SIZE="ten": expected a whole number"#,
-                    r#"STOCK_DB_POOL_MAX_CONNECTING="2" is not an environment variable any more"#,
+                    r#"STOCK_DB_POOL_MAX_CONNECTING="2" is not an environment variable"#,
                 ],
             ),
         ] {

@@ -12,7 +12,6 @@ use crate::databases::{Tested, on_each_database};
 const COUNT: &str = "db.client.connection.count";
 const MAX: &str = "db.client.connection.max";
 const IDLE_MAX: &str = "db.client.connection.idle.max";
-const IDLE_MIN: &str = "db.client.connection.idle.min";
 const PENDING: &str = "db.client.connection.pending_requests";
 const TIMEOUTS: &str = "db.client.connection.timeouts";
 const CREATE_TIME: &str = "db.client.connection.create_time";
@@ -39,7 +38,6 @@ async fn gauges_and_histograms_are_what_the_status_says<C: Tested>(name: &str) {
             read(COUNT, Some("used")),
             read(MAX, None),
             read(IDLE_MAX, None),
-            read(IDLE_MIN, None),
             read(PENDING, None),
         );
         let said = (
@@ -47,7 +45,6 @@ async fn gauges_and_histograms_are_what_the_status_says<C: Tested>(name: &str) {
             Some(status.checked_out.into()),
             Some(status.max_connections.into()),
             Some(status.pool_size.into()),
-            Some(0),
             Some(status.pending.into()),
         );
         assert_eq!((read, i64::from(status.pending)), (said, pending));
@@ -124,7 +121,6 @@ async fn instruments_are_the_semantic_conventions() {
             (COUNT, Kind::UpDownCounter, "{connection}"),
             (CREATE_TIME, Kind::Histogram, "s"),
             (IDLE_MAX, Kind::UpDownCounter, "{connection}"),
-            (IDLE_MIN, Kind::UpDownCounter, "{connection}"),
             (MAX, Kind::UpDownCounter, "{connection}"),
             (PENDING, Kind::UpDownCounter, "{request}"),
             (TIMEOUTS, Kind::Counter, "{timeout}"),
@@ -187,7 +183,6 @@ async fn every_gauge_and_counter_is_there_before_the_first_checkout() {
     assert_eq!(read(COUNT, Some("used")), Some(0));
     assert_eq!(read(MAX, None), Some(7));
     assert_eq!(read(IDLE_MAX, None), Some(4));
-    assert_eq!(read(IDLE_MIN, None), Some(0));
 }
 
 #[tokio::test]

@@ -149,6 +149,7 @@ async fn their_number_is_bounded_in_spans_and_metrics() {
         .build();
     let pool = watched
         .another_pool("bounded")
+        .request_metrics(true)
         .meter_provider(meters.clone())
         .build()
         .unwrap();

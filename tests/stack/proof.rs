@@ -359,7 +359,10 @@ async fn every_metric_arrives_both_ways(app: &App, prometheus: &Prometheus) {
             "db_client_connection_create_time_seconds_count",
             &totals["connections_opened"],
         ),
-        ("poolscope_connection_overflow", &status["overflow"]),
+        (
+            "clamp_min(sum without(db_client_connection_state) (db_client_connection_count) - db_client_connection_idle_max, 0)",
+            &status["overflow"],
+        ),
         (
             "poolscope_connection_opened_total",
             &totals["connections_opened"],
@@ -369,15 +372,11 @@ async fn every_metric_arrives_both_ways(app: &App, prometheus: &Prometheus) {
             &totals["connect_failures"],
         ),
         (
-            "poolscope_connection_closed_total{reason=\"overflow\"}",
+            "poolscope_connection_closed_total{poolscope_connection_close_reason=\"overflow\"}",
             &totals["connections_closed"]["overflow"],
         ),
         (
-            "poolscope_checkouts_total{outcome=\"timeout\"}",
-            &totals["timeouts"],
-        ),
-        (
-            "poolscope_checkouts_total{outcome=\"canceled\"}",
+            "poolscope_checkouts_failed_total{poolscope_checkout_outcome=\"canceled\"}",
             &totals["canceled"],
         ),
     ];
@@ -402,7 +401,7 @@ async fn every_metric_arrives_both_ways(app: &App, prometheus: &Prometheus) {
             3.0 * 8.0,
         ),
         (
-            "sum by(job) (poolscope_use_checkouts_total) - on(job) poolscope_checkouts_total{outcome=\"granted\"}",
+            "sum by(job) (poolscope_use_checkouts_total) - on(job) db_client_connection_wait_time_seconds_count",
             0.0,
         ),
     ] {

@@ -72,9 +72,8 @@ async fn fail(log: &Log, cause: &str) -> Telemetry {
     assert_eq!(failures, 1, "{:#?}", log.lines());
     let lines = log.lines();
     let first = &lines[0];
-    let expected = format!(
-        "WARN poolscope::telemetry::export_log: telemetry can't be exported to {endpoint}: "
-    );
+    let expected =
+        format!("WARN poolscope::telemetry: telemetry can't be exported to {endpoint}: ");
     assert!(first.starts_with(&expected), "{first}");
     assert!(first.contains(cause), "{first}");
     assert_eq!(log.lines().len(), 1, "{:#?}", log.lines());
@@ -177,7 +176,10 @@ fn a_receiver_that_is_slow_gets_what_the_queue_holds() {
         // Those of the queue, and of the batches that left it meanwhile, one in a fifth of a second.
         assert!((20..5_000).contains(&traces.exported), "{traces:?}");
         assert_eq!(traces.lost_last_5m, traces.dropped);
-        assert_eq!(said(&log, "spans were dropped: the queue is full"), 1);
+        assert_eq!(
+            said(&log, "telemetry was dropped because the queue is full: "),
+            1
+        );
         assert_eq!(said(&log, "could not be sent"), 0);
     });
     let variables = [

@@ -1,4 +1,4 @@
-//! Formats texts and numbers for both page formats.
+//! Formats texts and numbers for the page.
 
 use std::fmt::{self, Write};
 

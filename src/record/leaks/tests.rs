@@ -31,6 +31,7 @@ fn recorder(threshold: impl Into<Option<Duration>>) -> Arc<Recorder> {
         Metrics::new(None),
         Duration::MAX,
         Leaks::new(threshold.into()),
+        false,
         Box::new(TenAllowed),
     )
 }

@@ -50,6 +50,7 @@ async fn every_page_is_read_whatever_happens_to_the_pool() {
         .pool_size(1)
         .max_overflow(0)
         .pool_timeout(Duration::from_secs(5))
+        .request_metrics(true)
         .build()
         .unwrap();
     let address = serve(&pool).await.to_string();

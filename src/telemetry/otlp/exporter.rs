@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, LogExporter};
@@ -15,7 +16,6 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tracing::{Dispatch, dispatcher};
 
 use super::connection::LastError;
-use super::export_log::ExportLog;
 use super::export_runtime::{Cut, ExportRuntime};
 use super::queue::Queue;
 use super::rejected::ExporterLog;
@@ -26,7 +26,6 @@ use super::stats::ExportStats;
 pub(super) struct Shared {
     pub(super) runtime: ExportRuntime,
     pub(super) stats: Arc<ExportStats>,
-    pub(super) log: ExportLog,
 }
 
 /// An exporter whose items are counted.
@@ -63,11 +62,7 @@ impl<E> Watched<E> {
     /// Sends a batch. The SDK gets no error, because it would log each one.
     fn send(&self, items: u64, export: impl Future<Output = OTelSdkResult>) -> OTelSdkResult {
         let signal = self.queue.signal;
-        let Shared {
-            runtime,
-            stats,
-            log,
-        } = &*self.shared;
+        let Shared { runtime, stats } = &*self.shared;
         if runtime.is_cut_off() {
             stats.add_dropped(signal, items);
             return Ok(());
@@ -83,12 +78,7 @@ impl<E> Watched<E> {
                     "" => "rejected in part, without a reason".to_owned(),
                     reason => format!("rejected in part: {reason}"),
                 };
-                let rejected = rejected.items.min(items);
-                stats.add_exported(signal, items, rejected, &reason);
-                log.succeeded(signal, &stats.read());
-                if rejected > 0 {
-                    log.rejected(signal, &reason);
-                }
+                stats.add_exported(signal, items, rejected.items.min(items), &reason);
                 return Ok(());
             }
             Ok(Err(error)) => last_error.unwrap_or_else(|| in_words(&error)),
@@ -105,7 +95,6 @@ impl<E> Watched<E> {
             }
         };
         stats.add_failed(signal, items, &error);
-        log.failed(signal, items, &error, &stats.read());
         Ok(())
     }
 
@@ -120,9 +109,15 @@ fn in_words(error: &OTelSdkError) -> String {
     let OTelSdkError::InternalFailure(text) = error else {
         return error.to_string();
     };
-    match text.split_once("gRPC code: ") {
-        Some((_, code)) => format!("the answer was gRPC status {code}"),
-        None => text.clone(),
+    if let Some((_, code)) = text.split_once("gRPC code: ") {
+        return format!("the answer was gRPC status {code}");
+    }
+    let code = text
+        .split_once("status code: ")
+        .map(|(_, code)| code.as_bytes());
+    match code.map(StatusCode::from_bytes) {
+        Some(Ok(status)) => format!("the answer was {status}"),
+        _ => text.clone(),
     }
 }
 
@@ -135,10 +130,6 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.finish(self.exporter.shutdown_with_timeout(timeout))
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
     }
 
     fn set_resource(&mut self, resource: &Resource) {

@@ -1,9 +1,11 @@
 //! Builds the providers, each over its queue and its exporter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
+use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::{
     ExporterBuildError, LogExporter, MetricExporter, Protocol as Encoding, SpanExporter,
     WithExportConfig, WithHttpConfig, WithTonicConfig,
@@ -14,9 +16,8 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{self, BatchSpanProcessor, SdkTracerProvider};
 use tonic::transport::{Channel, Endpoint};
 
-use super::connection::{Connector, Http, LastError};
+use super::connection::{Connector, LastError};
 use super::error::TelemetryError;
-use super::export_log::ExportLog;
 use super::export_runtime::ExportRuntime;
 use super::exporter::{Shared, Watched};
 use super::queue::{Counted, Queue};
@@ -41,7 +42,8 @@ macro_rules! exporter {
         let exporter = match $to.protocol {
             Protocol::Http => $builder
                 .with_http()
-                .with_http_client(Http::new(connector))
+                // `export_runtime.rs` has the limit.
+                .with_http_client(HyperClient::new(connector, Duration::MAX, None))
                 .with_endpoint($to.uri.to_string())
                 .with_protocol(Encoding::HttpBinary)
                 .with_timeout($to.timeout)
@@ -62,8 +64,10 @@ impl Pipeline {
         let each = || settings.exports.each_ref().map(Option::as_ref);
         let shared = &Arc::new(Shared {
             runtime: ExportRuntime::start().map_err(TelemetryError::Thread)?,
-            stats: ExportStats::new(each().map(|to| to.map(ExportSettings::shown))),
-            log: ExportLog::new(each().map(|to| to.map_or_else(String::new, |to| to.origin()))),
+            stats: ExportStats::new(
+                each().map(|to| to.map(ExportSettings::shown)),
+                each().map(|to| to.map_or_else(String::new, ExportSettings::origin)),
+            ),
         });
         let mut pipeline = Self {
             tracer_provider: None,

@@ -12,12 +12,13 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::TARGET;
 use super::error::TelemetryError;
 use super::layers::{self, Events};
 use super::pipeline::Pipeline;
 use super::settings::Settings;
 use super::shutdown::Unsent;
-use super::stats::Exports;
+use crate::telemetry::exports::Exports;
 
 /// The longest deadline, so that no clock overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -150,7 +151,7 @@ impl Telemetry {
         let unsent = pipeline.shut_down(deadline.min(LONGEST)).await;
         pipeline.shared.stats.deactivate();
         if !unsent.is_none() {
-            tracing::warn!("telemetry could not be sent before the end: {unsent}");
+            tracing::warn!(target: TARGET, "telemetry could not be sent before the end: {unsent}");
         }
         unsent
     }
@@ -224,7 +225,7 @@ impl TelemetryBuilder {
         for problem in &self.settings.warnings {
             match nobody_hears {
                 true => eprintln!("poolscope: ignored: {problem}"),
-                false => tracing::warn!("ignored: {problem}"),
+                false => tracing::warn!(target: TARGET, "ignored: {problem}"),
             }
         }
     }

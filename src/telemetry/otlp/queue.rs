@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
-use opentelemetry::logs::Severity;
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -115,10 +114,6 @@ impl<P: LogProcessor> LogProcessor for Counted<P> {
         self.processor.shutdown_with_timeout(timeout)
     }
 
-    fn event_enabled(&self, level: Severity, target: &str, name: Option<&str>) -> bool {
-        self.processor.event_enabled(level, target, name)
-    }
-
     fn set_resource(&mut self, resource: &Resource) {
         self.processor.set_resource(resource);
     }
@@ -130,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_item_without_a_place_is_counted() {
-        let stats = ExportStats::new([const { None }; 3]);
+        let stats = ExportStats::new([const { None }; 3], Default::default());
         let queue = Queue::new(Signal::Traces, &stats, 3);
         let dropped = || stats.read().traces.dropped;
         let admitted = (0..5).filter(|_| queue.admit()).count();

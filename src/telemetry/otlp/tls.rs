@@ -34,17 +34,17 @@ mod enabled {
     use tokio_rustls::client::TlsStream;
 
     use crate::settings::Problem;
-    use crate::telemetry::environment::{Environment, Set, of_exporter};
-    use crate::telemetry::settings::Protocol;
-    use crate::telemetry::stats::Signal;
+    use crate::telemetry::otlp::environment::{Environment, Set, of_exporter};
+    use crate::telemetry::otlp::settings::Protocol;
+    use crate::telemetry::otlp::stats::Signal;
 
     /// The certificates to trust and to show.
     #[derive(Clone)]
-    pub(in crate::telemetry) struct Tls(Arc<ClientConfig>);
+    pub(in crate::telemetry::otlp) struct Tls(Arc<ClientConfig>);
 
     /// Reads the files that the variables name. Without any, the public authorities are trusted, as
     /// Mozilla lists them.
-    pub(in crate::telemetry) fn read(
+    pub(in crate::telemetry::otlp) fn read(
         signal: Signal,
         protocol: Protocol,
         _endpoint: &Set,
@@ -86,7 +86,7 @@ mod enabled {
 
     impl Tls {
         /// Shakes hands with `host`.
-        pub(in crate::telemetry) async fn start(
+        pub(in crate::telemetry::otlp) async fn start(
             &self,
             socket: TcpStream,
             host: &str,

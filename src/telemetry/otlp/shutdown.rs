@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::pipeline::Pipeline;
-use super::stats::in_words;
+use crate::telemetry::exports::{Exports, in_words};
 
 /// What could not be sent at the end.
 #[non_exhaustive]
@@ -51,7 +51,7 @@ impl Pipeline {
     pub(super) async fn shut_down(&self, deadline: Duration) -> Unsent {
         let stats = &self.shared.stats;
         let until = Instant::now() + deadline;
-        let before = stats.read().lost();
+        let before = lost(&stats.read());
         // A little earlier, so that what is given up is counted before the deadline.
         let margin = (deadline / 10).min(Duration::from_millis(100));
         self.shared.runtime.cut_off((until - margin).into());
@@ -82,8 +82,8 @@ impl Pipeline {
             queue.abandon();
         }
         let exports = stats.read();
-        let lost = exports.lost();
-        let lost: [u64; 3] = std::array::from_fn(|at| lost[at].saturating_sub(before[at]));
+        let now = lost(&exports);
+        let lost: [u64; 3] = std::array::from_fn(|at| now[at] - before[at]);
         let mut errors = exports.signals().into_iter();
         let error = errors.find_map(|it| it.failing_for_seconds.and(it.last_error.clone()));
         let reason = || error.unwrap_or_else(|| "the time was over".to_owned());
@@ -94,6 +94,11 @@ impl Pipeline {
             reason: (lost != [0; 3]).then(reason),
         }
     }
+}
+
+/// Items that were lost since the start, by signal.
+fn lost(exports: &Exports) -> [u64; 3] {
+    exports.signals().map(|it| it.failed + it.dropped)
 }
 
 /// On a thread of its own. Without one nothing is flushed, and that is counted.

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::Subscriber;
-use tracing::{Dispatch, Event, Metadata};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// The reason is the receiver's text, of any length.
 const LONGEST_REASON: usize = 200;
@@ -21,13 +20,13 @@ pub(super) struct Rejected {
 }
 
 /// The log during an export. Nothing else that the exporters log goes on: the log gets one line from
-/// `export_log.rs`.
+/// `stats.rs`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ExporterLog(Arc<Mutex<Rejected>>);
 
 impl ExporterLog {
     pub(super) fn dispatch(&self) -> Dispatch {
-        Dispatch::new(self.clone())
+        Dispatch::new(tracing_subscriber::registry().with(self.clone()))
     }
 
     /// What was rejected since the last call.
@@ -36,8 +35,8 @@ impl ExporterLog {
     }
 }
 
-impl Subscriber for ExporterLog {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+impl<S: Subscriber> Layer<S> for ExporterLog {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         metadata.target() == "opentelemetry-otlp" && metadata.name().ends_with(".PartialSuccess")
     }
 
@@ -46,21 +45,9 @@ impl Subscriber for ExporterLog {
         Some(LevelFilter::WARN)
     }
 
-    fn event(&self, event: &Event<'_>) {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         event.record(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
-
-    fn new_span(&self, _span: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &Id, _values: &Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-
-    fn enter(&self, _span: &Id) {}
-
-    fn exit(&self, _span: &Id) {}
 }
 
 /// The fields are `rejected_spans`, `rejected_log_records` or `rejected_data_points`, and
