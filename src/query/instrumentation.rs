@@ -17,7 +17,7 @@ use super::span::{describe, open};
 use super::state::QueryState;
 use super::statement::{self, Printed, TransactionEffect, transaction_effect};
 use super::statement_cache::{CachedStatement, StatementCache};
-use super::text::read;
+use super::text;
 use super::transaction::Transaction;
 use crate::backend::is_connection_failure;
 use crate::backend::{Outcome, Session};
@@ -86,7 +86,7 @@ impl QueryInstrumentation {
     fn identify(&mut self, hash: u64, query: &dyn Display) -> CachedStatement {
         let kind = self.options.kind;
         let printed = &mut self.printed;
-        let mut read = || read(printed.of(hash, query), kind);
+        let mut read = || text::describe(printed.of(hash, query), kind);
         let known = self.identities.find(hash, &mut read);
         let id = known.map_or(StatementId::OTHER, |known| known.id);
         CachedStatement { hash, id }
@@ -297,7 +297,7 @@ impl QueryInstrumentation {
                 ..
             }) = self.occupant()
         {
-            let known = read(self.printed.of(hash, query), self.options.kind);
+            let known = text::describe(self.printed.of(hash, query), self.options.kind);
             let repeat = Repeat {
                 text: &known.text,
                 summary: &known.summary,
@@ -334,7 +334,7 @@ impl QueryInstrumentation {
         let kind = self.options.kind;
         span.set_attributes(self.options.attributes.iter().cloned());
         let printed = &mut self.printed;
-        let mut read = || read(printed.of(statement.hash, query), kind);
+        let mut read = || text::describe(printed.of(statement.hash, query), kind);
         let known = match statement.id {
             StatementId::OTHER => None,
             _ => self.identities.find(statement.hash, &mut read),

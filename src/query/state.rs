@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::text::summary;
+use super::text::describe;
 use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::settings::DatabaseKind;
@@ -109,13 +109,11 @@ impl QueryState {
 
     /// Returns the summary of the statement sent last in this hold; `None` if there is none.
     pub(crate) fn last_query(&self) -> Option<String> {
-        match self.slot.last_statement()? {
-            LastStatement::Known(observer, id) => {
-                let summary = observer.summary(id).filter(|summary| !summary.is_empty());
-                summary.map(|summary| (*summary).to_owned())
-            }
-            LastStatement::Other(text) => summary(&text, self.kind),
-        }
+        let summary = match self.slot.last_statement()? {
+            LastStatement::Known(observer, id) => observer.summary(id)?,
+            LastStatement::Other(text) => describe(&text, self.kind).summary,
+        };
+        (!summary.is_empty()).then(|| summary.to_string())
     }
 
     /// Records that the connection is closed because its queries were abandoned: the end of the
