@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 
 use super::read::{Found, Source, read};
 use super::suggest::nearest;
-use super::{Problem, Settings, former, variables};
+use super::{Problem, Settings, variables};
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for Settings {
             texts
                 .iter()
                 .filter(|(field, _)| !is_known(field))
-                .map(|(field, text)| unknown(field, text)),
+                .map(|(field, _)| unknown(field)),
         );
         read(Source::Fields, problems, |field| {
             texts.remove(field).map(Found::Text)
@@ -180,10 +180,7 @@ fn may_be_absent(field: &str) -> bool {
     )
 }
 
-fn unknown(field: &str, text: &str) -> Problem {
-    if let Some(instead) = former::query_spans(field, text, "query_spans") {
-        return Problem::unknown(field).with_hint(Some(instead));
-    }
+fn unknown(field: &str) -> Problem {
     // The file may use the name of the variable: `DB_POOL_SIZE`.
     let same = variables::all()
         .find(|variable| variable.name().eq_ignore_ascii_case(field))
@@ -282,7 +279,6 @@ mod tests {
             "pool_sise": 4,
             "DB_MAX_OVERFLOW": 4,
             "DB_POOL_QUEUE_INTERVAL": "1s",
-            "query_span_text": false,
             "query_spans": true,
             "thresholds": { "utilisation_pct": 3, "average_wait": 1e300 },
         }))
@@ -296,8 +292,7 @@ mod tests {
             "DB_MAX_OVERFLOW is unknown: expected the name of a setting; did you mean max_overflow?",
             "thresholds.utilisation_pct is unknown",
             "thresholds.average_wait=\"1000000",
-            "query_span_text is unknown: expected the name of a setting; set query_spans=summary",
-            "query_spans=\"true\": expected off, summary or text; the former true is text, the default",
+            "query_spans=\"true\": expected off, summary or text",
             "DB_POOL_QUEUE_INTERVAL is unknown: expected the name of a setting; did you mean queue_interval?",
         ] {
             assert!(error.contains(line), "{line} is not in {error}");

@@ -1,28 +1,14 @@
 //! Masks the password and the parameter values of a URL, so that it can be shown.
 
 use super::form::Form;
-use super::parts::{Parts, is_plain_key, is_port, port_at, split_before, split_query};
-
-pub(super) const HIDDEN: &str = "***";
-
-/// Keys whose values are shown in a `key=value` connection string.
-const SHOWN_KEYS: [&str; 5] = ["host", "hostaddr", "port", "user", "dbname"];
+use super::parts::{Parts, is_plain_key, split_before, split_query, wrong_port};
+use crate::settings::secret::HIDDEN;
 
 /// Returns the URL without its secrets.
 pub(super) fn masked(url: &str) -> String {
     match Form::of(url) {
         Form::Server { scheme, rest, .. } => format!("{scheme}://{}", masked_server(rest)),
         Form::Sqlite { prefix, rest } => format!("{prefix}{}", masked_file(rest)),
-        Form::KeyValues(pairs) => {
-            let pairs: Vec<_> = pairs
-                .iter()
-                .map(|(key, value)| {
-                    let shown = SHOWN_KEYS.contains(key);
-                    format!("{key}={}", if shown { value } else { HIDDEN })
-                })
-                .collect();
-            pairs.join(" ")
-        }
         Form::Unknown { .. } if url.is_empty() => String::new(),
         Form::Unknown {
             scheme: Some(scheme),
@@ -43,36 +29,32 @@ fn masked_server(rest: &str) -> String {
     };
     let (hosts, path) = split_before(parts.place, &['/', '?', '#']);
     let hosts: Vec<_> = hosts.split(',').map(masked_host).collect();
-    let (path, stray) = split_before(path, &['?', '#']);
-    let stray = if stray.is_empty() { "" } else { HIDDEN };
-    let query = parts.query.map(masked_query).unwrap_or_default();
-    format!("{login}{}{path}{stray}{query}", hosts.join(","))
+    let rest = masked_path(path, parts.query);
+    format!("{login}{}{rest}", hosts.join(","))
 }
 
-/// Shows the port only if it is a number: if `@host` is missing, the password is in its position.
 fn masked_host(host: &str) -> String {
-    match port_at(host) {
-        Some(at) if !is_port(&host[at..]) => format!("{}{HIDDEN}", &host[..at]),
-        _ => host.to_owned(),
+    match wrong_port(host) {
+        Some(at) => format!("{}{HIDDEN}", &host[..at]),
+        None => host.to_owned(),
     }
 }
 
 fn masked_file(rest: &str) -> String {
     let (path, query) = split_query(rest);
-    if looks_like_login(path) {
-        return HIDDEN.to_owned();
+    match path.split_once(':') {
+        // A file has no `user:password@`.
+        Some((_, after)) if after.contains('@') => HIDDEN.to_owned(),
+        _ => masked_path(path, query),
     }
+}
+
+/// Hides what follows the path and is not certainly a query.
+fn masked_path(path: &str, query: Option<&str>) -> String {
     let (path, stray) = split_before(path, &['?', '#']);
     let stray = if stray.is_empty() { "" } else { HIDDEN };
     let query = query.map(masked_query).unwrap_or_default();
     format!("{path}{stray}{query}")
-}
-
-/// Returns whether the path starts with `user:password@`. A file has no login, so the path is then
-/// hidden.
-fn looks_like_login(path: &str) -> bool {
-    path.split_once(':')
-        .is_some_and(|(_, after)| after.contains('@'))
 }
 
 fn masked_query(query: &str) -> String {
@@ -118,10 +100,7 @@ mod tests {
             ("mysql://app:123456/shop", "mysql://app:***/shop"),
             ("mysql://db/x:pw@y", "mysql://***"),
             ("postgres://db/shop#pw", "postgres://db/shop***"),
-            (
-                "host=db password='a b' user=app port=1",
-                "host=db password=*** user=app port=1",
-            ),
+            ("host=db password='a b' user=app port=1", "***"),
             (
                 "sqlite://app.db?key=pw&mode=ro",
                 "sqlite://app.db?key=***&mode=***",

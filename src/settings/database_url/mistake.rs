@@ -79,6 +79,13 @@ fn hint(url: &str, scheme: Option<&str>) -> Option<String> {
     if let Some(("jdbc", _)) = split_scheme(url) {
         return Some("remove jdbc:, and put user and password before the host".to_owned());
     }
+    if ["host=", "dbname=", "user="]
+        .iter()
+        .any(|key| url.contains(key))
+        && scheme.is_none()
+    {
+        return Some("write it as postgres://user:password@host:5432/database".to_owned());
+    }
     let scheme = scheme?.to_ascii_lowercase();
     if let Some((database, _)) = scheme.split_once('+') {
         return SCHEMES
@@ -104,7 +111,6 @@ mod tests {
             "postgres://app:p%40w@db:5432/shop?application_name=a@b",
             "postgres://app:p/w@db",
             "postgresql:///shop?host=/run/postgresql",
-            "host=db user=app",
             "mysql://app:p@w@db/shop",
             "sqlite://app.db",
             ":memory:",
@@ -127,6 +133,7 @@ mod tests {
             ("jdbc:postgresql://db?password=hunter2", "remove jdbc:"),
             ("postgres://a:hunter2@x@db/shop", "as %40"),
             ("postgres://a:hunter2@db\nother", "line break"),
+            ("host=db password=hunter2", "write it as postgres://"),
             ("postgres://", "for example localhost"),
             ("sqlite:///:memory:", "remove the third slash"),
             ("sqlite:///:memory:?cache=shared", "sqlite://:memory:"),

@@ -5,7 +5,6 @@
 //! password.
 
 /// The parts of `user:password@hosts/path?query` that are present.
-#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parts<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) password: Option<&'a str>,
@@ -18,31 +17,21 @@ impl<'a> Parts<'a> {
     /// Splits the text after `://`.
     pub(super) fn of(rest: &'a str) -> Self {
         let (before, query) = split_query(rest);
-        let Some((login, place)) = before.rsplit_once('@') else {
-            return Self {
-                place: before,
-                query,
-                ..Self::default()
-            };
+        let (login, place) = match before.rsplit_once('@') {
+            Some((login, place)) if login.contains(':') || !login.contains(['/', '?', '#']) => {
+                (Some(login), place)
+            }
+            _ => (None, before),
         };
-        match login.split_once(':') {
-            Some((user, password)) => Self {
-                user: Some(user),
-                password: Some(password),
-                place,
-                query,
-            },
-            None if login.contains(['/', '?', '#']) => Self {
-                place: before,
-                query,
-                ..Self::default()
-            },
-            None => Self {
-                user: Some(login),
-                password: None,
-                place,
-                query,
-            },
+        let (user, password) = match login.and_then(|login| login.split_once(':')) {
+            Some((user, password)) => (Some(user), Some(password)),
+            None => (login, None),
+        };
+        Self {
+            user,
+            password,
+            place,
+            query,
         }
     }
 
@@ -79,19 +68,17 @@ pub(super) fn is_plain_key(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(plain)
 }
 
-/// Returns the index of the port, after the colon that follows the name or the bracketed IPv6
-/// address; `None` if there is no port.
-pub(super) fn port_at(host: &str) -> Option<usize> {
-    let address = if host.starts_with('[') {
-        host.find(']').unwrap_or(0)
-    } else {
-        0
+/// Returns the index of a port that is not a number, after the colon that follows the name or the
+/// bracketed IPv6 address: if `@host` is missing, the password is in its position.
+pub(super) fn wrong_port(host: &str) -> Option<usize> {
+    let address = match host.starts_with('[') {
+        true => host.find(']').unwrap_or(0),
+        false => 0,
     };
-    host[address..].find(':').map(|at| address + at + 1)
-}
-
-pub(super) fn is_port(text: &str) -> bool {
-    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
+    let at = address + host[address..].find(':')? + 1;
+    let port = &host[at..];
+    let is_port = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_port).then_some(at)
 }
 
 /// Splits the text before the first of `ends`.

@@ -1,9 +1,12 @@
 //! Removes a URL's secrets from texts of other sources.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
 use super::DatabaseUrl;
 use super::form::{Form, split_scheme};
-use super::masked::{HIDDEN, masked};
-use super::parts::{Parts, is_port, port_at, split_before};
+use super::masked::masked;
+use super::parts::{Parts, split_before, wrong_port};
+use crate::settings::secret::HIDDEN;
 
 /// The length in characters below which a password is also part of many ordinary words.
 const WORD: usize = 4;
@@ -42,52 +45,43 @@ impl DatabaseUrl {
 }
 
 /// Returns the secrets as written in the URL.
-fn secrets(url: &str) -> Vec<String> {
+fn secrets(url: &str) -> Vec<&str> {
     let after_colon = split_scheme(url).map_or(url, |(_, after)| after);
     let rest = after_colon.strip_prefix("//").unwrap_or(after_colon);
-    match Form::of(url) {
-        Form::KeyValues(pairs) => pairs
-            .into_iter()
-            .filter(|(key, _)| is_secret(key))
-            .map(|(_, value)| value)
-            .collect(),
-        Form::Sqlite { .. } => in_login_and_query(rest),
-        Form::Server { .. } => [in_login_and_query(rest), in_place_of_port(rest)].concat(),
-        // `postgres:password@host` lacks either the slashes or the scheme.
-        Form::Unknown { .. } => [
-            in_login_and_query(rest),
-            in_place_of_port(rest),
-            in_login_and_query(url),
-        ]
-        .concat(),
+    let mut secrets = in_login_and_query(rest);
+    let form = Form::of(url);
+    if !matches!(form, Form::Sqlite { .. }) {
+        secrets.extend(in_place_of_port(rest));
     }
+    if let Form::Unknown { .. } = form {
+        // `postgres:password@host` lacks either the slashes or the scheme.
+        secrets.extend(in_login_and_query(url));
+        // libpq's `host=... password=...`.
+        let pairs = url
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='));
+        let pairs = pairs.filter(|(key, _)| is_secret(key));
+        secrets.extend(pairs.map(|(_, value)| value.trim_matches('\'')));
+    }
+    secrets
 }
 
-fn in_login_and_query(rest: &str) -> Vec<String> {
-    let parts = Parts::of(rest);
-    let parameters = parts
-        .query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
+fn in_login_and_query(rest: &str) -> Vec<&str> {
+    let Parts {
+        password, query, ..
+    } = Parts::of(rest);
+    let parameters = query.unwrap_or_default().split('&');
+    let parameters = parameters
         .filter_map(|pair| pair.split_once('='))
         .filter(|(key, _)| is_secret(key))
         .map(|(_, value)| value);
-    parts
-        .password
-        .into_iter()
-        .chain(parameters)
-        .map(str::to_owned)
-        .collect()
+    password.into_iter().chain(parameters).collect()
 }
 
-fn in_place_of_port(rest: &str) -> Vec<String> {
+fn in_place_of_port(rest: &str) -> impl Iterator<Item = &str> {
     let (hosts, _) = split_before(Parts::of(rest).place, &['/', '?', '#']);
-    hosts
-        .split(',')
-        .filter_map(|host| port_at(host).map(|at| &host[at..]))
-        .filter(|port| !is_port(port))
-        .map(str::to_owned)
-        .collect()
+    let hosts = hosts.split(',');
+    hosts.filter_map(|host| wrong_port(host).map(|at| &host[at..]))
 }
 
 fn is_secret(key: &str) -> bool {
@@ -98,27 +92,40 @@ fn is_secret(key: &str) -> bool {
         || ["key", "hexkey", "textkey"].contains(&key.as_str())
 }
 
+/// The characters that RFC 3986 encodes.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+/// The characters that URL libraries encode in a login.
+const LOGIN: &AsciiSet = &RESERVED
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'%');
+
 /// Returns the spellings of the secrets in other texts, longest first, because one may contain
 /// another.
-fn spellings(secrets: &[String]) -> Vec<String> {
-    // RFC 3986 never encodes the first; URL libraries also leave the second unencoded in a login.
-    const UNRESERVED: &str = "-._~";
-    const LOGIN: &str = "-._~!$&'()*+,%";
-
-    let mut all: Vec<String> = secrets
-        .iter()
-        .flat_map(|raw| {
-            let decoded = percent_decoded(raw);
-            [
-                raw.clone(),
-                percent_encoded(raw, LOGIN),
-                percent_encoded(&decoded, UNRESERVED),
-                debugged(&decoded),
-                decoded,
-            ]
-        })
-        .filter(|secret| !secret.is_empty())
-        .collect();
+fn spellings(secrets: &[&str]) -> Vec<String> {
+    let spelled = |raw: &&str| {
+        let decoded = percent_decode_str(raw).decode_utf8_lossy();
+        [
+            (*raw).to_owned(),
+            utf8_percent_encode(raw, LOGIN).to_string(),
+            utf8_percent_encode(&decoded, RESERVED).to_string(),
+            debugged(&decoded),
+            decoded.into_owned(),
+        ]
+    };
+    let mut all: Vec<String> = secrets.iter().flat_map(spelled).collect();
+    all.retain(|secret| !secret.is_empty());
     all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     all.dedup();
     all
@@ -128,35 +135,6 @@ fn spellings(secrets: &[String]) -> Vec<String> {
 fn debugged(text: &str) -> String {
     let quoted = format!("{text:?}");
     quoted[1..quoted.len() - 1].to_owned()
-}
-
-fn percent_encoded(text: &str, plain: &str) -> String {
-    text.bytes()
-        .map(|byte| {
-            if byte.is_ascii_alphanumeric() || plain.as_bytes().contains(&byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
-}
-
-pub(super) fn percent_decoded(text: &str) -> String {
-    let mut bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    while let [first, rest @ ..] = bytes {
-        let digit = |at: usize| char::from(*rest.get(at)?).to_digit(16);
-        let code = (*first == b'%').then(|| Some(digit(0)? * 16 + digit(1)?));
-        if let Some(byte) = code.flatten().and_then(|code| u8::try_from(code).ok()) {
-            decoded.push(byte);
-            bytes = &rest[2..];
-        } else {
-            decoded.push(*first);
-            bytes = rest;
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// Replaces `word` where no letter or digit is next to it.
@@ -231,14 +209,5 @@ mod tests {
             url.redact("a password was refused: \"a\", app:a@db a"),
             "*** password was refused: \"***\", app:***@db ***"
         );
-    }
-
-    #[test]
-    fn percent_codes_are_decoded_and_invalid_ones_kept() {
-        assert_eq!(percent_decoded("a%20b%2f%C3%A4"), "a b/ä");
-        assert_eq!(percent_decoded("%"), "%");
-        assert_eq!(percent_decoded("%4"), "%4");
-        assert_eq!(percent_decoded("%zz%+1%é"), "%zz%+1%é");
-        assert_eq!(percent_decoded("%FF"), "\u{FFFD}");
     }
 }
