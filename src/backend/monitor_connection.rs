@@ -181,7 +181,7 @@ impl MonitorConnection {
         if let Some(mut session) = idle.session.take() {
             match question(&mut *session).await {
                 // The connection is lost. The server may be up again, so open a new one.
-                Err(error) if is_lost(&error) => {}
+                Err(error) if error.is_absence() => {}
                 answer => {
                     self.keep(&mut idle, session);
                     return answer;
@@ -193,7 +193,7 @@ impl MonitorConnection {
         }
         let mut session = (self.open)().await?;
         let answer = question(&mut *session).await;
-        if !answer.as_ref().is_err_and(is_lost) {
+        if !answer.as_ref().is_err_and(ConnectError::is_absence) {
             self.keep(&mut idle, session);
         }
         answer
@@ -227,15 +227,6 @@ impl MonitorConnection {
             });
         }
     }
-}
-
-/// Returns whether an error means that the connection is unusable. A statement that the server
-/// rejects does not.
-fn is_lost(error: &ConnectError) -> bool {
-    matches!(
-        error.kind(),
-        ConnectErrorKind::Unreachable | ConnectErrorKind::Starting | ConnectErrorKind::TimedOut
-    )
 }
 
 impl fmt::Debug for MonitorConnection {

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use diesel::{ConnectionError, ConnectionResult, QueryResult, SqliteConnection};
-use diesel_async::pooled_connection::PoolError;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
-use super::dial::{from_diesel, ping};
+use super::dial::{from_connection, ping};
 use super::{Activity, Backend, ConnectError, Dial, DialOptions, Dialed};
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
@@ -155,7 +154,7 @@ impl Dial<AsyncSqliteConnection> for Target {
                         sleep(Duration::from_millis(5)).await;
                     }
                     Err(error) => {
-                        let error = from_diesel(PoolError::ConnectionError(error));
+                        let error = from_connection(&error);
                         // Only the path, because parameters may contain a key.
                         let path = self.file.split('?').next().unwrap_or_default();
                         let message = format!("{} ({path})", error.message());

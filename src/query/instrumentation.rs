@@ -23,7 +23,7 @@ use crate::backend::is_connection_failure;
 use crate::backend::{Outcome, Session};
 use crate::checkout::TransactionState;
 use crate::checkout::query_context::{
-    QueryContext, QueryFailure, QueryObserver, Repeat, StatementId,
+    Known, QueryContext, QueryFailure, QueryObserver, Repeat, StatementId,
 };
 use crate::settings::DatabaseKind;
 
@@ -84,12 +84,15 @@ impl QueryInstrumentation {
 
     /// Identifies the statement that has this hash.
     fn identify(&mut self, hash: u64, query: &dyn Display) -> CachedStatement {
-        let kind = self.options.kind;
-        let printed = &mut self.printed;
-        let mut read = || text::describe(printed.of(hash, query), kind);
-        let known = self.identities.find(hash, &mut read);
+        let known = self.known(hash, query);
         let id = known.map_or(StatementId::OTHER, |known| known.id);
         CachedStatement { hash, id }
+    }
+
+    fn known(&mut self, hash: u64, query: &dyn Display) -> Option<&Known> {
+        let (printed, kind) = (&mut self.printed, self.options.kind);
+        let mut read = || text::describe(printed.of(hash, query), kind);
+        self.identities.find(hash, &mut read)
     }
 
     /// Stores the statement sent last in the context slot of the connection.
@@ -331,17 +334,17 @@ impl QueryInstrumentation {
         statement: CachedStatement,
         query: &dyn Display,
     ) {
-        let kind = self.options.kind;
         span.set_attributes(self.options.attributes.iter().cloned());
-        let printed = &mut self.printed;
-        let mut read = || text::describe(printed.of(statement.hash, query), kind);
         let known = match statement.id {
             StatementId::OTHER => None,
-            _ => self.identities.find(statement.hash, &mut read),
+            _ => self.known(statement.hash, query),
         };
         let known = match known {
             Some(known) => Arc::clone(&known.statement),
-            None => Arc::new(read()),
+            None => {
+                let text = self.printed.of(statement.hash, query);
+                Arc::new(text::describe(text, self.options.kind))
+            }
         };
         describe(span, &known, &self.options);
     }
@@ -417,7 +420,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
-    use crate::checkout::query_context::{Ended, Known, Statement};
+    use crate::checkout::query_context::{Ended, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
     use opentelemetry::Context;

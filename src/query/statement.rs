@@ -150,25 +150,15 @@ fn effect_of_one(statement: &str) -> TransactionEffect {
         word.is_some_and(|word| any.iter().any(|other| word.eq_ignore_ascii_case(other)))
     };
     let first = words.next();
-    if is(first, &["begin"]) {
-        TransactionEffect::Begins
-    } else if is(first, &["start"]) {
-        if is(words.next(), &["transaction"]) {
-            TransactionEffect::Begins
-        } else {
-            TransactionEffect::None
-        }
-    } else if is(first, &["commit", "end", "abort"]) {
-        TransactionEffect::Ends
-    } else if is(first, &["rollback"]) {
-        // `ROLLBACK TO SAVEPOINT` does not end the transaction.
-        if words.any(|word| word.eq_ignore_ascii_case("to")) {
-            TransactionEffect::None
-        } else {
-            TransactionEffect::Ends
-        }
-    } else {
-        TransactionEffect::None
+    let begins =
+        is(first, &["begin"]) || is(first, &["start"]) && is(words.next(), &["transaction"]);
+    // `ROLLBACK TO SAVEPOINT` does not end the transaction.
+    let ends = is(first, &["commit", "end", "abort"])
+        || is(first, &["rollback"]) && !words.any(|word| is(Some(word), &["to"]));
+    match (begins, ends) {
+        (true, _) => TransactionEffect::Begins,
+        (_, true) => TransactionEffect::Ends,
+        _ => TransactionEffect::None,
     }
 }
 

@@ -68,7 +68,8 @@ pub(super) struct Opened {
 
 /// Opens a session and waits until the server is ready for queries.
 pub(super) async fn open(target: &Target) -> Result<Opened, ConnectError> {
-    let mut connector = new_connector(target)?;
+    let mut connector = Connector::new(target.tls())
+        .map_err(|reason| ConnectError::new(ConnectErrorKind::Configuration, reason, None))?;
     let connected = target.config().connect(&mut connector).await;
     let (client, connection) = connected.map_err(|error| describe(&error, target))?;
     let wire = connector.take_wire().filter(|_| !target.is_unix());
@@ -118,11 +119,6 @@ impl Cancel {
             }
         }
     }
-}
-
-fn new_connector(target: &Target) -> Result<Connector, ConnectError> {
-    Connector::new(target.tls())
-        .map_err(|reason| ConnectError::new(ConnectErrorKind::Configuration, reason, None))
 }
 
 /// Describes the cause and the addresses; tokio-postgres itself reports only "error connecting to

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
-use super::tls::{self, TlsMode, TlsRoots, TlsSettings};
+use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
 
 /// A parsed Postgres URL.
 #[derive(Clone)]
@@ -112,7 +112,8 @@ impl Target {
             mode: effective_mode(sslmode, &roots, unix)?,
             roots,
         };
-        tls.check()?;
+        // The certificate files must exist and be readable.
+        Connector::new(&tls)?;
         if unix {
             config.ssl_mode(SslMode::Disable);
         } else {

@@ -94,13 +94,6 @@ impl TlsMode {
     }
 }
 
-impl TlsSettings {
-    /// Checks that the certificate files exist and can be read.
-    pub(super) fn check(&self) -> Result<(), String> {
-        Connector::new(self).map(drop)
-    }
-}
-
 /// Creates the stream of each connection attempt, encrypted or not, with a [`Tap`] on it.
 ///
 /// Each connection gets a new connector, so that the next connection uses a renewed root
