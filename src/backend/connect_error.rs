@@ -174,43 +174,31 @@ impl ConnectErrorKind {
 
     /// Returns the kind that the text of an error stands for, if a driver passes on nothing else.
     pub(crate) fn of_text(text: &str) -> Self {
-        let parts: [(Self, &[&str]); 5] = [
+        let parts = [
             (
                 Self::Authentication,
-                &[
-                    "password authentication failed",
-                    "Access denied",
-                    "permission denied for database",
-                    // `role "app" does not exist`, `role "app" is not permitted to log in`.
-                    "role \"",
-                ],
+                // `role "app" does not exist`, `role "app" is not permitted to log in`.
+                "password authentication failed|password missing|authentication error|\
+                 Access denied|permission denied for database|role \"",
             ),
             (
                 Self::TooManyConnections,
-                &[
-                    "too many clients",
-                    "Too many connections",
-                    "remaining connection slots",
-                ],
+                "too many clients|Too many connections|remaining connection slots",
             ),
-            (Self::Starting, &["starting up", "shutting down"]),
+            (Self::Starting, "starting up|shutting down"),
+            (Self::Configuration, "invalid configuration"),
+            (Self::Tls, "error performing TLS"),
             // `database "shop" does not exist`.
-            (Self::Database, &["Unknown database", "database \""]),
+            (Self::Database, "Unknown database|database \""),
             (
                 Self::Unreachable,
-                &[
-                    "refused",
-                    "error connecting",
-                    "Input/output error",
-                    "timed out",
-                    "reset",
-                ],
+                "refused|error connecting|Input/output error|timed out|reset",
             ),
         ];
-        let mut kinds = parts.iter();
+        let mut kinds = parts.into_iter();
         kinds
-            .find(|(_, parts)| parts.iter().any(|part| text.contains(part)))
-            .map_or(Self::Other, |(kind, _)| *kind)
+            .find(|(_, parts)| parts.split('|').any(|part| text.contains(part)))
+            .map_or(Self::Other, |(kind, _)| kind)
     }
 
     /// Returns the kind of a socket error.

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::QueryResult;
 use diesel::result::ConnectionError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError};
 use futures_util::future::BoxFuture;
@@ -25,7 +24,7 @@ pub struct DialOptions {
 
 /// Opens connections, and probes them.
 #[doc(hidden)]
-pub trait Dial<C>: Send + Sync {
+pub trait Dial<C: Backend>: Send + Sync {
     /// Opens a connection.
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>>;
 
@@ -35,7 +34,12 @@ pub trait Dial<C>: Send + Sync {
     }
 
     /// Probes a connection.
-    fn ping<'a>(&'a self, connection: &'a mut C) -> BoxFuture<'a, Result<(), ConnectError>>;
+    fn ping<'a>(&'a self, connection: &'a mut C) -> BoxFuture<'a, Result<(), ConnectError>> {
+        Box::pin(async {
+            let answer = Backend::probe(connection).await;
+            answer.map_err(|error| from_query(&error))
+        })
+    }
 }
 
 /// A newly opened connection.
@@ -193,10 +197,4 @@ pub(crate) fn place(
     let address = address.map(|name| KeyValue::new(SERVER_ADDRESS, Arc::<str>::from(name)));
     let port = port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port)));
     [database, address, port].into_iter().flatten().collect()
-}
-
-/// Probes a connection with [`Backend::probe`], for implementations of [`Dial::ping`].
-pub(crate) async fn ping<C: Backend>(connection: &mut C) -> Result<(), ConnectError> {
-    let answer: QueryResult<()> = Backend::probe(connection).await;
-    answer.map_err(|error| from_query(&error))
 }

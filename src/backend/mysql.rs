@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use self::activity::activity;
 use super::connect_error::io_message;
-use super::dial::{from_connection, ping, place};
+use super::dial::{from_connection, place};
 use super::{
     Activity, Backend, ConnectError, ConnectErrorKind, Dial, DialOptions, Dialed, Session,
 };
@@ -107,13 +107,6 @@ impl Dial<AsyncMysqlConnection> for Target {
             Some(self.opts.ip_or_hostname()),
             Some(self.opts.tcp_port()),
         )
-    }
-
-    fn ping<'a>(
-        &'a self,
-        connection: &'a mut AsyncMysqlConnection,
-    ) -> BoxFuture<'a, Result<(), ConnectError>> {
-        Box::pin(ping(connection))
     }
 }
 

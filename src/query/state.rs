@@ -17,11 +17,11 @@ const LIVE: u64 = 1 << 63;
 pub(crate) struct QueryState {
     kind: DatabaseKind,
     in_flight: AtomicU32,
-    in_transaction: AtomicBool,
-    failed: AtomicBool,
-    given_up: AtomicBool,
+    pub(super) in_transaction: AtomicBool,
+    pub(super) failed: AtomicBool,
+    pub(super) given_up: AtomicBool,
     /// Whether statements are inspected.
-    sees_transactions: bool,
+    pub(super) sees_transactions: bool,
     base: Instant,
     /// Nanoseconds with a query in flight, excluding the current busy period.
     busy: AtomicU64,
@@ -120,22 +120,6 @@ impl QueryState {
     /// connection is not the reason why they fail.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
-    }
-
-    pub(super) fn are_given_up(&self) -> bool {
-        self.given_up.load(Relaxed)
-    }
-
-    pub(super) fn sees_transactions(&self) -> bool {
-        self.sees_transactions
-    }
-
-    pub(super) fn set_in_transaction(&self, open: bool) {
-        self.in_transaction.store(open, Relaxed);
-    }
-
-    pub(super) fn set_connection_failed(&self) {
-        self.failed.store(true, Relaxed);
     }
 
     // There is only one writer at a time, because diesel locks the instrumentation.

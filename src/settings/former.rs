@@ -23,18 +23,16 @@ pub(super) fn find(
         let instead = format!("set {field} in the config file or PoolBuilder::{method}");
         Some(Problem::former(name, value.as_deref(), instead))
     };
-    let settings = variables::without_variable().iter();
-    settings.filter_map(former).collect()
-}
-
-/// Returns whether this was the name of a variable.
-pub(super) fn is(name: &str) -> bool {
-    names().any(|former| former == name)
+    variables::WITHOUT_VARIABLE
+        .iter()
+        .filter_map(former)
+        .collect()
 }
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let settings = variables::without_variable().iter();
-    settings.map(super::Variable::name)
+    variables::WITHOUT_VARIABLE
+        .iter()
+        .map(super::Variable::name)
 }
 
 #[cfg(test)]

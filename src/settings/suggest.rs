@@ -67,11 +67,12 @@ impl Settings {
                 let name = name.as_ref().to_str()?;
                 let bare = name.strip_prefix(prefix)?;
                 // A former variable is an error of its own.
-                if known().any(|known| known == bare) || former::is(bare) {
+                let is_former = |name: &str| former::names().any(|former| former == name);
+                if known().any(|known| known == bare) || is_former(bare) {
                     return None;
                 }
-                let suggestion = nearest(bare, known().chain(former::names()))
-                    .filter(|known| !former::is(known));
+                let suggestion =
+                    nearest(bare, known().chain(former::names())).filter(|known| !is_former(known));
                 let close = suggestion.is_some_and(|known| levenshtein(bare, known) <= 2);
                 (bare.starts_with("DB_POOL") || close).then(|| UnknownVariable {
                     name: name.to_owned(),

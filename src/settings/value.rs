@@ -154,18 +154,17 @@ fn number(text: &str) -> Option<f64> {
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    consists_of(text, 1..=64, b"_.-")
 }
 
 /// Returns whether `text` is a `b64token` of RFC 6750, which needs no quotes in a header.
 fn is_token(text: &str) -> bool {
-    TOKEN.contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+    consists_of(text, TOKEN, b"-._~+/=")
+}
+
+fn consists_of(text: &str, length: RangeInclusive<usize>, others: &[u8]) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
+    length.contains(&text.len()) && text.bytes().all(allowed)
 }
 
 #[cfg(test)]

@@ -80,11 +80,6 @@ pub(super) fn all() -> impl Iterator<Item = &'static Variable> {
     VARIABLES.iter().chain(WITHOUT_VARIABLE)
 }
 
-/// Returns the settings that have no variable. Their `name` is that of their former variable.
-pub(super) fn without_variable() -> &'static [Variable] {
-    WITHOUT_VARIABLE
-}
-
 const fn row(
     name: &'static str,
     field: &'static str,
@@ -175,7 +170,7 @@ static VARIABLES: &[Variable] = &[
 /// The settings that only [`PoolBuilder`](crate::PoolBuilder) and config files have, under the name
 /// of their former variable.
 #[rustfmt::skip]
-static WITHOUT_VARIABLE: &[Variable] = &[
+pub(super) static WITHOUT_VARIABLE: &[Variable] = &[
     row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),
         "Skip the pre-ping if the connection was used within this time; 0 = always ping."),
     row("DB_POOL_PRE_PING_TIMEOUT", "pre_ping_timeout", "2", Kind::Time(|s| &mut s.pre_ping_timeout, SHORTEST),

@@ -5,11 +5,7 @@ use super::DatabaseKind;
 /// The form of a URL, with its parts.
 pub(super) enum Form<'a> {
     /// `postgres://` or `mysql://`, and the rest of the URL.
-    Server {
-        kind: DatabaseKind,
-        scheme: &'a str,
-        rest: &'a str,
-    },
+    Server { kind: DatabaseKind, rest: &'a str },
     /// `sqlite://`, `sqlite:`, `file:` or no prefix, and the rest of the URL.
     Sqlite { prefix: &'a str, rest: &'a str },
     /// None of these forms. `scheme` is the text before `://`; `None` if there is no `://`.
@@ -23,12 +19,10 @@ impl<'a> Form<'a> {
             return match (scheme, after.strip_prefix("//")) {
                 ("postgres" | "postgresql", Some(rest)) => Self::Server {
                     kind: DatabaseKind::Postgres,
-                    scheme,
                     rest,
                 },
                 ("mysql", Some(rest)) => Self::Server {
                     kind: DatabaseKind::Mysql,
-                    scheme,
                     rest,
                 },
                 // `file:` URLs are passed to SQLite unchanged, so their `//` stays in the path.

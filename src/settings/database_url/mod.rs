@@ -2,9 +2,8 @@
 
 mod form;
 mod in_memory;
-mod masked;
 mod mistake;
-mod parts;
+mod pieces;
 mod redact;
 
 use std::fmt;
@@ -108,14 +107,14 @@ impl From<String> for DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&masked::masked(&self.0))
+        f.write_str(&redact::masked(&self.0))
     }
 }
 
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("DatabaseUrl")
-            .field(&masked::masked(&self.0))
+            .field(&redact::masked(&self.0))
             .finish()
     }
 }

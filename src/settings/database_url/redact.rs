@@ -1,11 +1,9 @@
-//! Removes a URL's secrets from texts of other sources.
+//! Shows a URL without its secrets, and removes them from texts of other sources.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::DatabaseUrl;
-use super::form::{Form, split_scheme};
-use super::masked::masked;
-use super::parts::{Parts, split_before, wrong_port};
+use super::pieces::{Piece, Split};
 use crate::settings::secret::HIDDEN;
 
 /// The length in characters below which a password is also part of many ordinary words.
@@ -44,44 +42,35 @@ impl DatabaseUrl {
     }
 }
 
+/// Returns the URL without its secrets.
+pub(super) fn masked(url: &str) -> String {
+    let split = Split::of(url);
+    let mut shown = split.prefix.to_owned();
+    if split.unclear && !url.is_empty() {
+        return shown + HIDDEN;
+    }
+    for piece in split.pieces {
+        match piece {
+            Piece::Shown(text) => shown.push_str(text),
+            Piece::Secret(_) => shown.push_str(HIDDEN),
+            Piece::Parameter(key, _) => shown.extend([key, "=", HIDDEN]),
+        }
+    }
+    shown
+}
+
 /// Returns the secrets as written in the URL.
 fn secrets(url: &str) -> Vec<&str> {
-    let after_colon = split_scheme(url).map_or(url, |(_, after)| after);
-    let rest = after_colon.strip_prefix("//").unwrap_or(after_colon);
-    let mut secrets = in_login_and_query(rest);
-    let form = Form::of(url);
-    if !matches!(form, Form::Sqlite { .. }) {
-        secrets.extend(in_place_of_port(rest));
-    }
-    if let Form::Unknown { .. } = form {
-        // `postgres:password@host` lacks either the slashes or the scheme.
-        secrets.extend(in_login_and_query(url));
-        // libpq's `host=... password=...`.
-        let pairs = url
-            .split_whitespace()
-            .filter_map(|pair| pair.split_once('='));
-        let pairs = pairs.filter(|(key, _)| is_secret(key));
-        secrets.extend(pairs.map(|(_, value)| value.trim_matches('\'')));
-    }
-    secrets
-}
-
-fn in_login_and_query(rest: &str) -> Vec<&str> {
-    let Parts {
-        password, query, ..
-    } = Parts::of(rest);
-    let parameters = query.unwrap_or_default().split('&');
-    let parameters = parameters
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| is_secret(key))
-        .map(|(_, value)| value);
-    password.into_iter().chain(parameters).collect()
-}
-
-fn in_place_of_port(rest: &str) -> impl Iterator<Item = &str> {
-    let (hosts, _) = split_before(Parts::of(rest).place, &['/', '?', '#']);
-    let hosts = hosts.split(',');
-    hosts.filter_map(|host| wrong_port(host).map(|at| &host[at..]))
+    let secret = |piece| match piece {
+        Piece::Secret(secret) => Some(secret),
+        Piece::Parameter(key, value) if is_secret(key) => Some(value),
+        _ => None,
+    };
+    Split::of(url)
+        .pieces
+        .into_iter()
+        .filter_map(secret)
+        .collect()
 }
 
 fn is_secret(key: &str) -> bool {
@@ -160,6 +149,54 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_parts_that_are_not_secret_are_shown() {
+        for (url, expected) in [
+            (
+                "postgres://app:pw@db:5432/shop",
+                "postgres://app:***@db:5432/shop",
+            ),
+            ("postgres://app@db/shop", "postgres://app@db/shop"),
+            ("postgres://app:@db", "postgres://app:***@db"),
+            (
+                "postgres://db/shop?sslmode=require&x",
+                "postgres://db/shop***",
+            ),
+            (
+                "postgres://a:pw@h1:1,h2:2,[::1]:3/d",
+                "postgres://a:***@h1:1,h2:2,[::1]:3/d",
+            ),
+            (
+                "postgres://a:pw@db/d?user=b@c&k=v",
+                "postgres://a:***@db/d?user=***&k=***",
+            ),
+            ("postgres:///d?host=/run", "postgres:///d?host=***"),
+            ("mysql://app:p@s/s?w#d@db/shop", "mysql://app:***@db/shop"),
+            ("mysql://app:pw/shop", "mysql://app:***/shop"),
+            ("mysql://app:123456/shop", "mysql://app:***/shop"),
+            ("mysql://db/x:pw@y", "mysql://***"),
+            ("postgres://db/shop#pw", "postgres://db/shop***"),
+            ("host=db password='a b' user=app port=1", "***"),
+            (
+                "sqlite://app.db?key=pw&mode=ro",
+                "sqlite://app.db?key=***&mode=***",
+            ),
+            ("sqlite://:memory:", "sqlite://:memory:"),
+            ("sqlite::memory:", "sqlite::memory:"),
+            ("sqlite://app:pw@db/shop", "sqlite://***"),
+            ("file:///var/app.db", "file:///var/app.db"),
+            ("./app.db", "./app.db"),
+            ("redis://app:pw@db", "redis://***"),
+            ("app:pw@db/shop", "***"),
+            ("", ""),
+        ] {
+            let shown = masked(url);
+            assert_eq!(shown, expected);
+            // Masking the result again, as in an error that quotes it, changes nothing.
+            assert_eq!(DatabaseUrl::from(shown.as_str()).to_string(), shown);
+        }
+    }
+
+    #[test]
     fn secrets_are_removed_in_every_spelling() {
         let url = DatabaseUrl::from(r#"postgres://app:s%40c"ret\%2Fä@db/shop"#);
         for spelling in [
@@ -186,6 +223,16 @@ mod tests {
         ] {
             let url = DatabaseUrl::from(url);
             assert_eq!(url.redact("no hunter2 here"), "no *** here", "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_was_not_encoded_is_taken_whole() {
+        for password in [
+            "p@w", "p/w", "p?w", "p#w", "p:w", "12?a=b", "p?a=b&c", "@@", "?=",
+        ] {
+            let url = format!("mysql://app:{password}@db/shop");
+            assert_eq!(secrets(&url), [password]);
         }
     }
 

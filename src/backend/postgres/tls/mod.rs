@@ -82,6 +82,14 @@ pub(super) enum TlsRoots {
 }
 
 impl TlsMode {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Disable,
+        Self::Prefer,
+        Self::Require,
+        Self::VerifyCa,
+        Self::VerifyFull,
+    ];
+
     /// Returns the value of `sslmode`, as written in a URL.
     pub(super) fn as_str(self) -> &'static str {
         match self {
