@@ -16,7 +16,7 @@ use super::options::QueryOptions;
 use super::running::{Echo, Running};
 use super::span::{describe, open};
 use super::state::QueryState;
-use super::statement::{self, Printed, TransactionEffect, transaction_effect};
+use super::statement::{self, Printed, transaction_open};
 use super::statement_cache::{CachedStatement, StatementCache};
 use super::text;
 use super::transaction::Transaction;
@@ -134,12 +134,7 @@ impl QueryInstrumentation {
         let mut hash = None;
         if self.state.sees_transactions {
             let hash = *hash.insert(self.printed.print(query));
-            let open = match transaction_effect(self.printed.of(hash, query)) {
-                TransactionEffect::Begins => Some(true),
-                TransactionEffect::Ends => Some(false),
-                TransactionEffect::None => None,
-            };
-            if let Some(open) = open {
+            if let Some(open) = transaction_open(self.printed.of(hash, query)) {
                 self.state.in_transaction.store(open, Relaxed);
             }
         }
@@ -314,11 +309,10 @@ impl Drop for QueryInstrumentation {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::checkout::query_context::{Ended, Statement};
+    use crate::checkout::query_context::{Ended, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
     use opentelemetry::Context;
