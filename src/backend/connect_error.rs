@@ -172,6 +172,35 @@ impl ConnectErrorKind {
         }
     }
 
+    /// Returns the kind that the text of an error stands for, if a driver passes on nothing else.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let parts = [
+            (
+                Self::Authentication,
+                // `role "app" does not exist`, `role "app" is not permitted to log in`.
+                "password authentication failed|password missing|authentication error|\
+                 Access denied|permission denied for database|role \"",
+            ),
+            (
+                Self::TooManyConnections,
+                "too many clients|Too many connections|remaining connection slots",
+            ),
+            (Self::Starting, "starting up|shutting down"),
+            (Self::Configuration, "invalid configuration"),
+            (Self::Tls, "error performing TLS"),
+            // `database "shop" does not exist`.
+            (Self::Database, "Unknown database|database \""),
+            (
+                Self::Unreachable,
+                "refused|error connecting|Input/output error|timed out|reset",
+            ),
+        ];
+        let mut kinds = parts.into_iter();
+        kinds
+            .find(|(_, parts)| parts.split('|').any(|part| text.contains(part)))
+            .map_or(Self::Other, |(kind, _)| kind)
+    }
+
     /// Returns the kind of a socket error.
     ///
     /// A failed name lookup has no [`io::ErrorKind`] of its own. Therefore any error that is not
@@ -261,6 +290,39 @@ mod tests {
             ConnectErrorKind::of_io(&lookup),
             ConnectErrorKind::Unreachable
         );
+    }
+
+    #[test]
+    fn texts_are_classified() {
+        for (text, kind) in [
+            (
+                "FATAL: role \"app\" does not exist",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "permission denied for database \"shop\"",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "FATAL: database \"shop\" does not exist",
+                ConnectErrorKind::Database,
+            ),
+            (
+                "relation \"orders\" does not exist",
+                ConnectErrorKind::Other,
+            ),
+            ("Unknown database 'shop'", ConnectErrorKind::Database),
+            (
+                "the database system is starting up",
+                ConnectErrorKind::Starting,
+            ),
+            (
+                "Input/output error: broken pipe",
+                ConnectErrorKind::Unreachable,
+            ),
+        ] {
+            assert_eq!(ConnectErrorKind::of_text(text), kind, "{text}");
+        }
     }
 
     #[test]

@@ -5,14 +5,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::QueryResult;
 use diesel::result::ConnectionError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError};
 use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::{DB_NAMESPACE, SERVER_ADDRESS, SERVER_PORT};
 
-use super::{Backend, ConnectError, ConnectErrorKind};
+use super::{Backend, ConnectError, ConnectErrorKind, is_connection_failure};
 use crate::checkout::TransactionState;
 
 /// Options for opening connections, in addition to the URL.
@@ -25,7 +24,7 @@ pub struct DialOptions {
 
 /// Opens connections, and probes them.
 #[doc(hidden)]
-pub trait Dial<C>: Send + Sync {
+pub trait Dial<C: Backend>: Send + Sync {
     /// Opens a connection.
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>>;
 
@@ -35,7 +34,12 @@ pub trait Dial<C>: Send + Sync {
     }
 
     /// Probes a connection.
-    fn ping<'a>(&'a self, connection: &'a mut C) -> BoxFuture<'a, Result<(), ConnectError>>;
+    fn ping<'a>(&'a self, connection: &'a mut C) -> BoxFuture<'a, Result<(), ConnectError>> {
+        Box::pin(async {
+            let answer = Backend::probe(connection).await;
+            answer.map_err(|error| from_query(&error))
+        })
+    }
 }
 
 /// A newly opened connection.
@@ -159,44 +163,26 @@ where
 /// Converts an error of diesel-async, which usually keeps only the text of the driver's error.
 pub(crate) fn from_diesel(error: PoolError) -> ConnectError {
     match error {
-        PoolError::ConnectionError(ConnectionError::CouldntSetupConfiguration(error))
-        | PoolError::QueryError(error) => from_query(&error),
-        PoolError::ConnectionError(error) => from_text(&error.to_string()),
+        PoolError::ConnectionError(error) => from_connection(&error),
+        PoolError::QueryError(error) => from_query(&error),
     }
+}
+
+/// Converts the error of opening a connection.
+pub(crate) fn from_connection(error: &ConnectionError) -> ConnectError {
+    if let ConnectionError::CouldntSetupConfiguration(error) = error {
+        return from_query(error);
+    }
+    let text = error.to_string();
+    ConnectError::new(ConnectErrorKind::of_text(&text), text, None)
 }
 
 /// Converts the error of a query.
 pub(crate) fn from_query(error: &diesel::result::Error) -> ConnectError {
-    if crate::backend::is_connection_failure(error) {
-        return ConnectError::new(ConnectErrorKind::Unreachable, error.to_string(), None);
-    }
-    from_text(&error.to_string())
-}
-
-fn from_text(text: &str) -> ConnectError {
-    let has = |any: &[&str]| any.iter().any(|part| text.contains(part));
-    let kind = if has(&["password authentication failed", "Access denied"]) {
-        ConnectErrorKind::Authentication
-    } else if has(&[
-        "too many clients",
-        "Too many connections",
-        "remaining connection slots",
-    ]) {
-        ConnectErrorKind::TooManyConnections
-    } else if has(&["starting up", "shutting down"]) {
-        ConnectErrorKind::Starting
-    } else if has(&["Unknown database", "does not exist"]) {
-        ConnectErrorKind::Database
-    } else if has(&[
-        "refused",
-        "error connecting",
-        "Input/output error",
-        "timed out",
-        "reset",
-    ]) {
-        ConnectErrorKind::Unreachable
-    } else {
-        ConnectErrorKind::Other
+    let text = error.to_string();
+    let kind = match ConnectErrorKind::of_text(&text) {
+        ConnectErrorKind::Other if is_connection_failure(error) => ConnectErrorKind::Unreachable,
+        kind => kind,
     };
     ConnectError::new(kind, text, None)
 }
@@ -211,10 +197,4 @@ pub(crate) fn place(
     let address = address.map(|name| KeyValue::new(SERVER_ADDRESS, Arc::<str>::from(name)));
     let port = port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port)));
     [database, address, port].into_iter().flatten().collect()
-}
-
-/// Probes a connection with [`Backend::probe`], for implementations of [`Dial::ping`].
-pub(crate) async fn ping<C: Backend>(connection: &mut C) -> Result<(), ConnectError> {
-    let answer: QueryResult<()> = Backend::probe(connection).await;
-    answer.map_err(|error| from_query(&error))
 }

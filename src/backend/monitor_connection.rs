@@ -54,18 +54,10 @@ pub(crate) struct MonitorConnection {
 }
 
 /// One kind of request: the latest response, and the request in progress.
+#[derive(Default)]
 struct Shared<T> {
     latest: Option<(Instant, Answer<T>)>,
     under_way: Option<(Instant, watch::Receiver<Option<Answer<T>>>)>,
-}
-
-impl<T> Default for Shared<T> {
-    fn default() -> Self {
-        Self {
-            latest: None,
-            under_way: None,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -132,17 +124,14 @@ impl MonitorConnection {
                 }
             }
         };
-        let late = |what: &str| MonitorError {
-            cause: ConnectError::new(ConnectErrorKind::TimedOut, what, None),
-            asked,
+        let late = |what: &str| {
+            let cause = ConnectError::new(ConnectErrorKind::TimedOut, what, None);
+            Err(MonitorError { cause, asked })
         };
         match timeout(deadline, answer.wait_for(Option::is_some)).await {
-            Ok(Ok(answer)) => match &*answer {
-                Some(answer) => answer.clone(),
-                None => unreachable!("waited for an answer"),
-            },
-            Ok(Err(_)) => Err(late("the runtime is shutting down")),
-            Err(_) => Err(late(&format!("no answer within {deadline:?}"))),
+            Ok(Ok(answer)) => answer.clone().expect("waited for an answer"),
+            Ok(Err(_)) => late("the runtime is shutting down"),
+            Err(_) => late(&format!("no answer within {deadline:?}")),
         }
     }
 
@@ -154,17 +143,14 @@ impl MonitorConnection {
         sender: watch::Sender<Option<Answer<T>>>,
     ) {
         let answer = match timeout(TIMEOUT, self.question(question)).await {
-            Ok(Ok(answer)) => Ok(Arc::new(answer)),
-            Ok(Err(cause)) => Err(MonitorError { cause, asked }),
+            Ok(answer) => answer,
             Err(_) => {
-                let cause = ConnectError::new(
-                    ConnectErrorKind::TimedOut,
-                    format!("the database did not answer within {TIMEOUT:?}"),
-                    None,
-                );
-                Err(MonitorError { cause, asked })
+                let late = format!("the database did not answer within {TIMEOUT:?}");
+                Err(ConnectError::new(ConnectErrorKind::TimedOut, late, None))
             }
         };
+        let answer = answer.map(Arc::new);
+        let answer = answer.map_err(|cause| MonitorError { cause, asked });
         let mut state = shared(&self).lock().unwrap_or_else(PoisonError::into_inner);
         state.latest = Some((Instant::now(), answer.clone()));
         state.under_way = None;
@@ -181,7 +167,7 @@ impl MonitorConnection {
         if let Some(mut session) = idle.session.take() {
             match question(&mut *session).await {
                 // The connection is lost. The server may be up again, so open a new one.
-                Err(error) if is_lost(&error) => {}
+                Err(error) if error.is_absence() => {}
                 answer => {
                     self.keep(&mut idle, session);
                     return answer;
@@ -193,7 +179,7 @@ impl MonitorConnection {
         }
         let mut session = (self.open)().await?;
         let answer = question(&mut *session).await;
-        if !answer.as_ref().is_err_and(is_lost) {
+        if !answer.as_ref().is_err_and(ConnectError::is_absence) {
             self.keep(&mut idle, session);
         }
         answer
@@ -227,15 +213,6 @@ impl MonitorConnection {
             });
         }
     }
-}
-
-/// Returns whether an error means that the connection is unusable. A statement that the server
-/// rejects does not.
-fn is_lost(error: &ConnectError) -> bool {
-    matches!(
-        error.kind(),
-        ConnectErrorKind::Unreachable | ConnectErrorKind::Starting | ConnectErrorKind::TimedOut
-    )
 }
 
 impl fmt::Debug for MonitorConnection {

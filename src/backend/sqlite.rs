@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use diesel::{ConnectionError, ConnectionResult, QueryResult, SqliteConnection};
-use diesel_async::pooled_connection::PoolError;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
-use super::dial::{from_diesel, ping};
+use super::dial::from_connection;
 use super::{Activity, Backend, ConnectError, Dial, DialOptions, Dialed};
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
@@ -56,10 +55,7 @@ impl Target {
             .strip_prefix("sqlite://")
             .or_else(|| url.strip_prefix("sqlite:"))
             .unwrap_or(url);
-        let (path, query) = match path.split_once('?') {
-            Some((path, query)) => (path, query),
-            None => (path, ""),
-        };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let (mut journal, mut busy, mut theirs) = (None, 5000_u32, Vec::new());
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
@@ -98,12 +94,11 @@ impl Target {
                 set_up.push_str("PRAGMA synchronous = NORMAL;");
             }
         }
-        let file = match (path.strip_prefix("file:"), theirs.is_empty()) {
-            (Some(_), true) => path.to_owned(),
-            (Some(_), false) => format!("{path}?{}", theirs.join("&")),
-            (None, true) => path.to_owned(),
+        let file = match path.starts_with("file:") {
+            _ if theirs.is_empty() => path.to_owned(),
+            true => format!("{path}?{}", theirs.join("&")),
             // A path with parameters becomes a URI, so characters that are URI syntax are escaped.
-            (None, false) => {
+            false => {
                 let escaped = percent_encoding::utf8_percent_encode(path, URI_PATH);
                 format!("file:{escaped}?{}", theirs.join("&"))
             }
@@ -155,7 +150,7 @@ impl Dial<AsyncSqliteConnection> for Target {
                         sleep(Duration::from_millis(5)).await;
                     }
                     Err(error) => {
-                        let error = from_diesel(PoolError::ConnectionError(error));
+                        let error = from_connection(&error);
                         // Only the path, because parameters may contain a key.
                         let path = self.file.split('?').next().unwrap_or_default();
                         let message = format!("{} ({path})", error.message());
@@ -164,13 +159,6 @@ impl Dial<AsyncSqliteConnection> for Target {
                 }
             }
         })
-    }
-
-    fn ping<'a>(
-        &'a self,
-        connection: &'a mut AsyncSqliteConnection,
-    ) -> BoxFuture<'a, Result<(), ConnectError>> {
-        Box::pin(ping(connection))
     }
 }
 

@@ -1,29 +1,29 @@
 //! The diesel instrumentation of each connection that the pool opens.
 
+mod finished;
+
 use std::fmt::Display;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
-use diesel::result::Error;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanKind};
 use tokio::time::Instant;
 
-use super::failure::{by_code, failure};
-use super::in_flight::{Finished, InFlight};
+use super::in_flight::InFlight;
 use super::options::QueryOptions;
 use super::running::{Echo, Running};
 use super::span::{describe, open};
 use super::state::QueryState;
-use super::statement::{self, Printed, TransactionEffect, transaction_effect};
+use super::statement::{self, Printed, transaction_open};
 use super::statement_cache::{CachedStatement, StatementCache};
-use super::text::read;
+use super::text;
 use super::transaction::Transaction;
-use crate::backend::is_connection_failure;
-use crate::backend::{Outcome, Session};
+use crate::backend::Session;
 use crate::checkout::TransactionState;
 use crate::checkout::query_context::{
-    QueryContext, QueryFailure, QueryObserver, Repeat, StatementId,
+    Known, QueryContext, QueryFailure, QueryObserver, StatementId,
 };
 use crate::settings::DatabaseKind;
 
@@ -84,12 +84,15 @@ impl QueryInstrumentation {
 
     /// Identifies the statement that has this hash.
     fn identify(&mut self, hash: u64, query: &dyn Display) -> CachedStatement {
-        let kind = self.options.kind;
-        let printed = &mut self.printed;
-        let mut read = || read(printed.of(hash, query), kind);
-        let known = self.identities.find(hash, &mut read);
+        let known = self.known(hash, query);
         let id = known.map_or(StatementId::OTHER, |known| known.id);
         CachedStatement { hash, id }
+    }
+
+    fn known(&mut self, hash: u64, query: &dyn Display) -> Option<&Known> {
+        let (printed, kind) = (&mut self.printed, self.options.kind);
+        let mut read = || text::describe(printed.of(hash, query), kind);
+        self.identities.find(hash, &mut read)
     }
 
     /// Stores the statement sent last in the context slot of the connection.
@@ -129,12 +132,10 @@ impl QueryInstrumentation {
         self.state.started();
         // Printing a statement is expensive, so print it only if something needs its text.
         let mut hash = None;
-        if self.state.sees_transactions() {
+        if self.state.sees_transactions {
             let hash = *hash.insert(self.printed.print(query));
-            match transaction_effect(self.printed.of(hash, query)) {
-                TransactionEffect::Begins => self.state.set_in_transaction(true),
-                TransactionEffect::Ends => self.state.set_in_transaction(false),
-                TransactionEffect::None => {}
+            if let Some(open) = transaction_open(self.printed.of(hash, query)) {
+                self.state.in_transaction.store(open, Relaxed);
             }
         }
         let owner = self.owner();
@@ -212,101 +213,6 @@ impl QueryInstrumentation {
         }
     }
 
-    fn finished(&mut self, query: &dyn Display, error: Option<&Error>) {
-        let now = Instant::now();
-        self.state.finished();
-        if error.is_some_and(is_connection_failure) {
-            self.state.set_connection_failed();
-        }
-        let Some(Finished {
-            mut running,
-            behind,
-        }) = self.under_way.finish(|| statement::hash(query))
-        else {
-            return;
-        };
-        if self.under_way.len() == 0 {
-            self.state.set_live(false, now);
-        }
-        if let Some(observer) = &running.observer
-            && self.identities.are_of(observer)
-        {
-            // By now, the query is the plain text that was sent, if there is one, and cheap to read.
-            let statement = match running.statement {
-                Some(statement) => statement,
-                None => self.identify(statement::hash(query), query),
-            };
-            running.statement = Some(statement);
-            if running.in_request {
-                self.count_in_request(query, statement.hash);
-            }
-            // Of several queries in flight, the last one that has finished counts as the last query.
-            self.keep(statement, query);
-        }
-        // The commands of the query: to prepare, to execute and to close. Later commands belong to the
-        // queries behind it. If nothing was sent for the query, it failed on the client's side.
-        let wire = self.wire.as_ref();
-        let commands = running
-            .sent_before
-            .zip(wire.and_then(|wire| wire.sent()))
-            .map(|(before, sent)| before + 1..=sent.saturating_sub(behind))
-            .filter(|commands| !commands.is_empty());
-        let outcome = wire
-            .zip(commands.clone())
-            .and_then(|(wire, commands)| wire.outcome(commands));
-        // In a pipeline, it is unknown which query a command belongs to.
-        let known = outcome.filter(|_| !running.shared);
-        let code = known.and_then(|outcome| outcome.error);
-        let failure = match error {
-            Some(error) => Some(failure(error, code)),
-            // The query failed after the first row, and diesel has seen no more than that row.
-            None => code.map(by_code),
-        };
-        if let Some(transaction) = &mut self.transaction
-            && transaction.statement_ended(failure.as_ref())
-        {
-            self.transaction = None;
-        }
-        match (&self.wire, commands, outcome) {
-            (Some(wire), Some(commands), Some(outcome))
-                if failure.is_none() && !outcome.answered =>
-            {
-                let (of, last) = (Arc::clone(wire), *commands.end());
-                let done = move || end_by(running, of.outcome(commands));
-                wire.when_answered(last, Box::new(done));
-            }
-            _ => running.end(now, failure.as_ref(), known.map(|outcome| outcome.rows)),
-        }
-    }
-
-    /// Counts the statement in its request. Reports it when the count exceeds the N+1 limit.
-    fn count_in_request(&mut self, query: &dyn Display, hash: u64) {
-        let Some(limit) = self.options.n_plus_one else {
-            return;
-        };
-        let times = self.state.slot.read(|occupant| {
-            let observer = Arc::as_ptr(&occupant.observer);
-            let request = occupant.request.as_ref()?;
-            request.update(observer, |tally| tally.statement(hash))
-        });
-        if let Some(times) = times.flatten()
-            && times == limit.saturating_add(1)
-            && let Some(QueryContext {
-                observer,
-                request: Some(request),
-                ..
-            }) = self.occupant()
-        {
-            let known = read(self.printed.of(hash, query), self.options.kind);
-            let repeat = Repeat {
-                text: &known.text,
-                summary: &known.summary,
-                times,
-            };
-            observer.repeated(&request, &repeat);
-        }
-    }
-
     fn occupant(&self) -> Option<QueryContext> {
         self.state.slot.read(QueryContext::clone)
     }
@@ -324,6 +230,14 @@ impl QueryInstrumentation {
             });
     }
 
+    fn transaction_ends(&mut self, commits: bool) {
+        if let Some(transaction) = &mut self.transaction {
+            // The server executes the COMMIT of a failed transaction as a rollback.
+            let failed = || self.wire.as_deref().is_some_and(is_in_failed_transaction);
+            transaction.ends(commits && !failed());
+        }
+    }
+
     /// Records the statement of a query on its span.
     fn describe_on(
         &mut self,
@@ -331,32 +245,20 @@ impl QueryInstrumentation {
         statement: CachedStatement,
         query: &dyn Display,
     ) {
-        let kind = self.options.kind;
         span.set_attributes(self.options.attributes.iter().cloned());
-        let printed = &mut self.printed;
-        let mut read = || read(printed.of(statement.hash, query), kind);
         let known = match statement.id {
             StatementId::OTHER => None,
-            _ => self.identities.find(statement.hash, &mut read),
+            _ => self.known(statement.hash, query),
         };
         let known = match known {
             Some(known) => Arc::clone(&known.statement),
-            None => Arc::new(read()),
+            None => {
+                let text = self.printed.of(statement.hash, query);
+                Arc::new(text::describe(text, self.options.kind))
+            }
         };
         describe(span, &known, &self.options);
     }
-}
-
-/// Ends a query with the server's outcome, after diesel has seen only the first response.
-fn end_by(running: Running, outcome: Option<Outcome>) {
-    let known = outcome.filter(|_| !running.shared);
-    let failure = match (known.and_then(|outcome| outcome.error), outcome) {
-        (Some(code), _) => Some(by_code(code)),
-        (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
-        (None, _) => None,
-    };
-    let rows = known.map(|outcome| outcome.rows);
-    running.end(Instant::now(), failure.as_ref(), rows);
 }
 
 impl Instrumentation for QueryInstrumentation {
@@ -369,18 +271,10 @@ impl Instrumentation for QueryInstrumentation {
                 self.transaction_begins();
             }
             InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() == 1 => {
-                // The server executes the COMMIT of a failed transaction as a rollback.
-                let failed = self.wire.as_deref().is_some_and(is_in_failed_transaction);
-                match &mut self.transaction {
-                    Some(transaction) if failed => transaction.rolls_back(),
-                    Some(transaction) => transaction.commits(),
-                    None => {}
-                }
+                self.transaction_ends(true);
             }
             InstrumentationEvent::RollbackTransaction { depth, .. } if depth.get() == 1 => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.rolls_back();
-                }
+                self.transaction_ends(false);
             }
             _ => {}
         }
@@ -402,7 +296,9 @@ fn is_in_failed_transaction(wire: &dyn Session) -> bool {
 impl Drop for QueryInstrumentation {
     fn drop(&mut self) {
         // diesel-async sends no event for a query whose connection has failed.
-        if self.wire.as_ref().is_some_and(|wire| wire.is_closed()) && !self.state.are_given_up() {
+        if self.wire.as_ref().is_some_and(|wire| wire.is_closed())
+            && !self.state.given_up.load(Relaxed)
+        {
             for running in self.under_way.drain() {
                 running.end(Instant::now(), Some(&QueryFailure::LOST), None);
             }
@@ -413,11 +309,10 @@ impl Drop for QueryInstrumentation {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::checkout::query_context::{Ended, Known, Statement};
+    use crate::checkout::query_context::{Ended, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
     use opentelemetry::Context;

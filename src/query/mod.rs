@@ -15,4 +15,4 @@ mod transaction;
 pub(crate) use self::instrumentation::QueryInstrumentation;
 pub(crate) use self::options::QueryOptions;
 pub(crate) use self::state::QueryState;
-pub(crate) use self::text::{describe, summary};
+pub(crate) use self::text::describe;

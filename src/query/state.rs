@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::text::summary;
+use super::text::describe;
 use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::settings::DatabaseKind;
@@ -17,11 +17,11 @@ const LIVE: u64 = 1 << 63;
 pub(crate) struct QueryState {
     kind: DatabaseKind,
     in_flight: AtomicU32,
-    in_transaction: AtomicBool,
-    failed: AtomicBool,
-    given_up: AtomicBool,
+    pub(super) in_transaction: AtomicBool,
+    pub(super) failed: AtomicBool,
+    pub(super) given_up: AtomicBool,
     /// Whether statements are inspected.
-    sees_transactions: bool,
+    pub(super) sees_transactions: bool,
     base: Instant,
     /// Nanoseconds with a query in flight, excluding the current busy period.
     busy: AtomicU64,
@@ -109,35 +109,17 @@ impl QueryState {
 
     /// Returns the summary of the statement sent last in this hold; `None` if there is none.
     pub(crate) fn last_query(&self) -> Option<String> {
-        match self.slot.last_statement()? {
-            LastStatement::Known(observer, id) => {
-                let summary = observer.summary(id).filter(|summary| !summary.is_empty());
-                summary.map(|summary| (*summary).to_owned())
-            }
-            LastStatement::Other(text) => summary(&text, self.kind),
-        }
+        let summary = match self.slot.last_statement()? {
+            LastStatement::Known(observer, id) => observer.summary(id)?,
+            LastStatement::Other(text) => describe(&text, self.kind).summary,
+        };
+        (!summary.is_empty()).then(|| summary.to_string())
     }
 
     /// Records that the connection is closed because its queries were abandoned: the end of the
     /// connection is not the reason why they fail.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
-    }
-
-    pub(super) fn are_given_up(&self) -> bool {
-        self.given_up.load(Relaxed)
-    }
-
-    pub(super) fn sees_transactions(&self) -> bool {
-        self.sees_transactions
-    }
-
-    pub(super) fn set_in_transaction(&self, open: bool) {
-        self.in_transaction.store(open, Relaxed);
-    }
-
-    pub(super) fn set_connection_failed(&self) {
-        self.failed.store(true, Relaxed);
     }
 
     // There is only one writer at a time, because diesel locks the instrumentation.

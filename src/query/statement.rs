@@ -106,14 +106,6 @@ impl Write for Statement<'_> {
     }
 }
 
-/// The effect of a statement on the transaction of its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TransactionEffect {
-    Begins,
-    Ends,
-    None,
-}
-
 /// Cuts off the bind values of a query that was printed in one piece. A statement that contains the
 /// separator is cut too early, which is better than showing a value.
 fn without_binds(printed: &str) -> &str {
@@ -123,25 +115,22 @@ fn without_binds(printed: &str) -> &str {
     }
 }
 
-/// Returns the effect of a statement by its first words, or that of a batch by its first and last
-/// statements.
-pub(super) fn transaction_effect(statement: &str) -> TransactionEffect {
-    let first = effect_of_one(statement);
-    if first != TransactionEffect::Begins {
-        return first;
+/// Returns whether a transaction is open after a statement; `None` if it neither begins nor ends one.
+///
+/// It reads the first words of the statement, or of the first and the last statement of a batch.
+pub(super) fn transaction_open(statement: &str) -> Option<bool> {
+    if !open_after_one(statement)? {
+        return Some(false);
     }
     // `BEGIN; …; COMMIT` in one batch leaves nothing open.
     let last = statement
         .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
         .rsplit(';')
         .next();
-    match last.map(effect_of_one) {
-        Some(TransactionEffect::Ends) => TransactionEffect::Ends,
-        _ => TransactionEffect::Begins,
-    }
+    Some(last.and_then(open_after_one) != Some(false))
 }
 
-fn effect_of_one(statement: &str) -> TransactionEffect {
+fn open_after_one(statement: &str) -> Option<bool> {
     let statement = skip_comments(statement);
     let mut words = statement
         .split(|c: char| !c.is_ascii_alphabetic())
@@ -150,26 +139,12 @@ fn effect_of_one(statement: &str) -> TransactionEffect {
         word.is_some_and(|word| any.iter().any(|other| word.eq_ignore_ascii_case(other)))
     };
     let first = words.next();
-    if is(first, &["begin"]) {
-        TransactionEffect::Begins
-    } else if is(first, &["start"]) {
-        if is(words.next(), &["transaction"]) {
-            TransactionEffect::Begins
-        } else {
-            TransactionEffect::None
-        }
-    } else if is(first, &["commit", "end", "abort"]) {
-        TransactionEffect::Ends
-    } else if is(first, &["rollback"]) {
-        // `ROLLBACK TO SAVEPOINT` does not end the transaction.
-        if words.any(|word| word.eq_ignore_ascii_case("to")) {
-            TransactionEffect::None
-        } else {
-            TransactionEffect::Ends
-        }
-    } else {
-        TransactionEffect::None
-    }
+    let begins =
+        is(first, &["begin"]) || is(first, &["start"]) && is(words.next(), &["transaction"]);
+    // `ROLLBACK TO SAVEPOINT` does not end the transaction.
+    let ends = is(first, &["commit", "end", "abort"])
+        || is(first, &["rollback"]) && !words.any(|word| is(Some(word), &["to"]));
+    (begins || ends).then_some(begins)
 }
 
 fn skip_comments(mut statement: &str) -> &str {
@@ -189,30 +164,29 @@ fn skip_comments(mut statement: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use TransactionEffect::{Begins, Ends, None};
     use std::collections::HashSet;
 
     #[test]
     fn recognizes_transaction_effects_by_first_words() {
-        for (statement, effect) in [
-            ("BEGIN", Begins),
-            ("  begin immediate;", Begins),
-            ("start transaction read only", Begins),
-            ("/* hint */ -- note\n BEGIN", Begins),
+        for (statement, open) in [
+            ("BEGIN", Some(true)),
+            ("  begin immediate;", Some(true)),
+            ("start transaction read only", Some(true)),
+            ("/* hint */ -- note\n BEGIN", Some(true)),
             ("START SLAVE", None),
             ("beginning", None),
             ("SELECT 'BEGIN'", None),
-            ("COMMIT", Ends),
-            ("end", Ends),
-            ("ROLLBACK;", Ends),
+            ("COMMIT", Some(false)),
+            ("end", Some(false)),
+            ("ROLLBACK;", Some(false)),
             ("ROLLBACK TO SAVEPOINT a", None),
-            ("BEGIN; INSERT INTO t VALUES (1); COMMIT;", Ends),
-            ("BEGIN; INSERT INTO t VALUES (1)", Begins),
+            ("BEGIN; INSERT INTO t VALUES (1); COMMIT;", Some(false)),
+            ("BEGIN; INSERT INTO t VALUES (1)", Some(true)),
             ("SET autocommit=0", None),
             ("", None),
             ("/* never closed", None),
         ] {
-            assert_eq!(transaction_effect(statement), effect, "{statement}");
+            assert_eq!(transaction_open(statement), open, "{statement}");
         }
     }
 

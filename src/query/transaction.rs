@@ -37,14 +37,12 @@ impl Transaction {
         }
     }
 
-    /// Records that the next statement commits the transaction.
-    pub(super) fn commits(&mut self) {
-        self.step = Some(Step::Commit);
-    }
-
-    /// Records that the next statement rolls the transaction back.
-    pub(super) fn rolls_back(&mut self) {
-        self.step = Some(Step::Rollback);
+    /// Records that the next statement ends the transaction.
+    pub(super) fn ends(&mut self, commits: bool) {
+        self.step = Some(match commits {
+            true => Step::Commit,
+            false => Step::Rollback,
+        });
     }
 
     /// Records the end of a statement. Returns whether the transaction has ended with it.

@@ -10,7 +10,7 @@ use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{Activity, MonitorConnection, MonitorError, ServerSession, SessionState};
 use crate::observe::Observe;
-use crate::query::{describe, summary};
+use crate::query::describe;
 use crate::settings::DatabaseKind;
 
 /// The server's view of this pool's sessions. The seed system's `get_active_connections`.
@@ -133,7 +133,8 @@ fn name_queries_under_way(
             Some(session.process_id) == holder.process_id && session.state == SessionState::Active
         });
         let query = session.and_then(|session| session.query.as_deref());
-        holder.last_query = query.and_then(|query| summary(query, kind));
+        let summary = query.map(|query| describe(query, kind).summary.to_string());
+        holder.last_query = summary.filter(|summary| !summary.is_empty());
     }
 }
 
@@ -297,7 +298,7 @@ impl<S: Source> Observe<S> {
                         .query
                         .as_deref()
                         .filter(|_| facts.query_text && scope == "pool")
-                        .map(|query| describe(query, facts.kind, true, false).text),
+                        .map(|query| describe(query, facts.kind).text.to_string()),
                     holder: by_id.remove(&session.process_id),
                 })
                 .collect(),

@@ -6,30 +6,26 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::read::{Found, Source, read};
 use super::suggest::nearest;
-use super::{Problem, Settings, former, variables};
+use super::{Problem, Settings, variables};
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Value::Table(entries) = Value::deserialize(deserializer)? else {
-            return Err(de::Error::custom("expected a table of settings"));
-        };
         let mut fields = Fields::default();
-        fields.add_all("", entries);
+        fields.at(String::new()).deserialize(deserializer)?;
         let Fields {
             mut texts,
             mut problems,
         } = fields;
-
-        problems.extend(
-            texts
-                .iter()
-                .filter(|(field, _)| !is_known(field))
-                .map(|(field, text)| unknown(field, text)),
-        );
+        let unknown = texts
+            .keys()
+            .filter(|field| !known_fields().any(|known| known == *field));
+        problems.extend(unknown.map(|field| unknown_field(field)));
         read(Source::Fields, problems, |field| {
             texts.remove(field).map(Found::Text)
         })
@@ -37,7 +33,8 @@ impl<'de> Deserialize<'de> for Settings {
     }
 }
 
-/// The entries of a file, with nested tables flattened: `thresholds.average_wait`.
+/// The fields of a file, each with the text of its environment variable. Those of nested tables have
+/// a dot: `thresholds.average_wait`.
 #[derive(Default)]
 struct Fields {
     texts: BTreeMap<String, String>,
@@ -45,130 +42,127 @@ struct Fields {
 }
 
 impl Fields {
-    fn add_all(&mut self, path: &str, entries: Vec<(String, Value)>) {
-        for (key, value) in entries {
-            self.add(format!("{path}{key}"), value);
+    fn at(&mut self, field: String) -> Value<'_> {
+        Value {
+            fields: self,
+            field,
         }
     }
+}
 
-    fn add(&mut self, field: String, value: Value) {
-        let text = match value {
-            Value::Table(entries) if field == "thresholds" => {
-                return self.add_all("thresholds.", entries);
-            }
-            Value::Nothing if field == "thresholds" => return,
-            _ if field == "thresholds" => {
-                let expected = "a table of thresholds".to_owned();
-                return self
-                    .problems
-                    .push(Problem::wrong(field, value.kind(), expected));
-            }
-            // `null` means the default, except where it could also mean "never" or "off". There it
-            // becomes an invalid value, and the error lists the valid ones.
-            Value::Nothing if may_be_absent(&field) => "null".to_owned(),
-            Value::Nothing => String::new(),
-            Value::Text(text) => text,
-            Value::Table(_) | Value::List => value.kind().to_owned(),
+/// Reads the value of a field, or the whole file if the field is empty.
+struct Value<'a> {
+    fields: &'a mut Fields,
+    field: String,
+}
+
+impl Value<'_> {
+    fn is<E: de::Error>(self, text: impl ToString) -> Result<(), E> {
+        self.add("a single value", text.to_string())
+    }
+
+    fn add<E: de::Error>(self, kind: &str, text: String) -> Result<(), E> {
+        let problem = match &*self.field {
+            "" => return Err(E::custom("expected a table of settings")),
+            "thresholds" => Problem::wrong(self.field, kind, "a table of thresholds".to_owned()),
+            _ => match self.fields.texts.insert(self.field.clone(), text) {
+                Some(_) => Problem::set_twice(self.field),
+                None => return Ok(()),
+            },
         };
-        if self.texts.insert(field.clone(), text).is_some() {
-            self.problems.push(Problem::set_twice(field));
+        self.fields.problems.push(problem);
+        Ok(())
+    }
+
+    /// Reads `null`. It means the default, except where it could also mean "never" or "off". There it
+    /// becomes an invalid value, and the error lists the valid ones.
+    fn is_null<E: de::Error>(self) -> Result<(), E> {
+        match &*self.field {
+            "thresholds" => Ok(()),
+            field if may_be_absent(field) => self.is("null"),
+            _ => self.is(""),
         }
     }
 }
 
-/// A value of any format, as the text of an environment variable.
-enum Value {
-    Text(String),
-    Nothing,
-    Table(Vec<(String, Value)>),
-    List,
-}
+impl<'de> DeserializeSeed<'de> for Value<'_> {
+    type Value = ();
 
-impl Value {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "a single value",
-            Self::Nothing => "null",
-            Self::Table(_) => "a table",
-            Self::List => "a list",
-        }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue)
-    }
-}
-
-struct AnyValue;
-
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
+impl<'de> Visitor<'de> for Value<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a setting")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
+        self.is(value)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
+        self.is(value)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
+        self.is(value)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
         // `f64` prints no exponent, and `10.0` as `10`.
-        Ok(Value::Text(value.to_string()))
+        self.is(value)
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(value.to_owned()))
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
+        self.is(value)
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Nothing)
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        self.is_null()
     }
 
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Nothing)
+    fn visit_none<E: de::Error>(self) -> Result<(), E> {
+        self.is_null()
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.deserialize(deserializer)
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<(), D::Error> {
+        self.deserialize(inner)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::List)
+        self.add("a list", "a list".to_owned())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = table.next_entry()? {
-            entries.push(entry);
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<(), A::Error> {
+        let path = match &*self.field {
+            "" => "",
+            "thresholds" => "thresholds.",
+            _ => {
+                while table.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return self.is("a table");
+            }
+        };
+        while let Some(mut key) = table.next_key::<String>()? {
+            if key.is_empty() {
+                // The empty field is the whole file.
+                key = "\"\"".to_owned();
+            }
+            table.next_value_seed(self.fields.at(format!("{path}{key}")))?;
         }
-        Ok(Value::Table(entries))
+        Ok(())
     }
 }
 
-fn is_known(field: &str) -> bool {
-    fields().any(|known| known == field)
-}
-
-fn fields() -> impl Iterator<Item = &'static str> {
+fn known_fields() -> impl Iterator<Item = &'static str> {
     variables::all().map(super::Variable::field)
 }
 
@@ -180,16 +174,13 @@ fn may_be_absent(field: &str) -> bool {
     )
 }
 
-fn unknown(field: &str, text: &str) -> Problem {
-    if let Some(instead) = former::query_spans(field, text, "query_spans") {
-        return Problem::unknown(field).with_hint(Some(instead));
-    }
+fn unknown_field(field: &str) -> Problem {
     // The file may use the name of the variable: `DB_POOL_SIZE`.
     let same = variables::all()
         .find(|variable| variable.name().eq_ignore_ascii_case(field))
         .map(super::Variable::field);
     let hint = same
-        .or_else(|| nearest(field, fields()))
+        .or_else(|| nearest(field, known_fields()))
         .map(|known| format!("did you mean {known}?"));
     Problem::unknown(field).with_hint(hint)
 }
@@ -282,7 +273,6 @@ mod tests {
             "pool_sise": 4,
             "DB_MAX_OVERFLOW": 4,
             "DB_POOL_QUEUE_INTERVAL": "1s",
-            "query_span_text": false,
             "query_spans": true,
             "thresholds": { "utilisation_pct": 3, "average_wait": 1e300 },
         }))
@@ -296,8 +286,7 @@ mod tests {
             "DB_MAX_OVERFLOW is unknown: expected the name of a setting; did you mean max_overflow?",
             "thresholds.utilisation_pct is unknown",
             "thresholds.average_wait=\"1000000",
-            "query_span_text is unknown: expected the name of a setting; set query_spans=summary",
-            "query_spans=\"true\": expected off, summary or text; the former true is text, the default",
+            "query_spans=\"true\": expected off, summary or text",
             "DB_POOL_QUEUE_INTERVAL is unknown: expected the name of a setting; did you mean queue_interval?",
         ] {
             assert!(error.contains(line), "{line} is not in {error}");

@@ -85,21 +85,11 @@ impl fmt::Debug for SettingsError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     variable: String,
-    state: ProblemKind,
+    value: Option<String>,
+    /// What is wrong if not the value: ` is not set`.
+    what: &'static str,
     expected: String,
     hint: Option<String>,
-}
-
-/// What is wrong with the setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ProblemKind {
-    Wrong(String),
-    NotSet,
-    NotText,
-    SetTwice,
-    Unknown,
-    /// A variable that is no longer one, and its value.
-    Former(Option<String>),
 }
 
 impl Problem {
@@ -113,14 +103,10 @@ impl Problem {
     /// Returns the value without secrets, and cut if it is long; `None` if there is no value.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
-        match &self.state {
-            ProblemKind::Wrong(value) => Some(value),
-            ProblemKind::Former(value) => value.as_deref(),
-            _ => None,
-        }
+        self.value.as_deref()
     }
 
-    /// Returns a description of the allowed values.
+    /// Returns a description of the allowed values; empty for a variable that is no longer one.
     #[must_use]
     pub fn expected(&self) -> &str {
         &self.expected
@@ -133,34 +119,30 @@ impl Problem {
     }
 
     pub(crate) fn wrong(variable: impl Into<String>, value: &str, expected: String) -> Self {
-        Self::with_state(variable, ProblemKind::Wrong(shown(value)), expected)
+        Self::new(variable, Some(value), "", expected)
     }
 
     pub(super) fn not_set(variable: impl Into<String>, expected: String) -> Self {
-        Self::with_state(variable, ProblemKind::NotSet, expected)
+        Self::new(variable, None, " is not set", expected)
     }
 
     pub(crate) fn not_text(variable: impl Into<String>, expected: String) -> Self {
-        Self::with_state(variable, ProblemKind::NotText, expected)
+        Self::new(variable, None, " is not UTF-8", expected)
     }
 
     pub(super) fn set_twice(variable: impl Into<String>) -> Self {
-        Self::with_state(variable, ProblemKind::SetTwice, "one value".to_owned())
+        Self::new(variable, None, " is set twice", "one value".to_owned())
     }
 
     pub(super) fn unknown(variable: &str) -> Self {
-        Self::with_state(
-            shown(variable),
-            ProblemKind::Unknown,
-            "the name of a setting".to_owned(),
-        )
+        let expected = "the name of a setting".to_owned();
+        Self::new(shown(variable), None, " is unknown", expected)
     }
 
     /// A variable that is no longer read. `instead` says what to set.
     pub(super) fn former(variable: String, value: Option<&str>, instead: String) -> Self {
-        let state = ProblemKind::Former(value.map(shown));
-        Self::with_state(variable, state, "no variable of this name".to_owned())
-            .with_hint(Some(instead))
+        let what = " is not an environment variable";
+        Self::new(variable, value, what, String::new()).with_hint(Some(instead))
     }
 
     pub(crate) fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
@@ -168,10 +150,16 @@ impl Problem {
         self
     }
 
-    fn with_state(variable: impl Into<String>, state: ProblemKind, expected: String) -> Self {
+    fn new(
+        variable: impl Into<String>,
+        value: Option<&str>,
+        what: &'static str,
+        expected: String,
+    ) -> Self {
         Self {
             variable: variable.into(),
-            state,
+            value: value.map(shown),
+            what,
             expected,
             hint: None,
         }
@@ -181,24 +169,15 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.variable)?;
-        match &self.state {
-            ProblemKind::Wrong(value) => write!(f, "={value:?}")?,
-            ProblemKind::NotSet => f.write_str(" is not set")?,
-            ProblemKind::NotText => f.write_str(" is not UTF-8")?,
-            ProblemKind::SetTwice => f.write_str(" is set twice")?,
-            ProblemKind::Unknown => f.write_str(" is unknown")?,
-            ProblemKind::Former(value) => {
-                if let Some(value) = value {
-                    write!(f, "={value:?}")?;
-                }
-                let hint = self.hint.as_deref().unwrap_or_default();
-                return write!(f, " is not an environment variable: {hint}");
-            }
+        if let Some(value) = &self.value {
+            write!(f, "={value:?}")?;
         }
-        write!(f, ": expected {}", self.expected)?;
-        match &self.hint {
-            Some(hint) => write!(f, "; {hint}"),
-            None => Ok(()),
+        f.write_str(self.what)?;
+        let hint = self.hint.as_deref().unwrap_or_default();
+        match (&*self.expected, hint) {
+            ("", hint) => write!(f, ": {hint}"),
+            (expected, "") => write!(f, ": expected {expected}"),
+            (expected, hint) => write!(f, ": expected {expected}; {hint}"),
         }
     }
 }

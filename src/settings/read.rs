@@ -20,7 +20,7 @@ impl Source<'_> {
     fn settings(self) -> impl Iterator<Item = &'static Variable> {
         let others = match self {
             Self::Environment { .. } => &[],
-            Self::Fields => variables::without_variable(),
+            Self::Fields => variables::WITHOUT_VARIABLE,
         };
         Settings::variables().iter().chain(others)
     }

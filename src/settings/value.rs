@@ -99,8 +99,10 @@ impl Kind {
 
     /// Returns the value as a text if it is out of bounds.
     pub(super) fn out_of_bounds(&self, settings: &mut Settings) -> Option<String> {
-        let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
-        let outside = |time: Duration, from| !(from..=duration::LONGEST).contains(&time);
+        let time = |time: Option<Duration>, from| {
+            let time = time.filter(|time| !(from..=duration::LONGEST).contains(time))?;
+            Some(format!("{}s", time.as_secs_f64()))
+        };
         match self {
             Self::Url => settings
                 .database_url
@@ -112,26 +114,25 @@ impl Kind {
                 .as_ref()
                 .filter(|token| !is_token(token.expose()))
                 .map(|_| HIDDEN.to_owned()),
-            Self::Count(slot, range) => Some(*slot(settings))
-                .filter(|count| !range.contains(count))
-                .map(|count| count.to_string()),
-            Self::CountOr(slot, range, _) => slot(settings)
-                .filter(|count| !range.contains(count))
-                .map(|count| count.to_string()),
-            Self::Number(slot, range) => Some(*slot(settings))
-                .filter(|number| !range.contains(number))
-                .map(|number| number.to_string()),
-            Self::Time(slot, from) => Some(*slot(settings))
-                .filter(|time| outside(*time, *from))
-                .map(seconds),
-            Self::TimeOr(slot, ..) => slot(settings)
-                .filter(|time| outside(*time, SHORTEST))
-                .map(seconds),
+            Self::Count(slot, range) => outside(Some(*slot(settings)), range),
+            Self::CountOr(slot, range, _) => outside(*slot(settings), range),
+            Self::Number(slot, range) => outside(Some(*slot(settings)), range),
+            Self::Time(slot, from) => time(Some(*slot(settings)), *from),
+            Self::TimeOr(slot, ..) => time(*slot(settings), SHORTEST),
         }
     }
 }
 
-pub(super) fn flag(text: &str) -> Option<bool> {
+/// Returns the number as a text if it is out of bounds.
+fn outside<N: PartialOrd + ToString>(
+    number: Option<N>,
+    range: &RangeInclusive<N>,
+) -> Option<String> {
+    let number = number.filter(|number| !range.contains(number))?;
+    Some(number.to_string())
+}
+
+fn flag(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
         "false" | "0" | "no" | "off" => Some(false),
@@ -153,18 +154,17 @@ fn number(text: &str) -> Option<f64> {
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    consists_of(text, 1..=64, b"_.-")
 }
 
 /// Returns whether `text` is a `b64token` of RFC 6750, which needs no quotes in a header.
 fn is_token(text: &str) -> bool {
-    TOKEN.contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+    consists_of(text, TOKEN, b"-._~+/=")
+}
+
+fn consists_of(text: &str, length: RangeInclusive<usize>, others: &[u8]) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
+    length.contains(&text.len()) && text.bytes().all(allowed)
 }
 
 #[cfg(test)]

@@ -80,11 +80,6 @@ pub(super) fn all() -> impl Iterator<Item = &'static Variable> {
     VARIABLES.iter().chain(WITHOUT_VARIABLE)
 }
 
-/// Returns the settings that have no variable. Their `name` is that of their former variable.
-pub(super) fn without_variable() -> &'static [Variable] {
-    WITHOUT_VARIABLE
-}
-
 const fn row(
     name: &'static str,
     field: &'static str,
@@ -112,9 +107,6 @@ const fn hinted(mut row: Variable, hints: &'static [(&'static str, &'static str)
 }
 
 const MOST: u32 = Settings::MAX_CONNECTIONS;
-
-const TEXT: &str = "the former true is text, the default";
-const OFF: &str = "the former false is off";
 
 /// All variables in the order in which they are applied: the preset precedes those that override it.
 #[rustfmt::skip]
@@ -162,9 +154,8 @@ static VARIABLES: &[Variable] = &[
         "Show query texts: in `connections` those of this pool's own sessions, in `health` those of repeated statements."),
     row("DB_POOL_APPLICATION_NAME", "application_name", "true", Kind::Flag(|s| &mut s.application_name),
         "Set the application_name of each Postgres session to the service and its instance, unless the URL sets one."),
-    hinted(row("DB_POOL_QUERY_SPANS", "query_spans", "text", Kind::QuerySpans,
+    row("DB_POOL_QUERY_SPANS", "query_spans", "text", Kind::QuerySpans,
         "Spans of queries: off, summary (the span is named after its operation and table, SELECT orders) or text (it also records the statement, without bind values and literals)."),
-        &[("true", TEXT), ("yes", TEXT), ("on", TEXT), ("1", TEXT), ("false", OFF), ("no", OFF), ("0", OFF)]),
     row("DB_POOL_N_PLUS_ONE", "n_plus_one", "10", Kind::CountOr(|s| &mut s.n_plus_one, 1..=MOST, "off"),
         "Report a statement that runs more often than this in one request as an N+1; 0 = off."),
     row("DB_POOL_TARGET_WAIT", "target_wait", "5ms", Kind::Time(|s| &mut s.target_wait, SHORTEST),
@@ -179,7 +170,7 @@ static VARIABLES: &[Variable] = &[
 /// The settings that only [`PoolBuilder`](crate::PoolBuilder) and config files have, under the name
 /// of their former variable, or of the variable that a user may try.
 #[rustfmt::skip]
-static WITHOUT_VARIABLE: &[Variable] = &[
+pub(super) static WITHOUT_VARIABLE: &[Variable] = &[
     row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),
         "Skip the pre-ping if the connection was used within this time; 0 = always ping."),
     row("DB_POOL_PRE_PING_TIMEOUT", "pre_ping_timeout", "2", Kind::Time(|s| &mut s.pre_ping_timeout, SHORTEST),

@@ -17,7 +17,7 @@ pub(super) fn of_this_process() -> String {
 /// A long service is cut at its end. An instance longer than a UUID is cut at its beginning,
 /// because the names of pods differ at the end.
 pub(super) fn joined(service: &str, instance: &str) -> String {
-    let (service, instance) = (plain(service), plain(instance));
+    let (service, instance) = (plain_service(service), plain(instance));
     let both = SERVER_KEEPS - "@".len();
     let room = INSTANCE.max(both.saturating_sub(service.len()));
     let instance = &instance[instance.len().saturating_sub(room)..];
@@ -27,23 +27,21 @@ pub(super) fn joined(service: &str, instance: &str) -> String {
 
 /// Returns the instance in the name of a session, if the session belongs to this service.
 pub(super) fn instance_of_ours(name: &str) -> Option<String> {
-    instance_of(name, &plain(identity::service_name())).map(str::to_owned)
+    instance_of(name, &plain_service(identity::service_name())).map(str::to_owned)
 }
 
 /// Reverses [`joined`]. If the service was cut, the name has the maximum length.
 fn instance_of<'a>(name: &'a str, service: &str) -> Option<&'a str> {
-    let whole = name
-        .strip_prefix(service)
-        .and_then(|rest| rest.strip_prefix('@'));
-    let cut = || {
-        let shortest = SERVER_KEEPS - "@".len() - INSTANCE;
-        let cuts = (shortest..service.len()).rev();
-        cuts.filter(|_| name.len() == SERVER_KEEPS).find_map(|cut| {
-            let rest = name.strip_prefix(service.get(..cut)?)?;
-            rest.strip_prefix('@')
-        })
-    };
-    whole.or_else(cut).filter(|instance| !instance.is_empty())
+    let (theirs, instance) = name.split_once('@')?;
+    let shortest = SERVER_KEEPS - "@".len() - INSTANCE;
+    let was_cut = name.len() == SERVER_KEEPS && theirs.len() >= shortest;
+    let is_ours = theirs == service || was_cut && service.starts_with(theirs);
+    Some(instance).filter(|instance| is_ours && !instance.is_empty())
+}
+
+/// Replaces `@`, too, so that the first one in a name ends the service.
+fn plain_service(service: &str) -> String {
+    plain(service).replace('@', "?")
 }
 
 /// Replaces all characters except printable ASCII by `?`.
@@ -63,6 +61,7 @@ mod tests {
     #[test]
     fn the_service_is_cut_before_the_instance() {
         assert_eq!(joined("orders", "pod-7"), "orders@pod-7");
+        assert_eq!(joined("a@b", "pod@7"), "a?b@pod@7");
         assert_eq!(joined("orders", UUID), format!("orders@{UUID}"));
         let long = "a-service-with-a-name-that-never-ends";
         assert_eq!(joined(long, UUID), format!("{}@{UUID}", &long[..26]));
@@ -85,7 +84,7 @@ mod tests {
     fn the_instance_is_found_even_in_a_name_that_was_cut() {
         let long = "a-service-with-a-name-that-never-ends";
         let pod = "orders-deployment-in-the-north-7d9f8b6c4-x2x9z";
-        for service in ["orders", "a@b", long, &"s".repeat(62), &"s".repeat(100), ""] {
+        for service in ["orders", "a?b", long, &"s".repeat(62), &"s".repeat(100), ""] {
             for instance in ["pod-7", "pod@7", UUID, pod, &"i".repeat(80)] {
                 let name = joined(service, instance);
                 let shown = instance_of(&name, service).unwrap_or_else(|| panic!("{name}"));

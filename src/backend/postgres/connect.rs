@@ -68,7 +68,8 @@ pub(super) struct Opened {
 
 /// Opens a session and waits until the server is ready for queries.
 pub(super) async fn open(target: &Target) -> Result<Opened, ConnectError> {
-    let mut connector = new_connector(target)?;
+    let mut connector = Connector::new(target.tls())
+        .map_err(|reason| ConnectError::new(ConnectErrorKind::Configuration, reason, None))?;
     let connected = target.config().connect(&mut connector).await;
     let (client, connection) = connected.map_err(|error| describe(&error, target))?;
     let wire = connector.take_wire().filter(|_| !target.is_unix());
@@ -120,15 +121,9 @@ impl Cancel {
     }
 }
 
-fn new_connector(target: &Target) -> Result<Connector, ConnectError> {
-    Connector::new(target.tls())
-        .map_err(|reason| ConnectError::new(ConnectErrorKind::Configuration, reason, None))
-}
-
 /// Describes the cause and the addresses; tokio-postgres itself reports only "error connecting to
 /// server".
 fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
-    let addresses = target.addresses();
     if let Some(answer) = error.as_db_error() {
         let code = answer.code().code();
         return ConnectError::new(
@@ -138,38 +133,23 @@ fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
         );
     }
     let source = error.source();
-    if let Some(ours) = source.and_then(|source| source.downcast_ref::<ConnectError>()) {
-        return ConnectError::new(
-            ours.kind(),
-            format!("{} ({addresses})", ours.message()),
-            None,
-        );
-    }
-    if let Some(io) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
-        return ConnectError::new(
-            ConnectErrorKind::of_io(io),
-            format!("{} ({addresses})", io_message(io)),
-            None,
-        );
-    }
-    if error.is_closed() {
-        let message = format!("the server closed the connection ({addresses})");
-        return ConnectError::new(ConnectErrorKind::Unreachable, message, None);
-    }
-    let what = error.to_string();
-    let message = match source.map(ToString::to_string) {
-        // Before tokio-postgres 0.7.13, `Display` already included the text of the source.
-        Some(why) if !what.contains(&why) => format!("{what}: {why}"),
-        _ => what.clone(),
-    };
-    let kind = match &*message {
-        message if message.contains("password missing") => ConnectErrorKind::Authentication,
-        message if message.starts_with("authentication error") => ConnectErrorKind::Authentication,
-        message if message.starts_with("invalid configuration") => ConnectErrorKind::Configuration,
-        message if message.starts_with("error performing TLS") => ConnectErrorKind::Tls,
-        _ => ConnectErrorKind::Other,
-    };
-    ConnectError::new(kind, format!("{message} ({addresses})"), None)
+    let (kind, message) =
+        if let Some(ours) = source.and_then(|it| it.downcast_ref::<ConnectError>()) {
+            (ours.kind(), ours.message().to_owned())
+        } else if let Some(io) = source.and_then(|it| it.downcast_ref::<io::Error>()) {
+            (ConnectErrorKind::of_io(io), io_message(io))
+        } else if error.is_closed() {
+            let message = "the server closed the connection".to_owned();
+            (ConnectErrorKind::Unreachable, message)
+        } else {
+            let message = match source {
+                Some(why) => format!("{error}: {why}"),
+                None => error.to_string(),
+            };
+            (ConnectErrorKind::of_text(&message), message)
+        };
+    let message = format!("{message} ({})", target.addresses());
+    ConnectError::new(kind, message, None)
 }
 
 /// Describes an error of diesel-async's session setup (the time zone and the client encoding).

@@ -15,7 +15,7 @@ use super::application_name;
 use super::connect::{Cancel, connect};
 use super::url::Target;
 use super::wire::Wire;
-use crate::backend::dial::{ping, place};
+use crate::backend::dial::place;
 use crate::backend::{
     Activity, Backend, ConnectError, Dial, DialOptions, Dialed, Outcome, Session,
 };
@@ -65,13 +65,6 @@ impl Dial<AsyncPgConnection> for Target {
             self.host(),
             (!self.is_unix()).then(|| self.port()),
         )
-    }
-
-    fn ping<'a>(
-        &'a self,
-        connection: &'a mut AsyncPgConnection,
-    ) -> BoxFuture<'a, Result<(), ConnectError>> {
-        Box::pin(ping(connection))
     }
 }
 

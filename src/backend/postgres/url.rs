@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
-use super::tls::{self, TlsMode, TlsRoots, TlsSettings};
+use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
 
 /// A parsed Postgres URL.
 #[derive(Clone)]
@@ -112,7 +112,8 @@ impl Target {
             mode: effective_mode(sslmode, &roots, unix)?,
             roots,
         };
-        tls.check()?;
+        // The certificate files must exist and be readable.
+        Connector::new(&tls)?;
         if unix {
             config.ssl_mode(SslMode::Disable);
         } else {
@@ -198,24 +199,12 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("postgres://")?;
-        if let Some(user) = self.user() {
-            write!(f, "{user}@")?;
-        }
-        f.write_str(&self.addresses())?;
-        match self.database() {
-            Some(database) => write!(f, "/{database}"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
-            .field("url", &format_args!("{self}"))
+            .field("addresses", &self.addresses())
+            .field("user", &self.user())
+            .field("database", &self.database())
             .field("application_name", &self.application_name())
             .field("tls", &self.tls)
             .finish_non_exhaustive()
@@ -247,22 +236,17 @@ fn expected(key: &str, value: &str, allowed: &str) -> String {
 }
 
 fn parse_mode(text: &str) -> Result<TlsMode, String> {
-    match text {
-        "disable" => Ok(TlsMode::Disable),
-        "prefer" => Ok(TlsMode::Prefer),
-        "require" => Ok(TlsMode::Require),
-        "verify-ca" => Ok(TlsMode::VerifyCa),
-        "verify-full" => Ok(TlsMode::VerifyFull),
-        "allow" => {
-            Err(expected("sslmode", text, MODES) + "; allow is not supported, use prefer instead")
-        }
-        _ => Err(expected("sslmode", text, MODES)),
-    }
+    let mut modes = TlsMode::ALL.into_iter();
+    let mode = modes.find(|mode| mode.as_str() == text);
+    let hint = match text {
+        "allow" => "; allow is not supported, use prefer instead",
+        _ => "",
+    };
+    mode.ok_or_else(|| expected("sslmode", text, MODES) + hint)
 }
 
 /// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.
 fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Result<TlsMode, String> {
-    let without_feature = "this build has no TLS: enable poolscope's feature `tls`";
     if unix {
         return Ok(TlsMode::Disable);
     }
@@ -284,11 +268,11 @@ fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Resul
         (Some(mode), _) => mode,
     };
     match mode {
-        TlsMode::Disable => Ok(TlsMode::Disable),
-        mode if tls::AVAILABLE => Ok(mode),
+        TlsMode::Disable => Ok(mode),
+        _ if tls::AVAILABLE => Ok(mode),
         TlsMode::Prefer => Ok(TlsMode::Disable),
-        mode => Err(format!(
-            "parameter sslmode={:?}: {without_feature}",
+        _ => Err(format!(
+            "parameter sslmode={:?}: this build has no TLS: enable poolscope's feature `tls`",
             mode.as_str()
         )),
     }

@@ -69,8 +69,8 @@ impl Wire {
 
     /// Returns the server's process id, as in `pg_stat_activity.pid`.
     pub(crate) fn process_id(&self) -> Option<i32> {
-        let word = self.known(&self.process_id)?;
-        Some(word as u32 as i32)
+        let word = self.process_id.load(Relaxed);
+        (word & KNOWN != 0 && !self.is_off()).then_some(word as u32 as i32)
     }
 
     /// Returns the number of commands sent and not yet answered by `ReadyForQuery`. The startup of
@@ -150,11 +150,6 @@ impl Wire {
 
     fn is_off(&self) -> bool {
         self.state.load(Relaxed) & OFF != 0
-    }
-
-    fn known(&self, word: &AtomicU64) -> Option<u64> {
-        let word = word.load(Relaxed);
-        (word & KNOWN != 0 && !self.is_off()).then_some(word & !KNOWN)
     }
 
     /// Returns the nanoseconds since the base. The top bit stays free for [`RUNNING`] for 292

@@ -15,13 +15,9 @@
 
 mod blanks;
 mod keyword;
-mod levels;
 mod lexer;
 mod sanitized;
-mod statement;
 mod summary;
-
-use std::borrow::Cow;
 
 use self::lexer::Lexer;
 use self::sanitized::Sanitized;
@@ -29,63 +25,28 @@ use self::summary::Summary;
 use crate::checkout::query_context::Statement;
 use crate::settings::DatabaseKind;
 
-/// The description of a statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Described {
-    /// The statement without literals and comments, and with shortened lists of values, at most 2 KiB.
-    /// Empty if it was not requested.
-    pub(crate) text: String,
-    /// Its operations and their targets (`INSERT shipping_details SELECT orders`), at most 255
-    /// bytes. Empty if it was not requested, or if the statement does not begin with an SQL keyword.
-    pub(crate) summary: String,
-    /// Its first operation in capitals; `None` if the statement does not begin with an SQL keyword. For
-    /// several statements `BATCH`, followed by their operation if all have the same.
-    pub(crate) operation: Option<Cow<'static, str>>,
-}
-
 /// The maximum number of bytes read from a statement.
 const READ: usize = 16 * 1024;
 
 /// Describes a statement, which must not contain bind values.
-pub(crate) fn describe(
-    statement: &str,
-    dialect: DatabaseKind,
-    want_text: bool,
-    want_summary: bool,
-) -> Described {
+///
+/// The text has no literals and comments, and shortened lists of values. The operation is `None`, and
+/// the summary empty, if the statement does not begin with an SQL keyword. The operation of several
+/// statements is `BATCH`, followed by their operation if all have the same.
+pub(crate) fn describe(statement: &str, dialect: DatabaseKind) -> Statement {
     let read = &statement[..boundary(statement, READ)];
-    let mut text = want_text.then(|| Sanitized::new(dialect, read.len()));
-    let mut summary = Summary::new(want_summary);
+    let mut text = Sanitized::new(dialect, read.len());
+    let mut summary = Summary::default();
     for token in Lexer::new(read, dialect) {
-        if let Some(text) = &mut text {
-            text.push(&token);
-        }
+        text.push(&token);
         summary.push(&token);
     }
     let (summary, operation) = summary.finish();
-    Described {
-        text: text.map_or_else(String::new, |text| {
-            text.finish(read.len() < statement.len())
-        }),
-        summary,
-        operation,
-    }
-}
-
-/// Reads a statement into the form that observers keep.
-pub(crate) fn read(statement: &str, dialect: DatabaseKind) -> Statement {
-    let described = describe(statement, dialect, true, true);
     Statement {
-        text: described.text.into(),
-        summary: described.summary.into(),
-        operation: described.operation.map(Into::into),
+        text: text.finish(read.len() < statement.len()).into(),
+        summary: summary.into(),
+        operation: operation.map(Into::into),
     }
-}
-
-/// Returns only the summary; `None` if it is empty.
-pub(crate) fn summary(statement: &str, dialect: DatabaseKind) -> Option<String> {
-    let summary = describe(statement, dialect, false, true).summary;
-    (!summary.is_empty()).then_some(summary)
 }
 
 /// Returns the last character boundary that is at most `most` bytes from the start.

@@ -80,9 +80,7 @@ enum Rows {
     First(u32),
     /// After a row.
     Between,
-    /// After the comma that follows a row.
-    Comma,
-    /// In a further row, which is omitted, at this depth of parentheses.
+    /// In a further row, which is omitted, at this depth of parentheses; 0 before its first one.
     Further(u32),
 }
 
@@ -178,8 +176,7 @@ impl Sanitized {
             (Rows::First(depth), Kind::Symbol(b'(')) => (Rows::First(depth + 1), false),
             (Rows::First(1), Kind::Symbol(b')')) => (Rows::Between, false),
             (Rows::First(depth), Kind::Symbol(b')')) => (Rows::First(depth - 1), false),
-            (Rows::Between, Kind::Symbol(b',')) if token.next == b'(' => (Rows::Comma, true),
-            (Rows::Comma, Kind::Symbol(b'(')) => (Rows::Further(1), true),
+            (Rows::Between, Kind::Symbol(b',')) if token.next == b'(' => (Rows::Further(0), true),
             (Rows::Further(1), Kind::Symbol(b')')) => (Rows::Between, true),
             (Rows::Further(depth), Kind::Symbol(b'(')) => (Rows::Further(depth + 1), true),
             (Rows::Further(depth), Kind::Symbol(b')')) => (Rows::Further(depth - 1), true),
@@ -187,7 +184,7 @@ impl Sanitized {
                 self.renumbered |= is_numbered(token);
                 (Rows::Further(depth), true)
             }
-            (Rows::Between | Rows::Comma, _) => (Rows::None, false),
+            (Rows::Between, _) => (Rows::None, false),
             (rows, _) => (rows, false),
         };
         self.rows = rows;

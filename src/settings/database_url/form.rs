@@ -1,18 +1,11 @@
 //! Recognizes the form of a URL.
 
 use super::DatabaseKind;
-use super::key_values;
 
 /// The form of a URL, with its parts.
 pub(super) enum Form<'a> {
     /// `postgres://` or `mysql://`, and the rest of the URL.
-    Server {
-        kind: DatabaseKind,
-        scheme: &'a str,
-        rest: &'a str,
-    },
-    /// libpq's `host=... user=...`, as pairs.
-    KeyValues(Vec<(&'a str, String)>),
+    Server { kind: DatabaseKind, rest: &'a str },
     /// `sqlite://`, `sqlite:`, `file:` or no prefix, and the rest of the URL.
     Sqlite { prefix: &'a str, rest: &'a str },
     /// None of these forms. `scheme` is the text before `://`; `None` if there is no `://`.
@@ -26,12 +19,10 @@ impl<'a> Form<'a> {
             return match (scheme, after.strip_prefix("//")) {
                 ("postgres" | "postgresql", Some(rest)) => Self::Server {
                     kind: DatabaseKind::Postgres,
-                    scheme,
                     rest,
                 },
                 ("mysql", Some(rest)) => Self::Server {
                     kind: DatabaseKind::Mysql,
-                    scheme,
                     rest,
                 },
                 // `file:` URLs are passed to SQLite unchanged, so their `//` stays in the path.
@@ -49,9 +40,6 @@ impl<'a> Form<'a> {
                 (_, None) => Self::Unknown { scheme: None },
             };
         }
-        if let Some(pairs) = key_values::parse(url) {
-            return Self::KeyValues(pairs);
-        }
         if is_path(url) {
             return Self::Sqlite {
                 prefix: "",
@@ -62,26 +50,16 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Trims the text, lowercases a known scheme, and replaces `mariadb` by `mysql`, because the
-/// drivers compare schemes exactly and accept no other name.
+/// Trims the text, lowercases the scheme, and replaces `mariadb` by `mysql`, because the drivers
+/// compare schemes exactly and accept no other name.
 pub(super) fn normalise(text: &str) -> String {
-    const KNOWN: [&str; 6] = [
-        "postgres",
-        "postgresql",
-        "mysql",
-        "mariadb",
-        "sqlite",
-        "file",
-    ];
     let text = text.trim();
     let Some((scheme, after)) = split_scheme(text) else {
         return text.to_owned();
     };
-    let scheme = scheme.to_ascii_lowercase();
-    match scheme.as_str() {
+    match scheme.to_ascii_lowercase().as_str() {
         "mariadb" if after.starts_with("//") => format!("mysql:{after}"),
-        known if KNOWN.contains(&known) => format!("{known}:{after}"),
-        _ => text.to_owned(),
+        scheme => format!("{scheme}:{after}"),
     }
 }
 

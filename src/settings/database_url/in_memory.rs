@@ -1,8 +1,9 @@
 //! Detects SQLite in-memory databases that connections cannot share.
 
+use percent_encoding::percent_decode_str;
+
 use super::DatabaseUrl;
 use super::form::Form;
-use super::redact::percent_decoded;
 
 impl DatabaseUrl {
     /// Returns whether each connection would open a database of its own, which is lost when the
@@ -12,7 +13,8 @@ impl DatabaseUrl {
             return false;
         };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let path = percent_decoded(path.split('#').next().unwrap_or_default());
+        let path = path.split('#').next().unwrap_or_default();
+        let path = percent_decode_str(path).decode_utf8_lossy();
         let parameter = |name: &str| {
             query
                 .split('&')

@@ -1,6 +1,7 @@
 //! Finds mistakes in a URL that can be detected without connecting.
 
 use super::form::{Form, split_scheme};
+use super::pieces::split_before;
 use super::{DatabaseKind, DatabaseUrl};
 use crate::settings::Problem;
 use crate::settings::suggest::nearest;
@@ -8,50 +9,38 @@ use crate::settings::suggest::nearest;
 pub(in crate::settings) const EXPECTED: &str =
     "a URL that starts with postgres://, mysql:// or sqlite://, or the path of a SQLite file";
 
-/// A mistake: what was expected instead, and how to fix it.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::settings) struct Mistake {
-    expected: &'static str,
-    hint: Option<String>,
-}
-
 impl DatabaseUrl {
-    /// Returns the first mistake found; `None` if the URL can be used.
-    pub(in crate::settings) fn mistake(&self) -> Option<Mistake> {
-        let mistake = |expected, hint| Some(Mistake { expected, hint });
+    /// Returns what is expected instead of the first mistake found, and how to fix it; `None` if the
+    /// URL can be used.
+    pub(in crate::settings) fn mistake(&self) -> Option<(&'static str, Option<String>)> {
         if self.0.contains(char::is_control) {
             let hint = "the URL contains a line break or another control character";
-            return mistake("a URL on one line", Some(hint.to_owned()));
+            return Some(("a URL on one line", Some(hint.to_owned())));
         }
-        match Form::of(&self.0) {
-            Form::Unknown { scheme } => mistake(EXPECTED, hint(&self.0, scheme)),
-            Form::Server { rest: "", .. } => mistake(
-                "a host after ://",
-                Some("for example localhost:5432/app".to_owned()),
-            ),
+        let (expected, hint) = match Form::of(&self.0) {
+            Form::Unknown { scheme } => return Some((EXPECTED, hint(&self.0, scheme))),
+            Form::Server { rest: "", .. } => ("a host after ://", "for example localhost:5432/app"),
             Form::Server {
                 kind: DatabaseKind::Postgres,
                 rest,
                 ..
-            } if has_stray_at(rest) => mistake(
+            } if has_stray_at(rest) => (
                 "one @ before the host",
-                Some("write each @ in the user or password as %40".to_owned()),
+                "write each @ in the user or password as %40",
             ),
             // SQLAlchemy's spelling for in-memory databases; here it is a file in the root directory.
-            Form::Sqlite { rest, .. } if rest.starts_with('/') && is_memory(rest) => mistake(
+            Form::Sqlite { rest, .. } if rest.starts_with('/') && is_memory(rest) => (
                 "a file, or sqlite://:memory: for an in-memory database",
-                Some("remove the third slash".to_owned()),
+                "remove the third slash",
             ),
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some((expected, Some(hint.to_owned())))
     }
 
     /// Returns the problem to report under `name`. It shows no secret.
     pub(in crate::settings) fn problem(&self, name: String) -> Problem {
-        let Mistake { expected, hint } = self.mistake().unwrap_or(Mistake {
-            expected: EXPECTED,
-            hint: None,
-        });
+        let (expected, hint) = self.mistake().unwrap_or((EXPECTED, None));
         Problem::wrong(name, &self.to_string(), expected.to_owned()).with_hint(hint)
     }
 }
@@ -59,15 +48,12 @@ impl DatabaseUrl {
 /// Returns whether an `@` follows the login. The Postgres driver ends the login at the first `@`
 /// and would resolve the rest as a host.
 fn has_stray_at(rest: &str) -> bool {
-    rest.split_once('@').is_some_and(|(_, place)| {
-        let hosts = place.split(['/', '?', '#']).next().unwrap_or_default();
-        hosts.contains('@')
-    })
+    let place = rest.split_once('@').map_or("", |(_, place)| place);
+    split_before(place, &['/', '?', '#']).0.contains('@')
 }
 
 fn is_memory(rest: &str) -> bool {
-    let path = rest.split(['?', '#']).next().unwrap_or_default();
-    path.trim_start_matches('/') == ":memory:"
+    split_before(rest, &['?', '#']).0.trim_start_matches('/') == ":memory:"
 }
 
 fn hint(url: &str, scheme: Option<&str>) -> Option<String> {
@@ -78,6 +64,13 @@ fn hint(url: &str, scheme: Option<&str>) -> Option<String> {
     }
     if let Some(("jdbc", _)) = split_scheme(url) {
         return Some("remove jdbc:, and put user and password before the host".to_owned());
+    }
+    if ["host=", "dbname=", "user="]
+        .iter()
+        .any(|key| url.contains(key))
+        && scheme.is_none()
+    {
+        return Some("write it as postgres://user:password@host:5432/database".to_owned());
     }
     let scheme = scheme?.to_ascii_lowercase();
     if let Some((database, _)) = scheme.split_once('+') {
@@ -104,7 +97,6 @@ mod tests {
             "postgres://app:p%40w@db:5432/shop?application_name=a@b",
             "postgres://app:p/w@db",
             "postgresql:///shop?host=/run/postgresql",
-            "host=db user=app",
             "mysql://app:p@w@db/shop",
             "sqlite://app.db",
             ":memory:",
@@ -127,6 +119,7 @@ mod tests {
             ("jdbc:postgresql://db?password=hunter2", "remove jdbc:"),
             ("postgres://a:hunter2@x@db/shop", "as %40"),
             ("postgres://a:hunter2@db\nother", "line break"),
+            ("host=db password=hunter2", "write it as postgres://"),
             ("postgres://", "for example localhost"),
             ("sqlite:///:memory:", "remove the third slash"),
             ("sqlite:///:memory:?cache=shared", "sqlite://:memory:"),

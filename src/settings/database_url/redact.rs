@@ -1,9 +1,10 @@
-//! Removes a URL's secrets from texts of other sources.
+//! Shows a URL without its secrets, and removes them from texts of other sources.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::DatabaseUrl;
-use super::form::{Form, split_scheme};
-use super::masked::{HIDDEN, masked};
-use super::parts::{Parts, is_port, port_at, split_before};
+use super::pieces::{Piece, Split};
+use crate::settings::secret::HIDDEN;
 
 /// The length in characters below which a password is also part of many ordinary words.
 const WORD: usize = 4;
@@ -41,52 +42,34 @@ impl DatabaseUrl {
     }
 }
 
-/// Returns the secrets as written in the URL.
-fn secrets(url: &str) -> Vec<String> {
-    let after_colon = split_scheme(url).map_or(url, |(_, after)| after);
-    let rest = after_colon.strip_prefix("//").unwrap_or(after_colon);
-    match Form::of(url) {
-        Form::KeyValues(pairs) => pairs
-            .into_iter()
-            .filter(|(key, _)| is_secret(key))
-            .map(|(_, value)| value)
-            .collect(),
-        Form::Sqlite { .. } => in_login_and_query(rest),
-        Form::Server { .. } => [in_login_and_query(rest), in_place_of_port(rest)].concat(),
-        // `postgres:password@host` lacks either the slashes or the scheme.
-        Form::Unknown { .. } => [
-            in_login_and_query(rest),
-            in_place_of_port(rest),
-            in_login_and_query(url),
-        ]
-        .concat(),
+/// Returns the URL without its secrets.
+pub(super) fn masked(url: &str) -> String {
+    let split = Split::of(url);
+    let mut shown = split.prefix.to_owned();
+    if split.unclear && !url.is_empty() {
+        return shown + HIDDEN;
     }
+    for piece in split.pieces {
+        match piece {
+            Piece::Shown(text) => shown.push_str(text),
+            Piece::Secret(_) => shown.push_str(HIDDEN),
+            Piece::Parameter(key, _) => shown.extend([key, "=", HIDDEN]),
+        }
+    }
+    shown
 }
 
-fn in_login_and_query(rest: &str) -> Vec<String> {
-    let parts = Parts::of(rest);
-    let parameters = parts
-        .query
+/// Returns the secrets as written in the URL.
+fn secrets(url: &str) -> Vec<&str> {
+    let secret = |piece| match piece {
+        Piece::Secret(secret) => Some(secret),
+        Piece::Parameter(key, value) if is_secret(key) => Some(value),
+        _ => None,
+    };
+    Split::of(url)
+        .pieces
         .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| is_secret(key))
-        .map(|(_, value)| value);
-    parts
-        .password
-        .into_iter()
-        .chain(parameters)
-        .map(str::to_owned)
-        .collect()
-}
-
-fn in_place_of_port(rest: &str) -> Vec<String> {
-    let (hosts, _) = split_before(Parts::of(rest).place, &['/', '?', '#']);
-    hosts
-        .split(',')
-        .filter_map(|host| port_at(host).map(|at| &host[at..]))
-        .filter(|port| !is_port(port))
-        .map(str::to_owned)
+        .filter_map(secret)
         .collect()
 }
 
@@ -98,27 +81,40 @@ fn is_secret(key: &str) -> bool {
         || ["key", "hexkey", "textkey"].contains(&key.as_str())
 }
 
+/// The characters that RFC 3986 encodes.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+/// The characters that URL libraries encode in a login.
+const LOGIN: &AsciiSet = &RESERVED
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'%');
+
 /// Returns the spellings of the secrets in other texts, longest first, because one may contain
 /// another.
-fn spellings(secrets: &[String]) -> Vec<String> {
-    // RFC 3986 never encodes the first; URL libraries also leave the second unencoded in a login.
-    const UNRESERVED: &str = "-._~";
-    const LOGIN: &str = "-._~!$&'()*+,%";
-
-    let mut all: Vec<String> = secrets
-        .iter()
-        .flat_map(|raw| {
-            let decoded = percent_decoded(raw);
-            [
-                raw.clone(),
-                percent_encoded(raw, LOGIN),
-                percent_encoded(&decoded, UNRESERVED),
-                debugged(&decoded),
-                decoded,
-            ]
-        })
-        .filter(|secret| !secret.is_empty())
-        .collect();
+fn spellings(secrets: &[&str]) -> Vec<String> {
+    let spelled = |raw: &&str| {
+        let decoded = percent_decode_str(raw).decode_utf8_lossy();
+        [
+            (*raw).to_owned(),
+            utf8_percent_encode(raw, LOGIN).to_string(),
+            utf8_percent_encode(&decoded, RESERVED).to_string(),
+            debugged(&decoded),
+            decoded.into_owned(),
+        ]
+    };
+    let mut all: Vec<String> = secrets.iter().flat_map(spelled).collect();
+    all.retain(|secret| !secret.is_empty());
     all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     all.dedup();
     all
@@ -128,35 +124,6 @@ fn spellings(secrets: &[String]) -> Vec<String> {
 fn debugged(text: &str) -> String {
     let quoted = format!("{text:?}");
     quoted[1..quoted.len() - 1].to_owned()
-}
-
-fn percent_encoded(text: &str, plain: &str) -> String {
-    text.bytes()
-        .map(|byte| {
-            if byte.is_ascii_alphanumeric() || plain.as_bytes().contains(&byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
-}
-
-pub(super) fn percent_decoded(text: &str) -> String {
-    let mut bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    while let [first, rest @ ..] = bytes {
-        let digit = |at: usize| char::from(*rest.get(at)?).to_digit(16);
-        let code = (*first == b'%').then(|| Some(digit(0)? * 16 + digit(1)?));
-        if let Some(byte) = code.flatten().and_then(|code| u8::try_from(code).ok()) {
-            decoded.push(byte);
-            bytes = &rest[2..];
-        } else {
-            decoded.push(*first);
-            bytes = rest;
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// Replaces `word` where no letter or digit is next to it.
@@ -180,6 +147,54 @@ fn replace_words(text: &str, word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parts_that_are_not_secret_are_shown() {
+        for (url, expected) in [
+            (
+                "postgres://app:pw@db:5432/shop",
+                "postgres://app:***@db:5432/shop",
+            ),
+            ("postgres://app@db/shop", "postgres://app@db/shop"),
+            ("postgres://app:@db", "postgres://app:***@db"),
+            (
+                "postgres://db/shop?sslmode=require&x",
+                "postgres://db/shop***",
+            ),
+            (
+                "postgres://a:pw@h1:1,h2:2,[::1]:3/d",
+                "postgres://a:***@h1:1,h2:2,[::1]:3/d",
+            ),
+            (
+                "postgres://a:pw@db/d?user=b@c&k=v",
+                "postgres://a:***@db/d?user=***&k=***",
+            ),
+            ("postgres:///d?host=/run", "postgres:///d?host=***"),
+            ("mysql://app:p@s/s?w#d@db/shop", "mysql://app:***@db/shop"),
+            ("mysql://app:pw/shop", "mysql://app:***/shop"),
+            ("mysql://app:123456/shop", "mysql://app:***/shop"),
+            ("mysql://db/x:pw@y", "mysql://***"),
+            ("postgres://db/shop#pw", "postgres://db/shop***"),
+            ("host=db password='a b' user=app port=1", "***"),
+            (
+                "sqlite://app.db?key=pw&mode=ro",
+                "sqlite://app.db?key=***&mode=***",
+            ),
+            ("sqlite://:memory:", "sqlite://:memory:"),
+            ("sqlite::memory:", "sqlite::memory:"),
+            ("sqlite://app:pw@db/shop", "sqlite://***"),
+            ("file:///var/app.db", "file:///var/app.db"),
+            ("./app.db", "./app.db"),
+            ("redis://app:pw@db", "redis://***"),
+            ("app:pw@db/shop", "***"),
+            ("", ""),
+        ] {
+            let shown = masked(url);
+            assert_eq!(shown, expected);
+            // Masking the result again, as in an error that quotes it, changes nothing.
+            assert_eq!(DatabaseUrl::from(shown.as_str()).to_string(), shown);
+        }
+    }
 
     #[test]
     fn secrets_are_removed_in_every_spelling() {
@@ -212,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_was_not_encoded_is_taken_whole() {
+        for password in [
+            "p@w", "p/w", "p?w", "p#w", "p:w", "12?a=b", "p?a=b&c", "@@", "?=",
+        ] {
+            let url = format!("mysql://app:{password}@db/shop");
+            assert_eq!(secrets(&url), [password]);
+        }
+    }
+
+    #[test]
     fn the_whole_url_becomes_its_redacted_form() {
         let url = DatabaseUrl::from("sqlite://app.db");
         let text = "unable to open sqlite://app.db";
@@ -231,14 +256,5 @@ mod tests {
             url.redact("a password was refused: \"a\", app:a@db a"),
             "*** password was refused: \"***\", app:***@db ***"
         );
-    }
-
-    #[test]
-    fn percent_codes_are_decoded_and_invalid_ones_kept() {
-        assert_eq!(percent_decoded("a%20b%2f%C3%A4"), "a b/ä");
-        assert_eq!(percent_decoded("%"), "%");
-        assert_eq!(percent_decoded("%4"), "%4");
-        assert_eq!(percent_decoded("%zz%+1%é"), "%zz%+1%é");
-        assert_eq!(percent_decoded("%FF"), "\u{FFFD}");
     }
 }

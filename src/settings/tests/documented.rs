@@ -39,7 +39,7 @@ fn table_of_variables() -> String {
 fn table_of_others() -> String {
     let head = "| setting | default | what it means |\n|---|---|---|\n";
     let mut table = head.to_owned();
-    for setting in variables::without_variable() {
+    for setting in variables::WITHOUT_VARIABLE {
         writeln!(
             table,
             "| `{}` | {} | {} |",
@@ -73,7 +73,7 @@ fn the_guide_lists_exactly_the_settings_of_the_code() {
 #[test]
 fn the_meaning_of_a_setting_names_no_former_variable() {
     for setting in variables::all() {
-        for other in variables::without_variable() {
+        for other in variables::WITHOUT_VARIABLE {
             assert!(!setting.meaning().contains(other.name()));
         }
     }

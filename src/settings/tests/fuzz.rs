@@ -163,7 +163,7 @@ proptest! {
     fn any_field_of_a_config_file_is_read_or_refused_without_the_secrets(
         at in any::<prop::sample::Index>(), text in values(), token in tokens(),
     ) {
-        let fields: Vec<_> = variables::without_variable().iter().collect();
+        let fields: Vec<_> = variables::WITHOUT_VARIABLE.iter().collect();
         let mut file = serde_json::json!({ "database_url": "a.db", "monitor_token": token });
         let text = text.replace(TOKEN, &token);
         match at.get(&fields).field().split_once('.') {

