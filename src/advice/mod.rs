@@ -30,7 +30,7 @@ pub use self::bottleneck::{Bottleneck, BottleneckKind, Contention};
 pub use self::evidence::{CurvePoint, Evidence, EvidenceWindow, EvidenceWindows, ReplayedRecord};
 pub use self::predicted::PredictedWait;
 pub use self::score::{Accuracy, Comparison};
-pub use self::shares::RouteShare;
+pub use self::shares::CallSiteShare;
 pub use self::statements::StatementShare;
 pub use self::what_if::{WhatIf, WhatIfError};
 
@@ -82,7 +82,7 @@ pub struct Optimization {
     /// The other users of the server; `null` if it has no limit or could not be queried.
     pub fleet: Option<Fleet>,
     /// The call sites that used most connection time within the last five minutes, at most ten.
-    pub routes: Vec<RouteShare>,
+    pub call_sites: Vec<CallSiteShare>,
     /// The statements that took most time within the last five minutes, at most ten.
     pub statements: Vec<StatementShare>,
     /// The measurements behind the recommendation.
@@ -159,7 +159,7 @@ impl<S: Source> Observe<S> {
         let found = Found {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
-            routes: RouteShare::read(&self.recorder, facts.source_lines),
+            call_sites: CallSiteShare::read(&self.recorder, facts.source_lines),
             places: shares::places(&self.recorder, facts.source_lines),
             statements: self.statement_shares(facts.query_text),
             accuracy: None,
@@ -240,7 +240,7 @@ impl Asking {
 struct Found {
     fleet: Option<Fleet>,
     server_can_grant: Option<u32>,
-    routes: Vec<RouteShare>,
+    call_sites: Vec<CallSiteShare>,
     /// The names of call sites, by their numbers in the record.
     places: HashMap<u16, String>,
     statements: Vec<StatementShare>,
@@ -301,7 +301,7 @@ fn advise(
         asked,
         bottleneck: sized.map(|(_, _, bottleneck)| bottleneck),
         fleet: found.fleet,
-        routes: found.routes,
+        call_sites: found.call_sites,
         statements: found.statements,
         evidence: Evidence {
             windows: EvidenceWindows::read(&learned.measured),

@@ -14,7 +14,7 @@ pub(super) const NAMED: usize = 10;
 /// The connection time used by one call site within the last five minutes.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RouteShare {
+pub struct CallSiteShare {
     /// The route of the requests; `null` outside of a [`RequestLayer`](crate::RequestLayer).
     pub route: Option<String>,
     /// The source line that checks out the connections: `src/orders.rs:41`. `_HIDDEN` if the routes
@@ -23,16 +23,16 @@ pub struct RouteShare {
     /// The label of the checkouts, if they have one.
     pub label: Option<&'static str>,
     /// Share of the total hold time, in percent.
-    pub share_pct: f64,
+    pub share_of_held_pct: f64,
     /// Hold time, in seconds.
     pub held_seconds: f64,
     /// Number of connections checked out and returned.
     pub checkouts: u64,
     /// Mean hold time, in milliseconds.
-    pub mean_ms: f64,
+    pub mean_held_ms: f64,
 }
 
-impl RouteShare {
+impl CallSiteShare {
     /// Returns the call sites that used most connection time within the last five minutes, in
     /// descending order, at most ten.
     pub(super) fn read(recorder: &Recorder, source_lines: bool) -> Vec<Self> {
@@ -51,10 +51,10 @@ impl RouteShare {
                 route: site.route.map(|route| route.to_string()),
                 caller: site.caller.to_string(),
                 label: site.label,
-                share_pct: share(used.recent.held.as_secs_f64(), all.held.as_secs_f64()),
+                share_of_held_pct: share(used.recent.held.as_secs_f64(), all.held.as_secs_f64()),
                 held_seconds: seconds(used.recent.held),
                 checkouts: used.recent.checkouts,
-                mean_ms: round(millis(used.recent.held) / used.recent.checkouts as f64, 3),
+                mean_held_ms: round(millis(used.recent.held) / used.recent.checkouts as f64, 3),
             })
             .collect();
         shares.sort_by(|a, b| {

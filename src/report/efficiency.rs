@@ -28,13 +28,13 @@ pub struct HoldEfficiency {
     pub pct: Option<f64>,
     /// The call sites that held connections longest in total without using them; at most five, the
     /// worst first.
-    pub worst: Vec<PlaceEfficiency>,
+    pub worst: Vec<CallSiteEfficiency>,
 }
 
 /// How efficiently one call site uses the connections that it checks out.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PlaceEfficiency {
+pub struct CallSiteEfficiency {
     /// The source line that checks out the connections: `src/orders.rs:41`. `_HIDDEN` if the routes
     /// may not show source lines; call sites then differ by label and route only.
     pub caller: String,
@@ -68,7 +68,7 @@ impl HoldEfficiency {
         let mut worst: Vec<_> = recent
             .filter_map(|(site, used)| place(site, used, &all))
             .collect();
-        let wasted = |place: &PlaceEfficiency| {
+        let wasted = |place: &CallSiteEfficiency| {
             (place.mean_held_ms - place.mean_busy_ms) * place.checkouts as f64
         };
         worst.sort_by(|a, b| {
@@ -112,7 +112,7 @@ impl HoldEfficiency {
     }
 }
 
-impl PlaceEfficiency {
+impl CallSiteEfficiency {
     /// Returns `/orders at src/orders.rs:41 (label)`, without the unknown parts.
     fn name(&self) -> String {
         if self.caller == HIDDEN {
@@ -132,10 +132,10 @@ impl PlaceEfficiency {
     }
 }
 
-fn place(site: &Site, used: &Use, all: &Use) -> Option<PlaceEfficiency> {
+fn place(site: &Site, used: &Use, all: &Use) -> Option<CallSiteEfficiency> {
     let efficiency = used.efficiency()?;
     let held = millis(used.held) / used.checkouts.max(1) as f64;
-    Some(PlaceEfficiency {
+    Some(CallSiteEfficiency {
         caller: site.caller.to_string(),
         label: site.label,
         route: site.route.as_deref().map(str::to_owned),
@@ -158,7 +158,7 @@ mod tests {
     fn efficiency(mean_held_ms: f64, mean_busy_ms: f64, share: f64) -> HoldEfficiency {
         HoldEfficiency {
             pct: None,
-            worst: vec![PlaceEfficiency {
+            worst: vec![CallSiteEfficiency {
                 caller: "src/orders.rs:41".to_owned(),
                 label: None,
                 route: Some("/orders".to_owned()),

@@ -43,7 +43,7 @@ pub struct Health {
     /// Waits, holds and connects within the last 10 seconds, minute and 5 minutes.
     pub windows: Windows,
     /// Number of checkouts that timed out within the last minute.
-    pub timeouts_last_minute: u64,
+    pub timeouts_last_1m: u64,
     /// Checkouts rejected by load shedding.
     pub shed: ShedReport,
     /// How long the oldest waiting checkout has waited, in seconds; `null` if none waits.
@@ -222,7 +222,7 @@ impl<S: Source> Observe<S> {
                 last_1m: Window::from(&minute),
                 last_5m: Window::from(&window(Span::FiveMinutes)),
             },
-            timeouts_last_minute: minute.timeouts,
+            timeouts_last_1m: minute.timeouts,
             shed,
             longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
             longest_holders: holders,

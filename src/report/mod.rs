@@ -17,7 +17,7 @@ pub(crate) mod timings;
 mod warnings;
 
 pub use self::connections::{Connections, SessionReport};
-pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};
+pub use self::efficiency::{CallSiteEfficiency, HoldEfficiency};
 pub use self::fleet::Fleet;
 pub use self::health::{DatabaseHealth, Health, Windows};
 pub use self::healthcheck::Healthcheck;
@@ -30,8 +30,8 @@ pub use self::status::{Status, WaitingFor};
 pub use self::timings::{PhaseTimings, Timings, Window};
 
 pub use crate::advice::{
-    Accuracy, Bottleneck, BottleneckKind, Comparison, Contention, CurrentUsage, CurvePoint,
-    Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
-    ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
+    Accuracy, Bottleneck, BottleneckKind, CallSiteShare, Comparison, Contention, CurrentUsage,
+    CurvePoint, Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization,
+    PredictedWait, ReplayedRecord, StatementShare, WhatIf, WhatIfError,
 };
 pub use crate::record::totals::{Closed, Totals};

@@ -85,7 +85,6 @@ pub struct Window {
     /// Wait times by phase; `null` for an existing pool, which does not expose them.
     pub phases: Option<PhaseTimings>,
     /// Hold times, from checkout to check-in.
-    #[serde(rename = "use")]
     pub held: Timings,
     /// Time to open a connection.
     pub create: Timings,

@@ -177,13 +177,13 @@ fn timeouts(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
 }
 
 fn shed(r: &Readings<'_>) -> Option<Finding> {
-    if r.shed.last_minute == 0 {
+    if r.shed.last_1m == 0 {
         return None;
     }
     finding(
         format!(
             "load shed: {} checkouts were rejected in the last minute; in the last five minutes by route: {}",
-            r.shed.last_minute,
+            r.shed.last_1m,
             r.shed.sentence(),
         ),
         "The load exceeds what the pool can serve: shorten the holds of the busiest routes, raise DB_POOL_SIZE if the database allows more connections, or add replicas. DB_POOL_QUEUE_TARGET and DB_POOL_MAX_PENDING set when load is shed.",
@@ -292,7 +292,7 @@ mod tests {
     };
 
     static NOTHING_SHED: ShedReport = ShedReport {
-        last_minute: 0,
+        last_1m: 0,
         total: 0,
         routes: Vec::new(),
     };
@@ -339,13 +339,13 @@ mod tests {
     #[test]
     fn shed_load_is_reported_with_its_routes() {
         let minute = slot(5.0, 0.0);
-        let lost = |route: Option<&str>, last_5_minutes| ShedRoute {
+        let lost = |route: Option<&str>, last_5m| ShedRoute {
             route: route.map(str::to_owned),
-            last_5_minutes,
+            last_5m,
             total: 100,
         };
         let shed = ShedReport {
-            last_minute: 7,
+            last_1m: 7,
             total: 300,
             routes: vec![
                 lost(Some("/orders"), 9),

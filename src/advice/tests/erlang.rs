@@ -116,7 +116,7 @@ impl Forecast for Erlang {
             work_ms: level.map(|_| self.held * 1e3),
             saturates_at: level,
             most_per_second: level.map(|level| self.served(level)),
-            places: Vec::new(),
+            call_sites: Vec::new(),
             numbers: Vec::new(),
         }
     }
