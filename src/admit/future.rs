@@ -180,7 +180,7 @@ impl Step {
     /// checks. `None` if the checkout does not queue or the gate does not shed load.
     fn patience(&self) -> Option<(Duration, Duration)> {
         match self {
-            Self::Queued(turn) => turn.gate().patience(),
+            Self::Queued(turn) => turn.gate().patience,
             _ => None,
         }
     }

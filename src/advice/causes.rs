@@ -61,7 +61,10 @@ impl Said<'_> {
             .collect();
         let mut users = String::new();
         if !call_sites.is_empty() {
-            users = format!(" Most connection time is used by {}.", call_sites.join(", "));
+            users = format!(
+                " Most connection time is used by {}.",
+                call_sites.join(", ")
+            );
         }
         if !statements.is_empty() {
             users = format!(

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::learned::{Forecast, Measured, Models};
 use super::predicted::finite;
-use crate::record::hour::Traffic;
+use crate::record::traffic::Traffic;
 
 /// The maximum number of sizes in the throughput curve.
 const CURVE: u32 = 32;
@@ -127,15 +127,15 @@ impl EvidenceWindow {
     fn read(traffic: &Traffic) -> Self {
         let held = traffic.mean_held();
         Self {
-            seconds: finite(traffic.seconds, 1).unwrap_or_default(),
+            seconds: finite(traffic.observed().as_secs_f64(), 1).unwrap_or_default(),
             samples: traffic.returned,
             arrivals_per_second: finite(traffic.rate(), 3).unwrap_or_default(),
             unserved: traffic.unserved,
             mean_held_ms: held.and_then(|held| finite(held * 1e3, 3)),
             mean_connections_needed: held.and_then(|held| finite(held * traffic.rate(), 3)),
-            peak_checked_out: traffic.peak,
-            peak_arrivals_per_second: finite(traffic.peak_rate, 3).unwrap_or_default(),
-            peak_pending: traffic.peak_pending,
+            peak_checked_out: traffic.peak.checked_out,
+            peak_arrivals_per_second: traffic.peak_arrivals as f64,
+            peak_pending: traffic.peak.pending,
         }
     }
 }

@@ -30,7 +30,6 @@ pub use self::bottleneck::{Bottleneck, BottleneckKind, Contention};
 pub use self::evidence::{CurvePoint, Evidence, EvidenceWindow, EvidenceWindows, ReplayedRecord};
 pub use self::predicted::PredictedWait;
 pub use self::score::{Accuracy, Comparison};
-pub use self::shares::CallSiteShare;
 pub use self::statements::StatementShare;
 pub use self::what_if::{WhatIf, WhatIfError};
 
@@ -42,9 +41,10 @@ use crate::backend::{Activity, MonitorConnection};
 use crate::observe::Observe;
 use crate::record::inventory::Counts;
 use crate::record::statements::OTHER;
-use crate::report::connections::count;
-use crate::report::fleet::{Fleet, Own};
-use crate::report::grant::grant;
+use crate::report::call_sites::CallSite;
+use crate::report::fleet::Fleet;
+use crate::report::grant::{Grant, Own};
+use crate::report::sessions::count;
 use crate::report::timings::round;
 use crate::report::{Configuration, Source, SourceFacts};
 
@@ -82,7 +82,7 @@ pub struct Optimization {
     /// The other users of the server; `null` if it has no limit or could not be queried.
     pub fleet: Option<Fleet>,
     /// The call sites that used most connection time within the last five minutes, at most ten.
-    pub call_sites: Vec<CallSiteShare>,
+    pub call_sites: Vec<CallSite>,
     /// The statements that took most time within the last five minutes, at most ten.
     pub statements: Vec<StatementShare>,
     /// The measurements behind the recommendation.
@@ -146,7 +146,7 @@ impl<S: Source> Observe<S> {
         let fleet = activity.and_then(|activity| {
             Fleet::read(activity, own, facts.advice.replicas, what_if.replicas)
         });
-        let granted = activity.and_then(|activity| grant(activity, own.process_ids, own.open));
+        let granted = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
         let asking = Asking {
             what_if,
             target: what_if
@@ -156,10 +156,12 @@ impl<S: Source> Observe<S> {
             overflows: facts.advice.overflows,
             counts,
         };
+        let (mut call_sites, _) = CallSite::read(&self.recorder, facts.source_lines);
+        call_sites.truncate(shares::NAMED);
         let found = Found {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
-            call_sites: CallSiteShare::read(&self.recorder, facts.source_lines),
+            call_sites,
             places: shares::places(&self.recorder, facts.source_lines),
             statements: self.statement_shares(facts.query_text),
             accuracy: None,
@@ -186,7 +188,7 @@ impl<S: Source> Observe<S> {
                 (false, false) => used.summary,
                 (false, true) => OTHER.to_owned(),
             };
-            (name, used.recent.count, used.recent.time)
+            (name, used.spent.recent.count, used.spent.recent.time)
         }))
     }
 
@@ -240,7 +242,7 @@ impl Asking {
 struct Found {
     fleet: Option<Fleet>,
     server_can_grant: Option<u32>,
-    call_sites: Vec<CallSiteShare>,
+    call_sites: Vec<CallSite>,
     /// The names of call sites, by their numbers in the record.
     places: HashMap<u16, String>,
     statements: Vec<StatementShare>,

@@ -98,7 +98,7 @@ impl Scene {
     }
 
     fn with_call_sites(mut self) -> Self {
-        let place = |route: &str, share_of_held_pct, mean_held_ms| CallSiteShare {
+        let place = |route: &str, share_of_held_pct, mean_held_ms| CallSite {
             route: Some(route.to_owned()),
             caller: "src/app.rs:7".to_owned(),
             label: None,
@@ -106,6 +106,8 @@ impl Scene {
             held_seconds: 60.0,
             checkouts: 1000,
             mean_held_ms,
+            mean_busy_ms: None,
+            efficiency_pct: None,
         };
         self.found.call_sites = vec![place("/orders", 70.0, 120.0), place("/users", 30.0, 40.0)];
         self.found.statements = vec![StatementShare {

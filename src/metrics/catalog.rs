@@ -4,7 +4,6 @@
 //! Gauges and counters are absolute readings of the inventory and the pool state, taken on collection,
 //! so they cannot drift from it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
@@ -23,7 +22,7 @@ use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
 use crate::record::requests::{Key, PerRequest, route_attribute};
-use crate::record::usage::{Site, SiteUse, Use};
+use crate::record::usage::{Site, Use};
 
 /// A metric: its name, unit and description, and how to read it.
 #[derive(Debug)]
@@ -97,7 +96,7 @@ pub(crate) static OPERATION_DURATION: Family = Family {
     name: DB_CLIENT_OPERATION_DURATION,
     unit: "s",
     description: "The time from sending a query to the end of its response",
-    kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(r.database(), emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(&r.database, emit)),
 };
 pub(crate) static REQUEST_CHECKOUTS: Family = Family {
     name: "poolscope.request.checkouts",
@@ -202,7 +201,7 @@ static IDLE_IN_TRANSACTION: Family = Family {
     unit: "{connection}",
     description: "Connections held with an open transaction and no query running, as far as the pool can tell",
     kind: Kind::UpDown(|r, emit| {
-        if !r.sees_transactions() {
+        if !r.inventory.sees_transactions() {
             return;
         }
         let state = r.state();
@@ -284,7 +283,7 @@ static WAIT_TARGET: Family = Family {
     unit: "s",
     description: "The target for the 95th percentile of the time waited for a connection",
     kind: Kind::Gauge(|r, emit| {
-        if let Some(target) = r.wait_target() {
+        if let Some(target) = r.inventory.wait_target() {
             emit(target.as_secs_f64(), &[]);
         }
     }),
@@ -304,11 +303,7 @@ static USE_CHECKOUTS: Family = Family {
     name: "poolscope.use.checkouts",
     unit: "{checkout}",
     description: "Connections returned, by call site",
-    kind: Kind::Counter(|r, emit| {
-        // The first of the usage metrics in `FAMILIES`.
-        let read = r.usage_of_scrape(true);
-        emit_sites(&read, |used| used.checkouts as f64, |_| true, emit);
-    }),
+    kind: Kind::Counter(|r, emit| sites(r, |used| used.checkouts as f64, |_| true, emit)),
 };
 static USE_WAIT_TIME: Family = Family {
     name: "poolscope.use.wait_time",
@@ -336,7 +331,7 @@ static SHED: Family = Family {
     unit: "{checkout}",
     description: "Checkouts shed under load, by route",
     kind: Kind::Counter(|r, emit| {
-        for (route, shed) in r.shed(Instant::now()) {
+        for (route, shed) in r.shed() {
             emit(
                 shed.total as f64,
                 route_attribute(route.as_ref()).as_slice(),
@@ -350,9 +345,9 @@ static N_PLUS_ONE: Family = Family {
     description: "Requests that sent the same statement more often than the N+1 threshold",
     kind: Kind::Counter(|r, emit| {
         let mut requests = r.requests();
-        for (route, repeated) in requests.all_repeated(Instant::now()) {
+        for (route, count, _) in requests.repeated.read(Instant::now()) {
             let attribute = route_attribute(route);
-            emit(repeated.requests.total as f64, attribute.as_slice());
+            emit(count.total as f64, attribute.as_slice());
         }
     }),
 };
@@ -421,7 +416,7 @@ fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: Em
     // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
-        let routes = requests.routes();
+        let routes = requests.routes.iter();
         routes
             .map(|(key, used)| (key.clone(), which(used).clone()))
             .collect()
@@ -432,16 +427,8 @@ fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: Em
 }
 
 fn sites(recorder: &Recorder, value: fn(&Use) -> f64, known: fn(&Use) -> bool, emit: Emit<'_>) {
-    emit_sites(&recorder.usage_of_scrape(false), value, known, emit);
-}
-
-fn emit_sites(
-    read: &HashMap<Site, SiteUse>,
-    value: fn(&Use) -> f64,
-    known: fn(&Use) -> bool,
-    emit: Emit<'_>,
-) {
-    for (site, used) in read.iter().filter(|(_, used)| known(&used.total)) {
+    let used = recorder.usage().into_iter();
+    for (site, used) in used.filter(|(_, used)| known(&used.total)) {
         emit(value(&used.total), &site.attributes());
     }
 }

@@ -87,12 +87,8 @@ impl Metrics {
     pub(crate) fn waited(&self, time: Duration, phases: Option<&Phases>) {
         self.with(|bound| {
             bound.wait.record(time.as_secs_f64());
-            let Some(phases) = phases else { return };
-            for (phase, histogram) in Phase::ALL.into_iter().zip(&bound.phases) {
-                let time = phases.of(phase);
-                if !time.is_zero() {
-                    histogram.record(time.as_secs_f64());
-                }
+            for (phase, time) in phases.into_iter().flat_map(Phases::spent) {
+                bound.phases[phase as usize].record(time.as_secs_f64());
             }
         });
     }
@@ -153,7 +149,7 @@ impl Bound {
         }
         let of_pool = |family| histogram(&meter, family).bind(std::slice::from_ref(&pool));
         let mut of_query = vec![pool.clone()];
-        of_query.extend_from_slice(recorder.database());
+        of_query.extend_from_slice(&recorder.database);
         let query = histogram(&meter, &family::OPERATION_DURATION);
         Self {
             wait: of_pool(&family::WAIT_TIME),
@@ -200,7 +196,7 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
         // cannot serve.
         let live = recorder
             .upgrade()
-            .filter(|recorder| !gauge || recorder.availability() != Availability::Closed);
+            .filter(|recorder| !gauge || recorder.inventory.availability() != Availability::Closed);
         if let Some(recorder) = live {
             let mut all = Vec::new();
             read(&recorder, &mut |value, attributes| {

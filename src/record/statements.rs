@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
 use crate::checkout::query_context::{Known, Statement, StatementId};
-use crate::record::recent::{Marker, Recent};
+use crate::record::recent::{Marker, Recent, Sum};
 
 /// Maximum number of statements recorded separately. Further ones share one entry, so that memory is
 /// bounded: a text has at most 2 KiB, so all have at most one megabyte.
@@ -55,9 +55,7 @@ pub(crate) struct StatementUse {
     pub(crate) summary: String,
     /// Text without values; empty for [`OTHER`].
     pub(crate) text: String,
-    pub(crate) total: Spent,
-    /// Within the last five minutes.
-    pub(crate) recent: Spent,
+    pub(crate) spent: Sum<Spent>,
 }
 
 /// All statements of one pool. None is ever removed, so ids stay valid.
@@ -159,8 +157,7 @@ impl Statements {
         used.map(|StatementEntry { statement, spent }| StatementUse {
             summary: (*statement.summary).to_owned(),
             text: (*statement.text).to_owned(),
-            total: spent.total,
-            recent: spent.recent(),
+            spent: spent.read(),
         })
         .collect()
     }
@@ -223,7 +220,7 @@ mod tests {
         let used: Vec<_> = all
             .read(now)
             .into_iter()
-            .map(|it| (it.summary, it.total))
+            .map(|it| (it.summary, it.spent.total))
             .collect();
         let spent = |count: u32| Spent {
             count: count.into(),
@@ -237,8 +234,8 @@ mod tests {
             ]
         );
         let later = all.read(now + Duration::from_secs(3600));
-        assert!(later.iter().all(|it| it.recent == Spent::default()));
-        assert_eq!(later[0].total.count, 2);
+        assert!(later.iter().all(|it| it.spent.recent == Spent::default()));
+        assert_eq!(later[0].spent.total.count, 2);
     }
 
     #[test]
@@ -256,7 +253,7 @@ mod tests {
         let other = read
             .iter()
             .find(|it| it.summary == OTHER)
-            .map(|it| it.total.count);
+            .map(|it| it.spent.total.count);
         assert_eq!(other, Some(10_000 - STATEMENTS as u64));
     }
 

@@ -74,24 +74,21 @@ impl Totals {
 
 impl Closed {
     pub(crate) fn count(&mut self, reason: CloseReason) {
-        *match reason {
+        *self.of_mut(reason) += 1;
+    }
+
+    pub(crate) fn of(mut self, reason: CloseReason) -> u64 {
+        *self.of_mut(reason)
+    }
+
+    fn of_mut(&mut self, reason: CloseReason) -> &mut u64 {
+        match reason {
             CloseReason::Recycle => &mut self.recycle,
             CloseReason::Overflow => &mut self.overflow,
             CloseReason::Broken => &mut self.broken,
             CloseReason::PingFailed => &mut self.ping_failed,
             CloseReason::Shutdown => &mut self.shutdown,
             CloseReason::Resize => &mut self.resize,
-        } += 1;
-    }
-
-    pub(crate) fn of(&self, reason: CloseReason) -> u64 {
-        match reason {
-            CloseReason::Recycle => self.recycle,
-            CloseReason::Overflow => self.overflow,
-            CloseReason::Broken => self.broken,
-            CloseReason::PingFailed => self.ping_failed,
-            CloseReason::Shutdown => self.shutdown,
-            CloseReason::Resize => self.resize,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Checkouts rejected by load shedding, by route.
 
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::record::recorder::Recorder;
 use crate::record::windows::Interval;
@@ -37,7 +36,7 @@ impl ShedReport {
     /// Reads the counters; `minute` is the window of the last minute.
     pub(super) fn read(recorder: &Recorder, minute: &Interval) -> Self {
         let mut routes: Vec<_> = recorder
-            .shed(Instant::now())
+            .shed()
             .into_iter()
             .filter(|(_, shed)| shed.total > 0)
             .map(|(route, shed)| ShedRoute {
@@ -53,7 +52,7 @@ impl ShedReport {
         let total = routes.iter().map(|route| route.total).sum();
         routes.truncate(NAMED);
         Self {
-            last_1m: minute.shed,
+            last_1m: minute.traffic.shed,
             total,
             routes,
         }
