@@ -156,9 +156,11 @@ impl Step {
         // Cap the timeout, so that the deadline does not overflow the clock.
         let timeout = self.gate().timeout().min(CENTURY);
         let deadline = since.checked_add(timeout).unwrap_or(since);
-        let first = self
-            .patience()
-            .and_then(|(first, _)| since.checked_add(first));
+        let patience = match self {
+            Self::Queued(turn) => turn.gate().patience,
+            _ => None,
+        };
+        let first = patience.and_then(|(first, _)| since.checked_add(first));
         let until = first.map_or(deadline, |first| first.min(deadline));
         QueueWait {
             since,
@@ -175,15 +177,6 @@ impl Step {
             Self::Done => unreachable!("a completed checkout does not wait"),
         }
     }
-
-    /// Returns the queue time before the first load-shedding check, and the interval between later
-    /// checks. `None` if the checkout does not queue or the gate does not shed load.
-    fn patience(&self) -> Option<(Duration, Duration)> {
-        match self {
-            Self::Queued(turn) => turn.gate().patience,
-            _ => None,
-        }
-    }
 }
 
 impl QueueWait {
@@ -196,8 +189,8 @@ impl QueueWait {
                 return Poll::Ready(Err(PoolError::timed_out(now - self.since)));
             }
             let mut next = self.deadline;
-            if let Some((_, interval)) = step.patience()
-                && let Step::Queued(turn) = step
+            if let Step::Queued(turn) = step
+                && let Some((_, interval)) = turn.gate().patience
             {
                 if let Some(refusal) = turn.overdue(now) {
                     return Poll::Ready(Err(refusal.into()));

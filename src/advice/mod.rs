@@ -181,14 +181,15 @@ impl<S: Source> Observe<S> {
     /// Returns the statements by text if the settings allow it, else by summary. Neither has values.
     fn statement_shares(&self, query_text: bool) -> Vec<StatementShare> {
         let all = self.recorder.statements().into_iter();
-        StatementShare::read(all.map(|used| {
+        StatementShare::read(all.map(|(statement, spent)| {
+            let (text, summary) = (&*statement.text, &*statement.summary);
             // Beyond the limit no text is kept, and a text that begins with no word has no summary.
-            let name = match (query_text && !used.text.is_empty(), used.summary.is_empty()) {
-                (true, _) => used.text,
-                (false, false) => used.summary,
-                (false, true) => OTHER.to_owned(),
+            let name = match (query_text && !text.is_empty(), summary.is_empty()) {
+                (true, _) => text,
+                (false, false) => summary,
+                (false, true) => OTHER,
             };
-            (name, used.spent.recent.count, used.spent.recent.time)
+            (name.to_owned(), spent.recent.count, spent.recent.time)
         }))
     }
 

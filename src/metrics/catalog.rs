@@ -21,7 +21,7 @@ use crate::checkout::wait_phase::Phase;
 use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
-use crate::record::requests::{Key, PerRequest, route_attribute};
+use crate::record::requests::{Key, route_attribute};
 use crate::record::usage::{Site, Use};
 
 /// A metric: its name, unit and description, and how to read it.
@@ -98,37 +98,35 @@ pub(crate) static OPERATION_DURATION: Family = Family {
     description: "The time from sending a query to the end of its response",
     kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(&r.database, emit)),
 };
-pub(crate) static REQUEST_CHECKOUTS: Family = Family {
+static REQUEST_CHECKOUTS: Family = Family {
     name: "poolscope.request.checkouts",
     unit: "{checkout}",
     description: "Checkouts of one request",
-    kind: Kind::Histogram(COUNTS, |r, emit| {
-        per_request(r, |used| &used.checkouts, emit)
-    }),
+    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 0, emit)),
 };
-pub(crate) static REQUEST_QUERIES: Family = Family {
+static REQUEST_QUERIES: Family = Family {
     name: "poolscope.request.queries",
     unit: "{query}",
     description: "Queries of one request",
-    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, |used| &used.queries, emit)),
+    kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 1, emit)),
 };
-pub(crate) static REQUEST_WAIT_TIME: Family = Family {
+static REQUEST_WAIT_TIME: Family = Family {
     name: "poolscope.request.wait_time",
     unit: "s",
     description: "Time that one request waited for connections",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.waited, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 2, emit)),
 };
-pub(crate) static REQUEST_HELD_TIME: Family = Family {
+static REQUEST_HELD_TIME: Family = Family {
     name: "poolscope.request.held_time",
     unit: "s",
     description: "Time that one request held connections",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.held, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 3, emit)),
 };
-pub(crate) static REQUEST_QUERY_TIME: Family = Family {
+static REQUEST_QUERY_TIME: Family = Family {
     name: "poolscope.request.query_time",
     unit: "s",
     description: "The part of the time that one request held connections in which the database was at work",
-    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, |used| &used.busy, emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 4, emit)),
 };
 
 static COUNT: Family = Family {
@@ -372,6 +370,15 @@ static LEAKS: Family = Family {
     }),
 };
 
+/// The metrics of a request, in the order of [`Used::values`](crate::request::attribution::Used::values).
+pub(crate) static REQUEST: [&Family; 5] = [
+    &REQUEST_CHECKOUTS,
+    &REQUEST_QUERIES,
+    &REQUEST_WAIT_TIME,
+    &REQUEST_HELD_TIME,
+    &REQUEST_QUERY_TIME,
+];
+
 /// All metrics, in the order of the guide.
 pub(crate) static FAMILIES: [&Family; 36] = [
     &COUNT,
@@ -412,13 +419,14 @@ pub(crate) static FAMILIES: [&Family; 36] = [
     &REQUEST_QUERY_TIME,
 ];
 
-fn per_request(recorder: &Recorder, which: fn(&PerRequest) -> &Buckets, emit: EmitBuckets<'_>) {
+/// Reads the histogram with this number in [`REQUEST`].
+fn per_request(recorder: &Recorder, number: usize, emit: EmitBuckets<'_>) {
     // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
         let routes = requests.routes.iter();
         routes
-            .map(|(key, used)| (key.clone(), which(used).clone()))
+            .map(|(key, used)| (key.clone(), used[number].clone()))
             .collect()
     };
     for (key, buckets) in all {

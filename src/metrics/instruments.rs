@@ -1,6 +1,5 @@
 //! The pool's OpenTelemetry instruments, built from the list of [`families`](crate::metrics::catalog).
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,15 +40,8 @@ pub(crate) struct Bound {
     /// Successful queries. Failed ones have attributes of their own and use `failed_query`.
     query: BoundHistogram<f64>,
     failed_query: Histogram<f64>,
-    request: PerRequest,
-}
-
-struct PerRequest {
-    checkouts: Histogram<f64>,
-    queries: Histogram<f64>,
-    waited: Histogram<f64>,
-    held: Histogram<f64>,
-    busy: Histogram<f64>,
+    /// The use per request, in the order of [`Used::values`](crate::request::attribution::Used::values).
+    request: [Histogram<f64>; 5],
 }
 
 impl Metrics {
@@ -121,18 +113,9 @@ impl Metrics {
         self.with(|bound| {
             let mut attributes = Key::of(request).attributes();
             attributes.push(bound.pool.clone());
-            let PerRequest {
-                checkouts,
-                queries,
-                waited,
-                held,
-                busy,
-            } = &bound.request;
-            checkouts.record(tally.used.checkouts as f64, &attributes);
-            queries.record(tally.used.queries as f64, &attributes);
-            waited.record(tally.used.waited.as_secs_f64(), &attributes);
-            held.record(tally.used.held.as_secs_f64(), &attributes);
-            busy.record(tally.used.busy.as_secs_f64(), &attributes);
+            for (histogram, value) in bound.request.iter().zip(tally.used.values()) {
+                histogram.record(value, &attributes);
+            }
         });
     }
 }
@@ -161,13 +144,7 @@ impl Bound {
             }),
             query: query.bind(&of_query),
             failed_query: query,
-            request: PerRequest {
-                checkouts: histogram(&meter, &family::REQUEST_CHECKOUTS),
-                queries: histogram(&meter, &family::REQUEST_QUERIES),
-                waited: histogram(&meter, &family::REQUEST_WAIT_TIME),
-                held: histogram(&meter, &family::REQUEST_HELD_TIME),
-                busy: histogram(&meter, &family::REQUEST_QUERY_TIME),
-            },
+            request: family::REQUEST.map(|family| histogram(&meter, family)),
             pool,
             provider,
         }
@@ -228,13 +205,5 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
         Kind::Counter(read) => build!(u64_observable_counter, read, u64),
         Kind::Seconds(read) => build!(f64_observable_counter, read, f64),
         Kind::Histogram(..) => {}
-    }
-}
-
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics")
-            .field("global", &matches!(self, Self::Global(_)))
-            .finish_non_exhaustive()
     }
 }

@@ -210,13 +210,5 @@ impl fmt::Display for Leak<'_> {
     }
 }
 
-impl fmt::Debug for Leaks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leaks")
-            .field("threshold", &self.threshold)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests;

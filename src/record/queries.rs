@@ -15,8 +15,9 @@ use crate::checkout::query_context::{
 };
 use crate::record::buckets::{Buckets, SECONDS};
 use crate::record::by_route::bounded;
+use crate::record::recent::Sum;
 use crate::record::recorder::{Recorder, TARGET};
-use crate::record::statements::{StatementUse, Statements};
+use crate::record::statements::{Spent, Statements};
 use crate::request::attribution::{Attribution, RequestRecord, Tally};
 
 /// Kinds of failure with a series of their own; further kinds share `_OTHER`.
@@ -75,7 +76,7 @@ pub(crate) fn attributes(database: &[KeyValue], failure: &QueryFailure) -> Vec<K
 impl Recorder {
     /// Returns the time used by each statement, whether or not queries have spans. Empty for an existing
     /// pool whose queries are not watched.
-    pub(crate) fn statements(&self) -> Vec<StatementUse> {
+    pub(crate) fn statements(&self) -> Vec<(Arc<Statement>, Sum<Spent>)> {
         self.operations().statements.read(Instant::now())
     }
 }

@@ -18,7 +18,8 @@ const ROUTES: usize = 2000;
 /// The requests that used one pool.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    pub(crate) routes: HashMap<Key, PerRequest>,
+    /// Histograms of the use per request, in the order of [`Used::values`](crate::request::attribution::Used::values).
+    pub(crate) routes: HashMap<Key, [Buckets; 5]>,
     /// Requests that exceeded the N+1 threshold.
     pub(crate) repeated: ByRoute<Repeated>,
 }
@@ -28,16 +29,6 @@ pub(crate) struct Requests {
 pub(crate) struct Key {
     pub(crate) route: Option<Arc<str>>,
     pub(crate) method: &'static str,
-}
-
-/// Histograms of the use per request.
-#[derive(Debug, Clone)]
-pub(crate) struct PerRequest {
-    pub(crate) checkouts: Buckets,
-    pub(crate) queries: Buckets,
-    pub(crate) waited: Buckets,
-    pub(crate) held: Buckets,
-    pub(crate) busy: Buckets,
 }
 
 /// The last statement that a request of a route sent too often.
@@ -63,18 +54,13 @@ impl Requests {
             ..key
         };
         let used = bounded(&mut self.routes, ROUTES, Key::of(request), other);
-        let used = used.or_insert_with(|| PerRequest {
-            checkouts: Buckets::new(COUNTS),
-            queries: Buckets::new(COUNTS),
-            waited: Buckets::new(SECONDS),
-            held: Buckets::new(SECONDS),
-            busy: Buckets::new(SECONDS),
+        let all = used.or_insert_with(|| {
+            let boundaries = [COUNTS, COUNTS, SECONDS, SECONDS, SECONDS];
+            boundaries.map(Buckets::new)
         });
-        used.checkouts.record(tally.used.checkouts as f64);
-        used.queries.record(tally.used.queries as f64);
-        used.waited.record_time(tally.used.waited);
-        used.held.record_time(tally.used.held);
-        used.busy.record_time(tally.used.busy);
+        for (buckets, value) in all.iter_mut().zip(tally.used.values()) {
+            buckets.record(value);
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Records the time that each statement uses, by its text without values.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Sub;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,7 @@ const SENT: usize = 2048;
 /// some microseconds, and an app that writes values into its statements should not pay that for each.
 const READ: u32 = 100;
 
-/// Summary of the entry that statements beyond the bound share.
+/// Summary of the entry that statements beyond the bound share. Its text is empty.
 pub(crate) const OTHER: &str = "_OTHER";
 
 /// Executions of one statement, and their time.
@@ -47,18 +46,8 @@ impl Sub for Spent {
     }
 }
 
-/// A statement and its use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StatementUse {
-    /// Operation and tables; empty if the text does not begin with an SQL keyword, [`OTHER`] for
-    /// statements beyond the bound.
-    pub(crate) summary: String,
-    /// Text without values; empty for [`OTHER`].
-    pub(crate) text: String,
-    pub(crate) spent: Sum<Spent>,
-}
-
 /// All statements of one pool. None is ever removed, so ids stay valid.
+#[derive(Debug)]
 pub(crate) struct Statements {
     /// Statements by id. The first entry is shared by those beyond the bound.
     all: Vec<StatementEntry>,
@@ -72,6 +61,7 @@ pub(crate) struct Statements {
     next_second: Instant,
 }
 
+#[derive(Debug)]
 struct StatementEntry {
     statement: Arc<Statement>,
     spent: Recent<Spent>,
@@ -151,15 +141,11 @@ impl Statements {
     }
 
     /// Returns all statements with a completed query, in no particular order.
-    pub(crate) fn read(&mut self, now: Instant) -> Vec<StatementUse> {
+    pub(crate) fn read(&mut self, now: Instant) -> Vec<(Arc<Statement>, Sum<Spent>)> {
         self.advance(now);
         let used = self.all.iter().filter(|entry| entry.spent.total.count > 0);
-        used.map(|StatementEntry { statement, spent }| StatementUse {
-            summary: (*statement.summary).to_owned(),
-            text: (*statement.text).to_owned(),
-            spent: spent.read(),
-        })
-        .collect()
+        used.map(|entry| (Arc::clone(&entry.statement), entry.spent.read()))
+            .collect()
     }
 
     fn advance(&mut self, now: Instant) {
@@ -174,14 +160,6 @@ impl StatementEntry {
             statement: Arc::new(statement),
             spent: Recent::default(),
         }
-    }
-}
-
-impl fmt::Debug for Statements {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Statements")
-            .field("known", &self.all.len())
-            .finish_non_exhaustive()
     }
 }
 
@@ -220,7 +198,7 @@ mod tests {
         let used: Vec<_> = all
             .read(now)
             .into_iter()
-            .map(|it| (it.summary, it.spent.total))
+            .map(|(statement, spent)| (statement.summary.to_string(), spent.total))
             .collect();
         let spent = |count: u32| Spent {
             count: count.into(),
@@ -234,8 +212,12 @@ mod tests {
             ]
         );
         let later = all.read(now + Duration::from_secs(3600));
-        assert!(later.iter().all(|it| it.spent.recent == Spent::default()));
-        assert_eq!(later[0].spent.total.count, 2);
+        assert!(
+            later
+                .iter()
+                .all(|(_, spent)| spent.recent == Spent::default())
+        );
+        assert_eq!(later[0].1.total.count, 2);
     }
 
     #[test]
@@ -252,8 +234,8 @@ mod tests {
         let read = all.read(now);
         let other = read
             .iter()
-            .find(|it| it.summary == OTHER)
-            .map(|it| it.spent.total.count);
+            .find(|(statement, _)| &*statement.summary == OTHER)
+            .map(|(_, spent)| spent.total.count);
         assert_eq!(other, Some(10_000 - STATEMENTS as u64));
     }
 

@@ -127,22 +127,14 @@ impl Census {
                 replicas: None,
             };
         };
-        let replicas: HashSet<_> = alike()
-            .filter_map(|s| s.replica.as_deref())
-            .chain([here])
-            .collect();
-        let (mut local, mut elsewhere) = (0_u32, 0);
-        for replica in alike().filter_map(|session| session.replica.as_deref()) {
-            match replica == here {
-                true => local += 1,
-                false => elsewhere += 1,
-            }
-        }
+        let of = || alike().filter_map(|session| session.replica.as_deref());
+        let replicas: HashSet<_> = of().chain([here]).collect();
+        let local = count(of().filter(|replica| *replica == here));
         Self {
             own: pools,
             other_pools: local.saturating_sub(pools),
-            elsewhere,
-            replicas: Some(u32::try_from(replicas.len()).unwrap_or(u32::MAX)),
+            elsewhere: count(of()) - local,
+            replicas: Some(count(replicas.iter())),
         }
     }
 }

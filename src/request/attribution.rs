@@ -182,6 +182,19 @@ impl Tallies {
 }
 
 impl Used {
+    /// Returns the values in the order of the fields; times are in seconds.
+    pub(crate) fn values(&self) -> [f64; 5] {
+        let seconds = [self.waited, self.held, self.busy].map(|time| time.as_secs_f64());
+        let [waited, held, busy] = seconds;
+        [
+            self.checkouts as f64,
+            self.queries as f64,
+            waited,
+            held,
+            busy,
+        ]
+    }
+
     fn add(&mut self, other: &Self) {
         self.checkouts += other.checkouts;
         self.queries += other.queries;
