@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::util::Oneshot;
@@ -139,7 +138,7 @@ impl Step {
                 Entered::Waits(turn) => turn,
                 Entered::Full => return Poll::Pending,
             },
-            Self::Queued(mut turn) => match turn.poll_unpin(cx)? {
+            Self::Queued(mut turn) => match turn.poll(cx)? {
                 Poll::Ready(permit) => return Poll::Ready(Ok(permit)),
                 Poll::Pending => turn,
             },

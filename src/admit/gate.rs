@@ -1,7 +1,5 @@
 //! [`Gate`]: the admission queue behind a lock, with the methods that control it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -182,12 +180,9 @@ impl Turn {
         self.key = None;
         Some(refusal)
     }
-}
 
-impl Future for Turn {
-    type Output = Result<Permit, Rejected>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// Returns the permit once the waiter is admitted.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Rejected>> {
         let key = self.key.expect("polled after completion");
         let mut old = None;
         let changed = |waker: Option<&Waker>| {

@@ -79,7 +79,8 @@ impl Metrics {
     pub(crate) fn waited(&self, time: Duration, phases: Option<&Phases>) {
         self.with(|bound| {
             bound.wait.record(time.as_secs_f64());
-            for (phase, time) in phases.into_iter().flat_map(Phases::spent) {
+            let Some(phases) = phases else { return };
+            for (phase, time) in phases.spent() {
                 bound.phases[phase as usize].record(time.as_secs_f64());
             }
         });

@@ -106,8 +106,10 @@ impl Recorder {
             holder.position = state.history.granted(at, turn, asked);
             state.totals.checkouts += 1;
             state.waits.record_time(waited);
-            for (phase, time) in phases.iter().flat_map(Phases::spent) {
-                state.phases[phase as usize].record_time(time);
+            if let Some(phases) = &phases {
+                for (phase, time) in phases.spent() {
+                    state.phases[phase as usize].record_time(time);
+                }
             }
             state.last_granted = Some(now);
             let key = state.ledger.holders.insert(holder);

@@ -269,15 +269,12 @@ impl History {
             self.keep_closing();
         }
         self.forget(now);
-        let open = self.closing.iter().chain(&self.writing);
-        let open = open.map(|segment| {
-            let mut copy = segment.clone();
-            if copy.number == self.numbers && self.writing.is_some() {
-                copy.ended = now;
-            }
-            Arc::new(copy)
+        let writing = self.writing.clone();
+        let writing = writing.map(|segment| Segment {
+            ended: now,
+            ..segment
         });
-        let open: Vec<_> = open.collect();
+        let open = self.closing.iter().cloned().chain(writing).map(Arc::new);
         let recent = self.count(self.kept.iter().cloned().chain(open), now);
         Recorded {
             recent,

@@ -159,7 +159,7 @@ impl Recorder {
             pool = &*self.name,
             held_ms = held.as_millis() as u64,
             threshold_ms = self.leaks.threshold.map(|threshold| threshold.as_millis() as u64),
-            caller = %format_args!("{}:{}", caller.file(), caller.line()),
+            caller = format!("{}:{}", caller.file(), caller.line()),
             label = holder.checkout.label_text(),
             route = holder.route().map(|route| &**route),
             trace_id = holder.trace.map(|trace| trace.to_string()),

@@ -50,7 +50,7 @@ impl Sub for Spent {
 #[derive(Debug)]
 pub(crate) struct Statements {
     /// Statements by id. The first entry is shared by those beyond the bound.
-    all: Vec<StatementEntry>,
+    all: Vec<(Arc<Statement>, Recent<Spent>)>,
     /// Ids by text without values.
     ids: HashMap<Arc<str>, StatementId>,
     /// Ids by the hash of the text as sent. Cleared when it is full.
@@ -61,12 +61,6 @@ pub(crate) struct Statements {
     next_second: Instant,
 }
 
-#[derive(Debug)]
-struct StatementEntry {
-    statement: Arc<Statement>,
-    spent: Recent<Spent>,
-}
-
 impl Statements {
     pub(crate) fn new(now: Instant) -> Self {
         let other = Statement {
@@ -75,7 +69,7 @@ impl Statements {
             operation: None,
         };
         Self {
-            all: vec![StatementEntry::new(other)],
+            all: vec![(Arc::new(other), Recent::default())],
             ids: HashMap::new(),
             sent: HashMap::default(),
             marker: Marker::new(now),
@@ -110,7 +104,7 @@ impl Statements {
             None => {
                 let id = StatementId::new(self.all.len());
                 self.ids.insert(Arc::clone(&statement.text), id);
-                self.all.push(StatementEntry::new(statement));
+                self.all.push((Arc::new(statement), Recent::default()));
                 id
             }
         };
@@ -123,18 +117,17 @@ impl Statements {
 
     /// Returns the statement with this id; `None` if it is beyond the bound.
     pub(crate) fn known(&self, id: StatementId) -> Option<Known> {
-        let entry = self.all.get(id.index())?;
+        let (statement, _) = self.all.get(id.index())?;
         (id != StatementId::OTHER).then(|| Known {
             id,
-            statement: Arc::clone(&entry.statement),
+            statement: Arc::clone(statement),
         })
     }
 
     /// Records a completed query.
     pub(crate) fn ended(&mut self, id: StatementId, took: Duration, now: Instant) {
         self.advance(now);
-        if let Some(entry) = self.all.get_mut(id.index()) {
-            let total = &mut entry.spent.total;
+        if let Some((_, Recent { total, .. })) = self.all.get_mut(id.index()) {
             total.count += 1;
             total.time = total.time.saturating_add(took);
         }
@@ -143,23 +136,14 @@ impl Statements {
     /// Returns all statements with a completed query, in no particular order.
     pub(crate) fn read(&mut self, now: Instant) -> Vec<(Arc<Statement>, Sum<Spent>)> {
         self.advance(now);
-        let used = self.all.iter().filter(|entry| entry.spent.total.count > 0);
-        used.map(|entry| (Arc::clone(&entry.statement), entry.spent.read()))
+        let used = self.all.iter().filter(|(_, spent)| spent.total.count > 0);
+        used.map(|(statement, spent)| (Arc::clone(statement), spent.read()))
             .collect()
     }
 
     fn advance(&mut self, now: Instant) {
-        let all = self.all.iter_mut().map(|entry| &mut entry.spent);
+        let all = self.all.iter_mut().map(|(_, spent)| spent);
         self.marker.advance(now, all);
-    }
-}
-
-impl StatementEntry {
-    fn new(statement: Statement) -> Self {
-        Self {
-            statement: Arc::new(statement),
-            spent: Recent::default(),
-        }
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) struct Level {
 }
 
 impl Level {
-    fn reach(&mut self, other: Self) {
+    /// Raises each value to the other's if that is higher.
+    pub(super) fn reach(&mut self, other: Self) {
         self.checked_out = self.checked_out.max(other.checked_out);
         self.pending = self.pending.max(other.pending);
         self.overflow = self.overflow.max(other.overflow);
@@ -70,11 +71,6 @@ impl Traffic {
             self.pending_time = self.pending_time.saturating_add(of(level.pending));
             self.overflow_time = self.overflow_time.saturating_add(of(level.overflow));
         }
-        self.peak.reach(level);
-    }
-
-    /// Records gauge values that are reached for an instant.
-    pub(super) fn reach(&mut self, level: Level) {
         self.peak.reach(level);
     }
 

@@ -143,7 +143,7 @@ impl Windows {
 
     /// Sets the gauge values from `now` on.
     pub(crate) fn set_level(&mut self, now: u64, level: Level) {
-        self.at(now).traffic.reach(level);
+        self.at(now).traffic.peak.reach(level);
         self.level = level;
     }
 
