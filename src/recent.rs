@@ -11,6 +11,14 @@ pub(crate) const STEP: Duration = Duration::from_secs(60);
 /// Number of marks kept. They cover the last five to six minutes.
 const MARKS: usize = 5;
 
+/// A sum since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum<T> {
+    pub(crate) total: T,
+    /// The part of the last five to six minutes.
+    pub(crate) recent: T,
+}
+
 /// A sum that only grows, with its value at each of the last [`MARKS`] marks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recent<T> {
@@ -19,13 +27,15 @@ pub(crate) struct Recent<T> {
 }
 
 impl<T: Copy + Default + Sub<Output = T>> Recent<T> {
-    /// Returns the sum over the last five to six minutes.
-    pub(crate) fn recent(&self) -> T {
+    pub(crate) fn read(&self) -> Sum<T> {
         let before = match self.marks.len() {
             MARKS => self.marks.front().copied(),
             _ => None,
         };
-        self.total - before.unwrap_or_default()
+        Sum {
+            total: self.total,
+            recent: self.total - before.unwrap_or_default(),
+        }
     }
 
     fn mark(&mut self) {
@@ -76,14 +86,15 @@ mod tests {
         for minute in 1..=5 {
             marker.advance(start + STEP * minute, sums.iter_mut());
             assert_eq!(
-                sums[0].recent(),
+                sums[0].read().recent,
                 if minute < 5 { 10 } else { 0 },
                 "{minute}"
             );
         }
         sums[0].total = 11;
-        assert_eq!(sums[0].recent(), 1);
+        assert_eq!(sums[0].read().recent, 1);
         marker.advance(start + STEP * 60, sums.iter_mut());
-        assert_eq!((sums[0].recent(), sums[0].total), (0, 11));
+        let (total, recent) = (11, 0);
+        assert_eq!(sums[0].read(), Sum { total, recent });
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CoDel {
     target: Duration,
-    interval: Duration,
+    pub(super) interval: Duration,
     /// The shortest queue time among the checkouts admitted since the interval began.
     shortest: Option<Duration>,
     /// The number of checkouts admitted since the interval began.
@@ -48,20 +48,10 @@ impl CoDel {
         self.target.saturating_mul(2)
     }
 
-    /// Returns the time between two such checks.
-    pub(super) fn interval(&self) -> Duration {
-        self.interval
-    }
-
     /// Returns how long a checkout has queued, without the time that the gate was suspended.
     pub(super) fn queued(&self, since: Instant, now: Instant) -> Duration {
         let since = self.opened.map_or(since, |opened| opened.max(since));
         now.saturating_duration_since(since)
-    }
-
-    /// Records a checkout that was admitted without queueing.
-    pub(super) fn let_in_at_once(&mut self) {
-        self.let_in(Duration::ZERO);
     }
 
     /// Records a checkout that was admitted after queueing for `queued`.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::util::Oneshot;
@@ -139,7 +138,7 @@ impl Step {
                 Entered::Waits(turn) => turn,
                 Entered::Full => return Poll::Pending,
             },
-            Self::Queued(mut turn) => match turn.poll_unpin(cx)? {
+            Self::Queued(mut turn) => match turn.poll(cx)? {
                 Poll::Ready(permit) => return Poll::Ready(Ok(permit)),
                 Poll::Pending => turn,
             },
@@ -156,9 +155,11 @@ impl Step {
         // Cap the timeout, so that the deadline does not overflow the clock.
         let timeout = self.gate().timeout().min(CENTURY);
         let deadline = since.checked_add(timeout).unwrap_or(since);
-        let first = self
-            .patience()
-            .and_then(|(first, _)| since.checked_add(first));
+        let patience = match self {
+            Self::Queued(turn) => turn.gate().patience,
+            _ => None,
+        };
+        let first = patience.and_then(|(first, _)| since.checked_add(first));
         let until = first.map_or(deadline, |first| first.min(deadline));
         QueueWait {
             since,
@@ -175,15 +176,6 @@ impl Step {
             Self::Done => unreachable!("a completed checkout does not wait"),
         }
     }
-
-    /// Returns the queue time before the first load-shedding check, and the interval between later
-    /// checks. `None` if the checkout does not queue or the gate does not shed load.
-    fn patience(&self) -> Option<(Duration, Duration)> {
-        match self {
-            Self::Queued(turn) => turn.gate().patience(),
-            _ => None,
-        }
-    }
 }
 
 impl QueueWait {
@@ -196,8 +188,8 @@ impl QueueWait {
                 return Poll::Ready(Err(PoolError::timed_out(now - self.since)));
             }
             let mut next = self.deadline;
-            if let Some((_, interval)) = step.patience()
-                && let Step::Queued(turn) = step
+            if let Step::Queued(turn) = step
+                && let Some((_, interval)) = turn.gate().patience
             {
                 if let Some(refusal) = turn.overdue(now) {
                     return Poll::Ready(Err(refusal.into()));

@@ -1,7 +1,5 @@
 //! [`Gate`]: the admission queue behind a lock, with the methods that control it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -9,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::codel::CoDel;
 use super::permit::Permit;
 use super::queue::{Queue, Rejected, Rules, Woken};
 use super::waiters::Key;
@@ -22,17 +19,20 @@ use super::waiters::Key;
 pub struct Gate {
     queue: Mutex<Queue<Waker>>,
     timeout: Duration,
-    shedding: Option<CoDel>,
+    /// How long a waiter queues before it first calls [`Turn::overdue`], and the interval between later
+    /// calls. `None` if the gate does not shed load.
+    pub(super) patience: Option<(Duration, Duration)>,
     /// Notified when the gate is closed and the last permit is returned.
     drained: Notify,
 }
 
 impl Gate {
     pub(super) fn new(capacity: u32, timeout: Duration, rules: Rules) -> Self {
+        let shedding = rules.shedding;
         Self {
             queue: Mutex::new(Queue::new(capacity, rules)),
             timeout,
-            shedding: rules.shedding,
+            patience: shedding.map(|shedding| (shedding.patience(), shedding.interval)),
             drained: Notify::new(),
         }
     }
@@ -50,14 +50,14 @@ impl Gate {
     /// Returns the number of permits.
     #[must_use]
     pub fn capacity(&self) -> u32 {
-        self.queue().capacity()
+        self.queue().capacity
     }
 
     /// Returns the number of permits in use at this instant. After [`resize`](Self::resize) it may
     /// exceed the capacity for a while.
     #[must_use]
     pub fn admitted(&self) -> u32 {
-        self.queue().admitted()
+        self.queue().admitted
     }
 
     /// Returns the number of checkouts that wait for a permit at this instant.
@@ -88,7 +88,7 @@ impl Gate {
     /// Returns whether the gate is suspended.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
-        self.queue().is_suspended()
+        self.queue().suspended
     }
 
     /// Rejects every waiting and every later checkout with
@@ -100,7 +100,7 @@ impl Gate {
     /// Returns whether [`close`](Self::close) was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.queue().is_closed()
+        self.queue().closed
     }
 
     /// Waits until the gate is closed and every permit was returned.
@@ -128,13 +128,6 @@ impl Gate {
         if drained {
             self.drained.notify_waiters();
         }
-    }
-
-    /// Returns the delay before a waiter first calls [`Turn::overdue`], and the interval between
-    /// later calls. `None` if the gate does not shed load.
-    pub(super) fn patience(&self) -> Option<(Duration, Duration)> {
-        let shedding = self.shedding.as_ref()?;
-        Some((shedding.patience(), shedding.interval()))
     }
 
     /// Takes a permit or, if `waits`, joins the queue.
@@ -187,12 +180,9 @@ impl Turn {
         self.key = None;
         Some(refusal)
     }
-}
 
-impl Future for Turn {
-    type Output = Result<Permit, Rejected>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// Returns the permit once the waiter is admitted.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Rejected>> {
         let key = self.key.expect("polled after completion");
         let mut old = None;
         let changed = |waker: Option<&Waker>| {

@@ -25,11 +25,7 @@ impl AdmitLayer {
         Self {
             capacity,
             timeout,
-            rules: Rules {
-                max_pending: None,
-                shedding: None,
-                fails_when_suspended: false,
-            },
+            rules: Rules::default(),
         }
     }
 

@@ -11,18 +11,16 @@ use super::waiters::{Key, Places};
 /// The state of a gate. `W` wakes a waiter that has an answer.
 #[derive(Debug)]
 pub(super) struct Queue<W> {
-    capacity: u32,
-    admitted: u32,
+    pub(super) capacity: u32,
+    pub(super) admitted: u32,
     places: Places<QueueEntry<W>>,
-    max_pending: Option<u32>,
-    shedding: Option<CoDel>,
-    fails_when_suspended: bool,
-    suspended: bool,
-    closed: bool,
+    rules: Rules,
+    pub(super) suspended: bool,
+    pub(super) closed: bool,
 }
 
 /// The settings of a gate, fixed at its creation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
     pub(super) max_pending: Option<u32>,
     pub(super) shedding: Option<CoDel>,
@@ -80,32 +78,14 @@ impl<W> Queue<W> {
             capacity,
             admitted: 0,
             places: Places::default(),
-            max_pending: rules.max_pending,
-            shedding: rules.shedding,
-            fails_when_suspended: rules.fails_when_suspended,
+            rules,
             suspended: false,
             closed: false,
         }
     }
 
-    pub(super) fn capacity(&self) -> u32 {
-        self.capacity
-    }
-
-    pub(super) fn admitted(&self) -> u32 {
-        self.admitted
-    }
-
     pub(super) fn pending(&self) -> u32 {
         self.places.queued()
-    }
-
-    pub(super) fn is_suspended(&self) -> bool {
-        self.suspended
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
     }
 
     /// Returns whether the gate is closed and all permits were returned.
@@ -119,7 +99,7 @@ impl<W> Queue<W> {
             return Err(Rejected::Closed);
         }
         if self.suspended {
-            return match self.fails_when_suspended {
+            return match self.rules.fails_when_suspended {
                 true => Err(Rejected::Suspended),
                 false => Ok(false),
             };
@@ -127,8 +107,8 @@ impl<W> Queue<W> {
         let room = self.admitted < self.capacity && self.places.queued() == 0;
         if room {
             self.admitted += 1;
-            if let Some(shedding) = &mut self.shedding {
-                shedding.let_in_at_once();
+            if let Some(shedding) = &mut self.rules.shedding {
+                shedding.let_in(Duration::ZERO);
             }
         }
         Ok(room)
@@ -144,11 +124,11 @@ impl<W> Queue<W> {
             return Ok(None);
         }
         let pending = self.pending();
-        if let Some(limit) = self.max_pending.filter(|limit| pending >= *limit) {
+        if let Some(limit) = self.rules.max_pending.filter(|limit| pending >= *limit) {
             return Err(Rejected::TooManyPending { limit });
         }
         let oldest = self.oldest();
-        if let Some(shedding) = &mut self.shedding
+        if let Some(shedding) = &mut self.rules.shedding
             && !self.suspended
             && shedding.turns_away(now, pending, oldest)
         {
@@ -214,7 +194,7 @@ impl<W> Queue<W> {
         if place.answer.is_some() || self.suspended {
             return None;
         }
-        let shedding = self.shedding.as_mut()?;
+        let shedding = self.rules.shedding.as_mut()?;
         let queued = shedding.queued(place.since, now);
         if !shedding.sheds(queued, now, oldest) {
             return None;
@@ -239,7 +219,7 @@ impl<W> Queue<W> {
     pub(super) fn suspend(&mut self) -> Woken<W> {
         self.suspended = true;
         let mut woken = Woken::nobody();
-        if self.fails_when_suspended {
+        if self.rules.fails_when_suspended {
             self.refuse_all(Rejected::Suspended, &mut woken);
         }
         woken
@@ -247,7 +227,7 @@ impl<W> Queue<W> {
 
     pub(super) fn resume(&mut self, now: Instant) -> Woken<W> {
         self.suspended = false;
-        if let Some(shedding) = &mut self.shedding {
+        if let Some(shedding) = &mut self.rules.shedding {
             shedding.begin_anew(now);
         }
         self.serve(|| now)
@@ -279,14 +259,14 @@ impl<W> Queue<W> {
             return woken;
         }
         // Most pools do not shed load and need no clock.
-        let now = self.shedding.as_ref().map(|_| now());
+        let now = self.rules.shedding.as_ref().map(|_| now());
         while self.admitted < self.capacity {
             let (oldest, others) = (self.oldest(), self.pending() > 1);
             let Some(place) = self.places.pop() else {
                 break;
             };
             let mut answer = Ok(());
-            if let (Some(shedding), Some(now)) = (&mut self.shedding, now) {
+            if let (Some(shedding), Some(now)) = (&mut self.rules.shedding, now) {
                 let queued = shedding.queued(place.since, now);
                 // Never shed the last waiter: serving it late is better than an idle permit.
                 if shedding.sheds(queued, now, oldest) && others {

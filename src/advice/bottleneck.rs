@@ -26,7 +26,7 @@ pub struct Bottleneck {
     /// The maximum throughput, in checkouts per second.
     pub most_per_second: Option<f64>,
     /// The call sites whose holds slow each other down; empty if all do.
-    pub places: Vec<String>,
+    pub call_sites: Vec<String>,
     /// The numbers of these call sites in the record.
     #[serde(skip)]
     pub(super) numbers: Vec<u16>,
@@ -62,9 +62,9 @@ impl Bottleneck {
     /// Adds the names of the call sites.
     pub(super) fn named(mut self, places: &HashMap<u16, String>) -> Self {
         let names = self.numbers.iter().filter_map(|number| places.get(number));
-        self.places = names.cloned().collect();
-        self.places.sort_unstable();
-        self.places.dedup();
+        self.call_sites = names.cloned().collect();
+        self.call_sites.sort_unstable();
+        self.call_sites.dedup();
         self
     }
 
@@ -92,7 +92,7 @@ impl Bottleneck {
             work_ms: limit.and_then(|_| finite(model.work() * 1e3, 3)),
             saturates_at: limit.map(|Limit { connections, .. }| connections),
             most_per_second: limit.and_then(|Limit { rate, .. }| finite(rate, 3)),
-            places: Vec::new(),
+            call_sites: Vec::new(),
             numbers: numbers.filter(|_| known).collect(),
         }
     }

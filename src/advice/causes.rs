@@ -46,9 +46,9 @@ impl Said<'_> {
 
     /// Returns the call sites that use most connection time and the statements that use most query time.
     fn users(&self) -> String {
-        let routes = self.found.routes.iter().take(NAMED);
-        let routes: Vec<_> = routes
-            .map(|route| format!("{} ({:.0} %)", route.name(), route.share_pct))
+        let call_sites = self.found.call_sites.iter().take(NAMED);
+        let call_sites: Vec<_> = call_sites
+            .map(|site| format!("{} ({:.0} %)", site.name(), site.share_of_held_pct))
             .collect();
         let statements = self.found.statements.iter().take(NAMED);
         let statements: Vec<_> = statements
@@ -60,8 +60,11 @@ impl Said<'_> {
             })
             .collect();
         let mut users = String::new();
-        if !routes.is_empty() {
-            users = format!(" Most connection time is used by {}.", routes.join(", "));
+        if !call_sites.is_empty() {
+            users = format!(
+                " Most connection time is used by {}.",
+                call_sites.join(", ")
+            );
         }
         if !statements.is_empty() {
             users = format!(
@@ -96,23 +99,23 @@ impl Said<'_> {
             (shorter * 100.0).ceil(),
             millis(models.held()),
         );
-        let Some(first) = self.found.routes.first() else {
+        let Some(first) = self.found.call_sites.first() else {
             return all;
         };
-        let alone = shorter / (first.share_pct / 100.0);
+        let alone = shorter / (first.share_of_held_pct / 100.0);
         let name = first.name();
         if alone <= SHORTEN {
             return format!(
                 "{all} {name} uses {:.0} % of the time: shortening only its holds by {:.0} % ({} instead of {}) is also enough.",
-                first.share_pct,
+                first.share_of_held_pct,
                 (alone * 100.0).ceil(),
-                millis(first.mean_ms / 1e3 * (1.0 - alone)),
-                millis(first.mean_ms / 1e3),
+                millis(first.mean_held_ms / 1e3 * (1.0 - alone)),
+                millis(first.mean_held_ms / 1e3),
             );
         }
         format!(
             "{all} {name} uses the largest share of the time, {:.0} %.",
-            first.share_pct
+            first.share_of_held_pct
         )
     }
 }
@@ -121,7 +124,7 @@ impl Said<'_> {
 /// record shows no such level.
 fn limit(bottleneck: &Bottleneck) -> Option<String> {
     let level = bottleneck.saturates_at?;
-    let of = match &bottleneck.places[..] {
+    let of = match &bottleneck.call_sites[..] {
         [] => String::new(),
         places => format!(" of {}", places.join(" and ")),
     };
@@ -176,7 +179,7 @@ mod tests {
             work_ms: Some(3.1),
             saturates_at: Some(8),
             most_per_second: Some(300.0),
-            places: places.iter().map(|place| (*place).to_owned()).collect(),
+            call_sites: places.iter().map(|place| (*place).to_owned()).collect(),
             numbers: Vec::new(),
         };
         limit(&found).unwrap()

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::learned::{Forecast, Measured, Models};
 use super::predicted::finite;
-use crate::record::hour::Traffic;
+use crate::record::traffic::Traffic;
 
 /// The maximum number of sizes in the throughput curve.
 const CURVE: u32 = 32;
@@ -42,11 +42,11 @@ pub struct Evidence {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EvidenceWindows {
     /// The last minute.
-    pub minute: EvidenceWindow,
+    pub last_1m: EvidenceWindow,
     /// The last five minutes.
-    pub five_minutes: EvidenceWindow,
+    pub last_5m: EvidenceWindow,
     /// The last hour.
-    pub hour: EvidenceWindow,
+    pub last_1h: EvidenceWindow,
 }
 
 /// The measurements of one window.
@@ -62,7 +62,7 @@ pub struct EvidenceWindow {
     /// Total number of checkouts that timed out in the queue or were rejected.
     pub unserved: u64,
     /// Mean hold time, in milliseconds; `null` before a connection was returned.
-    pub mean_use_ms: Option<f64>,
+    pub mean_held_ms: Option<f64>,
     /// Arrivals per second times the mean hold time (Little's law), in connections; `null` before a
     /// connection was returned. No pool can serve the load with fewer.
     pub mean_connections_needed: Option<f64>,
@@ -89,10 +89,10 @@ pub struct ReplayedRecord {
     /// Number of connections allowed at the time.
     pub connections: u32,
     /// Mean hold time, in milliseconds.
-    pub mean_use_ms: Option<f64>,
+    pub mean_held_ms: Option<f64>,
     /// Mean time per hold in which a query was in flight, in milliseconds; `null` if queries are not
     /// observed.
-    pub in_queries_ms: Option<f64>,
+    pub mean_busy_ms: Option<f64>,
     /// The measured p95 of the time queued, in milliseconds; `null` if more than 5 % of the checkouts
     /// got no connection.
     pub measured_p95_ms: Option<f64>,
@@ -116,9 +116,9 @@ pub struct CurvePoint {
 impl EvidenceWindows {
     pub(super) fn read(measured: &Measured) -> Self {
         Self {
-            minute: EvidenceWindow::read(&measured.minute),
-            five_minutes: EvidenceWindow::read(&measured.five_minutes),
-            hour: EvidenceWindow::read(&measured.hour),
+            last_1m: EvidenceWindow::read(&measured.minute),
+            last_5m: EvidenceWindow::read(&measured.five_minutes),
+            last_1h: EvidenceWindow::read(&measured.hour),
         }
     }
 }
@@ -127,15 +127,15 @@ impl EvidenceWindow {
     fn read(traffic: &Traffic) -> Self {
         let held = traffic.mean_held();
         Self {
-            seconds: finite(traffic.seconds, 1).unwrap_or_default(),
+            seconds: finite(traffic.observed().as_secs_f64(), 1).unwrap_or_default(),
             samples: traffic.returned,
             arrivals_per_second: finite(traffic.rate(), 3).unwrap_or_default(),
             unserved: traffic.unserved,
-            mean_use_ms: held.and_then(|held| finite(held * 1e3, 3)),
+            mean_held_ms: held.and_then(|held| finite(held * 1e3, 3)),
             mean_connections_needed: held.and_then(|held| finite(held * traffic.rate(), 3)),
-            peak_checked_out: traffic.peak,
-            peak_arrivals_per_second: finite(traffic.peak_rate, 3).unwrap_or_default(),
-            peak_pending: traffic.peak_pending,
+            peak_checked_out: traffic.peak.checked_out,
+            peak_arrivals_per_second: traffic.peak_arrivals as f64,
+            peak_pending: traffic.peak.pending,
         }
     }
 }
@@ -152,8 +152,8 @@ impl ReplayedRecord {
             until_seconds_ago: ago(recorded.until),
             arrivals_per_second: finite(recorded.rate, 3).unwrap_or_default(),
             connections: recorded.connections,
-            mean_use_ms: millis(recorded.held),
-            in_queries_ms: recorded.busy.and_then(millis),
+            mean_held_ms: millis(recorded.held),
+            mean_busy_ms: recorded.busy.and_then(millis),
             measured_p95_ms: millis(recorded.queued_p95),
             reproduced_p95_ms: millis(reproduced.p95),
             understood: models.peak.is_understood(),

@@ -6,7 +6,7 @@ use super::Asking;
 use super::bottleneck::Bottleneck;
 use super::model::{Model, NotEnough, Prediction, Recorded};
 use super::sizes::{Case, Demand};
-use crate::record::hour::Traffic;
+use crate::record::traffic::Traffic;
 
 /// A model of a recorded load.
 pub(super) trait Forecast: Send + Sync {

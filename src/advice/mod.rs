@@ -30,7 +30,6 @@ pub use self::bottleneck::{Bottleneck, BottleneckKind, Contention};
 pub use self::evidence::{CurvePoint, Evidence, EvidenceWindow, EvidenceWindows, ReplayedRecord};
 pub use self::predicted::PredictedWait;
 pub use self::score::{Accuracy, Comparison};
-pub use self::shares::RouteShare;
 pub use self::statements::StatementShare;
 pub use self::what_if::{WhatIf, WhatIfError};
 
@@ -42,9 +41,10 @@ use crate::backend::{Activity, MonitorConnection};
 use crate::observe::Observe;
 use crate::record::inventory::Counts;
 use crate::record::statements::OTHER;
-use crate::report::connections::count;
-use crate::report::fleet::{Fleet, Own};
-use crate::report::grant::grant;
+use crate::report::call_sites::CallSite;
+use crate::report::fleet::Fleet;
+use crate::report::grant::{Grant, Own};
+use crate::report::sessions::count;
 use crate::report::timings::round;
 use crate::report::{Configuration, Source, SourceFacts};
 
@@ -82,7 +82,7 @@ pub struct Optimization {
     /// The other users of the server; `null` if it has no limit or could not be queried.
     pub fleet: Option<Fleet>,
     /// The call sites that used most connection time within the last five minutes, at most ten.
-    pub routes: Vec<RouteShare>,
+    pub call_sites: Vec<CallSite>,
     /// The statements that took most time within the last five minutes, at most ten.
     pub statements: Vec<StatementShare>,
     /// The measurements behind the recommendation.
@@ -146,7 +146,7 @@ impl<S: Source> Observe<S> {
         let fleet = activity.and_then(|activity| {
             Fleet::read(activity, own, facts.advice.replicas, what_if.replicas)
         });
-        let granted = activity.and_then(|activity| grant(activity, own.process_ids, own.open));
+        let granted = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
         let asking = Asking {
             what_if,
             target: what_if
@@ -156,10 +156,12 @@ impl<S: Source> Observe<S> {
             overflows: facts.advice.overflows,
             counts,
         };
+        let (mut call_sites, _) = CallSite::read(&self.recorder, facts.source_lines);
+        call_sites.truncate(shares::NAMED);
         let found = Found {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
-            routes: RouteShare::read(&self.recorder, facts.source_lines),
+            call_sites,
             places: shares::places(&self.recorder, facts.source_lines),
             statements: self.statement_shares(facts.query_text),
             accuracy: None,
@@ -179,14 +181,15 @@ impl<S: Source> Observe<S> {
     /// Returns the statements by text if the settings allow it, else by summary. Neither has values.
     fn statement_shares(&self, query_text: bool) -> Vec<StatementShare> {
         let all = self.recorder.statements().into_iter();
-        StatementShare::read(all.map(|used| {
+        StatementShare::read(all.map(|(statement, spent)| {
+            let (text, summary) = (&*statement.text, &*statement.summary);
             // Beyond the limit no text is kept, and a text that begins with no word has no summary.
-            let name = match (query_text && !used.text.is_empty(), used.summary.is_empty()) {
-                (true, _) => used.text,
-                (false, false) => used.summary,
-                (false, true) => OTHER.to_owned(),
+            let name = match (query_text && !text.is_empty(), summary.is_empty()) {
+                (true, _) => text,
+                (false, false) => summary,
+                (false, true) => OTHER,
             };
-            (name, used.recent.count, used.recent.time)
+            (name.to_owned(), spent.recent.count, spent.recent.time)
         }))
     }
 
@@ -240,7 +243,7 @@ impl Asking {
 struct Found {
     fleet: Option<Fleet>,
     server_can_grant: Option<u32>,
-    routes: Vec<RouteShare>,
+    call_sites: Vec<CallSite>,
     /// The names of call sites, by their numbers in the record.
     places: HashMap<u16, String>,
     statements: Vec<StatementShare>,
@@ -301,7 +304,7 @@ fn advise(
         asked,
         bottleneck: sized.map(|(_, _, bottleneck)| bottleneck),
         fleet: found.fleet,
-        routes: found.routes,
+        call_sites: found.call_sites,
         statements: found.statements,
         evidence: Evidence {
             windows: EvidenceWindows::read(&learned.measured),

@@ -85,7 +85,7 @@ impl Said<'_> {
         format!(
             "Not enough data: {} checkouts completed within {:.0} s; a recommendation needs at least {} within {:.0} s: {more} more.",
             hour.returned,
-            hour.seconds,
+            hour.observed().as_secs_f64(),
             Model::CHECKOUTS,
             Model::SECONDS,
         )

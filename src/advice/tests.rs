@@ -47,7 +47,7 @@ impl Scene {
                 places: HashMap::new(),
                 fleet: None,
                 server_can_grant: None,
-                routes: Vec::new(),
+                call_sites: Vec::new(),
                 statements: Vec::new(),
                 accuracy: None,
                 unreachable: None,
@@ -97,17 +97,19 @@ impl Scene {
         self
     }
 
-    fn with_routes(mut self) -> Self {
-        let place = |route: &str, share_pct, mean_ms| RouteShare {
+    fn with_call_sites(mut self) -> Self {
+        let place = |route: &str, share_of_held_pct, mean_held_ms| CallSite {
             route: Some(route.to_owned()),
             caller: "src/app.rs:7".to_owned(),
             label: None,
-            share_pct,
+            share_of_held_pct,
             held_seconds: 60.0,
             checkouts: 1000,
-            mean_ms,
+            mean_held_ms,
+            mean_busy_ms: None,
+            efficiency_pct: None,
         };
-        self.found.routes = vec![place("/orders", 70.0, 120.0), place("/users", 30.0, 40.0)];
+        self.found.call_sites = vec![place("/orders", 70.0, 120.0), place("/users", 30.0, 40.0)];
         self.found.statements = vec![StatementShare {
             statement: "SELECT orders".to_owned(),
             share_pct: 90.0,
@@ -277,7 +279,7 @@ fn the_busier_window_is_learned_from() {
 #[test]
 fn if_no_size_helps_the_saturation_level_and_its_users_are_named() {
     for server in [FLAT_FROM_8, FALLING_FROM_8] {
-        let scene = Scene::new(20, 10, learned(server)).with_routes();
+        let scene = Scene::new(20, 10, learned(server)).with_call_sites();
         let advice = scene.advice();
         assert_eq!(total(&advice), 8, "{advice:#?}");
         let bottleneck = advice.bottleneck.as_ref().unwrap();
@@ -355,7 +357,9 @@ impl learned::Forecast for Unwatched {
 
 #[test]
 fn a_need_beyond_the_share_has_alternatives() {
-    let scene = Scene::new(5, 0, usual()).with_share(8, 10).with_routes();
+    let scene = Scene::new(5, 0, usual())
+        .with_share(8, 10)
+        .with_call_sites();
     let advice = scene.advice();
     assert_eq!(total(&advice), 10);
     scene.says(&[
@@ -367,7 +371,7 @@ fn a_need_beyond_the_share_has_alternatives() {
     ]);
     // No factor is enough for one connection, so none is recommended.
     let storm = steady(100_000.0 / 300.0, Duration::from_secs(60));
-    let scene = Scene::new(5, 0, storm).with_share(80, 1).with_routes();
+    let scene = Scene::new(5, 0, storm).with_share(80, 1).with_call_sites();
     let text = scene.advice().recommendations.join(" ");
     assert!(!text.contains("is enough"), "{text}");
 }
@@ -376,7 +380,7 @@ fn a_need_beyond_the_share_has_alternatives() {
 fn a_pool_that_does_not_fit_is_not_said_to_fit() {
     let text = |scene: &Scene| scene.advice().recommendations.join(" ");
     // As many as granted, but too few.
-    let granted = Scene::new(6, 0, usual()).with_share(8, 6).with_routes();
+    let granted = Scene::new(6, 0, usual()).with_share(8, 6).with_call_sites();
     granted.says(&[
         "Keep the current size",
         "The load needs",
@@ -384,7 +388,9 @@ fn a_pool_that_does_not_fit_is_not_said_to_fit() {
     ]);
     assert!(!text(&granted).contains("fits"), "{}", text(&granted));
     // More than granted, and still too few.
-    let above = Scene::new(50, 0, usual()).with_share(8, 6).with_routes();
+    let above = Scene::new(50, 0, usual())
+        .with_share(8, 6)
+        .with_call_sites();
     above.says(&[
         "larger than its share of the server's connections",
         "frees 44 connections",
@@ -432,7 +438,7 @@ fn connections_that_only_move_the_wait_are_reported() {
         arrivals: 60.0,
         ..FLAT_FROM_8
     };
-    let scene = Scene::new(20, 10, learned(light)).with_routes();
+    let scene = Scene::new(20, 10, learned(light)).with_call_sites();
     let advice = scene.advice();
     assert!(total(&advice) > 8, "{advice:#?}");
     scene.says(&[
@@ -507,30 +513,30 @@ fn the_evidence_is_shown_with_finite_numbers_only() {
             "until_seconds_ago": 0.0,
             "arrivals_per_second": 100.0,
             "connections": 3,
-            "mean_use_ms": 80.0,
-            "in_queries_ms": 20.0,
+            "mean_held_ms": 80.0,
+            "mean_busy_ms": 20.0,
             "measured_p95_ms": Value::Null,
             "reproduced_p95_ms": Value::Null,
             "understood": true,
         })
     );
     let windows = &evidence["windows"];
-    for (window, seconds) in [("minute", 60.0), ("five_minutes", 300.0), ("hour", 3600.0)] {
+    for (window, seconds) in [("last_1m", 60.0), ("last_5m", 300.0), ("last_1h", 3600.0)] {
         assert_eq!(windows[window]["seconds"], seconds);
         assert_eq!(windows[window]["arrivals_per_second"], 100.0);
         assert_eq!(windows[window]["mean_connections_needed"], 8.0);
         assert_eq!(windows[window]["peak_checked_out"], 3);
     }
-    assert_eq!(windows["hour"]["peak_pending"], 0);
-    assert_eq!(windows["minute"]["peak_pending"], 0);
+    assert_eq!(windows["last_1h"]["peak_pending"], 0);
+    assert_eq!(windows["last_1m"]["peak_pending"], 0);
 
     // No connection was returned, so there is no mean.
     let mut silent = young(0.0, 0.0, HELD);
     silent.measured.hour = demand(f64::NAN, f64::NAN, HELD);
     let json = serde_json::to_value(Scene::new(5, 5, silent).advice()).unwrap();
-    let hour = &json["evidence"]["windows"]["hour"];
+    let hour = &json["evidence"]["windows"]["last_1h"];
     assert_eq!(
-        (&hour["seconds"], &hour["mean_use_ms"]),
+        (&hour["seconds"], &hour["mean_held_ms"]),
         (&json!(0.0), &Value::Null)
     );
     assert_eq!(hour["mean_connections_needed"], Value::Null);

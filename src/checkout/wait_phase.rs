@@ -105,6 +105,12 @@ impl Phases {
         }
     }
 
+    /// Returns the phases in which the checkout waited.
+    pub(crate) fn spent(&self) -> impl Iterator<Item = (Phase, Duration)> + use<> {
+        let times = Phase::ALL.map(|phase| (phase, self.of(phase)));
+        times.into_iter().filter(|(_, time)| !time.is_zero())
+    }
+
     /// Adds `time` to `phase`.
     pub(crate) fn add(&mut self, phase: Phase, time: Duration) {
         *match phase {
@@ -118,12 +124,9 @@ impl Phases {
 impl std::fmt::Display for Phases {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut between = "";
-        for phase in Phase::ALL {
-            let time = self.of(phase);
-            if !time.is_zero() {
-                write!(f, "{between}{} {time:.1?}", phase.as_str())?;
-                between = ", ";
-            }
+        for (phase, time) in self.spent() {
+            write!(f, "{between}{} {time:.1?}", phase.as_str())?;
+            between = ", ";
         }
         Ok(())
     }

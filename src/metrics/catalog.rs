@@ -4,7 +4,6 @@
 //! Gauges and counters are absolute readings of the inventory and the pool state, taken on collection,
 //! so they cannot drift from it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
@@ -22,7 +21,7 @@ use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
 use crate::record::requests::{Key, route_attribute};
-use crate::record::usage::{Site, SiteUse, Use};
+use crate::record::usage::{Site, Use};
 
 /// A metric: its name, unit and description, and how to read it.
 #[derive(Debug)]
@@ -100,7 +99,7 @@ pub(crate) static OPERATION_DURATION: Family = Family {
     name: DB_CLIENT_OPERATION_DURATION,
     unit: "s",
     description: "The time from sending a query to the end of its response",
-    kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(r.database(), emit)),
+    kind: Kind::Histogram(SECONDS, |r, emit| r.operations().each(&r.database, emit)),
 };
 static REQUEST_CHECKOUTS: Family = Family {
     name: "poolscope.request.checkouts",
@@ -185,7 +184,7 @@ static IDLE_IN_TRANSACTION: Family = Family {
     unit: "{connection}",
     description: "Connections held with an open transaction and no query running, as far as the pool can tell",
     kind: Kind::UpDown(|r, emit| {
-        if !r.sees_transactions() {
+        if !r.inventory.sees_transactions() {
             return;
         }
         let state = r.state();
@@ -249,7 +248,7 @@ static CHECKOUTS_FAILED: Family = Family {
         ] {
             emit(count as f64, &[KeyValue::new(OUTCOME, outcome)]);
         }
-        for (route, shed) in r.shed(Instant::now()) {
+        for (route, shed) in r.shed() {
             let outcome = KeyValue::new(OUTCOME, "shed");
             let attributes = route_attribute(route.as_ref()).into_iter().chain([outcome]);
             emit(shed.total as f64, &attributes.collect::<Vec<_>>());
@@ -271,7 +270,7 @@ static WAIT_TARGET: Family = Family {
     unit: "s",
     description: "The target for the 95th percentile of the time waited for a connection",
     kind: Kind::Gauge(|r, emit| {
-        if let Some(target) = r.wait_target() {
+        if let Some(target) = r.inventory.wait_target() {
             emit(target.as_secs_f64(), &[]);
         }
     }),
@@ -291,11 +290,7 @@ static USE_CHECKOUTS: Family = Family {
     name: "poolscope.use.checkouts",
     unit: "{checkout}",
     description: "Connections returned, by call site",
-    kind: Kind::Counter(|r, emit| {
-        // The first of the usage metrics in `FAMILIES`.
-        let read = r.usage_of_scrape(true);
-        emit_sites(&read, |used| used.checkouts as f64, |_| true, emit);
-    }),
+    kind: Kind::Counter(|r, emit| sites(r, |used| used.checkouts as f64, |_| true, emit)),
 };
 static USE_WAIT_TIME: Family = Family {
     name: "poolscope.use.wait_time",
@@ -324,9 +319,9 @@ static N_PLUS_ONE: Family = Family {
     description: "Requests that sent the same statement more often than the N+1 threshold",
     kind: Kind::Counter(|r, emit| {
         let mut requests = r.requests();
-        for (route, repeated) in requests.all_repeated(Instant::now()) {
+        for (route, count, _) in requests.repeated.read(Instant::now()) {
             let attribute = route_attribute(route);
-            emit(repeated.requests.total as f64, attribute.as_slice());
+            emit(count.total as f64, attribute.as_slice());
         }
     }),
 };
@@ -350,6 +345,15 @@ static LEAKS: Family = Family {
         }
     }),
 };
+
+/// The metrics of a request, in the order of [`Used::values`](crate::request::attribution::Used::values).
+pub(crate) static REQUEST: [&Family; 5] = [
+    &REQUEST_CHECKOUTS,
+    &REQUEST_QUERIES,
+    &REQUEST_WAIT_TIME,
+    &REQUEST_HELD_TIME,
+    &REQUEST_QUERY_TIME,
+];
 
 /// All metrics, in the order of the guide.
 pub(crate) static FAMILIES: [&Family; 32] = [
@@ -387,22 +391,14 @@ pub(crate) static FAMILIES: [&Family; 32] = [
     &REQUEST_QUERY_TIME,
 ];
 
-/// The histograms of the use per request, in the order of [`Used::values`](crate::request::attribution::Used).
-pub(crate) static PER_REQUEST: [&Family; 5] = [
-    &REQUEST_CHECKOUTS,
-    &REQUEST_QUERIES,
-    &REQUEST_WAIT_TIME,
-    &REQUEST_HELD_TIME,
-    &REQUEST_QUERY_TIME,
-];
-
-fn per_request(recorder: &Recorder, which: usize, emit: EmitBuckets<'_>) {
+/// Reads the histogram with this number in [`REQUEST`].
+fn per_request(recorder: &Recorder, number: usize, emit: EmitBuckets<'_>) {
     // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
-        let routes = requests.routes();
+        let routes = requests.routes.iter();
         routes
-            .map(|(key, used)| (key.clone(), used[which].clone()))
+            .map(|(key, used)| (key.clone(), used[number].clone()))
             .collect()
     };
     for (key, buckets) in all {
@@ -411,16 +407,8 @@ fn per_request(recorder: &Recorder, which: usize, emit: EmitBuckets<'_>) {
 }
 
 fn sites(recorder: &Recorder, value: fn(&Use) -> f64, known: fn(&Use) -> bool, emit: Emit<'_>) {
-    emit_sites(&recorder.usage_of_scrape(false), value, known, emit);
-}
-
-fn emit_sites(
-    read: &HashMap<Site, SiteUse>,
-    value: fn(&Use) -> f64,
-    known: fn(&Use) -> bool,
-    emit: Emit<'_>,
-) {
-    for (site, used) in read.iter().filter(|(_, used)| known(&used.total)) {
+    let used = recorder.usage().into_iter();
+    for (site, used) in used.filter(|(_, used)| known(&used.total)) {
         emit(value(&used.total), &site.attributes());
     }
 }

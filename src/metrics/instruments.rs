@@ -1,6 +1,5 @@
 //! The pool's OpenTelemetry instruments, built from the list of [`families`](crate::metrics::catalog).
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -81,11 +80,8 @@ impl Metrics {
         self.with(|bound| {
             bound.wait.record(time.as_secs_f64());
             let Some(phases) = phases else { return };
-            for (phase, histogram) in Phase::ALL.into_iter().zip(&bound.phases) {
-                let time = phases.of(phase);
-                if !time.is_zero() {
-                    histogram.record(time.as_secs_f64());
-                }
+            for (phase, time) in phases.spent() {
+                bound.phases[phase as usize].record(time.as_secs_f64());
             }
         });
     }
@@ -140,7 +136,7 @@ impl Bound {
         }
         let of_pool = |family| histogram(&meter, family).bind(std::slice::from_ref(&pool));
         let mut of_query = vec![pool.clone()];
-        of_query.extend_from_slice(recorder.database());
+        of_query.extend_from_slice(&recorder.database);
         let query = histogram(&meter, &family::OPERATION_DURATION);
         Self {
             wait: of_pool(&family::WAIT_TIME),
@@ -154,7 +150,7 @@ impl Bound {
             failed_query: query,
             per_request: recorder
                 .request_metrics
-                .then(|| family::PER_REQUEST.map(|family| histogram(&meter, family))),
+                .then(|| family::REQUEST.map(|family| histogram(&meter, family))),
             pool,
             provider,
         }
@@ -183,7 +179,7 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
         // cannot serve.
         let live = recorder
             .upgrade()
-            .filter(|recorder| !gauge || recorder.availability() != Availability::Closed);
+            .filter(|recorder| !gauge || recorder.inventory.availability() != Availability::Closed);
         if let Some(recorder) = live {
             let mut all = Vec::new();
             read(&recorder, &mut |value, attributes| {
@@ -215,13 +211,5 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
         Kind::Counter(read) => build!(u64_observable_counter, read, u64),
         Kind::Seconds(read) => build!(f64_observable_counter, read, f64),
         Kind::Histogram(..) => {}
-    }
-}
-
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics")
-            .field("global", &matches!(self, Self::Global(_)))
-            .finish_non_exhaustive()
     }
 }

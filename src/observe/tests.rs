@@ -22,7 +22,8 @@ use crate::error::PoolError;
 use crate::observe::{Observe, ObserveLayer, Observed};
 use crate::record::clock::SECOND;
 use crate::record::inventory::{Counts, Inventory};
-use crate::record::windows::{Level, Span, Windows};
+use crate::record::traffic::Level;
+use crate::record::windows::{Span, Windows};
 
 /// An event of the windows.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +83,7 @@ impl Memory {
             (Span::FiveMinutes, 296, 301),
         ] {
             let ago = |seconds: u64| now.saturating_sub(seconds * SECOND);
-            let slot = windows.read(now, span);
+            let slot = windows.read(now, span).traffic;
             let (fewest, highest) = (
                 self.arrivals_since(ago(least)),
                 self.arrivals_since(ago(most)),
@@ -113,7 +114,7 @@ proptest! {
             match event {
                 Event::Passes(time) => now += time,
                 Event::Arrives => {
-                    windows.at(now).arrivals += 1;
+                    windows.at(now).traffic.arrivals += 1;
                     memory.arrivals.push(now);
                 }
                 Event::Level(checked_out) => {

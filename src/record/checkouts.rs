@@ -46,7 +46,7 @@ impl Recorder {
     pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
         let now = self.clock.at(since);
         let mut state = self.state();
-        state.windows.at(now).arrivals += 1;
+        state.windows.at(now).traffic.arrivals += 1;
         state.history.asked();
         let key = state.ledger.waiters.insert(Waiter { since, phase });
         self.level(&mut state, now);
@@ -83,7 +83,7 @@ impl Recorder {
             if let Some(phases) = &phases {
                 slot.waited_in(phases);
             }
-            slot.arrivals += u64::from(waiter.is_none());
+            slot.traffic.arrivals += u64::from(waiter.is_none());
             let queued = match waiter {
                 None => {
                     state.history.asked();
@@ -107,11 +107,8 @@ impl Recorder {
             state.totals.checkouts += 1;
             state.waits.record_time(waited);
             if let Some(phases) = &phases {
-                for (phase, buckets) in Phase::ALL.into_iter().zip(&mut state.phases) {
-                    let time = phases.of(phase);
-                    if !time.is_zero() {
-                        buckets.record_time(time);
-                    }
+                for (phase, time) in phases.spent() {
+                    state.phases[phase as usize].record_time(time);
                 }
             }
             state.last_granted = Some(now);
@@ -124,7 +121,9 @@ impl Recorder {
             (key, rebind)
         };
         if rebind {
-            self.rebind();
+            // The global OpenTelemetry providers may have changed.
+            self.metrics.bind(self);
+            self.tracing.bind();
             self.look_for_leaks();
         }
         self.metrics.waited(waited, phases.as_ref());
@@ -147,7 +146,7 @@ impl Recorder {
         // larger pool would not serve them. A checkout that waited was counted when its wait began.
         if waiter.is_none() && refusal != NotGranted::Rejected {
             state.history.asked();
-            state.windows.at(at).arrivals += 1;
+            state.windows.at(at).traffic.arrivals += 1;
         }
         let was_queued =
             waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued));
@@ -165,7 +164,7 @@ impl Recorder {
                     place: 0,
                 },
             );
-            state.windows.at(at).unserved += u64::from(refusal != NotGranted::Canceled);
+            state.windows.at(at).traffic.unserved += u64::from(refusal != NotGranted::Canceled);
         }
         let PoolState {
             windows,
@@ -173,21 +172,18 @@ impl Recorder {
             shed,
             ..
         } = &mut *state;
-        let slot = windows.at(at);
+        let traffic = &mut windows.at(at).traffic;
         match refusal {
             NotGranted::TimedOut => {
                 totals.timeouts += 1;
-                slot.timeouts += 1;
+                traffic.timeouts += 1;
             }
-            NotGranted::Failed => {
-                totals.errors += 1;
-                slot.failures += 1;
-            }
+            NotGranted::Failed => totals.errors += 1,
             NotGranted::Rejected | NotGranted::Overloaded => totals.rejected += 1,
             NotGranted::Shed => {
                 totals.shed += 1;
-                slot.shed += 1;
-                shed.add(route, now);
+                traffic.shed += 1;
+                shed.add(route, 1, now);
             }
             NotGranted::Canceled => totals.canceled += 1,
         }

@@ -5,13 +5,16 @@
 //! between segments, in which checkouts are only counted, so that the kept segments cover the last five
 //! minutes. A completed segment is shared with readers and never copied.
 
+mod busiest;
+mod segment;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::record::clock::{MINUTE, seconds};
-
-/// Maximum number of checkouts in a segment.
-const ENTRIES: usize = 4096;
+use self::busiest::Busiest;
+use self::segment::LONGEST;
+pub(crate) use self::segment::{Asked, ENTRIES, Entry, NEVER, Position, Queries, Segment};
+use crate::record::clock::MINUTE;
 
 /// Number of full segments kept. If segments have fewer entries, more of them are kept.
 const FULL: usize = 8;
@@ -19,85 +22,14 @@ const FULL: usize = 8;
 /// Period that the kept segments of a busy pool cover.
 const COVERED: u64 = 5 * MINUTE;
 
-/// Maximum duration of a segment, even if it is not full.
-const LONGEST: u64 = COVERED;
-
 /// Age at which segments are discarded.
 const FORGOTTEN: u64 = 60 * MINUTE;
-
-/// Period of which the busiest window is kept; the window of the period before is kept, too.
-const HALF_DAY: u64 = 12 * 60 * MINUTE;
-
-/// Marks a time that is unknown or has not been reached.
-pub(crate) const NEVER: u32 = u32::MAX;
-
-/// One checkout, in 32 bytes. Times are microseconds since its segment began, rounded down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// When the connection was requested; negative if before the segment began.
-    pub(crate) asked: i32,
-    /// When its turn came; [`NEVER`] if it gave up before.
-    pub(crate) granted: u32,
-    /// When the connection was returned or the caller gave up; [`NEVER`] if neither has happened.
-    pub(crate) returned: u32,
-    /// When its first query began and its last query ended; [`NEVER`] without queries.
-    pub(crate) first: u32,
-    pub(crate) last: u32,
-    /// Microseconds in which a query was running; [`NEVER`] if queries are not watched.
-    pub(crate) busy: u32,
-    /// Number of the request that the checkout belongs to; 0 if unknown.
-    pub(crate) request: u32,
-    /// Hash of the call site.
-    pub(crate) place: u16,
-    /// Maximum number of connections at the time.
-    pub(crate) size: u16,
-}
-
-/// Every checkout that was granted or gave up within a period. Times are nanoseconds of the pool's
-/// clock; the beginning is a whole microsecond.
-#[derive(Debug, Clone)]
-pub(crate) struct Segment {
-    number: u32,
-    pub(crate) began: u64,
-    pub(crate) ended: u64,
-    pub(crate) entries: Vec<Entry>,
-    /// Whether no checkout is missing between the previous segment and this one.
-    pub(crate) follows: bool,
-    /// Number of checkouts requested since the pool started, before this segment.
-    asked_before: u64,
-    /// Number of entries whose connection has not been returned.
-    held: usize,
-}
 
 /// A segment, and the number of checkouts requested from its beginning to the beginning of the next.
 #[derive(Debug, Clone)]
 pub(crate) struct Counted {
     pub(crate) segment: Arc<Segment>,
     pub(crate) asked: u64,
-}
-
-/// Position of a hold's entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
-    segment: u32,
-    entry: u32,
-}
-
-/// The request for a connection. Times are nanoseconds of the pool's clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Asked {
-    pub(crate) asked: u64,
-    pub(crate) request: u32,
-    pub(crate) place: u16,
-}
-
-/// The queries of a hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Queries {
-    /// When the first query began and the last ended; `None` without queries.
-    pub(crate) between: Option<(u64, u64)>,
-    /// Nanoseconds in which a query was running.
-    pub(crate) busy: u64,
 }
 
 /// The recent checkouts of one pool; see the [module](self).
@@ -117,18 +49,7 @@ pub(crate) struct History {
     next: u64,
     /// Maximum number of connections.
     size: u16,
-    /// The busiest windows of this half-day and of the previous one.
-    busiest: [Option<BusiestWindow>; 2],
-}
-
-/// The busiest window of a half-day.
-#[derive(Debug, Clone)]
-struct BusiestWindow {
-    half_day: u64,
-    /// Mean number of connections held.
-    held: f64,
-    ended: u64,
-    segments: Vec<Counted>,
+    busiest: Busiest,
 }
 
 /// A snapshot of the history.
@@ -153,7 +74,7 @@ impl History {
             closing: None,
             kept: VecDeque::new(),
             next: 0,
-            busiest: [None, None],
+            busiest: Busiest::default(),
         }
     }
 
@@ -244,17 +165,19 @@ impl History {
     #[cold]
     fn close(&mut self, now: u64) {
         self.keep_closing();
-        if let Some(mut segment) = self.writing.take() {
-            if segment.is_full() {
-                segment.ended = now;
-            } else {
-                segment.ended = now.min(segment.began + LONGEST);
-                self.next = segment.ended;
-            }
-            self.closing = Some(segment);
-            if self.closing.as_ref().is_some_and(|it| it.held == 0) {
-                self.keep_closing();
-            }
+        let Some(mut segment) = self.writing.take() else {
+            return;
+        };
+        if segment.is_full() {
+            segment.ended = now;
+        } else {
+            segment.ended = now.min(segment.began + LONGEST);
+            self.next = segment.ended;
+        }
+        let is_complete = segment.held == 0;
+        self.closing = Some(segment);
+        if is_complete {
+            self.keep_closing();
         }
     }
 
@@ -274,7 +197,11 @@ impl History {
             self.leave_one_out(now);
         }
         self.forget(now);
-        self.compare_with_busiest(now);
+        // A pool's first minutes are often not typical.
+        if now >= COVERED {
+            let segments = self.count(self.kept.iter().cloned(), now);
+            self.busiest.compare(segments, now);
+        }
     }
 
     /// Removes one kept segment: the oldest, or, if a young pool needs that one to cover its whole
@@ -302,29 +229,6 @@ impl History {
         let is_old = |segment: &Arc<Segment>| segment.ended + FORGOTTEN <= now;
         while self.kept.front().is_some_and(is_old) {
             self.kept.pop_front();
-        }
-    }
-
-    /// Keeps the current window if it is the busiest of this half-day.
-    fn compare_with_busiest(&mut self, now: u64) {
-        // A pool's first minutes are often not typical.
-        if now < COVERED {
-            return;
-        }
-        let segments = self.count(self.kept.iter().cloned(), now);
-        let held = mean_held(&segments);
-        let half_day = now / HALF_DAY;
-        let [current, before] = &mut self.busiest;
-        if current.as_ref().is_none_or(|it| it.half_day != half_day) {
-            *before = current.take();
-        }
-        if current.as_ref().is_none_or(|it| it.held < held) {
-            *current = Some(BusiestWindow {
-                half_day,
-                held,
-                ended: now,
-                segments,
-            });
         }
     }
 
@@ -365,133 +269,22 @@ impl History {
             self.keep_closing();
         }
         self.forget(now);
-        let open = self.closing.iter().chain(&self.writing);
-        let open = open.map(|segment| {
-            let mut copy = segment.clone();
-            if copy.number == self.numbers && self.writing.is_some() {
-                copy.ended = now;
-            }
-            Arc::new(copy)
+        let writing = self.writing.clone();
+        let writing = writing.map(|segment| Segment {
+            ended: now,
+            ..segment
         });
-        let open: Vec<_> = open.collect();
+        let open = self.closing.iter().cloned().chain(writing).map(Arc::new);
         let recent = self.count(self.kept.iter().cloned().chain(open), now);
-        let known = self.busiest.iter().flatten();
-        let known = known.filter(|window| window.ended + 2 * HALF_DAY > now);
-        let busiest = known.max_by(|a, b| a.held.total_cmp(&b.held));
         Recorded {
             recent,
-            busiest: busiest.map(|window| (window.segments.clone(), window.ended)),
+            busiest: self.busiest.read(now),
         }
-    }
-}
-
-impl Segment {
-    fn is_full(&self) -> bool {
-        self.entries.len() >= ENTRIES
-    }
-
-    /// Returns the nanoseconds from its beginning until its last checkout was granted or gave up.
-    fn busy_until(&self) -> u64 {
-        let last = self.entries.last();
-        last.map_or(0, |it| u64::from(it.granted.min(it.returned)) * 1000)
-    }
-
-    fn is_over(&self, now: u64) -> bool {
-        self.is_full() || now >= self.began + LONGEST
-    }
-
-    /// Converts a time to microseconds since the segment began, clamped to 0 and `NEVER - 1`.
-    fn micros(&self, at: u64) -> u32 {
-        let micros = at.saturating_sub(self.began) / 1000;
-        u32::try_from(micros).map_or(NEVER - 1, |micros| micros.min(NEVER - 1))
-    }
-
-    fn push(&mut self, asked: Asked, size: u16, granted: u32, returned: u32) {
-        let since = (asked.asked.cast_signed() - self.began.cast_signed()).div_euclid(1000);
-        self.entries.push(Entry {
-            asked: since.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
-            granted,
-            returned,
-            first: NEVER,
-            last: NEVER,
-            busy: NEVER,
-            request: asked.request,
-            place: asked.place,
-            size,
-        });
-    }
-
-    fn returned(&mut self, entry: usize, now: u64, queries: Option<Queries>) {
-        let now = self.micros(now);
-        let times = queries.map(|queries| {
-            let busy = (queries.busy / 1000).min(u64::from(NEVER - 1)) as u32;
-            (
-                busy,
-                queries
-                    .between
-                    .map(|(first, last)| (self.micros(first), self.micros(last))),
-            )
-        });
-        let Some(entry) = self.entries.get_mut(entry) else {
-            return;
-        };
-        entry.returned = now.max(entry.granted);
-        if let Some((busy, between)) = times {
-            entry.busy = busy;
-            if let Some((first, last)) = between {
-                (entry.first, entry.last) = (first.max(entry.granted), last.min(entry.returned));
-            }
-        }
-        self.held = self.held.saturating_sub(1);
-    }
-
-    /// Returns the duration of the segment in seconds.
-    pub(crate) fn seconds(&self) -> f64 {
-        seconds(self.ended.saturating_sub(self.began))
-    }
-
-    /// Returns the connection-seconds held within the segment.
-    fn held(&self) -> f64 {
-        let end = self.micros(self.ended);
-        let entries = self.entries.iter().filter(|entry| entry.granted != NEVER);
-        let held = entries.map(|entry| entry.returned.min(end).saturating_sub(entry.granted));
-        held.map(f64::from).sum::<f64>() / 1e6
     }
 }
 
 fn short(size: u32) -> u16 {
     u16::try_from(size).unwrap_or(u16::MAX)
-}
-
-/// Returns the mean number of connections held. Each segment is weighted by the number of checkouts that
-/// it represents.
-fn mean_held(segments: &[Counted]) -> f64 {
-    let (mut held, mut asked) = (0.0, 0.0);
-    for Counted {
-        segment,
-        asked: stands_for,
-    } in segments
-    {
-        let share = *stands_for as f64;
-        held += share * segment.held() / segment.seconds().max(1e-6);
-        asked += share;
-    }
-    held / asked.max(1.0)
-}
-
-#[cfg(test)]
-impl Segment {
-    pub(crate) fn of(began: u64, ended: u64, follows: bool, entries: Vec<Entry>) -> Self {
-        Self {
-            number: 0,
-            began,
-            ended,
-            entries,
-            follows,
-            asked_before: 0,
-            held: 0,
-        }
-    }
 }
 
 #[cfg(test)]

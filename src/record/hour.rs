@@ -2,74 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::record::clock::{MINUTE, SECOND, seconds};
-use crate::record::windows::Interval;
+use crate::record::clock::{MINUTE, SECOND};
+use crate::record::traffic::Traffic;
 
 /// Time covered by one sample.
 const LENGTH: u64 = 5 * SECOND;
 /// Number of samples kept, which is one hour.
 const KEPT: usize = (60 * MINUTE / LENGTH) as usize;
-
-/// Sums over a period.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Traffic {
-    /// Time covered, in seconds.
-    pub(crate) seconds: f64,
-    /// Checkouts requested, including those that timed out or were shed.
-    pub(crate) asked: u64,
-    /// Checkouts that timed out in the queue or were shed.
-    pub(crate) unserved: u64,
-    /// Connections returned.
-    pub(crate) returned: u64,
-    /// Seconds that these connections were held.
-    pub(crate) held: f64,
-    /// Most connections in use at once.
-    pub(crate) peak: u32,
-    /// Most checkouts waiting at once.
-    pub(crate) peak_pending: u32,
-    /// Most checkouts requested within one second.
-    pub(crate) peak_rate: f64,
-}
-
-impl Traffic {
-    /// Returns the sums of a slot, without the time covered.
-    fn of(slot: &Interval) -> Self {
-        Self {
-            seconds: 0.0,
-            asked: slot.arrivals,
-            unserved: slot.unserved,
-            returned: slot.held.count(),
-            held: slot.held.sum().as_secs_f64(),
-            peak: slot.peak.checked_out,
-            peak_pending: slot.peak.pending,
-            peak_rate: slot.peak_arrival_rate,
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.asked += other.asked;
-        self.unserved += other.unserved;
-        self.returned += other.returned;
-        self.held += other.held;
-        self.peak = self.peak.max(other.peak);
-        self.peak_pending = self.peak_pending.max(other.peak_pending);
-        self.peak_rate = self.peak_rate.max(other.peak_rate);
-    }
-
-    /// Returns the checkouts requested per second.
-    pub(crate) fn rate(&self) -> f64 {
-        if self.seconds > 0.0 {
-            self.asked as f64 / self.seconds
-        } else {
-            0.0
-        }
-    }
-
-    /// Returns the mean time that a connection was held, in seconds; `None` if none was returned.
-    pub(crate) fn mean_held(&self) -> Option<f64> {
-        (self.returned > 0).then(|| self.held / self.returned as f64)
-    }
-}
 
 /// The samples of the last hour, each with the time of its end.
 #[derive(Debug, Default)]
@@ -77,19 +16,19 @@ pub(crate) struct Hour(VecDeque<(u64, Traffic)>);
 
 impl Hour {
     /// Adds a completed slot of the windows.
-    pub(crate) fn push(&mut self, ended: u64, slot: &Interval) {
+    pub(crate) fn push(&mut self, ended: u64, traffic: Traffic) {
         if self.0.len() == KEPT {
             self.0.pop_front();
         }
-        self.0.push_back((ended, Traffic::of(slot)));
+        self.0.push_back((ended, traffic));
     }
 
     /// Returns the sums over the last minutes, including the slots that have not ended.
-    pub(crate) fn last<'a>(
+    pub(crate) fn last(
         &self,
         minutes: u64,
         now: u64,
-        open: impl Iterator<Item = &'a Interval>,
+        open: impl Iterator<Item = Traffic>,
     ) -> Traffic {
         let since = now.saturating_sub(minutes * MINUTE);
         let samples = self.0.iter().rev().take_while(|(ended, _)| *ended > since);
@@ -99,8 +38,9 @@ impl Hour {
             sum.add(sample);
             began = began.min(ended.saturating_sub(LENGTH));
         }
-        open.for_each(|slot| sum.add(&Traffic::of(slot)));
-        sum.seconds = seconds(now - began);
+        open.for_each(|slot| sum.add(&slot));
+        // The windows do not count all of an idle time.
+        sum.observed = now - began;
         sum
     }
 }
@@ -108,7 +48,8 @@ impl Hour {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::windows::{Level, Windows};
+    use crate::record::traffic::Level;
+    use crate::record::windows::Windows;
     use std::time::Duration;
 
     #[test]
@@ -116,29 +57,32 @@ mod tests {
         let mut windows = Windows::new();
         for second in 0..600 {
             let slot = windows.at(second * SECOND);
-            slot.arrivals += 2;
+            slot.traffic.arrivals += 2;
             slot.held.record(Duration::from_millis(500));
         }
         let now = 600 * SECOND;
         let minute = windows.traffic(now, 1);
-        assert_eq!((minute.seconds, minute.asked), (60.0, 120));
+        assert_eq!((minute.observed().as_secs(), minute.arrivals), (60, 120));
         assert_eq!((minute.rate(), minute.mean_held()), (2.0, Some(0.5)));
-        assert_eq!(minute.peak_rate, 2.0);
+        assert_eq!(minute.peak_arrivals, 2);
         let later = windows.traffic(now + 32 * SECOND, 5);
-        assert_eq!((later.seconds, later.asked), (302.0, 540));
+        assert_eq!((later.observed().as_secs(), later.arrivals), (302, 540));
         let hour = windows.traffic(now, 60);
-        assert_eq!((hour.seconds, hour.asked), (600.0, 1200));
+        assert_eq!((hour.observed().as_secs(), hour.arrivals), (600, 1200));
         let later = windows.traffic(10 * now, 60);
-        assert_eq!((later.seconds, later.asked), (3600.0, 0));
+        assert_eq!((later.observed().as_secs(), later.arrivals), (3600, 0));
         assert_eq!((later.rate(), later.mean_held()), (0.0, None));
     }
 
     #[test]
     fn idle_time_is_covered() {
         let mut windows = Windows::new();
-        windows.at(0).arrivals += 30;
+        windows.at(0).traffic.arrivals += 30;
         let hour = windows.traffic(50 * MINUTE, 60);
-        assert_eq!((hour.seconds, hour.asked, hour.rate()), (3000.0, 30, 0.01));
+        assert_eq!(
+            (hour.observed().as_secs(), hour.arrivals, hour.rate()),
+            (3000, 30, 0.01)
+        );
     }
 
     #[test]
@@ -150,7 +94,7 @@ mod tests {
         };
         windows.set_level(0, level(7));
         windows.set_level(SECOND, level(3));
-        assert_eq!(windows.traffic(SECOND, 1).peak, 7);
-        assert_eq!(windows.traffic(10 * MINUTE, 1).peak, 3);
+        assert_eq!(windows.traffic(SECOND, 1).peak.checked_out, 7);
+        assert_eq!(windows.traffic(10 * MINUTE, 1).peak.checked_out, 3);
     }
 }

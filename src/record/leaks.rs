@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backend::SessionState;
+use crate::checkout::ConnectionFacts;
 use crate::record::ledger::Holder;
 use crate::record::recorder::{Recorder, TARGET};
 
@@ -23,6 +24,9 @@ use crate::record::recorder::{Recorder, TARGET};
 const TICK: Duration = Duration::from_millis(1);
 /// Minimum time between two scans, for short thresholds.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// Beginnings of the log events.
+const FOUND: &str = "possible connection leak: held for";
+const RETURNED: &str = "leaked connection returned after";
 /// Maximum time between two scans, for long thresholds.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -124,29 +128,10 @@ impl Recorder {
         }
         found.sort_by_key(|holder| holder.since);
         for holder in &found {
-            self.log_leak(holder, holder.held(now));
+            self.log_leak(holder, holder.held(now), FOUND);
         }
         let (soonest, latest) = (now + SHORTEST, now + LONGEST);
         next.unwrap_or(latest).clamp(soonest, latest)
-    }
-
-    fn log_leak(&self, holder: &Holder, held: Duration) {
-        let report = LeakReport::of(holder, held);
-        let _in_its_trace = report.context.clone().map(Context::attach);
-        tracing::warn!(
-            target: TARGET,
-            pool = &*self.name,
-            held_ms = held.as_millis() as u64,
-            threshold_ms = self.leaks.threshold.map(|threshold| threshold.as_millis() as u64),
-            caller = &*report.caller,
-            label = holder.checkout.label_text(),
-            route = holder.route().map(|route| &**route),
-            trace_id = report.trace.as_deref(),
-            state = report.state.map(SessionState::as_str),
-            process_id = report.process_id,
-            last_query = report.last_query.as_deref(),
-            "possible connection leak: held for {report}",
-        );
     }
 
     /// Logs the return of a connection that was held for too long. If the scan task had not reported
@@ -156,95 +141,72 @@ impl Recorder {
             return;
         }
         if !holder.leak_reported {
-            self.log_leak(holder, held);
+            self.log_leak(holder, held, FOUND);
         }
-        let report = LeakReport::of(holder, held);
-        let _in_its_trace = report.context.clone().map(Context::attach);
+        self.log_leak(holder, held, RETURNED);
+    }
+
+    fn log_leak(&self, holder: &Holder, held: Duration, event: &str) {
+        let (facts, caller) = (holder.facts.as_deref(), holder.caller());
+        let last_query = facts.and_then(ConnectionFacts::last_query);
+        // The log record belongs to the trace of the checkout.
+        let context = facts
+            .and_then(ConnectionFacts::slot)
+            .and_then(|slot| slot.read(|occupant| occupant.context.clone()));
+        let _in_its_trace = context.map(Context::attach);
         tracing::warn!(
             target: TARGET,
             pool = &*self.name,
             held_ms = held.as_millis() as u64,
-            caller = &*report.caller,
+            threshold_ms = self.leaks.threshold.map(|threshold| threshold.as_millis() as u64),
+            caller = format!("{}:{}", caller.file(), caller.line()),
             label = holder.checkout.label_text(),
             route = holder.route().map(|route| &**route),
-            trace_id = report.trace.as_deref(),
-            last_query = report.last_query.as_deref(),
-            "leaked connection returned after {report}",
+            trace_id = holder.trace.map(|trace| trace.to_string()),
+            state = holder.state().map(SessionState::as_str),
+            process_id = facts.and_then(ConnectionFacts::process_id),
+            last_query = last_query.as_deref(),
+            "{event} {}",
+            Leak { holder, held, last_query: last_query.as_deref() },
         );
     }
 }
 
-/// The fields of a leak's log events.
-struct LeakReport<'a> {
+/// A leak as text: `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction, server
+/// process 4711; last query: SELECT users`.
+struct Leak<'a> {
     holder: &'a Holder,
     held: Duration,
-    caller: String,
-    trace: Option<String>,
-    /// State of the session; `None` if queries are not watched.
-    state: Option<SessionState>,
-    process_id: Option<u64>,
-    last_query: Option<String>,
-    /// OpenTelemetry context of the checkout, so that the log record belongs to its trace.
-    context: Option<Context>,
+    last_query: Option<&'a str>,
 }
 
-impl<'a> LeakReport<'a> {
-    fn of(holder: &'a Holder, held: Duration) -> Self {
-        let (facts, caller) = (holder.facts.as_ref(), holder.caller());
-        Self {
-            holder,
-            held,
-            caller: format!("{}:{}", caller.file(), caller.line()),
-            trace: holder.trace.map(|trace| trace.to_string()),
-            state: holder.state(),
-            process_id: facts.and_then(|facts| facts.process_id()),
-            last_query: facts.and_then(|facts| facts.last_query()),
-            context: facts
-                .and_then(|facts| facts.slot())
-                .and_then(|slot| slot.read(|occupant| occupant.context.clone())),
-        }
-    }
-}
-
-/// Formats the fields as `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction,
-/// server process 4711; last query: SELECT users`.
-impl fmt::Display for LeakReport<'_> {
+impl fmt::Display for Leak<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} s by {}", self.held.as_secs_f64(), self.caller)?;
-        if let Some(label) = self.holder.checkout.label_text() {
+        let (holder, caller) = (self.holder, self.holder.caller());
+        let (held, file, line) = (self.held.as_secs_f64(), caller.file(), caller.line());
+        write!(f, "{held:.1} s by {file}:{line}")?;
+        if let Some(label) = holder.checkout.label_text() {
             write!(f, " ({label})")?;
         }
-        if let Some(route) = self.holder.route() {
+        if let Some(route) = holder.route() {
             write!(f, " for {route}")?;
         }
-        let mut facts = Vec::new();
-        if let Some(state) = self.state {
-            facts.push(match state {
-                SessionState::Active => "a query is running".to_owned(),
-                SessionState::Idle => "idle".to_owned(),
-                SessionState::IdleInTransaction => "idle in a transaction".to_owned(),
-                SessionState::IdleUnknown | SessionState::Other => "no query running".to_owned(),
-            });
+        let state = holder.state().map(|state| match state {
+            SessionState::Active => "a query is running".to_owned(),
+            SessionState::Idle => "idle".to_owned(),
+            SessionState::IdleInTransaction => "idle in a transaction".to_owned(),
+            SessionState::IdleUnknown | SessionState::Other => "no query running".to_owned(),
+        });
+        let process_id = holder.facts.as_ref().and_then(|facts| facts.process_id());
+        let process = process_id.map(|id| format!("server process {id}"));
+        let known: Vec<_> = [state, process].into_iter().flatten().collect();
+        if !known.is_empty() {
+            write!(f, "; {}", known.join(", "))?;
         }
-        if let Some(id) = self.process_id {
-            facts.push(format!("server process {id}"));
+        match self.last_query {
+            Some(query) => write!(f, "; last query: {query}"),
+            None => Ok(()),
         }
-        if !facts.is_empty() {
-            write!(f, "; {}", facts.join(", "))?;
-        }
-        if let Some(query) = &self.last_query {
-            f.write_str("; last query: ")?;
-            f.write_str(query)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Leaks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leaks")
-            .field("threshold", &self.threshold)
-            .finish_non_exhaustive()
     }
 }
 

@@ -75,7 +75,8 @@ impl Recorder {
 
 impl PoolEvents for Recorder {
     fn resized(&self) {
-        self.size_changed();
+        let size = self.counts().max_connections();
+        self.state().history.set_size(size);
     }
 
     fn opened(&self, took: Duration) {

@@ -4,6 +4,7 @@
 //! middleware in `observe/` writes it, and metrics, reports and advice read it.
 
 pub(crate) mod buckets;
+pub(crate) mod by_route;
 pub(crate) mod checkouts;
 pub(crate) mod clock;
 pub(crate) mod histogram;
@@ -18,9 +19,9 @@ pub(crate) mod queries;
 pub(crate) mod readiness;
 pub(crate) mod recorder;
 pub(crate) mod requests;
-pub(crate) mod shed;
 pub(crate) mod statements;
 pub(crate) mod totals;
+pub(crate) mod traffic;
 pub(crate) mod usage;
 pub(crate) mod windows;
 

@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use crate::checkout::query_context::{
     Ended, Known, QueryFailure, QueryObserver, Repeat, Statement, StatementId,
 };
+use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
+use crate::record::by_route::bounded;
 use crate::record::recorder::{Recorder, TARGET};
-use crate::record::statements::{StatementUse, Statements};
+use crate::record::statements::{Spent, Statements};
 use crate::request::attribution::{Attribution, RequestRecord, Tally};
 
 /// Kinds of failure with a series of their own; further kinds share `_OTHER`.
@@ -45,14 +47,11 @@ impl QueryDurations {
             self.succeeded.record_time(took);
             return None;
         };
-        let mut kept = failure.clone();
-        if self.failed.len() >= FAILURES && !self.failed.contains_key(failure) {
-            kept = QueryFailure::OTHER;
-        }
-        let buckets = self.failed.entry(kept.clone());
-        buckets
-            .or_insert_with(|| Buckets::new(SECONDS))
-            .record_time(took);
+        let other = |_| QueryFailure::OTHER;
+        let failed = bounded(&mut self.failed, FAILURES, failure.clone(), other);
+        let kept = failed.key().clone();
+        let buckets = failed.or_insert_with(|| Buckets::new(SECONDS));
+        buckets.record_time(took);
         Some(kept)
     }
 
@@ -77,7 +76,7 @@ pub(crate) fn attributes(database: &[KeyValue], failure: &QueryFailure) -> Vec<K
 impl Recorder {
     /// Returns the time used by each statement, whether or not queries have spans. Empty for an existing
     /// pool whose queries are not watched.
-    pub(crate) fn statements(&self) -> Vec<StatementUse> {
+    pub(crate) fn statements(&self) -> Vec<(Arc<Statement>, Sum<Spent>)> {
         self.operations().statements.read(Instant::now())
     }
 }
@@ -119,7 +118,7 @@ impl QueryObserver for Recorder {
             operations.record(query.took, query.failure)
         };
         self.metrics
-            .query_ended(query.took, self.database(), failure.as_ref());
+            .query_ended(query.took, &self.database, failure.as_ref());
     }
 
     fn repeated(&self, request: &Attribution, statement: &Repeat<'_>) {
@@ -127,8 +126,13 @@ impl QueryObserver for Recorder {
         let first = request.update(state, |tally| !std::mem::replace(&mut tally.repeated, true));
         let now = Instant::now();
         let route = request.route.as_ref();
-        self.requests()
-            .repeated(route, statement, first.unwrap_or(false), now);
+        {
+            let mut requests = self.requests();
+            let count = u64::from(first.unwrap_or(false));
+            let repeated = requests.repeated.add(route, count, now);
+            statement.text.clone_into(&mut repeated.text);
+            statement.summary.clone_into(&mut repeated.summary);
+        }
         if let Some(suppressed) = self.n_plus_ones.try_log(now) {
             tracing::warn!(
                 target: TARGET,

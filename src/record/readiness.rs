@@ -37,9 +37,9 @@ impl Readiness {
         let ago = |at: Instant| now.saturating_duration_since(at);
         let state = recorder.state();
         Self {
-            availability: recorder.availability(),
+            availability: recorder.inventory.availability(),
             counts,
-            pool_timeout: recorder.timeout(),
+            pool_timeout: recorder.inventory.timeout(),
             holders: state.ledger.holders.len(),
             longest_wait: state
                 .ledger

@@ -15,20 +15,21 @@ use crate::advice::advisor::Advisor;
 use crate::backend::ConnectError;
 use crate::log_limiter::LogLimiter;
 use crate::metrics::instruments::Metrics;
+use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
+use crate::record::by_route::ByRoute;
 use crate::record::clock::Clock;
 use crate::record::history::{History, Recorded};
-use crate::record::hour::Traffic;
-use crate::record::inventory::{Availability, Counts, Inventory};
+use crate::record::inventory::{Counts, Inventory};
 use crate::record::leaks::Leaks;
 use crate::record::ledger::Ledger;
 use crate::record::queries::QueryDurations;
 use crate::record::readiness::Readiness;
 use crate::record::requests::Requests;
-use crate::record::shed::{ShedByRoute, ShedCount};
 use crate::record::totals::Totals;
-use crate::record::usage::{BySite, Scraped, Site, SiteUse, Usage};
-use crate::record::windows::{Interval, Level, Span, Windows};
+use crate::record::traffic::{Level, Traffic};
+use crate::record::usage::{BySite, Site, Usage, by_site};
+use crate::record::windows::{Interval, Span, Windows};
 use crate::telemetry::Tracing;
 
 /// How long the result of a report's query on the monitoring connection is used.
@@ -50,15 +51,14 @@ pub(crate) struct Recorder {
     pub(crate) leaks: Leaks,
     /// Whether the use per request is recorded in histograms by route and method.
     pub(crate) request_metrics: bool,
-    inventory: Box<dyn Inventory>,
-    database: Vec<KeyValue>,
+    pub(crate) inventory: Box<dyn Inventory>,
+    /// The attributes that describe the database in telemetry.
+    pub(crate) database: Vec<KeyValue>,
     pub(crate) clock: Clock,
     state: Mutex<PoolState>,
     // Separate locks, because queries and requests end at other times than checkouts.
     operations: Mutex<QueryDurations>,
     requests: Mutex<Requests>,
-    /// The usage as the last scrape read it.
-    scraped: Scraped,
     pub(crate) advisor: Arc<Advisor>,
 }
 
@@ -72,7 +72,8 @@ pub(crate) struct PoolState {
     pub(crate) totals: Totals,
     /// Connection time used, by call site.
     pub(crate) usage: Usage,
-    pub(crate) shed: ShedByRoute,
+    /// Shed checkouts.
+    pub(crate) shed: ByRoute<()>,
     /// Durations since the start, in the buckets of the metrics.
     pub(crate) waits: Buckets,
     pub(crate) holds: Buckets,
@@ -99,6 +100,9 @@ impl Recorder {
     ) -> Arc<Self> {
         let now = Instant::now();
         let size = inventory.counts().max_connections();
+        let mut shed = ByRoute::new(now);
+        // Exported as 0 from the start, so that the first one shed is an increase.
+        shed.add(None, 0, now);
         let recorder = Arc::new(Self {
             name,
             tracing,
@@ -122,7 +126,7 @@ impl Recorder {
                     ..Totals::default()
                 },
                 usage: Usage::new(now),
-                shed: ShedByRoute::new(now),
+                shed,
                 waits: Buckets::new(SECONDS),
                 holds: Buckets::new(SECONDS),
                 creates: Buckets::new(SECONDS),
@@ -135,7 +139,6 @@ impl Recorder {
             }),
             operations: Mutex::new(QueryDurations::new(now)),
             requests: Mutex::new(Requests::new(now)),
-            scraped: Scraped::default(),
             advisor: Arc::default(),
         });
         recorder.metrics.bind(&recorder);
@@ -152,31 +155,6 @@ impl Recorder {
         self.inventory.counts()
     }
 
-    pub(crate) fn started(&self) -> Instant {
-        self.clock.start
-    }
-
-    /// Returns the attributes that describe the database in telemetry.
-    pub(crate) fn database(&self) -> &[KeyValue] {
-        &self.database
-    }
-
-    pub(crate) fn availability(&self) -> Availability {
-        self.inventory.availability()
-    }
-
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.inventory.timeout()
-    }
-
-    pub(crate) fn sees_transactions(&self) -> bool {
-        self.inventory.sees_transactions()
-    }
-
-    pub(crate) fn wait_target(&self) -> Option<Duration> {
-        self.inventory.wait_target()
-    }
-
     pub(crate) fn operations(&self) -> MutexGuard<'_, QueryDurations> {
         self.operations
             .lock()
@@ -188,9 +166,9 @@ impl Recorder {
     }
 
     /// Returns the connection time used, by call site.
-    pub(crate) fn usage(&self) -> HashMap<Site, SiteUse> {
-        let reading = self.state().usage.read(Instant::now());
-        reading.by_site()
+    pub(crate) fn usage(&self) -> BySite {
+        let entries = self.state().usage.read(Instant::now());
+        by_site(entries)
     }
 
     /// Returns the call sites by their numbers in the history.
@@ -198,25 +176,18 @@ impl Recorder {
         self.state().usage.places()
     }
 
-    /// Returns the connection time used, for one of several metrics that a scrape reads one after the
-    /// other. All of one scrape get the same reading; `is_first` makes a new one.
-    pub(crate) fn usage_of_scrape(&self, is_first: bool) -> BySite {
-        self.scraped.read(is_first, Instant::now(), || self.usage())
-    }
-
     /// Returns the shed checkouts, by route.
-    pub(crate) fn shed(&self, now: Instant) -> Vec<(Option<Arc<str>>, ShedCount)> {
-        self.state().shed.read(now)
-    }
-
-    /// Completes the totals with the counts of an existing pool.
-    pub(crate) fn completed(&self, totals: Totals) -> Totals {
-        self.inventory.completed(totals)
+    pub(crate) fn shed(&self) -> Vec<(Option<Arc<str>>, Sum<u64>)> {
+        let mut state = self.state();
+        let routes = state.shed.read(Instant::now());
+        routes
+            .map(|(route, count, ())| (route.cloned(), count))
+            .collect()
     }
 
     pub(crate) fn totals(&self) -> Totals {
         let totals = self.state().totals;
-        self.completed(totals)
+        self.inventory.completed(totals)
     }
 
     /// Records whether a report could reach the database. Passes on the reason why it could not.
@@ -244,25 +215,12 @@ impl Recorder {
         self.is_database_reachable() && Readiness::gather(self).own_verdict().is_none()
     }
 
-    /// Follows a change of the global OpenTelemetry providers. Checkouts call this at most once per
-    /// second.
-    pub(crate) fn rebind(self: &Arc<Self>) {
-        self.metrics.bind(self);
-        self.tracing.bind();
-    }
-
-    /// Passes the data of a window to `read`, with the pool state at the same instant.
-    pub(crate) fn read<T>(
-        &self,
-        span: Span,
-        read: impl FnOnce(Interval, &PoolState, Instant) -> T,
-    ) -> T {
-        let now = Instant::now();
-        let at = self.clock.at(now);
+    /// Returns the data of a window.
+    pub(crate) fn window(&self, span: Span) -> Interval {
+        let now = self.clock.now();
         let mut state = self.state();
-        self.level(&mut state, at);
-        let slot = state.windows.read(at, span);
-        read(slot, &state, now)
+        self.level(&mut state, now);
+        state.windows.read(now, span)
     }
 
     /// Returns the recent checkouts, the traffic of the last minutes for each of `minutes`, and the
@@ -273,12 +231,6 @@ impl Recorder {
         let recorded = state.history.read(now);
         let traffic = minutes.map(|minutes| state.windows.traffic(now, minutes));
         (recorded, traffic, now)
-    }
-
-    /// Updates the pool's size in the history after it may have changed.
-    pub(crate) fn size_changed(&self) {
-        let size = self.counts().max_connections();
-        self.state().history.set_size(size);
     }
 
     /// Records the current gauge values in the windows.

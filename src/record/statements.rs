@@ -1,7 +1,6 @@
 //! Records the time that each statement uses, by its text without values.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Sub;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
 use crate::checkout::query_context::{Known, Statement, StatementId};
-use crate::recent::{Marker, Recent};
+use crate::recent::{Marker, Recent, Sum};
 
 /// Maximum number of statements recorded separately. Further ones share one entry, so that memory is
 /// bounded: a text has at most 2 KiB, so all have at most one megabyte.
@@ -24,7 +23,7 @@ const SENT: usize = 2048;
 /// some microseconds, and an app that writes values into its statements should not pay that for each.
 const READ: u32 = 100;
 
-/// Summary of the entry that statements beyond the bound share.
+/// Summary of the entry that statements beyond the bound share. Its text is empty.
 pub(crate) const OTHER: &str = "_OTHER";
 
 /// Executions of one statement, and their time.
@@ -47,23 +46,11 @@ impl Sub for Spent {
     }
 }
 
-/// A statement and its use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StatementUse {
-    /// Operation and tables; empty if the text does not begin with an SQL keyword, [`OTHER`] for
-    /// statements beyond the bound.
-    pub(crate) summary: String,
-    /// Text without values; empty for [`OTHER`].
-    pub(crate) text: String,
-    pub(crate) total: Spent,
-    /// Within the last five minutes.
-    pub(crate) recent: Spent,
-}
-
 /// All statements of one pool. None is ever removed, so ids stay valid.
+#[derive(Debug)]
 pub(crate) struct Statements {
     /// Statements by id. The first entry is shared by those beyond the bound.
-    all: Vec<StatementEntry>,
+    all: Vec<(Arc<Statement>, Recent<Spent>)>,
     /// Ids by text without values.
     ids: HashMap<Arc<str>, StatementId>,
     /// Ids by the hash of the text as sent. Cleared when it is full.
@@ -74,11 +61,6 @@ pub(crate) struct Statements {
     next_second: Instant,
 }
 
-struct StatementEntry {
-    statement: Arc<Statement>,
-    spent: Recent<Spent>,
-}
-
 impl Statements {
     pub(crate) fn new(now: Instant) -> Self {
         let other = Statement {
@@ -87,7 +69,7 @@ impl Statements {
             operation: None,
         };
         Self {
-            all: vec![StatementEntry::new(other)],
+            all: vec![(Arc::new(other), Recent::default())],
             ids: HashMap::new(),
             sent: HashMap::default(),
             marker: Marker::new(now),
@@ -122,7 +104,7 @@ impl Statements {
             None => {
                 let id = StatementId::new(self.all.len());
                 self.ids.insert(Arc::clone(&statement.text), id);
-                self.all.push(StatementEntry::new(statement));
+                self.all.push((Arc::new(statement), Recent::default()));
                 id
             }
         };
@@ -135,56 +117,33 @@ impl Statements {
 
     /// Returns the statement with this id; `None` if it is beyond the bound.
     pub(crate) fn known(&self, id: StatementId) -> Option<Known> {
-        let entry = self.all.get(id.index())?;
+        let (statement, _) = self.all.get(id.index())?;
         (id != StatementId::OTHER).then(|| Known {
             id,
-            statement: Arc::clone(&entry.statement),
+            statement: Arc::clone(statement),
         })
     }
 
     /// Records a completed query.
     pub(crate) fn ended(&mut self, id: StatementId, took: Duration, now: Instant) {
         self.advance(now);
-        if let Some(entry) = self.all.get_mut(id.index()) {
-            let total = &mut entry.spent.total;
+        if let Some((_, Recent { total, .. })) = self.all.get_mut(id.index()) {
             total.count += 1;
             total.time = total.time.saturating_add(took);
         }
     }
 
     /// Returns all statements with a completed query, in no particular order.
-    pub(crate) fn read(&mut self, now: Instant) -> Vec<StatementUse> {
+    pub(crate) fn read(&mut self, now: Instant) -> Vec<(Arc<Statement>, Sum<Spent>)> {
         self.advance(now);
-        let used = self.all.iter().filter(|entry| entry.spent.total.count > 0);
-        used.map(|StatementEntry { statement, spent }| StatementUse {
-            summary: (*statement.summary).to_owned(),
-            text: (*statement.text).to_owned(),
-            total: spent.total,
-            recent: spent.recent(),
-        })
-        .collect()
+        let used = self.all.iter().filter(|(_, spent)| spent.total.count > 0);
+        used.map(|(statement, spent)| (Arc::clone(statement), spent.read()))
+            .collect()
     }
 
     fn advance(&mut self, now: Instant) {
-        let all = self.all.iter_mut().map(|entry| &mut entry.spent);
+        let all = self.all.iter_mut().map(|(_, spent)| spent);
         self.marker.advance(now, all);
-    }
-}
-
-impl StatementEntry {
-    fn new(statement: Statement) -> Self {
-        Self {
-            statement: Arc::new(statement),
-            spent: Recent::default(),
-        }
-    }
-}
-
-impl fmt::Debug for Statements {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Statements")
-            .field("known", &self.all.len())
-            .finish_non_exhaustive()
     }
 }
 
@@ -223,7 +182,7 @@ mod tests {
         let used: Vec<_> = all
             .read(now)
             .into_iter()
-            .map(|it| (it.summary, it.total))
+            .map(|(statement, spent)| (statement.summary.to_string(), spent.total))
             .collect();
         let spent = |count: u32| Spent {
             count: count.into(),
@@ -237,8 +196,12 @@ mod tests {
             ]
         );
         let later = all.read(now + Duration::from_secs(3600));
-        assert!(later.iter().all(|it| it.recent == Spent::default()));
-        assert_eq!(later[0].total.count, 2);
+        assert!(
+            later
+                .iter()
+                .all(|(_, spent)| spent.recent == Spent::default())
+        );
+        assert_eq!(later[0].1.total.count, 2);
     }
 
     #[test]
@@ -255,8 +218,8 @@ mod tests {
         let read = all.read(now);
         let other = read
             .iter()
-            .find(|it| it.summary == OTHER)
-            .map(|it| it.total.count);
+            .find(|(statement, _)| &*statement.summary == OTHER)
+            .map(|(_, spent)| spent.total.count);
         assert_eq!(other, Some(10_000 - STATEMENTS as u64));
     }
 

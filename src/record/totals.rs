@@ -77,7 +77,15 @@ impl Totals {
 
 impl Closed {
     pub(crate) fn count(&mut self, reason: CloseReason) {
-        *match reason {
+        *self.of_mut(reason) += 1;
+    }
+
+    pub(crate) fn of(mut self, reason: CloseReason) -> u64 {
+        *self.of_mut(reason)
+    }
+
+    fn of_mut(&mut self, reason: CloseReason) -> &mut u64 {
+        match reason {
             CloseReason::Recycle => &mut self.recycle,
             CloseReason::Overflow => &mut self.overflow,
             CloseReason::Broken => &mut self.broken,
@@ -85,18 +93,6 @@ impl Closed {
             CloseReason::Shutdown => &mut self.shutdown,
             CloseReason::Resize => &mut self.resize,
             CloseReason::Taken => &mut self.taken,
-        } += 1;
-    }
-
-    pub(crate) fn of(&self, reason: CloseReason) -> u64 {
-        match reason {
-            CloseReason::Recycle => self.recycle,
-            CloseReason::Overflow => self.overflow,
-            CloseReason::Broken => self.broken,
-            CloseReason::PingFailed => self.ping_failed,
-            CloseReason::Shutdown => self.shutdown,
-            CloseReason::Resize => self.resize,
-            CloseReason::Taken => self.taken,
         }
     }
 }

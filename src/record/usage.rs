@@ -3,21 +3,18 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Sub;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
-use crate::recent::{Marker, Recent};
+use crate::recent::{Marker, Recent, Sum};
 use crate::record::ledger::Holder;
 
 /// Maximum number of call sites recorded separately. Further ones share one entry, so that memory and the
 /// number of time series are bounded.
 const SITES: usize = 1000;
-
-/// How long a reading counts as that of one scrape, because a reader may leave out the first metric.
-const SCRAPE: Duration = Duration::from_secs(1);
 
 /// Replaces a source line that must not be shown.
 pub(crate) const HIDDEN: &str = "_HIDDEN";
@@ -116,59 +113,18 @@ pub(crate) struct Usage {
     marker: Marker,
 }
 
-/// Use of the pool by one call site.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct SiteUse {
-    pub(crate) total: Use,
-    /// Within the last five minutes.
-    pub(crate) recent: Use,
-}
-
-/// A copy of the use by all call sites. A call site may occur more than once.
-#[derive(Debug)]
-pub(crate) struct Reading(Vec<(Site, SiteUse)>);
-
-impl Reading {
-    /// Merges the entries of each call site.
-    pub(crate) fn by_site(self) -> HashMap<Site, SiteUse> {
-        let mut read = HashMap::<Site, SiteUse>::with_capacity(self.0.len());
-        for (site, used) in self.0 {
-            let sum = read.entry(site).or_default();
-            sum.total.add(&used.total);
-            sum.recent.add(&used.recent);
-        }
-        read
-    }
-}
-
 /// Use of the pool, with one entry per call site.
-pub(crate) type BySite = Arc<HashMap<Site, SiteUse>>;
+pub(crate) type BySite = HashMap<Site, Sum<Use>>;
 
-/// The usage as the last scrape read it. Four metrics are computed from it and read one after another:
-/// the first makes a new reading, and the others use the same.
-#[derive(Debug, Default)]
-pub(crate) struct Scraped(Mutex<Option<(Instant, BySite)>>);
-
-impl Scraped {
-    /// Returns the last reading, or makes a new one with `read` if `is_first` or the last one is too old.
-    pub(crate) fn read(
-        &self,
-        is_first: bool,
-        now: Instant,
-        read: impl FnOnce() -> HashMap<Site, SiteUse>,
-    ) -> BySite {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((at, usage)) if !is_first && now.saturating_duration_since(*at) < SCRAPE => {
-                Arc::clone(usage)
-            }
-            _ => {
-                let usage = Arc::new(read());
-                *last = Some((now, Arc::clone(&usage)));
-                usage
-            }
-        }
+/// Merges the entries of each call site.
+pub(crate) fn by_site(entries: impl IntoIterator<Item = (Site, Sum<Use>)>) -> BySite {
+    let mut merged = BySite::new();
+    for (site, used) in entries {
+        let sum = merged.entry(site).or_default();
+        sum.total.add(&used.total);
+        sum.recent.add(&used.recent);
     }
+    merged
 }
 
 impl Usage {
@@ -205,20 +161,14 @@ impl Usage {
         tracked.total.add(&used);
     }
 
-    /// Copies the use by all call sites, so that the caller holds the lock only for the copy.
-    pub(crate) fn read(&mut self, now: Instant) -> Reading {
+    /// Copies the use by all call sites, so that the caller holds the lock only for the copy. A call
+    /// site may occur more than once; see [`by_site`].
+    pub(crate) fn read(&mut self, now: Instant) -> Vec<(Site, Sum<Use>)> {
         self.advance(now);
-        let mut places = Vec::with_capacity(self.sites.len() + 1);
-        let copy = |tracked: &Recent<Use>| SiteUse {
-            total: tracked.total,
-            recent: tracked.recent(),
-        };
         let known = self.sites.values();
-        places.extend(known.map(|(site, tracked)| (site.clone(), copy(tracked))));
-        if self.other.total.checkouts > 0 {
-            places.push((Site::other(), copy(&self.other)));
-        }
-        Reading(places)
+        let known = known.map(|(site, tracked)| (site.clone(), tracked.read()));
+        let other = (self.other.total.checkouts > 0).then(|| (Site::other(), self.other.read()));
+        known.chain(other).collect()
     }
 
     /// Returns the call sites by their numbers. If several have the same number, returns one of them.
@@ -236,18 +186,12 @@ impl Usage {
 }
 
 /// Hides the source lines, and merges the call sites with the same label and route.
-pub(crate) fn without_callers(places: HashMap<Site, SiteUse>) -> HashMap<Site, SiteUse> {
-    let mut merged = HashMap::<Site, SiteUse>::new();
-    for (site, used) in places {
-        let site = Site {
-            caller: Arc::from(HIDDEN),
-            ..site
-        };
-        let sum = merged.entry(site).or_default();
-        sum.total.add(&used.total);
-        sum.recent.add(&used.recent);
-    }
-    merged
+pub(crate) fn without_callers(sites: BySite) -> BySite {
+    let caller: Arc<str> = Arc::from(HIDDEN);
+    by_site(sites.into_iter().map(|(site, used)| {
+        let caller = Arc::clone(&caller);
+        (Site { caller, ..site }, used)
+    }))
 }
 
 impl Site {
@@ -298,7 +242,7 @@ mod tests {
         usage.returned(&holder(checkout, Some(&same)), 4 * SECOND, None, now);
         usage.returned(&holder(checkout, None), SECOND, None, now);
         usage.returned(&holder(checkout.label("nightly"), None), SECOND, None, now);
-        let read = usage.read(now).by_site();
+        let read = by_site(usage.read(now));
         assert_eq!(read.len(), 3);
         let users = read
             .iter()
@@ -307,29 +251,9 @@ mod tests {
             .1;
         assert_eq!((users.total.checkouts, users.total.held), (2, 8 * SECOND));
         assert_eq!(users.total.efficiency(), Some(0.25));
-        let later = usage.read(now + Duration::from_secs(3600)).by_site();
+        let later = by_site(usage.read(now + Duration::from_secs(3600)));
         assert!(later.values().all(|used| used.recent == Use::default()));
         assert!(later.values().all(|used| used.total.checkouts > 0));
-    }
-
-    #[test]
-    fn a_scrape_reads_the_usage_once() {
-        let (scraped, now) = (Scraped::default(), Instant::now());
-        let mut reads = 0;
-        let mut read = |is_first, now| {
-            scraped.read(is_first, now, || {
-                reads += 1;
-                HashMap::new()
-            });
-            reads
-        };
-        assert_eq!([true, false, false].map(|first| read(first, now)), [1; 3]);
-        assert_eq!([true, false, false].map(|first| read(first, now)), [2; 3]);
-        assert_eq!(
-            read(false, now + SCRAPE),
-            3,
-            "a scrape without the first metric"
-        );
     }
 
     #[test]
@@ -339,7 +263,7 @@ mod tests {
             let route = Arc::from(format!("/{number}"));
             usage.returned(&holder(Checkout::new(), Some(&route)), SECOND, None, now);
         }
-        let read = usage.read(now).by_site();
+        let read = by_site(usage.read(now));
         assert_eq!(read.len(), SITES + 1);
         let other = &read[&Site::other()];
         assert_eq!(other.total.checkouts as usize, SITES);

@@ -5,12 +5,12 @@
 //! of windows.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use crate::checkout::wait_phase::{Phase, Phases};
-use crate::record::clock::{SECOND, seconds};
+use crate::checkout::wait_phase::Phases;
+use crate::record::clock::SECOND;
 use crate::record::histogram::Histogram;
-use crate::record::hour::{Hour, Traffic};
+use crate::record::hour::Hour;
+use crate::record::traffic::{Level, Traffic};
 
 const SECONDS: usize = 10;
 /// Seconds merged into one coarse slot.
@@ -27,190 +27,62 @@ pub(crate) enum Span {
     FiveMinutes,
 }
 
-/// Gauge values at an instant, integrated over time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Level {
-    pub(crate) checked_out: u32,
-    pub(crate) pending: u32,
-    pub(crate) overflow: u32,
-}
-
-/// The waits of one slot by phase. A phase has only the checkouts that waited in it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PhaseTimes {
-    pub(crate) queued: Histogram,
-    pub(crate) connecting: Histogram,
-    pub(crate) pinging: Histogram,
-}
-
-impl PhaseTimes {
-    pub(crate) fn of(&self, phase: Phase) -> &Histogram {
-        match phase {
-            Phase::Queued => &self.queued,
-            Phase::Connecting => &self.connecting,
-            Phase::Pinging => &self.pinging,
-        }
-    }
-
-    fn each(&mut self) -> [(Phase, &mut Histogram); 3] {
-        [
-            (Phase::Queued, &mut self.queued),
-            (Phase::Connecting, &mut self.connecting),
-            (Phase::Pinging, &mut self.pinging),
-        ]
-    }
-
-    fn record(&mut self, phases: &Phases) {
-        for (phase, histogram) in self.each() {
-            let time = phases.of(phase);
-            if !time.is_zero() {
-                histogram.record(time);
-            }
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (phase, histogram) in self.each() {
-            histogram.merge(other.of(phase));
-        }
-    }
-
-    fn cleared(self) -> Self {
-        Self {
-            queued: self.queued.cleared(),
-            connecting: self.connecting.cleared(),
-            pinging: self.pinging.cleared(),
-        }
-    }
-}
-
 /// The data of one slot, or of a whole window after merging.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interval {
+    pub(crate) traffic: Traffic,
     pub(crate) wait: Histogram,
     pub(crate) held: Histogram,
     pub(crate) create: Histogram,
-    /// Waits by phase; `None` if no checkout waited or the phases are unknown.
-    pub(crate) phases: Option<Box<PhaseTimes>>,
-    /// Checkouts requested. Refusals by a closed or suspended pool do not count.
-    pub(crate) arrivals: u64,
-    pub(crate) timeouts: u64,
-    pub(crate) failures: u64,
-    pub(crate) shed: u64,
-    /// Checkouts that timed out in the queue or were shed.
-    pub(crate) unserved: u64,
-    /// Time covered, in nanoseconds.
-    pub(crate) observed: u64,
-    /// Integrals of the gauge values over the time covered, in nanoseconds.
-    pub(crate) checked_out_time: u64,
-    pub(crate) pending_time: u64,
-    pub(crate) overflow_time: u64,
-    pub(crate) peak: Level,
-    /// Most arrivals within one second.
-    pub(crate) peak_arrival_rate: f64,
+    /// Waits by phase, of the checkouts that waited in it; `None` if no checkout waited or the phases
+    /// are unknown.
+    pub(crate) phases: Option<Box<[Histogram; 3]>>,
 }
 
 impl Interval {
     fn merge(&mut self, other: &Self) {
+        self.traffic.add(&other.traffic);
         self.wait.merge(&other.wait);
         self.held.merge(&other.held);
         self.create.merge(&other.create);
         if let Some(phases) = &other.phases {
-            self.phases.get_or_insert_default().merge(phases);
+            let merged = self.phases.get_or_insert_default();
+            for (into, from) in merged.iter_mut().zip(phases.iter()) {
+                into.merge(from);
+            }
         }
-        self.arrivals += other.arrivals;
-        self.timeouts += other.timeouts;
-        self.failures += other.failures;
-        self.shed += other.shed;
-        self.unserved += other.unserved;
-        self.observed += other.observed;
-        self.checked_out_time += other.checked_out_time;
-        self.pending_time += other.pending_time;
-        self.overflow_time += other.overflow_time;
-        self.peak.checked_out = self.peak.checked_out.max(other.peak.checked_out);
-        self.peak.pending = self.peak.pending.max(other.peak.pending);
-        self.peak.overflow = self.peak.overflow.max(other.peak.overflow);
-        self.peak_arrival_rate = self.peak_arrival_rate.max(other.peak_arrival_rate);
     }
 
-    /// Returns an empty slot that reuses the memory.
-    fn cleared(self) -> Self {
-        Self {
-            wait: self.wait.cleared(),
-            held: self.held.cleared(),
-            create: self.create.cleared(),
-            phases: self.phases.map(|phases| Box::new(phases.cleared())),
-            arrivals: 0,
-            timeouts: 0,
-            failures: 0,
-            shed: 0,
-            unserved: 0,
-            observed: 0,
-            checked_out_time: 0,
-            pending_time: 0,
-            overflow_time: 0,
-            peak: Level::default(),
-            peak_arrival_rate: 0.0,
-        }
+    /// Empties the slot. Keeps its memory.
+    fn clear(&mut self) {
+        self.traffic = Traffic::default();
+        let phases = self.phases.iter_mut().flat_map(|phases| phases.iter_mut());
+        [&mut self.wait, &mut self.held, &mut self.create]
+            .into_iter()
+            .chain(phases)
+            .for_each(Histogram::clear);
     }
 
     /// Records the phases of a checkout's wait.
     pub(crate) fn waited_in(&mut self, phases: &Phases) {
-        self.phases.get_or_insert_default().record(phases);
-    }
-
-    fn elapse(&mut self, time: u64, level: Level) {
-        let of = |level: u32| time.saturating_mul(u64::from(level));
-        self.observed += time;
-        self.checked_out_time = self.checked_out_time.saturating_add(of(level.checked_out));
-        // Usually both are zero.
-        if level.pending | level.overflow > 0 {
-            self.pending_time = self.pending_time.saturating_add(of(level.pending));
-            self.overflow_time = self.overflow_time.saturating_add(of(level.overflow));
-        }
-        self.reach(level);
-    }
-
-    fn reach(&mut self, level: Level) {
-        self.peak.checked_out = self.peak.checked_out.max(level.checked_out);
-        self.peak.pending = self.peak.pending.max(level.pending);
-        self.peak.overflow = self.peak.overflow.max(level.overflow);
-    }
-
-    fn mean_of(&self, integral: u64) -> f64 {
-        if self.observed > 0 {
-            integral as f64 / self.observed as f64
-        } else {
-            0.0
+        let histograms = self.phases.get_or_insert_default();
+        for (phase, time) in phases.spent() {
+            histograms[phase as usize].record(time);
         }
     }
 
-    /// Returns the time covered.
-    pub(crate) fn observed(&self) -> Duration {
-        Duration::from_nanos(self.observed)
+    /// Sets the peak of the arrivals of a single second.
+    fn peaked(&mut self) -> &Self {
+        self.traffic.peak_arrivals = self.traffic.arrivals;
+        self
     }
 
-    /// Returns the time-weighted mean number of connections in use.
-    pub(crate) fn mean_checked_out(&self) -> f64 {
-        self.mean_of(self.checked_out_time)
-    }
-
-    /// Returns the time-weighted mean number of waiting checkouts.
-    pub(crate) fn mean_pending(&self) -> f64 {
-        self.mean_of(self.pending_time)
-    }
-
-    /// Returns the time-weighted mean number of open connections beyond the pool size.
-    pub(crate) fn mean_overflow(&self) -> f64 {
-        self.mean_of(self.overflow_time)
-    }
-
-    /// Returns the checkouts requested per second.
-    pub(crate) fn arrival_rate(&self) -> f64 {
-        if self.observed > 0 {
-            self.arrivals as f64 / seconds(self.observed)
-        } else {
-            0.0
+    /// Returns the traffic with the connections returned.
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            returned: self.held.count(),
+            held: self.held.sum(),
+            ..self.traffic
         }
     }
 }
@@ -271,37 +143,34 @@ impl Windows {
 
     /// Sets the gauge values from `now` on.
     pub(crate) fn set_level(&mut self, now: u64, level: Level) {
-        self.at(now).reach(level);
+        self.at(now).traffic.peak.reach(level);
         self.level = level;
     }
 
     /// Returns the merged data of a window that ends at `now`.
     pub(crate) fn read(&mut self, now: u64, span: Span) -> Interval {
-        self.at(now);
-        let mut sum = Interval::default();
+        let mut sum = self.at(now).peaked().clone();
         match span {
             Span::TenSeconds => self.seconds.iter().for_each(|slot| sum.merge(slot)),
             Span::Minute => self.coarse.iter().take(12).for_each(|slot| sum.merge(slot)),
             Span::FiveMinutes => self.coarse.iter().for_each(|slot| sum.merge(slot)),
         }
-        sum.merge(&self.current);
-        sum.peak_arrival_rate = sum.peak_arrival_rate.max(self.current.arrivals as f64);
         sum
     }
 
     /// Returns the traffic of the last minutes (at most 60) up to `now`.
     pub(crate) fn traffic(&mut self, now: u64, minutes: u64) -> Traffic {
-        self.at(now);
-        self.current.peak_arrival_rate = self.current.arrivals as f64;
+        self.at(now).peaked();
         let filling = self.coarse.iter().take(usize::from(self.filling > 0));
-        let open = filling.chain([&self.current]);
+        let open = filling.chain([&self.current]).map(Interval::traffic);
         self.hour.last(minutes, now, open)
     }
 
     fn integrate(&mut self, until: u64) {
         // Usually no time has passed.
         if until > self.integrated {
-            self.current.elapse(until - self.integrated, self.level);
+            let passed = until - self.integrated;
+            self.current.traffic.elapse(passed, self.level);
             self.integrated = until;
         }
     }
@@ -310,42 +179,38 @@ impl Windows {
         let end = self.ends;
         self.integrate(end);
         self.ends = end + SECOND;
-        self.current.peak_arrival_rate = self.current.arrivals as f64;
+        self.current.peaked();
         if self.filling == 0 {
-            let slot = match self.coarse.len() {
-                COARSE_SLOTS => self
-                    .coarse
-                    .pop_back()
-                    .map(Interval::cleared)
-                    .unwrap_or_default(),
-                _ => Interval::default(),
-            };
+            let slot = unused(&mut self.coarse, COARSE_SLOTS);
             self.coarse.push_front(slot);
         }
         self.filling = (self.filling + 1) % COARSE;
         if let Some(front) = self.coarse.front_mut() {
             front.merge(&self.current);
             if self.filling == 0 {
-                self.hour.push(end, front);
+                self.hour.push(end, front.traffic());
             }
         }
-        // The new second reuses the memory of the oldest.
-        let fresh = match self.seconds.len() {
-            SECONDS => self
-                .seconds
-                .pop_back()
-                .map(Interval::cleared)
-                .unwrap_or_default(),
-            _ => Interval::default(),
-        };
+        let fresh = unused(&mut self.seconds, SECONDS);
         self.seconds
             .push_front(std::mem::replace(&mut self.current, fresh));
     }
 }
 
+/// Returns an empty slot. Takes the memory of the oldest one if the ring has all of its `slots`.
+fn unused(ring: &mut VecDeque<Interval>, slots: usize) -> Interval {
+    if ring.len() < slots {
+        return Interval::default();
+    }
+    let mut oldest = ring.pop_back().unwrap_or_default();
+    oldest.clear();
+    oldest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -378,31 +243,34 @@ mod tests {
         windows.set_level(5 * SECOND / 2, level(0));
         let minute = windows.read(10 * SECOND, Span::Minute);
         assert!(
-            (minute.mean_checked_out() - 2.5).abs() < 1e-9,
+            (minute.traffic.mean_checked_out() - 2.5).abs() < 1e-9,
             "{}",
-            minute.mean_checked_out()
+            minute.traffic.mean_checked_out()
         );
-        assert_eq!(minute.observed(), Duration::from_secs(10));
-        assert_eq!(minute.peak.checked_out, 10);
+        assert_eq!(minute.traffic.observed(), Duration::from_secs(10));
+        assert_eq!(minute.traffic.peak.checked_out, 10);
     }
 
     #[test]
     fn windows_survive_an_idle_hour_and_a_clock_that_goes_back() {
         let mut windows = Windows::new();
-        windows.at(0).arrivals += 5;
+        windows.at(0).traffic.arrivals += 5;
         let later = 3600 * SECOND;
         let minute = windows.read(later, Span::Minute);
-        assert_eq!((minute.arrivals, minute.arrival_rate()), (0, 0.0));
-        windows.at(0).arrivals += 1;
-        assert_eq!(windows.read(later, Span::TenSeconds).arrivals, 1);
+        assert_eq!((minute.traffic.arrivals, minute.traffic.rate()), (0, 0.0));
+        windows.at(0).traffic.arrivals += 1;
+        assert_eq!(windows.read(later, Span::TenSeconds).traffic.arrivals, 1);
     }
 
     #[test]
     fn peaks_of_arrivals_are_kept_per_second() {
         let mut windows = Windows::new();
-        windows.at(0).arrivals += 3;
-        windows.at(4 * SECOND).arrivals += 30;
+        windows.at(0).traffic.arrivals += 3;
+        windows.at(4 * SECOND).traffic.arrivals += 30;
         let minute = windows.read(6 * SECOND, Span::Minute);
-        assert_eq!((minute.arrivals, minute.peak_arrival_rate), (33, 30.0));
+        assert_eq!(
+            (minute.traffic.arrivals, minute.traffic.peak_arrivals),
+            (33, 30)
+        );
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::holders::HolderReport;
+use super::sessions::{Tally, ours};
 use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{Activity, MonitorConnection, MonitorError, ServerSession, SessionState};
@@ -53,7 +53,7 @@ pub struct Connections {
 
 /// One of this pool's sessions.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SessionReport {
     /// The server's session id.
     pub process_id: Option<u64>,
@@ -75,50 +75,6 @@ pub struct SessionReport {
     pub holder: Option<HolderReport>,
 }
 
-/// Session counts, shared with `health` and the advice.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
-    pub(crate) total: u32,
-    pub(crate) active: u32,
-    pub(crate) idle: u32,
-    pub(crate) idle_in_transaction: Option<u32>,
-    pub(crate) longest_query: Option<f64>,
-    pub(crate) longest_idle: Option<f64>,
-}
-
-/// Returns the pool's sessions among those shown by the server, and the scope used to select them.
-fn ours(
-    activity: &Activity,
-    own: Option<&[u64]>,
-    holders: &[HolderReport],
-) -> (&'static str, Vec<ServerSession>) {
-    let (scope, mut sessions) = told_apart(activity, own);
-    if scope == "pool" {
-        sessions
-            .iter_mut()
-            .for_each(|session| session.state = completed(session, holders));
-    }
-    (scope, sessions)
-}
-
-/// Returns the state of a session. If the server does not show whether an idle session is in a
-/// transaction, uses the pool's own state: a connection that is not held was returned clean, and the
-/// pool has observed the statements of a held one.
-fn completed(session: &ServerSession, holders: &[HolderReport]) -> SessionState {
-    if session.state != SessionState::IdleUnknown {
-        return session.state;
-    }
-    let holder = holders
-        .iter()
-        .find(|holder| holder.process_id == Some(session.process_id));
-    match holder.map(HolderReport::state) {
-        None => SessionState::Idle,
-        // The server reports it idle, so the query that the pool saw has ended since.
-        Some(SessionState::Active) => SessionState::IdleUnknown,
-        Some(state) => state,
-    }
-}
-
 /// Completes `last_query` from the server's view if the pool does not know the query in flight.
 fn name_queries_under_way(
     holders: &mut [HolderReport],
@@ -138,96 +94,33 @@ fn name_queries_under_way(
     }
 }
 
-/// Selects the pool's sessions: by id, else by `application_name`, else by user and database.
-fn told_apart(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<ServerSession>) {
-    let sessions = activity.sessions.as_deref().unwrap_or_default();
-    let others = || {
-        sessions
-            .iter()
-            .filter(|s| Some(s.process_id) != activity.lane_process_id)
-    };
-    if let Some(own) = own.filter(|own| !own.is_empty() || activity.sessions.is_some()) {
-        let found: Vec<_> = others()
-            .filter(|s| own.contains(&s.process_id))
-            .cloned()
-            .collect();
-        // The server knows none of our ids: they are those of a pooler in between.
-        if own.is_empty() || !found.is_empty() {
-            return ("pool", found);
+impl Connections {
+    /// Returns the report without what only the server knows.
+    fn new(
+        facts: &SourceFacts,
+        scope: &'static str,
+        tally: &Tally,
+        sessions: Vec<SessionReport>,
+    ) -> Self {
+        let idle_in_transaction = tally.idle_in_transaction;
+        let most = facts.thresholds.idle_in_transaction;
+        Self {
+            total_connections: tally.total,
+            active_count: tally.active,
+            idle_count: tally.idle,
+            idle_in_transaction,
+            longest_query_seconds: tally.longest_query,
+            longest_idle_seconds: tally.longest_idle,
+            server_max_connections: None,
+            server_connections: None,
+            other_connections: None,
+            scope,
+            monitoring_process_id: None,
+            restricted: None,
+            error: None,
+            sessions,
+            too_many_idle_in_transaction: idle_in_transaction.is_some_and(|n| n > most),
         }
-    }
-    // The monitoring connection is opened like the pool's connections and has the same name: that of
-    // this process, unless the URL sets one.
-    let name = sessions
-        .iter()
-        .find(|s| Some(s.process_id) == activity.lane_process_id)
-        .and_then(|lane| lane.application_name.as_deref())
-        .filter(|name| !name.is_empty());
-    match name {
-        Some(name) => (
-            "application_name",
-            others()
-                .filter(|s| s.same_database && s.application_name.as_deref() == Some(name))
-                .cloned()
-                .collect(),
-        ),
-        None => (
-            "user_and_database",
-            others()
-                .filter(|s| s.same_user && s.same_database)
-                .cloned()
-                .collect(),
-        ),
-    }
-}
-
-fn tally(sessions: &[ServerSession]) -> Tally {
-    let count =
-        |of: &[SessionState]| sessions.iter().filter(|s| of.contains(&s.state)).count() as u32;
-    let longest = |seconds: &dyn Fn(&ServerSession) -> Option<f64>| {
-        sessions
-            .iter()
-            .filter_map(seconds)
-            .reduce(f64::max)
-            .map(|s| round(s.max(0.0), 3))
-    };
-    let unknown = count(&[SessionState::IdleUnknown]);
-    Tally {
-        total: sessions.len() as u32,
-        active: count(&[SessionState::Active]),
-        idle: count(&[SessionState::Idle, SessionState::IdleUnknown]),
-        idle_in_transaction: (unknown == 0).then(|| count(&[SessionState::IdleInTransaction])),
-        longest_query: longest(&|s| s.query_seconds),
-        longest_idle: longest(&|s| s.state_seconds.filter(|_| s.state != SessionState::Active)),
-    }
-}
-
-/// Returns the counts from the pool's own state.
-fn own_tally(holders: &[HolderReport], open: u32) -> Tally {
-    let count = |state: SessionState| holders.iter().filter(|h| h.state() == state).count() as u32;
-    let active = count(SessionState::Active);
-    let unknown = count(SessionState::IdleUnknown);
-    let in_transaction = count(SessionState::IdleInTransaction);
-    Tally {
-        total: open,
-        active,
-        idle: open.saturating_sub(active + in_transaction),
-        idle_in_transaction: (unknown == 0).then_some(in_transaction),
-        longest_query: None,
-        longest_idle: None,
-    }
-}
-
-/// Returns the server's counts of the pool's sessions, or the pool's own if the server shows none.
-pub(crate) fn count(
-    activity: &Activity,
-    facts: &SourceFacts,
-    holders: &[HolderReport],
-    open: u32,
-) -> Tally {
-    match activity.sessions {
-        Some(_) => tally(&ours(activity, facts.process_ids.as_deref(), holders).1),
-        None => own_tally(holders, open),
     }
 }
 
@@ -254,112 +147,52 @@ impl<S: Source> Observe<S> {
         if scope == "pool" {
             name_queries_under_way(&mut holders, &sessions, facts.kind);
         }
-        let tally = tally(&sessions);
+        let tally = Tally::of_sessions(&sessions);
         let mut by_id: HashMap<u64, HolderReport> = holders
             .into_iter()
             .filter_map(|h| Some((h.process_id?, h)))
             .collect();
-        let on_database = activity
-            .sessions
-            .iter()
-            .flatten()
-            .filter(|s| s.same_database)
-            .count() as u32;
-        let lane = u32::from(activity.lane_process_id.is_some());
+        let all = activity.sessions.iter().flatten();
+        let on_database = all.filter(|s| s.same_database).count() as u32;
+        let ours = tally.total + u32::from(activity.lane_process_id.is_some());
+        let reports = sessions.into_iter().map(|session| SessionReport {
+            process_id: Some(session.process_id),
+            state: session.state.as_str(),
+            state_seconds: session.state_seconds.map(|s| round(s, 3)),
+            query_seconds: session.query_seconds.map(|s| round(s, 3)),
+            transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
+            wait_event: session.wait_event,
+            // MySQL and MariaDB insert bind values into the statement's text while a general log or a
+            // binlog is enabled.
+            query: session
+                .query
+                .filter(|_| facts.query_text && scope == "pool")
+                .map(|query| describe(&query, facts.kind).text.to_string()),
+            holder: by_id.remove(&session.process_id),
+        });
         Connections {
-            total_connections: tally.total,
-            active_count: tally.active,
-            idle_count: tally.idle,
-            idle_in_transaction: tally.idle_in_transaction,
-            longest_query_seconds: tally.longest_query,
-            longest_idle_seconds: tally.longest_idle,
             server_max_connections: activity.limits.map(|limits| limits.max_connections),
             server_connections: activity.limits.map(|limits| limits.in_use),
-            other_connections: Some(on_database.saturating_sub(tally.total + lane)),
-            scope,
+            other_connections: Some(on_database.saturating_sub(ours)),
             monitoring_process_id: activity.lane_process_id,
             restricted: activity.restricted.clone(),
-            error: None,
-            too_many_idle_in_transaction: tally
-                .idle_in_transaction
-                .is_some_and(|n| n > facts.thresholds.idle_in_transaction),
-            sessions: sessions
-                .iter()
-                .map(|session| SessionReport {
-                    process_id: Some(session.process_id),
-                    state: session.state.as_str(),
-                    state_seconds: session.state_seconds.map(|s| round(s, 3)),
-                    query_seconds: session.query_seconds.map(|s| round(s, 3)),
-                    transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
-                    wait_event: session.wait_event.clone(),
-                    // MySQL and MariaDB insert bind values into the statement's text while a
-                    // general log or a binlog is enabled.
-                    query: session
-                        .query
-                        .as_deref()
-                        .filter(|_| facts.query_text && scope == "pool")
-                        .map(|query| describe(query, facts.kind).text.to_string()),
-                    holder: by_id.remove(&session.process_id),
-                })
-                .collect(),
+            ..Connections::new(facts, scope, &tally, reports.collect())
         }
     }
 
     /// Returns the pool's own view: always for SQLite, and if the server can't be queried.
     fn pool_view(&self, facts: &SourceFacts, error: Option<&MonitorError>) -> Connections {
-        let counts = self.recorder.counts();
         let holders = self.holder_reports(facts);
-        let tally = own_tally(&holders, counts.open);
-        let sessions: Vec<_> = holders
-            .into_iter()
-            .map(|holder| SessionReport {
-                process_id: holder.process_id,
-                state: holder.state().as_str(),
-                state_seconds: None,
-                query_seconds: None,
-                transaction_seconds: None,
-                wait_event: None,
-                query: None,
-                holder: Some(holder),
-            })
-            .collect();
+        let tally = Tally::of_holders(&holders, self.recorder.counts().open);
+        let reports = holders.into_iter().map(|holder| SessionReport {
+            process_id: holder.process_id,
+            state: holder.state().as_str(),
+            holder: Some(holder),
+            ..SessionReport::default()
+        });
         Connections {
-            total_connections: tally.total,
-            active_count: tally.active,
-            idle_count: tally.idle,
-            idle_in_transaction: tally.idle_in_transaction,
-            longest_query_seconds: None,
-            longest_idle_seconds: None,
-            server_max_connections: None,
-            server_connections: None,
-            other_connections: None,
-            scope: "pool_view",
-            monitoring_process_id: None,
-            restricted: None,
             error: error.map(|error| error.cause.to_string()),
-            sessions,
-            too_many_idle_in_transaction: tally
-                .idle_in_transaction
-                .is_some_and(|n| n > facts.thresholds.idle_in_transaction),
+            ..Connections::new(facts, "pool_view", &tally, reports.collect())
         }
-    }
-
-    /// Returns all holders of connections, the longest hold first.
-    pub(crate) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
-        let now = Instant::now();
-        let state = self.recorder.state();
-        let mut holders: Vec<_> = state.ledger.holders.iter().cloned().collect();
-        drop(state);
-        holders.sort_by_key(|holder| holder.since);
-        holders
-            .iter()
-            .map(|holder| {
-                let report = HolderReport::new(holder, now, &self.recorder.leaks);
-                match facts.source_lines {
-                    true => report,
-                    false => report.without_caller(),
-                }
-            })
-            .collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::grant::{Grant, count};
+use super::grant::{Grant, Own, count};
 use crate::backend::{Activity, ServerSession};
 
 /// The server's other users, and this pool's share of its connections. The server's
@@ -36,15 +36,6 @@ pub struct Fleet {
     /// The most connections that this pool can have: `grantable` divided by `replicas`, less one for
     /// the monitoring connection and less `other_pools`.
     pub share: u32,
-}
-
-/// This pool's sessions.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Own<'a> {
-    /// The server's session ids; `None` if unknown.
-    pub(crate) process_ids: Option<&'a [u64]>,
-    /// Number of open connections.
-    pub(crate) open: u32,
 }
 
 /// The number of sessions, by owner.
@@ -113,18 +104,10 @@ impl Census {
         let sessions = activity.sessions.as_deref().unwrap_or_default();
         let is_lane =
             |session: &ServerSession| Some(session.process_id) == activity.lane_process_id;
-        let is_own = |session: &ServerSession| {
-            let ids = own.process_ids.unwrap_or_default();
-            ids.contains(&session.process_id) && !is_lane(session)
-        };
-        let found = count(sessions.iter().filter(|session| is_own(session)));
+        let has_ids = own.process_ids.is_some_and(|ids| !ids.is_empty());
         // The server knows none of our ids: they are those of a pooler in between, and so are the names.
-        let is_pooled = found == 0 && own.process_ids.is_some_and(|ids| !ids.is_empty());
-        let in_use = activity.limits.map_or(u32::MAX, |limits| limits.in_use);
-        let pools = match found {
-            0 => own.open.min(in_use),
-            found => found,
-        };
+        let is_pooled = has_ids && own.known(activity) == 0;
+        let pools = own.count(activity);
         let alike = || {
             sessions
                 .iter()
@@ -144,22 +127,14 @@ impl Census {
                 replicas: None,
             };
         };
-        let replicas: HashSet<_> = alike()
-            .filter_map(|s| s.replica.as_deref())
-            .chain([here])
-            .collect();
-        let (mut local, mut elsewhere) = (0_u32, 0);
-        for replica in alike().filter_map(|session| session.replica.as_deref()) {
-            match replica == here {
-                true => local += 1,
-                false => elsewhere += 1,
-            }
-        }
+        let of = || alike().filter_map(|session| session.replica.as_deref());
+        let replicas: HashSet<_> = of().chain([here]).collect();
+        let local = count(of().filter(|replica| *replica == here));
         Self {
             own: pools,
             other_pools: local.saturating_sub(pools),
-            elsewhere,
-            replicas: Some(u32::try_from(replicas.len()).unwrap_or(u32::MAX)),
+            elsewhere: count(of()) - local,
+            replicas: Some(count(replicas.iter())),
         }
     }
 }
@@ -280,7 +255,7 @@ mod tests {
         activity.limits.as_mut().unwrap().in_use -= 6;
         let of = |own| fleet(&activity, own);
         assert_eq!((of(OWN).replicas, of(OWN).share), (1, 100 - 3 - 10 - 1));
-        let granted = super::super::grant::grant(&activity, OWN.process_ids, OWN.open).unwrap();
+        let granted = Grant::of(&activity, OWN.count(&activity)).unwrap();
         assert_eq!(of(OWN).share, granted.available);
         // With unknown ids, the number of open connections counts as the pool's own sessions.
         let unknown = Own {

@@ -14,17 +14,32 @@ pub(crate) struct Grant {
     pub(crate) reserved: u32,
 }
 
-/// Returns the limits of the server; `None` if it has none. `own` are the server's ids of this pool's
-/// sessions; `open` is their number if the ids are unknown.
-pub(crate) fn grant(activity: &Activity, own: Option<&[u64]>, open: u32) -> Option<Grant> {
-    let limits = activity.limits?;
-    let sessions = activity.sessions.as_deref().unwrap_or_default();
-    let known = own.map(|ids| count(sessions.iter().filter(|s| ids.contains(&s.process_id))));
-    // Without known ids, or with ids that a pooler hides from the server, the open connections count.
-    let ours = known
-        .filter(|&n| n > 0)
-        .unwrap_or_else(|| open.min(limits.in_use));
-    Grant::of(activity, ours)
+/// This pool's sessions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Own<'a> {
+    /// The server's session ids; `None` if unknown.
+    pub(crate) process_ids: Option<&'a [u64]>,
+    /// Number of open connections.
+    pub(crate) open: u32,
+}
+
+impl Own<'_> {
+    /// Returns how many of the ids the server knows.
+    pub(super) fn known(&self, activity: &Activity) -> u32 {
+        let ids = self.process_ids.unwrap_or_default();
+        let sessions = activity.sessions.iter().flatten();
+        count(sessions.filter(|session| ids.contains(&session.process_id)))
+    }
+
+    /// Returns the number of this pool's sessions. Without known ids, or with ids that a pooler hides
+    /// from the server, the open connections count.
+    pub(crate) fn count(&self, activity: &Activity) -> u32 {
+        let in_use = activity.limits.map_or(u32::MAX, |limits| limits.in_use);
+        match self.known(activity) {
+            0 => self.open.min(in_use),
+            known => known,
+        }
+    }
 }
 
 impl Grant {
@@ -87,7 +102,16 @@ mod tests {
 
     #[test]
     fn own_sessions_are_not_deducted() {
-        let grant = |own: Option<&[u64]>, limit| grant(&activity(20, limit), own, 15).unwrap();
+        let grant = |process_ids: Option<&[u64]>, limit| {
+            let (own, activity) = (
+                Own {
+                    process_ids,
+                    open: 15,
+                },
+                activity(20, limit),
+            );
+            Grant::of(&activity, own.count(&activity)).unwrap()
+        };
         assert_eq!(grant(Some(&[1, 2, 3, 99]), None).available, 100 - 3 - 17);
         assert_eq!(grant(None, None).available, 100 - 3 - 5);
         // Behind a pooler, the server knows none of the pool's ids.
@@ -97,6 +121,6 @@ mod tests {
 
     #[test]
     fn there_is_no_grant_without_limits() {
-        assert_eq!(super::grant(&Activity::default(), None, 3), None);
+        assert_eq!(Grant::of(&Activity::default(), 3), None);
     }
 }

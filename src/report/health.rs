@@ -3,16 +3,16 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::connections::count;
 use super::efficiency::HoldEfficiency;
-use super::grant::grant;
+use super::grant::{Grant, Own};
 use super::holders::HolderReport;
 use super::repeats::RepeatedStatement;
+use super::sessions::count;
 use super::shed::ShedReport;
 use super::source::{Configuration, Source, SourceFacts};
 use super::status::Status;
 use super::timings::{Window, round};
-use super::warnings::{Readings, judge};
+use super::warnings::{Finding, judge};
 use crate::backend::MonitorConnection;
 use crate::observe::Observe;
 use crate::record::inventory::Availability;
@@ -43,7 +43,7 @@ pub struct Health {
     /// Waits, holds and connects within the last 10 seconds, minute and 5 minutes.
     pub windows: Windows,
     /// Number of checkouts that timed out within the last minute.
-    pub timeouts_last_minute: u64,
+    pub timeouts_last_1m: u64,
     /// Checkouts rejected by load shedding.
     pub shed: ShedReport,
     /// How long the oldest waiting checkout has waited, in seconds; `null` if none waits.
@@ -145,51 +145,16 @@ impl<S: Source> Observe<S> {
         });
 
         let activity = answer.as_ref().ok();
-        let own = facts.process_ids.as_deref();
-        let mut holders = self.holder_reports(&facts);
+        let own = Own {
+            process_ids: facts.process_ids.as_deref(),
+            open: evidence.counts.open,
+        };
+        let holders = self.holder_reports(&facts);
         let tally = activity
             .map(|activity| count(activity, &facts, &holders, evidence.counts.open))
             .unwrap_or_default();
-        let grant = activity.and_then(|activity| grant(activity, own, evidence.counts.open));
-        let window = |span| self.recorder.read(span, |slot, _, _| slot);
-        let minute = window(Span::Minute);
-        let hold_efficiency = HoldEfficiency::read(&self.recorder, facts.source_lines);
-        let n_plus_one = RepeatedStatement::read(&self.recorder, facts.query_text);
-        let shed = ShedReport::read(&self.recorder, &minute);
-        let telemetry = Exports::snapshot();
-        let findings = judge(
-            &Readings {
-                counts: evidence.counts,
-                pending: status.pending,
-                longest_wait: evidence.longest_wait,
-                holders: &holders,
-                minute: &minute,
-                idle_in_transaction: tally.idle_in_transaction,
-                longest_query_seconds: tally.longest_query,
-                grant,
-                efficiency: &hold_efficiency,
-                repeats: &n_plus_one,
-                shed: &shed,
-                telemetry: telemetry.as_ref(),
-            },
-            &facts.thresholds,
-        );
-        holders.truncate(NAMED);
-        // The reason is also the first warning, because some readers only look at the warnings.
-        let (warnings, recommendations) = reason
-            .iter()
-            .map(|reason| {
-                (
-                    reason.clone(),
-                    cannot_serve_advice(evidence.availability).to_owned(),
-                )
-            })
-            .chain(
-                findings
-                    .into_iter()
-                    .map(|finding| (finding.warning, finding.recommendation)),
-            )
-            .unzip();
+        let grant = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
+        let minute = self.recorder.window(Span::Minute);
         let last_connect_error = {
             let state = self.recorder.state();
             let last = state.last_connect_error.as_ref();
@@ -200,14 +165,14 @@ impl<S: Source> Observe<S> {
                 )
             })
         };
-        Health {
+        let mut health = Health {
             utilization_pct: round(
                 f64::from(status.checked_out) * 100.0 / f64::from(status.max_connections.max(1)),
                 1,
             ),
             configuration: facts.configuration,
-            warnings,
-            recommendations,
+            warnings: Vec::new(),
+            recommendations: Vec::new(),
             database: DatabaseHealth {
                 reachable: reached.is_ok(),
                 error: answer.as_ref().err().map(|error| error.cause.to_string()),
@@ -218,19 +183,31 @@ impl<S: Source> Observe<S> {
                 server_can_grant: grant.map(|grant| grant.available),
             },
             windows: Windows {
-                last_10s: Window::from(&window(Span::TenSeconds)),
+                last_10s: Window::from(&self.recorder.window(Span::TenSeconds)),
                 last_1m: Window::from(&minute),
-                last_5m: Window::from(&window(Span::FiveMinutes)),
+                last_5m: Window::from(&self.recorder.window(Span::FiveMinutes)),
             },
-            timeouts_last_minute: minute.timeouts,
-            shed,
+            timeouts_last_1m: minute.traffic.timeouts,
+            shed: ShedReport::read(&self.recorder, &minute),
             longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
             longest_holders: holders,
-            hold_efficiency,
-            n_plus_one,
-            telemetry,
+            hold_efficiency: HoldEfficiency::read(&self.recorder, facts.source_lines),
+            n_plus_one: RepeatedStatement::read(&self.recorder, facts.query_text),
+            telemetry: Exports::snapshot(),
             reason,
             status,
+        };
+        let findings = judge(&health, &minute, grant, &facts.thresholds);
+        // The reason is also the first warning, because some readers only look at the warnings.
+        let cannot_serve = health.reason.clone().map(|warning| Finding {
+            warning,
+            recommendation: cannot_serve_advice(evidence.availability).to_owned(),
+        });
+        for finding in cannot_serve.into_iter().chain(findings) {
+            health.warnings.push(finding.warning);
+            health.recommendations.push(finding.recommendation);
         }
+        health.longest_holders.truncate(NAMED);
+        health
     }
 }

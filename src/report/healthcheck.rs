@@ -71,7 +71,7 @@ impl<S: Source> Observe<S> {
     /// Pings the database, records the result for the metrics, and returns why the database is
     /// unreachable. A suspended, draining or closed pool does not ping.
     pub(crate) async fn ask_database(&self) -> Option<String> {
-        if self.recorder.availability() != Availability::Open {
+        if self.recorder.inventory.availability() != Availability::Open {
             return None;
         }
         let answer = self.get_ref().facts().lane.ping(DEADLINE).await;

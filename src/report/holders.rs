@@ -3,9 +3,11 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::source::SourceFacts;
 use super::timings::seconds;
 use crate::backend::SessionState;
-use crate::checkout::TransactionState;
+use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::observe::Observe;
 use crate::record::leaks::Leaks;
 use crate::record::ledger::Holder;
 use crate::record::usage::HIDDEN;
@@ -43,23 +45,23 @@ pub struct HolderReport {
 
 impl HolderReport {
     /// Describes a holder at `now`.
-    pub(super) fn new(holder: &Holder, now: Instant, leaks: &Leaks) -> Self {
+    fn new(holder: &Holder, now: Instant, leaks: &Leaks, source_lines: bool) -> Self {
         let held = holder.held(now);
-        let caller = holder.caller();
+        let (caller, facts) = (holder.caller(), holder.facts.as_deref());
         Self {
-            caller: format!("{}:{}", caller.file(), caller.line()),
+            caller: match source_lines {
+                true => format!("{}:{}", caller.file(), caller.line()),
+                false => HIDDEN.to_owned(),
+            },
             label: holder.checkout.label_text(),
             route: holder.route().map(|route| route.to_string()),
             trace_id: holder.trace.map(|trace| trace.to_string()),
             held_seconds: seconds(held),
-            process_id: holder.facts.as_ref().and_then(|facts| facts.process_id()),
-            transaction: holder.facts.as_ref().and_then(|facts| facts.transaction()),
-            queries_in_flight: holder
-                .facts
-                .as_ref()
-                .and_then(|facts| facts.queries_in_flight()),
+            process_id: facts.and_then(ConnectionFacts::process_id),
+            transaction: facts.and_then(ConnectionFacts::transaction),
+            queries_in_flight: facts.and_then(ConnectionFacts::queries_in_flight),
             state: holder.state().map(SessionState::as_str),
-            last_query: holder.facts.as_ref().and_then(|facts| facts.last_query()),
+            last_query: facts.and_then(ConnectionFacts::last_query),
             leak: leaks.is_leak(held),
         }
     }
@@ -70,12 +72,6 @@ impl HolderReport {
             Some(queries) => SessionState::seen(queries, self.transaction),
             None => SessionState::IdleUnknown,
         }
-    }
-
-    /// Replaces the source line by `_HIDDEN`.
-    pub(super) fn without_caller(mut self) -> Self {
-        HIDDEN.clone_into(&mut self.caller);
-        self
     }
 
     /// Returns text for a sentence: `src/orders.rs:41 (label) for 3.2 s`.
@@ -89,5 +85,19 @@ impl HolderReport {
             .map(|label| format!(" ({label})"))
             .unwrap_or_default();
         format!("{}{label} for {:.1} s", self.caller, self.held_seconds)
+    }
+}
+
+impl<S> Observe<S> {
+    /// Returns all holders of connections, the longest hold first.
+    pub(crate) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
+        let now = Instant::now();
+        let state = self.recorder.state();
+        let mut holders: Vec<_> = state.ledger.holders.iter().cloned().collect();
+        drop(state);
+        holders.sort_by_key(|holder| holder.since);
+        let leaks = &self.recorder.leaks;
+        let report = |holder| HolderReport::new(holder, now, leaks, facts.source_lines);
+        holders.iter().map(report).collect()
     }
 }

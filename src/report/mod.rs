@@ -2,7 +2,8 @@
 //!
 //! The reports are methods of [`Observe`](crate::service::Observe), for any observed stack that is a [`Source`].
 
-pub(crate) mod connections;
+pub(crate) mod call_sites;
+mod connections;
 mod efficiency;
 pub(crate) mod fleet;
 pub(crate) mod grant;
@@ -10,14 +11,16 @@ mod health;
 mod healthcheck;
 mod holders;
 mod repeats;
+pub(crate) mod sessions;
 mod shed;
 pub(crate) mod source;
 mod status;
 pub(crate) mod timings;
 mod warnings;
 
+pub use self::call_sites::CallSite;
 pub use self::connections::{Connections, SessionReport};
-pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};
+pub use self::efficiency::HoldEfficiency;
 pub use self::fleet::Fleet;
 pub use self::health::{DatabaseHealth, Health, Windows};
 pub use self::healthcheck::Healthcheck;
@@ -32,6 +35,6 @@ pub use self::timings::{PhaseTimings, Timings, Window};
 pub use crate::advice::{
     Accuracy, Bottleneck, BottleneckKind, Comparison, Contention, CurrentUsage, CurvePoint,
     Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
-    ReplayedRecord, RouteShare, StatementShare, WhatIf, WhatIfError,
+    ReplayedRecord, StatementShare, WhatIf, WhatIfError,
 };
 pub use crate::record::totals::{Closed, Totals};

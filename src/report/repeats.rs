@@ -29,11 +29,12 @@ impl RepeatedStatement {
     pub(super) fn read(recorder: &Recorder, query_text: bool) -> Vec<Self> {
         let mut requests = recorder.requests();
         let mut all: Vec<_> = requests
-            .all_repeated(Instant::now())
-            .map(|(route, repeated)| Self {
+            .repeated
+            .read(Instant::now())
+            .map(|(route, count, repeated)| Self {
                 route: route.map(|route| route.to_string()),
-                requests_last_5m: repeated.requests.recent(),
-                requests: repeated.requests.total,
+                requests_last_5m: count.recent,
+                requests: count.total,
                 statement: match query_text {
                     true => repeated.text.clone(),
                     false => repeated.summary.clone(),

@@ -1,7 +1,6 @@
 //! Checkouts rejected by load shedding, by route.
 
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::record::recorder::Recorder;
 use crate::record::windows::Interval;
@@ -14,7 +13,7 @@ const NAMED: usize = 10;
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ShedReport {
     /// Number of checkouts within the last minute.
-    pub last_minute: u64,
+    pub last_1m: u64,
     /// Number of checkouts since the start.
     pub total: u64,
     /// The routes with most rejected checkouts within the last five minutes, at most ten.
@@ -28,7 +27,7 @@ pub struct ShedRoute {
     /// The route; `null` for checkouts outside of a [`RequestLayer`](crate::RequestLayer).
     pub route: Option<String>,
     /// Number of checkouts within the last five minutes.
-    pub last_5_minutes: u64,
+    pub last_5m: u64,
     /// Number of checkouts since the start.
     pub total: u64,
 }
@@ -37,23 +36,23 @@ impl ShedReport {
     /// Reads the counters; `minute` is the window of the last minute.
     pub(super) fn read(recorder: &Recorder, minute: &Interval) -> Self {
         let mut routes: Vec<_> = recorder
-            .shed(Instant::now())
+            .shed()
             .into_iter()
             .filter(|(_, shed)| shed.total > 0)
             .map(|(route, shed)| ShedRoute {
                 route: route.map(|route| route.to_string()),
-                last_5_minutes: shed.recent,
+                last_5m: shed.recent,
                 total: shed.total,
             })
             .collect();
         routes.sort_by(|a, b| {
-            let key = |route: &ShedRoute| (route.last_5_minutes, route.total);
+            let key = |route: &ShedRoute| (route.last_5m, route.total);
             key(b).cmp(&key(a)).then_with(|| a.route.cmp(&b.route))
         });
         let total = routes.iter().map(|route| route.total).sum();
         routes.truncate(NAMED);
         Self {
-            last_minute: minute.shed,
+            last_1m: minute.traffic.shed,
             total,
             routes,
         }
@@ -61,12 +60,12 @@ impl ShedReport {
 
     /// Returns up to three routes with their counts of the last five minutes: `/orders (12), /users (3)`.
     pub(super) fn sentence(&self) -> String {
-        let named = self.routes.iter().filter(|route| route.last_5_minutes > 0);
+        let named = self.routes.iter().filter(|route| route.last_5m > 0);
         let named: Vec<_> = named
             .take(3)
             .map(|route| {
                 let name = route.route.as_deref().unwrap_or("outside of a request");
-                format!("{name} ({})", route.last_5_minutes)
+                format!("{name} ({})", route.last_5m)
             })
             .collect();
         named.join(", ")

@@ -8,8 +8,8 @@ use crate::checkout::wait_phase::Phase;
 use crate::observe::Observe;
 use crate::record::inventory::Availability;
 use crate::record::ledger::Ledger;
+use crate::record::recorder::PoolState;
 use crate::record::totals::Totals;
-use crate::record::windows::Span;
 
 /// The pool's current state. The seed system's `check_pool_status`.
 #[non_exhaustive]
@@ -56,10 +56,11 @@ pub struct WaitingFor {
 
 impl WaitingFor {
     fn read(ledger: &Ledger) -> Self {
+        let [queued, connecting, pinging] = Phase::ALL.map(|phase| ledger.waiting_in(phase));
         Self {
-            queued: ledger.waiting_in(Phase::Queued),
-            connecting: ledger.waiting_in(Phase::Connecting),
-            pinging: ledger.waiting_in(Phase::Pinging),
+            queued,
+            connecting,
+            pinging,
         }
     }
 }
@@ -69,13 +70,13 @@ impl<S: Source> Observe<S> {
     #[must_use]
     pub fn status(&self) -> Status {
         let counts = self.recorder.counts();
-        let (pending, waiting_for, totals) = self.recorder.read(Span::TenSeconds, |_, state, _| {
-            let ledger = &state.ledger;
-            (ledger.waiters.len(), WaitingFor::read(ledger), state.totals)
-        });
+        let (pending, waiting_for, totals) = {
+            let PoolState { ledger, totals, .. } = &*self.recorder.state();
+            (ledger.waiters.len(), WaitingFor::read(ledger), *totals)
+        };
         Status {
             pool: self.name().to_owned(),
-            state: self.recorder.availability(),
+            state: self.recorder.inventory.availability(),
             pool_size: counts.pool_size,
             checked_out: counts.checked_out(),
             overflow: counts.overflow(),
@@ -84,8 +85,8 @@ impl<S: Source> Observe<S> {
             pending,
             waiting_for,
             max_connections: counts.max_connections(),
-            totals: self.recorder.completed(totals),
-            uptime_seconds: seconds(self.recorder.started().elapsed()),
+            totals: self.recorder.inventory.completed(totals),
+            uptime_seconds: seconds(self.recorder.clock.start.elapsed()),
         }
     }
 }

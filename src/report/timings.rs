@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::record::Histogram;
-use crate::record::windows::{Interval, PhaseTimes};
+use crate::record::windows::Interval;
 
 /// The distribution of a duration within a window, in milliseconds; `null` if `count` is 0.
 /// Percentiles are at most 7 % above the exact value, never below it.
@@ -52,12 +52,13 @@ pub struct PhaseTimings {
     pub pinging: Timings,
 }
 
-impl From<&PhaseTimes> for PhaseTimings {
-    fn from(times: &PhaseTimes) -> Self {
+impl From<&[Histogram; 3]> for PhaseTimings {
+    fn from(phases: &[Histogram; 3]) -> Self {
+        let [queued, connecting, pinging] = phases.each_ref().map(Timings::from);
         Self {
-            queued: Timings::from(&times.queued),
-            connecting: Timings::from(&times.connecting),
-            pinging: Timings::from(&times.pinging),
+            queued,
+            connecting,
+            pinging,
         }
     }
 }
@@ -85,7 +86,6 @@ pub struct Window {
     /// Wait times by phase; `null` for an existing pool, which does not expose them.
     pub phases: Option<PhaseTimings>,
     /// Hold times, from checkout to check-in.
-    #[serde(rename = "use")]
     pub held: Timings,
     /// Time to open a connection.
     pub create: Timings,
@@ -93,15 +93,16 @@ pub struct Window {
 
 impl From<&Interval> for Window {
     fn from(slot: &Interval) -> Self {
+        let traffic = &slot.traffic;
         Self {
-            observed_seconds: round(slot.observed().as_secs_f64(), 3),
-            arrivals_per_second: round(slot.arrival_rate(), 3),
-            timeouts: slot.timeouts,
-            mean_checked_out: round(slot.mean_checked_out(), 3),
-            peak_checked_out: slot.peak.checked_out,
-            peak_pending: slot.peak.pending,
+            observed_seconds: seconds(traffic.observed()),
+            arrivals_per_second: round(traffic.rate(), 3),
+            timeouts: traffic.timeouts,
+            mean_checked_out: round(traffic.mean_checked_out(), 3),
+            peak_checked_out: traffic.peak.checked_out,
+            peak_pending: traffic.peak.pending,
             wait: Timings::from(&slot.wait),
-            shed: slot.shed,
+            shed: traffic.shed,
             phases: slot.phases.as_deref().map(PhaseTimings::from),
             held: Timings::from(&slot.held),
             create: Timings::from(&slot.create),

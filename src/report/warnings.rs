@@ -2,44 +2,18 @@
 
 use std::time::Duration;
 
-use super::efficiency::HoldEfficiency;
 use super::grant::Grant;
+use super::health::Health;
 use super::holders::HolderReport;
 use super::repeats::RepeatedStatement;
-use super::shed::ShedReport;
+use super::status::Status;
 use super::timings::{millis, round};
-use crate::record::inventory::Counts;
 use crate::record::windows::Interval;
 use crate::settings::Thresholds;
-use crate::telemetry::Exports;
 
 /// Means over a shorter time are not evaluated.
 const ENOUGH: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// The values that the warnings are evaluated from.
-pub(super) struct Readings<'a> {
-    pub(super) counts: Counts,
-    pub(super) pending: u32,
-    pub(super) longest_wait: Option<Duration>,
-    /// The longest hold first.
-    pub(super) holders: &'a [HolderReport],
-    pub(super) minute: &'a Interval,
-    pub(super) idle_in_transaction: Option<u32>,
-    pub(super) longest_query_seconds: Option<f64>,
-    pub(super) grant: Option<Grant>,
-    pub(super) efficiency: &'a HoldEfficiency,
-    pub(super) repeats: &'a [RepeatedStatement],
-    pub(super) shed: &'a ShedReport,
-    pub(super) telemetry: Option<&'a Exports>,
-}
-
-impl Readings<'_> {
-    /// Whether all connections are checked out and at least one checkout waits.
-    fn is_exhausted(&self) -> bool {
-        self.pending > 0 && self.counts.checked_out() >= self.counts.max_connections()
-    }
-}
 
 /// A warning and its recommendation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +22,37 @@ pub(super) struct Finding {
     pub(super) recommendation: String,
 }
 
-/// Returns the findings for these readings, the most urgent first.
-pub(super) fn judge(readings: &Readings<'_>, limits: &Thresholds) -> Vec<Finding> {
+/// Returns the findings, the most urgent first. `health` has all holders, the longest hold first, and
+/// `minute` is the window of the last minute.
+pub(super) fn judge(
+    health: &Health,
+    minute: &Interval,
+    grant: Option<Grant>,
+    limits: &Thresholds,
+) -> Vec<Finding> {
     [
-        exhausted(readings),
-        leaks(readings),
-        utilization(readings, limits),
-        overflow(readings, limits),
-        timeouts(readings, limits),
-        shed(readings),
-        idle_in_transaction(readings, limits),
-        average_wait(readings, limits),
-        longest_query(readings, limits),
-        grantable(readings),
-        low_efficiency(readings),
-        RepeatedStatement::finding(readings.repeats),
-        lost_telemetry(readings),
+        exhausted(health),
+        leaks(health),
+        utilization(health, minute, limits),
+        overflow(health, minute, limits),
+        timeouts(minute, limits),
+        shed(health),
+        idle_in_transaction(health, limits),
+        average_wait(minute, limits),
+        longest_query(health, limits),
+        grant.and_then(|grant| grantable(health, grant)),
+        low_efficiency(health, minute),
+        RepeatedStatement::finding(&health.n_plus_one),
+        lost_telemetry(health),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Returns whether all connections are checked out and at least one checkout waits.
+fn is_exhausted(status: &Status) -> bool {
+    status.pending > 0 && status.checked_out >= status.max_connections
 }
 
 fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding> {
@@ -78,18 +63,18 @@ fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding
 }
 
 /// Warns of an exhausted pool at once, without waiting for a mean over a minute.
-fn exhausted(r: &Readings<'_>) -> Option<Finding> {
-    let max = r.counts.max_connections();
-    if !r.is_exhausted() {
+fn exhausted(health: &Health) -> Option<Finding> {
+    let max = health.status.max_connections;
+    if !is_exhausted(&health.status) {
         return None;
     }
-    let waiting = match r.pending {
+    let waiting = match health.status.pending {
         1 => "1 request is waiting".to_owned(),
         pending => format!("{pending} requests are waiting"),
     };
-    let waited = r.longest_wait.unwrap_or_default().as_secs_f64();
-    let held: Vec<_> = r
-        .holders
+    let waited = health.longest_wait_seconds.unwrap_or_default();
+    let held: Vec<_> = health
+        .longest_holders
         .iter()
         .take(3)
         .map(HolderReport::sentence)
@@ -107,9 +92,9 @@ fn exhausted(r: &Readings<'_>) -> Option<Finding> {
     )
 }
 
-fn leaks(r: &Readings<'_>) -> Option<Finding> {
-    let leaks: Vec<_> = r
-        .holders
+fn leaks(health: &Health) -> Option<Finding> {
+    let leaks: Vec<_> = health
+        .longest_holders
         .iter()
         .filter(|h| h.leak)
         .map(HolderReport::sentence)
@@ -127,11 +112,11 @@ fn leaks(r: &Readings<'_>) -> Option<Finding> {
     )
 }
 
-fn utilization(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    let max = r.counts.max_connections();
-    let mean = r.minute.mean_checked_out();
+fn utilization(health: &Health, minute: &Interval, limits: &Thresholds) -> Option<Finding> {
+    let max = health.status.max_connections;
+    let mean = minute.traffic.mean_checked_out();
     let percent = mean * 100.0 / f64::from(max.max(1));
-    if r.minute.observed() < ENOUGH || percent <= limits.utilization_pct {
+    if minute.traffic.observed() < ENOUGH || percent <= limits.utilization_pct {
         return None;
     }
     finding(
@@ -143,12 +128,12 @@ fn utilization(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     )
 }
 
-fn overflow(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    let max = r.counts.max_overflow;
-    if max == 0 || r.minute.observed() < ENOUGH {
+fn overflow(health: &Health, minute: &Interval, limits: &Thresholds) -> Option<Finding> {
+    let max = health.configuration.max_overflow;
+    if max == 0 || minute.traffic.observed() < ENOUGH {
         return None;
     }
-    let mean = r.minute.mean_overflow();
+    let mean = minute.traffic.mean_overflow();
     let percent = mean * 100.0 / f64::from(max);
     if percent <= limits.overflow_pct {
         return None;
@@ -160,13 +145,13 @@ fn overflow(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
         ),
         format!(
             "Overflow is meant for peaks: raise DB_POOL_SIZE (now {}) to cover the usual load, so that connections are not constantly opened and closed.",
-            r.counts.pool_size,
+            health.status.pool_size,
         ),
     )
 }
 
-fn timeouts(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    let timeouts = r.minute.timeouts;
+fn timeouts(minute: &Interval, limits: &Thresholds) -> Option<Finding> {
+    let timeouts = minute.traffic.timeouts;
     if timeouts as f64 <= limits.timeouts_per_minute {
         return None;
     }
@@ -179,22 +164,22 @@ fn timeouts(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     )
 }
 
-fn shed(r: &Readings<'_>) -> Option<Finding> {
-    if r.shed.last_minute == 0 {
+fn shed(health: &Health) -> Option<Finding> {
+    if health.shed.last_1m == 0 {
         return None;
     }
     finding(
         format!(
             "load shed: {} checkouts were rejected in the last minute; in the last five minutes by route: {}",
-            r.shed.last_minute,
-            r.shed.sentence(),
+            health.shed.last_1m,
+            health.shed.sentence(),
         ),
         "The load exceeds what the pool can serve: shorten the holds of the busiest routes, raise DB_POOL_SIZE if the database allows more connections, or add replicas. DB_POOL_QUEUE_TARGET and DB_POOL_MAX_PENDING set when load is shed.",
     )
 }
 
-fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    let sessions = r.idle_in_transaction?;
+fn idle_in_transaction(health: &Health, limits: &Thresholds) -> Option<Finding> {
+    let sessions = health.database.idle_in_transaction?;
     if sessions <= limits.idle_in_transaction {
         return None;
     }
@@ -207,14 +192,14 @@ fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding>
     )
 }
 
-fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
+fn average_wait(minute: &Interval, limits: &Thresholds) -> Option<Finding> {
     // A young pool opens connections while its first checkouts wait. Those waits belong to the start
     // and are no sign of poor health.
-    let young = r.minute.observed() < MINUTE;
-    if young && r.minute.wait.count() < 2 * r.minute.create.count() {
+    let young = minute.traffic.observed() < MINUTE;
+    if young && minute.wait.count() < 2 * minute.create.count() {
         return None;
     }
-    let mean = r.minute.wait.mean()?;
+    let mean = minute.wait.mean()?;
     if mean <= limits.average_wait {
         return None;
     }
@@ -222,15 +207,15 @@ fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
         format!(
             "slow checkouts: {} ms on average over the last minute ({} checkouts, threshold {} ms)",
             round(millis(mean), 1),
-            r.minute.wait.count(),
+            minute.wait.count(),
             millis(limits.average_wait),
         ),
         "Compare with `create` in the windows: if opening connections is slow, raise DB_POOL_SIZE so that fewer are opened; otherwise the pool is too small or holds are too long.",
     )
 }
 
-fn longest_query(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    let longest = r.longest_query_seconds?;
+fn longest_query(health: &Health, limits: &Thresholds) -> Option<Finding> {
+    let longest = health.database.longest_query_seconds?;
     let threshold = limits.longest_query.as_secs_f64();
     if longest <= threshold {
         return None;
@@ -241,9 +226,8 @@ fn longest_query(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     )
 }
 
-fn grantable(r: &Readings<'_>) -> Option<Finding> {
-    let grant = r.grant?;
-    let max = r.counts.max_connections();
+fn grantable(health: &Health, grant: Grant) -> Option<Finding> {
+    let max = health.status.max_connections;
     if max <= grant.available {
         return None;
     }
@@ -259,80 +243,124 @@ fn grantable(r: &Readings<'_>) -> Option<Finding> {
     )
 }
 
-fn low_efficiency(r: &Readings<'_>) -> Option<Finding> {
+fn low_efficiency(health: &Health, minute: &Interval) -> Option<Finding> {
     // Unused hold time does no harm while enough connections are free.
-    let most = f64::from(r.counts.max_connections());
-    let is_busy = r.is_exhausted()
-        || r.minute.mean_checked_out() * 2.0 > most
-        || r.minute.mean_pending() >= 1.0;
-    r.efficiency.finding(is_busy)
+    let most = f64::from(health.status.max_connections);
+    let is_busy = is_exhausted(&health.status)
+        || minute.traffic.mean_checked_out() * 2.0 > most
+        || minute.traffic.mean_pending() >= 1.0;
+    health.hold_efficiency.finding(is_busy)
 }
 
-fn lost_telemetry(r: &Readings<'_>) -> Option<Finding> {
-    let (warning, recommendation) = r.telemetry?.warning()?;
+fn lost_telemetry(health: &Health) -> Option<Finding> {
+    let (warning, recommendation) = health.telemetry.as_ref()?.warning()?;
     finding(warning, recommendation)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::efficiency::HoldEfficiency;
+    use super::super::health::{DatabaseHealth, Windows};
+    use super::super::shed::ShedReport;
     use super::super::shed::ShedRoute;
+    use super::super::source::Configuration;
+    use super::super::status::WaitingFor;
+    use super::super::timings::Window;
     use super::*;
-    use crate::record::Histogram;
+    use crate::record::inventory::Availability;
+    use crate::record::totals::Totals;
+    use crate::record::traffic::Traffic;
 
     fn slot(checked_out: f64, overflow: f64) -> Interval {
         let of = |level: f64| MINUTE.mul_f64(level).as_nanos() as u64;
         Interval {
-            observed: of(1.0),
-            checked_out_time: of(checked_out),
-            overflow_time: of(overflow),
+            traffic: Traffic {
+                observed: of(1.0),
+                checked_out_time: of(checked_out),
+                overflow_time: of(overflow),
+                ..Traffic::default()
+            },
             ..Interval::default()
         }
     }
 
-    static NOTHING_HELD: HoldEfficiency = HoldEfficiency {
-        pct: None,
-        worst: Vec::new(),
-    };
-
-    static NOTHING_SHED: ShedReport = ShedReport {
-        last_minute: 0,
-        total: 0,
-        routes: Vec::new(),
-    };
-
-    fn readings(minute: &Interval) -> Readings<'_> {
-        Readings {
-            counts: Counts::new(5, 2, 10, 20),
-            pending: 0,
-            longest_wait: None,
-            holders: &[],
-            minute,
-            idle_in_transaction: Some(0),
-            longest_query_seconds: Some(0.1),
-            grant: Some(Grant {
-                max_connections: 100,
-                available: 97,
-                others: 0,
-                reserved: 3,
-            }),
-            efficiency: &NOTHING_HELD,
-            repeats: &[],
-            shed: &NOTHING_SHED,
+    /// Returns the health of a pool with 5 of 30 connections open, of which 3 are in use.
+    fn healthy() -> Health {
+        let window = Window::from(&Interval::default());
+        Health {
+            status: Status {
+                pool: "test".to_owned(),
+                state: Availability::Open,
+                pool_size: 10,
+                checked_out: 3,
+                overflow: 0,
+                total_connections: 5,
+                idle: 2,
+                pending: 0,
+                waiting_for: WaitingFor::default(),
+                max_connections: 30,
+                totals: Totals::default(),
+                uptime_seconds: 600.0,
+            },
+            utilization_pct: 10.0,
+            configuration: Configuration {
+                pool_size: 10,
+                max_overflow: 20,
+                pool_timeout: None,
+                pool_recycle: None,
+                pool_pre_ping: None,
+            },
+            warnings: Vec::new(),
+            recommendations: Vec::new(),
+            database: DatabaseHealth {
+                reachable: true,
+                error: None,
+                last_connect_error: None,
+                idle_in_transaction: Some(0),
+                longest_query_seconds: Some(0.1),
+                server_max_connections: None,
+                server_can_grant: None,
+            },
+            windows: Windows {
+                last_10s: window,
+                last_1m: window,
+                last_5m: window,
+            },
+            timeouts_last_1m: 0,
+            shed: ShedReport::default(),
+            longest_wait_seconds: None,
+            longest_holders: Vec::new(),
+            hold_efficiency: HoldEfficiency {
+                pct: None,
+                worst: Vec::new(),
+            },
+            n_plus_one: Vec::new(),
             telemetry: None,
+            reason: None,
         }
     }
 
-    fn warnings(readings: &Readings<'_>) -> Vec<String> {
-        judge(readings, &Thresholds::default())
+    const GRANT: Grant = Grant {
+        max_connections: 100,
+        available: 97,
+        others: 0,
+        reserved: 3,
+    };
+
+    fn warnings_with(health: &Health, minute: &Interval, grant: Option<Grant>) -> Vec<String> {
+        judge(health, minute, grant, &Thresholds::default())
             .into_iter()
             .map(|finding| finding.warning)
             .collect()
     }
 
+    fn warnings(health: &Health, minute: &Interval) -> Vec<String> {
+        warnings_with(health, minute, Some(GRANT))
+    }
+
     /// Asserts that there is exactly one warning, and that it contains all parts.
     #[track_caller]
-    fn only(readings: &Readings<'_>, parts: &[&str]) {
-        let warnings = warnings(readings);
+    fn only(warnings: &[String], parts: &[&str]) {
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         for part in parts {
             assert!(warnings[0].contains(part), "{part} in {}", warnings[0]);
@@ -342,13 +370,13 @@ mod tests {
     #[test]
     fn shed_load_is_reported_with_its_routes() {
         let minute = slot(5.0, 0.0);
-        let lost = |route: Option<&str>, last_5_minutes| ShedRoute {
+        let lost = |route: Option<&str>, last_5m| ShedRoute {
             route: route.map(str::to_owned),
-            last_5_minutes,
+            last_5m,
             total: 100,
         };
         let shed = ShedReport {
-            last_minute: 7,
+            last_1m: 7,
             total: 300,
             routes: vec![
                 lost(Some("/orders"), 9),
@@ -356,110 +384,95 @@ mod tests {
                 lost(Some("/old"), 0),
             ],
         };
-        let readings = Readings {
-            shed: &shed,
-            ..readings(&minute)
-        };
+        let health = Health { shed, ..healthy() };
+        let warnings = warnings(&health, &minute);
         let parts = [
             "load shed: 7 checkouts",
             "by route: /orders (9), outside of a request (2)",
         ];
-        only(&readings, &parts);
-        assert!(!warnings(&readings)[0].contains("/old"));
+        only(&warnings, &parts);
+        assert!(!warnings[0].contains("/old"));
     }
+
+    const NONE: Vec<String> = Vec::new();
 
     #[test]
     fn a_healthy_pool_has_no_warnings() {
-        assert_eq!(warnings(&readings(&slot(24.0, 16.0))), Vec::<String>::new());
-        assert_eq!(
-            warnings(&readings(&Interval::default())),
-            Vec::<String>::new()
-        );
+        assert_eq!(warnings(&healthy(), &slot(24.0, 16.0)), NONE);
+        assert_eq!(warnings(&healthy(), &Interval::default()), NONE);
     }
 
     #[test]
     fn utilization_is_the_mean_of_a_minute() {
         only(
-            &readings(&slot(24.3, 0.0)),
+            &warnings(&healthy(), &slot(24.3, 0.0)),
             &["utilization: 81.0 %", "24.3 of 30", "threshold 80 %"],
         );
-        let young = Interval {
-            observed: MINUTE.as_nanos() as u64 / 60,
-            ..slot(30.0, 0.0)
-        };
-        assert_eq!(warnings(&readings(&young)), Vec::<String>::new());
+        let mut young = slot(30.0, 0.0);
+        young.traffic.observed /= 60;
+        assert_eq!(warnings(&healthy(), &young), NONE);
     }
 
     #[test]
     fn overflow_is_evaluated_if_the_pool_has_any() {
+        let minute = slot(0.0, 17.0);
+        let mut health = healthy();
         only(
-            &readings(&slot(0.0, 17.0)),
+            &warnings(&health, &minute),
             &["overflow: 85.0 %", "17.0 of 20"],
         );
-        let minute = slot(0.0, 17.0);
-        let none = Readings {
-            counts: Counts::new(5, 2, 10, 0),
-            ..readings(&minute)
-        };
-        assert_eq!(warnings(&none), Vec::<String>::new());
+        health.configuration.max_overflow = 0;
+        assert_eq!(warnings(&health, &minute), NONE);
     }
 
     #[test]
     fn exhaustion_is_reported_at_once_with_the_holders() {
         let minute = Interval::default();
-        let full = Readings {
-            counts: Counts::new(30, 0, 10, 20),
-            pending: 22,
-            longest_wait: Some(Duration::from_millis(1500)),
-            ..readings(&minute)
+        let mut health = Health {
+            longest_wait_seconds: Some(1.5),
+            ..healthy()
         };
+        (health.status.checked_out, health.status.pending) = (30, 22);
         only(
-            &full,
+            &warnings(&health, &minute),
             &["all 30 connections", "22 requests are waiting", "1.5 s"],
         );
-        let served = Readings { pending: 0, ..full };
-        assert_eq!(warnings(&served), Vec::<String>::new());
+        health.status.pending = 0;
+        assert_eq!(warnings(&health, &minute), NONE);
     }
 
     #[test]
     fn values_at_a_threshold_are_no_warning() {
-        let mut minute = Interval {
-            timeouts: 1,
-            ..Interval::default()
-        };
-        assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
-        minute.timeouts = 2;
+        let mut health = healthy();
+        let mut minute = Interval::default();
+        minute.traffic.timeouts = 1;
+        assert_eq!(warnings(&health, &minute), NONE);
+        minute.traffic.timeouts = 2;
         only(
-            &readings(&minute),
+            &warnings(&health, &minute),
             &["timeouts: 2 in the last minute", "threshold 1"],
         );
 
-        let mut wait = Histogram::default();
-        wait.record(Duration::from_millis(60));
+        let mut minute = Interval::default();
+        minute.wait.record(Duration::from_millis(60));
         only(
-            &readings(&Interval {
-                wait,
-                ..Interval::default()
-            }),
+            &warnings(&health, &minute),
             &["60 ms on average", "threshold 50 ms"],
         );
 
         let minute = Interval::default();
-        let idle = |n| Readings {
-            idle_in_transaction: Some(n),
-            ..readings(&minute)
-        };
-        assert_eq!(warnings(&idle(5)), Vec::<String>::new());
+        health.database.idle_in_transaction = Some(5);
+        assert_eq!(warnings(&health, &minute), NONE);
+        health.database.idle_in_transaction = Some(6);
         only(
-            &idle(6),
+            &warnings(&health, &minute),
             &["6 sessions are idle in a transaction", "threshold 5"],
         );
-        let query = |s| Readings {
-            longest_query_seconds: Some(s),
-            ..readings(&minute)
-        };
-        assert_eq!(warnings(&query(30.0)), Vec::<String>::new());
-        only(&query(30.1), &["30.1 s", "threshold 30 s"]);
+        health = healthy();
+        health.database.longest_query_seconds = Some(30.0);
+        assert_eq!(warnings(&health, &minute), NONE);
+        health.database.longest_query_seconds = Some(30.1);
+        only(&warnings(&health, &minute), &["30.1 s", "threshold 30 s"]);
         let grant = Grant {
             max_connections: 40,
             available: 29,
@@ -467,38 +480,32 @@ mod tests {
             reserved: 3,
         };
         only(
-            &Readings {
-                grant: Some(grant),
-                ..readings(&minute)
-            },
+            &warnings_with(&healthy(), &minute, Some(grant)),
             &["may open 30", "grant it only 29", "others 8"],
         );
     }
 
     #[test]
     fn the_first_connections_of_a_young_pool_are_not_slow_checkouts() {
+        let health = healthy();
         let mut minute = Interval::default();
         minute.wait.record(Duration::from_millis(80));
         minute.create.record(Duration::from_millis(80));
-        assert_eq!(warnings(&readings(&minute)), Vec::<String>::new());
+        assert_eq!(warnings(&health, &minute), NONE);
         // After a minute, a pool should not open a connection for each checkout.
-        minute.observed = MINUTE.as_nanos() as u64;
-        only(&readings(&minute), &["80 ms on average"]);
+        minute.traffic.observed = MINUTE.as_nanos() as u64;
+        only(&warnings(&health, &minute), &["80 ms on average"]);
         // A checkout that waits for a returned connection counts in a young pool too.
-        minute.observed = 0;
+        minute.traffic.observed = 0;
         minute.wait.record(Duration::from_millis(80));
-        only(&readings(&minute), &["80 ms on average"]);
+        only(&warnings(&health, &minute), &["80 ms on average"]);
     }
 
     #[test]
     fn unknown_values_raise_no_warning() {
-        let minute = Interval::default();
-        let unknown = Readings {
-            idle_in_transaction: None,
-            longest_query_seconds: None,
-            grant: None,
-            ..readings(&minute)
-        };
-        assert_eq!(warnings(&unknown), Vec::<String>::new());
+        let mut health = healthy();
+        health.database.idle_in_transaction = None;
+        health.database.longest_query_seconds = None;
+        assert_eq!(warnings_with(&health, &Interval::default(), None), NONE);
     }
 }

@@ -182,9 +182,10 @@ impl Tallies {
 }
 
 impl Used {
-    /// Returns checkouts, queries, and the seconds waited, held and busy.
+    /// Returns the values in the order of the fields; times are in seconds.
     pub(crate) fn values(&self) -> [f64; 5] {
-        let [waited, held, busy] = [self.waited, self.held, self.busy].map(|it| it.as_secs_f64());
+        let seconds = [self.waited, self.held, self.busy].map(|time| time.as_secs_f64());
+        let [waited, held, busy] = seconds;
         [
             self.checkouts as f64,
             self.queries as f64,

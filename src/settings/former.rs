@@ -91,8 +91,7 @@ mod tests {
     fn every_former_variable_is_an_error_and_an_empty_one_is_not() {
         for name in names() {
             let [error] = errors("REPLICA_", &[(name, "1")]).try_into().unwrap();
-            let expected =
-                format!("REPLICA_{name}=\"1\" is not an environment variable: set ");
+            let expected = format!("REPLICA_{name}=\"1\" is not an environment variable: set ");
             assert!(error.starts_with(&expected), "{error}");
             assert_eq!(errors("", &[(name, " ")]), [""; 0]);
         }

@@ -80,8 +80,8 @@ async fn the_reports_are_right(database: Database) {
     assert_eq!(health["database"]["reachable"], true);
     assert_eq!(health["configuration"]["pool_timeout"], 30.0);
     let minute = &health["windows"]["last_1m"];
-    assert!(minute["use"]["count"].as_u64() >= Some(10), "{minute}");
-    assert!(minute["use"]["max_ms"].as_f64() >= Some(10.0), "{minute}");
+    assert!(minute["held"]["count"].as_u64() >= Some(10), "{minute}");
+    assert!(minute["held"]["max_ms"].as_f64() >= Some(10.0), "{minute}");
 
     let connections = app.report("connections").await;
     assert_eq!(connections["error"], Value::Null);
@@ -106,7 +106,7 @@ async fn the_reports_are_right(database: Database) {
 
     let optimize = app.report("optimize").await;
     assert_eq!(optimize["current_settings"]["pool_size"], 10);
-    let hour = &optimize["evidence"]["windows"]["hour"];
+    let hour = &optimize["evidence"]["windows"]["last_1h"];
     assert!(number(hour, "samples") >= 10, "{optimize}");
     assert!(optimize["recommendations"][0].is_string(), "{optimize}");
 

@@ -61,7 +61,7 @@ fn from_code_prints_the_four_reports() {
         "meanwhile"
     );
     let windows = &reports["optimize"]["evidence"]["windows"];
-    assert_eq!(windows["five_minutes"]["samples"], 10);
+    assert_eq!(windows["last_5m"]["samples"], 10);
 }
 
 async fn the_five_routes_answer(app: &App) {

@@ -153,7 +153,7 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
 
     let health = pool.health().await;
     assert_eq!(health.status.totals.shed, 4);
-    assert_eq!((health.shed.last_minute, health.shed.total), (4, 4));
+    assert_eq!((health.shed.last_1m, health.shed.total), (4, 4));
     let routes: Vec<_> = health
         .shed
         .routes

@@ -220,7 +220,7 @@ async fn it_is_told_its_size() {
     }
 
     let advice = orders.optimize().await;
-    let five_minutes = advice.evidence.windows.five_minutes;
+    let five_minutes = advice.evidence.windows.last_5m;
     let needed = five_minutes.mean_connections_needed.unwrap();
     assert!((3.8..4.4).contains(&needed), "{five_minutes:#?}");
     assert!(
@@ -235,8 +235,8 @@ async fn it_is_told_its_size() {
     assert!(first.starts_with("The pool is oversized"), "{first}");
     let fewer = format!("Set max_size({size}): this frees {} connections", 30 - size);
     assert!(first.contains(&fewer), "{first}");
-    let own = &advice.routes[0];
-    assert_eq!((own.label, own.share_pct), (Some("work"), 100.0));
+    let own = &advice.call_sites[0];
+    assert_eq!((own.label, own.share_of_held_pct), (Some("work"), 100.0));
     assert_eq!(own.checkouts, five_minutes.samples);
 
     let asked = get(orders.monitor(), "optimize?pool_size=2").await.json();

@@ -217,7 +217,7 @@ async fn timeouts_are_warned_of_for_a_minute() {
         warned(&said, "connection timeouts: 2 in the last minute"),
         "{said:#}"
     );
-    assert_eq!(said["timeouts_last_minute"], json!(2));
+    assert_eq!(said["timeouts_last_1m"], json!(2));
     assert_eq!(said["totals"]["timeouts"], json!(2));
     tokio::time::sleep(Duration::from_secs(70)).await;
     let said = health().await;

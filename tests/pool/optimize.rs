@@ -76,7 +76,7 @@ async fn an_oversized_pool_is_told_to_shrink() {
     load(&pool, 8, 50, 50, Duration::from_secs(60)).await;
     let said = advice(&pool).await;
     let evidence = &said["evidence"];
-    let window = &evidence["windows"]["five_minutes"];
+    let window = &evidence["windows"]["last_5m"];
     let of = |field: &str| {
         let value = window[field].as_f64();
         value.unwrap_or_else(|| panic!("{window:#}"))
@@ -87,7 +87,7 @@ async fn an_oversized_pool_is_told_to_shrink() {
         (76.0..81.0).contains(&of("arrivals_per_second")),
         "{window:#}"
     );
-    assert!((49.0..56.0).contains(&of("mean_use_ms")), "{window:#}");
+    assert!((49.0..56.0).contains(&of("mean_held_ms")), "{window:#}");
     // Little's law.
     assert!(
         (3.8..4.4).contains(&of("mean_connections_needed")),
@@ -208,7 +208,7 @@ async fn too_little_is_said_and_nothing_guessed() {
     let said = advice(&pool).await;
     assert!(said["recommended_pool_size"].is_u64(), "{said:#}");
     let windows = &said["evidence"]["windows"];
-    assert_eq!(windows["five_minutes"]["samples"], json!(0), "{windows:#}");
+    assert_eq!(windows["last_5m"]["samples"], json!(0), "{windows:#}");
     // And are forgotten after a day.
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
     unknown("Not enough data: 0 checkouts").await;

@@ -65,13 +65,13 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
 
     // However slow the machine is: no less than Little's law needs of it, with the headroom, and no
     // more than it has been seen to have in use at once, with the same and some more.
-    let window = advice.evidence.windows.five_minutes;
+    let window = advice.evidence.windows.last_5m;
     assert!(window.samples >= 1000, "{window:#?}");
     let needed = window.mean_connections_needed.unwrap() * 1.2;
     let (total, most) = (total(&advice), window.peak_checked_out);
     assert!(f64::from(total) >= needed.floor(), "{advice:#?}");
     assert!(total <= 3 * most + 5, "{advice:#?}");
-    let own = &advice.routes[0];
+    let own = &advice.call_sites[0];
     assert_eq!((own.label, own.checkouts), (Some("work"), window.samples));
     assert_eq!(
         advice.statements[0].executions, window.samples,
@@ -80,7 +80,7 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
     // Half of each hold, and a little more, is in the query.
     let replayed = advice.evidence.replayed.unwrap();
     assert_eq!(replayed.checkouts, window.samples, "{replayed:#?}");
-    let (held, busy) = (replayed.mean_use_ms, replayed.in_queries_ms);
+    let (held, busy) = (replayed.mean_held_ms, replayed.mean_busy_ms);
     assert!(busy > Some(19.0), "{replayed:#?}");
     assert!(
         held.zip(busy)

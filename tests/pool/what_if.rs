@@ -131,12 +131,12 @@ async fn what_is_not_allowed_is_a_400_that_says_what_is() {
 async fn source_lines_are_hidden_where_the_routes_may_not_tell_them() {
     let (_database, pool) = used("what_if_lines").await;
     let shown = get(pool.monitor(), "optimize").await;
-    let caller = shown.json()["routes"][0]["caller"].clone();
+    let caller = shown.json()["call_sites"][0]["caller"].clone();
     assert!(
         caller.as_str().unwrap().contains("optimize.rs:"),
         "{caller}"
     );
     let hidden = get(pool.monitor().source_lines(false), "optimize?rate=100").await;
-    assert_eq!(hidden.json()["routes"][0]["caller"], "_HIDDEN");
+    assert_eq!(hidden.json()["call_sites"][0]["caller"], "_HIDDEN");
     assert!(!hidden.text().contains(".rs"), "{}", hidden.text());
 }

@@ -143,7 +143,7 @@ async fn predictions_are_compared_and_exported_as_a_metric() {
     let pool = ObserveLayer::new("orders").layer(OneAllowed);
     let recorder = &pool.recorder;
     assert_eq!(metric(recorder), [0.0; 0], "nothing has been measured yet");
-    let start = recorder.started();
+    let start = recorder.clock.start;
     let mut load = OneConnection {
         recorder: Arc::clone(recorder),
         times: Times(7),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::advice::bottleneck::{Bottleneck, BottleneckKind, Contention};
 use crate::advice::learned::{Forecast, Learned, Measured};
 use crate::advice::model::{Model, NotEnough, Prediction, Recorded};
-use crate::record::hour::Traffic;
+use crate::record::traffic::{Level, Traffic};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Erlang {
@@ -116,7 +116,7 @@ impl Forecast for Erlang {
             work_ms: level.map(|_| self.held * 1e3),
             saturates_at: level,
             most_per_second: level.map(|level| self.served(level)),
-            places: Vec::new(),
+            call_sites: Vec::new(),
             numbers: Vec::new(),
         }
     }
@@ -136,16 +136,18 @@ impl Forecast for Erlang {
 
 /// Returns the traffic of `rate` arrivals per second over `seconds`, each held for `held`.
 pub(crate) fn demand(seconds: f64, rate: f64, held: Duration) -> Traffic {
-    let asked = (seconds * rate) as u64;
+    let arrivals = (seconds * rate) as u64;
     Traffic {
-        seconds,
-        asked,
-        unserved: 0,
-        returned: asked,
-        held: asked as f64 * held.as_secs_f64(),
-        peak: 3,
-        peak_pending: 0,
-        peak_rate: rate,
+        observed: (seconds * 1e9) as u64,
+        arrivals,
+        peak_arrivals: rate as u64,
+        returned: arrivals,
+        held: arrivals * held.as_nanos() as u64,
+        peak: Level {
+            checked_out: 3,
+            ..Level::default()
+        },
+        ..Traffic::default()
     }
 }
 

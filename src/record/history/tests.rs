@@ -2,8 +2,9 @@
 
 mod reference_model;
 
+use super::busiest::{HALF_DAY, mean_held};
 use super::*;
-use crate::record::clock::SECOND;
+use crate::record::clock::{SECOND, seconds};
 
 const MILLISECOND: u64 = SECOND / 1000;
 
@@ -59,7 +60,7 @@ impl Regular {
             .chain(closing)
             .map(|it| it.entries.capacity());
         let kept = kept.iter().map(|it| it.entries.capacity());
-        let windows = busiest.iter().flatten().flat_map(|it| &it.segments);
+        let windows = busiest.0.iter().flatten().flat_map(|it| &it.segments);
         let windows = windows.map(|it| it.segment.entries.capacity());
         open.chain(kept).chain(windows).sum::<usize>() * size_of::<Entry>()
     }

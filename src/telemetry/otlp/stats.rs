@@ -170,7 +170,7 @@ impl ExportStats {
                 exported: counts.exported,
                 failed: counts.failed,
                 dropped: counts.dropped,
-                lost_last_5m: counts.lost.recent(),
+                lost_last_5m: counts.lost.read().recent,
                 last_error: counts.last_error.clone(),
                 failing_for_seconds: counts.failing_since.map(seconds),
             }

@@ -26,24 +26,31 @@ where
     drop(conn);
     eventually("the end of all queries", || {
         let statements = pool.recorder().statements();
-        statements.iter().map(|it| it.total.count).sum::<u64>() == 3
+        statements
+            .iter()
+            .map(|(_, spent)| spent.total.count)
+            .sum::<u64>()
+            == 3
     })
     .await;
     let mut told: Vec<_> = pool.recorder().statements();
-    told.sort_by_key(|it| std::cmp::Reverse(it.total.count));
-    let texts: Vec<_> = told.iter().map(|it| (&*it.text, it.total.count)).collect();
+    told.sort_by_key(|it| std::cmp::Reverse(it.1.total.count));
+    let texts: Vec<_> = told
+        .iter()
+        .map(|(it, spent)| (&*it.text, spent.total.count))
+        .collect();
     assert_eq!(texts, [("SELECT ? AS n", 2), ("SELECT ? AS a, ? AS b", 1)]);
     assert!(
         told.iter()
-            .all(|it| it.recent == it.total && it.summary == "SELECT")
+            .all(|(it, spent)| spent.recent == spent.total && &*it.summary == "SELECT")
     );
     let (recorded, [minute, ..], _) = pool.recorder().history([1, 5, 60]);
-    assert_eq!((minute.asked, minute.returned), (1, 1));
+    assert_eq!((minute.arrivals, minute.returned), (1, 1));
     let trace = Trace::of(&recorded.recent);
     let [hold] = trace.checkouts[..] else {
         panic!("{trace:?}")
     };
-    let spent: Duration = told.iter().map(|it| it.total.time).sum();
+    let spent: Duration = told.iter().map(|(_, spent)| spent.total.time).sum();
     assert!(hold.held() >= spent.as_secs_f64() - 1e-6, "{hold:?}");
     let queries = hold.queries.expect("queries are observed");
     assert!(hold.granted <= queries.first && queries.last <= hold.returned);

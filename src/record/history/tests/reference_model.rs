@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::busiest::HALF_DAY;
 use super::super::*;
 use crate::record::clock::SECOND;
 

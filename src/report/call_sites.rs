@@ -1,0 +1,96 @@
+//! The use of connections by call site.
+
+use serde::Serialize;
+
+use super::timings::{millis, round, seconds};
+use crate::record::recorder::Recorder;
+use crate::record::usage::{HIDDEN, Use, without_callers};
+
+/// The use of connections by one call site within the last five minutes.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CallSite {
+    /// The source line that checks out the connections: `src/orders.rs:41`. `_HIDDEN` if the routes
+    /// may not show source lines; call sites then differ by label and route only.
+    pub caller: String,
+    /// The label of the checkouts, if they have one.
+    pub label: Option<&'static str>,
+    /// The route of the requests; `null` outside of a [`RequestLayer`](crate::RequestLayer).
+    pub route: Option<String>,
+    /// Number of connections checked out and returned.
+    pub checkouts: u64,
+    /// Total hold time, in seconds.
+    pub held_seconds: f64,
+    /// Mean hold time, in milliseconds.
+    pub mean_held_ms: f64,
+    /// Mean time per hold in which the database was at work, in milliseconds; `null` if unknown.
+    pub mean_busy_ms: Option<f64>,
+    /// `mean_busy_ms` in percent of `mean_held_ms`.
+    pub efficiency_pct: Option<f64>,
+    /// The call site's share of the total hold time, in percent.
+    pub share_of_held_pct: f64,
+}
+
+impl CallSite {
+    /// Returns the call sites that returned a connection within the last five minutes, the longest
+    /// total hold time first, and the sum of their use.
+    pub(crate) fn read(recorder: &Recorder, source_lines: bool) -> (Vec<Self>, Use) {
+        let mut sites = recorder.usage();
+        if !source_lines {
+            sites = without_callers(sites);
+        }
+        let mut all = Use::default();
+        sites.values().for_each(|used| all.add(&used.recent));
+        let sites = sites.into_iter().map(|(site, used)| (site, used.recent));
+        let mut sites: Vec<_> = sites
+            .filter(|(_, used)| used.checkouts > 0)
+            .map(|(site, used)| {
+                let mean_held_ms = millis(used.held) / used.checkouts as f64;
+                let efficiency = used.efficiency();
+                Self {
+                    caller: site.caller.to_string(),
+                    label: site.label,
+                    route: site.route.map(|route| route.to_string()),
+                    checkouts: used.checkouts,
+                    held_seconds: seconds(used.held),
+                    mean_held_ms: round(mean_held_ms, 3),
+                    mean_busy_ms: efficiency.map(|share| round(mean_held_ms * share, 3)),
+                    efficiency_pct: efficiency.map(percent),
+                    share_of_held_pct: percent(
+                        used.held.as_secs_f64() / all.held.as_secs_f64().max(1e-9),
+                    ),
+                }
+            })
+            .collect();
+        sites.sort_by(|a, b| {
+            let most = b.held_seconds.total_cmp(&a.held_seconds);
+            let name = |site: &Self| (site.route.clone(), site.caller.clone(), site.label);
+            most.then_with(|| name(a).cmp(&name(b)))
+        });
+        (sites, all)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        name(self.route.as_deref(), &self.caller, self.label)
+    }
+}
+
+/// Returns `/orders at src/orders.rs:41 (label)`, without the parts that are unknown or hidden.
+pub(crate) fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> String {
+    if caller == HIDDEN {
+        return match (route, label) {
+            (Some(route), Some(label)) => format!("{route} ({label})"),
+            (Some(only), None) | (None, Some(only)) => only.to_owned(),
+            (None, None) => "call sites without label and route".to_owned(),
+        };
+    }
+    let route = route
+        .map(|route| format!("{route} at "))
+        .unwrap_or_default();
+    let label = label.map(|label| format!(" ({label})"));
+    format!("{route}{caller}{}", label.unwrap_or_default())
+}
+
+pub(super) fn percent(share: f64) -> f64 {
+    round(share * 100.0, 1)
+}
