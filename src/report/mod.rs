@@ -14,7 +14,7 @@ mod shed;
 pub(crate) mod source;
 mod status;
 pub(crate) mod timings;
-mod warnings;
+pub(crate) mod warnings;
 
 pub use self::connections::{Connections, SessionReport};
 pub use self::efficiency::{HoldEfficiency, PlaceEfficiency};

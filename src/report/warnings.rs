@@ -43,9 +43,9 @@ impl Readings<'_> {
 
 /// A warning and its recommendation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) warning: String,
-    pub(super) recommendation: String,
+pub(crate) struct Finding {
+    pub(crate) warning: String,
+    pub(crate) recommendation: String,
 }
 
 /// Returns the findings for these readings, the most urgent first.
@@ -57,9 +57,9 @@ pub(super) fn judge(readings: &Readings<'_>, limits: &Thresholds) -> Vec<Finding
         overflow(readings, limits),
         timeouts(readings, limits),
         shed(readings),
-        idle_in_transaction(readings, limits),
+        idle_in_transaction(readings.idle_in_transaction, limits),
         average_wait(readings, limits),
-        longest_query(readings, limits),
+        longest_query(readings.longest_query_seconds, limits),
         grantable(readings),
         low_efficiency(readings),
         RepeatedStatement::finding(readings.repeats),
@@ -190,8 +190,9 @@ fn shed(r: &Readings<'_>) -> Option<Finding> {
     )
 }
 
-fn idle_in_transaction(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    let sessions = r.idle_in_transaction?;
+/// Warns of sessions that are idle in a transaction, by their number if it is known.
+pub(crate) fn idle_in_transaction(sessions: Option<u32>, limits: &Thresholds) -> Option<Finding> {
+    let sessions = sessions?;
     if sessions <= limits.idle_in_transaction {
         return None;
     }
@@ -226,8 +227,9 @@ fn average_wait(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
     )
 }
 
-fn longest_query(r: &Readings<'_>, limits: &Thresholds) -> Option<Finding> {
-    let longest = r.longest_query_seconds?;
+/// Warns of a query that has been running for long, by its seconds if these are known.
+pub(crate) fn longest_query(seconds: Option<f64>, limits: &Thresholds) -> Option<Finding> {
+    let longest = seconds?;
     let threshold = limits.longest_query.as_secs_f64();
     if longest <= threshold {
         return None;
