@@ -1,36 +1,34 @@
 //! Schedules the learning from the record on threads that do not serve requests.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tokio::task::spawn_blocking;
 
+use super::Optimization;
 use super::learned::{Forecast, Learned, Measured};
-use super::model::{Model, Recorded, Trace, queued_p95};
-use super::score::{Accuracy, Compared, Score};
-use super::{Asking, Found, Optimization, advise};
+use super::model::{Model, Trace, queued_p95};
+use super::recommendation::{Asking, Found, advise};
+use super::score::{Accuracy, Score, compare};
 use crate::record::clock::{MINUTE, SECOND, seconds};
-use crate::record::history;
 use crate::record::recorder::Recorder;
 use crate::report::Configuration;
 
 /// The learned models and the prediction score of one pool.
 #[derive(Debug, Default)]
 pub(crate) struct Advisor {
-    /// The lock limits the computation to one answer at a time.
+    /// The lock limits the computation to one thread at a time.
     latest: Arc<tokio::sync::Mutex<Latest>>,
     score: Mutex<Score>,
-    /// Whether a separate thread is comparing a minute.
-    is_scoring: AtomicBool,
 }
 
-/// The latest models. They are reused for one second.
-#[derive(Default)]
+/// The latest models.
+#[derive(Debug, Default)]
 struct Latest {
+    /// Reused for one second. With the time at which they were learned.
     learned: Option<(u64, Learned)>,
     /// The model of the busiest window, and the end of that window.
-    busiest: Option<(u64, Arc<Model>)>,
+    busiest: Option<(u64, Option<Arc<dyn Forecast>>)>,
 }
 
 impl Recorder {
@@ -46,7 +44,7 @@ impl Recorder {
         let recorder = Arc::clone(self);
         let work = spawn_blocking(move || {
             let learned = latest.learned(&recorder);
-            found.accuracy = recorder.advisor.accuracy();
+            found.accuracy = recorder.advisor.score().accuracy();
             advise(configuration, &asking, &learned, found)
         });
         match work.await {
@@ -60,35 +58,31 @@ impl Recorder {
     pub(crate) fn accuracy(&self) -> Option<Accuracy> {
         let advisor = &self.advisor;
         let ended = self.clock.now() / MINUTE;
-        if advisor.score().ended() < ended && !advisor.is_scoring.swap(true, Ordering::AcqRel) {
+        if advisor.score().ended() < ended
+            && let Ok(alone) = Arc::clone(&advisor.latest).try_lock_owned()
+        {
             let (recorded, ..) = self.history([0; 3]);
             let scoring = Arc::clone(advisor);
             let thread = thread::Builder::new().name("poolscope-advice".to_owned());
-            let started = thread.spawn(move || {
+            // Without a thread, the minute is compared at the next call.
+            let _ = thread.spawn(move || {
                 scoring.update(&Trace::of(&recorded.recent), ended);
-                scoring.is_scoring.store(false, Ordering::Release);
+                drop(alone);
             });
-            if started.is_err() {
-                advisor.is_scoring.store(false, Ordering::Release);
-            }
         }
-        advisor.accuracy()
+        advisor.score().accuracy()
     }
 }
 
 impl Advisor {
-    fn score(&self) -> std::sync::MutexGuard<'_, Score> {
+    fn score(&self) -> MutexGuard<'_, Score> {
         self.score.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn accuracy(&self) -> Option<Accuracy> {
-        self.score().accuracy()
     }
 
     /// Compares the last minute. The lock is not held during the comparison.
     fn update(&self, trace: &Trace, ended: u64) {
         if self.score().ended() < ended {
-            let compared = Compared::of(trace, ended);
+            let compared = compare(trace, ended, Model::learn, Model::at);
             self.score().add(ended, compared);
         }
     }
@@ -106,6 +100,13 @@ impl Latest {
         let (recorded, [minute, five_minutes, hour], now) = recorder.history([1, 5, 60]);
         let trace = Trace::of(&recorded.recent);
         recorder.advisor.update(&trace, now / MINUTE);
+        let learn = |trace: &Trace| Model::learn(trace).map(|it| Arc::new(it) as Arc<dyn Forecast>);
+        let busiest = recorded.busiest.and_then(|(segments, ended)| {
+            if self.busiest.as_ref().is_none_or(|known| known.0 != ended) {
+                self.busiest = Some((ended, learn(&Trace::of(&segments)).ok()));
+            }
+            self.busiest.as_ref()?.1.clone()
+        });
         let last_minute = trace.between(seconds(now) - 60.0, seconds(now));
         let learned = Learned {
             measured: Measured {
@@ -115,33 +116,11 @@ impl Latest {
                 minute_p95: queued_p95(&last_minute.checkouts),
                 now: seconds(now),
             },
-            busiest: self.busiest(recorded, &trace),
-            recent: Model::learn(&trace).map(|model| Arc::new(model) as Arc<dyn Forecast>),
+            busiest,
+            recent: learn(&trace),
         };
         self.learned = Some((now, learned.clone()));
         learned
-    }
-
-    /// Returns the model of the busiest window, if that is busier than the recent one.
-    fn busiest(
-        &mut self,
-        recorded: history::Recorded,
-        recent: &Trace,
-    ) -> Option<Arc<dyn Forecast>> {
-        let (segments, ended) = recorded.busiest?;
-        if self.busiest.as_ref().is_none_or(|known| known.0 != ended) {
-            let model = Model::learn(&Trace::of(&segments)).ok();
-            self.busiest = model.map(|model| (ended, Arc::new(model)));
-        }
-        let model = &self.busiest.as_ref()?.1;
-        let is_busier = model.recorded.demand() > Recorded::of(recent).demand();
-        is_busier.then(|| Arc::clone(model) as Arc<dyn Forecast>)
-    }
-}
-
-impl std::fmt::Debug for Latest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Latest").finish_non_exhaustive()
     }
 }
 

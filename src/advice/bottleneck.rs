@@ -1,11 +1,17 @@
 //! What limits the throughput of more connections, as reported.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use super::model::{Limit, Model, Station};
+use super::model::{Model, Part, Station, smallest};
 use super::predicted::finite;
+
+/// A throughput of this share of the maximum counts as the maximum.
+const SATURATED: f64 = 0.95;
+
+/// The largest number of connections at which to look for the saturation.
+const MOST: u32 = Model::MOST / 10;
 
 /// What limits the throughput of more connections, as far as the record shows.
 #[non_exhaustive]
@@ -27,9 +33,6 @@ pub struct Bottleneck {
     pub most_per_second: Option<f64>,
     /// The call sites whose holds slow each other down; empty if all do.
     pub call_sites: Vec<String>,
-    /// The numbers of these call sites in the record.
-    #[serde(skip)]
-    pub(super) numbers: Vec<u16>,
 }
 
 /// The resource that limits the throughput.
@@ -59,41 +62,40 @@ pub enum Contention {
 }
 
 impl Bottleneck {
-    /// Adds the names of the call sites.
-    pub(super) fn named(mut self, places: &HashMap<u16, String>) -> Self {
-        let names = self.numbers.iter().filter_map(|number| places.get(number));
-        self.call_sites = names.cloned().collect();
-        self.call_sites.sort_unstable();
-        self.call_sites.dedup();
-        self
-    }
-
-    /// Returns the bottleneck found by a model.
-    pub(super) fn of(model: &Model) -> Self {
-        let limit = model.limit();
-        let (contention, parallel) = match model.fit.station {
-            Station::Free => (None, None),
-            Station::Lock => (Some(Contention::Lock), Some(1.0)),
-            Station::Shared(processors) => (Some(Contention::Shared), Some(processors.max(1.0))),
+    /// Returns the bottleneck found by a model. `names` are those of the call sites.
+    pub(super) fn of(model: &Model, names: &HashMap<u16, String>) -> Self {
+        let station = match model.fit.understood {
+            true => model.fit.station,
+            false => Station::Free,
         };
-        let kind = match contention {
-            _ if !model.fit.understood => BottleneckKind::Unknown,
-            None => BottleneckKind::Connections,
-            Some(_) if model.is_outside() => BottleneckKind::Application,
-            Some(_) => BottleneckKind::Database,
+        let (contention, parallel) = match station {
+            Station::Free => (None, f64::INFINITY),
+            Station::Lock => (Some(Contention::Lock), 1.0),
+            Station::Shared(processors) => (Some(Contention::Shared), processors.max(1.0)),
         };
-        let known = kind != BottleneckKind::Unknown;
-        let limit = limit.filter(|_| known);
-        let numbers = model.fit.places.iter().flatten().copied();
+        let kind = match (contention, model.fit.part) {
+            (None, _) if !model.fit.understood => BottleneckKind::Unknown,
+            (None, _) => BottleneckKind::Connections,
+            (Some(_), Part::Outside) => BottleneckKind::Application,
+            (Some(_), Part::Queries) => BottleneckKind::Database,
+        };
+        let jobs = &model.fit.jobs;
+        let work = jobs.iter().map(|job| job.inside).sum::<f64>() / jobs.len().max(1) as f64;
+        let most = parallel / work;
+        let is_saturated = |connections| model.replay.throughput(connections) >= SATURATED * most;
+        let saturates_at = most.is_finite().then(|| smallest(MOST, is_saturated));
+        let saturates_at = saturates_at.flatten();
+        let places = model.fit.places.iter().filter(|_| contention.is_some());
+        let places = places.flatten().filter_map(|number| names.get(number));
+        let places: BTreeSet<&String> = places.collect();
         Self {
             kind,
-            contention: contention.filter(|_| known),
-            parallel: parallel.filter(|_| known).and_then(|it| finite(it, 2)),
-            work_ms: limit.and_then(|_| finite(model.work() * 1e3, 3)),
-            saturates_at: limit.map(|Limit { connections, .. }| connections),
-            most_per_second: limit.and_then(|Limit { rate, .. }| finite(rate, 3)),
-            call_sites: Vec::new(),
-            numbers: numbers.filter(|_| known).collect(),
+            contention,
+            parallel: finite(parallel, 2),
+            work_ms: saturates_at.and_then(|_| finite(work * 1e3, 3)),
+            saturates_at,
+            most_per_second: saturates_at.and_then(|_| finite(most, 3)),
+            call_sites: places.into_iter().cloned().collect(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Explains why no size, or not the needed size, can be recommended, and what to do instead.
 
 use super::bottleneck::{Bottleneck, BottleneckKind, Contention};
-use super::learned::Models;
-use super::sentences::{Said, connections, millis};
-use super::sizes::{Sizing, shorter_holds};
+use super::recommendation::Recommendation;
+use super::sentences::{connections, millis};
+use super::sizes::shorter_holds;
 use crate::report::fleet::{Fleet, replicas_text};
 
 /// The number of call sites and statements in a sentence.
@@ -11,111 +11,85 @@ const NAMED: usize = 3;
 /// The largest share by which one call site's holds should become shorter. More is not practical.
 const SHORTEN: f64 = 0.9;
 
-impl Said<'_> {
-    pub(super) fn no_size_helps(
-        &self,
-        models: &Models<'_>,
-        sizing: &Sizing,
-        bottleneck: &Bottleneck,
-    ) -> Option<String> {
-        if sizing.need.is_some() || self.measured(models, sizing).is_some() {
+impl Recommendation<'_> {
+    pub(super) fn no_size_helps(&self) -> Option<String> {
+        if self.sizing.need.is_some() || self.kept_for.is_some() {
             return None;
         }
-        let because =
-            limit(bottleneck).unwrap_or("the arrivals exceed what any pool could serve".to_owned());
+        let arrivals = || "the arrivals exceed what any pool could serve".to_owned();
         Some(format!(
-            "No size meets the target of {}: {because}.{}",
+            "No size meets the target of {}: {}.{}",
             millis(self.asking.target),
+            limit(&self.bottleneck).unwrap_or_else(arrivals),
             self.users(),
         ))
     }
 
     /// Warns if the recommended size exceeds the saturation level: then the pool's queue is short
     /// because the queue behind it is long.
-    pub(super) fn saturated(&self, sizing: &Sizing, bottleneck: &Bottleneck) -> Option<String> {
-        let level = bottleneck.saturates_at?;
-        if sizing.need.is_none() || sizing.total() <= level {
+    pub(super) fn saturated(&self) -> Option<String> {
+        let level = self.bottleneck.saturates_at?;
+        if self.sizing.need.is_none() || self.sizing.total() <= level {
             return None;
         }
         Some(format!(
             "But {}: more connections do not shorten the wait, they move it out of the pool's queue.{}",
-            limit(bottleneck)?,
+            limit(&self.bottleneck)?,
             self.users(),
         ))
     }
 
     /// Returns the call sites that use most connection time and the statements that use most query time.
     fn users(&self) -> String {
-        let call_sites = self.found.call_sites.iter().take(NAMED);
-        let call_sites: Vec<_> = call_sites
-            .map(|site| format!("{} ({:.0} %)", site.name(), site.share_of_held_pct))
-            .collect();
+        let sites = self.found.call_sites.iter().take(NAMED);
+        let sites = sites.map(|site| format!("{} ({:.0} %)", site.name(), site.share_of_held_pct));
         let statements = self.found.statements.iter().take(NAMED);
-        let statements: Vec<_> = statements
-            .map(|one| {
-                format!(
-                    "{} ({:.0} %, {:.1} ms each)",
-                    one.statement, one.share_pct, one.mean_ms
-                )
-            })
-            .collect();
-        let mut users = String::new();
-        if !call_sites.is_empty() {
-            users = format!(
-                " Most connection time is used by {}.",
-                call_sites.join(", ")
-            );
-        }
-        if !statements.is_empty() {
-            users = format!(
-                "{users} Most query time is used by {}.",
-                statements.join(", ")
-            );
-        }
-        users
+        let statements = statements.map(|one| {
+            let (name, share, mean) = (&one.statement, one.share_pct, one.mean_ms);
+            format!("{name} ({share:.0} %, {mean:.1} ms each)")
+        });
+        let named = |what: &str, users: Vec<String>| match users.is_empty() {
+            true => String::new(),
+            false => format!(" Most {what} time is used by {}.", users.join(", ")),
+        };
+        named("connection", sites.collect()) + &named("query", statements.collect())
     }
 
-    pub(super) fn capped(&self, models: &Models<'_>, sizing: &Sizing) -> Option<String> {
-        let fleet = self.found.fleet.as_ref().filter(|_| sizing.is_capped())?;
-        let need = sizing.need?;
+    pub(super) fn capped(&self) -> Option<String> {
+        let fleet = self.found.fleet.as_ref();
+        let fleet = fleet.filter(|_| self.sizing.is_capped())?;
         Some(format!(
             "The load needs {}, but the server can grant only {}: {}. Put a pooler such as PgBouncer in between, or raise the server's max_connections{}",
-            connections(need),
+            connections(self.sizing.need?),
             fleet.share,
             granted(fleet),
-            self.shorter(models, sizing.total()),
+            self.shorter(),
         ))
     }
 
     /// Returns by how much holds would have to be shorter instead.
-    fn shorter(&self, models: &Models<'_>, connections: u32) -> String {
-        let factor = shorter_holds(models.peak(self.asking), connections, self.asking.target);
-        let Some(factor) = factor.filter(|factor| *factor < 1.0) else {
+    fn shorter(&self) -> String {
+        let percent = shorter_holds(self.peak, self.sizing.total(), self.asking.target);
+        let Some(percent) = percent.filter(|percent| *percent > 0) else {
             return ".".to_owned();
         };
-        let shorter = 1.0 - factor;
         let all = format!(
-            "; or shorten the holds: {:.0} % shorter on average (now {}) is enough.",
-            (shorter * 100.0).ceil(),
-            millis(models.held()),
+            "; or shorten the holds: {percent} % shorter on average (now {}) is enough.",
+            millis(self.recorded.held),
         );
         let Some(first) = self.found.call_sites.first() else {
             return all;
         };
-        let alone = shorter / (first.share_of_held_pct / 100.0);
-        let name = first.name();
-        if alone <= SHORTEN {
-            return format!(
-                "{all} {name} uses {:.0} % of the time: shortening only its holds by {:.0} % ({} instead of {}) is also enough.",
-                first.share_of_held_pct,
-                (alone * 100.0).ceil(),
-                millis(first.mean_held_ms / 1e3 * (1.0 - alone)),
-                millis(first.mean_held_ms / 1e3),
-            );
+        let alone = f64::from(percent) / first.share_of_held_pct;
+        let (name, share) = (first.name(), first.share_of_held_pct);
+        if alone > SHORTEN {
+            return format!("{all} {name} uses the largest share of the time, {share:.0} %.");
         }
         format!(
-            "{all} {name} uses the largest share of the time, {:.0} %.",
-            first.share_of_held_pct
+            "{all} {name} uses {share:.0} % of the time: shortening only its holds by {:.0} % ({} instead of {}) is also enough.",
+            (alone * 100.0).ceil(),
+            millis(first.mean_held_ms / 1e3 * (1.0 - alone)),
+            millis(first.mean_held_ms / 1e3),
         )
     }
 }
@@ -180,7 +154,6 @@ mod tests {
             saturates_at: Some(8),
             most_per_second: Some(300.0),
             call_sites: places.iter().map(|place| (*place).to_owned()).collect(),
-            numbers: Vec::new(),
         };
         limit(&found).unwrap()
     }

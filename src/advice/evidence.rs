@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use super::learned::{Forecast, Measured, Models};
+use super::bottleneck::BottleneckKind;
+use super::learned::Forecast;
 use super::predicted::finite;
+use super::recommendation::Recommendation;
 use crate::record::traffic::Traffic;
 
 /// The maximum number of sizes in the throughput curve.
@@ -113,18 +115,8 @@ pub struct CurvePoint {
     pub per_second: Option<f64>,
 }
 
-impl EvidenceWindows {
-    pub(super) fn read(measured: &Measured) -> Self {
-        Self {
-            last_1m: EvidenceWindow::read(&measured.minute),
-            last_5m: EvidenceWindow::read(&measured.five_minutes),
-            last_1h: EvidenceWindow::read(&measured.hour),
-        }
-    }
-}
-
 impl EvidenceWindow {
-    fn read(traffic: &Traffic) -> Self {
+    pub(super) fn read(traffic: &Traffic) -> Self {
         let held = traffic.mean_held();
         Self {
             seconds: finite(traffic.observed().as_secs_f64(), 1).unwrap_or_default(),
@@ -141,11 +133,11 @@ impl EvidenceWindow {
 }
 
 impl ReplayedRecord {
-    pub(super) fn read(models: &Models<'_>) -> Self {
-        let recorded = models.peak.recorded();
+    pub(super) fn read(of: &Recommendation<'_>) -> Self {
+        let recorded = of.recorded;
         let millis = |seconds: f64| finite(seconds * 1e3, 3);
-        let ago = |at: f64| finite((models.measured.now - at).max(0.0), 1).unwrap_or_default();
-        let reproduced = models.peak.at(recorded.connections, 1.0);
+        let ago = |at: f64| finite((of.measured.now - at).max(0.0), 1).unwrap_or_default();
+        let reproduced = of.peak.forecast.at(recorded.connections, 1.0);
         Self {
             checkouts: recorded.checkouts,
             from_seconds_ago: ago(recorded.from),
@@ -156,7 +148,7 @@ impl ReplayedRecord {
             mean_busy_ms: recorded.busy.and_then(millis),
             measured_p95_ms: millis(recorded.queued_p95),
             reproduced_p95_ms: millis(reproduced.p95),
-            understood: models.peak.is_understood(),
+            understood: of.bottleneck.kind != BottleneckKind::Unknown,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `optimize`: recommends a pool size for the measured load, with the predicted waits and the reasons.
 //!
 //! ```text
-//! history ─▶ model/      ─▶ learned.rs ─▶ sizes.rs ─▶ sentences.rs, causes.rs
-//! recorded    replays them   selects the    the rules    recommendations as text, and why no
-//! checkouts                  load                        other size
+//! history ─▶ model/      ─▶ learned.rs ─▶ recommendation.rs ─▶ sentences.rs, causes.rs
+//! recorded    replays them   selects the    the size, by the     as text, and why no other size
+//! checkouts                  load           rules of sizes.rs
 //! ```
 
 pub(crate) mod advisor;
@@ -13,6 +13,7 @@ mod evidence;
 mod learned;
 pub(crate) mod model;
 mod predicted;
+mod recommendation;
 pub(crate) mod score;
 mod sentences;
 mod shares;
@@ -22,31 +23,25 @@ mod statements;
 mod tests;
 mod what_if;
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
 pub use self::bottleneck::{Bottleneck, BottleneckKind, Contention};
 pub use self::evidence::{CurvePoint, Evidence, EvidenceWindow, EvidenceWindows, ReplayedRecord};
+pub use self::model::NotEnoughData;
 pub use self::predicted::PredictedWait;
 pub use self::score::{Accuracy, Comparison};
 pub use self::statements::StatementShare;
 pub use self::what_if::{WhatIf, WhatIfError};
 
-use self::learned::{Learned, Models};
-use self::predicted::finite;
-use self::sentences::Said;
-use self::sizes::{Sizing, sizing};
-use crate::backend::{Activity, MonitorConnection};
+use self::recommendation::{Asking, Found};
+use crate::backend::MonitorConnection;
 use crate::observe::Observe;
-use crate::record::inventory::Counts;
 use crate::record::statements::OTHER;
 use crate::report::call_sites::CallSite;
 use crate::report::fleet::Fleet;
 use crate::report::grant::{Grant, Own};
 use crate::report::sessions::count;
-use crate::report::timings::round;
-use crate::report::{Configuration, Source, SourceFacts};
+use crate::report::{Configuration, Source, SourceFacts, warnings};
 
 /// The recommended settings, and the reasons for them. The seed system's `optimize_pool_settings`.
 ///
@@ -107,16 +102,6 @@ pub struct CurrentUsage {
     pub pool_utilization_pct: f64,
 }
 
-/// How much more must be observed before a recommendation is possible.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct NotEnoughData {
-    /// Seconds to observe.
-    pub seconds_more: f64,
-    /// Number of checkouts to complete.
-    pub checkouts_more: u64,
-}
-
 impl<S: Source> Observe<S> {
     /// Returns the recommended size for the measured load, with the predicted waits and the reasons.
     /// Queries the server's limits over the monitoring connection, never over the pool.
@@ -172,7 +157,12 @@ impl<S: Source> Observe<S> {
             .advise(facts.configuration, asking, found)
             .await;
         if let Some(activity) = activity {
-            let sessions = self.said_of_sessions(activity, &facts, counts);
+            let tally = count(activity, &facts, &self.holder_reports(&facts), counts.open);
+            let limits = &facts.thresholds;
+            let idle = warnings::idle_in_transaction(tally.idle_in_transaction, limits);
+            let longest = warnings::longest_query(tally.longest_query, limits);
+            let sessions = idle.into_iter().chain(longest);
+            let sessions = sessions.map(|it| format!("{}: {}", it.warning, it.recommendation));
             advice.recommendations.extend(sessions);
         }
         advice
@@ -192,152 +182,4 @@ impl<S: Source> Observe<S> {
             (name.to_owned(), spent.recent.count, spent.recent.time)
         }))
     }
-
-    /// Returns recommendations drawn from the server's sessions.
-    fn said_of_sessions(
-        &self,
-        activity: &Activity,
-        facts: &SourceFacts,
-        counts: Counts,
-    ) -> Vec<String> {
-        let holders = self.holder_reports(facts);
-        let tally = count(activity, facts, &holders, counts.open);
-        let limits = &facts.thresholds;
-        let idle = tally.idle_in_transaction;
-        let idle = idle.filter(|&n| n > limits.idle_in_transaction).map(|n| {
-            format!(
-                "{n} sessions are idle in a transaction: each occupies a connection that does no work."
-            )
-        });
-        let longest = tally.longest_query;
-        let longest = longest
-            .filter(|&seconds| seconds > limits.longest_query.as_secs_f64())
-            .map(|seconds| {
-                format!("A query has been running for {seconds:.1} s: shorter queries often help more than a larger pool.")
-            });
-        idle.into_iter().chain(longest).collect()
-    }
-}
-
-/// The request for advice, and the pool's size.
-#[derive(Debug, Clone, Copy)]
-struct Asking {
-    what_if: WhatIf,
-    /// In seconds.
-    target: f64,
-    headroom_pct: f64,
-    /// Whether the pool has an overflow setting.
-    overflows: bool,
-    counts: Counts,
-}
-
-impl Asking {
-    /// Returns the factor by which to multiply the measured arrivals.
-    fn times(&self) -> f64 {
-        self.what_if.rate.unwrap_or(1.0) * (1.0 + self.headroom_pct / 100.0)
-    }
-}
-
-/// The findings in addition to the loads.
-#[derive(Debug, Clone)]
-struct Found {
-    fleet: Option<Fleet>,
-    server_can_grant: Option<u32>,
-    call_sites: Vec<CallSite>,
-    /// The names of call sites, by their numbers in the record.
-    places: HashMap<u16, String>,
-    statements: Vec<StatementShare>,
-    accuracy: Option<Accuracy>,
-    /// Why the server could not be queried.
-    unreachable: Option<String>,
-}
-
-/// Computes the recommendation from the findings, without I/O.
-fn advise(
-    configuration: Configuration,
-    asking: &Asking,
-    learned: &Learned,
-    found: Found,
-) -> Optimization {
-    let models = learned.models();
-    let missing = models.as_ref().err().map(|missing| NotEnoughData {
-        seconds_more: finite(missing.seconds.ceil(), 0).unwrap_or_default(),
-        checkouts_more: missing.checkouts,
-    });
-    let models = models.ok();
-    let share = found.fleet.as_ref().map(|fleet| fleet.share);
-    let sized = models.map(|models| {
-        let bottleneck = models.peak.bottleneck().named(&found.places);
-        (models, sizing(&models.case(asking, share)), bottleneck)
-    });
-    let recommendations = Said {
-        asking,
-        found: &found,
-        measured: &learned.measured,
-    }
-    .sentences(sized.as_ref(), missing);
-    let sizing = sized.as_ref().map(|(_, sizing, _)| *sizing);
-    let (predicted, asked) = sized
-        .as_ref()
-        .map(|(models, sizing, _)| predictions(models, sizing, asking))
-        .unwrap_or_default();
-    let counts = asking.counts;
-    Optimization {
-        current_settings: configuration,
-        current_usage: CurrentUsage {
-            total_connections: counts.open,
-            active_connections: counts.checked_out(),
-            idle_connections: counts.idle,
-            pool_utilization_pct: round(
-                f64::from(counts.checked_out()) * 100.0
-                    / f64::from(counts.max_connections().max(1)),
-                1,
-            ),
-        },
-        recommended_pool_size: sizing.map(|sizing| sizing.pool_size),
-        recommended_max_overflow: sizing.map(|sizing| sizing.max_overflow),
-        paste: sizing.and_then(|sizing| sentences::paste(&sizing, asking.overflows)),
-        recommendations,
-        what_if: asking.what_if,
-        target_p95_ms: round(asking.target * 1e3, 3),
-        predicted,
-        asked,
-        bottleneck: sized.map(|(_, _, bottleneck)| bottleneck),
-        fleet: found.fleet,
-        call_sites: found.call_sites,
-        statements: found.statements,
-        evidence: Evidence {
-            windows: EvidenceWindows::read(&learned.measured),
-            learned_from: models.map(|models| models.window),
-            replayed: models.map(|models| ReplayedRecord::read(&models)),
-            planned_arrivals_per_second: models
-                .and_then(|models| finite(models.busiest_rate() * asking.times(), 3)),
-            headroom_pct: asking.headroom_pct,
-            clients: models.and_then(|models| models.peak.clients()),
-            curve: models
-                .zip(sizing)
-                .map_or_else(Vec::new, |(models, sizing)| {
-                    let most = sizing.total().max(models.peak.recorded().connections);
-                    CurvePoint::curve(models.peak, most)
-                }),
-            server_can_grant: found.server_can_grant,
-        },
-        accuracy: found.accuracy,
-        not_enough_data: missing,
-    }
-}
-
-/// Returns the table of predictions, and the row of the requested size.
-fn predictions(
-    models: &Models<'_>,
-    sizing: &Sizing,
-    asking: &Asking,
-) -> (Vec<PredictedWait>, Option<PredictedWait>) {
-    let demand = models.peak(asking);
-    let asked = asking.what_if.pool_size;
-    let more = [Some(asking.counts.max_connections()), sizing.need, asked];
-    let more = more.into_iter().flatten();
-    let table = PredictedWait::table(demand, asking.target, sizing.total(), more);
-    let asked = asked.map(|size| PredictedWait::new(&demand.at(size), asking.target));
-    (table, asked)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::model::Prediction;
-use super::sizes::{Demand, meets};
+use super::sizes::meets;
 use crate::report::timings::round;
 use crate::settings::Settings;
 
@@ -62,20 +62,15 @@ impl PredictedWait {
         }
     }
 
-    /// Returns the predictions around the recommended size and for the sizes in `more`.
+    /// Returns the sizes of the table: those around the recommended one, and those in `more`.
     pub(super) fn table(
-        demand: Demand<'_>,
-        target: f64,
         recommended: u32,
         more: impl IntoIterator<Item = u32>,
-    ) -> Vec<Self> {
+    ) -> impl Iterator<Item = u32> {
         let around = recommended.saturating_sub(AROUND)..=recommended.saturating_add(AROUND);
         let sizes: BTreeSet<u32> = around.chain(more).collect();
         let allowed = 1..=2 * Settings::MAX_CONNECTIONS;
-        let sizes = sizes.into_iter().filter(|size| allowed.contains(size));
-        sizes
-            .map(|size| Self::new(&demand.at(size), target))
-            .collect()
+        sizes.into_iter().filter(move |size| allowed.contains(size))
     }
 }
 
@@ -87,53 +82,31 @@ pub(super) fn finite(value: f64, digits: i32) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::advice::bottleneck::Bottleneck;
-    use crate::advice::learned::Forecast;
-    use crate::advice::model::Recorded;
 
-    struct Known;
-
-    impl Forecast for Known {
-        fn at(&self, connections: u32, _: f64) -> Prediction {
-            let wait = if connections < 4 {
-                f64::INFINITY
-            } else {
-                0.1 / f64::from(connections)
-            };
-            Prediction {
-                connections,
-                utilization: 3.5 / f64::from(connections),
-                served: 1.0,
-                queueing: f64::NAN,
-                mean: wait / 3.0,
-                p50: 0.0,
-                p95: wait,
-                p95_range: (0.5 * wait, 2.0 * wait),
-                p99: 2.0 * wait,
-                beyond_data: connections.saturating_sub(5),
-            }
-        }
-
-        fn recorded(&self) -> Recorded {
-            Recorded::default()
-        }
-
-        fn throughput(&self, _: u32) -> f64 {
-            unreachable!("not used by the table")
-        }
-
-        fn bottleneck(&self) -> Bottleneck {
-            unreachable!("not used by the table")
-        }
+    fn row(connections: u32) -> PredictedWait {
+        let wait = match connections {
+            0..4 => f64::INFINITY,
+            _ => 0.1 / f64::from(connections),
+        };
+        let prediction = Prediction {
+            connections,
+            utilization: 3.5 / f64::from(connections),
+            served: 1.0,
+            queueing: f64::NAN,
+            mean: wait / 3.0,
+            p50: 0.0,
+            p95: wait,
+            p95_range: (0.5 * wait, 2.0 * wait),
+            p99: 2.0 * wait,
+            beyond_data: connections.saturating_sub(5),
+        };
+        PredictedWait::new(&prediction, 0.02)
     }
 
     #[test]
     fn the_table_has_each_size_once_and_only_finite_numbers() {
-        let demand = Demand {
-            forecast: &Known,
-            times: 1.0,
-        };
-        let table = PredictedWait::table(demand, 0.02, 5, [30, 0, 5, 9, 30]);
+        let table = PredictedWait::table(5, [30, 0, 5, 9, 30]);
+        let table: Vec<_> = table.map(row).collect();
         let sizes: Vec<_> = table.iter().map(|row| row.connections).collect();
         assert_eq!(sizes, [2, 3, 4, 5, 6, 7, 8, 9, 30]);
         let meets: Vec<_> = table.iter().map(|row| row.meets_target).collect();
@@ -148,12 +121,7 @@ mod tests {
 
     #[test]
     fn the_table_has_no_row_for_size_zero() {
-        let demand = Demand {
-            forecast: &Known,
-            times: 1.0,
-        };
-        let table = PredictedWait::table(demand, 0.02, 1, [u32::MAX]);
-        assert_eq!(table[0].connections, 1);
-        assert_eq!(table.len(), 4);
+        let table: Vec<u32> = PredictedWait::table(1, [u32::MAX]).collect();
+        assert_eq!(table, [1, 2, 3, 4]);
     }
 }

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use super::model::{Model, NotEnough, Prediction, Trace, queued_p95};
+use super::model::{NotEnoughData, Prediction, Trace, queued_p95};
+use super::predicted::finite;
+use crate::report::timings::round;
 
 /// Comparisons are kept for this many minutes.
 const KEPT: u64 = 60;
@@ -87,29 +89,19 @@ pub(crate) struct Compared {
 pub(crate) struct Score {
     /// The minutes by number, the oldest first; `None` for one that could not be compared.
     compared: VecDeque<(u64, Option<Compared>)>,
-    /// Number of the last minute that was added.
-    ended: u64,
 }
 
 impl Score {
     /// Returns the number of the last minute that was added.
     pub(crate) fn ended(&self) -> u64 {
-        self.ended
+        self.compared.back().map_or(0, |last| last.0)
     }
 
     /// Adds the comparison of minute number `ended`, unless it was already added.
     pub(crate) fn add(&mut self, ended: u64, compared: Option<Compared>) {
-        if ended <= self.ended {
-            return;
-        }
-        self.ended = ended;
-        self.compared.push_back((ended, compared));
-        while self
-            .compared
-            .front()
-            .is_some_and(|(minute, _)| minute + KEPT <= ended)
-        {
-            self.compared.pop_front();
+        if ended > self.ended() {
+            self.compared.push_back((ended, compared));
+            self.compared.retain(|(minute, _)| minute + KEPT > ended);
         }
     }
 
@@ -131,7 +123,12 @@ impl Score {
             median_error_queueing_pct: median(absolute(&signed)).map(percent),
             at_new_sizes: compared.iter().filter(|minute| minute.new_size).count() as u32,
             bias_pct: median(signed).map(percent),
-            last: last.report((self.ended - minute) as u32),
+            last: Comparison {
+                predicted_p95_ms: finite(last.predicted * 1e3, 2),
+                measured_p95_ms: finite(last.measured * 1e3, 2),
+                connections: last.connections,
+                minutes_ago: (self.ended() - minute) as u32,
+            },
         })
     }
 }
@@ -144,12 +141,10 @@ impl Accuracy {
             .median_error_queueing_pct
             .filter(|error| self.queueing >= MENTIONED && *error > LARGE_PCT)?;
         let bias = self.bias_pct.unwrap_or_default();
-        let direction = if bias > LARGE_PCT / 2.0 {
-            ", mostly too long"
-        } else if bias < -LARGE_PCT / 2.0 {
-            ", mostly too short"
-        } else {
-            ""
+        let direction = match bias {
+            long if long > LARGE_PCT / 2.0 => ", mostly too long",
+            short if short < -LARGE_PCT / 2.0 => ", mostly too short",
+            _ => "",
         };
         Some(format!(
             "Do not rely on these predictions: in the {} minutes of the last hour in which checkouts queued, the predicted p95 wait was off by {error:.0} % (median){direction}. Change the size in small steps, and measure.",
@@ -158,19 +153,12 @@ impl Accuracy {
     }
 }
 
-impl Compared {
-    /// Compares the last minute with a prediction from those before it; `None` if the data does not
-    /// suffice.
-    pub(crate) fn of(trace: &Trace, ended: u64) -> Option<Self> {
-        compare(trace, ended, Model::learn, Model::at)
-    }
-}
-
-/// Compares the last minute with the prediction of any model.
-fn compare<M>(
+/// Compares the last minute with the prediction of a model of those before it; `None` if the data does
+/// not suffice.
+pub(super) fn compare<M>(
     trace: &Trace,
     ended: u64,
-    learn: impl Fn(&Trace) -> Result<M, NotEnough>,
+    learn: impl Fn(&Trace) -> Result<M, NotEnoughData>,
     at: impl Fn(&M, u32, f64) -> Prediction,
 ) -> Option<Compared> {
     let end = ended as f64 * MINUTE;
@@ -217,16 +205,6 @@ impl Compared {
     fn is_queueing(&self) -> bool {
         self.predicted >= FLOOR || self.measured >= FLOOR
     }
-
-    fn report(&self, minutes_ago: u32) -> Comparison {
-        let millis = |seconds: f64| seconds.is_finite().then(|| round(seconds * 1e3, 100.0));
-        Comparison {
-            predicted_p95_ms: millis(self.predicted),
-            measured_p95_ms: millis(self.measured),
-            connections: self.connections,
-            minutes_ago,
-        }
-    }
 }
 
 /// Returns the median; of an even number of values, the mean of the middle two.
@@ -241,11 +219,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 fn percent(ratio: f64) -> f64 {
-    round(ratio * 100.0, 10.0)
-}
-
-fn round(value: f64, parts: f64) -> f64 {
-    (value * parts).round() / parts
+    round(ratio * 100.0, 1)
 }
 
 #[cfg(test)]

@@ -87,6 +87,11 @@ impl Sizing {
         self.pool_size + self.max_overflow
     }
 
+    /// Returns whether the settings should be changed.
+    pub(super) fn changes(&self) -> bool {
+        !matches!(self.verdict, Verdict::Fits | Verdict::Stays)
+    }
+
     /// Returns whether the recommended size is smaller than needed.
     pub(super) fn is_capped(&self) -> bool {
         self.need.is_some_and(|need| need > self.total())
@@ -155,41 +160,28 @@ fn least_bad(case: &Case<'_>, now: u32) -> u32 {
 
 /// Limits the size to the range near the observed one, if the model cannot predict others.
 fn near(known: Option<(u32, u32)>, total: u32) -> u32 {
-    match known {
-        Some((least, most)) => total.clamp(least, most),
-        None => total,
-    }
+    known.map_or(total, |(least, most)| total.clamp(least, most))
 }
 
 fn tolerance(connections: u32) -> u32 {
     (connections * CLOSE_PCT / 100).max(1)
 }
 
-/// Returns the factor to multiply hold times by, so that this many connections meet the target; 1 if
-/// they already do, and `None` if no factor of 0.01 or more is enough.
+/// Returns by how many percent holds must be shorter, so that this many connections meet the target; 0
+/// if they already do, and `None` if 99 is not enough.
 ///
 /// With holds `x` times as long, everything happens `1 / x` times as fast: this equals the load with
 /// `x` times the arrivals, with waits `x` times as long.
-pub(super) fn shorter_holds(demand: Demand<'_>, connections: u32, target: f64) -> Option<f64> {
-    let does = |factor: f64| {
-        let times = demand.times * factor;
-        factor * demand.forecast.at(connections, times).p95 <= target
+pub(super) fn shorter_holds(demand: Demand<'_>, connections: u32, target: f64) -> Option<u32> {
+    let is_enough = |percent: u32| {
+        let factor = f64::from(100 - percent) / 100.0;
+        let prediction = demand.forecast.at(connections, demand.times * factor);
+        factor * prediction.p95 <= target
     };
-    if does(1.0) {
-        return Some(1.0);
+    match is_enough(0) {
+        true => Some(0),
+        false => smallest(99, is_enough),
     }
-    let (mut good, mut bad) = (0.01, 1.0);
-    if !does(good) {
-        return None;
-    }
-    while bad - good > 0.005 {
-        let middle = f64::midpoint(good, bad);
-        match does(middle) {
-            true => good = middle,
-            false => bad = middle,
-        }
-    }
-    Some(good)
 }
 
 #[cfg(test)]

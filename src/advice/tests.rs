@@ -2,13 +2,17 @@
 
 pub(super) mod erlang;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use self::erlang::{Erlang, NOW, demand, learned, steady, young};
+use super::learned::{Forecast, Learned};
+use super::recommendation::advise;
 use super::*;
+use crate::record::inventory::Counts;
 
 const HELD: Duration = Duration::from_millis(80);
 
@@ -251,7 +255,7 @@ fn the_busier_window_is_learned_from() {
             until: NOW - 600.0,
             ..Erlang::new(arrivals, 0.08)
         };
-        Some(Arc::new(erlang) as Arc<dyn learned::Forecast>)
+        Some(Arc::new(erlang) as Arc<dyn Forecast>)
     };
     let planned = |learned: Learned| {
         let advice = Scene::new(5, 5, learned).advice();
@@ -297,17 +301,14 @@ fn if_no_size_helps_the_saturation_level_and_its_users_are_named() {
 
 #[test]
 fn an_unexplained_load_is_reported_and_changed_in_small_steps() {
-    let scene = |connections, busy_known: bool| {
+    let scene = |connections, watched| {
         let odd = Erlang {
             understood: false,
+            watched,
             connections,
             ..USUAL
         };
-        let mut learned = learned(odd.clone());
-        if !busy_known {
-            learned.recent = Ok(Arc::new(Unwatched(odd)));
-        }
-        Scene::new(connections, 0, learned)
+        Scene::new(connections, 0, learned(odd))
     };
     // The load needs about 15 connections.
     for (connections, total_allowed) in [(8, 10), (40, 30)] {
@@ -325,34 +326,6 @@ fn an_unexplained_load_is_reported_and_changed_in_small_steps() {
     scene(8, false).says(&["`watch_queries` measures which part of a hold they take"]);
     let text = Scene::new(8, 0, usual()).advice().recommendations.join(" ");
     assert!(!text.contains("small steps"), "{text}");
-}
-
-/// A forecast of a pool whose queries are not observed.
-struct Unwatched(Erlang);
-
-impl learned::Forecast for Unwatched {
-    fn at(&self, connections: u32, times: f64) -> model::Prediction {
-        self.0.at(connections, times)
-    }
-
-    fn recorded(&self) -> model::Recorded {
-        model::Recorded {
-            busy: None,
-            ..self.0.recorded()
-        }
-    }
-
-    fn bottleneck(&self) -> Bottleneck {
-        self.0.bottleneck()
-    }
-
-    fn throughput(&self, connections: u32) -> f64 {
-        self.0.throughput(connections)
-    }
-
-    fn is_understood(&self) -> bool {
-        self.0.is_understood()
-    }
 }
 
 #[test]

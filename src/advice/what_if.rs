@@ -1,7 +1,8 @@
 //! What-if parameters of the advice: another target, load, number of replicas or pool size.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,39 +17,39 @@ struct Parameter<T> {
     name: &'static str,
     kind: &'static str,
     allowed: RangeInclusive<T>,
-    parse: fn(&str) -> Option<T>,
 }
 
-const TARGET: Parameter<f64> = a_number("target_p95_ms", 0.1..=60_000.0);
-const RATE: Parameter<f64> = a_number("rate", 0.01..=1000.0);
-const REPLICAS: Parameter<u32> = a_count("replicas");
-const POOL_SIZE: Parameter<u32> = a_count("pool_size");
-
-const fn a_number(name: &'static str, allowed: RangeInclusive<f64>) -> Parameter<f64> {
-    Parameter {
-        name,
-        kind: "a number",
-        allowed,
-        parse: number,
+impl<T> Parameter<T> {
+    const fn new(name: &'static str, kind: &'static str, allowed: RangeInclusive<T>) -> Self {
+        Self {
+            name,
+            kind,
+            allowed,
+        }
     }
 }
 
-const fn a_count(name: &'static str) -> Parameter<u32> {
-    Parameter {
-        name,
-        kind: "a whole number",
-        allowed: 1..=Settings::MAX_CONNECTIONS,
-        parse: count,
-    }
-}
+const TARGET: Parameter<f64> = Parameter::new("target_p95_ms", "a number", 0.1..=60_000.0);
+const RATE: Parameter<f64> = Parameter::new("rate", "a number", 0.01..=1000.0);
+const REPLICAS: Parameter<u32> =
+    Parameter::new("replicas", "a whole number", 1..=Settings::MAX_CONNECTIONS);
+const POOL_SIZE: Parameter<u32> =
+    Parameter::new("pool_size", "a whole number", 1..=Settings::MAX_CONNECTIONS);
 
-impl<T: fmt::Display + PartialOrd> Parameter<T> {
+impl<T: Display + FromStr + PartialOrd> Parameter<T> {
     fn set(&self, slot: &mut Option<T>, text: &str) -> Result<(), WhatIfError> {
         if slot.is_some() {
-            return Err(WhatIfError::repeated(self.name));
+            return Err(WhatIfError(format!(
+                "{} is given more than once",
+                self.name
+            )));
         }
-        *slot = Some((self.parse)(text).ok_or_else(|| self.wrong(text))?);
-        Ok(())
+        // Rust's parsers would also accept `+5`, `inf` and `NaN`.
+        let plain = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        *slot = text.parse().ok().filter(|_| plain);
+        slot.as_ref().map(drop).ok_or_else(|| self.wrong(text))
     }
 
     fn check(&self, value: Option<T>) -> Result<(), WhatIfError> {
@@ -158,7 +159,17 @@ impl WhatIf {
                 "rate" => RATE.set(&mut what_if.rate, &value)?,
                 "replicas" => REPLICAS.set(&mut what_if.replicas, &value)?,
                 "pool_size" => POOL_SIZE.set(&mut what_if.pool_size, &value)?,
-                _ => return Err(WhatIfError::unknown(&name)),
+                // The value is not shown, because it may be a misplaced secret.
+                _ => {
+                    return Err(WhatIfError(format!(
+                        "\"{}\" is not a parameter; the parameters are {}, {}, {} and {}",
+                        shown(&name),
+                        TARGET.name,
+                        RATE.name,
+                        REPLICAS.name,
+                        POOL_SIZE.name,
+                    )));
+                }
             }
         }
         what_if.check()?;
@@ -179,45 +190,13 @@ impl WhatIf {
 #[error("{0}")]
 pub struct WhatIfError(String);
 
-impl WhatIfError {
-    /// Names an unknown parameter. The value is not shown, because it may be a misplaced secret.
-    fn unknown(name: &str) -> Self {
-        Self(format!(
-            "\"{}\" is not a parameter; the parameters are {}, {}, {} and {}",
-            shown(name),
-            TARGET.name,
-            RATE.name,
-            REPLICAS.name,
-            POOL_SIZE.name,
-        ))
-    }
-
-    fn repeated(name: &str) -> Self {
-        Self(format!("{name} is given more than once"))
-    }
-}
-
-/// Parses digits and a decimal point. Rust's parser would also accept `+5`, `inf` and `NaN`.
-fn number(text: &str) -> Option<f64> {
-    let plain = |byte: u8| byte.is_ascii_digit() || byte == b'.';
-    text.parse().ok().filter(|_| text.bytes().all(plain))
-}
-
-fn count(text: &str) -> Option<u32> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| plain)
-}
-
 /// Truncates and escapes a received text, so that it can be shown anywhere.
 fn shown(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(SHOWN) {
-        match c {
-            ' ' | '!' | '#'..='%' | '('..=';' | '=' | '?'..='[' | ']'..='_' | 'a'..='~' => {
-                shown.push(c);
-            }
-            // Writing to a `String` never fails.
-            _ => drop(write!(shown, "{}", c.escape_unicode())),
+        match c == ' ' || c.is_ascii_graphic() && !"\"&'<>\\`".contains(c) {
+            true => shown.push(c),
+            false => shown.extend(c.escape_unicode()),
         }
     }
     if text.chars().nth(SHOWN).is_some() {

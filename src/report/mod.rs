@@ -16,7 +16,7 @@ mod shed;
 pub(crate) mod source;
 mod status;
 pub(crate) mod timings;
-mod warnings;
+pub(crate) mod warnings;
 
 pub use self::call_sites::CallSite;
 pub use self::connections::{Connections, SessionReport};

@@ -17,9 +17,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A warning and its recommendation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) warning: String,
-    pub(super) recommendation: String,
+pub(crate) struct Finding {
+    pub(crate) warning: String,
+    pub(crate) recommendation: String,
 }
 
 /// Returns the findings, the most urgent first. `health` has all holders, the longest hold first, and
@@ -37,9 +37,9 @@ pub(super) fn judge(
         overflow(health, minute, limits),
         timeouts(minute, limits),
         shed(health),
-        idle_in_transaction(health, limits),
+        idle_in_transaction(health.database.idle_in_transaction, limits),
         average_wait(minute, limits),
-        longest_query(health, limits),
+        longest_query(health.database.longest_query_seconds, limits),
         grant.and_then(|grant| grantable(health, grant)),
         low_efficiency(health, minute),
         RepeatedStatement::finding(&health.n_plus_one),
@@ -178,8 +178,9 @@ fn shed(health: &Health) -> Option<Finding> {
     )
 }
 
-fn idle_in_transaction(health: &Health, limits: &Thresholds) -> Option<Finding> {
-    let sessions = health.database.idle_in_transaction?;
+/// Warns of sessions that are idle in a transaction, by their number if it is known.
+pub(crate) fn idle_in_transaction(sessions: Option<u32>, limits: &Thresholds) -> Option<Finding> {
+    let sessions = sessions?;
     if sessions <= limits.idle_in_transaction {
         return None;
     }
@@ -214,8 +215,9 @@ fn average_wait(minute: &Interval, limits: &Thresholds) -> Option<Finding> {
     )
 }
 
-fn longest_query(health: &Health, limits: &Thresholds) -> Option<Finding> {
-    let longest = health.database.longest_query_seconds?;
+/// Warns of a query that has been running for long, by its seconds if these are known.
+pub(crate) fn longest_query(seconds: Option<f64>, limits: &Thresholds) -> Option<Finding> {
+    let longest = seconds?;
     let threshold = limits.longest_query.as_secs_f64();
     if longest <= threshold {
         return None;

@@ -30,30 +30,36 @@ const AT_ONCE: f64 = 1e-6;
 /// The maximum number of clients, as a multiple of the most seen at once. More are like open arrivals.
 const MOST: u32 = 20;
 
-/// Arrivals and time by the number of clients that hold a connection or wait.
-#[derive(Debug, Default)]
-struct Levels {
-    arrivals: Vec<f64>,
-    seconds: Vec<f64>,
+/// The time in which a number of clients hold a connection or wait, and the arrivals in it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    seconds: f64,
+    arrivals: f64,
 }
 
 impl Clients {
     /// Returns the clients of a record; `None` for open arrivals.
     pub(crate) fn of(trace: &Trace) -> Option<Self> {
-        let mut levels = Levels::default();
+        let mut levels: Vec<Level> = Vec::new();
         for run in &trace.runs {
-            let checkouts = trace.of_run(run);
             let from = run.from + UNSETTLED * run.seconds();
-            levels.add(checkouts, from, known_until(checkouts));
+            for step in steps(trace.of_run(run), from) {
+                if levels.len() <= step.there {
+                    levels.resize(step.there + 1, Level::default());
+                }
+                let level = &mut levels[step.there];
+                level.seconds += step.seconds;
+                level.arrivals += f64::from(step.asks);
+            }
         }
-        let most = levels.arrivals.iter().rposition(|count| *count > 0.0)?;
+        let most = levels.iter().rposition(|level| level.arrivals > 0.0)?;
         let first = u32::try_from(most).ok()?.checked_add(1)?;
-        let arrivals: f64 = levels.arrivals.iter().sum();
-        let all: f64 = levels.seconds.iter().sum();
+        let arrivals: f64 = levels.iter().map(|level| level.arrivals).sum();
+        let all: f64 = levels.iter().map(|level| level.seconds).sum();
         let mut best: Option<(f64, f64)> = None;
         let mut clients = f64::from(first);
         while clients <= f64::from(first) * f64::from(MOST) {
-            let likely = levels.likelihood(clients, arrivals);
+            let likely = likelihood(&levels, clients, arrivals);
             if best.is_none_or(|best| likely > best.0) {
                 best = Some((likely, clients));
             }
@@ -63,7 +69,7 @@ impl Clients {
         if likely + arrivals * all.ln() < SURE {
             return None;
         }
-        let think = levels.idle(clients) / arrivals;
+        let think = idle(&levels, clients) / arrivals;
         let found = Self {
             number: clients as u32,
             think,
@@ -77,103 +83,75 @@ impl Clients {
         let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
         for run in &trace.runs {
             let mut since = 0.0;
-            let checkouts = trace.of_run(run);
-            walk(
-                checkouts,
-                run.from,
-                known_until(checkouts),
-                |event| match event {
-                    Event::Passes(seconds, n) => {
-                        since +=
-                            seconds * (f64::from(self.number) - n as f64).max(0.0) / self.think;
-                    }
-                    Event::Asks(_) => {
-                        (count, sum, squares) = (count + 1.0, sum + since, squares + since * since);
-                        since = 0.0;
-                    }
-                },
-            );
+            for step in steps(trace.of_run(run), run.from) {
+                let thinking = (f64::from(self.number) - step.there as f64).max(0.0);
+                since += step.seconds * thinking / self.think;
+                if step.asks {
+                    (count, sum, squares) = (count + 1.0, sum + since, squares + since * since);
+                    since = 0.0;
+                }
+            }
         }
         let mean: f64 = sum / count;
         (squares / count - mean * mean) / (mean * mean)
     }
 }
 
-impl Levels {
-    fn add(&mut self, checkouts: &[Checkout], from: f64, until: f64) {
-        walk(checkouts, from, until, |event| {
-            let (n, of, more) = match event {
-                Event::Asks(n) => (n, &mut self.arrivals, 1.0),
-                Event::Passes(seconds, n) => (n, &mut self.seconds, seconds),
-            };
-            if of.len() <= n {
-                of.resize(n + 1, 0.0);
-            }
-            of[n] += more;
-        });
-    }
-
-    /// Returns the think time of all clients, in client-seconds.
-    fn idle(&self, clients: f64) -> f64 {
-        let levels = self.seconds.iter().enumerate();
-        levels
-            .map(|(n, seconds)| (clients - n as f64).max(0.0) * seconds)
-            .sum()
-    }
-
-    /// Returns the log-likelihood, without the terms that do not depend on the number of clients.
-    fn likelihood(&self, clients: f64, arrivals: f64) -> f64 {
-        let asked = self.arrivals.iter().enumerate();
-        let asked: f64 = asked
-            .filter(|(_, count)| **count > 0.0)
-            .map(|(n, count)| count * (clients - n as f64).ln())
-            .sum();
-        asked - arrivals * self.idle(clients).ln()
-    }
+/// Returns the think time of all clients, in client-seconds.
+fn idle(levels: &[Level], clients: f64) -> f64 {
+    let levels = levels.iter().enumerate();
+    levels
+        .map(|(n, level)| (clients - n as f64).max(0.0) * level.seconds)
+        .sum()
 }
 
-/// Returns the time up to which the run is complete. Later checkouts that still wait at its end are
-/// not recorded.
-fn known_until(checkouts: &[Checkout]) -> f64 {
-    checkouts.last().map_or(0.0, |last| last.asked)
+/// Returns the log-likelihood, without the terms that do not depend on the number of clients.
+fn likelihood(levels: &[Level], clients: f64, arrivals: f64) -> f64 {
+    let asked = levels.iter().enumerate();
+    let asked: f64 = asked
+        .filter(|(_, level)| level.arrivals > 0.0)
+        .map(|(n, level)| level.arrivals * (clients - n as f64).ln())
+        .sum();
+    asked - arrivals * idle(levels, clients).ln()
 }
 
-enum Event {
-    /// A checkout arrives while this many others hold a connection or wait.
-    Asks(usize),
-    /// Time, in seconds, in which this many hold a connection or wait.
-    Passes(f64, usize),
+/// The time between two events.
+struct Step {
+    seconds: f64,
+    /// The number of clients that hold a connection or wait.
+    there: usize,
+    /// Whether a checkout arrives at the end.
+    asks: bool,
 }
 
-/// Passes the events from `from` to `until` to `each`, in order.
-fn walk(checkouts: &[Checkout], from: f64, until: f64, mut each: impl FnMut(Event)) {
-    let mut leaves: Vec<f64> = checkouts.iter().map(|it| it.returned).collect();
-    leaves.sort_by(f64::total_cmp);
-    let mut leaves = leaves.into_iter().peekable();
-    let mut asks = checkouts.iter().map(|it| it.asked).peekable();
+/// Returns the steps from `from` to the last arrival, which is not counted. Later checkouts that still
+/// wait at the end of the run are not recorded.
+fn steps(checkouts: &[Checkout], from: f64) -> Vec<Step> {
+    let until = checkouts.last().map_or(0.0, |last| last.asked);
+    let leaves = checkouts.iter().map(|it| (it.returned, false));
+    let asks = checkouts.iter().map(|it| (it.asked, true));
+    let mut events: Vec<(f64, bool)> = leaves.chain(asks).filter(|it| it.0 < until).collect();
+    // At the same time, departures precede arrivals.
+    events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    events.push((until, false));
     let (mut now, mut there) = (from, 0_usize);
-    loop {
-        let leave = leaves.peek().copied().unwrap_or(f64::INFINITY);
-        let ask = asks.peek().copied().unwrap_or(f64::INFINITY);
-        let at = leave.min(ask).min(until);
-        if at > now {
-            each(Event::Passes(at - now, there));
+    let mut steps = Vec::with_capacity(events.len());
+    for (at, asks) in events {
+        if at >= from {
+            let seconds = at - now;
+            steps.push(Step {
+                seconds,
+                there,
+                asks,
+            });
             now = at;
         }
-        if leave.min(ask) >= until {
-            return;
-        }
-        if leave <= ask {
-            leaves.next();
-            there = there.saturating_sub(1);
-        } else {
-            asks.next();
-            if ask >= from {
-                each(Event::Asks(there));
-            }
-            there += 1;
-        }
+        there = match asks {
+            true => there + 1,
+            false => there.saturating_sub(1),
+        };
     }
+    steps
 }
 
 #[cfg(test)]

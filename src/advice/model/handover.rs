@@ -1,9 +1,7 @@
 //! The hand-over: the time from the return of a connection until the waiting checkout has it, while
 //! the waiter's task is woken and polled.
 
-use std::collections::VecDeque;
-
-use super::trace::Trace;
+use super::trace::{Checkout, Trace};
 
 /// The minimum number of hand-overs to measure.
 const ENOUGH: usize = 20;
@@ -15,33 +13,22 @@ const LONGEST: f64 = 0.1;
 pub(crate) fn handover(trace: &Trace) -> f64 {
     let (mut count, mut sum) = (0_usize, 0.0);
     for run in &trace.runs {
-        let checkouts = trace.of_run(run);
-        let mut returns: Vec<f64> = checkouts
-            .iter()
-            .filter(|it| it.is_complete())
-            .map(|it| it.returned)
-            .collect();
+        let checkouts = trace.of_run(run).iter();
+        let complete = checkouts.clone().filter(|it| it.is_complete());
+        let mut returns: Vec<f64> = complete.map(|it| it.returned).collect();
         returns.sort_by(f64::total_cmp);
-        let mut grants: Vec<(f64, f64)> = checkouts
-            .iter()
-            .filter(|it| it.is_served() && it.granted > it.asked)
-            .map(|it| (it.granted, it.asked))
-            .collect();
-        grants.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // Each returned connection goes to the oldest waiter.
         let mut returns = returns.into_iter().peekable();
-        let mut freed: VecDeque<f64> = VecDeque::new();
-        for (granted, asked) in grants {
-            while let Some(returned) = returns.next_if(|it| *it <= granted) {
-                freed.push_back(returned);
-            }
-            while freed
-                .front()
-                .is_some_and(|it| *it < asked || granted - it > LONGEST)
-            {
-                freed.pop_front();
-            }
-            if let Some(returned) = freed.pop_front() {
+        let waited = checkouts.filter(|it| it.is_served() && it.granted > it.asked);
+        let mut waited: Vec<&Checkout> = waited.collect();
+        waited.sort_by(|a, b| a.granted.total_cmp(&b.granted));
+        // Each returned connection goes to the oldest waiter.
+        for Checkout { granted, asked, .. } in waited {
+            let is_unrelated = |it: &f64| it < asked || granted - it > LONGEST;
+            while returns
+                .next_if(|it| it <= granted && is_unrelated(it))
+                .is_some()
+            {}
+            if let Some(returned) = returns.next_if(|it| it <= granted) {
                 (count, sum) = (count + 1, sum + granted - returned);
             }
         }

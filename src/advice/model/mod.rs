@@ -5,13 +5,14 @@
 //!
 //! ```text
 //! trace.rs ─▶ station.rs ─▶ replay.rs ─▶ prediction.rs
-//! recorded     undo.rs       simulator.rs  waits
+//! recorded     undo.rs       simulator.rs, events.rs
 //!              clients.rs, handover.rs
 //! ```
 //!
 //! The model uses neither a clock nor I/O, and the same record always gives the same answer.
 
 mod clients;
+mod events;
 mod handover;
 mod prediction;
 mod random;
@@ -25,35 +26,38 @@ mod tests;
 mod trace;
 mod undo;
 
+pub(crate) use self::clients::Clients;
 pub(crate) use self::prediction::Prediction;
 pub(crate) use self::simulator::Station;
 pub(crate) use self::size::smallest;
+pub(crate) use self::station::Part;
 pub(crate) use self::trace::{Checkout, Trace};
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use self::clients::Clients;
-use self::handover::handover;
-use self::replay::Replay;
-use self::station::{Fit, Part};
+use serde::Serialize;
 
-/// The data that is missing before a model can be learned.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct NotEnough {
-    /// Further seconds to observe.
-    pub(crate) seconds: f64,
-    /// Further checkouts to complete.
-    pub(crate) checkouts: u64,
+use self::handover::handover;
+use self::replay::{Replay, Replayed};
+use self::station::Fit;
+use self::undo::{Timeline, Visit};
+
+/// How much more must be observed before a recommendation is possible.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct NotEnoughData {
+    /// Seconds to observe.
+    pub seconds_more: f64,
+    /// Number of checkouts to complete.
+    pub checkouts_more: u64,
 }
 
 /// A model of a recorded load.
 #[derive(Debug)]
 pub(crate) struct Model {
-    replay: Replay,
+    pub(crate) replay: Replay,
     pub(crate) fit: Fit,
-    /// The clients, if each waits for a response before the next request.
-    pub(crate) clients: Option<Clients>,
     pub(crate) recorded: Recorded,
     /// Cached predictions, so that no replay runs twice.
     known: Mutex<HashMap<(u32, u64), Prediction>>,
@@ -81,19 +85,9 @@ pub(crate) struct Recorded {
     /// The p95 of the time queued, in seconds; infinite if more than 5 % of the checkouts got no
     /// connection.
     pub(crate) queued_p95: f64,
+    /// The clients, if each waits for a response before the next request.
+    pub(crate) clients: Option<Clients>,
 }
-
-/// The saturation level.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Limit {
-    /// The smallest number of connections that reaches 95 % of the maximum throughput.
-    pub(crate) connections: u32,
-    /// The maximum throughput, in checkouts per second.
-    pub(crate) rate: f64,
-}
-
-/// A throughput that is lower than the maximum by at most this share counts as the maximum.
-const WITHIN: f64 = 0.05;
 
 impl Model {
     /// The minimum record to learn from: seconds and completed checkouts.
@@ -107,24 +101,23 @@ impl Model {
     /// # Errors
     ///
     /// Returns what is missing if the record is too small.
-    pub(crate) fn learn(trace: &Trace) -> Result<Self, NotEnough> {
-        let missing = NotEnough {
-            seconds: (Self::SECONDS - trace.seconds()).max(0.0),
-            checkouts: Self::CHECKOUTS.saturating_sub(trace.completed() as u64),
+    pub(crate) fn learn(trace: &Trace) -> Result<Self, NotEnoughData> {
+        let missing = NotEnoughData {
+            seconds_more: (Self::SECONDS - trace.seconds()).max(0.0).ceil(),
+            checkouts_more: Self::CHECKOUTS.saturating_sub(trace.completed() as u64),
         };
-        if missing.seconds > 0.0 || missing.checkouts > 0 {
+        if missing.seconds_more > 0.0 || missing.checkouts_more > 0 {
             return Err(missing);
         }
         let recorded = Recorded::of(trace);
-        let (clients, handover) = (Clients::of(trace), handover(trace));
-        let replay = |fit: &Fit| Replay::new(trace, fit, clients, handover);
+        let handover = handover(trace);
+        let replay = |fit: &Fit| Replay::new(trace, fit, recorded.clients, handover);
         let fit = Fit::of(trace, |fit| {
             replay(fit).distance(trace, recorded.connections)
         });
         Ok(Self {
             replay: replay(&fit),
             fit,
-            clients,
             recorded,
             known: Mutex::default(),
         })
@@ -143,47 +136,21 @@ impl Model {
         if let Some(prediction) = known().get(&key) {
             return *prediction;
         }
-        let mut prediction = match self.recorded.is_enough(connections, load) {
-            true => Prediction::without_waits(connections, &self.recorded, load),
-            false => {
-                let replayed = self.replay.run(connections, load);
-                Prediction::of(connections, self.recorded.rate * load, &replayed)
-            }
+        let rate = self.recorded.rate * load;
+        let replayed = match self.recorded.is_enough(connections, load) {
+            true => Replayed {
+                served: rate,
+                in_use: self.recorded.demand() * load,
+                ..Replayed::default()
+            },
+            false => self.replay.run(connections, load),
         };
-        prediction.beyond_data = connections.saturating_sub(self.recorded.in_use);
+        let prediction = Prediction {
+            beyond_data: connections.saturating_sub(self.recorded.in_use),
+            ..Prediction::of(connections, rate, replayed)
+        };
         known().insert(key, prediction);
         prediction
-    }
-
-    /// Returns the throughput of this many always busy connections, in checkouts per second.
-    pub(crate) fn throughput(&self, connections: u32) -> f64 {
-        self.replay.throughput(connections.clamp(1, Self::MOST))
-    }
-
-    /// Returns the saturation level; `None` if each further connection serves more.
-    pub(crate) fn limit(&self) -> Option<Limit> {
-        let inside = self.replay.mean_inside();
-        let rate = match self.fit.station {
-            Station::Free => return None,
-            Station::Lock => 1.0 / inside,
-            Station::Shared(processors) => processors.max(1.0) / inside,
-        };
-        if !rate.is_finite() {
-            return None;
-        }
-        let is_enough = |connections| self.throughput(connections) >= (1.0 - WITHIN) * rate;
-        let connections = smallest(Self::MOST / 10, is_enough)?;
-        Some(Limit { connections, rate })
-    }
-
-    /// Returns the mean work of a hold at the station, in seconds.
-    pub(crate) fn work(&self) -> f64 {
-        self.replay.mean_inside()
-    }
-
-    /// Returns whether concurrent holds lengthen the time between queries, instead of the queries.
-    pub(crate) fn is_outside(&self) -> bool {
-        self.fit.part == Part::Outside
     }
 }
 
@@ -237,6 +204,7 @@ impl Recorded {
             held: complete().map(Checkout::held).sum::<f64>() / count,
             busy: (!watched.is_empty()).then(|| watched.iter().sum::<f64>() / watched.len() as f64),
             queued_p95: queued_p95(&trace.checkouts),
+            clients: Clients::of(trace),
         }
     }
 }
@@ -244,17 +212,11 @@ impl Recorded {
 /// Returns the p95 of the time queued, in seconds; infinite if more than 5 % of the checkouts gave up
 /// or were rejected.
 pub(crate) fn queued_p95(checkouts: &[Checkout]) -> f64 {
-    let waits = checkouts
+    let known = |it: &&Checkout| it.is_served() || it.returned.is_finite();
+    let mut waits: Vec<f64> = checkouts
         .iter()
-        .filter(|it| it.is_served() || it.returned.is_finite());
-    let mut waits: Vec<f64> = waits
-        .map(|it| {
-            if it.is_served() {
-                it.queued()
-            } else {
-                f64::INFINITY
-            }
-        })
+        .filter(known)
+        .map(Checkout::queued)
         .collect();
     waits.sort_by(f64::total_cmp);
     prediction::quantile(&waits, 0.95)
@@ -262,22 +224,12 @@ pub(crate) fn queued_p95(checkouts: &[Checkout]) -> f64 {
 
 /// Returns the number of connections in use after each grant, sorted.
 fn levels(trace: &Trace) -> Vec<u32> {
-    let mut levels: Vec<u32> = Vec::with_capacity(trace.checkouts.len());
-    for run in &trace.runs {
-        let served = || trace.of_run(run).iter().filter(|it| it.is_served());
-        let mut events: Vec<(f64, bool)> = served().map(|it| (it.granted, true)).collect();
-        events.extend(served().map(|it| (it.returned, false)));
-        events.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let mut level = 0_u32;
-        for (_, is_grant) in events {
-            if is_grant {
-                level += 1;
-                levels.push(level);
-            } else {
-                level = level.saturating_sub(1);
-            }
-        }
-    }
+    let others = trace.runs.iter().flat_map(|run| {
+        let served = trace.of_run(run).iter().filter(|it| it.is_served());
+        let served: Vec<&Checkout> = served.collect();
+        Timeline::new(&served, Visit::hold).others
+    });
+    let mut levels: Vec<u32> = others.map(|others| others as u32 + 1).collect();
     levels.sort_unstable();
     levels
 }

@@ -1,6 +1,5 @@
 //! Summarizes the waits of a replay.
 
-use super::Recorded;
 use super::random::Random;
 use super::replay::{PARTS, Replayed};
 
@@ -27,27 +26,8 @@ pub(crate) struct Prediction {
 }
 
 impl Prediction {
-    /// Returns the prediction for a load that never needs this many connections.
-    pub(super) fn without_waits(connections: u32, recorded: &Recorded, load: f64) -> Self {
-        let in_use = recorded.demand() * load / f64::from(connections);
-        Self {
-            connections,
-            utilization: in_use.min(1.0),
-            served: recorded.rate * load,
-            queueing: 0.0,
-            mean: 0.0,
-            p50: 0.0,
-            p95: 0.0,
-            p99: 0.0,
-            p95_range: (0.0, 0.0),
-            beyond_data: 0,
-        }
-    }
-
     /// Summarizes a replay. `rate` is the number of arrivals per second.
-    pub(super) fn of(connections: u32, rate: f64, replayed: &Replayed) -> Self {
-        let mut waits: Vec<f64> = replayed.queued.iter().flatten().copied().collect();
-        waits.sort_by(f64::total_cmp);
+    pub(super) fn of(connections: u32, rate: f64, mut replayed: Replayed) -> Self {
         let overload = Self {
             connections,
             utilization: (rate / replayed.served).max(1.0),
@@ -63,15 +43,18 @@ impl Prediction {
         if replayed.overload {
             return overload;
         }
+        replayed.queued.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let waits: Vec<f64> = replayed.queued.iter().map(|it| it.0).collect();
         let count = waits.len().max(1) as f64;
+        let p95 = quantile(&waits, 0.95);
         Self {
             utilization: (replayed.in_use / f64::from(connections)).min(1.0),
             queueing: waits.iter().filter(|wait| **wait > 0.0).count() as f64 / count,
             mean: waits.iter().sum::<f64>() / count,
             p50: quantile(&waits, 0.5),
-            p95: quantile(&waits, 0.95),
+            p95,
             p99: quantile(&waits, 0.99),
-            p95_range: range(&replayed.queued, quantile(&waits, 0.95)),
+            p95_range: range(&replayed.queued, p95),
             ..overload
         }
     }
@@ -84,52 +67,32 @@ pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted.get(index).copied().unwrap_or_default()
 }
 
-/// Number of bins of a logarithmic histogram: 16 per octave, from one microsecond on.
-const BINS: usize = 16 * 32;
-
-fn bin(seconds: f64) -> usize {
-    // The cast of a negative float is 0.
-    (((seconds * 1e6).log2() * 16.0) as usize).min(BINS - 1)
-}
-
-fn middle(bin: usize) -> f64 {
-    ((bin as f64 + 0.5) / 16.0).exp2() / 1e6
-}
-
 /// Returns the 80 % interval of the p95, from records that are assembled of random parts of this one
-/// (B. Efron's bootstrap, 1979, by blocks).
-fn range(parts: &[Vec<f64>; PARTS], p95: f64) -> (f64, f64) {
+/// (B. Efron's bootstrap, 1979, by blocks). The waits are sorted, each with the number of its part.
+fn range(waits: &[(f64, usize)], p95: f64) -> (f64, f64) {
     const RECORDS: usize = 100;
-    let histogram = |part: &Vec<f64>| {
-        let mut counts = vec![0_u32; BINS];
-        part.iter().for_each(|wait| counts[bin(*wait)] += 1);
-        counts
-    };
-    let parts: Vec<(usize, Vec<u32>)> = parts
-        .iter()
-        .filter(|part| !part.is_empty())
-        .map(|part| (part.len(), histogram(part)))
-        .collect();
+    let mut sizes = [0; PARTS];
+    waits.iter().for_each(|(_, part)| sizes[*part] += 1);
+    let parts = sizes.iter().filter(|size| **size > 0).count();
     let mut random = Random::new(0);
-    let mut found: Vec<f64> = (0..RECORDS)
-        .filter(|_| !parts.is_empty())
-        .map(|_| {
-            let drawn: Vec<_> = parts
-                .iter()
-                .map(|_| &parts[random.below(parts.len())])
-                .collect();
-            let all: usize = drawn.iter().map(|part| part.0).sum();
-            let mut beyond = all - (all as f64 * 0.95).ceil() as usize;
-            for bin in (1..BINS).rev() {
-                let count: u32 = drawn.iter().map(|part| part.1[bin]).sum();
-                if count as usize > beyond {
-                    return middle(bin);
-                }
-                beyond -= count as usize;
-            }
-            0.0
-        })
-        .collect();
+    let mut found = [0.0; RECORDS];
+    for found in &mut found {
+        let mut drawn = [0; PARTS];
+        (0..parts).for_each(|_| drawn[random.below(parts)] += 1);
+        let all: usize = drawn
+            .iter()
+            .zip(sizes)
+            .map(|(times, size)| times * size)
+            .sum();
+        let mut beyond = all - (all as f64 * 0.95).ceil() as usize;
+        let longest_first = waits.iter().rev();
+        let reached = longest_first.skip_while(|(_, part)| {
+            let rest = beyond.checked_sub(drawn[*part]);
+            beyond = rest.unwrap_or_default();
+            rest.is_some()
+        });
+        *found = reached.map(|it| it.0).next().unwrap_or_default();
+    }
     found.sort_by(f64::total_cmp);
     (
         quantile(&found, 0.1).min(p95),
@@ -149,9 +112,9 @@ mod tests {
             in_use: 3.0,
             ..Replayed::default()
         };
-        for part in &mut replayed.queued {
-            let waits = (0..each).map(|n| (n % 2) as f64 * random.exponential(1.0));
-            part.extend(waits);
+        for part in 0..PARTS {
+            let waits = (0..each).map(|n| ((n % 2) as f64 * random.exponential(1.0), part));
+            replayed.queued.extend(waits);
         }
         replayed
     }
@@ -159,7 +122,7 @@ mod tests {
     #[test]
     fn the_range_is_around_the_p95_and_narrower_with_more_data() {
         let width = |each| {
-            let found = Prediction::of(4, 100.0, &replayed(each));
+            let found = Prediction::of(4, 100.0, replayed(each));
             let (least, most) = found.p95_range;
             assert!(least <= found.p95 && found.p95 <= most, "{found:?}");
             most / least
@@ -171,7 +134,7 @@ mod tests {
 
     #[test]
     fn waits_are_summarized() {
-        let found = Prediction::of(4, 100.0, &replayed(20_000));
+        let found = Prediction::of(4, 100.0, replayed(20_000));
         // Half of them wait, so the p95 of all is the p90 of those that wait.
         assert!((found.p95 - 10_f64.ln()).abs() < 0.05, "{found:?}");
         assert!((found.p99 - 50_f64.ln()).abs() < 0.15, "{found:?}");
@@ -186,7 +149,7 @@ mod tests {
             overload: true,
             ..replayed(100)
         };
-        let found = Prediction::of(4, 250.0, &overload);
+        let found = Prediction::of(4, 250.0, overload);
         assert_eq!((found.utilization, found.queueing), (2.5, 1.0));
         assert_eq!(
             (found.p50, found.p95_range.0),
@@ -195,7 +158,7 @@ mod tests {
         let found = Prediction::of(
             4,
             0.0,
-            &Replayed {
+            Replayed {
                 served: 1.0,
                 ..Replayed::default()
             },

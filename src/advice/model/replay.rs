@@ -1,14 +1,13 @@
 //! Replays the recorded checkouts through a pool of another size or under another load.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::clients::Clients;
 use super::random::Random;
 use super::simulator::{Arrival, Arrivals, Job, Passage, Pool, Station};
 use super::station::Fit;
 use super::statistics;
-use super::trace::{Checkout, Trace};
+use super::trace::{Checkout, Run, Trace};
 
 /// The maximum number of checkouts to replay for one answer.
 const REPLAYED: usize = 64 * 1024;
@@ -34,9 +33,9 @@ pub(crate) const PARTS: usize = 8;
 /// A record, prepared for replays.
 #[derive(Debug, Clone)]
 pub(crate) struct Replay {
-    jobs: Vec<Job>,
     arrivals: Vec<RecordedArrival>,
-    runs: Vec<Repeated>,
+    /// The runs, and how often each is replayed consecutively.
+    runs: Vec<(Run, usize)>,
     pub(crate) clients: Option<Clients>,
     station: Station,
     handover: f64,
@@ -47,27 +46,19 @@ pub(crate) struct Replay {
 struct RecordedArrival {
     /// Seconds from the start of the run.
     asked: f64,
-    /// The index of its job. A checkout that was not served has the job of the next one that was.
-    job: u32,
+    /// Its work. That of a checkout that was not served is the work of the next one that was.
+    job: Job,
     place: u16,
     /// For a further checkout of a request: how many arrivals ago the request's previous checkout
     /// arrived, and the seconds from its return to this arrival.
     follows: Option<(u32, f64)>,
 }
 
-/// A run, and how often it is replayed consecutively.
-#[derive(Debug, Clone)]
-struct Repeated {
-    range: Range<usize>,
-    seconds: f64,
-    times: usize,
-}
-
 /// The measurements of a replay.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replayed {
-    /// Seconds queued, in the order of arrival, by part.
-    pub(crate) queued: [Vec<f64>; PARTS],
+    /// Seconds queued, each with the number of its part.
+    pub(crate) queued: Vec<(f64, usize)>,
     /// Whether the queue grew until the end.
     pub(crate) overload: bool,
     /// Checkouts served per second.
@@ -79,7 +70,6 @@ pub(crate) struct Replayed {
 impl Replay {
     pub(crate) fn new(trace: &Trace, fit: &Fit, clients: Option<Clients>, handover: f64) -> Self {
         let mut replay = Self {
-            jobs: fit.jobs.clone(),
             arrivals: Vec::with_capacity(trace.checkouts.len()),
             runs: Vec::new(),
             clients,
@@ -88,54 +78,37 @@ impl Replay {
         };
         let recorded = trace.checkouts.len().max(1);
         let most = (REPLAYED / recorded).max(1);
-        let mut job = 0_u32;
+        let mut served = 0;
         for run in &trace.runs {
-            let start = replay.arrivals.len();
             let mut last_of: HashMap<u32, (usize, f64)> = HashMap::new();
             for (index, checkout) in trace.of_run(run).iter().enumerate() {
-                let last = last_of.get(&checkout.request).copied();
+                let request = Some(checkout.request).filter(|request| *request != 0);
+                let last = request.and_then(|it| last_of.insert(it, (index, checkout.returned)));
                 let follows = last
-                    .filter(|(_, returned)| checkout.request != 0 && *returned <= checkout.asked)
+                    .filter(|(_, returned)| *returned <= checkout.asked)
                     .map(|(before, returned)| ((index - before) as u32, checkout.asked - returned));
+                let job = fit.jobs.get(served).or(fit.jobs.last());
                 replay.arrivals.push(RecordedArrival {
                     asked: checkout.asked - run.from,
-                    job: job.min(replay.jobs.len().saturating_sub(1) as u32),
+                    job: job.copied().unwrap_or_default(),
                     place: checkout.place,
                     follows,
                 });
-                if checkout.request != 0 {
-                    last_of.insert(checkout.request, (index, checkout.returned));
-                }
-                job += u32::from(checkout.is_complete());
+                served += usize::from(checkout.is_complete());
             }
-            let recorded = (replay.arrivals.len() - start).max(1);
-            let times = (run.weight / recorded as f64).round() as usize;
-            replay.runs.push(Repeated {
-                range: start..replay.arrivals.len(),
-                seconds: run.seconds(),
-                times: times.clamp(1, most),
-            });
+            let times = (run.weight / run.range.len().max(1) as f64).round() as usize;
+            replay.runs.push((run.clone(), times.clamp(1, most)));
         }
         replay
     }
 
-    /// Returns the number of checkouts in one replay.
-    fn once(&self) -> usize {
-        self.runs
-            .iter()
-            .map(|run| run.range.len() * run.times)
-            .sum()
-    }
-
     /// Replays the record through a pool of `connections`, under `load` times the recorded load.
     pub(crate) fn run(&self, connections: u32, load: f64) -> Replayed {
-        let times = (REPLAYED / self.once().max(1)).clamp(1, TIMES);
+        let runs = self.runs.iter();
+        let once: usize = runs.map(|(run, times)| run.range.len() * times).sum();
+        let times = (REPLAYED / once.max(1)).clamp(1, TIMES);
         let mut replayed = Replayed::default();
-        let pool = Pool {
-            connections,
-            station: self.station,
-            handover: self.handover,
-        };
+        let pool = self.pool(connections);
         let (mut waiting, mut count, mut seconds, mut held) = (0, 0, 0.0, 0.0);
         for number in 0..times {
             let passages = self.pass(&pool, number, load, times);
@@ -144,16 +117,16 @@ impl Replay {
             let settled = passages.get(skipped..).unwrap_or_default();
             let part = settled.len().div_ceil(PARTS).max(1);
             for (part, passages) in settled.chunks(part).enumerate() {
-                replayed.queued[part].extend(passages.iter().map(Passage::queued));
+                let queued = passages.iter().map(|it| (it.queued(), part));
+                replayed.queued.extend(queued);
             }
             let start = settled.first().map_or(0.0, |it| it.asked);
             waiting += settled.iter().filter(|it| it.granted > last).count();
             count += settled.len();
             seconds += last - start;
-            held += settled
-                .iter()
-                .map(|it| (it.returned.min(last) - it.granted).max(0.0))
-                .sum::<f64>();
+            let holds = settled.iter();
+            let holds = holds.map(|it| (it.returned.min(last) - it.granted).max(0.0));
+            held += holds.sum::<f64>();
         }
         replayed.overload = self.clients.is_none() && waiting as f64 > LEFT_WAITING * count as f64;
         replayed.served = (count - waiting) as f64 / seconds;
@@ -164,12 +137,7 @@ impl Replay {
     /// Returns the Kolmogorov distance between the recorded hold times and those of a replay at the
     /// recorded size.
     pub(crate) fn distance(&self, trace: &Trace, connections: u32) -> f64 {
-        let pool = Pool {
-            connections,
-            station: self.station,
-            handover: self.handover,
-        };
-        let replayed = self.pass(&pool, 0, 1.0, 1);
+        let replayed = self.pass(&self.pool(connections), 0, 1.0, 1);
         let replayed = replayed.iter().map(|it| it.returned - it.granted);
         let recorded = trace.checkouts.iter().filter(|it| it.is_complete());
         statistics::distance(replayed, recorded.map(Checkout::held))
@@ -178,22 +146,15 @@ impl Replay {
     /// Returns the throughput, in checkouts per second, of clients without think time on a connection
     /// each.
     pub(crate) fn throughput(&self, clients: u32) -> f64 {
-        let mut jobs = self.plan(0, 1.0).jobs;
+        let (mut jobs, _) = self.plan(0, 1.0);
         jobs.truncate((THROUGHPUT * clients as usize).max(16 * THROUGHPUT));
-        let pool = Pool {
-            connections: clients,
-            station: self.station,
-            handover: 0.0,
+        // No client waits for a connection, so none is handed over.
+        let always_busy = Arrivals::Closed {
+            clients,
+            think: 0.0,
+            seed: 0,
         };
-        let (think, seed) = (0.0, 0);
-        let passages = pool.run(
-            &jobs,
-            Arrivals::Closed {
-                clients,
-                think,
-                seed,
-            },
-        );
+        let passages = self.pool(clients).run(&jobs, always_busy);
         let half = passages.len() / 2;
         match (passages.get(half), passages.last()) {
             (Some(first), Some(last)) => {
@@ -203,17 +164,19 @@ impl Replay {
         }
     }
 
-    /// Returns the mean work at the station, in seconds.
-    pub(crate) fn mean_inside(&self) -> f64 {
-        let inside: f64 = self.jobs.iter().map(|job| job.inside).sum();
-        inside / self.jobs.len().max(1) as f64
+    fn pool(&self, connections: u32) -> Pool {
+        Pool {
+            connections,
+            station: self.station,
+            handover: self.handover,
+        }
     }
 
     /// Runs replay `number` of `of`.
     fn pass(&self, pool: &Pool, number: usize, load: f64, of: usize) -> Vec<Passage> {
-        let plan = self.plan(number as u64, load);
+        let (jobs, arrivals) = self.plan(number as u64, load);
         match self.clients {
-            None => pool.run(&plan.jobs, Arrivals::Open(&plan.arrivals)),
+            None => pool.run(&jobs, Arrivals::Open(&arrivals)),
             Some(clients) => {
                 // The fraction of a client is present in that fraction of the replays.
                 let part = (number as f64 + 0.5) / of as f64;
@@ -224,57 +187,39 @@ impl Replay {
                     think: clients.think,
                     seed: number as u64,
                 };
-                pool.run(&plan.jobs, arrivals)
+                pool.run(&jobs, arrivals)
             }
         }
     }
 
     /// Returns the jobs and arrivals of a replay, shuffled by `seed`.
-    fn plan(&self, seed: u64, load: f64) -> Plan {
+    fn plan(&self, seed: u64, load: f64) -> (Vec<Job>, Vec<Arrival>) {
         let mut random = Random::new(seed);
-        let mut plan = Plan::default();
+        let (mut jobs, mut arrivals) = (Vec::new(), Vec::new());
         let mut offset = 0.0;
-        let mut order: Vec<(u16, u32)> = Vec::new();
-        for run in &self.runs {
-            let arrivals = &self.arrivals[run.range.clone()];
-            for _ in 0..run.times {
-                for block in arrivals.chunks(BLOCK) {
-                    // Holds of one call site are shuffled among themselves.
-                    order.clear();
-                    order.extend(block.iter().zip(0..).map(|(it, at)| (it.place, at)));
-                    order.sort_unstable();
-                    let first = plan.jobs.len();
-                    plan.jobs.resize(first + block.len(), Job::default());
-                    for places in order.chunk_by(|a, b| a.0 == b.0) {
-                        let mut jobs: Vec<u32> =
-                            places.iter().map(|it| block[it.1 as usize].job).collect();
-                        random.shuffle(&mut jobs);
-                        for ((_, at), job) in places.iter().zip(jobs) {
-                            plan.jobs[first + *at as usize] = self.jobs[job as usize];
-                        }
+        let runs = self.runs.iter();
+        for run in runs.flat_map(|(run, times)| std::iter::repeat_n(run, *times)) {
+            for block in self.arrivals[run.range.clone()].chunks(BLOCK) {
+                let first = jobs.len();
+                jobs.resize(first + block.len(), Job::default());
+                // Holds of one call site are shuffled among themselves.
+                let mut order: Vec<usize> = (0..block.len()).collect();
+                order.sort_by_key(|at| block[*at].place);
+                for places in order.chunk_by(|a, b| block[*a].place == block[*b].place) {
+                    let mut drawn: Vec<Job> = places.iter().map(|at| block[*at].job).collect();
+                    random.shuffle(&mut drawn);
+                    for (at, job) in places.iter().zip(drawn) {
+                        jobs[first + at] = job;
                     }
-                    plan.arrivals
-                        .extend(
-                            block
-                                .iter()
-                                .zip(first..)
-                                .map(|(it, index)| match it.follows {
-                                    Some((before, gap)) => {
-                                        Arrival::After(index - before as usize, gap)
-                                    }
-                                    None => Arrival::At(offset + it.asked / load),
-                                }),
-                        );
                 }
-                offset += run.seconds / load;
+                let indices = block.iter().zip(first..);
+                arrivals.extend(indices.map(|(it, index)| match it.follows {
+                    Some((before, gap)) => Arrival::After(index - before as usize, gap),
+                    None => Arrival::At(offset + it.asked / load),
+                }));
             }
+            offset += run.seconds() / load;
         }
-        plan
+        (jobs, arrivals)
     }
-}
-
-#[derive(Debug, Default)]
-struct Plan {
-    jobs: Vec<Job>,
-    arrivals: Vec<Arrival>,
 }

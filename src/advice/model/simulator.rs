@@ -4,9 +4,9 @@
 //! station, works *after* it, and returns the connection. Jobs slow each other down only at the
 //! station. The replay simulates recorded checkouts; tests and trials simulate generated ones.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
+use super::events::{EventKind, Events};
 use super::random::Random;
 
 /// The work of a job with its connection, in seconds.
@@ -16,6 +16,13 @@ pub(crate) struct Job {
     /// Work at the station: the time if the job is alone there.
     pub(crate) inside: f64,
     pub(crate) after: f64,
+}
+
+impl Job {
+    /// Returns the hold time without slowdown.
+    pub(crate) fn whole(&self) -> f64 {
+        self.before + self.inside + self.after
+    }
 }
 
 /// How jobs slow each other down.
@@ -45,7 +52,7 @@ pub(crate) enum Arrival {
     /// At this time, in seconds.
     At(f64),
     /// This many seconds after the job with this index has returned its connection. That job is earlier
-    /// in the list.
+    /// in the list, and no other job follows it.
     After(usize, f64),
 }
 
@@ -78,36 +85,20 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Runs each job once, until all have returned their connections. Returns the passages in the order
-    /// of arrival.
+    /// Runs each job once, until all have returned their connections. Open arrivals are one for each
+    /// job. Returns the passages in the order of arrival.
     pub(crate) fn run(&self, jobs: &[Job], arrivals: Arrivals<'_>) -> Vec<Passage> {
-        SimulationRun::new(self, jobs, arrivals).run()
+        let mut run = SimulationRun::new(self, jobs, arrivals);
+        while let Some(event) = run.events.next() {
+            match event.kind {
+                EventKind::Returns => run.give_back(event.who),
+                EventKind::Leaves => run.leave_station(event.who),
+                EventKind::Comes => run.come_to_station(event.who),
+                EventKind::Asks => run.ask(event.who),
+            }
+        }
+        run.passages
     }
-}
-
-/// The time of an event and its job, ordered by time.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct At(f64, usize);
-
-impl Eq for At {}
-
-impl PartialOrd for At {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for At {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
-    }
-}
-
-type Queue = BinaryHeap<Reverse<At>>;
-
-/// Returns the time of a queue's first event; infinite if it is empty.
-fn due(queue: &Queue) -> f64 {
-    queue.peek().map_or(f64::INFINITY, |first| first.0.0)
 }
 
 struct SimulationRun<'a> {
@@ -115,167 +106,78 @@ struct SimulationRun<'a> {
     jobs: &'a [Job],
     arrivals: Arrivals<'a>,
     random: Random,
-    now: f64,
+    events: Events,
     passages: Vec<Passage>,
-    /// The next arrivals.
-    asking: Queue,
-    /// The index of the next open arrival that is not in `asking` yet.
+    /// The index of the next job that has no arrival yet.
     next: usize,
-    /// The open arrivals that follow each job's return.
-    followers: Vec<Vec<usize>>,
+    /// The job that follows each job's return, for open arrivals.
+    followers: Vec<Option<usize>>,
     in_use: u32,
     waiting: VecDeque<usize>,
-    /// Jobs before the station, and jobs between the station and the return.
-    before: Queue,
-    after: Queue,
-    /// Jobs at a shared station, by the virtual time of their departure.
-    sharing: Queue,
-    virtual_now: f64,
     /// Jobs at a lock, in order. The first one holds it.
     locking: VecDeque<usize>,
-    unlocks: f64,
 }
 
 impl<'a> SimulationRun<'a> {
     fn new(pool: &'a Pool, jobs: &'a [Job], arrivals: Arrivals<'a>) -> Self {
+        let (clients, seed) = match arrivals {
+            Arrivals::Open(_) => (1, 0),
+            Arrivals::Closed { clients, seed, .. } => (clients, seed),
+        };
         let mut run = Self {
             pool,
             jobs,
             arrivals,
-            random: Random::new(0),
-            now: 0.0,
+            random: Random::new(seed),
+            events: match pool.station {
+                Station::Shared(processors) => Events::new(processors),
+                Station::Free | Station::Lock => Events::new(f64::INFINITY),
+            },
             passages: Vec::with_capacity(jobs.len()),
-            asking: Queue::new(),
             next: 0,
-            followers: Vec::new(),
+            followers: vec![None; jobs.len()],
             in_use: 0,
             waiting: VecDeque::new(),
-            before: Queue::new(),
-            after: Queue::new(),
-            sharing: Queue::new(),
-            virtual_now: 0.0,
             locking: VecDeque::new(),
-            unlocks: f64::INFINITY,
         };
-        match arrivals {
-            Arrivals::Open(all) => {
-                let follows = |arrival: &Arrival| matches!(arrival, Arrival::After(..));
-                if all.iter().any(follows) {
-                    run.followers = vec![Vec::new(); jobs.len()];
-                }
-                for (job, arrival) in all.iter().enumerate() {
-                    if let Arrival::After(leader, _) = *arrival
-                        && let Some(followers) = run.followers.get_mut(leader)
-                    {
-                        followers.push(job);
-                    }
-                }
-            }
-            Arrivals::Closed {
-                clients,
-                think,
-                seed,
-            } => {
-                run.random = Random::new(seed);
-                for _ in 0..clients {
-                    run.ask_again(think);
+        if let Arrivals::Open(all) = arrivals {
+            for (job, arrival) in all.iter().enumerate() {
+                if let Arrival::After(leader, _) = *arrival {
+                    run.followers[leader] = Some(job);
                 }
             }
         }
+        // Each open arrival schedules the next one, and each client its own next job.
+        (0..clients).for_each(|_| run.schedule_next());
         run
     }
 
-    fn run(mut self) -> Vec<Passage> {
-        loop {
-            self.advance_open();
-            let asks = due(&self.asking);
-            let comes = due(&self.before);
-            let returns = due(&self.after);
-            let leaves = self.next_to_leave();
-            let at = asks.min(comes).min(returns).min(leaves);
-            if at.is_infinite() {
-                break;
-            }
-            self.advance(at);
-            // At the same time, returns precede arrivals.
-            if at == returns {
-                if let Some(Reverse(At(_, passage))) = self.after.pop() {
-                    self.give_back(passage);
-                }
-            } else if at == leaves {
-                self.leave_station();
-            } else if at == comes {
-                if let Some(Reverse(At(_, passage))) = self.before.pop() {
-                    self.come_to_station(passage);
-                }
-            } else if let Some(Reverse(At(_, job))) = self.asking.pop() {
-                self.ask(job);
-            }
-        }
-        self.passages
-    }
-
-    /// Moves the next open arrival to `asking` if no other event precedes it.
-    fn advance_open(&mut self) {
-        let Arrivals::Open(all) = self.arrivals else {
-            return;
-        };
-        while self.next < all.len().min(self.jobs.len()) {
-            match all[self.next] {
-                Arrival::After(..) => self.next += 1,
-                Arrival::At(at) => {
-                    if at
-                        <= due(&self.asking)
-                            .min(due(&self.before))
-                            .min(due(&self.after))
-                        && at <= self.next_to_leave()
-                    {
-                        self.asking.push(Reverse(At(at, self.next)));
-                        self.next += 1;
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn ask_again(&mut self, think: f64) {
-        if self.next < self.jobs.len() {
-            let at = self.now + self.random.exponential(think);
-            self.asking.push(Reverse(At(at, self.next)));
+    /// Schedules the next open arrival, or the next job of a client that thinks from now on.
+    fn schedule_next(&mut self) {
+        while self.next < self.jobs.len() {
+            let (job, now) = (self.next, self.events.now);
             self.next += 1;
+            let at = match self.arrivals {
+                Arrivals::Closed { think, .. } => now + self.random.exponential(think),
+                Arrivals::Open(all) => match all[job] {
+                    Arrival::At(at) => at,
+                    // Is scheduled at the return of the job that it follows.
+                    Arrival::After(..) => continue,
+                },
+            };
+            return self.events.push(at, EventKind::Asks, job);
         }
     }
 
-    fn advance(&mut self, to: f64) {
-        self.virtual_now += (to - self.now) * self.speed();
-        self.now = to;
-    }
-
-    /// Returns the speed of a job at a shared station; 1 if it does not wait for others.
-    fn speed(&self) -> f64 {
-        match self.pool.station {
-            Station::Shared(processors) => (processors / self.sharing.len() as f64).min(1.0),
-            Station::Free | Station::Lock => 1.0,
-        }
-    }
-
-    fn next_to_leave(&self) -> f64 {
-        match self.pool.station {
-            Station::Free => f64::INFINITY,
-            Station::Lock => self.unlocks,
-            Station::Shared(_) => {
-                let left = (due(&self.sharing) - self.virtual_now).max(0.0);
-                self.now + left / self.speed()
-            }
-        }
+    fn job(&self, passage: usize) -> Job {
+        self.jobs[self.passages[passage].job]
     }
 
     fn ask(&mut self, job: usize) {
         let passage = self.passages.len();
         self.passages.push(Passage {
             job,
-            asked: self.now,
+            asked: self.events.now,
             granted: f64::INFINITY,
             came: f64::INFINITY,
             left: f64::INFINITY,
@@ -283,78 +185,77 @@ impl<'a> SimulationRun<'a> {
         });
         if self.in_use < self.pool.connections {
             self.in_use += 1;
-            self.grant(passage, self.now);
+            self.grant(passage, self.events.now);
         } else {
             self.waiting.push_back(passage);
+        }
+        if let Arrivals::Open(all) = self.arrivals
+            && let Arrival::At(_) = all[job]
+        {
+            self.schedule_next();
         }
     }
 
     fn grant(&mut self, passage: usize, at: f64) {
-        let job = self.jobs[self.passages[passage].job];
-        self.passages[passage].granted = at;
-        let next = at + job.before;
-        match self.pool.station {
+        let job = self.job(passage);
+        let comes = at + job.before;
+        let granted = &mut self.passages[passage];
+        granted.granted = at;
+        let (at, kind) = match self.pool.station {
             Station::Free => {
-                self.passages[passage].came = next;
-                self.passages[passage].left = next + job.inside;
-                let returns = next + job.inside + job.after;
-                self.after.push(Reverse(At(returns, passage)));
+                (granted.came, granted.left) = (comes, comes + job.inside);
+                (comes + job.inside + job.after, EventKind::Returns)
             }
             // A job without work at the station does not queue there.
-            Station::Lock | Station::Shared(_) if job.inside <= 0.0 => {
-                self.after.push(Reverse(At(next + job.after, passage)));
-            }
-            Station::Lock | Station::Shared(_) => self.before.push(Reverse(At(next, passage))),
-        }
+            _ if job.inside <= 0.0 => (comes + job.after, EventKind::Returns),
+            Station::Lock | Station::Shared(_) => (comes, EventKind::Comes),
+        };
+        self.events.push(at, kind, passage);
     }
 
     fn come_to_station(&mut self, passage: usize) {
-        self.passages[passage].came = self.now;
-        let inside = self.jobs[self.passages[passage].job].inside;
+        self.passages[passage].came = self.events.now;
         if let Station::Shared(_) = self.pool.station {
-            self.sharing
-                .push(Reverse(At(self.virtual_now + inside, passage)));
+            self.events.share(self.job(passage).inside, passage);
         } else {
             self.locking.push_back(passage);
             if self.locking.len() == 1 {
-                self.unlocks = self.now + inside;
+                self.take_lock(passage);
             }
         }
     }
 
-    fn leave_station(&mut self) {
-        let left = if let Station::Shared(_) = self.pool.station {
-            self.sharing.pop().map(|Reverse(At(_, passage))| passage)
-        } else {
-            let left = self.locking.pop_front();
-            self.unlocks = match self.locking.front() {
-                Some(next) => self.now + self.jobs[self.passages[*next].job].inside,
-                None => f64::INFINITY,
-            };
-            left
-        };
-        if let Some(passage) = left {
-            self.passages[passage].left = self.now;
-            let after = self.jobs[self.passages[passage].job].after;
-            self.after.push(Reverse(At(self.now + after, passage)));
+    fn take_lock(&mut self, passage: usize) {
+        let leaves = self.events.now + self.job(passage).inside;
+        self.events.push(leaves, EventKind::Leaves, passage);
+    }
+
+    fn leave_station(&mut self, passage: usize) {
+        self.passages[passage].left = self.events.now;
+        let returns = self.events.now + self.job(passage).after;
+        self.events.push(returns, EventKind::Returns, passage);
+        // Empty at a shared station.
+        self.locking.pop_front();
+        if let Some(next) = self.locking.front() {
+            self.take_lock(*next);
         }
     }
 
     fn give_back(&mut self, passage: usize) {
-        self.passages[passage].returned = self.now;
-        let job = self.passages[passage].job;
+        self.passages[passage].returned = self.events.now;
         match self.arrivals {
-            Arrivals::Closed { think, .. } => self.ask_again(think),
+            Arrivals::Closed { .. } => self.schedule_next(),
             Arrivals::Open(all) => {
-                for follower in self.followers.get(job).into_iter().flatten() {
-                    if let Some(Arrival::After(_, gap)) = all.get(*follower) {
-                        self.asking.push(Reverse(At(self.now + gap, *follower)));
-                    }
+                if let Some(follower) = self.followers[self.passages[passage].job]
+                    && let Arrival::After(_, gap) = all[follower]
+                {
+                    let at = self.events.now + gap;
+                    self.events.push(at, EventKind::Asks, follower);
                 }
             }
         }
         match self.waiting.pop_front() {
-            Some(next) => self.grant(next, self.now + self.pool.handover),
+            Some(next) => self.grant(next, self.events.now + self.pool.handover),
             None => self.in_use -= 1,
         }
     }

@@ -33,9 +33,6 @@ pub(crate) struct Fit {
     pub(crate) jobs: Vec<Job>,
 }
 
-/// The minimum number of holds to find a station.
-const HOLDS: usize = 500;
-
 /// Holds of one call site are compared in groups of this size, so that slow changes do not matter.
 const GROUP: u32 = 512;
 
@@ -72,7 +69,7 @@ impl Fit {
     pub(crate) fn of(trace: &Trace, distance: impl Fn(&Self) -> f64) -> Self {
         let holds = Holds::of(trace);
         let free = holds.free();
-        if holds.all < HOLDS || free.understood {
+        if free.understood {
             return free;
         }
         let mut fits = holds.explanations();
@@ -95,8 +92,7 @@ impl Fit {
 
 /// The complete holds of a trace.
 struct Holds<'a> {
-    runs: Vec<Vec<&'a Checkout>>,
-    all: usize,
+    checkouts: Vec<&'a Checkout>,
     /// The comparison group of each hold.
     groups: Vec<u32>,
     /// The number of other connections in use when each hold began.
@@ -108,31 +104,21 @@ struct Holds<'a> {
 
 impl<'a> Holds<'a> {
     fn of(trace: &'a Trace) -> Self {
-        let complete = |run| trace.of_run(run).iter().filter(|it| it.is_complete());
-        let runs: Vec<Vec<&Checkout>> = trace
-            .runs
-            .iter()
-            .map(|run| complete(run).collect())
-            .collect();
+        let checkouts = trace.checkouts.iter().filter(|it| it.is_complete());
+        let checkouts: Vec<&Checkout> = checkouts.collect();
         let mut seen: HashMap<u16, u32> = HashMap::new();
-        let groups = runs.iter().flatten().map(|checkout| {
+        let groups = checkouts.iter().map(|checkout| {
             let before = seen.entry(checkout.place).or_default();
             *before += 1;
             (u32::from(checkout.place) << 16) | (((*before - 1) / GROUP) & 0xFFFF)
         });
-        let groups: Vec<u32> = groups.collect();
-        let as_it_was = |visit: fn(&Checkout) -> Visit| -> Vec<Work> {
-            works(&timelines(&runs, visit), Timeline::free)
-        };
-        let holds = as_it_was(Visit::hold);
-        let (queries, outside) = (as_it_was(Visit::queries), as_it_was(Visit::outside));
+        let as_it_was = |visit: fn(&Checkout) -> Visit| Timeline::new(&checkouts, visit).free();
         Self {
-            all: groups.len(),
-            groups,
-            in_use: holds.iter().map(|hold| hold.others).collect(),
-            queries,
-            outside,
-            runs,
+            groups: groups.collect(),
+            in_use: Timeline::new(&checkouts, Visit::hold).others,
+            queries: as_it_was(Visit::queries),
+            outside: as_it_was(Visit::outside),
+            checkouts,
         }
     }
 
@@ -141,14 +127,10 @@ impl<'a> Holds<'a> {
     }
 
     fn explanations(&self) -> Vec<Fit> {
-        let mut fits = vec![
-            self.shared(Part::Queries, None),
-            self.shared(Part::Outside, None),
-            self.locked(None),
-        ];
-        for places in self.depending() {
-            fits.push(self.shared(Part::Queries, Some(places.clone())));
-            fits.push(self.locked(Some(places)));
+        let mut fits = vec![self.shared(Part::Outside, None)];
+        for places in std::iter::once(None).chain(self.depending().into_iter().map(Some)) {
+            fits.push(self.shared(Part::Queries, places.clone()));
+            fits.push(self.locked(places));
         }
         fits
     }
@@ -157,46 +139,39 @@ impl<'a> Holds<'a> {
     /// other holds, and those whose holds depend on them at all.
     fn depending(&self) -> Vec<HashSet<u16>> {
         let place = |hold: usize| (self.groups[hold] >> 16) as u16;
-        let places: HashSet<u16> = (0..self.all).map(place).collect();
-        let dependence = |one: u16| self.pairs_of(&self.queries, |hold| place(hold) == one);
-        let dependences: Vec<(u16, Pairs)> =
-            places.iter().map(|one| (*one, dependence(*one))).collect();
-        let sure = || dependences.iter().filter(|(_, it)| it.dependence() > SURE);
-        let most = sure().map(|(_, it)| it.correlation()).fold(0.0, f64::max);
-        let all: HashSet<u16> = sure().map(|(one, _)| *one).collect();
-        let strong = sure().filter(|(_, it)| it.correlation() > STRONG * most);
-        let strong: HashSet<u16> = strong.map(|(one, _)| *one).collect();
-        let mut sets = vec![strong];
-        if sets[0] != all {
-            sets.push(all);
+        let places: HashSet<u16> = (0..self.groups.len()).map(place).collect();
+        let mut sure = Vec::new();
+        for one in &places {
+            let pairs = self.pairs_of(&self.queries, |hold| place(hold) == *one);
+            if pairs.dependence() > SURE {
+                sure.push((*one, pairs.correlation()));
+            }
         }
+        let most = sure.iter().map(|it| it.1).fold(0.0, f64::max);
+        let above = |least: f64| -> HashSet<u16> {
+            let above = sure.iter().filter(|it| it.1 > least);
+            above.map(|it| it.0).collect()
+        };
+        let mut sets = vec![above(STRONG * most), above(0.0)];
+        sets.dedup();
         sets.retain(|set| !set.is_empty() && set.len() < places.len());
         sets
     }
 
     /// Finds the number of processors for which the work does not depend on the other holds.
     fn shared(&self, part: Part, places: Option<HashSet<u16>>) -> Fit {
-        let timelines = timelines(&self.runs, |checkout| {
-            let visit = match part {
-                Part::Queries => Visit::queries(checkout),
-                Part::Outside => Visit::outside(checkout),
-            };
-            only(&places, checkout, visit)
+        let visit: fn(&Checkout) -> Visit = match part {
+            Part::Queries => Visit::queries,
+            Part::Outside => Visit::outside,
+        };
+        let timeline = self.timeline(&places, visit);
+        let most = 1.0 + timeline.most_others();
+        let with = |processors: f64| timeline.shared(processors);
+        // The inverse is from one processor per hold to half a processor for all.
+        let inverse = bisect(1.0 / most, 2.0, |inverse| {
+            self.dependence(&with(1.0 / inverse)) > 0.0
         });
-        let others = timelines.iter().map(Timeline::most_others);
-        let most = 1.0 + others.fold(0.0, f64::max);
-        let with = |processors: f64| works(&timelines, |timeline| timeline.shared(processors));
-        // Bisects the inverse: from one processor per hold to half a processor for all.
-        let (mut more, mut fewer) = (1.0 / most, 2.0);
-        for _ in 0..STEPS {
-            let middle = f64::midpoint(more, fewer);
-            let works = with(1.0 / middle);
-            match self.dependence(&works, |hold| works[hold].inside > 0.0) > 0.0 {
-                true => more = middle,
-                false => fewer = middle,
-            }
-        }
-        let processors = 1.0 / f64::midpoint(more, fewer);
+        let processors = 1.0 / inverse;
         self.fit(Station::Shared(processors), part, places, &with(processors))
     }
 
@@ -204,31 +179,36 @@ impl<'a> Holds<'a> {
     /// work in it does not depend on the other holds.
     fn locked(&self, places: Option<HashSet<u16>>) -> Fit {
         let with = |share: f64| {
-            let timelines = timelines(&self.runs, |checkout| {
-                only(&places, checkout, Visit::section(checkout, share))
-            });
-            let works = works(&timelines, Timeline::locked);
-            let dependence = self.dependence(&works, |hold| works[hold].inside > 0.0);
-            (works, dependence)
+            let section = |checkout: &Checkout| Visit::section(checkout, share);
+            self.timeline(&places, section).locked()
         };
-        let (mut works, dependence) = with(0.0);
-        if dependence > SURE {
-            let (whole, dependence) = with(1.0);
-            works = whole;
-            if dependence < 0.0 {
-                let (mut less, mut more) = (0.0, 1.0);
-                for _ in 0..STEPS {
-                    let middle = f64::midpoint(less, more);
-                    let (found, dependence) = with(middle);
-                    works = found;
-                    match dependence > 0.0 {
-                        true => less = middle,
-                        false => more = middle,
-                    }
-                }
-            }
-        }
+        let dependence = |share: f64| self.dependence(&with(share));
+        let share = match dependence(0.0) > SURE {
+            false => 0.0,
+            true if dependence(1.0) >= 0.0 => 1.0,
+            true => bisect(0.0, 1.0, |share| dependence(share) > 0.0),
+        };
+        let works = with(share);
         self.fit(Station::Lock, Part::Queries, places, &works)
+    }
+
+    /// Returns the visits of the holds whose call site is in `places`.
+    fn timeline(
+        &self,
+        places: &Option<HashSet<u16>>,
+        visit: impl Fn(&Checkout) -> Visit,
+    ) -> Timeline<'_> {
+        Timeline::new(&self.checkouts, |checkout| {
+            let visit = visit(checkout);
+            match places {
+                Some(places) if !places.contains(&checkout.place) => Visit {
+                    until: visit.from,
+                    density: 0.0,
+                    ..visit
+                },
+                _ => visit,
+            }
+        })
     }
 
     fn fit(
@@ -243,71 +223,55 @@ impl<'a> Holds<'a> {
             Part::Outside => &self.queries,
         };
         let whole = works.iter().zip(&self.groups).zip(&self.in_use);
-        let whole = whole.map(|((work, group), in_use)| (*group, *in_use, work.whole()));
+        let whole = whole.map(|((work, group), in_use)| (*group, *in_use, work.job.whole()));
         let distances = [self.pairs(works), self.pairs(other), Pairs::new(whole)];
         let left = distances.iter().map(Pairs::distance).fold(0.0, f64::max);
-        let jobs = works.iter().map(|work| Job {
-            before: work.before,
-            inside: work.inside,
-            after: work.after,
-        });
         Fit {
             station,
             part,
             places,
             left,
-            understood: left < chance(self.all),
-            jobs: jobs.collect(),
+            understood: left < chance(self.groups.len()),
+            jobs: works.iter().map(|work| work.job).collect(),
         }
     }
 
     /// Pairs the work inside with the number of other holds there.
     fn pairs(&self, works: &[Work]) -> Pairs {
         let pairs = works.iter().zip(&self.groups);
-        Pairs::new(pairs.map(|(work, group)| (*group, work.others, work.inside)))
+        Pairs::new(pairs.map(|(work, group)| (*group, work.others, work.job.inside)))
     }
 
-    /// Returns the significance of the dependence of the work inside on the other holds there. The work
-    /// is bounded, so that a few long holds do not dominate.
-    fn dependence(&self, works: &[Work], only: impl Fn(usize) -> bool) -> f64 {
-        self.pairs_of(works, only).dependence()
+    /// Returns the significance of the dependence of the work inside on the other holds there, for the
+    /// holds that pass the station.
+    fn dependence(&self, works: &[Work]) -> f64 {
+        let visits = |hold: usize| works[hold].job.inside > 0.0;
+        self.pairs_of(works, visits).dependence()
     }
 
-    /// Pairs the bounded work inside with the number of other holds there.
+    /// Pairs the work inside with the number of other holds there. The work is bounded, so that a few
+    /// long holds do not dominate.
     fn pairs_of(&self, works: &[Work], only: impl Fn(usize) -> bool) -> Pairs {
         let holds = || works.iter().enumerate().filter(|(hold, _)| only(*hold));
-        let mean = holds().map(|(_, work)| work.inside).sum::<f64>() / holds().count() as f64;
+        let mean = holds().map(|(_, work)| work.job.inside).sum::<f64>() / holds().count() as f64;
         let pairs = holds().map(|(hold, work)| {
-            let bounded = work.inside / (work.inside + mean);
+            let bounded = work.job.inside / (work.job.inside + mean);
             (self.groups[hold], work.others, bounded)
         });
         Pairs::new(pairs)
     }
 }
 
-/// Removes the visit of a hold whose call site is not in `places`.
-fn only(places: &Option<HashSet<u16>>, checkout: &Checkout, visit: Visit) -> Visit {
-    match places {
-        Some(places) if !places.contains(&checkout.place) => Visit {
-            until: visit.from,
-            density: 0.0,
-            ..visit
-        },
-        _ => visit,
+/// Returns where `is_less` changes from true to false.
+fn bisect(mut less: f64, mut more: f64, is_less: impl Fn(f64) -> bool) -> f64 {
+    for _ in 0..STEPS {
+        let middle = f64::midpoint(less, more);
+        match is_less(middle) {
+            true => less = middle,
+            false => more = middle,
+        }
     }
-}
-
-fn timelines<'a>(
-    runs: &[Vec<&'a Checkout>],
-    visit: impl Fn(&Checkout) -> Visit,
-) -> Vec<Timeline<'a>> {
-    runs.iter()
-        .map(|run| Timeline::new(run.clone(), &visit))
-        .collect()
-}
-
-fn works<'a>(timelines: &[Timeline<'a>], of: impl Fn(&Timeline<'a>) -> Vec<Work>) -> Vec<Work> {
-    timelines.iter().flat_map(of).collect()
+    f64::midpoint(less, more)
 }
 
 #[cfg(test)]

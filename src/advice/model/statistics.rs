@@ -55,44 +55,38 @@ impl Pairs {
     pub(crate) fn distance(&self) -> f64 {
         let mut random = Random::new(1);
         let mut ranked: Vec<(f64, bool)> = Vec::with_capacity(self.all.len());
-        let mut group: Vec<(f64, f64, f64)> = Vec::new();
         for pairs in self.groups() {
-            group.clear();
             // Pairs with equal x are assigned to the halves at random.
-            group.extend(pairs.iter().map(|pair| (pair.1, random.uniform(), pair.2)));
+            let pairs = pairs.iter();
+            let mut group: Vec<_> = pairs.map(|(_, x, y)| (*x, random.uniform(), *y)).collect();
             group.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
             let middle = group.len() / 2;
-            let even = 2 * middle;
-            for (rank, (_, _, y)) in group.iter().take(even).enumerate() {
+            for (rank, (_, _, y)) in group.iter().take(2 * middle).enumerate() {
                 let blurred = y * (1.0 + BLUR * (2.0 * random.uniform() - 1.0));
                 ranked.push((blurred, rank < middle));
             }
         }
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let step = 2.0 / ranked.len().max(1) as f64;
-        let (mut difference, mut most) = (0.0_f64, 0.0_f64);
         // Only zeros stay equal.
-        for same in ranked.chunk_by(|a, b| a.0 == b.0) {
-            for (_, is_lower) in same {
-                difference += if *is_lower { step } else { -step };
-            }
-            most = most.max(difference.abs());
-        }
-        most
+        kolmogorov(ranked, 0.0)
     }
 }
 
 /// Returns the Kolmogorov distance of two samples. Values within a few microseconds count as equal.
 pub(crate) fn distance(one: impl Iterator<Item = f64>, other: impl Iterator<Item = f64>) -> f64 {
-    let mut all: Vec<(f64, bool)> = one.map(|value| (value, true)).collect();
-    let ones = all.len();
-    all.extend(other.map(|value| (value, false)));
+    let one = one.map(|value| (value, true));
+    kolmogorov(one.chain(other.map(|value| (value, false))).collect(), SAME)
+}
+
+/// Returns the Kolmogorov distance of the marked values and the others. Neighbours that differ by at
+/// most `same` count as equal.
+fn kolmogorov(mut all: Vec<(f64, bool)>, same: f64) -> f64 {
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let steps = [1.0 / (all.len() - ones) as f64, 1.0 / ones as f64];
+    let marked = all.iter().filter(|it| it.1).count();
+    let (up, down) = (1.0 / marked as f64, 1.0 / (all.len() - marked) as f64);
     let (mut difference, mut most) = (0.0_f64, 0.0_f64);
-    for same in all.chunk_by(|a, b| b.0 - a.0 < SAME) {
-        for (_, is_one) in same {
-            difference += if *is_one { steps[1] } else { -steps[0] };
+    for equal in all.chunk_by(|a, b| b.0 - a.0 <= same) {
+        for (_, is_marked) in equal {
+            difference += if *is_marked { up } else { -down };
         }
         most = most.max(difference.abs());
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::record::clock::seconds;
 use crate::record::history::{Counted, Entry, NEVER, Segment};
 
 /// One checkout. Times are in seconds of the pool's clock; infinite for events that have not happened.
@@ -86,9 +87,9 @@ impl Checkout {
         self.is_served() && self.returned.is_finite()
     }
 
-    /// Returns the time queued, in seconds.
+    /// Returns the time queued, in seconds; infinite if the checkout got no connection.
     pub(crate) fn queued(&self) -> f64 {
-        self.granted.min(self.returned) - self.asked
+        self.granted - self.asked
     }
 
     /// Returns the hold time, in seconds.
@@ -145,30 +146,16 @@ impl Trace {
     /// Reads the record from segments, the oldest first.
     pub(crate) fn of(segments: &[Counted]) -> Self {
         let mut trace = Self::default();
-        let mut joined: Vec<Checkout> = Vec::new();
-        let (mut from, mut until, mut asked) = (0.0, 0.0, 0.0);
-        for (
-            index,
-            Counted {
-                segment,
-                asked: more,
-            },
-        ) in segments.iter().enumerate()
-        {
-            if index == 0 || !segment.follows {
-                trace.add(std::mem::take(&mut joined), from, until, asked);
-                (from, asked) = (seconds(segment.began), 0.0);
-            }
-            joined.extend(
-                segment
-                    .entries
-                    .iter()
-                    .map(|entry| Checkout::of(entry, segment)),
-            );
-            asked += *more as f64;
-            until = seconds(segment.ended);
+        for joined in segments.chunk_by(|_, next| next.segment.follows) {
+            let checkouts = joined.iter().flat_map(|Counted { segment, .. }| {
+                let entries = segment.entries.iter();
+                entries.map(|entry| Checkout::of(entry, segment))
+            });
+            let from = joined.first().map_or(0, |first| first.segment.began);
+            let until = joined.last().map_or(0, |last| last.segment.ended);
+            let asked = joined.iter().map(|it| it.asked as f64).sum();
+            trace.add(checkouts.collect(), seconds(from), seconds(until), asked);
         }
-        trace.add(joined, from, until, asked);
         trace
     }
 
@@ -270,10 +257,6 @@ impl Trace {
     pub(crate) fn completed(&self) -> usize {
         self.checkouts.iter().filter(|it| it.is_complete()).count()
     }
-}
-
-fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Removes the mutual slowdown from each hold, under a hypothesis about where it occurred.
 
+use super::simulator::Job;
 use super::trace::Checkout;
 
 /// The time that a hold spends at the station, where other holds may slow it down.
@@ -11,21 +12,12 @@ pub(crate) struct Visit {
     pub(crate) density: f64,
 }
 
-/// The work of a hold, in seconds: at the station, if alone there, and the rest.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// The work of a hold without slowdown.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Work {
-    pub(crate) inside: f64,
-    pub(crate) before: f64,
-    pub(crate) after: f64,
+    pub(crate) job: Job,
     /// The sum of the densities of the others that were at the station when the hold arrived there.
     pub(crate) others: f64,
-}
-
-impl Work {
-    /// Returns the hold time without slowdown.
-    pub(crate) fn whole(&self) -> f64 {
-        self.before + self.inside + self.after
-    }
 }
 
 /// The minimum work, in seconds.
@@ -58,9 +50,8 @@ impl Visit {
     /// Returns the time outside of queries, anywhere in the hold.
     pub(crate) fn outside(checkout: &Checkout) -> Self {
         Self {
-            from: checkout.granted,
-            until: checkout.returned,
             density: 1.0 - share(checkout.queries().busy, checkout.held()),
+            ..Self::hold(checkout)
         }
     }
 
@@ -85,12 +76,12 @@ impl Visit {
         let outside = (checkout.held() - self.density * self.length()).max(0.0);
         let after = (checkout.returned - self.until).clamp(0.0, outside);
         let least = if self.density > 0.0 { LEAST } else { 0.0 };
-        Work {
-            inside: inside.max(least),
+        let job = Job {
             before: outside - after,
+            inside: inside.max(least),
             after,
-            others,
-        }
+        };
+        Work { job, others }
     }
 }
 
@@ -102,15 +93,16 @@ fn share(part: f64, of: f64) -> f64 {
     }
 }
 
-/// The visits of one run, as a timeline of events.
+/// The visits of some holds, as a timeline of events.
 pub(crate) struct Timeline<'a> {
-    checkouts: Vec<&'a Checkout>,
+    checkouts: &'a [&'a Checkout],
     visits: Vec<Visit>,
     /// The intervals between consecutive events.
     between: Vec<Between>,
     /// The indices of the events at which each visit starts and ends.
     ends: Vec<(u32, u32)>,
-    others: Vec<f64>,
+    /// The sum of the densities of the others that were there when each visit started.
+    pub(crate) others: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +114,7 @@ struct Between {
 }
 
 impl<'a> Timeline<'a> {
-    pub(crate) fn new(checkouts: Vec<&'a Checkout>, visit: impl Fn(&Checkout) -> Visit) -> Self {
+    pub(crate) fn new(checkouts: &'a [&'a Checkout], visit: impl Fn(&Checkout) -> Visit) -> Self {
         let visits: Vec<Visit> = checkouts.iter().map(|checkout| visit(checkout)).collect();
         let mut events: Vec<(f64, bool, u32)> = Vec::with_capacity(2 * visits.len());
         for (who, visit) in visits.iter().enumerate() {
@@ -130,31 +122,27 @@ impl<'a> Timeline<'a> {
             events.push((visit.until.max(visit.from + TICK), false, who as u32));
         }
         // At the same time, departures precede arrivals.
-        events.sort_by(|a, b| {
-            a.0.total_cmp(&b.0)
-                .then_with(|| a.1.cmp(&b.1))
-                .then_with(|| a.2.cmp(&b.2))
-        });
+        let order = |event: &(f64, bool, u32)| (event.1, event.2);
+        events.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| order(a).cmp(&order(b))));
         let mut ends = vec![(0, 0); visits.len()];
         let mut others = vec![0.0; visits.len()];
         let mut between = Vec::with_capacity(events.len());
         let (mut there, mut density, mut variance) = (0.0_f64, 0.0_f64, 0.0_f64);
         for (index, (at, comes, who)) in events.iter().enumerate() {
             let visit = &visits[*who as usize];
-            let (d, v) = (visit.density, visit.density * (1.0 - visit.density));
+            let spread = visit.density * (1.0 - visit.density);
+            let sign = if *comes { 1.0 } else { -1.0 };
             if *comes {
                 others[*who as usize] = density.max(0.0);
                 ends[*who as usize].0 = index as u32;
-                (there, density, variance) = (there + 1.0, density + d, variance + v);
             } else {
                 ends[*who as usize].1 = index as u32;
-                (there, density, variance) = (there - 1.0, density - d, variance - v);
             }
-            let part = if there > 0.5 {
-                (there - 1.0) / there
-            } else {
-                0.0
-            };
+            there += sign;
+            density += sign * visit.density;
+            variance += sign * spread;
+            // Each hold meets the others, but not itself.
+            let part = ((there - 1.0) / there.max(1.0)).max(0.0);
             let next = events.get(index + 1).map_or(*at, |event| event.0);
             between.push(Between {
                 seconds: next - at,
@@ -232,7 +220,7 @@ impl<'a> Timeline<'a> {
 mod tests {
     use super::*;
     use crate::advice::model::random::Random;
-    use crate::advice::model::simulator::{Arrival, Arrivals, Job, Pool, Station};
+    use crate::advice::model::simulator::{Arrival, Arrivals, Pool, Station};
     use crate::advice::model::trace::Queries;
 
     /// Returns random holds of a pool that is large enough for concurrency, and the true work of each.
@@ -281,9 +269,9 @@ mod tests {
         assert_eq!(works.len(), jobs.len());
         for (work, job) in works.iter().zip(jobs) {
             for (found, expected) in [
-                (work.before, job.before),
-                (work.inside, job.inside),
-                (work.after, job.after),
+                (work.job.before, job.before),
+                (work.job.inside, job.inside),
+                (work.job.after, job.after),
             ] {
                 assert!((found - expected).abs() < 1e-7, "{work:?} of {job:?}");
             }
@@ -293,10 +281,8 @@ mod tests {
     #[test]
     fn a_lock_undone_gives_back_the_work() {
         let (checkouts, jobs) = holds(Station::Lock);
-        let line = |share| {
-            let all = checkouts.iter().collect();
-            Timeline::new(all, move |checkout| Visit::section(checkout, share))
-        };
+        let all: Vec<&Checkout> = checkouts.iter().collect();
+        let line = |share| Timeline::new(&all, move |checkout| Visit::section(checkout, share));
         // There is no time between the queries.
         for share in [0.0, 1.0] {
             gives_back(&line(share).locked(), &jobs);
@@ -305,7 +291,7 @@ mod tests {
         let longer = waited
             .iter()
             .zip(&jobs)
-            .filter(|(work, job)| work.inside > 1.5 * job.inside);
+            .filter(|(work, job)| work.job.inside > 1.5 * job.inside);
         assert!(
             longer.count() > jobs.len() / 4,
             "holds slowed each other down"
@@ -317,14 +303,15 @@ mod tests {
     fn shared_processors_undone_give_back_the_work() {
         for processors in [1.0, 1.5, 2.0] {
             let (checkouts, jobs) = holds(Station::Shared(processors));
-            let line = Timeline::new(checkouts.iter().collect(), Visit::queries);
+            let all: Vec<&Checkout> = checkouts.iter().collect();
+            let line = Timeline::new(&all, Visit::queries);
             gives_back(&line.shared(processors), &jobs);
             // With more processors, the same times would mean more work.
             let more = line.shared(processors + 1.0);
             assert!(
                 more.iter()
                     .zip(&jobs)
-                    .all(|(work, job)| work.inside >= job.inside - 1e-7)
+                    .all(|(work, job)| work.job.inside >= job.inside - 1e-7)
             );
         }
     }
@@ -332,7 +319,8 @@ mod tests {
     #[test]
     fn independent_holds_are_unchanged() {
         let (checkouts, jobs) = holds(Station::Free);
-        let line = |visit: fn(&Checkout) -> Visit| Timeline::new(checkouts.iter().collect(), visit);
+        let all: Vec<&Checkout> = checkouts.iter().collect();
+        let line = |visit: fn(&Checkout) -> Visit| Timeline::new(&all, visit);
         gives_back(&line(Visit::queries).free(), &jobs);
         for works in [
             line(Visit::hold).free(),
@@ -340,13 +328,16 @@ mod tests {
             line(Visit::queries).shared(100.0),
         ] {
             for (work, checkout) in works.iter().zip(&checkouts) {
-                assert!((work.whole() - checkout.held()).abs() < 2e-6, "{work:?}");
+                assert!(
+                    (work.job.whole() - checkout.held()).abs() < 2e-6,
+                    "{work:?}"
+                );
             }
         }
         let outside = line(Visit::outside).free();
         let outside = outside.iter().zip(&jobs);
         for (work, job) in outside {
-            assert!((work.inside - job.before - job.after).abs() < 1e-7);
+            assert!((work.job.inside - job.before - job.after).abs() < 1e-7);
         }
     }
 
@@ -367,14 +358,14 @@ mod tests {
         };
         let one = checkout(1.0);
         for (share, inside) in [(0.0, 0.002), (0.5, 0.005), (1.0, 0.008)] {
-            let works = Timeline::new(vec![&one], |it| Visit::section(it, share)).locked();
-            assert!((works[0].inside - inside).abs() < 1e-9, "{works:?}");
-            assert!((works[0].after - 0.001).abs() < 1e-9);
-            assert!((works[0].whole() - 0.010).abs() < 1e-9);
+            let works = Timeline::new(&[&one], |it| Visit::section(it, share)).locked();
+            assert!((works[0].job.inside - inside).abs() < 1e-9, "{works:?}");
+            assert!((works[0].job.after - 0.001).abs() < 1e-9);
+            assert!((works[0].job.whole() - 0.010).abs() < 1e-9);
         }
         // Another hold that queries for a quarter of the time counts as a quarter.
         let other = checkout(1.0);
-        let works = Timeline::new(vec![&one, &other], Visit::queries).free();
+        let works = Timeline::new(&[&one, &other], Visit::queries).free();
         assert_eq!(works[0].others, 0.0);
         assert!((works[1].others - 0.25).abs() < 1e-9, "{works:?}");
     }

@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use proptest::prelude::*;
 
 use super::*;
-use crate::advice::model::Checkout;
+use crate::advice::model::{Checkout, Model};
 
 /// The checkouts of one minute.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,7 @@ fn record(minutes: &[Made]) -> Trace {
 /// Compares each minute after it has ended.
 fn told_of<M>(
     minutes: &[Made],
-    learn: impl Fn(&Trace) -> Result<M, NotEnough>,
+    learn: impl Fn(&Trace) -> Result<M, NotEnoughData>,
     at: impl Fn(&M, u32, f64) -> Prediction,
 ) -> Option<Accuracy> {
     let mut score = Score::default();
@@ -78,11 +78,11 @@ fn told_of<M>(
 }
 
 /// Learns from any record that has a completed checkout.
-fn anything(before: &Trace) -> Result<(), NotEnough> {
+fn anything(before: &Trace) -> Result<(), NotEnoughData> {
     match before.completed() {
-        0 => Err(NotEnough {
-            seconds: 20.0,
-            checkouts: 1000,
+        0 => Err(NotEnoughData {
+            seconds_more: 20.0,
+            checkouts_more: 1000,
         }),
         _ => Ok(()),
     }
@@ -235,9 +235,9 @@ fn minutes_with_too_little_data_are_skipped_and_counted() {
     assert_eq!(says(&[silence, usual], 0.01), None);
     assert_eq!(says(&[usual, usual], f64::NAN), None);
     let nothing = |_: &Trace| {
-        Err::<(), _>(NotEnough {
-            seconds: 0.0,
-            checkouts: 1,
+        Err::<(), _>(NotEnoughData {
+            seconds_more: 0.0,
+            checkouts_more: 1,
         })
     };
     let never = told_of(&[usual, usual], nothing, |(), n, _| all(n, 0.01));
@@ -263,10 +263,10 @@ fn the_real_model_needs_as_much_data_as_the_advice() {
     let quiet = [minute(4, 400, 10); 4];
     let trace = record(&quiet);
     assert!(
-        Compared::of(&record(&quiet[..3]), 3).is_none(),
+        compare(&record(&quiet[..3]), 3, Model::learn, Model::at).is_none(),
         "800 before"
     );
-    let compared = Compared::of(&trace, 4).expect("1200 before");
+    let compared = compare(&trace, 4, Model::learn, Model::at).expect("1200 before");
     // The model predicts no queue, because it does not know the cause of the recorded waits.
     assert!((compared.measured - 0.01).abs() < 1e-9, "{compared:?}");
     assert!(compared.predicted < 0.001, "{compared:?}");

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -17,7 +19,7 @@ fn case(erlang: &Erlang, now: (u32, u32)) -> Case<'_> {
         peak: demand,
         usual: demand,
         target: 0.005,
-        saturates_at: erlang.bottleneck().saturates_at,
+        saturates_at: erlang.saturates.map(|(level, _)| level),
         share: None,
         known: None,
         is_served: false,
@@ -155,6 +157,7 @@ fn all(connections: u32, said: f64) -> Prediction {
 
 /// Twenty clients that send the next request after each response: none waits long, but waiting lowers
 /// the throughput.
+#[derive(Debug)]
 struct Workers;
 
 impl Forecast for Workers {
@@ -170,7 +173,7 @@ impl Forecast for Workers {
         unreachable!("not used by the rules")
     }
 
-    fn bottleneck(&self) -> Bottleneck {
+    fn bottleneck(&self, _: &HashMap<u16, String>) -> Bottleneck {
         unreachable!("not used by the rules")
     }
 
@@ -254,10 +257,11 @@ fn connections_that_serve_no_more_are_not_recommended() {
 fn how_much_shorter_holds_must_be() {
     let demand = case(&USUAL, (0, 0)).peak;
     let need = smallest(demand, 0.005);
-    assert_eq!(shorter_holds(demand, need, 0.005), Some(1.0));
-    let factor = shorter_holds(demand, need / 2, 0.005).unwrap();
-    // The factor is enough, and a slightly larger one is not.
-    for (factor, enough) in [(factor, true), (factor + 0.01, false)] {
+    assert_eq!(shorter_holds(demand, need, 0.005), Some(0));
+    let percent = shorter_holds(demand, need / 2, 0.005).unwrap();
+    // It is enough, and one percent less is not.
+    for (percent, enough) in [(percent, true), (percent - 1, false)] {
+        let factor = 1.0 - f64::from(percent) / 100.0;
         let shorter = Erlang {
             held: USUAL.held * factor,
             ..USUAL
@@ -266,7 +270,7 @@ fn how_much_shorter_holds_must_be() {
             forecast: &shorter,
             ..demand
         };
-        assert_eq!(meets(&demand.at(need / 2), 0.005), enough, "{factor}");
+        assert_eq!(meets(&demand.at(need / 2), 0.005), enough, "{percent}");
     }
     let storm = Erlang {
         arrivals: 1e6,
@@ -315,6 +319,7 @@ fn a_pool_that_was_never_full_may_shrink_to_what_was_in_use() {
 }
 
 /// Returns arbitrary predictions.
+#[derive(Debug)]
 struct Nonsense([f64; 3]);
 
 impl Forecast for Nonsense {
@@ -327,7 +332,7 @@ impl Forecast for Nonsense {
         unreachable!("not used by the rules")
     }
 
-    fn bottleneck(&self) -> Bottleneck {
+    fn bottleneck(&self, _: &HashMap<u16, String>) -> Bottleneck {
         unreachable!("not used by the rules")
     }
 

@@ -1,11 +1,12 @@
 //! A reference model: Erlang C, with a service rate that rises, stays or falls by a formula.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::advice::bottleneck::{Bottleneck, BottleneckKind, Contention};
 use crate::advice::learned::{Forecast, Learned, Measured};
-use crate::advice::model::{Model, NotEnough, Prediction, Recorded};
+use crate::advice::model::{Clients, Model, NotEnoughData, Prediction, Recorded};
 use crate::record::traffic::{Level, Traffic};
 
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct Erlang {
     pub(crate) saturates: Option<(u32, f64)>,
     /// Whether the model can predict other sizes.
     pub(crate) understood: bool,
+    /// Whether the queries are observed.
+    pub(crate) watched: bool,
     pub(crate) clients: Option<u32>,
     /// The end, the pool size and the p95 of the time queued of the record, in seconds.
     pub(crate) until: f64,
@@ -34,6 +37,7 @@ impl Erlang {
             held,
             saturates: None,
             understood: true,
+            watched: true,
             clients: None,
             until: NOW,
             connections: 5,
@@ -102,35 +106,31 @@ impl Forecast for Erlang {
             peak: self.connections,
             in_use: self.connections,
             held: self.held,
-            busy: Some(self.held / 4.0),
+            busy: self.watched.then_some(self.held / 4.0),
             queued_p95: self.queued_p95,
+            clients: self.clients.map(|number| Clients { number, think: 0.0 }),
         }
     }
 
-    fn bottleneck(&self) -> Bottleneck {
+    fn bottleneck(&self, _: &HashMap<u16, String>) -> Bottleneck {
         let level = self.saturates.map(|(level, _)| level);
         Bottleneck {
-            kind: level.map_or(BottleneckKind::Connections, |_| BottleneckKind::Database),
+            kind: match level {
+                _ if !self.understood => BottleneckKind::Unknown,
+                None => BottleneckKind::Connections,
+                Some(_) => BottleneckKind::Database,
+            },
             contention: level.map(|_| Contention::Shared),
             parallel: level.map(f64::from),
             work_ms: level.map(|_| self.held * 1e3),
             saturates_at: level,
             most_per_second: level.map(|level| self.served(level)),
             call_sites: Vec::new(),
-            numbers: Vec::new(),
         }
     }
 
     fn throughput(&self, connections: u32) -> f64 {
         self.served(connections)
-    }
-
-    fn is_understood(&self) -> bool {
-        self.understood
-    }
-
-    fn clients(&self) -> Option<u32> {
-        self.clients
     }
 }
 
@@ -184,9 +184,9 @@ pub(crate) fn young(seconds: f64, rate: f64, held: Duration) -> Learned {
             minute_p95: 0.0,
             now: seconds,
         },
-        recent: Err(NotEnough {
-            seconds: (Model::SECONDS - seconds).max(0.0),
-            checkouts: Model::CHECKOUTS.saturating_sub(seen.returned),
+        recent: Err(NotEnoughData {
+            seconds_more: (Model::SECONDS - seconds).max(0.0),
+            checkouts_more: Model::CHECKOUTS.saturating_sub(seen.returned),
         }),
         busiest: None,
     }

@@ -34,7 +34,7 @@ fn judge(name: &str, load: &Load, observed: u32, sizes: &[u32], within: f64) {
         let fit = &model.fit;
         println!(
             "{name}, observed at {observed}: {:?}, left {:.3}, {:?}",
-            fit.station, fit.left, model.clients
+            fit.station, fit.left, model.recorded.clients
         );
         for (size, truth) in &truths {
             let found = model.at(*size, 1.0);

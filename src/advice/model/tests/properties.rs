@@ -1,13 +1,15 @@
 //! Properties of the model for any load and any record.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::loads::{Coming, Hold, Load, Time};
+use crate::advice::bottleneck::Bottleneck;
 use crate::advice::model::simulator::Station;
 use crate::advice::model::trace::Queries;
-use crate::advice::model::{Checkout, Model, NotEnough, Prediction, Recorded, Trace, smallest};
+use crate::advice::model::{Checkout, Model, Prediction, Recorded, Trace, smallest};
 use crate::record::history::{Counted, Entry, NEVER, Segment};
 
 fn micros() -> impl Strategy<Value = u32> {
@@ -152,15 +154,15 @@ fn answers(trace: &Trace, size: u32, load: f64) -> Result<(), TestCaseError> {
     for size in [0, 1, 7] {
         sane(&model.at(size, 1.0))?;
     }
-    prop_assert!(model.throughput(size % 40) >= 0.0);
+    prop_assert!(model.replay.throughput(size % 40) >= 0.0);
     prop_assert!(
         (0.0..=1.0).contains(&model.fit.left),
         "{:?}",
         model.fit.left
     );
-    if let Some(limit) = model.limit() {
-        prop_assert!(limit.rate > 0.0 && limit.connections >= 1, "{:?}", limit);
-    }
+    let bottleneck = Bottleneck::of(&model, &HashMap::new());
+    prop_assert!(bottleneck.saturates_at.is_none_or(|level| level >= 1));
+    prop_assert!(bottleneck.most_per_second.is_none_or(|rate| rate >= 0.0));
     Ok(())
 }
 
@@ -239,7 +241,7 @@ proptest! {
             return Ok(());
         };
         let is_open = !matches!(load.coming, Coming::Clients(..));
-        prop_assert!(!(is_open && model.clients.is_some()), "{:?}", model.clients);
+        prop_assert!(!(is_open && model.recorded.clients.is_some()), "{:?}", model.recorded.clients);
         for size in [2, 5, 9, 14] {
             let (at, next) = (model.at(size, 1.0), model.at(size + 1, 1.0));
             sane(&at)?;
@@ -261,16 +263,16 @@ fn reports_the_missing_data() {
         let load = Load::new(Coming::Poisson(rate), hold, Station::Free, seconds);
         Model::learn(&load.run(4, 1).trace).err()
     };
-    let NotEnough { seconds, checkouts } = missing(30.0, 12.5).unwrap();
-    assert!((seconds - 7.5).abs() < 0.2, "{seconds}");
-    assert!((560..=690).contains(&checkouts), "{checkouts}");
+    let few = missing(30.0, 12.5).unwrap();
+    assert_eq!(few.seconds_more, 8.0);
+    assert!((560..=690).contains(&few.checkouts_more), "{few:?}");
     let fast = missing(500.0, 12.5).unwrap();
-    assert_eq!(fast.checkouts, 0);
+    assert_eq!(fast.checkouts_more, 0);
     let slow = missing(30.0, 25.0).unwrap();
-    assert_eq!((slow.seconds, slow.checkouts > 0), (0.0, true));
+    assert_eq!((slow.seconds_more, slow.checkouts_more > 0), (0.0, true));
     assert_eq!(missing(60.0, 21.0), None);
     let nothing = Model::learn(&Trace::default()).unwrap_err();
-    assert_eq!((nothing.seconds, nothing.checkouts), (20.0, 1000));
+    assert_eq!((nothing.seconds_more, nothing.checkouts_more), (20.0, 1000));
 }
 
 #[test]
@@ -322,7 +324,7 @@ fn sixteen_clients_on_five_connections_queue_as_measured() {
             let seen = load.run(5, 9);
             let model = Model::learn(&seen.trace).unwrap();
             assert_eq!(
-                model.clients.map(|it| it.number),
+                model.recorded.clients.map(|it| it.number),
                 Some(16),
                 "{think} {seconds}"
             );
