@@ -105,6 +105,7 @@ async fn an_old_connection_is_replaced_at_its_next_checkout<C: Tested>(name: &st
         .build()
         .unwrap();
     drop(pool.get().await.unwrap());
+    // Past its age.
     tokio::time::sleep(Duration::from_millis(30)).await;
     drop(pool.get().await.unwrap());
     let totals = pool.status().totals;

@@ -15,6 +15,7 @@ async fn checkouts_queries_and_times_are_told() {
         use_pool(&pool, 2).await;
         let mut conn = pool.get().await.unwrap();
         query(&mut conn).await;
+        // A hold of this time.
         tokio::time::sleep(Duration::from_millis(30)).await;
     };
     let app: Router = Router::new()
