@@ -101,7 +101,8 @@ impl<C: Tested> Watched<C> {
             .tracer_provider(spans.provider.clone())
             .meter_provider(meters.provider.clone())
             .settings(|settings| {
-                settings.pool_timeout = Duration::from_millis(1500);
+                // Long enough to connect on a busy machine.
+                settings.pool_timeout = Duration::from_secs(5);
                 settings.monitor_token = Some(TOKEN.into());
                 settings.slow_wait = Some(Duration::from_millis(1));
                 settings.leak_threshold = Some(Duration::from_millis(1));
