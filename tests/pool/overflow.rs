@@ -101,6 +101,8 @@ async fn an_old_connection_is_replaced_at_its_next_checkout<C: Tested>(name: &st
     let database = C::database(name);
     let pool = database
         .pool::<C>()
+        .pool_size(1)
+        .max_overflow(0)
         .pool_recycle(Duration::from_millis(20))
         .build()
         .unwrap();

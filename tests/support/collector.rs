@@ -15,8 +15,6 @@ use super::programs;
 use super::server::Server;
 use super::waiting::found;
 
-/// How long telemetry may take from the app to here; long, because CI machines are small and busy.
-
 /// A collector on 127.0.0.1 that takes OTLP and keeps everything.
 ///
 /// What was sent is readable about half a second later, and still is when it was stopped.
