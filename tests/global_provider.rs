@@ -2,8 +2,6 @@
 //!
 //! One test in a binary of its own: the providers are the whole process's.
 
-use std::time::Duration;
-
 use opentelemetry::trace::{
     FutureExt, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
 };
@@ -12,7 +10,12 @@ use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use poolscope::backend::AsyncSqliteConnection;
 use poolscope::{Pool, Settings};
-use tokio::time::Instant;
+
+#[path = "support/waiting.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other test binaries")]
+mod waiting;
+
+use waiting::found;
 
 /// A request that comes with the trace of whoever sent it, as each does behind a traced gateway.
 fn incoming() -> Context {
@@ -47,8 +50,7 @@ async fn providers_that_are_set_late_get_everything_within_seconds() {
         .build();
     global::set_tracer_provider(tracers);
 
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    found("metrics and spans", async || {
         checkout().await;
         meters.force_flush().unwrap();
         let metrics = metrics.get_finished_metrics().unwrap();
@@ -70,13 +72,9 @@ async fn providers_that_are_set_late_get_everything_within_seconds() {
                 names.contains(&"db.client.connection.wait_time"),
                 "{names:?}"
             );
-            return;
+            return Ok(());
         }
-        assert!(
-            Instant::now() < deadline,
-            "{names:?}, {} spans",
-            spans.len()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        Err(format!("{names:?}, {} spans", spans.len()))
+    })
+    .await;
 }

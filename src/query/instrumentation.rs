@@ -513,6 +513,7 @@ mod tests {
         watch.on_connection_event(InstrumentationEvent::finish_query(&next, None));
         assert_eq!((watch.under_way.len(), state.in_flight()), (0, 1));
         let busy = state.busy();
+        // Time in which nothing runs.
         std::thread::sleep(std::time::Duration::from_millis(5));
         assert_eq!(state.busy(), busy);
     }

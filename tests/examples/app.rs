@@ -1,12 +1,11 @@
 //! An example that serves, on a port of its own.
 
-use std::time::{Duration, Instant};
-
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::support::http::{self as client, Response};
 use crate::support::process::Example;
+use crate::support::waiting::found;
 
 pub struct App {
     pub example: Example,
@@ -58,18 +57,14 @@ impl App {
 
     /// Asks for a monitoring route until the answer is as wanted.
     pub async fn until(&self, report: &str, wanted: impl Fn(&Response) -> bool) -> Response {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
+        found(report, async || {
             let answer = self.ask(report).await;
             if wanted(&answer) {
-                return answer;
+                return Ok(answer);
             }
-            if Instant::now() > deadline {
-                let (text, log) = (answer.text(), self.example.output());
-                panic!("{report} stays at {text}\n{log}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            Err(format!("{}\n{}", answer.text(), self.example.output()))
+        })
+        .await
     }
 
     /// Leaves a request under way.

@@ -1,15 +1,11 @@
 //! Thirty requests that hold a connection, on a pool of three and five.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::databases::{Database, mariadb, postgres, sqlite};
-use crate::support::promises::promised;
-
-const PROMISE: Duration = Duration::from_millis(250);
+use crate::support::waiting::soon;
 
 #[tokio::test]
 async fn an_exhausted_pool_shows_itself_on_sqlite() {
@@ -47,8 +43,7 @@ async fn an_exhausted_pool_shows_itself(database: Database) {
     );
 
     for report in ["status", "health", "connections", "optimize", "healthcheck"] {
-        let ask = async || app.ask(report).await;
-        let answer = promised(report, PROMISE, Duration::from_secs(2), ask).await;
+        let answer = soon(report, app.ask(report)).await;
         assert_eq!(answer.status, StatusCode::OK, "{report}: {}", answer.text());
     }
 

@@ -1,12 +1,11 @@
 //! A database that is down before the quickstart starts, comes up, and goes down under it.
 
-use std::time::{Duration, Instant};
-
 use http::StatusCode;
 
 use crate::app::{App, assert_is_retriable};
 use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres, Stop};
+use crate::support::waiting::found;
 
 /// A server that can be stopped.
 trait Server {
@@ -112,16 +111,15 @@ async fn is_down(app: &App) {
 
 async fn is_up(app: &App) {
     // For a moment after a failure poolscope answers with it, and does not dial again.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let users = loop {
+    let users = found("users", async || {
         let answer = app.get("/users").await;
-        if answer.status == StatusCode::OK || Instant::now() > deadline {
-            break answer;
+        if answer.status == StatusCode::OK {
+            return Ok(answer);
         }
         assert_is_retriable(&answer);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(users.status, StatusCode::OK, "{}", app.example.output());
+        Err(format!("{}\n{}", answer.text(), app.example.output()))
+    });
+    let users = users.await;
     assert_eq!(users.json().as_array().map(Vec::len), Some(12));
     app.until("healthcheck", |answer| answer.status == 200)
         .await;

@@ -10,8 +10,8 @@ use poolscope::{Pool, PoolError};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::asking::PATIENCE;
 use crate::databases::Tested;
+use crate::support::waiting::{PATIENCE, until};
 
 /// A refused task comes back after this, as a client that tries again would.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -112,7 +112,7 @@ impl<C: Tested> Load<C> {
     /// Waits until so many more have been served, and gives how long the first took.
     ///
     /// # Panics
-    /// When that has not happened after 30 s.
+    /// When that has not happened after [`PATIENCE`].
     pub async fn is_served(&self, count: u64) -> Duration {
         let now = Instant::now();
         let since = self.since_now();
@@ -184,9 +184,9 @@ impl<C: Tested> Since<'_, C> {
     }
 
     /// # Panics
-    /// When it is not so after 30 s.
+    /// When it is not so after [`PATIENCE`].
     pub async fn until(&self, what: &str, is_so: impl Fn(&Outcomes) -> bool) -> Outcomes {
-        crate::asking::until(what, async || self.outcomes(), is_so).await
+        until(what, async || self.outcomes(), is_so).await
     }
 }
 

@@ -1,22 +1,19 @@
 //! Whether anything was lost on the way.
 
-use std::future::Future;
-
 use futures_util::future::try_join_all;
 use poolscope::report::Status;
 use poolscope::{Pool, PoolError, PooledConnection};
-use tokio::time::{Instant, sleep, timeout};
 
-use crate::asking::PATIENCE;
 use crate::databases::Tested;
+pub use crate::support::waiting::within_patience;
+use crate::support::waiting::{found, until};
 
 /// Looks at a pool whose fault is over and whose connections are all back: every counter is at
 /// zero, what was opened and not closed is idle, the pool can serve, all that it may have open can
 /// be had at once, and not one more.
 ///
 /// # Panics
-/// When something is missing, or too much, after 30 s: what nobody waits for any more ends by
-/// itself.
+/// When something is still missing, or too much, after a while: what was given up ends by itself.
 pub async fn nothing_is_lost<C: Tested>(pool: &Pool<C>) {
     at_rest(pool).await;
     let mut held = all_at_once(pool).await;
@@ -27,7 +24,7 @@ pub async fn nothing_is_lost<C: Tested>(pool: &Pool<C>) {
     at_rest(pool).await;
     assert!(pool.status().total_connections <= pool.settings().pool_size);
     let healthy = async || pool.healthcheck().await;
-    crate::asking::until("healthy", healthy, |check| check.is_ok()).await;
+    until("healthy", healthy, |check| check.is_ok()).await;
 }
 
 /// As many connections as the pool may have open; one more is not to be had.
@@ -51,11 +48,11 @@ async fn all_at_once<C: Tested>(pool: &Pool<C>) -> Vec<PooledConnection<C>> {
 
 /// Waits until nobody holds a connection nor waits for one, by everybody's count.
 pub async fn at_rest<C: Tested>(pool: &Pool<C>) {
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(what) = is_at_rest(pool).await {
-        assert!(Instant::now() < deadline, "{what}: {:?}", pool.status());
-        sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let look = async || {
+        let at_rest = is_at_rest(pool).await;
+        at_rest.map_err(|what| format!("{what}: {:?}", pool.status()))
+    };
+    found("the pool is at rest", look).await;
 }
 
 async fn is_at_rest<C: Tested>(pool: &Pool<C>) -> Result<(), String> {
@@ -91,11 +88,4 @@ fn balance(status: &Status) -> i64 {
     let closed = closed.as_object().expect("reasons").values();
     let closed: u64 = closed.map(|count| count.as_u64().expect("a count")).sum();
     status.totals.connections_opened as i64 - closed as i64
-}
-
-/// # Panics
-/// When it takes longer than 30 s.
-pub async fn within_patience<F: Future>(what: &str, future: F) -> F::Output {
-    let outcome = timeout(PATIENCE, future).await;
-    outcome.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }

@@ -11,6 +11,7 @@ use crate::lost::nothing_is_lost;
 use crate::outages::{is_refused, is_served_again};
 use crate::servers::{Faulty, on_each_server};
 use crate::support::proxy::Proxy;
+use crate::support::waiting::PATIENCE;
 
 on_each_server!(
     connections_are_refused,
@@ -19,8 +20,12 @@ on_each_server!(
     a_slow_network,
 );
 
-/// A pool whose server is behind a proxy.
-async fn behind_a_proxy<S: Faulty>(name: &str) -> (Proxy, Pool<S::Connection>) {
+/// A pool whose server is behind a proxy. Only where a timeout is the fault, it is short: a dial may take
+/// seconds on a busy machine.
+async fn behind_a_proxy<S: Faulty>(
+    name: &str,
+    connect_timeout: Duration,
+) -> (Proxy, Pool<S::Connection>) {
     let server = S::shared();
     let url = tokio::task::block_in_place(|| server.create_database(name));
     let proxy = Proxy::to(server.port()).await;
@@ -35,7 +40,7 @@ async fn behind_a_proxy<S: Faulty>(name: &str) -> (Proxy, Pool<S::Connection>) {
         .pool_size(4)
         .max_overflow(4)
         .settings(|settings| {
-            settings.connect_timeout = Duration::from_secs(3);
+            settings.connect_timeout = connect_timeout;
             settings.pre_ping_timeout = Duration::from_secs(1);
         })
         .build()
@@ -44,7 +49,7 @@ async fn behind_a_proxy<S: Faulty>(name: &str) -> (Proxy, Pool<S::Connection>) {
 }
 
 async fn connections_are_refused<S: Faulty>(name: &str) {
-    let (mut proxy, pool) = behind_a_proxy::<S>(name).await;
+    let (mut proxy, pool) = behind_a_proxy::<S>(name, PATIENCE).await;
     let load = Load::start(&pool, 32);
     for _ in 0..2 {
         load.is_served(200).await;
@@ -60,7 +65,7 @@ async fn connections_are_refused<S: Faulty>(name: &str) {
 /// As a firewall does it that has forgotten its connections: no checkout fails, and each connection
 /// costs one query at most.
 async fn connections_are_reset<S: Faulty>(name: &str) {
-    let (proxy, pool) = behind_a_proxy::<S>(name).await;
+    let (proxy, pool) = behind_a_proxy::<S>(name, PATIENCE).await;
     let load = Load::start(&pool, 32);
     for _ in 0..3 {
         // A dial that is reset is one that fails, so none may be under way.
@@ -83,7 +88,7 @@ async fn connections_are_reset<S: Faulty>(name: &str) {
 /// Nobody hears that the network is gone. A query hangs for as long as its caller waits; checkouts
 /// find it out by the timeouts of the ping and of the dial, and are refused at once from then on.
 async fn a_black_hole<S: Faulty>(name: &str) {
-    let (mut proxy, pool) = behind_a_proxy::<S>(name).await;
+    let (mut proxy, pool) = behind_a_proxy::<S>(name, Duration::from_secs(3)).await;
     let load = Load::impatient(&pool, 32, Duration::from_secs(1));
     load.is_served(200).await;
     let since = load.since_now();
@@ -102,7 +107,7 @@ async fn a_black_hole<S: Faulty>(name: &str) {
 
 /// Everything takes its time, and nothing fails.
 async fn a_slow_network<S: Faulty>(name: &str) {
-    let (mut proxy, pool) = behind_a_proxy::<S>(name).await;
+    let (mut proxy, pool) = behind_a_proxy::<S>(name, PATIENCE).await;
     proxy.delay(Duration::from_millis(20));
     let load = Load::start(&pool, 16);
     load.is_served(100).await;

@@ -1,22 +1,12 @@
 //! The server dies, is restarted, or throws everybody out.
 
-use std::time::Duration;
-
 use poolscope::{Pool, PoolError};
 
 use crate::databases::{Database, Tested};
 use crate::load::Load;
 use crate::lost::nothing_is_lost;
 use crate::servers::{Faulty, on_each_server};
-use crate::support::promises::promised;
-
-/// What a checkout takes while the database is known to be down: half a second at most, and a little
-/// of the machine's.
-pub const FAIL_FAST: Duration = Duration::from_secs(1);
-/// Far below the pool's timeout of 30 s; any single try, on a machine that runs other things too.
-pub const AT_ONCE: Duration = Duration::from_secs(10);
-/// A second is promised from the database's return to the first success.
-pub const BACK: Duration = Duration::from_secs(5);
+use crate::support::waiting::{SOON, soon};
 
 on_each_server!(
     a_server_that_is_killed,
@@ -34,12 +24,8 @@ pub fn pool<C: Tested>(url: &str) -> Pool<C> {
 pub async fn is_refused<C: Tested>(load: &Load<C>, kinds: &[&str]) {
     let since = load.since_now();
     since.until("refused", |seen| seen.refusals() > 0).await;
-    let ask = promised(
-        "a checkout during an outage",
-        FAIL_FAST,
-        AT_ONCE,
-        async || load.ask().await,
-    );
+    // Half a second at most is promised while the database is known to be down.
+    let ask = soon("a checkout during an outage", load.ask());
     let error = ask.await.expect_err("the database is down");
     assert!(matches!(error, PoolError::ConnectFailed(_)), "{error}");
     let seen = since.outcomes();
@@ -47,13 +33,14 @@ pub async fn is_refused<C: Tested>(load: &Load<C>, kinds: &[&str]) {
         seen.refused.keys().all(|kind| kinds.contains(kind)),
         "{seen:?}"
     );
-    assert!(seen.slowest_refusal < AT_ONCE, "{seen:?}");
+    assert!(seen.slowest_refusal < SOON, "{seen:?}");
 }
 
 /// To be asked when the database is back.
 pub async fn is_served_again<C: Tested>(load: &Load<C>) {
     let first = load.is_served(100).await;
-    assert!(first < BACK, "{first:?}");
+    // A second is promised from the database's return to the first success.
+    assert!(first < SOON, "{first:?}");
 }
 
 async fn a_server_that_is_killed<S: Faulty>(_: &str) {

@@ -1,12 +1,10 @@
 //! The server's own timeouts: one ends the session, one only the statement.
 
-use std::time::Duration;
-
 use diesel::result::Error;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use futures_util::future::join_all;
 use poolscope::{Pool, PooledConnection};
-use tokio::time::sleep;
+use tokio::task::yield_now;
 
 use crate::databases::{Database, Tested};
 use crate::lost::{nothing_is_lost, within_patience};
@@ -50,7 +48,7 @@ async fn an_idle_transaction_is_ended_by_the_server<S: Faulty>(name: &str) {
     let left_alone = conn.transaction::<i32, Error, _>(async |conn| {
         conn.run("INSERT INTO t VALUES (1)").await?;
         while sessions(&mut other, session).await > 0 {
-            sleep(Duration::from_millis(50)).await;
+            yield_now().await;
         }
         conn.select(1).await
     });

@@ -202,6 +202,7 @@ async fn source_lines_are_hidden_where_that_is_asked_for() {
         .unwrap();
     let mut waiting = Box::pin(pool.get());
     assert!(futures_util::FutureExt::now_or_never(&mut waiting).is_none());
+    // Past the threshold of a leak.
     tokio::time::sleep(Duration::from_millis(5)).await;
 
     let hidden = pool.monitor();

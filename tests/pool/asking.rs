@@ -1,7 +1,6 @@
 //! Asks the monitoring routes, as a server would.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -9,13 +8,10 @@ use http_body_util::{BodyExt, Full};
 use poolscope::backend::Backend;
 use poolscope::{Monitor, PoolBuilder};
 use serde_json::Value;
-use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 use crate::support::http::Response;
-
-/// Long enough for the slowest machine; a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub use crate::support::waiting::{PATIENCE, until};
 
 pub const ROUTES: [&str; 5] = ["status", "health", "connections", "optimize", "healthcheck"];
 
@@ -51,22 +47,6 @@ where
         status: head.status,
         headers: head.headers,
         body: body.collect().await.expect("infallible").to_bytes(),
-    }
-}
-
-/// Asks again and again until the answer is as it should be.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> T, is_so: impl Fn(&T) -> bool) -> T
-where
-    T: std::fmt::Debug,
-{
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = ask().await;
-        if is_so(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "never {what}: {answer:#?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -13,6 +13,7 @@ use poolscope::{Pool, PooledConnection, Settings};
 
 use crate::databases::{Tested, on_each_database};
 use crate::support::postgres::Postgres;
+use crate::support::waiting::until;
 use crate::support::{mariadb, postgres};
 
 /// Kills every session of a database but the one that does it.
@@ -161,15 +162,11 @@ async fn a_probe_that_is_not_waited_for_still_decides() {
     let mut get = Box::pin(pool.get());
     assert!(get.as_mut().now_or_never().is_none());
     drop(get);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while pool.status().totals.connections_closed.ping_failed == 0 {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{:?}",
-            pool.status()
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let status = async || pool.status();
+    until("the probe has failed", status, |status| {
+        status.totals.connections_closed.ping_failed > 0
+    })
+    .await;
     assert_eq!(pool.status().total_connections, 0);
     server.resume();
     assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
@@ -355,6 +352,7 @@ async fn an_in_memory_database_is_not_recycled_away() {
         .run("CREATE TABLE t (n INTEGER)")
         .await
         .unwrap();
+    // Past the age at which another is recycled.
     tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(pool.get().await.unwrap().count("t").await.unwrap(), 0);
 }

@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use poolscope::PoolError;
 
 use crate::databases::{Tested, on_each_database};
+use crate::reports::exactly;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -52,7 +53,7 @@ async fn closing_waits_for_what_is_in_use<C: Tested>(name: &str) {
 
 async fn closing_does_not_wait_beyond_its_deadline<C: Tested>(name: &str) {
     let database = C::database(name);
-    let pool = database.pool::<C>().build().unwrap();
+    let pool = exactly(1, database.pool::<C>());
     let held = pool.get().await.unwrap();
     assert!(!pool.close(Duration::from_millis(10)).await);
     assert_eq!(pool.status().total_connections, 1);

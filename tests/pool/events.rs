@@ -144,6 +144,7 @@ async fn a_connection_that_is_closed_is_told_with_the_reason() {
             .collect()
     };
     drop(pool.get().await.unwrap());
+    // Past its age.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let mut dirty = pool.get().await.unwrap();
     // On a slow machine the next one may have become too old meanwhile, too.

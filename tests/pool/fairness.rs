@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use poolscope::backend::AsyncSqliteConnection;
+use poolscope::report::Status;
 use poolscope::{Checkout, Pool, PoolError};
 use tower::ServiceExt;
 
 use crate::databases::{Tested, on_each_database};
+use crate::support::waiting::{found, until};
 
 async fn pool(name: &str, size: u32) -> (crate::databases::Database, Pool<AsyncSqliteConnection>) {
     let database = AsyncSqliteConnection::database(name);
@@ -104,12 +106,8 @@ async fn a_checkout_that_does_not_wait() {
         .unwrap();
     // None is open yet; asking begins to open one.
     assert!(matches!(pool.try_get(), Err(PoolError::Rejected(_))));
-    let conn = loop {
-        match pool.try_get() {
-            Ok(conn) => break conn,
-            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
-        }
-    };
+    let get = async || pool.try_get().map_err(|error| error.to_string());
+    let conn = found("a connection", get).await;
     let error = pool.try_get().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -167,23 +165,17 @@ async fn ten_thousand_checkouts_with_cancellations_lose_nothing<C: Tested>(name:
         task.await.unwrap();
     }
     // A dial or a probe whose caller has gone away goes on by itself, and ends.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    let mut before = pool.status();
-    loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let now = pool.status();
-        let at_rest = now.checked_out == 0 && now.totals == before.totals;
-        if at_rest || tokio::time::Instant::now() > deadline {
-            break;
-        }
-        before = now;
-    }
-    let status = pool.status();
-    assert_eq!((status.checked_out, status.pending), (0, 0));
-    assert!(
-        status.total_connections <= 6 && status.idle == status.total_connections,
-        "{status:?}"
-    );
+    let at_rest = |status: &Status| {
+        let closed = status.totals.connections_closed;
+        let closed =
+            closed.overflow + closed.broken + closed.recycle + closed.ping_failed + closed.shutdown;
+        let open = u64::from(status.total_connections);
+        (status.checked_out, status.pending) == (0, 0)
+            && status.idle == status.total_connections
+            && status.totals.connections_opened - closed == open
+    };
+    let status = until("at rest", async || pool.status(), at_rest).await;
+    assert!(status.total_connections <= 6, "{status:?}");
     assert_eq!(
         status.totals.checkouts + status.totals.canceled,
         10_000,
@@ -191,13 +183,6 @@ async fn ten_thousand_checkouts_with_cancellations_lose_nothing<C: Tested>(name:
         status.totals
     );
     assert_eq!((status.totals.timeouts, status.totals.errors), (0, 0));
-    let closed = status.totals.connections_closed;
-    let closed =
-        closed.overflow + closed.broken + closed.recycle + closed.ping_failed + closed.shutdown;
-    assert_eq!(
-        status.totals.connections_opened - closed,
-        u64::from(status.total_connections)
-    );
     // And all of it can still be had.
     let held = futures_util::future::try_join_all((0..6).map(|_| pool.get()))
         .await

@@ -12,13 +12,10 @@ use serde_json::{Value, json};
 use crate::asking::{ROUTES, get, names, patient, strings, until};
 use crate::databases::{Database, Tested, on_each_database};
 use crate::reports::Served;
-use crate::support::promises::promised;
+use crate::support::waiting::soon;
 use crate::support::{mariadb, postgres};
 
 type Sqlite = AsyncSqliteConnection;
-
-/// Of each route, also while the pool is exhausted.
-const PROMISE: Duration = Duration::from_millis(250);
 
 on_each_database!(
     an_exhausted_pool_answers_warns_and_serves,
@@ -48,8 +45,7 @@ async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
     until("all wait", async || pool.status().pending, |&n| n == 20).await;
 
     for route in ROUTES {
-        let ask = async || get(pool.monitor(), route).await;
-        let answer = promised(route, PROMISE, Duration::from_secs(2), ask).await;
+        let answer = soon(route, get(pool.monitor(), route)).await;
         assert_eq!(
             answer.status,
             StatusCode::OK,

@@ -220,6 +220,7 @@ async fn without_a_threshold_nothing_is_told<C: Tested>(name: &str) {
     let leaky = Leaky::<C>::new(name, None);
     let pool = &leaky.pool;
     let held = pool.get().await.unwrap();
+    // The time after which another pool reports it.
     sleep(2 * THRESHOLD).await;
     let holder = pool.health().await.longest_holders.remove(0);
     assert!(!holder.leak);

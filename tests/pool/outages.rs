@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use http::StatusCode;
@@ -17,7 +17,7 @@ use crate::support::PASSWORD;
 use crate::support::http::Response;
 use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres, Stop};
-use crate::support::promises::{NO_OLD_ANSWER, promised};
+use crate::support::waiting::{NO_OLD_ANSWER, soon};
 
 /// A server that a test may stop and freeze.
 pub trait Own {
@@ -96,25 +96,16 @@ on_each_own_server!(
     a_frozen_server_is_said_in_time,
 );
 
-async fn ask<C: Tested>(pool: &Pool<C>, route: &str, ceiling: Duration) -> Response {
-    let asked = Instant::now();
-    let answer = get(pool.monitor(), route).await;
-    let took = asked.elapsed();
-    assert!(took < ceiling, "{route} took {took:?}: {}", answer.text());
-    answer
+/// Whatever has become of the server: 0.8 s are promised.
+async fn ask<C: Tested>(pool: &Pool<C>, route: &str) -> Response {
+    soon(route, get(pool.monitor(), route)).await
 }
-
-/// Of a healthcheck, whatever has become of the server.
-const PROMISE: Duration = Duration::from_millis(800);
-/// Of any single try, on a machine that runs other things too.
-const HEALTHCHECK: Duration = Duration::from_secs(5);
-const REPORT: Duration = Duration::from_secs(10);
 
 /// Down, by the healthcheck and by health, which keeps its whole body.
 async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
     let check = until(
         "down",
-        async || ask(pool, "healthcheck", HEALTHCHECK).await,
+        async || ask(pool, "healthcheck").await,
         |answer| answer.status == StatusCode::SERVICE_UNAVAILABLE,
     )
     .await
@@ -128,12 +119,10 @@ async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
     assert!(!reason.contains(PASSWORD), "{reason}");
 
     sleep(NO_OLD_ANSWER).await;
-    let check = promised("healthcheck", PROMISE, HEALTHCHECK, async || {
-        get(pool.monitor(), "healthcheck").await
-    });
-    assert_eq!(check.await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let check = ask(pool, "healthcheck").await;
+    assert_eq!(check.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    let health = ask(pool, "health", REPORT).await;
+    let health = ask(pool, "health").await;
     assert_eq!(
         health.status,
         StatusCode::SERVICE_UNAVAILABLE,
@@ -155,11 +144,11 @@ async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
         assert!(names(&health).contains(&kept), "{kept} in {health:#}");
     }
     for route in ["status", "connections", "optimize"] {
-        let answer = ask(pool, route, REPORT).await;
+        let answer = ask(pool, route).await;
         assert_eq!(answer.status, StatusCode::OK, "{route}: {}", answer.text());
     }
     // What the server can't tell, the pool tells of itself, and says so.
-    let connections = ask(pool, "connections", REPORT).await.json();
+    let connections = ask(pool, "connections").await.json();
     assert_eq!(connections["scope"], json!("pool_view"));
     assert!(connections["error"].is_string(), "{connections:#}");
     health
@@ -168,7 +157,7 @@ async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
 async fn assert_up<C: Tested>(pool: &Pool<C>) {
     let ok = |answer: &Response| answer.status == StatusCode::OK;
     for route in ROUTES {
-        let answer = until("up", async || ask(pool, route, REPORT).await, ok).await;
+        let answer = until("up", async || ask(pool, route).await, ok).await;
         assert!(!names(&answer.json()).contains(&"reason"));
     }
     assert_eq!(
@@ -236,9 +225,9 @@ async fn a_lane_without_a_slot_is_no_outage() {
     for _ in 0..8 {
         strangers.push(AsyncPgConnection::stranger(&server.url()).await);
     }
-    let check = ask(&pool, "healthcheck", HEALTHCHECK).await;
+    let check = ask(&pool, "healthcheck").await;
     assert_eq!(check.status, StatusCode::OK, "{}", check.text());
-    let health = ask(&pool, "health", REPORT).await;
+    let health = ask(&pool, "health").await;
     assert_eq!(health.status, StatusCode::OK, "{}", health.text());
     let health = health.json();
     assert_eq!(health["database"]["reachable"], json!(false));
@@ -264,30 +253,30 @@ async fn a_lane_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
         tokio::spawn(async move {
             while !enough.load(Ordering::Relaxed) {
                 assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
             }
         })
     };
-    // Some seconds, for the lane asks anew each second.
+    // For more than two seconds, because the lane asks anew each second.
     for _ in 0..25 {
         for route in ["healthcheck", "health"] {
-            let answer = ask(&pool, route, REPORT).await;
+            let answer = ask(&pool, route).await;
             assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(
         get(pool.monitor(), "health").await.json()["database"]["reachable"],
         json!(false)
     );
 
-    // Without them too, for what is open would still serve; and a pool that is taken out of service
-    // while nobody asks it would never come back.
+    // Without them too, when the checkouts and the lane's answer are more than a second old: what is open
+    // would still serve, and an idle pool that is taken out of service would never come back.
     enough.store(true, Ordering::Relaxed);
     at_work.await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    sleep(Duration::from_millis(1500)).await;
     for route in ["healthcheck", "health"] {
-        let answer = ask(&pool, route, REPORT).await;
+        let answer = ask(&pool, route).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     }
     assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);

@@ -101,10 +101,13 @@ async fn an_old_connection_is_replaced_at_its_next_checkout<C: Tested>(name: &st
     let database = C::database(name);
     let pool = database
         .pool::<C>()
+        .pool_size(1)
+        .max_overflow(0)
         .pool_recycle(Duration::from_millis(20))
         .build()
         .unwrap();
     drop(pool.get().await.unwrap());
+    // Past its age.
     tokio::time::sleep(Duration::from_millis(30)).await;
     drop(pool.get().await.unwrap());
     let totals = pool.status().totals;

@@ -486,9 +486,10 @@ async fn a_hold_that_does_not_query_is_found_out() {
     let pool = builder.query_spans(QuerySpans::Off).build().unwrap();
     let mut conn = pool.get().await.unwrap();
     conn.run("SELECT pg_sleep(0.05)").await.unwrap();
+    // The hold's time without a query.
     sleep(Duration::from_millis(500)).await;
     drop(conn);
-    let line = line!() - 4;
+    let line = line!() - 5;
     let mut conn = pool.get().await.unwrap();
     conn.run("SELECT pg_sleep(0.2)").await.unwrap();
     drop(conn);

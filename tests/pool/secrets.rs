@@ -101,7 +101,8 @@ impl<C: Tested> Watched<C> {
             .tracer_provider(spans.provider.clone())
             .meter_provider(meters.provider.clone())
             .settings(|settings| {
-                settings.pool_timeout = Duration::from_millis(1500);
+                // Long enough to connect on a busy machine.
+                settings.pool_timeout = Duration::from_secs(5);
                 settings.monitor_token = Some(TOKEN.into());
                 settings.slow_wait = Some(Duration::from_millis(1));
                 settings.leak_threshold = Some(Duration::from_millis(1));
@@ -341,14 +342,15 @@ async fn run_out<C: Tested>(people: &Watched<C>, told: &mut Told) {
     let second = people.pool.get().await.unwrap();
     let waiting = people.pool.get().with_context(people.request());
     let (error, ()) = tokio::join!(waiting, async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let pending = async || people.pool.status().pending;
+        until("it waits", pending, |pending| *pending == 1).await;
         people.ask(told).await;
     });
     let error = error.unwrap_err();
     told.error("timeout", &error);
     let answer = error.into_response().into_body().collect().await.unwrap();
     told.add("503", String::from_utf8_lossy(&answer.to_bytes()));
-    // Somebody waits, and is served late.
+    // One waits for longer than `slow_wait`, and is served.
     let late = people.pool.get();
     let (late, ()) = tokio::join!(late, async {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::asking::{get, patient};
 use crate::databases::Tested;
+use crate::reports::exactly;
 use crate::support::postgres::{Options, Postgres};
 
 #[derive(QueryableByName)]
@@ -117,7 +118,7 @@ async fn without_ids_the_name_of_the_process_tells_its_sessions() {
     );
     let _stranger = AsyncPgConnection::establish(&server.url()).await.unwrap();
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url.as_str()));
-    let pool = patient(pool).build().unwrap();
+    let pool = exactly(2, patient(pool));
     let _held = [pool.get().await.unwrap(), pool.get().await.unwrap()];
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["error"], json!(null));
@@ -127,10 +128,8 @@ async fn without_ids_the_name_of_the_process_tells_its_sessions() {
 
     // Nameless, those of the same user are taken for ours.
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url));
-    let pool = patient(pool)
-        .settings(|settings| settings.application_name = false)
-        .build()
-        .unwrap();
+    let pool = patient(pool).settings(|settings| settings.application_name = false);
+    let pool = exactly(1, pool);
     let _held = pool.get().await.unwrap();
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["scope"], json!("user_and_database"));

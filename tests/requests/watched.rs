@@ -1,7 +1,6 @@
 //! An app with a pool, and the spans of both, for tests to look at.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -15,6 +14,8 @@ use poolscope::{Pool, PoolBuilder, RequestLayer, Settings};
 use tempfile::TempDir;
 use tower::{Service, ServiceExt};
 use tracing_subscriber::layer::SubscriberExt;
+
+use crate::waiting::until;
 
 pub type Sqlite = Pool<AsyncSqliteConnection>;
 
@@ -93,13 +94,12 @@ impl Watched {
 
     /// Waits until a request has ended that a server on another task serves.
     pub async fn server_ended(&self) -> SpanData {
-        for _ in 0..3000 {
-            if !self.servers().is_empty() {
-                return self.server();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no request has ended for 30 s: {:#?}", self.spans())
+        let servers = async || self.servers();
+        until("a request has ended", servers, |servers| {
+            !servers.is_empty()
+        })
+        .await;
+        self.server()
     }
 }
 

@@ -109,7 +109,8 @@ async fn add_users(app: &App) {
     }
 }
 
-/// Until the value is dropped. Nobody looks at the answers: some are meant to fail.
+/// Until the value is dropped. Nobody looks at the answers: some are meant to fail. The sleeps shape the
+/// load.
 fn begin_load(app: &App) -> JoinSet<()> {
     let mut load = JoinSet::new();
     let forever = |path: &str| {

@@ -5,7 +5,6 @@
 //! metric are compared with each other, and with the app's own reports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -16,6 +15,7 @@ use crate::support::jaeger::{Jaeger, Span, Trace};
 use crate::support::postgres;
 use crate::support::process::Example;
 use crate::support::prometheus::{self, Prometheus};
+use crate::support::waiting::until;
 
 const POOL: &str = "/api/v1/monitoring/pool";
 
@@ -313,21 +313,16 @@ async fn every_metric_arrives_both_ways(app: &App, prometheus: &Prometheus) {
             .await;
     }
     // Nothing changes any more, so that they agree once all has been exported and scraped.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
+    let differences = async || {
         let ours = series(prometheus, "app").await;
-        let differences: Vec<_> = [
+        assert!(ours.len() > 100, "{}", ours.len());
+        [
             difference(&ours, &series(prometheus, "collector").await),
             difference(&ours, &series(prometheus, "seed").await),
         ]
-        .concat();
-        if differences.is_empty() {
-            assert!(ours.len() > 100, "{}", ours.len());
-            break;
-        }
-        assert!(Instant::now() < deadline, "{differences:#?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        .concat()
+    };
+    until("they agree", differences, Vec::is_empty).await;
 
     let totals = &status["totals"];
     let expected = [

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -14,10 +13,7 @@ use super::otlp::{self, Log, Point, Span};
 use super::ports::free_port;
 use super::programs;
 use super::server::Server;
-
-/// How long telemetry may take from the app to here; long, because CI machines are small and busy.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
+use super::waiting::found;
 
 /// A collector on 127.0.0.1 that takes OTLP and keeps everything.
 ///
@@ -175,22 +171,16 @@ impl Collector {
         wanted: impl Fn(&[T]) -> bool,
         name: impl Fn(&T) -> String,
     ) -> Vec<T> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        found("what was waited for", async || {
             let items = read();
             if wanted(&items) {
-                return items;
+                return Ok(items);
             }
-            if Instant::now() > deadline {
-                let names: Vec<_> = items.iter().map(&name).collect();
-                panic!(
-                    "not what was waited for:\n{}\nthe collector says:\n{}",
-                    names.join("\n"),
-                    self.log()
-                );
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+            let names: Vec<_> = items.iter().map(&name).collect();
+            let names = names.join("\n");
+            Err(format!("{names}\nthe collector says:\n{}", self.log()))
+        })
+        .await
     }
 }
 

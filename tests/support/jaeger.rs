@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -13,9 +12,7 @@ use super::http;
 use super::ports::free_port;
 use super::programs;
 use super::server::Server;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
+use super::waiting::found;
 
 /// A Jaeger on 127.0.0.1 that keeps traces in memory.
 pub struct Jaeger {
@@ -112,24 +109,18 @@ impl Jaeger {
     /// Waits for a trace of the service that is as wanted.
     ///
     /// # Panics
-    /// When there is none after a minute.
+    /// When there is none after [`PATIENCE`](super::waiting::PATIENCE).
     pub async fn trace_when(&self, service: &str, wanted: impl Fn(&Trace) -> bool) -> Trace {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        found(&format!("a trace of {service}"), async || {
             let traces = self.traces(service).await;
             if let Some(trace) = traces.iter().find(|trace| wanted(trace)) {
-                return trace.clone();
+                return Ok(trace.clone());
             }
-            if Instant::now() > deadline {
-                let names = traces.iter().map(Trace::outline).collect::<Vec<_>>();
-                panic!(
-                    "no trace of {service} is what was waited for:\n{}\nJaeger says:\n{}",
-                    names.join("\n"),
-                    self.server.log()
-                );
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+            let names = traces.iter().map(Trace::outline).collect::<Vec<_>>();
+            let names = names.join("\n");
+            Err(format!("{names}\nJaeger says:\n{}", self.server.log()))
+        })
+        .await
     }
 
     async fn ask(&self, path: &str) -> Value {

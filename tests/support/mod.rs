@@ -32,9 +32,9 @@ pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod prometheus;
-pub mod promises;
 pub mod proxy;
 pub mod server;
+pub mod waiting;
 
 /// Whether a server speaks TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -14,9 +13,7 @@ use super::http;
 use super::ports::free_port;
 use super::programs;
 use super::server::Server;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(100);
+use super::waiting::found;
 
 /// A Prometheus on 127.0.0.1 that scrapes once a second.
 pub struct Prometheus {
@@ -148,26 +145,21 @@ impl Prometheus {
     /// Waits until an expression is as wanted.
     ///
     /// # Panics
-    /// When it is not after a minute.
+    /// When it is not after [`PATIENCE`](super::waiting::PATIENCE).
     pub async fn query_when(
         &self,
         expression: &str,
         wanted: impl Fn(&[Sample]) -> bool,
     ) -> Vec<Sample> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        found(expression, async || {
             let samples = self.query(expression).await;
             if wanted(&samples) {
-                return samples;
+                return Ok(samples);
             }
-            assert!(
-                Instant::now() < deadline,
-                "{expression} stays at {samples:?}; {:?}\n{}",
-                self.targets().await,
-                self.server.log()
-            );
-            tokio::time::sleep(PAUSE).await;
-        }
+            let (targets, log) = (self.targets().await, self.server.log());
+            Err(format!("{samples:?}; {targets:?}\n{log}"))
+        })
+        .await
     }
 
     /// What it scrapes, and how that goes.
@@ -188,18 +180,16 @@ impl Prometheus {
     /// longer than the second that it has.
     ///
     /// # Panics
-    /// When that is not so after a minute.
+    /// When that is not so after [`PATIENCE`](super::waiting::PATIENCE).
     pub async fn scraped(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        found("all targets are up", async || {
             let targets = self.targets().await;
             if !targets.is_empty() && targets.iter().all(|target| target.health == "up") {
-                return;
+                return Ok(());
             }
-            let log = self.server.log();
-            assert!(Instant::now() < deadline, "{targets:?}\n{log}");
-            tokio::time::sleep(PAUSE).await;
-        }
+            Err(format!("{targets:?}\n{}", self.server.log()))
+        })
+        .await;
     }
 
     /// The rules that it has loaded, as its API tells of them.

@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use crate::support::waiting::found;
 
 /// What was logged, on any thread.
 pub struct Log(Arc<Mutex<Vec<String>>>);
@@ -27,18 +28,8 @@ impl Log {
 }
 
 /// Waits for something that another thread does.
-///
-/// # Panics
-/// When it has not come a minute later.
 pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    found(what, async || look().ok_or_else(|| "nothing".to_owned())).await
 }
 
 struct Lines(Arc<Mutex<Vec<String>>>);

@@ -184,6 +184,7 @@ async fn take(
     match answer {
         Answer::Status(status) => *response.status_mut() = status,
         Answer::Body(body) => *response.body_mut() = Full::from(body),
+        // A receiver that is slow.
         Answer::Late(delay) => tokio::time::sleep(delay).await,
         Answer::Never => std::future::pending().await,
     }

@@ -289,6 +289,7 @@ mod tests {
     fn busy_time_grows_only_while_something_is_outstanding() {
         let wire = Wire::new();
         wire.set_outstanding(1);
+        // Time is what is measured here.
         std::thread::sleep(Duration::from_millis(5));
         let running = wire.busy().unwrap();
         assert!(running >= Duration::from_millis(5), "{running:?}");

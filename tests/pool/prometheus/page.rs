@@ -76,7 +76,8 @@ impl Page {
             let last = buckets.last().copied();
             let count = self.series[&(format!("{histogram}_count"), labels.clone())];
             assert_eq!(last, Some((f64::INFINITY, count)), "{histogram} {labels:?}");
-            assert!(self.series[&(format!("{histogram}_sum"), labels)] >= 0.0);
+            let sum = self.series[&(format!("{histogram}_sum"), labels)];
+            assert!(at_least(&buckets) <= sum, "{histogram} {sum} {buckets:?}");
         }
     }
 
@@ -129,4 +130,10 @@ fn sample(line: &str) -> (String, Labels, f64) {
             }
         }
     }
+}
+
+/// The least sum that these buckets allow: each value is above the bound of the bucket before.
+fn at_least(buckets: &[(f64, f64)]) -> f64 {
+    let pairs = buckets.windows(2);
+    pairs.map(|pair| pair[0].0 * (pair[1].1 - pair[0].1)).sum()
 }

@@ -19,7 +19,7 @@ use crate::asking::{get, until};
 use crate::databases::Database;
 use crate::support::postgres::{self, Postgres, Stop};
 use crate::support::prometheus::{Options, Prometheus, Sample};
-use crate::support::promises::{NO_OLD_ANSWER, promised};
+use crate::support::waiting::{NO_OLD_ANSWER, soon};
 
 type Pg = AsyncPgConnection;
 
@@ -159,9 +159,7 @@ async fn a_frozen_server_is_told_in_time() {
     assert_eq!(page(&pool).await.count("poolscope_pool_serving", &[]), 1);
     server.pause();
     tokio::time::sleep(NO_OLD_ANSWER).await;
-    let ceiling = Duration::from_secs(5);
-    let promise = Duration::from_millis(800);
-    let page = promised("metrics", promise, ceiling, async || page(&pool).await).await;
+    let page = soon("metrics", page(&pool)).await;
     assert_eq!(page.count("poolscope_pool_serving", &[]), 0);
     assert_eq!(page.count("poolscope_pool_database_reachable", &[]), 0);
     server.resume();

@@ -1,6 +1,6 @@
 //! Tests the readings of real sessions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::dsl::sql;
 use diesel::sql_types::{Integer, Text};
@@ -62,29 +62,29 @@ async fn an_error_after_the_first_rows_is_seen() {
 
 #[tokio::test]
 async fn pipelined_queries_are_each_counted() {
-    let connected = plain().await.connect().await;
+    let server = plain().await;
+    let (connected, mut other) = (server.connect().await, server.connect().await);
     let (connection, wire) = (connected.connection, connected.wire.unwrap());
     let before = wire.sent().unwrap();
     let (mut first, mut second) = (&connection, &connection);
-    let slowly =
-        |number: i32| diesel::select(sql::<Integer>(&format!("{number} FROM pg_sleep(0.1)")));
+    run(&mut other.connection, "SELECT pg_advisory_lock(4711)")
+        .await
+        .unwrap();
+    let behind_the_lock = |number: i32| {
+        let from = format!("{number} FROM (SELECT pg_advisory_lock_shared(4711)) AS locked");
+        diesel::select(sql::<Integer>(&from))
+    };
     let both = future::try_join(
-        slowly(1).get_result::<i32>(&mut first),
-        slowly(2).get_result::<i32>(&mut second),
+        behind_the_lock(1).get_result::<i32>(&mut first),
+        behind_the_lock(2).get_result::<i32>(&mut second),
     );
-    let mut most = 0;
-    let watch = async {
-        loop {
-            most = most.max(wire.outstanding().unwrap());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    let unlock = async {
+        eventually("both are sent", || wire.outstanding() >= Some(2)).await;
+        run(&mut other.connection, "SELECT pg_advisory_unlock(4711)").await
     };
-    let answers = tokio::select! {
-        answers = both => answers.unwrap(),
-        () = watch => unreachable!(),
-    };
-    assert_eq!(answers, (1, 2));
-    assert!(most >= 2, "{most}");
+    let (answers, unlocked) = future::join(both, unlock).await;
+    unlocked.unwrap();
+    assert_eq!(answers.unwrap(), (1, 2));
     eventually("the end", || wire.outstanding() == Some(0)).await;
     let commands = before + 1..=wire.sent().unwrap();
     let rows = commands.map(|number| wire.outcome(number).unwrap().1);
@@ -135,20 +135,24 @@ async fn the_server_is_busy_until_the_last_row_and_not_longer() {
     let mut connected = plain().await.connect().await;
     let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
     let before = wire.busy().unwrap();
+    let start = Instant::now();
     let query =
         sql::<Integer>("g FROM generate_series(1, 5) g, LATERAL (SELECT pg_sleep(0.06 + 0 * g)) s");
     let numbers: Vec<i32> = diesel::select(query).load(connection).await.unwrap();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     // Shortly afterwards, diesel-async closes a statement that it does not cache, which is one more
-    // command.
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    // command. From then on, two readings are the same.
+    let mut last = None;
+    eventually("the end of the work", || {
+        let busy = wire.busy();
+        last.replace(busy) == Some(busy)
+    })
+    .await;
     let busy = wire.busy().unwrap() - before;
     assert!(
-        (Duration::from_millis(300)..Duration::from_millis(1500)).contains(&busy),
+        (Duration::from_millis(300)..=start.elapsed()).contains(&busy),
         "{busy:?}"
     );
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(wire.busy().unwrap() - before, busy);
 }
 
 #[tokio::test]
@@ -167,6 +171,7 @@ async fn a_slow_reader_keeps_the_server_busy() {
         row.unwrap();
         count += 1;
         if count % 300 == 0 {
+            // The reader is slow.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

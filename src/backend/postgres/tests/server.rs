@@ -117,7 +117,7 @@ impl Server {
 
     async fn set_up(&self) {
         let url = self.url("localhost", "postgres?sslmode=disable");
-        let patience = Instant::now() + Duration::from_secs(30);
+        let patience = Instant::now() + Duration::from_secs(120);
         let mut connection = loop {
             match connect(&target(&url)).await {
                 Ok(connected) => break connected.connection,
@@ -178,7 +178,7 @@ pub(super) async fn run(
 
 /// Waits until another task makes the condition true.
 pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(10);
+    let patience = Instant::now() + Duration::from_secs(120);
     while !condition() {
         assert!(Instant::now() < patience, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
