@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::access::Denied;
 use crate::advice::WhatIfError;
-use crate::metrics::prometheus::{CONTENT_TYPE as METRICS, Page};
+use crate::metrics::prometheus::{Format, Page};
 use crate::record::recorder::Recorder;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -27,20 +27,22 @@ pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serializ
 }
 
 /// Returns the metrics. The status is always 200, because a scraper discards the body of any other.
-pub(super) fn metrics(method: &Method, recorder: &Recorder, source_lines: bool) -> Answer {
+pub(super) fn metrics(
+    method: &Method,
+    recorder: &Recorder,
+    format: Format,
+    source_lines: bool,
+) -> Answer {
     let page = Page {
         recorder,
+        format,
         source_lines,
     };
-    answer(
-        method,
-        StatusCode::OK,
-        METRICS,
-        page.to_string().into_bytes(),
-    )
+    let page = page.to_string().into_bytes();
+    by_accept(answer(method, StatusCode::OK, format.content_type(), page))
 }
 
-/// Adds `Vary: Accept`, because that header decides what `health` answers.
+/// Adds `Vary: Accept`, because the response depends on that header.
 pub(super) fn by_accept(mut answer: Answer) -> Answer {
     let accept = HeaderValue::from_static("Accept");
     answer.headers_mut().insert(VARY, accept);

@@ -10,11 +10,12 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::accept::prefers_metrics;
+use super::accept::Accept;
 use super::access::Access;
 use super::response::{Answer, ErrorResponse, by_accept, metrics, refusal, report};
 use super::route::{Route, route};
 use crate::advice::WhatIf;
+use crate::metrics::prometheus::Format;
 use crate::observe::Observe;
 use crate::report::{RouteSettings, Source, SourceFacts};
 use crate::settings::{Secret, Settings, SettingsError};
@@ -181,8 +182,9 @@ impl<S> Monitor<S> {
         if route != Some(Route::Healthcheck) {
             admitted.map_err(ErrorResponse::Denied)?;
         }
+        let accept = Accept::of(&request.headers);
         let route = match route.ok_or(ErrorResponse::NotFound)? {
-            Route::Health if prefers_metrics(&request.headers) => Route::Metrics,
+            Route::Health if accept.prefers_metrics() => Route::Metrics,
             route => route,
         };
         if ![Method::GET, Method::HEAD].contains(&request.method) {
@@ -197,6 +199,7 @@ impl<S> Monitor<S> {
             route,
             what_if: what_if.map_err(ErrorResponse::WhatIf)?,
             method: request.method.clone(),
+            format: accept.format(),
             source_lines: settings.source_lines,
             reasons: admitted.is_ok() && !is_public,
         })
@@ -209,6 +212,8 @@ struct Question {
     /// Parameters of `optimize`.
     what_if: WhatIf,
     method: Method,
+    /// Format of the metrics.
+    format: Format,
     source_lines: bool,
     /// Whether `healthcheck` returns its full reason.
     reasons: bool,
@@ -260,7 +265,12 @@ async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
         Route::Metrics => {
             // The metrics report whether the database can be reached, also for an unused pool.
             pool.ask_database().await;
-            by_accept(metrics(method, &pool.recorder, question.source_lines))
+            metrics(
+                method,
+                &pool.recorder,
+                question.format,
+                question.source_lines,
+            )
         }
         Route::Connections => {
             let connections = pool.connections_by(facts()).await;

@@ -155,7 +155,9 @@ fn is_documented(answer: &Response, method: &str) -> TestCaseResult {
     let kind = answer.header("content-type");
     match answer.status.as_u16() {
         200 | 503 => prop_assert!(
-            kind == "application/json" || kind == "text/plain; version=0.0.4; charset=utf-8",
+            kind == "application/json"
+                || kind == "text/plain; version=0.0.4; charset=utf-8"
+                || kind == "application/openmetrics-text; version=1.0.0; charset=utf-8",
             "{}",
             kind
         ),

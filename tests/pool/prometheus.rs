@@ -30,6 +30,7 @@ mod page;
 mod scraped;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What Prometheus 2.42 asks for.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 /// A label that would like to write lines of its own.
@@ -97,26 +98,32 @@ async fn health_is_metrics_to_a_scraper_and_json_to_everyone_else() {
         }
         (full.status.as_u16(), full.header("content-type").to_owned())
     };
-    for (accept, of_health) in [
-        (PROMETHEUS, TEXT),
-        ("application/openmetrics-text", TEXT),
-        ("text/plain;version=0.0.4", TEXT),
+    for (accept, of_health, of_metrics) in [
+        (PROMETHEUS, OPENMETRICS, OPENMETRICS),
+        ("application/openmetrics-text", OPENMETRICS, OPENMETRICS),
+        ("text/plain;version=0.0.4", TEXT, TEXT),
         (
             "application/json;q=0.1,text/plain;version=0.0.4;q=0.2",
+            TEXT,
             TEXT,
         ),
         (
             "application/json,application/openmetrics-text",
             "application/json",
+            OPENMETRICS,
         ),
-        ("application/openmetrics-text;q=0", "application/json"),
-        ("application/openmetrics-text;q=a lot", "application/json"),
-        (BROWSER, "application/json"),
-        ("*/*", "application/json"),
-        ("text/plain", "application/json"),
-        ("application/json", "application/json"),
-        ("image/png", "application/json"),
-        ("", "application/json"),
+        ("application/openmetrics-text;q=0", "application/json", TEXT),
+        (
+            "application/openmetrics-text;q=a lot",
+            "application/json",
+            TEXT,
+        ),
+        (BROWSER, "application/json", TEXT),
+        ("*/*", "application/json", TEXT),
+        ("text/plain", "application/json", TEXT),
+        ("application/json", "application/json", TEXT),
+        ("image/png", "application/json", TEXT),
+        ("", "application/json", TEXT),
     ] {
         assert_eq!(
             kind("health", accept).await,
@@ -125,7 +132,7 @@ async fn health_is_metrics_to_a_scraper_and_json_to_everyone_else() {
         );
         assert_eq!(
             kind("metrics", accept).await,
-            (200, TEXT.to_owned()),
+            (200, of_metrics.to_owned()),
             "{accept}"
         );
         // What has one format only is not told by whom it is asked for.
@@ -143,7 +150,10 @@ async fn health_is_metrics_to_a_scraper_and_json_to_everyone_else() {
         kind("health", "*/*").await,
         (503, "application/json".to_owned())
     );
-    assert_eq!(kind("health", PROMETHEUS).await, (200, TEXT.to_owned()));
+    assert_eq!(
+        kind("health", PROMETHEUS).await,
+        (200, OPENMETRICS.to_owned())
+    );
     assert_eq!(kind("metrics", "*/*").await, (200, TEXT.to_owned()));
     let page = page(&pool).await;
     assert_eq!(page.count("poolscope_pool_serving", &[]), 0);

@@ -2,14 +2,41 @@
 
 use crate::metrics::catalog::{Family, Kind};
 
-/// Returns the name of a metric's series, without a histogram's `_bucket`, `_sum` and `_count`.
-pub(super) fn series_name(family: &Family) -> String {
-    let unit = if family.unit == "s" { "_seconds" } else { "" };
-    let suffix = match family.kind {
-        Kind::Counter(_) | Kind::Seconds(_) => "_total",
-        _ => "",
-    };
-    format!("{}{unit}{suffix}", underscored(family.name))
+/// The names of a metric on the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    /// Name of the family in OpenMetrics.
+    pub(super) family: String,
+    /// Name of its series, without a histogram's `_bucket`, `_sum` and `_count`.
+    pub(super) series: String,
+    /// Unit that the name ends with, if any.
+    pub(super) unit: Option<&'static str>,
+}
+
+impl Name {
+    pub(super) fn of(family: &Family) -> Self {
+        let counts = matches!(family.kind, Kind::Counter(_) | Kind::Seconds(_));
+        Self::translated(family.name, family.unit, counts)
+    }
+
+    fn translated(name: &str, unit: &str, counts: bool) -> Self {
+        let unit = (unit == "s").then_some("seconds");
+        let mut family = underscored(name);
+        if let Some(unit) = unit {
+            family.push('_');
+            family.push_str(unit);
+        }
+        let series = if counts {
+            format!("{family}_total")
+        } else {
+            family.clone()
+        };
+        Self {
+            family,
+            series,
+            unit,
+        }
+    }
 }
 
 /// Replaces the dots in the name of a metric or an attribute, the only characters in these names that
@@ -25,27 +52,46 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_collector() {
-        for (name, series) in [
+        for (name, unit, counts, family, series) in [
             (
                 "db.client.connection.idle.max",
+                "{connection}",
+                false,
+                "db_client_connection_idle_max",
                 "db_client_connection_idle_max",
             ),
             (
                 "db.client.connection.timeouts",
+                "{timeout}",
+                true,
+                "db_client_connection_timeouts",
                 "db_client_connection_timeouts_total",
             ),
             (
                 "db.client.connection.wait_time",
+                "s",
+                false,
+                "db_client_connection_wait_time_seconds",
                 "db_client_connection_wait_time_seconds",
             ),
             (
                 "poolscope.use.held_time",
+                "s",
+                true,
+                "poolscope_use_held_time_seconds",
                 "poolscope_use_held_time_seconds_total",
             ),
-            ("poolscope.pool.serving", "poolscope_pool_serving"),
+            (
+                "poolscope.pool.serving",
+                "",
+                false,
+                "poolscope_pool_serving",
+                "poolscope_pool_serving",
+            ),
         ] {
-            let family = FAMILIES.iter().find(|family| family.name == name);
-            assert_eq!(series_name(family.unwrap()), series);
+            let translated = Name::translated(name, unit, counts);
+            assert_eq!((&*translated.family, &*translated.series), (family, series));
+            assert_eq!(translated.unit.is_some(), unit == "s", "{name}");
         }
     }
 
@@ -58,7 +104,7 @@ mod tests {
                 family.unit.is_empty() || family.unit == "s" || is_annotation,
                 "{family:?}"
             );
-            let series = series_name(family);
+            let Name { series, .. } = Name::of(family);
             let plain = |c: char| matches!(c, 'a'..='z' | '_');
             assert!(series.chars().all(plain), "{series}");
             // Suffixes are appended even if the name already ends with them.

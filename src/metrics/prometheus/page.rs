@@ -4,15 +4,17 @@ use std::fmt;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAME;
 
-use super::name::{series_name, underscored};
+use super::Format;
+use super::name::{Name, underscored};
 use super::text::{Escaped, Number};
 use crate::metrics::catalog::{CALLER, FAMILIES, Family, Kind};
 use crate::record::recorder::Recorder;
 use crate::record::usage::HIDDEN;
 
-/// The metrics of one pool, read while the page is written.
+/// The metrics of one pool in one format, read while the page is written.
 pub(crate) struct Page<'a> {
     pub(crate) recorder: &'a Recorder,
+    pub(crate) format: Format,
     /// Whether series have the source line of the call site.
     pub(crate) source_lines: bool,
 }
@@ -46,7 +48,7 @@ impl fmt::Display for Page<'_> {
                         let mut count = 0;
                         for (bound, within) in buckets.iter() {
                             count += within;
-                            let bound = Number(bound);
+                            let bound = self.bound(bound);
                             writeln!(f, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}")?;
                         }
                         writeln!(f, "{name}_sum{{{labels}}} {}", Number(buckets.sum()))?;
@@ -55,7 +57,10 @@ impl fmt::Display for Page<'_> {
                 }
             }
         }
-        Ok(())
+        match self.format {
+            Format::Text => Ok(()),
+            Format::OpenMetrics => writeln!(f, "# EOF"),
+        }
     }
 }
 
@@ -73,20 +78,42 @@ impl Page<'_> {
             return Ok(());
         }
         series.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let (name, help) = (series_name(family), Escaped::line(family.description));
+        let name = Name::of(family);
+        self.head(f, family, &name)?;
+        for (labels, value) in &series {
+            write(f, &name.series, labels, value)?;
+        }
+        Ok(())
+    }
+
+    fn head(&self, f: &mut fmt::Formatter<'_>, family: &Family, name: &Name) -> fmt::Result {
         let kind = match family.kind {
-            // promtool reserves the suffix `_count` for histograms, OpenTelemetry does not. So a gauge
-            // with such a name has no type here.
-            Kind::UpDown(_) | Kind::Gauge(_) if name.ends_with("_count") => "untyped",
             Kind::UpDown(_) | Kind::Gauge(_) => "gauge",
             Kind::Counter(_) | Kind::Seconds(_) => "counter",
             Kind::Histogram(..) => "histogram",
         };
-        writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
-        for (labels, value) in &series {
-            write(f, &name, labels, value)?;
+        match self.format {
+            Format::Text => {
+                let (name, help) = (&name.series, Escaped::line(family.description));
+                // promtool reserves the suffix `_count` for histograms, OpenTelemetry does not. So a gauge
+                // with such a name has no type here.
+                let kind = if kind == "gauge" && name.ends_with("_count") {
+                    "untyped"
+                } else {
+                    kind
+                };
+                writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")
+            }
+            Format::OpenMetrics => {
+                let help = Escaped::quoted(family.description);
+                let Name { family, unit, .. } = name;
+                writeln!(f, "# TYPE {family} {kind}")?;
+                if let Some(unit) = unit {
+                    writeln!(f, "# UNIT {family} {unit}")?;
+                }
+                writeln!(f, "# HELP {family} {help}")
+            }
         }
-        Ok(())
     }
 
     /// Formats the labels of a series without the braces, the pool first.
@@ -105,6 +132,14 @@ impl Page<'_> {
             labels.push('"');
         }
         labels
+    }
+
+    /// Formats a bucket's upper bound. OpenMetrics requires a fraction.
+    fn bound(&self, bound: f64) -> String {
+        match self.format {
+            Format::OpenMetrics if bound.is_finite() => format!("{bound:?}"),
+            _ => Number(bound).to_string(),
+        }
     }
 }
 

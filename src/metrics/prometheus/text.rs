@@ -1,4 +1,4 @@
-//! Formats texts and numbers for the page.
+//! Formats texts and numbers for both page formats.
 
 use std::fmt::{self, Write};
 

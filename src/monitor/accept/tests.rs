@@ -13,71 +13,95 @@ const PROMETHEUS_3_NATIVE: &str = "application/vnd.google.protobuf;proto=io.prom
 const FIREFOX: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const CHROME: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
 
-fn accept(lines: &[&str]) -> bool {
+fn accept(lines: &[&str]) -> Accept {
     let mut headers = HeaderMap::new();
     for line in lines {
         headers.append(ACCEPT, HeaderValue::from_bytes(line.as_bytes()).unwrap());
     }
-    prefers_metrics(&headers)
+    Accept::of(&headers)
 }
 
 #[test]
 fn health_returns_metrics_to_scrapers_and_json_to_others() {
-    for (header, metrics) in [
-        (PROMETHEUS_2, true),
-        (PROMETHEUS_3, true),
-        (PROMETHEUS_3_NATIVE, true),
-        (OM, true),
-        ("Application/OpenMetrics-Text; Version=1.0.0; Q=0.2", true),
-        ("text/plain;version=0.0.4", true),
-        ("text/plain; version=\"0.0.4\"; charset=utf-8", true),
-        ("text/plain;version=1.0.0;escaping=underscores", true),
+    use Format::{OpenMetrics, Text};
+    for (header, health, page) in [
+        (PROMETHEUS_2, true, OpenMetrics),
+        (PROMETHEUS_3, true, OpenMetrics),
+        (PROMETHEUS_3_NATIVE, true, OpenMetrics),
+        (OM, true, OpenMetrics),
+        (
+            "Application/OpenMetrics-Text; Version=1.0.0; Q=0.2",
+            true,
+            OpenMetrics,
+        ),
+        ("text/plain;version=0.0.4", true, Text),
+        ("text/plain; version=\"0.0.4\"; charset=utf-8", true, Text),
+        ("text/plain;version=1.0.0;escaping=underscores", true, Text),
         // Telegraf, vmagent.
-        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", true),
+        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", true, Text),
         // By weight, not by order.
         (
             "application/json;q=0.3, text/plain;version=0.0.4;q=0.4",
             true,
+            Text,
         ),
         (
             "application/json, application/openmetrics-text;q=0.9",
             false,
+            OpenMetrics,
         ),
         (
             "application/openmetrics-text;q=0.9,text/plain;version=0.0.4",
             true,
+            Text,
         ),
-        ("application/openmetrics-text;q=0.001,*/*;q=0", true),
+        (
+            "application/openmetrics-text;q=0.001,*/*;q=0",
+            true,
+            OpenMetrics,
+        ),
         // An equal weight does not rank above JSON.
-        ("application/json, application/openmetrics-text", false),
-        ("application/openmetrics-text, */*", false),
-        ("text/plain;version=0.0.4;q=0.5, application/*;q=0.5", false),
+        (
+            "application/json, application/openmetrics-text",
+            false,
+            OpenMetrics,
+        ),
+        ("application/openmetrics-text, */*", false, OpenMetrics),
+        (
+            "text/plain;version=0.0.4;q=0.5, application/*;q=0.5",
+            false,
+            Text,
+        ),
         // The most specific range determines the weight of JSON.
         (
             "application/openmetrics-text;q=0.5, application/json;q=0.1, */*",
             true,
+            Text,
         ),
         (
             "text/plain;version=0.0.4;q=0.2, application/*;q=0.1, */*;q=0.9",
             true,
+            Text,
         ),
-        ("application/openmetrics-text;q=0", false),
-        ("application/openmetrics-text;q=0, */*", false),
-        (FIREFOX, false),
-        (CHROME, false),
-        ("*/*", false),
-        ("text/plain", false),
-        ("text/plain;charset=utf-8", false),
-        ("text/plain;version=0.0.1", false),
-        ("text/*", false),
-        ("application/*", false),
-        ("application/json", false),
-        ("image/png", false),
-        ("", false),
+        ("application/openmetrics-text;q=0", false, Text),
+        ("application/openmetrics-text;q=0, */*", false, Text),
+        (FIREFOX, false, Text),
+        (CHROME, false, Text),
+        ("*/*", false, Text),
+        ("text/plain", false, Text),
+        ("text/plain;charset=utf-8", false, Text),
+        ("text/plain;version=0.0.1", false, Text),
+        ("text/*", false, Text),
+        ("application/*", false, OpenMetrics),
+        ("application/json", false, Text),
+        ("image/png", false, Text),
+        ("", false, Text),
     ] {
-        assert_eq!(accept(&[header]), metrics, "{header}");
+        let accept = accept(&[header]);
+        assert_eq!(accept.prefers_metrics(), health, "{header}");
+        assert_eq!(accept.format(), page, "{header}");
     }
-    assert!(!accept(&[]));
+    assert_eq!(accept(&[]), Accept::default());
 }
 
 #[test]
@@ -86,8 +110,8 @@ fn several_lines_are_one_list() {
         "application/json;q=0.5",
         "text/plain;version=0.0.4;q=0.7, image/png",
     ];
-    assert!(accept(&lines));
-    assert!(accept(&[&lines.join(",")]));
+    assert!(accept(&lines).prefers_metrics());
+    assert_eq!(accept(&lines), accept(&[&lines.join(",")]));
 }
 
 #[test]
@@ -103,18 +127,32 @@ fn invalid_ranges_are_ignored() {
         "application /openmetrics-text",
         "openmetrics-text",
         "\"application/openmetrics-text",
+        "x/y;z=\"a, application/openmetrics-text\"",
+        "x/y;z=\"\\\", application/openmetrics-text\"",
         ",;=,\"",
     ] {
-        assert!(!accept(&[broken]), "{broken}");
-        let (more, less) = ("application/json;q=0.4", "application/json;q=0.6");
-        assert!(
-            accept(&[&format!("{OM};q=0.5,,{broken}"), more]),
-            "{broken}"
+        assert_eq!(accept(&[broken]), Accept::default(), "{broken}");
+        let list = format!("{OM};q=0.5,,{broken}");
+        assert_eq!(
+            accept(&[&list]),
+            accept(&["application/openmetrics-text;q=0.5"]),
+            "{list}"
         );
-        assert!(
-            !accept(&[&format!("{OM};q=0.5,,{broken}"), less]),
-            "{broken}"
-        );
+    }
+}
+
+#[test]
+fn a_weight_is_truncated_to_three_decimals() {
+    for (text, weight) in [
+        ("0", 0),
+        ("0.", 0),
+        ("0.5", 500),
+        ("0.05", 50),
+        ("0.1239", 123),
+        ("1", 1000),
+        ("1.000", 1000),
+    ] {
+        assert_eq!(thousandths(text), Some(weight), "{text}");
     }
 }
 
@@ -127,8 +165,9 @@ proptest! {
                 headers.append(ACCEPT, line);
             }
         }
+        let accept = Accept::of(&headers);
         // Random bytes name nothing.
-        prop_assert!(!prefers_metrics(&headers));
+        prop_assert!(!accept.prefers_metrics());
     }
 
     #[test]
@@ -136,7 +175,8 @@ proptest! {
         OM, "text/plain", "version=0.0.4", "application/json", "*/*", "q=0.5", "q=1", "q", ";", ";", ",", "\"", "\\", "=", " ",
     ][..]), 0..40)) {
         let header = pieces.concat();
-        prop_assert!(!accept(&[&header]) || header.contains(OM) || header.contains("version=0.0.4"));
+        let accept = accept(&[&header]);
+        prop_assert!(!accept.prefers_metrics() || header.contains(OM) || header.contains("version=0.0.4"));
     }
 
     /// Compares the ranking with a reference model that needs no parser.
@@ -158,6 +198,6 @@ proptest! {
         });
         let header = ranges.collect::<Vec<_>>().join(", ");
         let wanted = openmetrics.unwrap_or(0).max(text.unwrap_or(0));
-        prop_assert_eq!(accept(&[&header]), wanted > json.or(any).unwrap_or(0), "{}", header);
+        prop_assert_eq!(accept(&[&header]).prefers_metrics(), wanted > json.or(any).unwrap_or(0), "{}", header);
     }
 }

@@ -30,7 +30,7 @@ impl Inventory for Connections {
 }
 
 /// Returns the page of a pool with this name after a request of this route.
-fn page(pool: &str, route: &str) -> String {
+fn page(format: Format, pool: &str, route: &str) -> String {
     let recorder = ObserveLayer::new(pool).layer(Connections).recorder;
     recorder.refused(NotGranted::TimedOut, None, Instant::now(), None);
     let request = Attribution::new("GET", Some(Arc::from(route)));
@@ -42,6 +42,7 @@ fn page(pool: &str, route: &str) -> String {
     let recorder = &recorder;
     Page {
         recorder,
+        format,
         source_lines: true,
     }
     .to_string()
@@ -60,7 +61,7 @@ fn about(page: &str, family: &str) -> String {
 
 #[test]
 fn the_text_format() {
-    let page = page("orders", "/users/{id}");
+    let page = page(Format::Text, "orders", "/users/{id}");
     assert_eq!(
         about(&page, "db_client_connection_count"),
         r#"# HELP db_client_connection_count The number of connections that are currently in the given state
@@ -102,30 +103,84 @@ poolscope_request_queries_count{db_client_connection_pool_name="orders",http_rou
         page.contains(r#"server_port="5432",le="0.0001"} 0"#),
         "{page}"
     );
-}
-
-#[test]
-fn a_label_cannot_add_a_line() {
-    let plain = page("p", "r");
-    let hostile = page("\"} 1\n# EOF\n\\", "a\\\"b\nup 1\0\r");
-    assert_eq!(hostile.lines().count(), plain.lines().count());
-    assert!(hostile.contains(r#"{db_client_connection_pool_name="\"} 1\n# EOF\n\\","#));
     assert!(
-        hostile.contains("http_route=\"a\\\\\\\"b\\nup 1\0\r\","),
-        "{hostile}"
+        !page.contains("# UNIT") && !page.contains("# EOF"),
+        "{page}"
     );
 }
 
 #[test]
+fn openmetrics() {
+    let page = page(Format::OpenMetrics, "orders", "/users/{id}");
+    assert_eq!(
+        about(&page, "db_client_connection_timeouts"),
+        r#"# TYPE db_client_connection_timeouts counter
+# HELP db_client_connection_timeouts The number of connection timeouts that have occurred trying to obtain a connection from the pool
+db_client_connection_timeouts_total{db_client_connection_pool_name="orders"} 1"#
+    );
+    let held = about(&page, "poolscope_request_held_time");
+    let held: Vec<_> = held.lines().collect();
+    assert_eq!(
+        held[..4],
+        [
+            "# TYPE poolscope_request_held_time_seconds histogram",
+            "# UNIT poolscope_request_held_time_seconds seconds",
+            "# HELP poolscope_request_held_time_seconds Time that one request held connections",
+            r#"poolscope_request_held_time_seconds_bucket{db_client_connection_pool_name="orders",http_route="/users/{id}",http_request_method="GET",le="0.0001"} 0"#,
+        ]
+    );
+    assert!(
+        held.iter().any(|line| line.ends_with(r#"le="0.5"} 3"#)),
+        "{held:?}"
+    );
+    assert!(
+        held.iter().any(|line| line.ends_with(r#"le="1.0"} 3"#)),
+        "{held:?}"
+    );
+    assert!(held.last().unwrap().ends_with("} 3"));
+    assert!(
+        about(&page, "db_client_connection_count")
+            .starts_with("# TYPE db_client_connection_count gauge")
+    );
+    assert!(page.ends_with("\n# EOF\n"));
+}
+
+#[test]
+fn a_label_cannot_add_a_line() {
+    for format in [Format::Text, Format::OpenMetrics] {
+        let plain = page(format, "p", "r");
+        let hostile = page(format, "\"} 1\n# EOF\n\\", "a\\\"b\nup 1\0\r");
+        assert_eq!(hostile.lines().count(), plain.lines().count());
+        assert!(hostile.contains(r#"{db_client_connection_pool_name="\"} 1\n# EOF\n\\","#));
+        assert!(
+            hostile.contains("http_route=\"a\\\\\\\"b\\nup 1\0\r\","),
+            "{hostile}"
+        );
+    }
+}
+
+#[test]
 fn a_family_without_series_is_left_out() {
-    let recorder = &ObserveLayer::new("fresh").layer(Connections).recorder;
-    let page = Page {
-        recorder,
-        source_lines: true,
-    };
-    let text = page.to_string();
-    assert_eq!(about(&text, "poolscope_request"), "");
-    assert!(!about(&text, "db_client_connection_wait_time_seconds").is_empty());
-    // A second page is identical.
-    assert_eq!(page.to_string(), text);
+    let recorder = ObserveLayer::new("fresh").layer(Connections).recorder;
+    for format in [Format::Text, Format::OpenMetrics] {
+        let recorder = &recorder;
+        let page = Page {
+            recorder,
+            format,
+            source_lines: true,
+        }
+        .to_string();
+        assert_eq!(about(&page, "poolscope_request"), "");
+        assert!(!about(&page, "db_client_connection_wait_time_seconds").is_empty());
+        // A second page is identical.
+        assert_eq!(
+            Page {
+                recorder,
+                format,
+                source_lines: true
+            }
+            .to_string(),
+            page
+        );
+    }
 }
