@@ -76,7 +76,7 @@ impl Value<'_> {
 
     /// Reads `null`. It means the default, except where it could also mean "never" or "off". There it
     /// becomes an invalid value, and the error lists the valid ones.
-    fn is_null<E: de::Error>(self) -> Result<(), E> {
+    fn null<E: de::Error>(self) -> Result<(), E> {
         match &*self.field {
             "thresholds" => Ok(()),
             field if may_be_absent(field) => self.is("null"),
@@ -122,11 +122,11 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        self.is_null()
+        self.null()
     }
 
     fn visit_none<E: de::Error>(self) -> Result<(), E> {
-        self.is_null()
+        self.null()
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
