@@ -57,7 +57,7 @@ struct Value<'a> {
 }
 
 impl Value<'_> {
-    fn is<E: de::Error>(self, text: impl ToString) -> Result<(), E> {
+    fn single<E: de::Error>(self, text: impl ToString) -> Result<(), E> {
         self.add("a single value", text.to_string())
     }
 
@@ -79,8 +79,8 @@ impl Value<'_> {
     fn null<E: de::Error>(self) -> Result<(), E> {
         match &*self.field {
             "thresholds" => Ok(()),
-            field if may_be_absent(field) => self.is("null"),
-            _ => self.is(""),
+            field if may_be_absent(field) => self.single("null"),
+            _ => self.single(""),
         }
     }
 }
@@ -101,24 +101,24 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
-        self.is(value)
+        self.single(value)
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        self.is(value)
+        self.single(value)
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
-        self.is(value)
+        self.single(value)
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
         // `f64` prints no exponent, and `10.0` as `10`.
-        self.is(value)
+        self.single(value)
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
-        self.is(value)
+        self.single(value)
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
@@ -148,7 +148,7 @@ impl<'de> Visitor<'de> for Value<'_> {
             "thresholds" => "thresholds.",
             _ => {
                 while table.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                return self.is("a table");
+                return self.single("a table");
             }
         };
         while let Some(mut key) = table.next_key::<String>()? {
