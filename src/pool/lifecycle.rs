@@ -45,7 +45,7 @@ impl<C: Backend> Pool<C> {
 
     /// Stops handing out connections until [`resume`](Self::resume), for a failover or for maintenance
     /// of the database. Connections in use stay in use. New checkouts wait up to the pool's timeout,
-    /// or fail at once with [`PoolError::Suspended`] if `fail_when_suspended` is set. While
+    /// or fail at once with [`PoolError::Suspended`](crate::PoolError::Suspended) if `fail_when_suspended` is set. While
     /// the pool is suspended, `health` and `healthcheck` answer 503.
     pub fn suspend(&self) {
         self.observed.get_ref().gate().suspend();
