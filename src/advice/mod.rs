@@ -129,7 +129,9 @@ impl<S: Source> Observe<S> {
             open: counts.open,
         };
         let fleet = activity.and_then(|activity| {
-            Fleet::read(activity, own, facts.advice.replicas, what_if.replicas)
+            let mut fleet = Fleet::read(activity, own, facts.advice.replicas, what_if.replicas)?;
+            fleet.counted = facts.worded(fleet.counted);
+            Some(fleet)
         });
         let granted = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
         let asking = Asking {

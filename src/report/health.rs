@@ -204,8 +204,9 @@ impl<S: Source> Observe<S> {
             recommendation: cannot_serve_advice(evidence.availability).to_owned(),
         });
         for finding in cannot_serve.into_iter().chain(findings) {
-            health.warnings.push(finding.warning);
-            health.recommendations.push(finding.recommendation);
+            health.warnings.push(facts.worded(finding.warning));
+            let recommendation = facts.worded(finding.recommendation);
+            health.recommendations.push(recommendation);
         }
         health.longest_holders.truncate(NAMED);
         health

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::source::SourceFacts;
-use super::timings::seconds;
+use super::timings::{lasting, seconds};
 use crate::backend::SessionState;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::observe::Observe;
@@ -78,13 +78,13 @@ impl HolderReport {
     pub(super) fn sentence(&self) -> String {
         if self.caller == HIDDEN {
             let name = self.label.or(self.route.as_deref()).unwrap_or("a checkout");
-            return format!("{name} for {:.1} s", self.held_seconds);
+            return format!("{name} for {}", lasting(self.held_seconds));
         }
         let label = self
             .label
             .map(|label| format!(" ({label})"))
             .unwrap_or_default();
-        format!("{}{label} for {:.1} s", self.caller, self.held_seconds)
+        format!("{}{label} for {}", self.caller, lasting(self.held_seconds))
     }
 }
 

@@ -73,6 +73,27 @@ pub struct SourceFacts {
     pub(crate) source_lines: bool,
 }
 
+/// The variables in recommendations, and what an existing pool has instead.
+const EXISTING: [(&str, &str); 6] = [
+    ("DB_POOL_SIZE or DB_MAX_OVERFLOW", "max_size"),
+    ("DB_POOL_SIZE + DB_MAX_OVERFLOW", "max_size"),
+    ("DB_POOL_SIZE", "max_size"),
+    ("DB_POOL_TIMEOUT", "connection_timeout"),
+    ("DB_POOL_LEAK_THRESHOLD", "ObserveLayer::leak_threshold"),
+    ("set DB_POOL_REPLICAS", "ask with ?replicas="),
+];
+
+impl SourceFacts {
+    /// Names the settings in a text as the pool does. An existing pool has no variables.
+    pub(crate) fn worded(&self, text: String) -> String {
+        if self.advice.overflows {
+            return text;
+        }
+        let reword = |text: String, (variable, theirs)| text.replace(variable, theirs);
+        EXISTING.into_iter().fold(text, reword)
+    }
+}
+
 /// The settings of the advice; an existing pool has the defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct AdviceSettings {

@@ -110,6 +110,14 @@ impl From<&Interval> for Window {
     }
 }
 
+/// Formats a duration for a sentence: `2.5 s`, or `0.2 ms` if it is shorter than a tenth of a second.
+pub(super) fn lasting(seconds: f64) -> String {
+    match seconds < 0.1 {
+        true => format!("{:.1} ms", seconds * 1e3),
+        false => format!("{seconds:.1} s"),
+    }
+}
+
 pub(crate) fn millis(duration: Duration) -> f64 {
     round(duration.as_secs_f64() * 1e3, 3)
 }

@@ -7,7 +7,7 @@ use super::health::Health;
 use super::holders::HolderReport;
 use super::repeats::RepeatedStatement;
 use super::status::Status;
-use super::timings::{millis, round};
+use super::timings::{lasting, millis, round};
 use crate::record::windows::Interval;
 use crate::settings::Thresholds;
 
@@ -72,7 +72,7 @@ fn exhausted(health: &Health) -> Option<Finding> {
         1 => "1 request is waiting".to_owned(),
         pending => format!("{pending} requests are waiting"),
     };
-    let waited = health.longest_wait_seconds.unwrap_or_default();
+    let waited = lasting(health.longest_wait_seconds.unwrap_or_default());
     let held: Vec<_> = health
         .longest_holders
         .iter()
@@ -81,7 +81,7 @@ fn exhausted(health: &Health) -> Option<Finding> {
         .collect();
     finding(
         format!(
-            "pool exhausted: all {max} connections are checked out and {waiting}, the longest for {waited:.1} s; held longest by {}",
+            "pool exhausted: all {max} connections are checked out and {waiting}, the longest for {waited}; held longest by {}",
             if held.is_empty() {
                 "checkouts made outside of poolscope".to_owned()
             } else {

@@ -137,7 +137,12 @@ on_their_pools! {
             strings(&said["warnings"]).iter().any(|w| w.starts_with("pool exhausted: all 1"))
         });
         tokio::select! {
-            said = exhausted => assert!(said.to_string().contains("(report) for")),
+            said = exhausted => {
+                let said = said.to_string();
+                assert!(said.contains("(report) for"), "{said}");
+                // It has no variables.
+                assert!(said.contains("or raise max_size if") && !said.contains("DB_"), "{said}");
+            }
             // Its turn may be over before a slow machine has looked.
             Err(_) = async { waiting.await.unwrap() } => {}
         }

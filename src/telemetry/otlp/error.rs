@@ -1,6 +1,6 @@
 //! The errors of the set-up.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::settings::SettingsError;
 
@@ -9,7 +9,7 @@ use crate::settings::SettingsError;
 /// An absent collector is no error: it may come later, and telemetry does not keep an app from
 /// starting. Nor is a word that the set-up does not know, which is ignored with a warning.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum TelemetryError {
     /// Variables make the export impossible: an endpoint that is no URL, a certificate that can't
     /// be read. The error lists all of them.
@@ -30,4 +30,11 @@ pub enum TelemetryError {
     /// The exporter finds fault with settings that looked right.
     #[error("can't build an exporter: {0}")]
     Exporter(String),
+}
+
+/// Shows the text, because `unwrap` is what a `main` often does with it.
+impl fmt::Debug for TelemetryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
