@@ -84,7 +84,7 @@ pub(crate) struct PoolState {
     /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
     /// Whether a report could last reach the database over the monitoring connection, and when.
-    lane_verdict: Option<(bool, Instant)>,
+    monitor_verdict: Option<(bool, Instant)>,
     pub(crate) next_bind: Instant,
 }
 
@@ -134,7 +134,7 @@ impl Recorder {
                 last_granted: None,
                 last_returned: None,
                 last_connect_error: None,
-                lane_verdict: None,
+                monitor_verdict: None,
                 next_bind: now,
             }),
             operations: Mutex::new(QueryDurations::new(now)),
@@ -191,8 +191,8 @@ impl Recorder {
     }
 
     /// Records whether a report could reach the database. Passes on the reason why it could not.
-    pub(crate) fn lane_verdict(&self, unreachable: Option<String>) -> Option<String> {
-        self.state().lane_verdict = Some((unreachable.is_none(), Instant::now()));
+    pub(crate) fn monitor_verdict(&self, unreachable: Option<String>) -> Option<String> {
+        self.state().monitor_verdict = Some((unreachable.is_none(), Instant::now()));
         unreachable
     }
 
@@ -204,7 +204,7 @@ impl Recorder {
             .last_connect_error
             .as_ref()
             .is_some_and(|(error, at)| error.is_absence() && !served_since(*at));
-        let asked = state.lane_verdict.is_some_and(|(reached, at)| {
+        let asked = state.monitor_verdict.is_some_and(|(reached, at)| {
             !reached && at.elapsed() < VERDICT_AGE && !served_since(at)
         });
         !refused && !asked

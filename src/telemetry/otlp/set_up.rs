@@ -223,9 +223,9 @@ impl TelemetryBuilder {
             pipeline.shared.stats.activate();
         }
         // An app that calls `start` may have no subscriber yet.
-        let nobody_hears = dispatcher::get_default(|log| log.is::<NoSubscriber>());
+        let has_no_subscriber = dispatcher::get_default(|log| log.is::<NoSubscriber>());
         for problem in &self.settings.warnings {
-            match nobody_hears {
+            match has_no_subscriber {
                 true => eprintln!("poolscope: ignored: {problem}"),
                 false => tracing::warn!(target: TARGET, "ignored: {problem}"),
             }
