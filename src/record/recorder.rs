@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use crate::advice::advisor::Advisor;
 use crate::backend::ConnectError;
 use crate::log_limiter::LogLimiter;
-use crate::metrics::instruments::Metrics;
 use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
 use crate::record::by_route::ByRoute;
 use crate::record::clock::Clock;
+use crate::record::duration_sink::DurationSink;
 use crate::record::history::{History, Recorded};
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::leaks::Leaks;
@@ -42,7 +42,7 @@ pub(crate) const TARGET: &str = "poolscope";
 pub(crate) struct Recorder {
     pub(crate) name: Arc<str>,
     pub(crate) tracing: Tracing,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Box<dyn DurationSink>,
     pub(crate) slow_wait: Duration,
     pub(crate) slow_waits: LogLimiter,
     pub(crate) connect_failures_log: LogLimiter,
@@ -92,7 +92,7 @@ impl Recorder {
     pub(crate) fn new(
         name: Arc<str>,
         tracing: Tracing,
-        metrics: Metrics,
+        metrics: Box<dyn DurationSink>,
         slow_wait: Duration,
         leaks: Leaks,
         request_metrics: bool,

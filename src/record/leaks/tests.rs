@@ -28,7 +28,7 @@ fn recorder(threshold: impl Into<Option<Duration>>) -> Arc<Recorder> {
     Recorder::new(
         Arc::from("orders"),
         Tracing::new(None),
-        Metrics::new(None),
+        Box::new(Metrics::new(None)),
         Duration::MAX,
         Leaks::new(threshold.into()),
         false,
