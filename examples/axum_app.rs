@@ -1,4 +1,4 @@
-//! An axum app with its own layers and its own extractor, on a pool that is seen through.
+//! An axum app with its own layers and its own extractor, on an observed pool.
 //!
 //! ```sh
 //! cargo run --example axum_app
@@ -44,7 +44,7 @@ struct Note {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Variables may come from a file .env.
+    // Reads variables from a file .env, if it exists.
     dotenvy::dotenv().ok();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -57,8 +57,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "DATABASE_URL" => Some(file.clone().into()),
         name => std::env::var_os(name),
     })?;
-    // Shorter than the app's own timeout below: then a request that waits in vain is answered, and
-    // logged, with the reason.
+    // Shorter than the app's own timeout below. The answer and the log of a request that waits too
+    // long then have the reason.
     settings.pool_timeout = Duration::from_secs(5);
     let pool = Pool::<Sqlite>::builder(settings).build()?;
     create_tables(&pool).await?;
@@ -72,14 +72,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(
             ServiceBuilder::new()
                 .layer(TraceLayer::new_for_http())
-                // Inside of the span of a request, and around the timeout, whose answer it sees.
+                // Inside the span of a request, and outside the timeout, so it sees its answer.
                 .layer(RequestLayer::new())
                 .layer(TimeoutLayer::with_status_code(
                     StatusCode::SERVICE_UNAVAILABLE,
                     Duration::from_secs(10),
                 )),
         )
-        // After the layers, and so without them: its deadlines are its own.
+        // Added after the layers, so they do not apply. The monitor has its own deadlines.
         .nest_service("/api/v1/monitoring/pool", pool.monitor())
         .with_state(pool.clone());
 
@@ -103,10 +103,10 @@ async fn count(Connection(mut conn): Connection) -> Result<Json<i64>, AppError> 
     Ok(Json(notes::table.count().get_result(&mut conn).await?))
 }
 
-/// The extractor that handlers take their connection by.
+/// The extractor for a handler's connection.
 struct Connection(PooledConnection<Sqlite>);
 
-/// All checkouts come from the extractor's one line; the route's label tells them apart in reports.
+/// A route's label, for the reports. All checkouts have the extractor's source line.
 #[derive(Clone, Copy)]
 struct Label(&'static str);
 
@@ -122,7 +122,7 @@ impl FromRequestParts<Pool<Sqlite>> for Connection {
     }
 }
 
-/// A query that failed. Who asked learns no more than that.
+/// A query that failed. The client receives no details.
 struct AppError(diesel::result::Error);
 
 impl From<diesel::result::Error> for AppError {

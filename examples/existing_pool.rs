@@ -1,4 +1,4 @@
-//! A pool that an app has already, observed and otherwise left as it is.
+//! An existing pool of an app, observed and otherwise unchanged.
 //!
 //! ```sh
 //! cargo run --example existing_pool
@@ -25,18 +25,18 @@ use tower::ServiceBuilder;
 type Sqlite = SyncConnectionWrapper<diesel::SqliteConnection>;
 type Manager = AsyncDieselConnectionManager<Sqlite>;
 
-/// What goes where the app had `Pool<Sqlite>`.
+/// Replaces the app's `Pool<Sqlite>`.
 type Observed = Observe<PoolService<Manager>>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Variables may come from a file .env.
+    // Reads variables from a file .env, if it exists.
     dotenvy::dotenv().ok();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();
 
-    // The app's own pool, by its own settings.
+    // The app's own pool, with its own settings.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("app.db").display().to_string();
     let theirs: Pool<Sqlite> = Pool::builder()
@@ -45,8 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build(Manager::new(file))
         .await?;
 
-    // What is new. Checkouts by `theirs.get()` still work, and are seen in the counts; those by
-    // `answers.get()` are timed, traced, and known by their source line.
+    // The addition. Checkouts by `theirs.get()` still work, and appear in the counts. Checkouts by
+    // `answers.get()` are timed and traced, and reported with their source line.
     let answers: Observed = ServiceBuilder::new()
         .layer(ObserveLayer::new("answers"))
         .service(PoolService::from(theirs));
@@ -71,7 +71,7 @@ async fn answer(State(pool): State<Observed>) -> Result<Json<i32>, AppError> {
     Ok(Json(query.get_result(&mut conn).await?))
 }
 
-/// See the example `quickstart` for one that tells more.
+/// The example `quickstart` has a more detailed error.
 enum AppError {
     Pool(PoolError),
     Query(diesel::result::Error),

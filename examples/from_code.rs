@@ -1,4 +1,4 @@
-//! The reports from code, without HTTP: for a log, a test, a command-line tool.
+//! The reports from code, without HTTP: for a log, a test or a command-line tool.
 //!
 //! ```sh
 //! cargo run --example from_code
@@ -24,7 +24,7 @@ struct Reports {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    // Variables may come from a file .env.
+    // Reads variables from a file .env, if it exists.
     dotenvy::dotenv().ok();
     // In production: Pool::<AsyncPgConnection>::from_env()?
     let folder = tempfile::tempdir()?;

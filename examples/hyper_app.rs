@@ -1,4 +1,4 @@
-//! The monitoring routes in a hyper server without a framework, and its requests seen by route.
+//! The monitoring routes in a hyper server without a framework, with its requests counted by route.
 //!
 //! ```sh
 //! cargo run --example hyper_app
@@ -25,7 +25,7 @@ type Sqlite = AsyncSqliteConnection;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Variables may come from a file .env.
+    // Reads variables from a file .env, if it exists.
     dotenvy::dotenv().ok();
     // In production: Pool::<AsyncPgConnection>::from_env()?
     let folder = tempfile::tempdir()?;
@@ -59,7 +59,7 @@ async fn serve(listener: TcpListener, pool: Pool<Sqlite>) -> Result<(), Box<dyn 
     }
 }
 
-/// The monitor's answers, and the app's.
+/// The body of the monitor's answers and of the app's.
 type Body = Either<Full<Bytes>, AttributedBody<Full<Bytes>>>;
 
 async fn route(
@@ -68,7 +68,7 @@ async fn route(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     if request.uri().path().starts_with("/api/v1/monitoring/pool/") {
-        // The monitor takes its prefix off by itself, and any kind of body.
+        // The monitor strips its prefix itself, and accepts any kind of body.
         let response = pool.monitor().oneshot(request).await?;
         return Ok(response.map(Either::Left));
     }
@@ -77,7 +77,7 @@ async fn route(
     Ok(response.map(Either::Right))
 }
 
-/// What requests are told apart by: never the path itself, for clients may send any.
+/// The route of a request. It is never the path itself, because clients may send any path.
 fn template(parts: &Parts) -> Option<&'static str> {
     (parts.uri.path() == "/answer").then_some("/answer")
 }

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 type Sqlite = Pool<AsyncSqliteConnection>;
 type Answer = Result<HeaderMap, axum::http::StatusCode>;
 
-/// Where a handler tells its trace.
+/// The response header with the trace's id.
 const TRACE: &str = "x-trace-id";
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT)";
@@ -42,7 +42,7 @@ pub fn new(url: &str) -> Result<(Router, Sqlite), Box<dyn Error>> {
     Ok((app, pool))
 }
 
-/// The path, and the trace of its request.
+/// Sends a request, and returns its path and its trace's id.
 pub async fn trace_of(app: &Router, path: &'static str) -> Result<(&'static str, String), String> {
     let request = Request::get(path).body(Body::empty());
     let request = request.map_err(|error| error.to_string())?;
@@ -61,7 +61,7 @@ async fn users(State(pool): State<Sqlite>) -> Answer {
     select(&pool, 1).await
 }
 
-/// Holds its connection for much longer than it queries.
+/// Holds its connection for much longer than its query takes.
 async fn report(State(pool): State<Sqlite>) -> Answer {
     let mut conn = pool.get().await.map_err(|_| unavailable())?;
     query(&mut conn).await.map_err(|_| unavailable())?;

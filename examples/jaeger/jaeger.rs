@@ -1,4 +1,4 @@
-//! What Jaeger has of a trace, by its HTTP API.
+//! Reads a trace from Jaeger's HTTP API.
 
 use std::error::Error;
 use std::time::Duration;
@@ -17,12 +17,12 @@ pub struct Span {
     pub id: String,
     pub parent: Option<String>,
     pub name: String,
-    /// Microseconds since 1970, and how many it took.
+    /// Microseconds since 1970; `took` is also in microseconds.
     pub start: u64,
     pub took: u64,
 }
 
-/// The spans of a trace, once its root is there.
+/// Returns the spans of a trace, once Jaeger has the root.
 pub async fn spans(
     jaeger: &str,
     trace: &str,
@@ -75,6 +75,6 @@ async fn fetch(url: &str) -> Result<Value, Box<dyn Error>> {
         .collect()
         .await?;
     connection.abort();
-    // A trace that is not there yet is a 404 with a reason.
+    // If Jaeger does not have the trace yet, the answer is a 404 with a reason.
     Ok(serde_json::from_slice(&answer.to_bytes())?)
 }

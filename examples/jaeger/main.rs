@@ -1,4 +1,4 @@
-//! One trace in Jaeger: the request, its wait for a connection, each query.
+//! Traces in Jaeger: the request, its wait for a connection, and each query.
 //!
 //! ```sh
 //! docker compose -f examples/stack/compose.yaml up -d jaeger collector  # or scripts/stack
@@ -7,7 +7,7 @@
 //!
 //! Sends a few requests to a small app, exports their traces to `OTEL_EXPORTER_OTLP_ENDPOINT`
 //! (by default `http://localhost:4318`), reads them back from Jaeger at `JAEGER_URL` (by default
-//! `http://localhost:16686`), and shows them here, with the address of each in Jaeger's own page.
+//! `http://localhost:16686`), and prints them, each with its address in Jaeger's web page.
 
 #![allow(unreachable_pub, reason = "an app has no API")]
 
@@ -24,7 +24,7 @@ use poolscope::Telemetry;
 
 const ENDPOINT: &str = "http://localhost:4318";
 const JAEGER: &str = "http://localhost:16686";
-/// How long the traces may take to be sent, and then to be found.
+/// How long sending the traces may take, and then finding them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -41,7 +41,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The same with the example's endpoint in the environment, from which OpenTelemetry reads it.
+/// Runs this program with the endpoint in the environment, where OpenTelemetry reads it.
 fn again() -> ExitCode {
     let program = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new(program);
@@ -60,8 +60,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let folder = tempfile::tempdir()?;
     let (app, pool) = app::new(&format!("sqlite://{}/shop.db", folder.path().display()))?;
-    // The first opens a connection; four at once on two connections wait for each other; one sends
-    // the same query again and again; one leaves its transaction idle.
+    // The first request opens a connection. Four concurrent requests wait for two connections. One
+    // repeats the same query. One leaves its transaction idle.
     let mut traces = vec![app::trace_of(&app, "/users").await?];
     let together = join_all((0..4).map(|_| app::trace_of(&app, "/report"))).await;
     traces.extend(together.into_iter().collect::<Result<Vec<_>, _>>()?);

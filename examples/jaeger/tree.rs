@@ -1,13 +1,13 @@
-//! A trace as a tree, in text.
+//! Draws a trace as a tree of text.
 
 use std::fmt::Write;
 
 use super::jaeger::Span;
 
-/// How many columns the whole trace takes.
+/// The width of a whole trace, in columns.
 const WIDTH: u64 = 40;
 
-/// One line a span: its name, when it was, and how long it took.
+/// Draws one line for each span: its name, its duration, and its time as a bar.
 pub fn drawn(spans: &[Span]) -> String {
     let mut text = String::new();
     for root in spans.iter().filter(|span| span.parent.is_none()) {

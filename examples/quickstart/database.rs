@@ -1,4 +1,4 @@
-//! The tables and the queries, written once in diesel's own language for three databases.
+//! The tables and the queries, written once in diesel's query builder for three databases.
 
 use std::future::Future;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::dialect::Dialect;
 
 diesel::table! {
-    // Not `users`: the database may be one that has such a table.
+    // Not `users`, because the database may already have such a table.
     #[sql_name = "quickstart_users"]
     users (id) {
         id -> Integer,
@@ -49,22 +49,22 @@ pub struct Order {
     pub item: String,
 }
 
-/// The queries of this app. An app with one database needs no such trait: its handlers say
+/// The queries of this app. An app with one database needs no such trait: its handlers call
 /// `users::table.load(&mut conn)`.
 pub trait Database: Dialect {
-    /// Makes the tables and a few rows, unless they are there.
+    /// Creates the tables and a few rows, unless they exist.
     fn prepare(&mut self) -> impl Future<Output = QueryResult<()>> + Send;
     /// The first hundred users.
     fn users(&mut self) -> impl Future<Output = QueryResult<Vec<User>>> + Send;
     /// One user.
     fn user(&mut self, id: i32) -> impl Future<Output = QueryResult<Option<User>>> + Send;
-    /// Adds a user; two cannot have the same email.
+    /// Adds a user. Two users cannot have the same email.
     fn add_user(&mut self, new: &NewUser) -> impl Future<Output = QueryResult<User>> + Send;
     /// The orders of one user.
     fn orders_of(&mut self, user: i32) -> impl Future<Output = QueryResult<Vec<Order>>> + Send;
 }
 
-/// A macro, for the bounds that would make these functions generic are longer than they are.
+/// A macro, because the bounds of generic functions would be longer than the functions.
 macro_rules! database {
     ($($connection:ty),+) => { $(
         impl Database for $connection {

@@ -1,4 +1,4 @@
-//! What the three databases do not have in common.
+//! The differences between the three databases.
 
 use std::future::Future;
 use std::thread;
@@ -10,10 +10,10 @@ use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
 use poolscope::backend::{AsyncSqliteConnection, Backend};
 
 pub trait Dialect: Backend {
-    /// Makes the tables; safe to run twice, also at the same time.
+    /// Creates the tables. Safe to run twice, even at the same time.
     const SET_UP: &'static str;
 
-    /// A query that takes so long on the server.
+    /// Runs a query that takes `duration` on the server.
     fn sleep(&mut self, duration: Duration) -> impl Future<Output = QueryResult<()>> + Send;
 }
 
@@ -37,7 +37,7 @@ impl Dialect for AsyncMysqlConnection {
 
 #[diesel::declare_sql_function]
 extern "SQL" {
-    /// SQLite has no such function, but takes ours.
+    /// SQLite has no such function, so the app registers one.
     fn sleep(seconds: Double) -> Double;
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong in a handler, and what the client is told of it.
+//! The errors of a handler, and the client's answers.
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
@@ -13,7 +13,7 @@ use poolscope::PoolError;
 use serde_json::json;
 
 pub enum AppError {
-    /// No connection: poolscope answers, with 503 and `Retry-After`.
+    /// No connection. poolscope's answer is 503 with `Retry-After`.
     Pool(PoolError),
     /// A query failed.
     Database(DatabaseError),

@@ -1,14 +1,14 @@
-//! A small web shop whose database pool is seen through.
+//! A small web shop with an observed database pool.
 //!
 //! ```sh
 //! cargo run --example quickstart
 //! ```
 //!
-//! That needs nothing: the database is a SQLite file in a temporary folder. With
-//! `DATABASE_URL=postgres://…` or `mysql://…` it is yours; every `DB_*` variable counts, so does
-//! `PORT`, and so does a file `.env`. `QUICKSTART_TRAFFIC=off` leaves all requests to you, and
-//! `QUICKSTART_HOST=0.0.0.0` lets in those of other machines. With
-//! `OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318` traces, metrics and logs are sent there.
+//! By default the database is a SQLite file in a temporary folder. `DATABASE_URL=postgres://…` or
+//! `mysql://…` selects another. The app reads every `DB_*` variable, `PORT`, and a file `.env`.
+//! `QUICKSTART_TRAFFIC=off` turns off the app's own traffic. `QUICKSTART_HOST=0.0.0.0` accepts
+//! requests from other machines. With `OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318`, traces,
+//! metrics and logs are sent to that address.
 
 #![allow(unreachable_pub, reason = "an app has no API")]
 
@@ -47,17 +47,17 @@ async fn main() {
             1
         }
     };
-    // Rather than to return, which waits for a query of SQLite that the drain has given up.
+    // A return would wait for a query of SQLite that was still running after the drain.
     std::process::exit(status);
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
     variables::read_dot_env()?;
-    // poolscope tells of slow waits, failed connects and the like by `tracing`: to stderr, and to
-    // an OpenTelemetry collector if there is an endpoint in the environment.
+    // poolscope logs slow waits, failed connects and similar events with `tracing`: to stderr, and
+    // to an OpenTelemetry collector if the environment has an endpoint.
     let telemetry = Telemetry::from_env()?.install()?;
     let ran = run_shop().await;
-    // Last of all: the drain is in the traces, too.
+    // The last step, so that the traces include the drain.
     telemetry.shutdown(LAST_EXPORTS).await;
     ran
 }
@@ -65,7 +65,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 async fn run_shop() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::Builder::new().prefix("quickstart-").tempdir()?;
     let settings = variables::settings(folder.path())?;
-    // An app has one database, and would name its type of connection here.
+    // An app with one database names its connection type here.
     let served = match settings.database_url.database_kind() {
         Some(DatabaseKind::Postgres) => serve::<AsyncPgConnection>(settings).await,
         Some(DatabaseKind::Mysql) => serve::<AsyncMysqlConnection>(settings).await,
@@ -75,8 +75,8 @@ async fn run_shop() -> Result<(), Box<dyn Error>> {
     served
 }
 
-/// A connection that closes at the same time takes its files away by itself, and the removal of
-/// the folder may trip over that.
+/// Removes the folder, with retries. A connection that closes at the same time removes its own
+/// files, and the removal of the folder can then fail.
 async fn remove(folder: tempfile::TempDir) {
     let path = folder.path().to_owned();
     drop(folder);
@@ -91,12 +91,12 @@ async fn remove(folder: tempfile::TempDir) {
 
 async fn serve<C: Database>(settings: Settings) -> Result<(), Box<dyn Error>> {
     let url = settings.database_url.to_string();
-    // Nothing is connected yet: the database may be down, and come up later.
+    // This opens no connection: the database may be down, and start later.
     let pool = Pool::<C>::builder(settings)
-        // The dashboard shows the routes by them.
+        // The dashboard shows the routes with these metrics.
         .request_metrics(true)
-        // A real app is migrated before it is started. This one has to find its tables wherever it
-        // is pointed to, also when the database comes up later, or comes back empty.
+        // A real app is migrated before it starts. This one creates its tables in any database,
+        // even in one that starts later, or restarts empty.
         .on_connect(|conn| Box::pin(conn.prepare()))
         .build()?;
     let app = router::router(pool.clone());

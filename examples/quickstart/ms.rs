@@ -1,4 +1,4 @@
-//! `?ms=`: how long a request is asked to take.
+//! `?ms=`: how long a request should take.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! The routes of the app.
 
 use std::net::SocketAddr;
 
@@ -28,14 +28,14 @@ pub fn router<C: Database>(pool: Pool<C>) -> Router {
                 "this route is not for this method",
             )
         })
-        // Each request is a span, and what it uses of the pool is counted for its route.
+        // Each request has a span, and its use of the pool is counted for its route.
         .layer(RequestLayer::new())
-        // After the layer, and so without it: a scraper's requests would be noise.
+        // Added after the layer, so it does not apply: a scraper's requests would be noise.
         .nest_service(MONITORING, pool.monitor())
         .with_state(pool)
 }
 
-/// What to open.
+/// The addresses to open.
 pub fn welcome(database: &str, address: SocketAddr) -> String {
     let url = format!("http://{address}");
     format!(

@@ -1,4 +1,4 @@
-//! Serving, and stopping without losing a request.
+//! Serves the app, and stops without losing a request.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,9 +13,9 @@ use tokio::time::sleep;
 
 use super::stop::Stop;
 
-/// How long requests may keep their connections once the app is asked to stop.
+/// How long requests may keep their connections after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long their answers may take to be sent after that.
+/// How long sending their answers may take after that.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 pub async fn listen(host: IpAddr, port: u16) -> Result<TcpListener, String> {
@@ -25,9 +25,9 @@ pub async fn listen(host: IpAddr, port: u16) -> Result<TcpListener, String> {
         .map_err(|error| format!("can't listen on {address}: {error}. PORT=0 takes a free port"))
 }
 
-/// Serves until it is asked to stop. The pool is closed first: `healthcheck` is 503 from then on,
-/// so that a load balancer sends nobody new, and the routes are served until every connection is
-/// back. Only then the listener is closed.
+/// Serves until the signal to stop. The pool is closed first. `healthcheck` is then 503, so that a
+/// load balancer sends no new requests. The routes are served until every connection is returned.
+/// Then the listener is closed.
 pub async fn serve<C: Backend>(
     listener: TcpListener,
     app: Router,

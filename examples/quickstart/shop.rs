@@ -22,7 +22,7 @@ pub async fn add_user<C: Database>(
     body: Result<Json<NewUser>, JsonRejection>,
 ) -> Result<(StatusCode, Json<User>), AppError> {
     let Json(new) = body?;
-    // Before a connection is taken: a bad request costs the pool nothing.
+    // Before the checkout, so that a bad request does not use the pool.
     let new =
         checked(new).map_err(|why| AppError::Refused(StatusCode::UNPROCESSABLE_ENTITY, why))?;
 

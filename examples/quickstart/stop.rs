@@ -1,4 +1,4 @@
-//! Being asked to stop: SIGTERM from an orchestrator, Ctrl-C from a developer.
+//! The signals that stop the app: SIGTERM from an orchestrator, Ctrl-C from a developer.
 
 use std::io;
 
@@ -10,7 +10,7 @@ pub struct Stop {
 
 #[cfg(unix)]
 impl Stop {
-    /// From now on the signals do not end the process.
+    /// Registers the signals. They then no longer end the process.
     pub fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {

@@ -1,4 +1,4 @@
-//! A little traffic, so that there is something to see.
+//! A little traffic, so that the reports have data.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const PATHS: [&str; 8] = [
     "/slow?ms=40",
 ];
 
-/// About five requests a second, through the app as if from outside, until the pool drains.
+/// Sends about five requests a second to the app, as a client would, until the pool drains.
 pub async fn run<C: Backend>(app: Router, pool: Pool<C>) {
     for path in PATHS.iter().cycle() {
         if pool.status().state != Availability::Open {
@@ -33,9 +33,9 @@ pub async fn run<C: Backend>(app: Router, pool: Pool<C>) {
             .body(Body::empty())
             .expect("a valid request");
         let Ok(answer) = app.clone().oneshot(request).await;
-        // No need to hammer a database that is down, nor to fill the log.
+        // Fewer requests while the database is down, so that they do not fill the log.
         let failed = answer.status().is_server_error();
-        // To its end, as a client would: a request lasts as long as its answer.
+        // Reads the whole body, as a client would: a request lasts until the end of its answer.
         let _ = answer.into_body().collect().await;
         sleep(if failed {
             Duration::from_secs(10)

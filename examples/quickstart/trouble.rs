@@ -1,4 +1,4 @@
-//! Routes that do to a pool what real apps do to theirs, on purpose.
+//! Routes that reproduce common misuses of a pool.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +12,7 @@ use super::database::Database;
 use super::error::AppError;
 use super::ms::Ms;
 
-/// `GET /n-plus-one`: one query for the users, and one more for each of them.
+/// `GET /n-plus-one`: sends one query for the users, and another for each user.
 pub async fn n_plus_one<C: Database>(State(pool): State<Pool<C>>) -> Result<Json<Value>, AppError> {
     let mut conn = pool.get().await?;
     let users = conn.users().await?;
@@ -25,7 +25,7 @@ pub async fn n_plus_one<C: Database>(State(pool): State<Pool<C>>) -> Result<Json
     ))
 }
 
-/// `GET /slow?ms=`: holds a connection and does something else.
+/// `GET /slow?ms=`: holds a connection without using it.
 pub async fn slow<C: Database>(
     State(pool): State<Pool<C>>,
     Ms(time): Ms,
@@ -36,7 +36,7 @@ pub async fn slow<C: Database>(
     Ok(done("held a connection", time))
 }
 
-/// `GET /query?ms=`: a query that keeps the server busy.
+/// `GET /query?ms=`: runs a query for the given time.
 pub async fn query<C: Database>(
     State(pool): State<Pool<C>>,
     Ms(time): Ms,

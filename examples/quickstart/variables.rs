@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The environment variables of the app.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,12 +7,12 @@ use std::path::Path;
 use poolscope::Settings;
 use poolscope::settings::SettingsError;
 
-/// Puts the variables of a file `.env` into the environment, but for those that are there already.
+/// Adds the variables of a file `.env` to the environment, except for those already set.
 pub fn read_dot_env() -> Result<(), String> {
     match dotenvy::dotenv() {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
-        // Its text quotes the line, and the line may hold a password.
+        // The text of this error quotes the line, which may contain a password.
         Err(dotenvy::Error::LineParse(..)) => Err(
             ".env: a line can't be read: expected NAME=value, in single quotes if it has spaces, # or $"
                 .to_owned(),
@@ -21,7 +21,7 @@ pub fn read_dot_env() -> Result<(), String> {
     }
 }
 
-/// [`Settings::from_env`], with a SQLite file in `folder` unless there is a `DATABASE_URL`.
+/// [`Settings::from_env`], with a SQLite file in `folder` unless `DATABASE_URL` is set.
 pub fn settings(folder: &Path) -> Result<Settings, SettingsError> {
     for unknown in Settings::unknown_variables("", env::vars_os().map(|(name, _)| name)) {
         tracing::warn!("{unknown}");
@@ -34,7 +34,7 @@ pub fn settings(folder: &Path) -> Result<Settings, SettingsError> {
     })
 }
 
-/// `QUICKSTART_HOST`: this machine only, unless it says otherwise, as it must in a container.
+/// `QUICKSTART_HOST`: by default this machine only. A container has to set it.
 pub fn host() -> Result<IpAddr, String> {
     match variable("QUICKSTART_HOST").as_str() {
         "" => Ok(Ipv4Addr::LOCALHOST.into()),
@@ -44,7 +44,7 @@ pub fn host() -> Result<IpAddr, String> {
     }
 }
 
-/// `PORT`; 0 is any that is free.
+/// `PORT`; 0 is any free port.
 pub fn port() -> Result<u16, String> {
     match variable("PORT").as_str() {
         "" => Ok(8000),
@@ -54,7 +54,7 @@ pub fn port() -> Result<u16, String> {
     }
 }
 
-/// `QUICKSTART_TRAFFIC`: whether the app keeps itself busy.
+/// `QUICKSTART_TRAFFIC`: whether the app generates its own traffic.
 pub fn traffic() -> Result<bool, String> {
     match variable("QUICKSTART_TRAFFIC").as_str() {
         "" | "on" => Ok(true),

@@ -54,7 +54,7 @@ pub(super) struct Woken<W>(
 );
 
 impl<W> Woken<W> {
-    const fn nobody() -> Self {
+    const fn none() -> Self {
         Self(None)
     }
 
@@ -178,7 +178,7 @@ impl<W> Queue<W> {
         match place.answer {
             // The waiter was admitted and does not use its permit.
             Some(Ok(())) => self.release(now),
-            _ => Woken::nobody(),
+            _ => Woken::none(),
         }
     }
 
@@ -218,7 +218,7 @@ impl<W> Queue<W> {
     /// Stops admission until [`resume`](Self::resume).
     pub(super) fn suspend(&mut self) -> Woken<W> {
         self.suspended = true;
-        let mut woken = Woken::nobody();
+        let mut woken = Woken::none();
         if self.rules.fails_when_suspended {
             self.refuse_all(Rejected::Suspended, &mut woken);
         }
@@ -236,7 +236,7 @@ impl<W> Queue<W> {
     /// Rejects all waiting and all later checkouts.
     pub(super) fn close(&mut self) -> Woken<W> {
         self.closed = true;
-        let mut woken = Woken::nobody();
+        let mut woken = Woken::none();
         self.refuse_all(Rejected::Closed, &mut woken);
         woken
     }
@@ -254,7 +254,7 @@ impl<W> Queue<W> {
 
     /// Admits waiters in order while permits are free, and sheds those that queued for too long.
     fn serve(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
-        let mut woken = Woken::nobody();
+        let mut woken = Woken::none();
         if self.pending() == 0 || self.suspended {
             return woken;
         }

@@ -121,7 +121,7 @@ impl<S: Source> Observe<S> {
 
     /// Returns the recommendation. `what_if` must be within its bounds.
     pub(crate) async fn optimize_by(&self, facts: SourceFacts, what_if: WhatIf) -> Optimization {
-        let answer = facts.lane.activity(MonitorConnection::TIMEOUT).await;
+        let answer = facts.monitor.activity(MonitorConnection::TIMEOUT).await;
         let activity = answer.as_deref().ok();
         let counts = self.recorder.counts();
         let own = Own {

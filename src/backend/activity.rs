@@ -10,7 +10,7 @@ pub struct Activity {
     pub(crate) sessions: Option<Vec<ServerSession>>,
     pub(crate) limits: Option<Limits>,
     /// The process id of the monitoring connection.
-    pub(crate) lane_process_id: Option<u64>,
+    pub(crate) monitor_process_id: Option<u64>,
     /// What the database user may not see, and the privilege that would allow it; `None` if
     /// everything is visible.
     pub(crate) restricted: Option<String>,

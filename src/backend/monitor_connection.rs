@@ -83,7 +83,7 @@ impl MonitorConnection {
 
     /// Pings the server. Waits at most `deadline` for the response.
     pub(crate) async fn ping(self: &Arc<Self>, deadline: Duration) -> Answer<()> {
-        self.ask(deadline, |lane| &lane.pings, |session| session.ping())
+        self.ask(deadline, |monitor| &monitor.pings, |session| session.ping())
             .await
     }
 
@@ -91,7 +91,7 @@ impl MonitorConnection {
     pub(crate) async fn activity(self: &Arc<Self>, deadline: Duration) -> Answer<Activity> {
         self.ask(
             deadline,
-            |lane| &lane.activities,
+            |monitor| &monitor.activities,
             |session| session.activity(),
         )
         .await
@@ -195,13 +195,13 @@ impl MonitorConnection {
         idle.session = Some(session);
         idle.last_used = Some(Instant::now());
         if !std::mem::replace(&mut idle.closer, true) {
-            let lane = Arc::downgrade(self);
+            let monitor = Arc::downgrade(self);
             tokio::spawn(async move {
                 let mut until = Instant::now() + IDLE;
                 loop {
                     sleep_until(until).await;
-                    let Some(lane) = lane.upgrade() else { return };
-                    let mut idle = lane.connection.lock().await;
+                    let Some(monitor) = monitor.upgrade() else { return };
+                    let mut idle = monitor.connection.lock().await;
                     match idle.last_used {
                         Some(used) if used.elapsed() < IDLE => until = used + IDLE,
                         _ => {

@@ -77,7 +77,7 @@ impl<C: Backend> PoolService<Manager<C>> {
     /// Closes idle connections. Connections in use close when they are returned.
     pub(crate) async fn close(&self) {
         self.shared.policy.policy.close();
-        self.shared.lane.close().await;
+        self.shared.monitor.close().await;
         // bb8 cannot empty a pool, so take the connections one by one; the closed manager opens no
         // more. A connection that is being returned counts as idle a moment before bb8 has it.
         for _ in 0..TRIES {

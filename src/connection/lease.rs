@@ -191,7 +191,7 @@ impl<C: Backend> Lease<C> {
         // Limit the wait: this checkout's attempt may have served another, whose own attempt failed.
         let got = match timeout(REDIAL, select(got, failed)).await {
             Err(_) => {
-                own.dial_if_nobody_does();
+                own.dial_if_none_runs();
                 return Ok(Next::Nothing);
             }
             Ok(Either::Left((got, _))) => got,

@@ -81,7 +81,7 @@ impl<C: Backend> OwnShared<C> {
     /// Connects for a waiting checkout if the limit permits and no attempt is running. bb8 counts the
     /// attempts that it has begun. An attempt that ended with its runtime is never counted down, and
     /// bb8 would wait for it forever.
-    pub(super) fn dial_if_nobody_does(self: &Arc<Self>) {
+    pub(super) fn dial_if_none_runs(self: &Arc<Self>) {
         let counter = &self.policy.counter;
         let (open, _) = counter.read();
         if counter.open_or_opening() > open || open >= self.policy.limits.most() {

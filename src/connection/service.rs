@@ -85,7 +85,7 @@ pub struct PoolService<M: Managed> {
 pub struct Shared<M: Managed> {
     pub(super) pool: bb8::Pool<M>,
     pub(super) policy: M::State,
-    pub(super) lane: Arc<MonitorConnection>,
+    pub(super) monitor: Arc<MonitorConnection>,
 }
 
 impl<M: Managed> PoolService<M> {
@@ -98,9 +98,9 @@ impl<M: Managed> PoolService<M> {
                 Ok(Box::new(OnMonitorConnection(connection)) as Box<dyn MonitorSession>)
             })
         });
-        let lane = MonitorConnection::new(open);
+        let monitor = MonitorConnection::new(open);
         Self {
-            shared: Arc::new(Shared { pool, policy, lane }),
+            shared: Arc::new(Shared { pool, policy, monitor }),
         }
     }
 
@@ -119,8 +119,8 @@ impl<M: Managed> PoolService<M> {
         &self.shared.pool
     }
 
-    pub(crate) fn lane(&self) -> &Arc<MonitorConnection> {
-        &self.shared.lane
+    pub(crate) fn monitor(&self) -> &Arc<MonitorConnection> {
+        &self.shared.monitor
     }
 
     pub(crate) fn policy(&self) -> &M::State {

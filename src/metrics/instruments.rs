@@ -11,6 +11,7 @@ use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAM
 use crate::checkout::query_context::QueryFailure;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::metrics::catalog::{self as family, Emit, FAMILIES, Family, Kind, PHASE, Read};
+use crate::record::duration_sink::DurationSink;
 use crate::record::inventory::Availability;
 use crate::record::queries::attributes;
 use crate::record::recorder::Recorder;
@@ -52,9 +53,18 @@ impl Metrics {
         }
     }
 
+    fn with(&self, record: impl FnOnce(&Bound)) {
+        match self {
+            Self::Given(_, bound) => bound.get().map(|bound| record(bound)),
+            Self::Global(bound) => bound.load().as_deref().map(record),
+        };
+    }
+}
+
+impl DurationSink for Metrics {
     /// Creates the instruments, and creates them again after the global provider was replaced:
     /// instruments created before `global::set_meter_provider` would never export anything.
-    pub(crate) fn bind(&self, recorder: &Arc<Recorder>) {
+    fn bind(&self, recorder: &Arc<Recorder>) {
         match self {
             Self::Given(provider, bound) => {
                 bound.get_or_init(|| Box::new(Bound::new(Arc::clone(provider), recorder)));
@@ -69,14 +79,7 @@ impl Metrics {
         }
     }
 
-    fn with(&self, record: impl FnOnce(&Bound)) {
-        match self {
-            Self::Given(_, bound) => bound.get().map(|bound| record(bound)),
-            Self::Global(bound) => bound.load().as_deref().map(record),
-        };
-    }
-
-    pub(crate) fn waited(&self, time: Duration, phases: Option<&Phases>) {
+    fn waited(&self, time: Duration, phases: Option<&Phases>) {
         self.with(|bound| {
             bound.wait.record(time.as_secs_f64());
             let Some(phases) = phases else { return };
@@ -86,15 +89,15 @@ impl Metrics {
         });
     }
 
-    pub(crate) fn held(&self, time: Duration) {
+    fn held(&self, time: Duration) {
         self.with(|bound| bound.held.record(time.as_secs_f64()));
     }
 
-    pub(crate) fn created(&self, time: Duration) {
+    fn created(&self, time: Duration) {
         self.with(|bound| bound.create.record(time.as_secs_f64()));
     }
 
-    pub(crate) fn query_ended(
+    fn query_ended(
         &self,
         took: Duration,
         database: &[KeyValue],
@@ -110,7 +113,7 @@ impl Metrics {
         });
     }
 
-    pub(crate) fn request_ended(&self, request: &Attribution, tally: &Tally) {
+    fn request_ended(&self, request: &Attribution, tally: &Tally) {
         self.with(|bound| {
             let Some(histograms) = &bound.per_request else {
                 return;

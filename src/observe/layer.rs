@@ -103,7 +103,7 @@ impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
         let recorder = Recorder::new(
             Arc::clone(&self.name),
             Tracing::new(self.tracers.as_ref().map(|tracer| tracer())),
-            Metrics::new(self.meters.clone()),
+            Box::new(Metrics::new(self.meters.clone())),
             self.slow_wait,
             Leaks::new(self.leak_threshold),
             self.request_metrics,

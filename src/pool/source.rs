@@ -18,7 +18,7 @@ impl<C: Backend> Source for Stack<C> {
         let counts = service.counts();
         SourceFacts {
             kind: C::KIND,
-            lane: Arc::clone(service.lane()),
+            monitor: Arc::clone(service.monitor()),
             configuration: Configuration {
                 pool_size: counts.pool_size,
                 max_overflow: counts.max_overflow,
@@ -61,7 +61,7 @@ where
         let config = self.get_ref().config();
         SourceFacts {
             kind: C::KIND,
-            lane: Arc::clone(self.lane()),
+            monitor: Arc::clone(self.monitor()),
             configuration: Configuration {
                 pool_size: self.counts().pool_size,
                 max_overflow: 0,

@@ -7,6 +7,7 @@ pub(crate) mod buckets;
 pub(crate) mod by_route;
 pub(crate) mod checkouts;
 pub(crate) mod clock;
+pub(crate) mod duration_sink;
 pub(crate) mod histogram;
 pub(crate) mod history;
 pub(crate) mod hour;

@@ -90,8 +90,8 @@ impl Readiness {
     /// Returns why the database cannot be reached, given the result of the monitoring connection. Its
     /// failure alone is no evidence while checkouts succeed, or while the server has no free slots
     /// because of the pool's own connections.
-    pub(crate) fn unreachable(&self, lane: Result<(), &MonitorError>) -> Option<String> {
-        let error = lane.err()?;
+    pub(crate) fn unreachable(&self, monitor: Result<(), &MonitorError>) -> Option<String> {
+        let error = monitor.err()?;
         let kind = error.cause.kind();
         // If no server answers, a connection handed out before the question proves nothing. If the
         // server rejects the monitoring connection, a recent one does: the rejection takes only

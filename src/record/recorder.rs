@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use crate::advice::advisor::Advisor;
 use crate::backend::ConnectError;
 use crate::log_limiter::LogLimiter;
-use crate::metrics::instruments::Metrics;
 use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
 use crate::record::by_route::ByRoute;
 use crate::record::clock::Clock;
+use crate::record::duration_sink::DurationSink;
 use crate::record::history::{History, Recorded};
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::leaks::Leaks;
@@ -42,7 +42,7 @@ pub(crate) const TARGET: &str = "poolscope";
 pub(crate) struct Recorder {
     pub(crate) name: Arc<str>,
     pub(crate) tracing: Tracing,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Box<dyn DurationSink>,
     pub(crate) slow_wait: Duration,
     pub(crate) slow_waits: LogLimiter,
     pub(crate) connect_failures_log: LogLimiter,
@@ -84,7 +84,7 @@ pub(crate) struct PoolState {
     /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
     /// Whether a report could last reach the database over the monitoring connection, and when.
-    lane_verdict: Option<(bool, Instant)>,
+    monitor_verdict: Option<(bool, Instant)>,
     pub(crate) next_bind: Instant,
 }
 
@@ -92,7 +92,7 @@ impl Recorder {
     pub(crate) fn new(
         name: Arc<str>,
         tracing: Tracing,
-        metrics: Metrics,
+        metrics: Box<dyn DurationSink>,
         slow_wait: Duration,
         leaks: Leaks,
         request_metrics: bool,
@@ -134,7 +134,7 @@ impl Recorder {
                 last_granted: None,
                 last_returned: None,
                 last_connect_error: None,
-                lane_verdict: None,
+                monitor_verdict: None,
                 next_bind: now,
             }),
             operations: Mutex::new(QueryDurations::new(now)),
@@ -191,8 +191,8 @@ impl Recorder {
     }
 
     /// Records whether a report could reach the database. Passes on the reason why it could not.
-    pub(crate) fn lane_verdict(&self, unreachable: Option<String>) -> Option<String> {
-        self.state().lane_verdict = Some((unreachable.is_none(), Instant::now()));
+    pub(crate) fn monitor_verdict(&self, unreachable: Option<String>) -> Option<String> {
+        self.state().monitor_verdict = Some((unreachable.is_none(), Instant::now()));
         unreachable
     }
 
@@ -204,7 +204,7 @@ impl Recorder {
             .last_connect_error
             .as_ref()
             .is_some_and(|(error, at)| error.is_absence() && !served_since(*at));
-        let asked = state.lane_verdict.is_some_and(|(reached, at)| {
+        let asked = state.monitor_verdict.is_some_and(|(reached, at)| {
             !reached && at.elapsed() < VERDICT_AGE && !served_since(at)
         });
         !refused && !asked

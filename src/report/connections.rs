@@ -133,7 +133,7 @@ impl<S: Source> Observe<S> {
     }
 
     pub(crate) async fn connections_by(&self, facts: SourceFacts) -> Connections {
-        let answer = facts.lane.activity(MonitorConnection::TIMEOUT).await;
+        let answer = facts.monitor.activity(MonitorConnection::TIMEOUT).await;
         match answer {
             Ok(activity) if activity.sessions.is_some() => self.server_view(&facts, &activity),
             Ok(_) => self.pool_view(&facts, None),
@@ -154,7 +154,7 @@ impl<S: Source> Observe<S> {
             .collect();
         let all = activity.sessions.iter().flatten();
         let on_database = all.filter(|s| s.same_database).count() as u32;
-        let ours = tally.total + u32::from(activity.lane_process_id.is_some());
+        let ours = tally.total + u32::from(activity.monitor_process_id.is_some());
         let reports = sessions.into_iter().map(|session| SessionReport {
             process_id: Some(session.process_id),
             state: session.state.as_str(),
@@ -174,7 +174,7 @@ impl<S: Source> Observe<S> {
             server_max_connections: activity.limits.map(|limits| limits.max_connections),
             server_connections: activity.limits.map(|limits| limits.in_use),
             other_connections: Some(on_database.saturating_sub(ours)),
-            monitoring_process_id: activity.lane_process_id,
+            monitoring_process_id: activity.monitor_process_id,
             restricted: activity.restricted.clone(),
             ..Connections::new(facts, scope, &tally, reports.collect())
         }

@@ -77,8 +77,8 @@ impl Fleet {
             ),
         };
         let replicas = replicas.max(1);
-        let lane = u32::from(activity.lane_process_id.is_some());
-        let service = census.own + census.other_pools + census.elsewhere + lane;
+        let monitor = u32::from(activity.monitor_process_id.is_some());
+        let service = census.own + census.other_pools + census.elsewhere + monitor;
         let grant = Grant::of(activity, service)?;
         let share = (grant.available / replicas)
             .saturating_sub(1)
@@ -102,8 +102,8 @@ impl Census {
     /// Counts the sessions. `has_replicas`: other replicas exist, even if sessions do not identify them.
     fn take(activity: &Activity, own: Own<'_>, has_replicas: bool) -> Self {
         let sessions = activity.sessions.as_deref().unwrap_or_default();
-        let is_lane =
-            |session: &ServerSession| Some(session.process_id) == activity.lane_process_id;
+        let is_monitor =
+            |session: &ServerSession| Some(session.process_id) == activity.monitor_process_id;
         let has_ids = own.process_ids.is_some_and(|ids| !ids.is_empty());
         // The server knows none of our ids: they are those of a pooler in between, and so are the names.
         let is_pooled = has_ids && own.known(activity) == 0;
@@ -111,12 +111,12 @@ impl Census {
         let alike = || {
             sessions
                 .iter()
-                .filter(|s| s.same_user && s.same_database && !is_lane(s))
+                .filter(|s| s.same_user && s.same_database && !is_monitor(s))
         };
         let here = sessions
             .iter()
-            .find(|session| is_lane(session))
-            .and_then(|lane| lane.replica.as_deref())
+            .find(|session| is_monitor(session))
+            .and_then(|monitor| monitor.replica.as_deref())
             .filter(|_| !is_pooled);
         let Some(here) = here else {
             let like_ours = count(alike()).saturating_sub(pools);
@@ -187,7 +187,7 @@ mod tests {
                 user_limit: None,
             }),
             sessions: Some(sessions),
-            lane_process_id: Some(LANE),
+            monitor_process_id: Some(LANE),
             restricted: None,
         }
     }

@@ -126,12 +126,12 @@ impl<S: Source> Observe<S> {
 
     /// Returns the health of the pool with these facts.
     pub(crate) async fn health_by(&self, facts: SourceFacts) -> Health {
-        let answer = facts.lane.activity(MonitorConnection::TIMEOUT).await;
+        let answer = facts.monitor.activity(MonitorConnection::TIMEOUT).await;
         // A server that refuses to show its sessions can still be reachable.
         let reached = match &answer {
             Ok(_) => Ok(()),
             Err(_) => facts
-                .lane
+                .monitor
                 .ping(super::healthcheck::DEADLINE)
                 .await
                 .map(drop),
@@ -141,7 +141,7 @@ impl<S: Source> Observe<S> {
         let evidence = Readiness::gather(&self.recorder);
         let reason = evidence.own_verdict().or_else(|| {
             self.recorder
-                .lane_verdict(evidence.unreachable(reached.as_ref().map(|_| ())))
+                .monitor_verdict(evidence.unreachable(reached.as_ref().map(|_| ())))
         });
 
         let activity = answer.as_ref().ok();

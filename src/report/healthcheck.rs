@@ -74,11 +74,11 @@ impl<S: Source> Observe<S> {
         if self.recorder.inventory.availability() != Availability::Open {
             return None;
         }
-        let answer = self.get_ref().facts().lane.ping(DEADLINE).await;
+        let answer = self.get_ref().facts().monitor.ping(DEADLINE).await;
         // Gathered after the ping: checkouts may have succeeded meanwhile.
         let evidence = Readiness::gather(&self.recorder);
         self.recorder
-            .lane_verdict(evidence.unreachable(answer.as_ref().map(|_| ())))
+            .monitor_verdict(evidence.unreachable(answer.as_ref().map(|_| ())))
     }
 }
 

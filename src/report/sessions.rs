@@ -87,9 +87,9 @@ pub(super) fn ours(
 /// Selects the pool's sessions: by id, else by `application_name`, else by user and database.
 fn select(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<ServerSession>) {
     let sessions = activity.sessions.as_deref().unwrap_or_default();
-    let is_lane = |s: &&ServerSession| Some(s.process_id) == activity.lane_process_id;
+    let is_monitor = |s: &&ServerSession| Some(s.process_id) == activity.monitor_process_id;
     let those = |are_ours: &dyn Fn(&ServerSession) -> bool| -> Vec<_> {
-        let others = sessions.iter().filter(|s| !is_lane(s));
+        let others = sessions.iter().filter(|s| !is_monitor(s));
         others.filter(|s| are_ours(s)).cloned().collect()
     };
     if let Some(own) = own {
@@ -101,8 +101,8 @@ fn select(activity: &Activity, own: Option<&[u64]>) -> (&'static str, Vec<Server
     }
     // The monitoring connection is opened like the pool's connections and has the same name: that of
     // this process, unless the URL sets one.
-    let lane = sessions.iter().find(is_lane);
-    let name = lane.and_then(|lane| lane.application_name.as_deref());
+    let monitor = sessions.iter().find(is_monitor);
+    let name = monitor.and_then(|monitor| monitor.application_name.as_deref());
     match name.filter(|name| !name.is_empty()) {
         Some(name) => {
             let has_name = |s: &ServerSession| s.application_name.as_deref() == Some(name);

@@ -62,7 +62,7 @@ impl Default for RouteSettings {
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
     pub(crate) kind: DatabaseKind,
-    pub(crate) lane: Arc<MonitorConnection>,
+    pub(crate) monitor: Arc<MonitorConnection>,
     pub(crate) configuration: Configuration,
     /// The server's session ids of the pool's connections; `None` for an existing pool.
     pub(crate) process_ids: Option<Vec<u64>>,

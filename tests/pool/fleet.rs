@@ -55,7 +55,7 @@ async fn postgres_sessions_tell_the_replicas_of_this_service() {
     assert_eq!((alone.replicas, alone.counted_from), (1, "sessions"));
     assert_eq!(alone.server_max_connections, 40);
     assert_eq!(alone.grantable, 40 - alone.reserved);
-    assert_eq!(alone.share, alone.grantable - 1, "the lane has one of them");
+    assert_eq!(alone.share, alone.grantable - 1, "the monitoring connection has one of them");
 
     // Two of its replicas, each with two connections, and another application.
     let mut sessions = Vec::new();
@@ -90,7 +90,7 @@ async fn postgres_sessions_tell_the_replicas_of_this_service() {
     assert_eq!(
         fleet(&ten).share,
         0,
-        "three each, less the lane and those of the other pool"
+        "three each, less the monitoring connection and those of the other pool"
     );
     drop((sessions, other));
 }

@@ -288,7 +288,7 @@ async fn a_connection_that_never_comes_back_is_a_possible_leak() {
     assert!(!warned(&said, "possible connection leak"), "{said:#}");
 }
 
-/// More than the server can still grant, our own not counted against us and the lane counted.
+/// More than the server can still grant, our own not counted against us and the monitoring connection counted.
 async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     let database = Database::at(url);
     let pool = database
@@ -315,7 +315,7 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     assert_eq!(said["database"]["server_max_connections"], json!(10));
     assert!(warning(&said), "{said:#}");
 
-    // Our own connections change nothing, as soon as the lane looks again. No more than these: of a
+    // Our own connections change nothing, as soon as the monitoring connection looks again. No more than these: of a
     // slow dial there may be another one.
     let warm_up = pool.warm_up(Duration::from_secs(60)).await;
     assert!(warm_up.is_complete(), "{warm_up:?}");
@@ -351,7 +351,7 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
         .name("fits")
         .build()
         .unwrap();
-    // Its lane is one more session on a server that is nearly full.
+    // Its monitoring connection is one more session on a server that is nearly full.
     drop(_held);
     drop(_stranger);
     assert!(pool.close(Duration::from_secs(30)).await);
@@ -367,7 +367,7 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_larger_than_postgres_allows_is_warned_of() {
     let server = postgres::Postgres::start(postgres::Options::new().max_connections(10));
-    // Less three for superusers and one for the lane.
+    // Less three for superusers and one for the monitoring connection.
     what_the_server_can_grant::<diesel_async::AsyncPgConnection>(&server.url(), 6).await;
 }
 

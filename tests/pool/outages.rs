@@ -212,9 +212,9 @@ async fn a_frozen_server_is_said_in_time<S: Own>() {
     assert_up(&pool).await;
 }
 
-/// The lane finds no slot on a server that is full; the pool's own connections serve.
+/// The monitoring connection finds no slot on a server that is full; the pool's own connections serve.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_without_a_slot_is_no_outage() {
+async fn a_monitoring_connection_without_a_slot_is_no_outage() {
     let server = Postgres::start(postgres::Options::new().max_connections(10));
     let pool = Database::at(&server.url())
         .pool::<AsyncPgConnection>()
@@ -238,7 +238,7 @@ async fn a_lane_without_a_slot_is_no_outage() {
 
 /// The password was changed under a running app: nobody new gets in, those inside work on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lane_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
+async fn a_monitoring_connection_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
     let server = Postgres::start(postgres::Options::new());
     let url = server.create_user("app");
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url))
@@ -257,7 +257,7 @@ async fn a_lane_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
             }
         })
     };
-    // For more than two seconds, because the lane asks anew each second.
+    // For more than two seconds, because the monitoring connection asks anew each second.
     for _ in 0..25 {
         for route in ["healthcheck", "health"] {
             let answer = ask(&pool, route).await;
@@ -270,7 +270,7 @@ async fn a_lane_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
         json!(false)
     );
 
-    // Without them too, when the checkouts and the lane's answer are more than a second old: what is open
+    // Without them too, when the checkouts and the monitoring connection's answer are more than a second old: what is open
     // would still serve, and an idle pool that is taken out of service would never come back.
     enough.store(true, Ordering::Relaxed);
     at_work.await.unwrap();

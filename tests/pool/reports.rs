@@ -170,9 +170,9 @@ async fn sessions_are_joined_with_holders<C: Served>(name: &str) {
         let since = session["state_seconds"].as_f64().unwrap();
         assert!(since <= began.elapsed().as_secs_f64() + 1.0, "{session}");
     }
-    // The lane asks over a session of its own, which is named and not counted.
-    let lane = report["monitoring_process_id"].as_u64().unwrap();
-    assert!(![ids.0, ids.1, ids.2].contains(&lane));
+    // The monitoring connection asks over a session of its own, which is named and not counted.
+    let monitor = report["monitoring_process_id"].as_u64().unwrap();
+    assert!(![ids.0, ids.1, ids.2].contains(&monitor));
 }
 
 async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &str) {
@@ -189,7 +189,7 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
             answer.json()["idle_in_transaction"] == json!(n)
         }
     };
-    // The lane's answers are good for a second, and the server's own view may lag a little.
+    // The monitoring connection's answers are good for a second, and the server's own view may lag a little.
     let five = until("five", ask, counts(5)).await;
     assert_eq!(five.status, StatusCode::OK, "as many as are allowed");
 
@@ -529,7 +529,7 @@ async fn on_sqlite_too_many_idle_in_a_transaction_are_a_503() {
 /// However many ask, the server is asked once, over one session.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_ask_at_once_share_one_session_and_one_answer() {
-    let database = AsyncPgConnection::database("shared_lane");
+    let database = AsyncPgConnection::database("shared_monitor");
     let pool = database.pool::<AsyncPgConnection>().build().unwrap();
     let asked = (0..50).map(|n| get(pool.monitor(), ["connections", "health"][n % 2]));
     for answer in futures_util::future::join_all(asked).await {

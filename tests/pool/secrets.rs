@@ -45,11 +45,11 @@ fn secrets() -> [String; 5] {
     .map(str::to_owned)
 }
 
-/// Everything that was told, and where.
+/// Everything that was texts, and where.
 #[derive(Default)]
-struct Told(Vec<(String, String)>);
+struct Texts(Vec<(String, String)>);
 
-impl Told {
+impl Texts {
     fn add(&mut self, place: impl Into<String>, text: impl Into<String>) {
         self.0.push((place.into(), text.into()));
     }
@@ -94,7 +94,7 @@ struct Watched<C: Tested> {
 }
 
 impl<C: Tested> Watched<C> {
-    fn new(name: &str, builder: PoolBuilder<C>, told: &mut Told) -> Self {
+    fn new(name: &str, builder: PoolBuilder<C>, texts: &mut Texts) -> Self {
         let (spans, meters) = (Spans::new(), Meters::new());
         let builder = builder
             .name(name)
@@ -110,7 +110,7 @@ impl<C: Tested> Watched<C> {
                 settings.query_text = true;
                 settings.echo = true;
             });
-        told.debug("PoolBuilder", &builder);
+        texts.debug("PoolBuilder", &builder);
         let pool = builder.build().unwrap();
         Self {
             pool,
@@ -126,7 +126,7 @@ impl<C: Tested> Watched<C> {
     }
 
     /// All routes, to those with and without the token, and all reports from code.
-    async fn ask(&self, told: &mut Told) {
+    async fn ask(&self, texts: &mut Texts) {
         let monitor = self.pool.monitor();
         let others = [
             "metrics",
@@ -146,42 +146,42 @@ impl<C: Tested> Watched<C> {
                     .header(ACCEPT, accept)
                     .body(());
                 let answer = answer_to(monitor.clone(), request.unwrap()).await;
-                told.debug(&format!("headers of {path}"), &answer.headers);
-                told.add(format!("{path} as {accept}"), answer.text());
+                texts.debug(&format!("headers of {path}"), &answer.headers);
+                texts.add(format!("{path} as {accept}"), answer.text());
             }
             let refused = get(monitor.clone(), path).await;
-            told.debug(&format!("headers of {path}, refused"), &refused.headers);
-            told.add(format!("{path}, refused"), refused.text());
+            texts.debug(&format!("headers of {path}, refused"), &refused.headers);
+            texts.add(format!("{path}, refused"), refused.text());
         }
-        told.debug("Status", &self.pool.status());
-        told.add(
+        texts.debug("Status", &self.pool.status());
+        texts.add(
             "health()",
             serde_json::to_string(&self.pool.health().await).unwrap(),
         );
-        told.debug("Health", &self.pool.health().await);
-        told.debug("Optimization", &self.pool.optimize().await);
+        texts.debug("Health", &self.pool.health().await);
+        texts.debug("Optimization", &self.pool.optimize().await);
         let what_if = WhatIf::new().rate(1.5).replicas(3).pool_size(7);
         let advice = self.pool.optimize_for(&what_if).await.unwrap();
-        told.debug("Optimization of another load", &advice);
-        told.add("optimize_for()", serde_json::to_string(&advice).unwrap());
-        told.debug("Healthcheck", &self.pool.healthcheck().await);
+        texts.debug("Optimization of another load", &advice);
+        texts.add("optimize_for()", serde_json::to_string(&advice).unwrap());
+        texts.debug("Healthcheck", &self.pool.healthcheck().await);
     }
 
     /// What was written down along the way.
-    fn collect(&self, told: &mut Told) {
-        told.debug("spans", &self.spans.named_like(""));
-        told.debug("metrics", &self.meters.read());
-        told.debug("Pool", &self.pool);
-        told.debug("Observe", self.pool.as_service());
-        told.debug("Stack", self.pool.as_service().get_ref());
-        told.debug("Gate", self.pool.as_service().get_ref().gate());
-        told.debug("Settings", self.pool.settings());
-        told.debug("Monitor", &self.pool.monitor());
-        told.debug("State", &self.pool.state());
+    fn collect(&self, texts: &mut Texts) {
+        texts.debug("spans", &self.spans.named_like(""));
+        texts.debug("metrics", &self.meters.read());
+        texts.debug("Pool", &self.pool);
+        texts.debug("Observe", self.pool.as_service());
+        texts.debug("Stack", self.pool.as_service().get_ref());
+        texts.debug("Gate", self.pool.as_service().get_ref().gate());
+        texts.debug("Settings", self.pool.settings());
+        texts.debug("Monitor", &self.pool.monitor());
+        texts.debug("State", &self.pool.state());
         for event in log::capture().ours() {
             // Statements are what an echo shows; their values are looked for all the same.
             let is_echo = event.starts_with("poolscope::echo");
-            told.add(if is_echo { "echo" } else { "log" }, event);
+            texts.add(if is_echo { "echo" } else { "log" }, event);
         }
     }
 }
@@ -203,39 +203,39 @@ on_each_database!(nothing_that_is_told_holds_a_secret_or_a_value);
 
 async fn nothing_that_is_told_holds_a_secret_or_a_value<C: Tested>(name: &str) {
     log::capture();
-    let mut told = Told::default();
+    let mut texts = Texts::default();
     let database = C::database(name);
     let builder = database.pool::<C>().pool_size(1).max_overflow(1);
-    let people = Watched::<C>::new(name, builder, &mut told);
+    let people = Watched::<C>::new(name, builder, &mut texts);
 
-    succeed_and_fail(&people, &mut told).await;
+    succeed_and_fail(&people, &mut texts).await;
     repeat(&people).await;
-    run_out(&people, &mut told).await;
+    run_out(&people, &mut texts).await;
     if C::database_name() != "sqlite" {
-        give_up(&people, &mut told).await;
+        give_up(&people, &mut texts).await;
     }
-    people.ask(&mut told).await;
+    people.ask(&mut texts).await;
     assert!(people.pool.close(Duration::from_secs(30)).await);
-    people.ask(&mut told).await;
-    told.error("closed", &people.pool.get().await.unwrap_err());
-    people.collect(&mut told);
+    people.ask(&mut texts).await;
+    texts.error("closed", &people.pool.get().await.unwrap_err());
+    people.collect(&mut texts);
 
     if let Some(database) = locked_out::<C>() {
         let builder = database.pool::<C>();
-        let outside = Watched::<C>::new(&format!("{name}_outside"), builder, &mut told);
+        let outside = Watched::<C>::new(&format!("{name}_outside"), builder, &mut texts);
         let error = outside.pool.get().await.unwrap_err();
-        told.error("locked out", &error);
+        texts.error("locked out", &error);
         let answer = error.into_response().into_body().collect().await.unwrap();
-        told.add("503", String::from_utf8_lossy(&answer.to_bytes()));
-        outside.ask(&mut told).await;
-        outside.collect(&mut told);
+        texts.add("503", String::from_utf8_lossy(&answer.to_bytes()));
+        outside.ask(&mut texts).await;
+        outside.collect(&mut texts);
         assert!(
-            told.says("authentication"),
+            texts.says("authentication"),
             "its error is among what was looked at"
         );
     }
 
-    told.holds_none_of(&secrets());
+    texts.holds_none_of(&secrets());
     // That all of it happened, and would have been seen.
     for words in [
         "people",
@@ -244,23 +244,23 @@ async fn nothing_that_is_told_holds_a_secret_or_a_value<C: Tested>(name: &str) {
         "possible connection leak",
         "timed out after",
     ] {
-        assert!(told.says(words), "{words}");
+        assert!(texts.says(words), "{words}");
     }
-    assert!(told.says(LITERAL), "the echo shows statements");
-    told.0.retain(|(place, _)| place != "echo");
-    told.holds_none_of(&[LITERAL.to_owned(), LITERAL_NUMBER.to_owned()]);
+    assert!(texts.says(LITERAL), "the echo shows statements");
+    texts.0.retain(|(place, _)| place != "echo");
+    texts.holds_none_of(&[LITERAL.to_owned(), LITERAL_NUMBER.to_owned()]);
 }
 
 /// Statements that the server takes, and those whose refusal quotes what was sent.
-async fn succeed_and_fail<C: Tested>(people: &Watched<C>, told: &mut Told) {
+async fn succeed_and_fail<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
     let work = async {
         let mut conn = people
             .pool
             .checkout(Checkout::new().label("work"))
             .await
             .unwrap();
-        told.debug("PooledConnection", &conn);
-        told.debug("facts", &conn.facts());
+        texts.debug("PooledConnection", &conn);
+        texts.debug("facts", &conn.facts());
         conn.batch_execute(
             "CREATE TABLE people (id INTEGER PRIMARY KEY, email VARCHAR(60) NOT NULL UNIQUE, CHECK (id <> 1647382915))",
         )
@@ -329,7 +329,7 @@ async fn repeat<C: Tested>(people: &Watched<C>) {
 }
 
 /// Everything is held, for longer than it should be, and somebody waits in vain.
-async fn run_out<C: Tested>(people: &Watched<C>, told: &mut Told) {
+async fn run_out<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
     let mut held = people.pool.get().await.unwrap();
     held.batch_execute("BEGIN").await.unwrap();
     held.bound(
@@ -344,12 +344,12 @@ async fn run_out<C: Tested>(people: &Watched<C>, told: &mut Told) {
     let (error, ()) = tokio::join!(waiting, async {
         let pending = async || people.pool.status().pending;
         until("it waits", pending, |pending| *pending == 1).await;
-        people.ask(told).await;
+        people.ask(texts).await;
     });
     let error = error.unwrap_err();
-    told.error("timeout", &error);
+    texts.error("timeout", &error);
     let answer = error.into_response().into_body().collect().await.unwrap();
-    told.add("503", String::from_utf8_lossy(&answer.to_bytes()));
+    texts.add("503", String::from_utf8_lossy(&answer.to_bytes()));
     // One waits for longer than `slow_wait`, and is served.
     let late = people.pool.get();
     let (late, ()) = tokio::join!(late, async {
@@ -360,7 +360,7 @@ async fn run_out<C: Tested>(people: &Watched<C>, told: &mut Told) {
 }
 
 /// Queries are looked at while they run, and given up.
-async fn give_up<C: Tested>(people: &Watched<C>, told: &mut Told) {
+async fn give_up<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
     let sleep = match C::database_name() {
         "postgres" => "SELECT pg_sleep(30)",
         _ => "SELECT SLEEP(30)",
@@ -373,20 +373,20 @@ async fn give_up<C: Tested>(people: &Watched<C>, told: &mut Told) {
     let bound = format!("{sleep}, $1 AS bound_n, $2 AS bound_word");
     tokio::select! {
         ended = conn.bound(&bound, BOUND_NUMBER, BOUND) => panic!("{ended:?}"),
-        () = look(people, told, "AS bound_word") => {}
+        () = look(people, texts, "AS bound_word") => {}
     }
     drop(conn);
     let mut conn = people.pool.get().await.unwrap();
     let literal = format!("{sleep}, {LITERAL_NUMBER} AS n, '{LITERAL}' AS written_word");
     tokio::select! {
         ended = conn.run(&literal) => panic!("{ended:?}"),
-        () = look(people, told, "? AS n, ? AS written_word") => {}
+        () = look(people, texts, "? AS n, ? AS written_word") => {}
     }
 }
 
 /// Asks for everything once the statement is among it.
-async fn look<C: Tested>(people: &Watched<C>, told: &mut Told, statement: &str) {
+async fn look<C: Tested>(people: &Watched<C>, texts: &mut Texts, statement: &str) {
     let connections = async || serde_json::to_string(&people.pool.connections().await).unwrap();
     until("seen", connections, |report| report.contains(statement)).await;
-    people.ask(told).await;
+    people.ask(texts).await;
 }

@@ -31,8 +31,8 @@ async fn own_name(connection: &mut AsyncPgConnection) -> String {
     name_of(connection, "pg_backend_pid()").await
 }
 
-/// The session of the monitoring lane.
-async fn lane_of(pool: &Pool<AsyncPgConnection>) -> String {
+/// The session of the monitoring connection.
+async fn monitoring_session_of(pool: &Pool<AsyncPgConnection>) -> String {
     let report = get(pool.monitor(), "connections").await.json();
     report["monitoring_process_id"].to_string()
 }
@@ -64,8 +64,8 @@ async fn every_session_names_the_service_and_its_instance() {
     assert_eq!(own_name(&mut pool.get().await.unwrap()).await, name);
     let mut dedicated = pool.dedicated_connection().await.unwrap();
     assert_eq!(own_name(&mut dedicated).await, name);
-    let lane = lane_of(&pool).await;
-    assert_eq!(name_of(&mut held, &lane).await, name);
+    let monitor = monitoring_session_of(&pool).await;
+    assert_eq!(name_of(&mut held, &monitor).await, name);
 
     // A second pool of this process is the same instance.
     let other = AsyncPgConnection::database("session_names_too");
@@ -86,8 +86,8 @@ async fn a_name_in_the_url_stays() {
         let pool = patient(pool).build().unwrap();
         let mut held = pool.get().await.unwrap();
         assert_eq!(own_name(&mut held).await, expected, "{parameter}");
-        let lane = lane_of(&pool).await;
-        assert_eq!(name_of(&mut held, &lane).await, expected, "{parameter}");
+        let monitor = monitoring_session_of(&pool).await;
+        assert_eq!(name_of(&mut held, &monitor).await, expected, "{parameter}");
     }
 }
 
@@ -100,8 +100,8 @@ async fn sessions_are_not_named_when_that_is_turned_off() {
         .unwrap();
     let mut held = pool.get().await.unwrap();
     assert_eq!(own_name(&mut held).await, "");
-    let lane = lane_of(&pool).await;
-    assert_eq!(name_of(&mut held, &lane).await, "");
+    let monitor = monitoring_session_of(&pool).await;
+    assert_eq!(name_of(&mut held, &monitor).await, "");
 }
 
 /// Over a Unix socket nothing tells the server's ids, and the name tells whose sessions are whose.
@@ -133,6 +133,6 @@ async fn without_ids_the_name_of_the_process_tells_its_sessions() {
     let _held = pool.get().await.unwrap();
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["scope"], json!("user_and_database"));
-    // One's own, the other pool's two and its lane's, and the stranger's.
+    // One's own, the other pool's two and its monitoring connection's, and the stranger's.
     assert_eq!(report["total_connections"], json!(5));
 }

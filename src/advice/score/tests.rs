@@ -279,9 +279,9 @@ fn a_large_error_is_reported_after_enough_comparisons() {
         says(&minutes, p95).unwrap().verdict()
     };
     assert_eq!(of(5, 0.03), None, "four comparisons");
-    let told = of(6, 0.03).unwrap();
-    assert!(told.contains("in the 5 minutes"), "{told}");
-    assert!(told.contains("mostly too long"), "{told}");
+    let verdict = of(6, 0.03).unwrap();
+    assert!(verdict.contains("in the 5 minutes"), "{verdict}");
+    assert!(verdict.contains("mostly too long"), "{verdict}");
     assert_eq!(of(6, 0.014), None);
     assert!(of(6, 0.001).unwrap().contains("mostly too short"));
 }
@@ -298,8 +298,8 @@ fn an_error_without_bias_is_reported_without_direction() {
     let accuracy = told_of(&minutes, last, |last, connections, _| {
         all(connections, *last)
     });
-    let told = accuracy.unwrap().verdict().unwrap();
-    assert!(told.contains("(median). Change"), "{told}");
+    let verdict = accuracy.unwrap().verdict().unwrap();
+    assert!(verdict.contains("(median). Change"), "{verdict}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ struct ServerLimits {
     #[diesel(sql_type = Unsigned<BigInt>)]
     max_user_connections: u64,
     #[diesel(sql_type = Unsigned<BigInt>)]
-    lane: u64,
+    monitor: u64,
 }
 
 #[derive(QueryableByName)]
@@ -56,7 +56,7 @@ pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResu
     let limits: ServerLimits = sql_query(
         "SELECT CAST(@@global.max_connections AS UNSIGNED) AS max_connections, \
          CAST(@@max_user_connections AS UNSIGNED) AS max_user_connections, \
-         CAST(CONNECTION_ID() AS UNSIGNED) AS lane",
+         CAST(CONNECTION_ID() AS UNSIGNED) AS monitor",
     )
     .get_result(connection)
     .await?;
@@ -125,7 +125,7 @@ pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResu
             in_use: connected.value.parse().unwrap_or(0),
             user_limit: Some(narrow(limits.max_user_connections)).filter(|&limit| limit > 0),
         }),
-        lane_process_id: Some(limits.lane),
+        monitor_process_id: Some(limits.monitor),
         restricted,
     })
 }

@@ -47,7 +47,7 @@ const SESSIONS: &str = "\
 #[derive(QueryableByName)]
 struct ServerLimits {
     #[diesel(sql_type = Integer)]
-    lane: i32,
+    monitor: i32,
     #[diesel(sql_type = Integer)]
     max_connections: i32,
     #[diesel(sql_type = Integer)]
@@ -60,7 +60,7 @@ struct ServerLimits {
 
 /// `reserved_connections` exists since Postgres 16. A limit of -1 means no limit.
 const LIMITS: &str = "\
-    SELECT pg_backend_pid() AS lane, \
+    SELECT pg_backend_pid() AS monitor, \
         current_setting('max_connections')::int AS max_connections, \
         current_setting('superuser_reserved_connections')::int \
             + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved, \
@@ -84,7 +84,7 @@ pub(super) async fn activity(connection: &mut AsyncPgConnection) -> QueryResult<
             in_use: narrow(limits.in_use),
             user_limit: limits.user_limit.map(|limit| narrow(limit.into())),
         }),
-        lane_process_id: u64::try_from(limits.lane).ok(),
+        monitor_process_id: u64::try_from(limits.monitor).ok(),
         restricted: (hidden > 0).then(|| {
             format!("the states of {hidden} sessions of other users are not visible: GRANT pg_monitor to this user")
         }),

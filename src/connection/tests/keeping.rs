@@ -46,7 +46,7 @@ async fn a_failed_keepalive_closes_its_connection_and_makes_the_others_suspect()
     drop(pool.get().await.unwrap());
     pool.script.pings_that(refuse);
     sleep(IDLE - Duration::from_secs(10)).await;
-    assert_eq!(pool.told.closed(), ["ping_failed"; 2]);
+    assert_eq!(pool.events.closed(), ["ping_failed"; 2]);
     assert_eq!(pool.counts(), (1, 1));
     pool.script.pings_that(succeeds);
     let pings = pool.script.pings();
@@ -70,7 +70,7 @@ async fn a_checkout_waits_for_a_hanging_ping_only_up_to_the_ping_timeout() {
         start.elapsed()
     );
     assert_eq!((pool.script.dials(), pool.counts()), (2, (1, 0)));
-    assert_eq!(pool.told.closed(), ["ping_failed"]);
+    assert_eq!(pool.events.closed(), ["ping_failed"]);
     drop(held);
 }
 
@@ -91,10 +91,10 @@ async fn a_checkout_waits_for_a_ping_that_succeeds() {
 async fn the_keepalive_takes_no_connection_from_waiting_checkouts() {
     let pool = kept_alive(|_| {});
     drop(pool.held(3).await);
-    pool.told.waiting.store(1, Ordering::SeqCst);
+    pool.events.waiting.store(1, Ordering::SeqCst);
     sleep(IDLE * 3).await;
     assert_eq!(pool.script.pings(), 0);
-    pool.told.waiting.store(0, Ordering::SeqCst);
+    pool.events.waiting.store(0, Ordering::SeqCst);
     sleep(IDLE).await;
     assert_eq!(pool.script.pings(), 3);
 }
@@ -103,11 +103,11 @@ async fn the_keepalive_takes_no_connection_from_waiting_checkouts() {
 async fn the_keepalive_ends_with_the_pool() {
     let pool = kept_alive(|_| {});
     drop(pool.held(3).await);
-    let (script, told) = (pool.script.clone(), Arc::clone(&pool.told));
+    let (script, events) = (pool.script.clone(), Arc::clone(&pool.events));
     drop(pool);
     sleep(IDLE * 10).await;
     assert_eq!(script.pings(), 0);
-    assert_eq!(told.closed(), ["shutdown"; 3]);
+    assert_eq!(events.closed(), ["shutdown"; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,15 +119,15 @@ async fn lifetimes_are_jittered_and_never_longer_than_the_setting() {
     drop(pool.held(100).await);
     sleep(Duration::from_secs(899)).await;
     drop(pool.held(100).await);
-    assert_eq!(pool.told.closed().len(), 0);
+    assert_eq!(pool.events.closed().len(), 0);
     sleep(Duration::from_secs(51)).await;
     drop(pool.held(100).await);
     // About half of them: 20 and 80 are six standard deviations off.
-    let half = pool.told.closed().len();
+    let half = pool.events.closed().len();
     assert!((20..=80).contains(&half), "{half}");
     sleep(Duration::from_secs(51)).await;
     drop(pool.held(100).await);
-    assert_eq!(pool.told.closed(), ["recycle"; 100]);
+    assert_eq!(pool.events.closed(), ["recycle"; 100]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,10 +194,10 @@ async fn a_warm_up_ends_at_its_deadline_and_late_connections_are_used() {
     let pool = Tested::new(|settings| settings.pool_size = 3);
     pool.script.dials_that(after(Duration::from_secs(5)));
     drop(pool.service.warm_up(Duration::from_secs(2)).await);
-    let (script, told) = (pool.script.clone(), Arc::clone(&pool.told));
+    let (script, events) = (pool.script.clone(), Arc::clone(&pool.events));
     drop(pool);
     sleep(Duration::from_secs(60)).await;
-    assert_eq!((script.dials(), told.closed()), (3, vec!["shutdown"; 3]));
+    assert_eq!((script.dials(), events.closed()), (3, vec!["shutdown"; 3]));
 }
 
 #[tokio::test(start_paused = true)]

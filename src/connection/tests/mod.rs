@@ -119,7 +119,7 @@ impl Dial<Connection> for Scripted {
 
 /// An observer that records its events.
 #[derive(Default)]
-struct Told {
+struct Events {
     opened: AtomicU32,
     failed: AtomicU32,
     waiting: AtomicU32,
@@ -127,14 +127,14 @@ struct Told {
     closed: Mutex<Vec<CloseReason>>,
 }
 
-impl Told {
+impl Events {
     fn closed(&self) -> Vec<&'static str> {
         let closed = self.closed.lock().unwrap();
         closed.iter().map(|reason| reason.as_str()).collect()
     }
 }
 
-impl PoolEvents for Told {
+impl PoolEvents for Events {
     fn opened(&self, _: Duration) {
         self.opened.fetch_add(1, Ordering::SeqCst);
     }
@@ -159,7 +159,7 @@ impl PoolEvents for Told {
 struct Tested {
     service: PoolService<Manager<Connection>>,
     script: Scripted,
-    told: Arc<Told>,
+    events: Arc<Events>,
 }
 
 impl Tested {
@@ -181,7 +181,7 @@ impl Tested {
         };
         change(&mut policy);
         let policy = ConnectionPolicy::new(policy, Handle::current());
-        let (script, told) = (Scripted::new(), Arc::<Told>::default());
+        let (script, events) = (Scripted::new(), Arc::<Events>::default());
         let opener = Opener::new(
             Arc::new(script.clone()),
             None,
@@ -189,12 +189,12 @@ impl Tested {
             settings.database_url,
         );
         let service = PoolService::new(Manager::new(opener, Arc::clone(&policy)), &policy);
-        let observer: Arc<dyn PoolEvents> = Arc::clone(&told) as _;
+        let observer: Arc<dyn PoolEvents> = Arc::clone(&events) as _;
         service.report_to(Arc::downgrade(&observer));
         Self {
             service,
             script,
-            told,
+            events,
         }
     }
 

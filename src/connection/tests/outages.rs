@@ -63,7 +63,7 @@ async fn without_requests_the_prober_connects_twice_a_second_and_notices_the_ret
     sleep(Duration::from_secs(60)).await;
     drop(held);
     assert_eq!(pool.script.dials(), dialled + 1);
-    assert_eq!(pool.told.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(pool.events.opened.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn the_first_checkout_after_the_return_gets_the_probes_connection() {
         let held = pool.get().await.unwrap();
         assert!(start.elapsed() <= ms(500), "{:?}", start.elapsed());
         assert_eq!(pool.counts(), (1, 0));
-        assert_eq!(pool.told.opened.load(Ordering::SeqCst), 1);
+        assert_eq!(pool.events.opened.load(Ordering::SeqCst), 1);
         drop(held);
     }
 }
@@ -110,7 +110,7 @@ async fn checkouts_fail_fast_while_attempts_hang() {
     }
     assert!(start.elapsed() <= Duration::from_secs(1));
     sleep(Duration::from_secs(30)).await;
-    assert_eq!(pool.counts().0, pool.told.opened.load(Ordering::SeqCst));
+    assert_eq!(pool.counts().0, pool.events.opened.load(Ordering::SeqCst));
     // An old attempt that times out now does not declare another outage.
     let start = Instant::now();
     assert_eq!(pool.held(10).await.len(), 10);
@@ -260,5 +260,5 @@ async fn a_probes_connection_is_not_lost_with_a_cancelled_checkout() {
     pool.script.dials_that(succeeds);
     sleep(Duration::from_secs(2)).await;
     assert_eq!(pool.counts(), (1, 1));
-    assert_eq!(pool.told.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(pool.events.opened.load(Ordering::SeqCst), 1);
 }

@@ -53,7 +53,7 @@ async fn a_shrink_closes_idle_connections_now_and_those_in_use_on_return() {
     drop(held.split_off(3));
     assert_eq!(pool.counts(), (6, 3));
     pool.service.resize(2, 0);
-    assert_eq!(pool.told.resized.load(Ordering::SeqCst), 1);
+    assert_eq!(pool.events.resized.load(Ordering::SeqCst), 1);
     // Three connections are in use, more than the limit, so none stays idle.
     assert_eq!(pool.counts(), (3, 0));
     let counts = pool.service.counts();
@@ -62,7 +62,7 @@ async fn a_shrink_closes_idle_connections_now_and_those_in_use_on_return() {
     assert_eq!(pool.counts(), (2, 0));
     drop(held);
     assert_eq!(pool.counts(), (2, 2));
-    assert_eq!(pool.told.closed(), ["resize"; 4]);
+    assert_eq!(pool.events.closed(), ["resize"; 4]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +72,7 @@ async fn a_shrink_does_not_change_the_reason_of_overflow_connections() {
     pool.service.resize(2, 6);
     drop(held);
     assert_eq!(pool.counts(), (2, 2));
-    let closed = pool.told.closed();
+    let closed = pool.events.closed();
     let of = |reason: &str| closed.iter().filter(|one| **one == reason).count();
     assert_eq!((of("resize"), of("overflow")), (2, 4), "{closed:?}");
 }
@@ -92,7 +92,7 @@ async fn a_growth_serves_waiting_checkouts() {
     assert_eq!(pool.counts(), (3, 0));
     drop((one, two, three));
     assert_eq!(pool.counts(), (2, 2));
-    assert_eq!(pool.told.closed(), ["overflow"]);
+    assert_eq!(pool.events.closed(), ["overflow"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +102,7 @@ async fn a_full_pool_reports_no_connect_failure() {
     let waiting = tokio::spawn(pool.get());
     sleep(Duration::from_secs(3600)).await;
     assert!(!waiting.is_finished());
-    assert_eq!(pool.told.failed.load(Ordering::SeqCst), 0);
+    assert_eq!(pool.events.failed.load(Ordering::SeqCst), 0);
     drop(one);
     let _two = waiting.await.unwrap().unwrap();
     assert_eq!((pool.counts(), pool.script.dials()), ((1, 0), 1));

@@ -29,7 +29,7 @@ async fn a_failed_old_connection_makes_newer_ones_suspect() {
     pool.script.pings_that(fails_once());
     drop(pool.get().await.unwrap());
     assert_eq!(pool.script.pings(), 3);
-    assert_eq!(pool.told.closed(), ["ping_failed"]);
+    assert_eq!(pool.events.closed(), ["ping_failed"]);
     // Now the second is known to be healthy.
     drop(pool.get().await.unwrap());
     assert_eq!(pool.script.pings(), 3);
@@ -58,7 +58,7 @@ async fn only_one_of_many_hanging_pings_delays_a_checkout() {
     assert_eq!(pool.script.pings(), 1);
     drop(fresh);
     assert_eq!(pool.counts(), (1, 1));
-    assert_eq!(pool.told.closed(), ["ping_failed"; 10]);
+    assert_eq!(pool.events.closed(), ["ping_failed"; 10]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn a_shrink_while_checkouts_connect_keeps_to_the_new_size() {
     pool.service.resize(1, 0);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(pool.counts(), (1, 1));
-    assert_eq!(pool.told.closed(), ["resize"; 4]);
+    assert_eq!(pool.events.closed(), ["resize"; 4]);
 }
 
 /// bb8 still counts an attempt whose task ended with its runtime.

@@ -28,7 +28,7 @@ fn recorder(threshold: impl Into<Option<Duration>>) -> Arc<Recorder> {
     Recorder::new(
         Arc::from("orders"),
         Tracing::new(None),
-        Metrics::new(None),
+        Box::new(Metrics::new(None)),
         Duration::MAX,
         Leaks::new(threshold.into()),
         false,
@@ -52,7 +52,7 @@ impl Log {
     }
 
     /// Returns the messages since the last call, without the source line and anything after it.
-    fn told(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<String> {
         let events = std::mem::take(&mut *self.0.lock().unwrap());
         let message = |event: &BTreeMap<_, String>| event["message"].clone();
         let short = |text: String| text.split(" by ").next().map(str::to_owned);
@@ -87,21 +87,21 @@ async fn a_leak_is_logged_once_and_when_it_is_returned() {
     sleep(MINUTE / 2).await;
     let second = hold(&recorder, Checkout::new());
     sleep(MINUTE / 2).await;
-    assert_eq!((log.told(), recorder.leaking()), (vec![], Some(0)));
+    assert_eq!((log.lines(), recorder.leaking()), (vec![], Some(0)));
 
     sleep(2 * TICK).await;
-    assert_eq!(log.told(), ["possible connection leak: held for 60.0 s"]);
+    assert_eq!(log.lines(), ["possible connection leak: held for 60.0 s"]);
     assert_eq!(recorder.leaking(), Some(1));
     sleep(MINUTE / 2).await;
-    assert_eq!(log.told(), ["possible connection leak: held for 60.0 s"]);
+    assert_eq!(log.lines(), ["possible connection leak: held for 60.0 s"]);
     assert_eq!((recorder.leaking(), recorder.totals().leaks), (Some(2), 2));
 
     sleep(100 * MINUTE).await;
-    assert_eq!(log.told(), [""; 0]);
+    assert_eq!(log.lines(), [""; 0]);
     recorder.returned(second);
-    assert_eq!(log.told(), ["leaked connection returned after 6060.0 s"]);
+    assert_eq!(log.lines(), ["leaked connection returned after 6060.0 s"]);
     recorder.returned(first);
-    assert_eq!(log.told(), ["leaked connection returned after 6090.0 s"]);
+    assert_eq!(log.lines(), ["leaked connection returned after 6090.0 s"]);
     assert_eq!((recorder.leaking(), recorder.totals().leaks), (Some(0), 2));
 }
 
@@ -114,7 +114,7 @@ async fn a_connection_returned_in_time_is_no_leak() {
         sleep(Duration::from_secs(seconds / 2)).await;
         recorder.returned(key);
     }
-    assert_eq!((log.told(), recorder.totals().leaks), (vec![], 0));
+    assert_eq!((log.lines(), recorder.totals().leaks), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +129,7 @@ async fn without_a_threshold_no_task_runs() {
         recorder.returned(key);
         assert_eq!((recorder.leaking(), recorder.totals().leaks), (None, 0));
     }
-    assert_eq!(log.told(), [""; 0]);
+    assert_eq!(log.lines(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +156,7 @@ fn a_leak_that_no_scan_found_is_logged_at_its_end() {
     recorder.returned(key);
     assert_eq!(recorder.totals().leaks, 1);
     assert_eq!(
-        log.told(),
+        log.lines(),
         [
             "possible connection leak: held for 0.0 s",
             "leaked connection returned after 0.0 s"
@@ -180,7 +180,7 @@ fn another_runtime_takes_over_when_the_first_is_shut_down() {
         sleep(MINUTE).await;
         hold(&recorder, Checkout::new());
         sleep(MINUTE + 2 * TICK).await;
-        assert_eq!(log.told().len(), 1);
+        assert_eq!(log.lines().len(), 1);
     });
 }
 

@@ -17,7 +17,7 @@ use super::settings::ExportSettings;
 use super::tls::Tls;
 use crate::backend::io_message;
 
-/// Opens connections to one receiver, whatever URL a request has.
+/// Opens connections to one receiver, whatever the URL of a request is.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     host: Arc<str>,
@@ -26,7 +26,7 @@ pub(super) struct Connector {
     last_error: LastError,
 }
 
-/// Why the last attempt to connect failed. The errors of the OTLP exporters do not say it.
+/// The cause of the last failed connection attempt, which the errors of the OTLP exporters do not contain.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastError(Arc<Mutex<Option<String>>>);
 
@@ -43,7 +43,7 @@ impl LastError {
 impl Connector {
     pub(super) fn new(to: &ExportSettings, last_error: LastError) -> Self {
         let host = to.uri.host().unwrap_or_default();
-        // Brackets are for IPv6 addresses in URLs, and only there.
+        // Only URLs have brackets around IPv6 addresses.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let usual = if to.tls.is_some() { 443 } else { 80 };
         Self {

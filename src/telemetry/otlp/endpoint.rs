@@ -9,7 +9,7 @@ use crate::settings::Problem;
 
 const URL: &str = "a URL such as http://localhost:4318 or https://otlp.example.com";
 
-/// The URL to export a signal to.
+/// Returns the URL to export a signal to.
 pub(super) fn uri(
     signal: Signal,
     protocol: Protocol,
@@ -19,13 +19,13 @@ pub(super) fn uri(
     let [own, _] = of_exporter(signal, "ENDPOINT");
     let text = &*endpoint.value;
     let text = match protocol {
-        // `localhost:4317` is allowed there, and only there.
+        // Only gRPC accepts `localhost:4317`.
         Protocol::Grpc if !text.contains("://") => {
             let insecure = environment.flag(&of_exporter(signal, "INSECURE"));
             let scheme = if insecure { "http" } else { "https" };
             format!("{scheme}://{text}")
         }
-        // A signal's own endpoint is taken as it is.
+        // An endpoint of a single signal is used unchanged.
         Protocol::Http if endpoint.name != own => {
             format!("{}{}", text.trim_end_matches('/'), signal.path())
         }
@@ -49,7 +49,7 @@ fn parse(text: &str) -> Result<Uri, Option<&'static str>> {
             "name and password go into OTEL_EXPORTER_OTLP_HEADERS, as authorization=Basic%20…",
         ));
     }
-    // The connector would take the default port for one that it can't read.
+    // The connector would use the default port in place of an invalid one.
     let port = authority.as_str().strip_prefix(authority.host());
     let port_is_wrong = authority.port_u16().is_none_or(|port| port == 0);
     if port.is_some_and(|port| !port.is_empty()) && port_is_wrong {

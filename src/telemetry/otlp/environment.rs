@@ -1,5 +1,5 @@
-//! Reads single variables. A value that is not known counts as not set, with a warning, as the
-//! OpenTelemetry specification wants it.
+//! Reads single variables. An unknown value counts as not set and leads to a warning, as the OpenTelemetry
+//! specification requires.
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
@@ -7,12 +7,12 @@ use std::ops::RangeInclusive;
 use super::stats::Signal;
 use crate::settings::Problem;
 
-/// The variables, and what was found wrong so far.
+/// The variables, and the problems found so far.
 pub(super) struct Environment<'a> {
     lookup: &'a dyn Fn(&str) -> Option<OsString>,
-    /// Values that are ignored.
+    /// The ignored values.
     pub(super) warnings: Vec<Problem>,
-    /// Values that make the export impossible.
+    /// The values that make the export impossible.
     pub(super) problems: Vec<Problem>,
 }
 
@@ -38,19 +38,19 @@ impl<'a> Environment<'a> {
         }
     }
 
-    /// One warning a variable: three signals may read the same.
+    /// Adds a warning, unless the variable has one. Three signals may read the same variable.
     pub(super) fn warn(&mut self, problem: Problem) {
         push(&mut self.warnings, problem);
     }
 
-    /// The value, unless there is a problem.
+    /// Returns the value, or adds the problem.
     pub(super) fn or_fail<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
         result
             .map_err(|problem| push(&mut self.problems, problem))
             .ok()
     }
 
-    /// The value without the space around it; an empty one counts as not set.
+    /// Returns the trimmed value. An empty one counts as not set.
     pub(super) fn find(&mut self, name: &str) -> Option<Set> {
         let Ok(value) = (self.lookup)(name)?.into_string() else {
             self.warn(Problem::not_text(name, "text".to_owned()));
@@ -63,12 +63,12 @@ impl<'a> Environment<'a> {
         })
     }
 
-    /// The first of these that is set.
+    /// Returns the first of these variables that is set.
     pub(super) fn find_first(&mut self, names: &[String]) -> Option<Set> {
         names.iter().find_map(|name| self.find(name))
     }
 
-    /// One of a few words, in any case.
+    /// Reads one of a few words, in upper or lower case.
     pub(super) fn word<T: Copy>(&mut self, names: &[String], words: &[(&str, T)]) -> Option<T> {
         let expected: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         self.first(names, &expected.join(" or "), |value| {
@@ -78,7 +78,7 @@ impl<'a> Environment<'a> {
         })
     }
 
-    /// Which of `words` are in a list with commas; `None` if none of them is.
+    /// Returns which of `words` are in a list with commas; `None` if none of them is.
     pub(super) fn list<const N: usize>(
         &mut self,
         name: &str,
@@ -111,7 +111,7 @@ impl<'a> Environment<'a> {
         self.first(names, &expected, parse).unwrap_or(default)
     }
 
-    /// The first value that can be parsed; warns of those before it.
+    /// Returns the first value that can be parsed, and warns of those before it.
     pub(super) fn first<T>(
         &mut self,
         names: &[String],
@@ -131,7 +131,7 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// The variables of one signal's exporter and of all exporters, in this order.
+/// Returns the variable of one signal's exporter and the one of all exporters, in this order.
 pub(super) fn of_exporter(signal: Signal, what: &str) -> [String; 2] {
     let signal = signal.in_variables();
     [

@@ -4,31 +4,30 @@ use std::{fmt, io};
 
 use crate::settings::SettingsError;
 
-/// Why telemetry can't be set up.
+/// Why telemetry cannot be set up.
 ///
-/// An absent collector is no error: it may come later, and telemetry does not keep an app from
-/// starting. Nor is a word that the set-up does not know, which is ignored with a warning.
+/// An absent collector is not an error, because it may come later and telemetry must not keep an app from
+/// starting. An unknown value is not an error either. It is ignored with a warning.
 #[non_exhaustive]
 #[derive(thiserror::Error)]
 pub enum TelemetryError {
-    /// Variables make the export impossible: an endpoint that is no URL, a certificate that can't
-    /// be read. The error lists all of them.
+    /// Variables make the export impossible: an endpoint that is not a URL, a certificate that cannot be read.
+    /// The error lists all of them.
     #[error(transparent)]
     Settings(#[from] SettingsError),
 
-    /// [`install`](super::TelemetryBuilder::install) found a `tracing` subscriber, and there can
-    /// be only one.
+    /// [`install`](super::TelemetryBuilder::install) found a `tracing` subscriber. A process can have only one.
     #[error(
         "a tracing subscriber is installed already: call `start` instead of `install`, and add `telemetry.layer()` to that subscriber"
     )]
     SubscriberInstalled,
 
-    /// The system gives no thread, or no runtime on it, to export from.
-    #[error("can't start a thread to export telemetry from")]
+    /// The system cannot start the thread to export from, or its runtime.
+    #[error("cannot start the thread that exports telemetry")]
     Thread(#[source] io::Error),
 
-    /// The exporter finds fault with settings that looked right.
-    #[error("can't build an exporter: {0}")]
+    /// The exporter rejects settings that were valid by themselves.
+    #[error("cannot build an exporter: {0}")]
     Exporter(String),
 }
 

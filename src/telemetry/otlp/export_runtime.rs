@@ -1,7 +1,7 @@
-//! The thread with the runtime that HTTP and gRPC need, and the limits of an export.
+//! The thread with the runtime for HTTP and gRPC, and the time limits of an export.
 //!
-//! The SDK exports from threads of its own, which have no runtime. The app's runtime can't be used:
-//! it may have one thread, which may be waiting in `shutdown`.
+//! The SDK exports from its own threads, which have no runtime. The runtime of the app cannot be used: it
+//! may have only one thread, and that thread may be waiting in `shutdown`.
 
 use std::future::Future;
 use std::io;
@@ -14,21 +14,21 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// A runtime on a thread of its own, which ends when this is dropped.
+/// A runtime on its own thread. The thread ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct ExportRuntime {
     pub(super) handle: Handle,
-    /// From then on nothing is sent.
+    /// The instant from which nothing is sent.
     cut_off: watch::Sender<Option<Instant>>,
-    /// Dropped, it ends the thread.
+    /// Ends the thread when dropped.
     _running: oneshot::Sender<()>,
 }
 
-/// Why an export was not sent to its end.
+/// Why an export was abandoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     TimedOut,
-    /// Exporting ended meanwhile.
+    /// Exporting was shut down.
     Ended,
 }
 
@@ -40,10 +40,10 @@ impl ExportRuntime {
         std::thread::Builder::new()
             .name("poolscope-otlp".to_owned())
             .spawn(move || {
-                // The spans and events of HTTP and gRPC during an export are not exported.
+                // Suppresses the spans and events that HTTP and gRPC make during an export.
                 let _suppressed = Context::enter_telemetry_suppressed_scope();
                 let _ = runtime.block_on(ended);
-                // A lookup of a name can't be given up, and is not waited for.
+                // A name lookup cannot be cancelled. Do not wait for it.
                 runtime.shutdown_background();
             })?;
         Ok(Self {
@@ -53,7 +53,7 @@ impl ExportRuntime {
         })
     }
 
-    /// At this time exports under way are given up, and none begins any more.
+    /// Sets the instant at which running exports are abandoned and no new ones begin.
     pub(super) fn cut_off(&self, at: Instant) {
         self.cut_off.send_replace(Some(at));
     }
@@ -62,7 +62,7 @@ impl ExportRuntime {
         self.cut_off.borrow().is_some_and(|at| at <= Instant::now())
     }
 
-    /// Runs an export to its end or to its limit. Blocks, so it is for the SDK's threads.
+    /// Runs an export until it ends or its limit is reached. Blocks, so only the SDK's threads may call it.
     pub(super) fn run<T>(
         &self,
         export: impl Future<Output = T>,
@@ -81,7 +81,7 @@ impl ExportRuntime {
     async fn ended(&self) {
         let mut cut_off = self.cut_off.subscribe();
         let at = cut_off.wait_for(Option::is_some).await;
-        // The sender is in `self`.
+        // Never fails: `self` owns the sender.
         if let Some(at) = at.ok().and_then(|at| *at) {
             sleep_until(at).await;
         }

@@ -1,4 +1,4 @@
-//! The layers that take `tracing`'s spans and events to OpenTelemetry.
+//! The layers that pass the spans and events of `tracing` to OpenTelemetry.
 
 use std::io::{self, IsTerminal};
 
@@ -17,8 +17,8 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// The name of the tracer of an app's own `tracing` spans.
 const TRACER: &str = "tracing";
 
-/// Spans. Their context is current while they are entered, so that what goes straight through the
-/// OpenTelemetry API nests under them.
+/// Returns the layer of spans. Their context is current while they are entered, so that spans made with the
+/// OpenTelemetry API become their children.
 pub(super) fn spans<S>(provider: &SdkTracerProvider) -> impl Layer<S> + Send + Sync + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -28,15 +28,15 @@ where
         .with_tracer(provider.tracer(TRACER))
 }
 
-/// Events, as log records with the trace and the span that are current.
+/// Returns the layer of events. They become log records with the current trace and span.
 pub(super) type Events = OpenTelemetryTracingBridge<SdkLoggerProvider, SdkLogger>;
 
 pub(super) fn events(provider: &SdkLoggerProvider) -> Events {
-    // The SDK wonders in the log that its logger has no name: each event has its target.
+    // The SDK logs a warning because its logger has no name. The name is not needed: each event has a target.
     dispatcher::with_default(&Dispatch::none(), || Events::new(provider))
 }
 
-/// The log on stderr.
+/// Returns the layer that logs to stderr.
 pub(super) fn stderr<S>(filter: &str) -> impl Layer<S> + Send + Sync + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -47,14 +47,14 @@ where
         .with_filter(env_filter(filter))
 }
 
-/// What is exported of an app that has not said: as much as is usually logged.
+/// The default level of exported spans and events.
 pub(super) const USUAL: LevelFilter = LevelFilter::INFO;
 
-/// The driver that logs statements and bind values at `debug`.
+/// The driver, which logs statements and bind values at `debug`.
 const DRIVER: &str = "tokio_postgres";
 
-/// What is logged and exported by these directives, which were checked when they were read. Bind
-/// values are not, unless the directives name the driver that logs them.
+/// Returns the filter of these directives, which were checked when they were read. It excludes bind values,
+/// unless the directives name the driver that logs them.
 pub(super) fn env_filter<S: Subscriber>(directives: &str) -> impl Filter<S> + Send + Sync + use<S> {
     let is_named = directives.contains(DRIVER);
     let without_values = filter_fn(move |event| {
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps the targets and levels of what passes.
+    /// Records the targets and levels of the events that pass.
     #[derive(Clone, Default)]
     struct Passed(Arc<Mutex<Vec<(String, Level)>>>);
 

@@ -1,4 +1,4 @@
-//! Builds the providers, each over its queue and its exporter.
+//! Builds the providers, each with its queue and its exporter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) struct Pipeline {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Builds the exporter of a signal. The builders have no trait in common.
+/// Builds the exporter of a signal. A macro, because the builders share no trait.
 macro_rules! exporter {
     ($builder:expr, $to:expr, $queue:expr, $shared:expr) => {{
         let last_error = LastError::default();
@@ -42,7 +42,7 @@ macro_rules! exporter {
         let exporter = match $to.protocol {
             Protocol::Http => $builder
                 .with_http()
-                // `export_runtime.rs` has the limit.
+                // The limit is in `export_runtime.rs`.
                 .with_http_client(HyperClient::new(connector, Duration::MAX, None))
                 .with_endpoint($to.uri.to_string())
                 .with_protocol(Encoding::HttpBinary)
@@ -151,10 +151,10 @@ impl From<ExporterBuildError> for TelemetryError {
     }
 }
 
-/// A channel that connects when it is first used, and again whenever that is needed.
+/// Returns a channel that connects on first use, and reconnects when needed.
 fn channel(to: &ExportSettings, connector: Connector, runtime: &ExportRuntime) -> Channel {
-    // The connector knows whether to encrypt. tonic gets a plain URL to connect to, because it
-    // refuses any other without TLS of its own; requests name the real URL.
+    // The connector decides whether to encrypt. tonic gets a plain URL to connect to, because it refuses
+    // `https` unless its own TLS is enabled. The requests contain the real URL.
     let mut plain = to.uri.clone().into_parts();
     plain.scheme = Some(Scheme::HTTP);
     let plain = Uri::from_parts(plain).expect("a URL with another scheme is a URL");

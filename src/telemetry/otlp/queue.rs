@@ -1,5 +1,5 @@
-//! Counts the items in the SDK's queues. The SDK drops what does not fit, and logs the number only
-//! at the end; here an item that finds no place is counted and not handed on.
+//! Counts the items in the SDK's queues. The SDK drops items that do not fit, and logs their number only at
+//! the end. So an item that does not fit is counted here, and not passed on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -20,10 +20,10 @@ pub(super) struct Queue {
     pub(super) signal: Signal,
     stats: Arc<ExportStats>,
     places: u64,
-    /// Places that are taken, never fewer than the SDK has items.
+    /// Number of occupied places; at least the number of items in the SDK's queue.
     queued: AtomicU64,
     closed: AtomicBool,
-    /// Whether the last export is over.
+    /// Set when the last export has ended.
     pub(super) finished: watch::Sender<bool>,
 }
 
@@ -39,7 +39,7 @@ impl Queue {
         })
     }
 
-    /// Takes a place, or counts an item that found none.
+    /// Occupies a place, or counts the item as dropped if there is none.
     fn admit(&self) -> bool {
         if !self.closed.load(Relaxed) {
             if self.queued.fetch_add(1, SeqCst) < self.places {
@@ -51,17 +51,17 @@ impl Queue {
         false
     }
 
-    /// Items have left the queue, to be sent.
+    /// Records that items have left the queue to be sent.
     pub(super) fn taken(&self, items: u64) {
         self.queued.fetch_sub(items, SeqCst);
     }
 
-    /// Nothing is admitted any more.
+    /// Admits no more items.
     pub(super) fn close(&self) {
         self.closed.store(true, SeqCst);
     }
 
-    /// Counts what is left as dropped: it will not be sent.
+    /// Counts the remaining items as dropped, because they will not be sent.
     pub(super) fn abandon(&self) {
         let left = self.queued.swap(0, SeqCst);
         self.stats.add_dropped(self.signal, left);

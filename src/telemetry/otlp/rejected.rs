@@ -1,5 +1,5 @@
-//! Hears what a receiver took only in part. Such an export is a success; the OTLP exporters write
-//! the number to the log, and nowhere else.
+//! Counts the items that a receiver rejected of a batch that it accepted. The OTLP exporters report such a
+//! partial success only in their log.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// The reason is the receiver's text, of any length.
+/// The maximum length of the reason, which is the receiver's text.
 const LONGEST_REASON: usize = 200;
 
 /// Items that were rejected, and the reason.
@@ -19,8 +19,8 @@ pub(super) struct Rejected {
     pub(super) reason: String,
 }
 
-/// The log during an export. Nothing else that the exporters log goes on: the log gets one line from
-/// `stats.rs`.
+/// The subscriber during an export. It discards everything else that the exporters log, because `stats.rs`
+/// logs one line for an outage.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ExporterLog(Arc<Mutex<Rejected>>);
 
@@ -29,7 +29,7 @@ impl ExporterLog {
         Dispatch::new(tracing_subscriber::registry().with(self.clone()))
     }
 
-    /// What was rejected since the last call.
+    /// Returns the items rejected since the last call.
     pub(super) fn take(&self) -> Rejected {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -40,7 +40,7 @@ impl<S: Subscriber> Layer<S> for ExporterLog {
         metadata.target() == "opentelemetry-otlp" && metadata.name().ends_with(".PartialSuccess")
     }
 
-    /// Other levels stay as cheap for the app as they are.
+    /// Disables the other levels, so that they cost nothing.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::WARN)
     }

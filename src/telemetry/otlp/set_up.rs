@@ -1,4 +1,4 @@
-//! `Telemetry`: the one call at the start, and the one at the end.
+//! [`Telemetry`]: one call at the start of the app, and one at its end.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::shutdown::Unsent;
 use crate::telemetry::exports::Exports;
 
-/// The longest deadline, so that no clock overflows.
+/// The longest accepted deadline. A longer one could overflow the clock.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// An app's telemetry: traces, metrics and logs, sent over OTLP.
@@ -40,22 +40,22 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// # } fn main() {}
 /// ```
 ///
-/// Without an endpoint in the environment nothing is exported, and nothing costs anything; the log
-/// on stderr is there all the same. The standard differs: by it `localhost` would be tried.
+/// Without an endpoint in the environment, nothing is exported and exporting costs nothing; only the log
+/// on stderr is installed. The OpenTelemetry specification differs: it defaults to `localhost`.
 ///
-/// The receiver never slows the app: items wait in a queue that is bounded, and an item that finds
-/// no place there is dropped and counted, see [`Exports`].
+/// The receiver never slows the app down. Items wait in a bounded queue, and an item that does not fit is
+/// dropped and counted; see [`Exports`].
 ///
-/// Dropped without [`shutdown`](Self::shutdown) it goes on exporting, and what is in the queues when
-/// the process ends is lost.
+/// Dropping this value does not stop the export. Without [`shutdown`](Self::shutdown), the items that are
+/// in the queues when the process ends are lost.
 #[must_use = "without `shutdown` at the end the last spans and log records are lost"]
 pub struct Telemetry {
     pipeline: Option<Pipeline>,
-    /// Made before the global providers are set, because the SDK would add metrics about itself.
+    /// Created before the global providers are set. Otherwise the SDK would add metrics about itself.
     events: Mutex<Option<Events>>,
 }
 
-/// Telemetry that is not started yet.
+/// Telemetry that has been configured and not started.
 #[derive(Debug)]
 #[must_use = "it does nothing until `install` or `start`"]
 pub struct TelemetryBuilder {
@@ -65,20 +65,20 @@ pub struct TelemetryBuilder {
 impl Telemetry {
     /// Reads the `OTEL_*` variables.
     ///
-    /// A value that is not known, such as a sampler of another SDK, is ignored: `install` and
-    /// `start` log a warning with the variable and its value.
+    /// An unknown value, such as a sampler of another SDK, is ignored. `install` and `start` log a warning
+    /// with the variable and its value.
     ///
     /// # Errors
     ///
-    /// All values that make an export impossible, such as an endpoint that is no URL. The error
-    /// shows no header's value and no password.
+    /// Returns one error for all values that make an export impossible, such as an endpoint that is not a
+    /// URL. The error contains no header values and no passwords.
     pub fn from_env() -> Result<TelemetryBuilder, TelemetryError> {
         let settings = Settings::read(&|name| std::env::var_os(name))?;
         Ok(TelemetryBuilder { settings })
     }
 
-    /// The layer for an app that has a `tracing` subscriber of its own: spans and events at `INFO`
-    /// and above. `None` where nothing is exported, which a subscriber takes as well.
+    /// Returns the layer for an app that has its own `tracing` subscriber. The layer exports spans and
+    /// events at `INFO` and above. It is `None` if nothing is exported, and `with` accepts that, too.
     ///
     /// ```
     /// # #[cfg(feature = "otlp")] {
@@ -106,7 +106,7 @@ impl Telemetry {
         })
     }
 
-    /// As [`layer`](Self::layer), spans only and at every level, for an app that filters by itself.
+    /// Returns the part of [`layer`](Self::layer) that exports spans, without a filter.
     #[must_use]
     pub fn span_layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
     where
@@ -116,7 +116,7 @@ impl Telemetry {
         pipeline.tracer_provider.as_ref().map(layers::spans)
     }
 
-    /// As [`layer`](Self::layer), events only and at every level, for an app that filters by itself.
+    /// Returns the part of [`layer`](Self::layer) that exports events, without a filter.
     #[must_use]
     pub fn event_layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
     where
@@ -127,23 +127,23 @@ impl Telemetry {
         Some(events.take().unwrap_or_else(|| layers::events(provider)))
     }
 
-    /// Whether anything is exported: an endpoint is set, and telemetry is not switched off.
+    /// Returns whether anything is exported: an endpoint is set, and telemetry is not disabled.
     #[must_use]
     pub fn is_exporting(&self) -> bool {
         self.pipeline.is_some()
     }
 
-    /// What was exported so far, and what was lost. `None` where nothing is exported.
+    /// Returns the counts of exported and lost items; `None` if nothing is exported.
     #[must_use]
     pub fn exports(&self) -> Option<Exports> {
         let pipeline = self.pipeline.as_ref()?;
         Some(pipeline.shared.stats.read())
     }
 
-    /// Sends what is left, for `deadline` at most, and ends exporting. Returns what could not be
-    /// sent, and logs it.
+    /// Sends the remaining items for at most `deadline`, and stops exporting. Returns the items that could
+    /// not be sent, and logs them.
     ///
-    /// It blocks no thread of the runtime. A second call has nothing to do.
+    /// This blocks no thread of the runtime. A second call does nothing.
     pub async fn shutdown(&self, deadline: Duration) -> Unsent {
         let Some(pipeline) = &self.pipeline else {
             return Unsent::default();
@@ -158,14 +158,16 @@ impl Telemetry {
 }
 
 impl TelemetryBuilder {
-    /// Starts exporting, and installs everything in the process: the global providers of traces and
-    /// metrics, W3C propagation, and a `tracing` subscriber. That one logs to stderr what `RUST_LOG`
-    /// allows (`info` by default), exports the same as log records, and exports spans at `INFO` and
-    /// above.
+    /// Starts exporting, and installs the global providers of traces and metrics, W3C propagation, and a
+    /// `tracing` subscriber.
+    ///
+    /// The subscriber logs to stderr what `RUST_LOG` allows (`info` by default), exports the same events as
+    /// log records, and exports spans at `INFO` and above. An app that installs a subscriber of its own,
+    /// before or after, calls [`start`](Self::start) instead.
     ///
     /// # Errors
     ///
-    /// When there is a subscriber already, or the system gives no thread.
+    /// Returns an error if the process has a subscriber already, or if the system cannot start a thread.
     pub fn install(self) -> Result<Telemetry, TelemetryError> {
         let telemetry = self.build()?;
         let filter = &self.settings.filter;
@@ -181,12 +183,12 @@ impl TelemetryBuilder {
         Ok(telemetry)
     }
 
-    /// As [`install`](Self::install), but for the subscriber: the app adds
+    /// Starts exporting like [`install`](Self::install), and installs no subscriber. The app adds
     /// [`Telemetry::layer`] to its own.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// Returns an error if the system cannot start a thread.
     pub fn start(self) -> Result<Telemetry, TelemetryError> {
         let telemetry = self.build()?;
         self.make_global(&telemetry);
@@ -194,7 +196,7 @@ impl TelemetryBuilder {
     }
 
     fn build(&self) -> Result<Telemetry, TelemetryError> {
-        // The warnings of the SDK and the exporters have no subscriber yet; ours replace them.
+        // The SDK and the exporters log warnings before a subscriber exists. Our own warnings replace them.
         dispatcher::with_default(&Dispatch::none(), || {
             let is_on = self.settings.is_on();
             let pipeline = is_on.then(|| Pipeline::build(&self.settings)).transpose()?;
@@ -209,7 +211,7 @@ impl TelemetryBuilder {
             global::set_text_map_propagator(propagators);
         }
         if let Some(pipeline) = &telemetry.pipeline {
-            // OpenTelemetry would log that it is done.
+            // Otherwise OpenTelemetry logs that the provider was set.
             dispatcher::with_default(&Dispatch::none(), || {
                 if let Some(provider) = &pipeline.tracer_provider {
                     global::set_tracer_provider(provider.clone());
@@ -221,9 +223,9 @@ impl TelemetryBuilder {
             pipeline.shared.stats.activate();
         }
         // An app that calls `start` may have no subscriber yet.
-        let nobody_hears = dispatcher::get_default(|log| log.is::<NoSubscriber>());
+        let has_no_subscriber = dispatcher::get_default(|log| log.is::<NoSubscriber>());
         for problem in &self.settings.warnings {
-            match nobody_hears {
+            match has_no_subscriber {
                 true => eprintln!("poolscope: ignored: {problem}"),
                 false => tracing::warn!(target: TARGET, "ignored: {problem}"),
             }

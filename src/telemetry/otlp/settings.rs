@@ -1,9 +1,8 @@
 //! The settings by which providers and exporters are built.
 //!
-//! The SDK and the OTLP exporters read samplers, limits, headers, compression and temporality by
-//! themselves, and ignore without a warning that reaches anybody. Here these are only checked. The
-//! rest is read here: whether and where to export, and the sizes and times that are counted and
-//! limited by this crate.
+//! The SDK and the OTLP exporter read samplers, limits, headers, compression and temporality themselves, and
+//! ignore invalid values silently. This module only checks those. It reads the rest: whether and where to
+//! export, and the sizes and times that this crate counts and limits.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -26,7 +25,7 @@ use super::tls::{self, Tls};
 use crate::identity;
 use crate::settings::{Problem, SettingsError};
 
-/// A day, in milliseconds: longer times are taken for a mistake.
+/// One day, in milliseconds. A longer time counts as a mistake.
 const LONGEST: u64 = 24 * 3600 * 1000;
 const LARGEST: u64 = 1_000_000;
 const SAMPLERS: [&str; 6] = [
@@ -40,28 +39,28 @@ const SAMPLERS: [&str; 6] = [
 
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// Of traces, metrics and logs, those that are exported.
+    /// The exported ones of traces, metrics and logs.
     pub(super) exports: [Option<ExportSettings>; 3],
-    /// `None` where no variable asks for any, and none is needed.
+    /// `None` if no variable asks for one, and nothing is exported.
     pub(super) propagators: Option<TextMapCompositePropagator>,
-    /// `RUST_LOG`: what is logged.
+    /// The directives of `RUST_LOG`.
     pub(super) filter: String,
-    /// Values that are ignored.
+    /// The ignored values.
     pub(super) warnings: Vec<Problem>,
 }
 
 /// Where and how one signal is exported.
 pub(super) struct ExportSettings {
     pub(super) protocol: Protocol,
-    /// With the signal's path, which gRPC leaves out.
+    /// Includes the path of the signal, which gRPC ignores.
     pub(super) uri: Uri,
     pub(super) tls: Option<Tls>,
-    /// Metrics have no queue, and no batches of it.
+    /// The size of the queue; 0 for metrics, which have none.
     pub(super) queue: usize,
     pub(super) batch: usize,
-    /// From one export to the next.
+    /// The time between two exports.
     pub(super) interval: Duration,
-    /// For one export, retries included.
+    /// The time limit of one export, including retries.
     pub(super) timeout: Duration,
 }
 
@@ -92,14 +91,14 @@ impl Settings {
         SettingsError::unless_none(environment.problems, settings)
     }
 
-    /// Whether anything is exported.
+    /// Returns whether anything is exported.
     pub(super) fn is_on(&self) -> bool {
         self.exports.iter().any(Option::is_some)
     }
 }
 
 impl ExportSettings {
-    /// `None` where the signal is not exported: there is no endpoint, or the exporter is `none`.
+    /// Returns `None` if the signal is not exported: it has no endpoint, or its exporter is `none`.
     fn read(signal: Signal, environment: &mut Environment<'_>) -> Option<Self> {
         let endpoint = environment.find_first(&of_exporter(signal, "ENDPOINT"))?;
         if !is_wanted(signal, environment) {
@@ -113,7 +112,7 @@ impl ExportSettings {
         let encrypted = uri.scheme() == Some(&Scheme::HTTPS);
         let tls = encrypted.then(|| tls::read(signal, protocol, &endpoint, environment));
         let tls = environment.or_fail(tls.transpose())?;
-        // The exporter reads these two.
+        // The exporter reads these two itself.
         check_headers(signal, environment);
         environment.word(
             &of_exporter(signal, "COMPRESSION"),
@@ -148,7 +147,7 @@ impl ExportSettings {
         })
     }
 
-    /// The URL without its query, which may hold a key.
+    /// Returns the URL without its query, which may contain a key.
     pub(super) fn shown(&self) -> String {
         let path = match self.protocol {
             Protocol::Http => self.uri.path(),
@@ -157,7 +156,7 @@ impl ExportSettings {
         format!("{}{path}", self.origin())
     }
 
-    /// The server: signals that share it share its outages.
+    /// Returns the server. Signals with the same server share its outages.
     pub(super) fn origin(&self) -> String {
         let scheme = self.uri.scheme_str().unwrap_or_default();
         let authority = self.uri.authority().map_or("", Authority::as_str);
@@ -171,8 +170,8 @@ impl fmt::Debug for ExportSettings {
     }
 }
 
-/// The service and its instance, and the attributes of `OTEL_RESOURCE_ATTRIBUTES`. The SDK would not
-/// decode these.
+/// Returns the service, its instance, and the attributes of `OTEL_RESOURCE_ATTRIBUTES`, which the SDK would
+/// not decode.
 pub(super) fn resource() -> Resource {
     let own = [
         ("service.name", identity::service_name()),
@@ -186,14 +185,14 @@ pub(super) fn resource() -> Resource {
         .build()
 }
 
-/// `otlp` may be one of several, as in `otlp,console`.
+/// Returns whether the list of exporters includes `otlp`, as in `otlp,console`.
 fn is_wanted(signal: Signal, environment: &mut Environment<'_>) -> bool {
     let name = format!("OTEL_{}_EXPORTER", signal.in_variables());
     let known = environment.list(&name, ["otlp", "none"]);
     known.is_none_or(|[otlp, none]| otlp || !none)
 }
 
-/// Warns of the headers that the exporter leaves out. No value is ever shown.
+/// Warns of the headers that the exporter omits. Values are never shown.
 fn check_headers(signal: Signal, environment: &mut Environment<'_>) {
     let Some(found) = environment.find_first(&of_exporter(signal, "HEADERS")) else {
         return;
@@ -249,7 +248,7 @@ fn check_the_sdks(environment: &mut Environment<'_>) {
     }
 }
 
-/// Both of the W3C's where something is exported, unless a variable names others.
+/// Returns both W3C propagators if something is exported, unless a variable names others.
 fn propagators(
     is_on: bool,
     environment: &mut Environment<'_>,

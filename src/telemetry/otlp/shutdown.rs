@@ -1,4 +1,4 @@
-//! The end: sends what is left within a deadline, and returns what could not be sent.
+//! The end of exporting: sends the remaining items within a deadline, and returns those that were not sent.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use super::pipeline::Pipeline;
 use crate::telemetry::exports::{Exports, in_words};
 
-/// What could not be sent at the end.
+/// The items that could not be sent at the end.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unsent {
@@ -18,12 +18,12 @@ pub struct Unsent {
     pub data_points: u64,
     /// Log records.
     pub log_records: u64,
-    /// Why, if anything was left.
+    /// The cause; `None` if everything was sent.
     pub reason: Option<String>,
 }
 
 impl Unsent {
-    /// Whether everything was sent.
+    /// Returns whether everything was sent.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.counts() == [0; 3]
@@ -34,7 +34,7 @@ impl Unsent {
     }
 }
 
-/// As in "could not be sent: 3 spans (connection refused)".
+/// Formats as in "could not be sent: 3 spans (connection refused)".
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&in_words(self.counts()))?;
@@ -46,20 +46,20 @@ impl fmt::Display for Unsent {
 }
 
 impl Pipeline {
-    /// Flushes and ends everything. It waits on the runtime of the exports: the thread that awaits
-    /// this may be the app's only one.
+    /// Flushes and shuts down the providers. Waits on the export runtime, because the thread that awaits this
+    /// may be the only one of the app.
     pub(super) async fn shut_down(&self, deadline: Duration) -> Unsent {
         let stats = &self.shared.stats;
         let until = Instant::now() + deadline;
         let before = lost(&stats.read());
-        // A little earlier, so that what is given up is counted before the deadline.
+        // A little earlier, so that abandoned items are counted before the deadline.
         let margin = (deadline / 10).min(Duration::from_millis(100));
         self.shared.runtime.cut_off((until - margin).into());
         for queue in &self.queues {
             queue.close();
         }
-        // Each of these blocks until its last export is over, and some not longer than 5 s whatever
-        // the deadline; so the exports are waited for, and not these.
+        // Each provider blocks until its last export is over, but some for at most 5 s, whatever the
+        // deadline is. So wait for the exports, and not for the providers.
         let traces = self.tracer_provider.clone();
         flush(move || traces.map(|it| it.shutdown_with_timeout(deadline)));
         let metrics = self.meter_provider.clone();
@@ -96,12 +96,12 @@ impl Pipeline {
     }
 }
 
-/// Items that were lost since the start, by signal.
+/// Returns the items lost since the start, by signal.
 fn lost(exports: &Exports) -> [u64; 3] {
     exports.signals().map(|it| it.failed + it.dropped)
 }
 
-/// On a thread of its own. Without one nothing is flushed, and that is counted.
+/// Runs on a thread of its own. If the system cannot start one, nothing is flushed, and the items are counted.
 fn flush<T>(work: impl FnOnce() -> T + Send + 'static) {
     let thread = std::thread::Builder::new().name("poolscope-flush".to_owned());
     let _ = thread.spawn(move || {

@@ -80,12 +80,12 @@ impl ExportStats {
         })
     }
 
-    /// `health` shows these counts from now on.
+    /// Makes `health` show these counts.
     pub(super) fn activate(self: &Arc<Self>) {
         ACTIVE.store(Some(Arc::clone(self)));
     }
 
-    /// `health` shows these counts no longer.
+    /// Stops `health` from showing these counts.
     pub(super) fn deactivate(self: &Arc<Self>) {
         ACTIVE.rcu(|active| match active {
             Some(active) if Arc::ptr_eq(active, self) => None,
@@ -97,13 +97,13 @@ impl ExportStats {
         self.dropped[signal as usize].fetch_add(items, Relaxed);
     }
 
-    /// An export has succeeded, of which `rejected` items were not taken, for this reason.
+    /// Records a successful export of which the receiver rejected some items, with its reason.
     pub(super) fn add_exported(&self, signal: Signal, items: u64, rejected: u64, reason: &str) {
         let at = signal as usize;
         let mut by_export = self.lock();
         let counts = &mut by_export.signals[at];
         counts.exported += items - rejected;
-        // While exports fail, the queue is full as well, which is no news.
+        // While exports fail, the queue is full, too. That needs no log line of its own.
         let was_failing = counts.failing_since.take().is_some();
         let dropped = counts.dropped_since_export();
         let was_full = std::mem::replace(&mut counts.queue_full, dropped > 0);
@@ -138,7 +138,7 @@ impl ExportStats {
         }
     }
 
-    /// An export has failed.
+    /// Records a failed export.
     pub(super) fn add_failed(&self, signal: Signal, items: u64, error: &str) {
         let at = signal as usize;
         let mut by_export = self.lock();
@@ -200,12 +200,12 @@ impl ExportStats {
         lost
     }
 
-    /// The signals that go to the same server, itself included.
+    /// Returns the signals that go to the same server, including this one.
     fn sharing(&self, at: usize) -> impl Iterator<Item = usize> {
         (0..3).filter(move |other| self.origins[*other] == self.origins[at])
     }
 
-    /// Locks the counts, with the losses up to now.
+    /// Locks the counts, and updates the losses.
     fn lock(&self) -> MutexGuard<'_, ByExport> {
         let mut by_export = self
             .by_export
@@ -235,7 +235,7 @@ impl Counts {
     }
 }
 
-/// Counts by signal, of one signal only.
+/// Returns counts by signal that are 0 except for one signal.
 fn only(at: usize, items: u64) -> [u64; 3] {
     std::array::from_fn(|other| if other == at { items } else { 0 })
 }
@@ -243,17 +243,17 @@ fn only(at: usize, items: u64) -> [u64; 3] {
 impl Signal {
     pub(super) const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
-    /// The name of its items, in the plural.
+    /// Returns the plural name of its items.
     fn items(self) -> String {
         format!("{}s", ITEMS[self as usize])
     }
 
-    /// Its part of `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
+    /// Returns its part of `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
     pub(super) fn in_variables(self) -> &'static str {
         ["TRACES", "METRICS", "LOGS"][self as usize]
     }
 
-    /// The path at which a receiver takes it over HTTP.
+    /// Returns its path at a receiver over HTTP.
     pub(super) fn path(self) -> &'static str {
         ["/v1/traces", "/v1/metrics", "/v1/logs"][self as usize]
     }

@@ -1,9 +1,9 @@
-//! TLS by rustls to a receiver; without the feature `tls` an error that names it.
+//! TLS to a receiver, by rustls. Without the feature `tls`, an error that names the feature.
 
 #[cfg(feature = "tls")]
 pub(super) use self::enabled::{Tls, read};
 
-/// There is none.
+/// This type has no values.
 #[cfg(not(feature = "tls"))]
 #[derive(Debug, Clone)]
 pub(super) enum Tls {}
@@ -38,19 +38,18 @@ mod enabled {
     use crate::telemetry::otlp::settings::Protocol;
     use crate::telemetry::otlp::stats::Signal;
 
-    /// The certificates to trust and to show.
+    /// The certificates to trust and to present.
     #[derive(Clone)]
     pub(in crate::telemetry::otlp) struct Tls(Arc<ClientConfig>);
 
-    /// Reads the files that the variables name. Without any, the public authorities are trusted, as
-    /// Mozilla lists them.
+    /// Reads the files that the variables name. Without any, trusts Mozilla's list of public authorities.
     pub(in crate::telemetry::otlp) fn read(
         signal: Signal,
         protocol: Protocol,
         _endpoint: &Set,
         environment: &mut Environment<'_>,
     ) -> Result<Tls, Problem> {
-        // Never the process' default provider: the app may have none, or another.
+        // Does not use the process's default provider, because the app may have set none, or another one.
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -85,7 +84,7 @@ mod enabled {
     }
 
     impl Tls {
-        /// Shakes hands with `host`.
+        /// Performs the TLS handshake with `host`.
         pub(in crate::telemetry::otlp) async fn start(
             &self,
             socket: TcpStream,

@@ -33,15 +33,15 @@ where
             == 3
     })
     .await;
-    let mut told: Vec<_> = pool.recorder().statements();
-    told.sort_by_key(|it| std::cmp::Reverse(it.1.total.count));
-    let texts: Vec<_> = told
+    let mut used: Vec<_> = pool.recorder().statements();
+    used.sort_by_key(|it| std::cmp::Reverse(it.1.total.count));
+    let texts: Vec<_> = used
         .iter()
         .map(|(it, spent)| (&*it.text, spent.total.count))
         .collect();
     assert_eq!(texts, [("SELECT ? AS n", 2), ("SELECT ? AS a, ? AS b", 1)]);
     assert!(
-        told.iter()
+        used.iter()
             .all(|(it, spent)| spent.recent == spent.total && &*it.summary == "SELECT")
     );
     let (recorded, [minute, ..], _) = pool.recorder().history([1, 5, 60]);
@@ -50,7 +50,7 @@ where
     let [hold] = trace.checkouts[..] else {
         panic!("{trace:?}")
     };
-    let spent: Duration = told.iter().map(|(_, spent)| spent.total.time).sum();
+    let spent: Duration = used.iter().map(|(_, spent)| spent.total.time).sum();
     assert!(hold.held() >= spent.as_secs_f64() - 1e-6, "{hold:?}");
     let queries = hold.queries.expect("queries are observed");
     assert!(hold.granted <= queries.first && queries.last <= hold.returned);

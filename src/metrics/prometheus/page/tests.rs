@@ -51,10 +51,10 @@ fn page(format: Format, pool: &str, route: &str) -> String {
 /// Returns all lines of a family.
 fn about(page: &str, family: &str) -> String {
     let is_of = |line: &&str| {
-        let told = line
+        let name = line
             .strip_prefix("# ")
             .and_then(|line| line.split(' ').nth(1));
-        told.unwrap_or(line).starts_with(family)
+        name.unwrap_or(line).starts_with(family)
     };
     page.lines().filter(is_of).collect::<Vec<_>>().join("\n")
 }

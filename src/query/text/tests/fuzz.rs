@@ -118,9 +118,9 @@ fn statements() -> impl Strategy<Value = (DatabaseKind, String)> {
     })
 }
 
-fn bounded(told: &Statement) {
-    assert!(told.text.len() <= sanitized::LONGEST + '…'.len_utf8());
-    assert!(told.summary.len() <= summary::LONGEST);
+fn bounded(described: &Statement) {
+    assert!(described.text.len() <= sanitized::LONGEST + '…'.len_utf8());
+    assert!(described.summary.len() <= summary::LONGEST);
 }
 
 proptest! {
@@ -131,13 +131,13 @@ proptest! {
         // Also cut the statement anywhere, so that some token is unterminated.
         let cut = boundary(&statement, cut.index(statement.len() + 1));
         for statement in [&statement, &statement[..cut]] {
-            let told = describe(statement, dialect);
-            let all = format!("{told:?}");
+            let described = describe(statement, dialect);
+            let all = format!("{described:?}");
             // No piece of the secret may be shown either.
             for piece in [SECRET, "5ecr", "ecre", "creT"] {
                 prop_assert!(!all.contains(piece), "{dialect:?} {statement:?}: {all}");
             }
-            bounded(&told);
+            bounded(&described);
         }
     }
 
