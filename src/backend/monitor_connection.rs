@@ -200,7 +200,9 @@ impl MonitorConnection {
                 let mut until = Instant::now() + IDLE;
                 loop {
                     sleep_until(until).await;
-                    let Some(monitor) = monitor.upgrade() else { return };
+                    let Some(monitor) = monitor.upgrade() else {
+                        return;
+                    };
                     let mut idle = monitor.connection.lock().await;
                     match idle.last_used {
                         Some(used) if used.elapsed() < IDLE => until = used + IDLE,

@@ -100,7 +100,11 @@ impl<M: Managed> PoolService<M> {
         });
         let monitor = MonitorConnection::new(open);
         Self {
-            shared: Arc::new(Shared { pool, policy, monitor }),
+            shared: Arc::new(Shared {
+                pool,
+                policy,
+                monitor,
+            }),
         }
     }
 

@@ -97,12 +97,7 @@ impl DurationSink for Metrics {
         self.with(|bound| bound.create.record(time.as_secs_f64()));
     }
 
-    fn query_ended(
-        &self,
-        took: Duration,
-        database: &[KeyValue],
-        failure: Option<&QueryFailure>,
-    ) {
+    fn query_ended(&self, took: Duration, database: &[KeyValue], failure: Option<&QueryFailure>) {
         self.with(|bound| match failure {
             None => bound.query.record(took.as_secs_f64()),
             Some(failure) => {

@@ -55,7 +55,11 @@ async fn postgres_sessions_tell_the_replicas_of_this_service() {
     assert_eq!((alone.replicas, alone.counted_from), (1, "sessions"));
     assert_eq!(alone.server_max_connections, 40);
     assert_eq!(alone.grantable, 40 - alone.reserved);
-    assert_eq!(alone.share, alone.grantable - 1, "the monitoring connection has one of them");
+    assert_eq!(
+        alone.share,
+        alone.grantable - 1,
+        "the monitoring connection has one of them"
+    );
 
     // Two of its replicas, each with two connections, and another application.
     let mut sessions = Vec::new();
