@@ -21,7 +21,7 @@ use crate::record::buckets::{Buckets, COUNTS, SECONDS};
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
 use crate::record::requests::{Key, route_attribute};
-use crate::record::usage::{Site, Use};
+use crate::record::usage::{BySite, Site, Use};
 
 /// A metric: its name, unit and description, and how to read it.
 #[derive(Debug)]
@@ -290,7 +290,11 @@ static USE_CHECKOUTS: Family = Family {
     name: "poolscope.use.checkouts",
     unit: "{checkout}",
     description: "Connections returned, by call site",
-    kind: Kind::Counter(|r, emit| sites(r, |used| used.checkouts as f64, |_| true, emit)),
+    kind: Kind::Counter(|r, emit| {
+        // The first of the usage metrics in `FAMILIES`.
+        let read = r.usage_of_scrape(true);
+        emit_sites(&read, |used| used.checkouts as f64, |_| true, emit);
+    }),
 };
 static USE_WAIT_TIME: Family = Family {
     name: "poolscope.use.wait_time",
@@ -407,8 +411,16 @@ fn per_request(recorder: &Recorder, number: usize, emit: EmitBuckets<'_>) {
 }
 
 fn sites(recorder: &Recorder, value: fn(&Use) -> f64, known: fn(&Use) -> bool, emit: Emit<'_>) {
-    let used = recorder.usage().into_iter();
-    for (site, used) in used.filter(|(_, used)| known(&used.total)) {
+    emit_sites(&recorder.usage_of_scrape(false), value, known, emit);
+}
+
+fn emit_sites(
+    read: &BySite,
+    value: fn(&Use) -> f64,
+    known: fn(&Use) -> bool,
+    emit: Emit<'_>,
+) {
+    for (site, used) in read.iter().filter(|(_, used)| known(&used.total)) {
         emit(value(&used.total), &site.attributes());
     }
 }

@@ -69,7 +69,7 @@ where
     pub fn get_owned(
         &self,
     ) -> impl Future<Output = Result<Observed<S::Response>, PoolError>> + use<S> {
-        self.checkout(Checkout::new())
+        self.get()
     }
 
     /// Returns a connection for a checkout with a label, or on behalf of another source line.

@@ -28,7 +28,7 @@ use crate::record::readiness::Readiness;
 use crate::record::requests::Requests;
 use crate::record::totals::Totals;
 use crate::record::traffic::{Level, Traffic};
-use crate::record::usage::{BySite, Site, Usage, by_site};
+use crate::record::usage::{BySite, Scraped, Site, Usage, by_site};
 use crate::record::windows::{Interval, Span, Windows};
 use crate::telemetry::Tracing;
 
@@ -59,6 +59,7 @@ pub(crate) struct Recorder {
     // Separate locks, because queries and requests end at other times than checkouts.
     operations: Mutex<QueryDurations>,
     requests: Mutex<Requests>,
+    scraped: Scraped,
     pub(crate) advisor: Arc<Advisor>,
 }
 
@@ -139,6 +140,7 @@ impl Recorder {
             }),
             operations: Mutex::new(QueryDurations::new(now)),
             requests: Mutex::new(Requests::new(now)),
+            scraped: Scraped::default(),
             advisor: Arc::default(),
         });
         recorder.metrics.bind(&recorder);
@@ -169,6 +171,12 @@ impl Recorder {
     pub(crate) fn usage(&self) -> BySite {
         let entries = self.state().usage.read(Instant::now());
         by_site(entries)
+    }
+
+    /// Returns the connection time used, for one of several metrics that a scrape reads one after the
+    /// other. All of one scrape get the same reading; `is_first` makes a new one.
+    pub(crate) fn usage_of_scrape(&self, is_first: bool) -> Arc<BySite> {
+        self.scraped.read(is_first, Instant::now(), || self.usage())
     }
 
     /// Returns the call sites by their numbers in the history.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Sub;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -15,6 +15,9 @@ use crate::record::ledger::Holder;
 /// Maximum number of call sites recorded separately. Further ones share one entry, so that memory and the
 /// number of time series are bounded.
 const SITES: usize = 1000;
+
+/// How long a reading counts as that of one scrape, because a reader may leave out the first metric.
+const SCRAPE: Duration = Duration::from_secs(1);
 
 /// Replaces a source line that must not be shown.
 pub(crate) const HIDDEN: &str = "_HIDDEN";
@@ -125,6 +128,33 @@ pub(crate) fn by_site(entries: impl IntoIterator<Item = (Site, Sum<Use>)>) -> By
         sum.recent.add(&used.recent);
     }
     merged
+}
+
+/// The usage as the last scrape read it. Four metrics are computed from it and read one after another:
+/// the first makes a new reading, and the others use the same.
+#[derive(Debug, Default)]
+pub(crate) struct Scraped(Mutex<Option<(Instant, Arc<BySite>)>>);
+
+impl Scraped {
+    /// Returns the last reading, or makes a new one with `read` if `is_first` or the last one is too old.
+    pub(crate) fn read(
+        &self,
+        is_first: bool,
+        now: Instant,
+        read: impl FnOnce() -> BySite,
+    ) -> Arc<BySite> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, usage)) if !is_first && now.saturating_duration_since(*at) < SCRAPE => {
+                Arc::clone(usage)
+            }
+            _ => {
+                let usage = Arc::new(read());
+                *last = Some((now, Arc::clone(&usage)));
+                usage
+            }
+        }
+    }
 }
 
 impl Usage {
@@ -254,6 +284,26 @@ mod tests {
         let later = by_site(usage.read(now + Duration::from_secs(3600)));
         assert!(later.values().all(|used| used.recent == Use::default()));
         assert!(later.values().all(|used| used.total.checkouts > 0));
+    }
+
+    #[test]
+    fn a_scrape_reads_the_usage_once() {
+        let (scraped, now) = (Scraped::default(), Instant::now());
+        let mut reads = 0;
+        let mut read = |is_first, now| {
+            scraped.read(is_first, now, || {
+                reads += 1;
+                BySite::new()
+            });
+            reads
+        };
+        assert_eq!([true, false, false].map(|first| read(first, now)), [1; 3]);
+        assert_eq!([true, false, false].map(|first| read(first, now)), [2; 3]);
+        assert_eq!(
+            read(false, now + SCRAPE),
+            3,
+            "a scrape without the first metric"
+        );
     }
 
     #[test]
