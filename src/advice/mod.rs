@@ -129,9 +129,8 @@ impl<S: Source> Observe<S> {
             open: counts.open,
         };
         let fleet = activity.and_then(|activity| {
-            let mut fleet = Fleet::read(activity, own, facts.advice.replicas, what_if.replicas)?;
-            fleet.counted = facts.worded(fleet.counted);
-            Some(fleet)
+            let (set, asked) = (facts.advice.replicas, what_if.replicas);
+            Fleet::read(activity, own, set, asked, facts.names())
         });
         let granted = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
         let asking = Asking {

@@ -414,12 +414,7 @@ fn sites(recorder: &Recorder, value: fn(&Use) -> f64, known: fn(&Use) -> bool, e
     emit_sites(&recorder.usage_of_scrape(false), value, known, emit);
 }
 
-fn emit_sites(
-    read: &BySite,
-    value: fn(&Use) -> f64,
-    known: fn(&Use) -> bool,
-    emit: Emit<'_>,
-) {
+fn emit_sites(read: &BySite, value: fn(&Use) -> f64, known: fn(&Use) -> bool, emit: Emit<'_>) {
     for (site, used) in read.iter().filter(|(_, used)| known(&used.total)) {
         emit(value(&used.total), &site.attributes());
     }

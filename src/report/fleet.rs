@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::grant::{Grant, Own, count};
+use super::source::SettingNames;
 use crate::backend::{Activity, ServerSession};
 
 /// The server's other users, and this pool's share of its connections. The server's
@@ -58,13 +59,18 @@ impl Fleet {
         own: Own<'_>,
         setting: Option<u32>,
         what_if: Option<u32>,
+        names: &SettingNames,
     ) -> Option<Self> {
         let limits = activity.limits?;
         let has_replicas = setting.max(what_if) > Some(1);
         let census = Census::take(activity, own, has_replicas);
         let (counted_from, replicas, counted) = match (what_if, setting, census.replicas) {
             (Some(asked), _, _) => ("what_if", asked, format!("{asked} replicas, as requested")),
-            (_, Some(set), _) => ("setting", set, format!("{set} replicas, as set by DB_POOL_REPLICAS")),
+            (_, Some(set), _) => (
+                "setting",
+                set,
+                format!("{set} replicas, as set by DB_POOL_REPLICAS"),
+            ),
             (_, _, Some(seen)) => (
                 "sessions",
                 seen,
@@ -73,7 +79,10 @@ impl Fleet {
             _ => (
                 "assumed",
                 1,
-                "the server's sessions do not identify replicas (no application_name `service@instance`, or a pooler in between), so one is assumed: set DB_POOL_REPLICAS".to_owned(),
+                format!(
+                    "the server's sessions do not identify replicas (no application_name `service@instance`, or a pooler in between), so one is assumed: {}",
+                    names.say_replicas,
+                ),
             ),
         };
         let replicas = replicas.max(1);
@@ -200,13 +209,15 @@ mod tests {
         activity(own.chain(other).chain((21..=30).map(stranger)).collect())
     }
 
+    const NAMES: &SettingNames = &SettingNames::VARIABLES;
+
     const OWN: Own<'static> = Own {
         process_ids: Some(&[1, 2, 3, 4, 5]),
         open: 5,
     };
 
     fn fleet(activity: &Activity, own: Own<'_>) -> Fleet {
-        Fleet::read(activity, own, None, None).unwrap()
+        Fleet::read(activity, own, None, None, NAMES).unwrap()
     }
 
     #[test]
@@ -220,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_if_precedes_the_setting_and_the_setting_precedes_the_count() {
-        let read = |set, asked| Fleet::read(&two_replicas(), OWN, set, asked).unwrap();
+        let read = |set, asked| Fleet::read(&two_replicas(), OWN, set, asked, NAMES).unwrap();
         let set = read(Some(3), None);
         assert_eq!(
             (set.replicas, set.counted_from, set.share),
@@ -275,7 +286,7 @@ mod tests {
         assert!(one.counted.contains("DB_POOL_REPLICAS"), "{}", one.counted);
         assert_eq!((one.other_connections, one.share), (16, 100 - 3 - 16 - 1));
         // Sessions of the same user and database then belong to the other replicas.
-        let two = Fleet::read(&activity, OWN, Some(2), None).unwrap();
+        let two = Fleet::read(&activity, OWN, Some(2), None, NAMES).unwrap();
         assert_eq!((two.other_connections, two.share), (10, 42));
     }
 
@@ -310,7 +321,7 @@ mod tests {
     #[test]
     fn there_is_no_fleet_without_limits() {
         assert_eq!(
-            Fleet::read(&Activity::default(), OWN, Some(3), Some(4)),
+            Fleet::read(&Activity::default(), OWN, Some(3), Some(4), NAMES),
             None
         );
         let mut full = two_replicas();

@@ -197,16 +197,15 @@ impl<S: Source> Observe<S> {
             reason,
             status,
         };
-        let findings = judge(&health, &minute, grant, &facts.thresholds);
+        let findings = judge(&health, &minute, grant, &facts.thresholds, facts.names());
         // The reason is also the first warning, because some readers only look at the warnings.
         let cannot_serve = health.reason.clone().map(|warning| Finding {
             warning,
             recommendation: cannot_serve_advice(evidence.availability).to_owned(),
         });
         for finding in cannot_serve.into_iter().chain(findings) {
-            health.warnings.push(facts.worded(finding.warning));
-            let recommendation = facts.worded(finding.recommendation);
-            health.recommendations.push(recommendation);
+            health.warnings.push(finding.warning);
+            health.recommendations.push(finding.recommendation);
         }
         health.longest_holders.truncate(NAMED);
         health

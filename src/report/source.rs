@@ -73,24 +73,48 @@ pub struct SourceFacts {
     pub(crate) source_lines: bool,
 }
 
-/// The variables in recommendations, and what an existing pool has instead.
-const EXISTING: [(&str, &str); 6] = [
-    ("DB_POOL_SIZE or DB_MAX_OVERFLOW", "max_size"),
-    ("DB_POOL_SIZE + DB_MAX_OVERFLOW", "max_size"),
-    ("DB_POOL_SIZE", "max_size"),
-    ("DB_POOL_TIMEOUT", "connection_timeout"),
-    ("DB_POOL_LEAK_THRESHOLD", "ObserveLayer::leak_threshold"),
-    ("set DB_POOL_REPLICAS", "ask with ?replicas="),
-];
+/// The names of the settings in recommendations.
+#[derive(Debug)]
+pub(crate) struct SettingNames {
+    pub(crate) size: &'static str,
+    /// The settings that allow more connections.
+    pub(crate) more: &'static str,
+    /// The settings that together are the most connections.
+    pub(crate) most: &'static str,
+    pub(crate) timeout: &'static str,
+    pub(crate) leak_threshold: &'static str,
+    /// How to say how many replicas there are.
+    pub(crate) say_replicas: &'static str,
+}
+
+impl SettingNames {
+    /// The variables of this crate's pool.
+    pub(crate) const VARIABLES: Self = Self {
+        size: "DB_POOL_SIZE",
+        more: "DB_POOL_SIZE or DB_MAX_OVERFLOW",
+        most: "DB_POOL_SIZE + DB_MAX_OVERFLOW",
+        timeout: "DB_POOL_TIMEOUT",
+        leak_threshold: "DB_POOL_LEAK_THRESHOLD",
+        say_replicas: "set DB_POOL_REPLICAS",
+    };
+
+    /// What an existing pool has, which no variable sets.
+    const EXISTING: Self = Self {
+        size: "max_size",
+        more: "max_size",
+        most: "max_size",
+        timeout: "connection_timeout",
+        leak_threshold: "ObserveLayer::leak_threshold",
+        say_replicas: "ask with ?replicas=",
+    };
+}
 
 impl SourceFacts {
-    /// Names the settings in a text as the pool does. An existing pool has no variables.
-    pub(crate) fn worded(&self, text: String) -> String {
-        if self.advice.overflows {
-            return text;
+    pub(crate) fn names(&self) -> &'static SettingNames {
+        match self.advice.overflows {
+            true => &SettingNames::VARIABLES,
+            false => &SettingNames::EXISTING,
         }
-        let reword = |text: String, (variable, theirs)| text.replace(variable, theirs);
-        EXISTING.into_iter().fold(text, reword)
     }
 }
 

@@ -6,6 +6,7 @@ use super::grant::Grant;
 use super::health::Health;
 use super::holders::HolderReport;
 use super::repeats::RepeatedStatement;
+use super::source::SettingNames;
 use super::status::Status;
 use super::timings::{lasting, millis, round};
 use crate::record::windows::Interval;
@@ -29,18 +30,19 @@ pub(super) fn judge(
     minute: &Interval,
     grant: Option<Grant>,
     limits: &Thresholds,
+    names: &SettingNames,
 ) -> Vec<Finding> {
     [
-        exhausted(health),
-        leaks(health),
-        utilization(health, minute, limits),
+        exhausted(health, names),
+        leaks(health, names),
+        utilization(health, minute, limits, names),
         overflow(health, minute, limits),
-        timeouts(minute, limits),
-        shed(health),
+        timeouts(minute, limits, names),
+        shed(health, names),
         idle_in_transaction(health.database.idle_in_transaction, limits),
-        average_wait(minute, limits),
+        average_wait(minute, limits, names),
         longest_query(health.database.longest_query_seconds, limits),
-        grant.and_then(|grant| grantable(health, grant)),
+        grant.and_then(|grant| grantable(health, grant, names)),
         low_efficiency(health, minute),
         RepeatedStatement::finding(&health.n_plus_one),
         lost_telemetry(health),
@@ -63,7 +65,7 @@ fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding
 }
 
 /// Warns of an exhausted pool at once, without waiting for a mean over a minute.
-fn exhausted(health: &Health) -> Option<Finding> {
+fn exhausted(health: &Health, names: &SettingNames) -> Option<Finding> {
     let max = health.status.max_connections;
     if !is_exhausted(&health.status) {
         return None;
@@ -88,11 +90,14 @@ fn exhausted(health: &Health) -> Option<Finding> {
                 held.join(", ")
             },
         ),
-        "Shorten the longest holds (make no slow calls while holding a connection), or raise DB_POOL_SIZE or DB_MAX_OVERFLOW if the database allows more connections.",
+        format!(
+            "Shorten the longest holds (make no slow calls while holding a connection), or raise {} if the database allows more connections.",
+            names.more,
+        ),
     )
 }
 
-fn leaks(health: &Health) -> Option<Finding> {
+fn leaks(health: &Health, names: &SettingNames) -> Option<Finding> {
     let leaks: Vec<_> = health
         .longest_holders
         .iter()
@@ -104,15 +109,24 @@ fn leaks(health: &Health) -> Option<Finding> {
     }
     finding(
         format!(
-            "possible connection leak: {} held longer than DB_POOL_LEAK_THRESHOLD: {}",
+            "possible connection leak: {} held longer than {}: {}",
             leaks.len(),
+            names.leak_threshold,
             leaks.join(", ")
         ),
-        "Drop the connection before other work, and check that no task keeps it; raise DB_POOL_LEAK_THRESHOLD if holds of this length are intended.",
+        format!(
+            "Drop the connection before other work, and check that no task keeps it; raise {} if holds of this length are intended.",
+            names.leak_threshold,
+        ),
     )
 }
 
-fn utilization(health: &Health, minute: &Interval, limits: &Thresholds) -> Option<Finding> {
+fn utilization(
+    health: &Health,
+    minute: &Interval,
+    limits: &Thresholds,
+    names: &SettingNames,
+) -> Option<Finding> {
     let max = health.status.max_connections;
     let mean = minute.traffic.mean_checked_out();
     let percent = mean * 100.0 / f64::from(max.max(1));
@@ -124,7 +138,10 @@ fn utilization(health: &Health, minute: &Interval, limits: &Thresholds) -> Optio
             "high pool utilization: {percent:.1} % over the last minute ({mean:.1} of {max} connections in use on average, threshold {} %)",
             limits.utilization_pct,
         ),
-        "Raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or shorten the holds; `optimize` reports by how much.",
+        format!(
+            "Raise {}, or shorten the holds; `optimize` reports by how much.",
+            names.more,
+        ),
     )
 }
 
@@ -150,7 +167,7 @@ fn overflow(health: &Health, minute: &Interval, limits: &Thresholds) -> Option<F
     )
 }
 
-fn timeouts(minute: &Interval, limits: &Thresholds) -> Option<Finding> {
+fn timeouts(minute: &Interval, limits: &Thresholds, names: &SettingNames) -> Option<Finding> {
     let timeouts = minute.traffic.timeouts;
     if timeouts as f64 <= limits.timeouts_per_minute {
         return None;
@@ -160,11 +177,14 @@ fn timeouts(minute: &Interval, limits: &Thresholds) -> Option<Finding> {
             "connection timeouts: {timeouts} in the last minute (threshold {} a minute)",
             limits.timeouts_per_minute,
         ),
-        "Find the longest holds in `connections` and shorten them, or raise DB_POOL_SIZE; a longer DB_POOL_TIMEOUT only makes callers wait longer.",
+        format!(
+            "Find the longest holds in `connections` and shorten them, or raise {}; a longer {} only makes callers wait longer.",
+            names.size, names.timeout,
+        ),
     )
 }
 
-fn shed(health: &Health) -> Option<Finding> {
+fn shed(health: &Health, names: &SettingNames) -> Option<Finding> {
     if health.shed.last_1m == 0 {
         return None;
     }
@@ -174,7 +194,10 @@ fn shed(health: &Health) -> Option<Finding> {
             health.shed.last_1m,
             health.shed.sentence(),
         ),
-        "The load exceeds what the pool can serve: shorten the holds of the busiest routes, raise DB_POOL_SIZE if the database allows more connections, or add replicas. DB_POOL_QUEUE_TARGET and DB_POOL_MAX_PENDING set when load is shed.",
+        format!(
+            "The load exceeds what the pool can serve: shorten the holds of the busiest routes, raise {} if the database allows more connections, or add replicas. DB_POOL_QUEUE_TARGET and DB_POOL_MAX_PENDING set when load is shed.",
+            names.size,
+        ),
     )
 }
 
@@ -193,7 +216,7 @@ pub(crate) fn idle_in_transaction(sessions: Option<u32>, limits: &Thresholds) ->
     )
 }
 
-fn average_wait(minute: &Interval, limits: &Thresholds) -> Option<Finding> {
+fn average_wait(minute: &Interval, limits: &Thresholds, names: &SettingNames) -> Option<Finding> {
     // A young pool opens connections while its first checkouts wait. Those waits belong to the start
     // and are no sign of poor health.
     let young = minute.traffic.observed() < MINUTE;
@@ -211,7 +234,10 @@ fn average_wait(minute: &Interval, limits: &Thresholds) -> Option<Finding> {
             minute.wait.count(),
             millis(limits.average_wait),
         ),
-        "Compare with `create` in the windows: if opening connections is slow, raise DB_POOL_SIZE so that fewer are opened; otherwise the pool is too small or holds are too long.",
+        format!(
+            "Compare with `create` in the windows: if opening connections is slow, raise {} so that fewer are opened; otherwise the pool is too small or holds are too long.",
+            names.size,
+        ),
     )
 }
 
@@ -228,7 +254,7 @@ pub(crate) fn longest_query(seconds: Option<f64>, limits: &Thresholds) -> Option
     )
 }
 
-fn grantable(health: &Health, grant: Grant) -> Option<Finding> {
+fn grantable(health: &Health, grant: Grant, names: &SettingNames) -> Option<Finding> {
     let max = health.status.max_connections;
     if max <= grant.available {
         return None;
@@ -239,8 +265,8 @@ fn grantable(health: &Health, grant: Grant) -> Option<Finding> {
             grant.available, grant.max_connections, grant.reserved, grant.others,
         ),
         format!(
-            "Lower DB_POOL_SIZE + DB_MAX_OVERFLOW to {} or less, raise the server's max_connections, or put a pooler such as PgBouncer in between.",
-            grant.available,
+            "Lower {} to {} or less, raise the server's max_connections, or put a pooler such as PgBouncer in between.",
+            names.most, grant.available,
         ),
     )
 }
@@ -350,10 +376,16 @@ mod tests {
     };
 
     fn warnings_with(health: &Health, minute: &Interval, grant: Option<Grant>) -> Vec<String> {
-        judge(health, minute, grant, &Thresholds::default())
-            .into_iter()
-            .map(|finding| finding.warning)
-            .collect()
+        judge(
+            health,
+            minute,
+            grant,
+            &Thresholds::default(),
+            &SettingNames::VARIABLES,
+        )
+        .into_iter()
+        .map(|finding| finding.warning)
+        .collect()
     }
 
     fn warnings(health: &Health, minute: &Interval) -> Vec<String> {
