@@ -173,9 +173,7 @@ impl QueryInstrumentation {
         }
         let wire = self.wire.as_ref();
         let answered_before = wire.and_then(|wire| wire.answered());
-        if answered_before.is_none() {
-            self.state.set_live(true, now);
-        }
+        self.state.set_live(true, now);
         let sent_before = wire.and_then(|wire| wire.sent());
         let in_request = owner.as_ref().is_some_and(|owner| owner.in_request);
         self.under_way.push(Running {
@@ -322,6 +320,13 @@ mod tests {
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
     fn watch(see_transactions: bool) -> QueryInstrumentation {
+        watch_over(None, see_transactions)
+    }
+
+    fn watch_over(
+        session: Option<&Arc<dyn Session>>,
+        see_transactions: bool,
+    ) -> QueryInstrumentation {
         let options = QueryOptions {
             kind: DatabaseKind::Mysql,
             attributes: Vec::new(),
@@ -331,7 +336,7 @@ mod tests {
             echo_binds: false,
             n_plus_one: None,
         };
-        QueryInstrumentation::new(Arc::new(options), None, see_transactions)
+        QueryInstrumentation::new(Arc::new(options), session, see_transactions)
     }
 
     /// An observer that records the number of spans opened, the statements read, and the statements of
@@ -498,6 +503,48 @@ mod tests {
             (state.in_flight(), state.in_transaction()),
             (0, Some(false))
         );
+    }
+
+    #[test]
+    fn a_hold_knows_its_first_and_last_query_even_if_the_session_counts_commands() {
+        #[derive(Debug)]
+        struct Counting;
+        impl Session for Counting {
+            fn process_id(&self) -> Option<u64> {
+                None
+            }
+            fn sent(&self) -> Option<u64> {
+                Some(7)
+            }
+            fn answered(&self) -> Option<u64> {
+                Some(7)
+            }
+        }
+        let session: Arc<dyn Session> = Arc::new(Counting);
+        for session in [None, Some(&session)] {
+            let mut watch = watch_over(session, false);
+            let (state, start) = (watch.state(), Instant::now());
+            state.hold_begins();
+            assert_eq!(state.queried(start), None);
+            for _ in 0..2 {
+                let query = StrQueryHelper::new("SELECT 1");
+                let before = nanos_since(start);
+                watch.on_connection_event(InstrumentationEvent::start_query(&query));
+                let (first, _) = state.queried(start).expect("a query has begun");
+                let sent = nanos_since(start);
+                watch.on_connection_event(InstrumentationEvent::finish_query(&query, None));
+                let (begun, last) = state.queried(start).expect("a query has ended");
+                assert_eq!(begun, first, "the first query stays the first");
+                assert!(first <= sent && sent <= last && last <= nanos_since(start));
+                assert!(last >= before, "the last query is the last");
+            }
+            state.hold_begins();
+            assert_eq!(state.queried(start), None, "a new hold has no query yet");
+        }
+    }
+
+    fn nanos_since(start: Instant) -> u64 {
+        start.elapsed().as_nanos() as u64
     }
 
     #[test]
