@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use opentelemetry_sdk::trace::Sampler;
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Tracer as _, TracerProvider as _};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use poolscope_benches::peers::{Peer, Ping, bb8, layered, ours, warm_up};
 use poolscope_benches::support::postgres::{Options, Postgres};
 use poolscope_benches::telemetry;
@@ -23,10 +26,14 @@ const SECONDS: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let [load @ ("checkout" | "select"), pool] = arguments[..] else {
+    let [load @ ("checkout" | "select" | "sdk"), pool] = arguments[..] else {
         eprintln!("profile checkout|select bb8|deadpool|layered|metrics|unsampled|usual|sampled");
+        eprintln!("profile sdk metrics|unsampled|sampled");
         return ExitCode::FAILURE;
     };
+    if load == "sdk" {
+        return sdk(pool);
+    }
     let server = Postgres::start(Options::new());
     let url = server.create_database("profile");
     let mut runtime = match variable("TIMES") {
@@ -87,6 +94,42 @@ fn counted<P: Peer>(runtime: &Runtime, pool: &P, select: bool, times: u32) {
             }
         }
     });
+}
+
+/// What OpenTelemetry's SDK alone takes for the telemetry of a checkout: two histograms, or a span without
+/// attributes.
+fn sdk(what: &str) -> ExitCode {
+    let times = variable("TIMES").unwrap_or(CHECKOUTS);
+    let start = Instant::now();
+    match what {
+        "metrics" => counted_histograms(times),
+        "unsampled" => counted_spans(&telemetry::traces(Sampler::AlwaysOff), times),
+        _ => counted_spans(&telemetry::made_spans(), times),
+    }
+    println!("{:?} each", start.elapsed() / times);
+    ExitCode::SUCCESS
+}
+
+#[inline(never)]
+fn counted_spans(provider: &SdkTracerProvider, times: u32) {
+    let tracer = provider.tracer("profile");
+    for _ in 0..times {
+        let span = SpanBuilder::from_name("checkout").with_kind(SpanKind::Client);
+        tracer.build_with_context(span, &Context::new()).end();
+    }
+}
+
+#[inline(never)]
+fn counted_histograms(times: u32) {
+    let meters = telemetry::metrics();
+    let meter = meters.meter("profile");
+    let histogram = |name| meter.f64_histogram(name).build();
+    let (waits, uses) = (histogram("waits"), histogram("uses"));
+    let pool = [KeyValue::new("db.client.connection.pool.name", "profile")];
+    for _ in 0..times {
+        waits.record(0.001, &pool);
+        uses.record(0.001, &pool);
+    }
 }
 
 async fn selects<P: Peer>(pool: P, start: Instant) -> u32 {
