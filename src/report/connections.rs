@@ -103,7 +103,7 @@ impl Connections {
         sessions: Vec<SessionReport>,
     ) -> Self {
         let idle_in_transaction = tally.idle_in_transaction;
-        let most = facts.thresholds.idle_in_transaction;
+        let most = facts.settings.thresholds.idle_in_transaction;
         Self {
             total_connections: tally.total,
             active_count: tally.active,
@@ -166,7 +166,7 @@ impl<S: Source> Observe<S> {
             // binlog is enabled.
             query: session
                 .query
-                .filter(|_| facts.query_text && scope == "pool")
+                .filter(|_| facts.settings.query_text && scope == "pool")
                 .map(|query| describe(&query, facts.kind).text.to_string()),
             holder: by_id.remove(&session.process_id),
         });
