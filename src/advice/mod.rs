@@ -16,7 +16,6 @@ mod predicted;
 mod recommendation;
 pub(crate) mod score;
 mod sentences;
-mod shares;
 mod sizes;
 mod statements;
 #[cfg(test)]
@@ -42,6 +41,9 @@ use crate::report::fleet::Fleet;
 use crate::report::grant::{Grant, Own};
 use crate::report::sessions::count;
 use crate::report::{Configuration, Source, SourceFacts, warnings};
+
+/// The number of call sites and of statements in a report.
+const NAMED: usize = 10;
 
 /// The recommended settings, and the reasons for them. The seed system's `optimize_pool_settings`.
 ///
@@ -145,12 +147,12 @@ impl<S: Source> Observe<S> {
             counts,
         };
         let (mut call_sites, _) = CallSite::read(&self.recorder, facts.source_lines);
-        call_sites.truncate(shares::NAMED);
+        call_sites.truncate(NAMED);
         let found = Found {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
             call_sites,
-            places: shares::places(&self.recorder, facts.source_lines),
+            places: CallSite::names(&self.recorder, facts.source_lines),
             statements: self.statement_shares(facts.settings.query_text),
             accuracy: None,
             unreachable: answer.as_ref().err().map(|error| error.cause.to_string()),
