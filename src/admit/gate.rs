@@ -172,9 +172,10 @@ impl Turn {
         let mut old = None;
         let refusal = self.gate.queue().overdue(self.key?, now, &mut old);
         drop(old);
-        let refusal = refusal?;
-        self.key = None;
-        Some(refusal)
+        if refusal.is_some() {
+            self.key = None;
+        }
+        refusal
     }
 
     /// Returns the permit once the waiter is admitted.

@@ -11,10 +11,8 @@ use serde::Serialize;
 use crate::advice::WhatIfError;
 use crate::metrics::prometheus::Page;
 
-pub(super) type Answer = Response<Full<Bytes>>;
-
 /// Returns a report, with the status 503 unless it is `ok`.
-pub(super) fn report(ok: bool, report: &impl Serialize) -> Answer {
+pub(super) fn report(ok: bool, report: &impl Serialize) -> Response<Full<Bytes>> {
     let status = match ok {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
@@ -29,13 +27,13 @@ pub(super) fn report(ok: bool, report: &impl Serialize) -> Answer {
 }
 
 /// Returns the metrics. The status is always 200, because a scraper discards the body of any other.
-pub(super) fn metrics(page: &Page<'_>) -> Answer {
+pub(super) fn metrics(page: &Page<'_>) -> Response<Full<Bytes>> {
     let (kind, body) = (page.format.content_type(), page.to_string().into_bytes());
     by_accept(answer(StatusCode::OK, kind, body))
 }
 
 /// Adds `Vary: Accept`, because the response depends on that header.
-pub(super) fn by_accept(mut answer: Answer) -> Answer {
+pub(super) fn by_accept(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let accept = HeaderValue::from_static("Accept");
     answer.headers_mut().insert(VARY, accept);
     answer
@@ -64,7 +62,7 @@ pub(super) enum ErrorResponse {
     WhatIf(#[from] WhatIfError),
 }
 
-pub(super) fn refusal(refusal: &ErrorResponse) -> Answer {
+pub(super) fn refusal(refusal: &ErrorResponse) -> Response<Full<Bytes>> {
     let (status, header) = match refusal {
         ErrorResponse::WhatIf(_) => (StatusCode::BAD_REQUEST, None),
         ErrorResponse::NotFound | ErrorResponse::OnlyHealthcheck => (StatusCode::NOT_FOUND, None),
@@ -84,7 +82,7 @@ pub(super) fn refusal(refusal: &ErrorResponse) -> Answer {
     answer
 }
 
-fn problem(status: StatusCode, detail: &str) -> Answer {
+fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
     let body = serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
@@ -98,7 +96,7 @@ fn problem(status: StatusCode, detail: &str) -> Answer {
     )
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
+fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
     let length = HeaderValue::from(body.len());
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::accept::Accept;
 use super::access::Access;
 use super::response::{ErrorResponse, by_accept, metrics, refusal, report};
-use super::route::{Route, route};
+use super::route::{ReportRoute, route};
 use crate::advice::WhatIf;
 use crate::metrics::prometheus::Page;
 use crate::observe::Observe;
@@ -179,19 +179,19 @@ impl<S: Source> Monitor<S> {
     async fn answer(&self, request: &Parts) -> Result<Response<Full<Bytes>>, ErrorResponse> {
         let (pool, settings) = (&self.pool, &*self.access.settings);
         let route = route(request.uri.path(), &self.prefix);
-        if settings.monitor_only_healthcheck && route != Some(Route::Healthcheck) {
+        if settings.monitor_only_healthcheck && route != Some(ReportRoute::Healthcheck) {
             return Err(ErrorResponse::OnlyHealthcheck);
         }
         let admitted = self.access.admit(request);
         let is_public = settings.monitor_only_healthcheck && !self.access.is_restricted();
         let shows_reasons = admitted.is_ok() && !is_public;
         // Checked before the path, so that a denied request cannot find out which reports exist.
-        if route != Some(Route::Healthcheck) {
+        if route != Some(ReportRoute::Healthcheck) {
             admitted?;
         }
         let accept = Accept::of(&request.headers);
         let route = match route.ok_or(ErrorResponse::NotFound)? {
-            Route::Health if accept.prefers_metrics() => Route::Metrics,
+            ReportRoute::Health if accept.prefers_metrics() => ReportRoute::Metrics,
             route => route,
         };
         if ![Method::GET, Method::HEAD].contains(&request.method) {
@@ -202,12 +202,12 @@ impl<S: Source> Monitor<S> {
             ..pool.get_ref().facts()
         };
         Ok(match route {
-            Route::Status => report(true, &pool.status()),
-            Route::Health => {
+            ReportRoute::Status => report(true, &pool.status()),
+            ReportRoute::Health => {
                 let health = pool.health_by(facts()).await;
                 by_accept(report(health.can_serve(), &health))
             }
-            Route::Metrics => {
+            ReportRoute::Metrics => {
                 // The metrics report whether the database can be reached, also for an unused pool.
                 pool.ask_database().await;
                 metrics(&Page {
@@ -216,15 +216,15 @@ impl<S: Source> Monitor<S> {
                     source_lines: settings.monitor_source_lines,
                 })
             }
-            Route::Connections => {
+            ReportRoute::Connections => {
                 let connections = pool.connections_by(facts()).await;
                 report(!connections.too_many_idle_in_transaction, &connections)
             }
-            Route::Optimize => {
+            ReportRoute::Optimize => {
                 let what_if = WhatIf::from_query(request.uri.query().unwrap_or_default())?;
                 report(true, &pool.optimize_by(facts(), what_if).await)
             }
-            Route::Healthcheck => {
+            ReportRoute::Healthcheck => {
                 let check = pool.healthcheck().await;
                 let check = match shows_reasons {
                     true => check,

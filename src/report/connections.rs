@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::grant::count;
 use super::holders::HolderReport;
-use super::sessions::{Tally, ours};
+use super::sessions::{SessionTally, ours};
 use super::source::{Source, SourceFacts};
 use super::timings::round;
 use crate::backend::{MonitorConnection, ServerSession, SessionState};
@@ -114,13 +114,13 @@ impl<S: Source> Observe<S> {
                 if scope == "pool" {
                     name_queries_under_way(&mut holders, &sessions, facts.kind);
                 }
-                let tally = Tally::of_sessions(&sessions);
+                let tally = SessionTally::of_sessions(&sessions);
                 let shows_query = facts.settings.query_text && scope == "pool";
                 let reports = server_view(sessions, holders, shows_query, facts.kind);
                 (scope, tally, reports)
             }
             None => {
-                let tally = Tally::of_holders(&holders, self.recorder.counts().open);
+                let tally = SessionTally::of_holders(&holders, self.recorder.counts().open);
                 ("pool_view", tally, pool_view(holders))
             }
         };
