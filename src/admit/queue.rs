@@ -200,11 +200,10 @@ impl<W> AdmissionQueue<W> {
     /// Stops admission until [`resume`](Self::resume).
     pub(super) fn suspend(&mut self) -> Woken<W> {
         self.suspended = true;
-        let mut woken = Woken(SmallVec::new());
-        if self.rules.fails_when_suspended {
-            self.refuse_all(Refused::Suspended, &mut woken);
+        match self.rules.fails_when_suspended {
+            true => self.refuse_all(Refused::Suspended),
+            false => Woken(SmallVec::new()),
         }
-        woken
     }
 
     pub(super) fn resume(&mut self, now: Instant) -> Woken<W> {
@@ -218,16 +217,16 @@ impl<W> AdmissionQueue<W> {
     /// Rejects all waiting and all later checkouts.
     pub(super) fn close(&mut self) -> Woken<W> {
         self.closed = true;
-        let mut woken = Woken(SmallVec::new());
-        self.refuse_all(Refused::Closed, &mut woken);
-        woken
+        self.refuse_all(Refused::Closed)
     }
 
-    fn refuse_all(&mut self, refusal: Refused, woken: &mut Woken<W>) {
+    fn refuse_all(&mut self, refusal: Refused) -> Woken<W> {
+        let mut woken = Woken(SmallVec::new());
         while let Some(place) = self.places.pop() {
             place.answer = Some(Err(refusal));
             woken.0.extend(place.waker.take());
         }
+        woken
     }
 
     fn oldest(&self) -> Option<Instant> {

@@ -147,10 +147,7 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
 /// measured is kept despite the prediction, because a server of varying speed looks like one that
 /// serves less the more connections are in use.
 fn least_bad(case: &Case<'_>, now: u32) -> u32 {
-    if case.is_served {
-        return now;
-    }
-    let Some(useful) = case.saturates_at else {
+    let Some(useful) = case.saturates_at.filter(|_| !case.is_served) else {
         return now;
     };
     let useful = useful.clamp(1, Settings::MAX_CONNECTIONS);
