@@ -32,11 +32,6 @@ impl Access {
             _ => Ok(()),
         }
     }
-
-    /// Returns whether access is restricted by a token or a check.
-    pub(super) fn is_restricted(&self) -> bool {
-        self.settings.monitor_token.is_some() || self.check.is_some()
-    }
 }
 
 /// Returns the request's bearer token. `None` unless the request has exactly one `Authorization`

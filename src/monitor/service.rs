@@ -183,7 +183,8 @@ impl<S: Source> Monitor<S> {
             return Err(ErrorResponse::OnlyHealthcheck);
         }
         let admitted = self.access.admit(request);
-        let is_public = settings.monitor_only_healthcheck && !self.access.is_restricted();
+        let is_restricted = settings.monitor_token.is_some() || self.access.check.is_some();
+        let is_public = settings.monitor_only_healthcheck && !is_restricted;
         let shows_reasons = admitted.is_ok() && !is_public;
         // Checked before the path, so that a denied request cannot find out which reports exist.
         if route != Some(ReportRoute::Healthcheck) {
