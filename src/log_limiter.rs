@@ -8,29 +8,16 @@ use tokio::time::Instant;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Rate limiter of a log event.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LogLimiter(Mutex<State>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     said: Option<Instant>,
     unsaid: u64,
 }
 
-impl Default for LogLimiter {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl LogLimiter {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(State {
-            said: None,
-            unsaid: 0,
-        }))
-    }
-
     /// Returns whether to log the event now: `Some` with the number of events left out since the last
     /// one logged, or `None` if that one was logged less than a second ago.
     pub(crate) fn try_log(&self, now: Instant) -> Option<u64> {

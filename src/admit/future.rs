@@ -13,7 +13,7 @@ use tower::util::Oneshot;
 
 use super::gate::{Entered, Gate, Turn};
 use super::permit::{Admitted, Permit};
-use super::queue::Rejected;
+use super::queue::Refused;
 use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{self, Phase};
 use crate::error::{BoxError, PoolError, Rejection};
@@ -29,14 +29,14 @@ pin_project! {
         // Dropped before the permit.
         #[pin]
         response: Option<F>,
-        step: Step,
+        step: Progress,
         // `None` until the checkout waits. Most never do, and need no clock.
         waiting: Option<QueueWait>,
     }
 }
 
 /// The progress of a checkout.
-enum Step {
+enum Progress {
     Arriving(Arc<Gate>),
     Queued(Turn),
     Inside(Permit),
@@ -62,7 +62,7 @@ impl<S, F> ResponseFuture<S, F> {
             service: Some(service),
             call,
             response: None,
-            step: Step::Arriving(gate),
+            step: Progress::Arriving(gate),
             waiting: None,
         }
     }
@@ -96,7 +96,7 @@ where
         if answer.is_ready() {
             // Release the queue entry or the permit at once.
             this.response.set(None);
-            *this.step = Step::Done;
+            *this.step = Progress::Done;
         }
         answer
     }
@@ -112,7 +112,7 @@ where
         let mut this = self.project();
         if this.response.is_none() {
             let permit = ready!(this.step.enter(this.checkout.waits(), cx))?;
-            *this.step = Step::Inside(permit);
+            *this.step = Progress::Inside(permit);
             let service = this.service.take().expect("the service is called once");
             this.response
                 .set(Some((this.call)(service, *this.checkout)));
@@ -122,16 +122,19 @@ where
             .as_pin_mut()
             .expect("the response was set above");
         let inner = ready!(response.poll(cx)).map_err(|e| PoolError::from_layer(e.into()))?;
-        match mem::replace(this.step, Step::Done) {
-            Step::Inside(permit) => Poll::Ready(Ok(Admitted::new(inner, permit))),
+        match mem::replace(this.step, Progress::Done) {
+            Progress::Inside(permit) => Poll::Ready(Ok(Admitted {
+                inner,
+                _permit: permit,
+            })),
             _ => unreachable!("a response implies a permit"),
         }
     }
 }
 
-impl Step {
+impl Progress {
     /// Takes a permit. Joins the queue only if the checkout `waits`.
-    fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<Permit, Rejected>> {
+    fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<Permit, Refused>> {
         let turn = match mem::replace(self, Self::Done) {
             Self::Arriving(gate) => match gate.enter(waits, cx.waker())? {
                 Entered::In(permit) => return Poll::Ready(Ok(permit)),
@@ -156,7 +159,7 @@ impl Step {
         let timeout = self.gate().timeout().min(CENTURY);
         let deadline = since.checked_add(timeout).unwrap_or(since);
         let patience = match self {
-            Self::Queued(turn) => turn.gate().patience,
+            Self::Queued(turn) => turn.gate.patience,
             _ => None,
         };
         let first = patience.and_then(|(first, _)| since.checked_add(first));
@@ -171,8 +174,8 @@ impl Step {
     fn gate(&self) -> &Gate {
         match self {
             Self::Arriving(gate) => gate,
-            Self::Queued(turn) => turn.gate(),
-            Self::Inside(permit) => permit.gate(),
+            Self::Queued(turn) => &turn.gate,
+            Self::Inside(permit) => &permit.0,
             Self::Done => unreachable!("a completed checkout does not wait"),
         }
     }
@@ -180,7 +183,7 @@ impl Step {
 
 impl QueueWait {
     /// Waits until the deadline passes or load shedding rejects the checkout.
-    fn poll<T>(&mut self, step: &mut Step, cx: &mut Context<'_>) -> Poll<Result<T, PoolError>> {
+    fn poll<T>(&mut self, step: &mut Progress, cx: &mut Context<'_>) -> Poll<Result<T, PoolError>> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));
             let now = Instant::now();
@@ -188,8 +191,8 @@ impl QueueWait {
                 return Poll::Ready(Err(PoolError::timed_out(now - self.since)));
             }
             let mut next = self.deadline;
-            if let Step::Queued(turn) = step
-                && let Some((_, interval)) = turn.gate().patience
+            if let Progress::Queued(turn) = step
+                && let Some((_, interval)) = turn.gate.patience
             {
                 if let Some(refusal) = turn.overdue(now) {
                     return Poll::Ready(Err(refusal.into()));
@@ -201,15 +204,12 @@ impl QueueWait {
     }
 }
 
-impl From<Rejected> for PoolError {
-    fn from(refusal: Rejected) -> Self {
+impl From<Refused> for PoolError {
+    fn from(refusal: Refused) -> Self {
         match refusal {
-            Rejected::Closed => Self::Closed,
-            Rejected::Suspended => Self::Suspended,
-            Rejected::TooManyPending { limit } => {
-                Self::Rejected(Rejection::TooManyPending { limit })
-            }
-            Rejected::Shed { queued } => Self::Rejected(Rejection::Shed { queued }),
+            Refused::Closed => Self::Closed,
+            Refused::Suspended => Self::Suspended,
+            Refused::Rejected(why) => Self::Rejected(why),
         }
     }
 }

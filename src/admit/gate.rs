@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::permit::Permit;
-use super::queue::{Queue, Rejected, Rules, Woken};
-use super::waiters::Key;
+use super::queue::{AdmissionQueue, Refused, Rules, Woken};
+use super::waiters::WaiterKey;
 
 /// The admission state shared by all clones of an [`Admit`](super::Admit), and its controls.
 ///
@@ -17,7 +17,7 @@ use super::waiters::Key;
 /// to the oldest waiter before any other checkout can take it.
 #[derive(Debug)]
 pub struct Gate {
-    queue: Mutex<Queue<Waker>>,
+    queue: Mutex<AdmissionQueue<Waker>>,
     timeout: Duration,
     /// How long a waiter queues before it first calls [`Turn::overdue`], and the interval between later
     /// calls. `None` if the gate does not shed load.
@@ -30,14 +30,14 @@ impl Gate {
     pub(super) fn new(capacity: u32, timeout: Duration, rules: Rules) -> Self {
         let shedding = rules.shedding;
         Self {
-            queue: Mutex::new(Queue::new(capacity, rules)),
+            queue: Mutex::new(AdmissionQueue::new(capacity, rules)),
             timeout,
             patience: shedding.map(|shedding| (shedding.patience(), shedding.interval)),
             drained: Notify::new(),
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue<Waker>> {
+    fn queue(&self) -> MutexGuard<'_, AdmissionQueue<Waker>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,7 +76,7 @@ impl Gate {
     /// [`AdmitLayer::fail_when_suspended`](super::AdmitLayer::fail_when_suspended), fail at once with
     /// [`PoolError::Suspended`](crate::PoolError::Suspended). Admitted checkouts keep their permits.
     pub fn suspend(&self) {
-        self.steer(Queue::suspend);
+        self.steer(AdmissionQueue::suspend);
     }
 
     /// Ends a [`suspend`](Self::suspend) and admits waiting checkouts in order.
@@ -94,7 +94,7 @@ impl Gate {
     /// Rejects every waiting and every later checkout with
     /// [`PoolError::Closed`](crate::PoolError::Closed). Admitted checkouts keep their permits.
     pub fn close(&self) {
-        self.steer(Queue::close);
+        self.steer(AdmissionQueue::close);
     }
 
     /// Returns whether [`close`](Self::close) was called.
@@ -119,29 +119,29 @@ impl Gate {
 
     /// Changes the queue, then wakes the affected tasks outside the lock, because a waker may run any
     /// code.
-    fn steer(&self, change: impl FnOnce(&mut Queue<Waker>) -> Woken<Waker>) {
+    fn steer(&self, change: impl FnOnce(&mut AdmissionQueue<Waker>) -> Woken<Waker>) {
         let (woken, drained) = {
             let mut queue = self.queue();
             (change(&mut queue), queue.is_drained())
         };
-        woken.into_each().for_each(Waker::wake);
+        woken.0.into_iter().for_each(Waker::wake);
         if drained {
             self.drained.notify_waiters();
         }
     }
 
     /// Takes a permit or, if `waits`, joins the queue.
-    pub(super) fn enter(self: Arc<Self>, waits: bool, waker: &Waker) -> Result<Entered, Rejected> {
+    pub(super) fn enter(self: Arc<Self>, waits: bool, waker: &Waker) -> Result<Entered, Refused> {
         // Most checkouts are admitted at once and need no clock.
         if self.queue().enter()? {
-            return Ok(Entered::In(Permit::new(self)));
+            return Ok(Entered::In(Permit(self)));
         }
         if !waits {
             return Ok(Entered::Full);
         }
         let key = self.queue().enter_or_wait(Instant::now(), waker.clone())?;
         Ok(match key {
-            None => Entered::In(Permit::new(self)),
+            None => Entered::In(Permit(self)),
             Some(_) => Entered::Waits(Turn { gate: self, key }),
         })
     }
@@ -162,27 +162,24 @@ pub(super) enum Entered {
 /// An entry in the queue, and its permit once admitted. Dropping it gives both up.
 #[derive(Debug)]
 pub(super) struct Turn {
-    gate: Arc<Gate>,
-    key: Option<Key>,
+    pub(super) gate: Arc<Gate>,
+    key: Option<WaiterKey>,
 }
 
 impl Turn {
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
     /// Leaves the queue if load shedding rejects a waiter that has waited this long.
-    pub(super) fn overdue(&mut self, now: Instant) -> Option<Rejected> {
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<Refused> {
         let mut old = None;
         let refusal = self.gate.queue().overdue(self.key?, now, &mut old);
         drop(old);
-        let refusal = refusal?;
-        self.key = None;
-        Some(refusal)
+        if refusal.is_some() {
+            self.key = None;
+        }
+        refusal
     }
 
     /// Returns the permit once the waiter is admitted.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Rejected>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Refused>> {
         let key = self.key.expect("polled after completion");
         let mut old = None;
         let changed = |waker: Option<&Waker>| {
@@ -195,7 +192,7 @@ impl Turn {
             return Poll::Pending;
         };
         self.key = None;
-        Poll::Ready(answer.map(|()| Permit::new(Arc::clone(&self.gate))))
+        Poll::Ready(answer.map(|()| Permit(Arc::clone(&self.gate))))
     }
 }
 

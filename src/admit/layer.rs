@@ -58,7 +58,7 @@ impl<S> Layer<S> for AdmitLayer {
     type Service = Admit<S>;
 
     fn layer(&self, inner: S) -> Admit<S> {
-        let gate = Gate::new(self.capacity, self.timeout, self.rules);
-        Admit::new(inner, Arc::new(gate))
+        let gate = Arc::new(Gate::new(self.capacity, self.timeout, self.rules));
+        Admit { inner, gate }
     }
 }

@@ -10,23 +10,11 @@ use crate::checkout::{ConnectionFacts, PooledGuard};
 
 /// The right to hold one connection. On drop it goes to the oldest waiter.
 #[derive(Debug)]
-pub(super) struct Permit {
-    gate: Arc<Gate>,
-}
-
-impl Permit {
-    pub(super) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate }
-    }
-
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
-    }
-}
+pub(super) struct Permit(pub(super) Arc<Gate>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.release();
+        self.0.release();
     }
 }
 
@@ -35,18 +23,11 @@ impl Drop for Permit {
 pub struct Admitted<T> {
     // The field order matters: the connection must be returned before its permit. Otherwise the next
     // checkout would find no connection and open one too many.
-    inner: T,
-    _permit: Permit,
+    pub(super) inner: T,
+    pub(super) _permit: Permit,
 }
 
 impl<T> Admitted<T> {
-    pub(super) fn new(inner: T, permit: Permit) -> Self {
-        Self {
-            inner,
-            _permit: permit,
-        }
-    }
-
     /// Returns the inner guard.
     pub fn get_ref(&self) -> &T {
         &self.inner

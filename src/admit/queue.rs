@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::codel::CoDel;
-use super::waiters::{Key, Places};
+use super::waiters::{Places, WaiterKey};
+use crate::error::Rejection;
 
 /// The state of a gate. `W` wakes a waiter that has an answer.
 #[derive(Debug)]
-pub(super) struct Queue<W> {
+pub(super) struct AdmissionQueue<W> {
     pub(super) capacity: u32,
     pub(super) admitted: u32,
     places: Places<QueueEntry<W>>,
@@ -29,11 +31,10 @@ pub(super) struct Rules {
 
 /// Why a checkout is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rejected {
+pub(super) enum Refused {
     Closed,
     Suspended,
-    TooManyPending { limit: u32 },
-    Shed { queued: Duration },
+    Rejected(Rejection),
 }
 
 /// A waiter's queue entry.
@@ -42,7 +43,7 @@ struct QueueEntry<W> {
     since: Instant,
     waker: Option<W>,
     /// `None` while the checkout waits.
-    answer: Option<Result<(), Rejected>>,
+    answer: Option<Result<(), Refused>>,
 }
 
 /// The waiters to wake once the lock is released.
@@ -50,29 +51,10 @@ struct QueueEntry<W> {
 #[derive(Debug)]
 pub(super) struct Woken<W>(
     // Usually there is none or one, which must not cost an allocation.
-    Option<(W, Vec<W>)>,
+    pub(super) SmallVec<[W; 1]>,
 );
 
-impl<W> Woken<W> {
-    const fn none() -> Self {
-        Self(None)
-    }
-
-    fn add(&mut self, waker: Option<W>) {
-        let Some(waker) = waker else { return };
-        match &mut self.0 {
-            None => self.0 = Some((waker, Vec::new())),
-            Some((_, others)) => others.push(waker),
-        }
-    }
-
-    pub(super) fn into_each(self) -> impl Iterator<Item = W> {
-        let each = |(first, others)| std::iter::once(first).chain(others);
-        self.0.into_iter().flat_map(each)
-    }
-}
-
-impl<W> Queue<W> {
+impl<W> AdmissionQueue<W> {
     pub(super) fn new(capacity: u32, rules: Rules) -> Self {
         Self {
             capacity,
@@ -85,7 +67,7 @@ impl<W> Queue<W> {
     }
 
     pub(super) fn pending(&self) -> u32 {
-        self.places.queued()
+        self.places.queued
     }
 
     /// Returns whether the gate is closed and all permits were returned.
@@ -94,17 +76,17 @@ impl<W> Queue<W> {
     }
 
     /// Admits a newcomer at once if a permit is free and no checkout waits. Returns whether it did.
-    pub(super) fn enter(&mut self) -> Result<bool, Rejected> {
+    pub(super) fn enter(&mut self) -> Result<bool, Refused> {
         if self.closed {
-            return Err(Rejected::Closed);
+            return Err(Refused::Closed);
         }
         if self.suspended {
             return match self.rules.fails_when_suspended {
-                true => Err(Rejected::Suspended),
+                true => Err(Refused::Suspended),
                 false => Ok(false),
             };
         }
-        let room = self.admitted < self.capacity && self.places.queued() == 0;
+        let room = self.admitted < self.capacity && self.places.queued == 0;
         if room {
             self.admitted += 1;
             if let Some(shedding) = &mut self.rules.shedding {
@@ -119,13 +101,13 @@ impl<W> Queue<W> {
         &mut self,
         now: Instant,
         waker: W,
-    ) -> Result<Option<Key>, Rejected> {
+    ) -> Result<Option<WaiterKey>, Refused> {
         if self.enter()? {
             return Ok(None);
         }
         let pending = self.pending();
         if let Some(limit) = self.rules.max_pending.filter(|limit| pending >= *limit) {
-            return Err(Rejected::TooManyPending { limit });
+            return Err(Refused::Rejected(Rejection::TooManyPending { limit }));
         }
         let oldest = self.oldest();
         if let Some(shedding) = &mut self.rules.shedding
@@ -133,7 +115,7 @@ impl<W> Queue<W> {
             && shedding.turns_away(now, pending, oldest)
         {
             let queued = Duration::ZERO;
-            return Err(Rejected::Shed { queued });
+            return Err(Refused::Rejected(Rejection::Shed { queued }));
         }
         Ok(Some(self.places.push(QueueEntry {
             since: now,
@@ -147,10 +129,10 @@ impl<W> Queue<W> {
     /// the lock.
     pub(super) fn answer(
         &mut self,
-        key: Key,
+        key: WaiterKey,
         waker: impl FnOnce(Option<&W>) -> Option<W>,
         old: &mut Option<W>,
-    ) -> Option<Result<(), Rejected>> {
+    ) -> Option<Result<(), Refused>> {
         let place = self.places.get_mut(key);
         match place.answer {
             Some(answer) => {
@@ -169,7 +151,7 @@ impl<W> Queue<W> {
     /// Removes a waiter that leaves before it has taken its answer.
     pub(super) fn leave(
         &mut self,
-        key: Key,
+        key: WaiterKey,
         now: impl FnOnce() -> Instant,
         old: &mut Option<W>,
     ) -> Woken<W> {
@@ -178,17 +160,17 @@ impl<W> Queue<W> {
         match place.answer {
             // The waiter was admitted and does not use its permit.
             Some(Ok(())) => self.release(now),
-            _ => Woken::none(),
+            _ => Woken(SmallVec::new()),
         }
     }
 
     /// Removes and rejects a waiter that has queued for too long in a queue that is too slow.
     pub(super) fn overdue(
         &mut self,
-        key: Key,
+        key: WaiterKey,
         now: Instant,
         old: &mut Option<W>,
-    ) -> Option<Rejected> {
+    ) -> Option<Refused> {
         let oldest = self.oldest();
         let place = self.places.get_mut(key);
         if place.answer.is_some() || self.suspended {
@@ -200,7 +182,7 @@ impl<W> Queue<W> {
             return None;
         }
         *old = self.places.remove(key).waker;
-        Some(Rejected::Shed { queued })
+        Some(Refused::Rejected(Rejection::Shed { queued }))
     }
 
     /// Takes back a permit and admits the next waiter.
@@ -218,11 +200,10 @@ impl<W> Queue<W> {
     /// Stops admission until [`resume`](Self::resume).
     pub(super) fn suspend(&mut self) -> Woken<W> {
         self.suspended = true;
-        let mut woken = Woken::none();
-        if self.rules.fails_when_suspended {
-            self.refuse_all(Rejected::Suspended, &mut woken);
+        match self.rules.fails_when_suspended {
+            true => self.refuse_all(Refused::Suspended),
+            false => Woken(SmallVec::new()),
         }
-        woken
     }
 
     pub(super) fn resume(&mut self, now: Instant) -> Woken<W> {
@@ -236,16 +217,16 @@ impl<W> Queue<W> {
     /// Rejects all waiting and all later checkouts.
     pub(super) fn close(&mut self) -> Woken<W> {
         self.closed = true;
-        let mut woken = Woken::none();
-        self.refuse_all(Rejected::Closed, &mut woken);
-        woken
+        self.refuse_all(Refused::Closed)
     }
 
-    fn refuse_all(&mut self, refusal: Rejected, woken: &mut Woken<W>) {
+    fn refuse_all(&mut self, refusal: Refused) -> Woken<W> {
+        let mut woken = Woken(SmallVec::new());
         while let Some(place) = self.places.pop() {
             place.answer = Some(Err(refusal));
-            woken.add(place.waker.take());
+            woken.0.extend(place.waker.take());
         }
+        woken
     }
 
     fn oldest(&self) -> Option<Instant> {
@@ -254,7 +235,7 @@ impl<W> Queue<W> {
 
     /// Admits waiters in order while permits are free, and sheds those that queued for too long.
     fn serve(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
-        let mut woken = Woken::none();
+        let mut woken = Woken(SmallVec::new());
         if self.pending() == 0 || self.suspended {
             return woken;
         }
@@ -270,7 +251,7 @@ impl<W> Queue<W> {
                 let queued = shedding.queued(place.since, now);
                 // Never shed the last waiter: serving it late is better than an idle permit.
                 if shedding.sheds(queued, now, oldest) && others {
-                    answer = Err(Rejected::Shed { queued });
+                    answer = Err(Refused::Rejected(Rejection::Shed { queued }));
                 } else {
                     shedding.let_in(queued);
                 }
@@ -279,7 +260,7 @@ impl<W> Queue<W> {
                 self.admitted += 1;
             }
             place.answer = Some(answer);
-            woken.add(place.waker.take());
+            woken.0.extend(place.waker.take());
         }
         woken
     }

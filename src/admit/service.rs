@@ -19,15 +19,11 @@ use crate::record::inventory::{Availability, Counts, Inventory};
 /// `ConcurrencyLimit` frees it as soon as the response arrives.
 #[derive(Debug, Clone)]
 pub struct Admit<S> {
-    inner: S,
-    gate: Arc<Gate>,
+    pub(super) inner: S,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl<S> Admit<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate>) -> Self {
-        Self { inner, gate }
-    }
-
     /// Returns the gate, which controls admission.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate

@@ -5,7 +5,7 @@ use slab::Slab;
 
 /// Identifies a waiter's entry until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key(u32);
+pub(super) struct WaiterKey(u32);
 
 const NONE: u32 = u32::MAX;
 /// The largest capacity, in entries, that an empty slab keeps after a burst.
@@ -13,14 +13,15 @@ const KEPT: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Places<T> {
-    slots: Slab<Slot<T>>,
+    slots: Slab<PlaceSlot<T>>,
     front: u32,
     back: u32,
-    queued: u32,
+    /// The number of entries in the queue.
+    pub(super) queued: u32,
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+struct PlaceSlot<T> {
     value: T,
     /// Whether the entry is still in the queue, as opposed to popped but not yet removed.
     queued: bool,
@@ -40,14 +41,9 @@ impl<T> Default for Places<T> {
 }
 
 impl<T> Places<T> {
-    /// Returns the number of entries in the queue.
-    pub(super) fn queued(&self) -> u32 {
-        self.queued
-    }
-
     /// Adds an entry at the back of the queue.
-    pub(super) fn push(&mut self, value: T) -> Key {
-        let slot = Slot {
+    pub(super) fn push(&mut self, value: T) -> WaiterKey {
+        let slot = PlaceSlot {
             value,
             queued: true,
             before: self.back,
@@ -57,7 +53,7 @@ impl<T> Places<T> {
         self.link(self.back, at);
         self.back = at;
         self.queued += 1;
-        Key(at)
+        WaiterKey(at)
     }
 
     /// Returns the oldest entry in the queue.
@@ -79,7 +75,7 @@ impl<T> Places<T> {
     ///
     /// # Panics
     /// Panics if the entry was removed.
-    pub(super) fn get_mut(&mut self, Key(at): Key) -> &mut T {
+    pub(super) fn get_mut(&mut self, WaiterKey(at): WaiterKey) -> &mut T {
         &mut self.slots[at as usize].value
     }
 
@@ -87,7 +83,7 @@ impl<T> Places<T> {
     ///
     /// # Panics
     /// Panics if the entry was removed already.
-    pub(super) fn remove(&mut self, Key(at): Key) -> T {
+    pub(super) fn remove(&mut self, WaiterKey(at): WaiterKey) -> T {
         if self.slots[at as usize].queued {
             self.unlink(at);
         }

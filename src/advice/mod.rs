@@ -16,7 +16,6 @@ mod predicted;
 mod recommendation;
 pub(crate) mod score;
 mod sentences;
-mod shares;
 mod sizes;
 mod statements;
 #[cfg(test)]
@@ -42,6 +41,9 @@ use crate::report::fleet::Fleet;
 use crate::report::grant::{Grant, Own};
 use crate::report::sessions::count;
 use crate::report::{Configuration, Source, SourceFacts, warnings};
+
+/// The number of call sites and of statements in a report.
+const NAMED: usize = 10;
 
 /// The recommended settings, and the reasons for them. The seed system's `optimize_pool_settings`.
 ///
@@ -129,7 +131,7 @@ impl<S: Source> Observe<S> {
             open: counts.open,
         };
         let fleet = activity.and_then(|activity| {
-            let (set, asked) = (facts.advice.replicas, what_if.replicas);
+            let (set, asked) = (facts.settings.replicas, what_if.replicas);
             Fleet::read(activity, own, set, asked, facts.names())
         });
         let granted = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
@@ -137,19 +139,21 @@ impl<S: Source> Observe<S> {
             what_if,
             target: what_if
                 .target_p95_ms
-                .map_or(facts.advice.target.as_secs_f64(), |millis| millis / 1e3),
-            headroom_pct: facts.advice.headroom_pct,
-            overflows: facts.advice.overflows,
+                .map_or(facts.settings.target_wait.as_secs_f64(), |millis| {
+                    millis / 1e3
+                }),
+            headroom_pct: facts.settings.advice_headroom_pct,
+            overflows: facts.overflows,
             counts,
         };
         let (mut call_sites, _) = CallSite::read(&self.recorder, facts.source_lines);
-        call_sites.truncate(shares::NAMED);
+        call_sites.truncate(NAMED);
         let found = Found {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
             call_sites,
-            places: shares::places(&self.recorder, facts.source_lines),
-            statements: self.statement_shares(facts.query_text),
+            places: CallSite::names(&self.recorder, facts.source_lines),
+            statements: self.statement_shares(facts.settings.query_text),
             accuracy: None,
             unreachable: answer.as_ref().err().map(|error| error.cause.to_string()),
         };
@@ -159,7 +163,7 @@ impl<S: Source> Observe<S> {
             .await;
         if let Some(activity) = activity {
             let tally = count(activity, &facts, &self.holder_reports(&facts), counts.open);
-            let limits = &facts.thresholds;
+            let limits = &facts.settings.thresholds;
             let idle = warnings::idle_in_transaction(tally.idle_in_transaction, limits);
             let longest = warnings::longest_query(tally.longest_query, limits);
             let sessions = idle.into_iter().chain(longest);

@@ -8,7 +8,7 @@ use super::learned::{Learned, Measured};
 use super::model::{NotEnoughData, Recorded};
 use super::predicted::{PredictedWait, finite};
 use super::score::Accuracy;
-use super::sizes::{Case, Demand, Sizing, Verdict, sizing};
+use super::sizes::{Case, Demand, SizeChange, Sizing, sizing};
 use super::{CurrentUsage, Optimization, StatementShare, WhatIf, sentences};
 use crate::record::inventory::Counts;
 use crate::report::Configuration;
@@ -99,7 +99,7 @@ impl<'a> Recommendation<'a> {
             now: (counts.pool_size, counts.max_overflow),
             overflows: asking.overflows,
         });
-        let is_kept = is_met && sizing.need.is_none() && sizing.verdict == Verdict::Stays;
+        let is_kept = is_met && sizing.need.is_none() && sizing.verdict == SizeChange::Stays;
         Ok(Self {
             asking,
             found,

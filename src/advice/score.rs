@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::model::{NotEnoughData, Prediction, Trace, queued_p95};
 use super::predicted::finite;
-use crate::report::timings::round;
+use crate::report::timings::percent;
 
 /// Comparisons are kept for this many minutes.
 const KEPT: u64 = 60;
@@ -216,10 +216,6 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
         return Some(upper);
     }
     Some(f64::midpoint(*values.get(middle - 1)?, upper))
-}
-
-fn percent(ratio: f64) -> f64 {
-    round(ratio * 100.0, 1)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::bottleneck::BottleneckKind;
 use super::model::{Model, NotEnoughData, Prediction};
 use super::recommendation::Recommendation;
-use super::sizes::Verdict;
+use super::sizes::SizeChange;
 use crate::record::traffic::Traffic;
 use crate::report::fleet::replicas_text;
 
@@ -129,13 +129,13 @@ impl Recommendation<'_> {
             );
         }
         match sizing.verdict {
-            Verdict::Stays | Verdict::Fits => {
+            SizeChange::Stays | SizeChange::Fits => {
                 let (what, exactly) = match sizing.verdict {
-                    Verdict::Fits if total != now => (
+                    SizeChange::Fits if total != now => (
                         "The pool fits its load",
                         format!("; {total} would be exact"),
                     ),
-                    Verdict::Fits => ("The pool fits its load", String::new()),
+                    SizeChange::Fits => ("The pool fits its load", String::new()),
                     _ => ("Keep the current size", String::new()),
                 };
                 format!(
@@ -144,11 +144,11 @@ impl Recommendation<'_> {
                     wait(now)
                 )
             }
-            Verdict::Split => format!(
+            SizeChange::Split => format!(
                 "The total fits the load, but the split does not: the usual load needs {}, and overflow connections are closed at check-in. Set {set}.",
                 connections(sizing.pool_size),
             ),
-            Verdict::Shrink => {
+            SizeChange::Shrink => {
                 let why = match (sizing.need, sizing.is_capped()) {
                     (_, true) => "The pool is larger than its share of the server's connections",
                     (None, false) => "The pool is larger than is useful",
@@ -170,7 +170,7 @@ impl Recommendation<'_> {
                     connections(fewer),
                 )
             }
-            Verdict::Grow => format!(
+            SizeChange::Grow => format!(
                 "The pool is too small: with {}, {}; with {total}, {}; at {load}; the target is {target}. Set {set}.",
                 connections(now),
                 wait(now),

@@ -60,7 +60,7 @@ pub(super) struct Case<'a> {
 
 /// How to change the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SizeChange {
     /// Keep the size: it meets the target and is close to the best.
     Fits,
     /// Keep the size although it misses the target: no other allowed size is better.
@@ -79,7 +79,7 @@ pub(super) struct Sizing {
     /// The smallest size that meets the target, regardless of the server's limits; `None` if no size
     /// does.
     pub(super) need: Option<u32>,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: SizeChange,
 }
 
 impl Sizing {
@@ -89,7 +89,7 @@ impl Sizing {
 
     /// Returns whether the settings should be changed.
     pub(super) fn changes(&self) -> bool {
-        !matches!(self.verdict, Verdict::Fits | Verdict::Stays)
+        !matches!(self.verdict, SizeChange::Fits | SizeChange::Stays)
     }
 
     /// Returns whether the recommended size is smaller than needed.
@@ -128,11 +128,11 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
         !case.overflows || case.now.0.saturating_add(tolerance(pool_size)) >= pool_size;
     let verdict = match now == total || is_close {
         // Keeping more connections open than needed is not worth a change.
-        true if is_met && splits_well => Verdict::Fits,
-        true if is_met => Verdict::Split,
-        true if now == total || need.is_none() => Verdict::Stays,
-        _ if total > now => Verdict::Grow,
-        _ => Verdict::Shrink,
+        true if is_met && splits_well => SizeChange::Fits,
+        true if is_met => SizeChange::Split,
+        true if now == total || need.is_none() => SizeChange::Stays,
+        _ if total > now => SizeChange::Grow,
+        _ => SizeChange::Shrink,
     };
     Sizing {
         pool_size,
@@ -147,10 +147,7 @@ pub(super) fn sizing(case: &Case<'_>) -> Sizing {
 /// measured is kept despite the prediction, because a server of varying speed looks like one that
 /// serves less the more connections are in use.
 fn least_bad(case: &Case<'_>, now: u32) -> u32 {
-    if case.is_served {
-        return now;
-    }
-    let Some(useful) = case.saturates_at else {
+    let Some(useful) = case.saturates_at.filter(|_| !case.is_served) else {
         return now;
     };
     let useful = useful.clamp(1, Settings::MAX_CONNECTIONS);

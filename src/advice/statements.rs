@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::shares::{NAMED, share};
-use crate::report::timings::{millis, round, seconds};
+use super::NAMED;
+use crate::report::timings::{millis, percent, round, seconds};
 
 /// The query time used by one statement within the last five minutes.
 #[non_exhaustive]
@@ -39,7 +39,7 @@ impl StatementShare {
             .into_iter()
             .map(|(statement, (count, time))| Self {
                 statement,
-                share_pct: share(time.as_secs_f64(), all),
+                share_pct: percent(time.as_secs_f64() / all.max(1e-9)),
                 seconds: seconds(time),
                 executions: count,
                 mean_ms: round(millis(time) / count as f64, 3),

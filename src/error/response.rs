@@ -1,41 +1,35 @@
 //! Converts a failed checkout into an axum response: 503 for the client, the cause in the log.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use axum_core::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::Instant;
 
-use crate::error::{PoolError, Rejection};
+use crate::error::PoolError;
 use crate::log_limiter::LogLimiter;
 
-/// Log limits of the whole process, because an error does not identify its pool.
-static ERROR_LOG: ErrorLog = ErrorLog([const { LogLimiter::new() }; 7]);
-
-/// Limits the log events per kind of error, so that many shed checkouts do not hide the first
+/// Limits the log events of each kind of error, so that many shed checkouts do not hide the first
 /// timeout.
-struct ErrorLog([LogLimiter; 7]);
+struct ErrorLog(Mutex<BTreeMap<&'static str, LogLimiter>>);
+
+/// Log limits of the whole process, because an error does not identify its pool.
+static ERROR_LOG: ErrorLog = ErrorLog(Mutex::new(BTreeMap::new()));
 
 impl ErrorLog {
-    fn of(&self, error: &PoolError) -> &LogLimiter {
-        let [timeout, connect, closed, shed, rejected, suspended, other] = &self.0;
-        match error {
-            PoolError::TimedOut(_) => timeout,
-            PoolError::ConnectFailed(_) => connect,
-            PoolError::Closed => closed,
-            PoolError::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => shed,
-            PoolError::Rejected(_) => rejected,
-            PoolError::Suspended => suspended,
-            PoolError::Other(_) => other,
-        }
-    }
-
     /// Logs the error, at most once per second for each kind. CoDel occurs at loads of thousands
     /// of checkouts per second, where one log line each would cost more than serving them.
     fn log(&self, error: &PoolError, now: Instant) {
-        if let Some(suppressed) = self.of(error).try_log(now) {
+        let kind = error.error_type();
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let suppressed = kinds.entry(kind).or_default().try_log(now);
+        drop(kinds);
+        if let Some(suppressed) = suppressed {
             tracing::warn!(
                 target: "poolscope",
                 status = 503,
-                error.type = error.error_type(),
+                error.type = kind,
                 others_within_a_second = suppressed,
                 "{error}",
             );
@@ -68,7 +62,7 @@ impl IntoResponse for PoolError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::time::Duration;
 
     use tracing::field::{Field, Visit};
@@ -76,6 +70,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
     use super::*;
+    use crate::error::Rejection;
 
     /// The kind of each log line, and the number of events it stands for besides itself.
     #[derive(Clone, Default)]
@@ -113,7 +108,7 @@ mod tests {
     fn a_flood_is_one_line_a_second_and_hides_no_other_kind() {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::registry().with(lines.clone());
-        let log = ErrorLog([const { LogLimiter::new() }; 7]);
+        let log = ErrorLog(Mutex::default());
         let start = Instant::now();
         let shed = PoolError::Rejected(Rejection::TooManyPending { limit: 3 });
         let shed_by_time = PoolError::Rejected(Rejection::Shed {

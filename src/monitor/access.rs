@@ -1,12 +1,12 @@
 //! Access control: decides which requests may see reports.
 
-use std::fmt;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
-use crate::report::RouteSettings;
+use super::response::ErrorResponse;
+use crate::settings::Settings;
 
 /// A check of a request by the app.
 type Check = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
@@ -14,46 +14,23 @@ type Check = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 /// What a monitor requires of a request, and what it shows.
 #[derive(Clone)]
 pub(super) struct Access {
-    pub(super) settings: RouteSettings,
+    pub(super) settings: Arc<Settings>,
     pub(super) check: Option<Check>,
 }
 
-/// Reason to refuse a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denied {
-    /// The request does not carry the token.
-    #[error("reports require the monitor's token: send it as `Authorization: Bearer <token>`")]
-    Unauthorized,
-    /// The app's check rejected the request.
-    #[error("this request may not read reports")]
-    Forbidden,
-}
-
 impl Access {
-    pub(super) fn new(settings: RouteSettings) -> Self {
-        Self {
-            settings,
-            check: None,
-        }
-    }
-
     /// Checks whether the request may see reports. If both a token and a check are set, the request
     /// must pass both, so that neither opens what the other closes.
-    pub(super) fn admit(&self, request: &Parts) -> Result<(), Denied> {
-        if let Some(token) = &self.settings.token
+    pub(super) fn admit(&self, request: &Parts) -> Result<(), ErrorResponse> {
+        if let Some(token) = &self.settings.monitor_token
             && !bearer(request).is_some_and(|candidate| token.is(candidate))
         {
-            return Err(Denied::Unauthorized);
+            return Err(ErrorResponse::Unauthorized);
         }
         match &self.check {
-            Some(check) if !check(request) => Err(Denied::Forbidden),
+            Some(check) if !check(request) => Err(ErrorResponse::Forbidden),
             _ => Ok(()),
         }
-    }
-
-    /// Returns whether access is restricted by a token or a check.
-    pub(super) fn is_restricted(&self) -> bool {
-        self.settings.token.is_some() || self.check.is_some()
     }
 }
 
@@ -68,15 +45,6 @@ fn bearer(request: &Parts) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-impl fmt::Debug for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access")
-            .field("settings", &self.settings)
-            .field("check", &self.check.is_some())
-            .finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderValue, Request};
@@ -86,10 +54,12 @@ mod tests {
     const TOKEN: &str = "mW9xJ4cQ7tRb2VzK";
 
     fn locked() -> Access {
-        Access::new(RouteSettings {
-            token: Some(TOKEN.into()),
-            ..RouteSettings::default()
-        })
+        let mut settings = Settings::new("");
+        settings.monitor_token = Some(TOKEN.into());
+        Access {
+            settings: Arc::new(settings),
+            check: None,
+        }
     }
 
     fn request(authorizations: &[&[u8]]) -> Parts {
@@ -124,12 +94,12 @@ mod tests {
             b"Bearer \xFF\xFE",
         ] {
             let denied = locked().admit(&request(&[line]));
-            assert_eq!(denied, Err(Denied::Unauthorized), "{line:?}");
+            assert_eq!(denied, Err(ErrorResponse::Unauthorized), "{line:?}");
         }
         let right = &b"Bearer mW9xJ4cQ7tRb2VzK"[..];
         for lines in [&[][..], &[right, right], &[right, b"Basic x"]] {
             let denied = locked().admit(&request(lines));
-            assert_eq!(denied, Err(Denied::Unauthorized), "{lines:?}");
+            assert_eq!(denied, Err(ErrorResponse::Unauthorized), "{lines:?}");
         }
     }
 
@@ -138,17 +108,11 @@ mod tests {
         let mut access = locked();
         access.check = Some(Arc::new(|parts| parts.headers.contains_key("x-admin")));
         let mut both = request(&[b"Bearer mW9xJ4cQ7tRb2VzK"]);
-        assert_eq!(access.admit(&both), Err(Denied::Forbidden));
+        assert_eq!(access.admit(&both), Err(ErrorResponse::Forbidden));
         both.headers
             .insert("x-admin", HeaderValue::from_static("1"));
         assert_eq!(access.admit(&both), Ok(()));
         both.headers.remove(AUTHORIZATION);
-        assert_eq!(access.admit(&both), Err(Denied::Unauthorized));
-    }
-
-    #[test]
-    fn debug_output_hides_the_token() {
-        let shown = format!("{:?}", locked());
-        assert!(!shown.contains(TOKEN), "{shown}");
+        assert_eq!(access.admit(&both), Err(ErrorResponse::Unauthorized));
     }
 }

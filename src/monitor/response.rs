@@ -4,22 +4,22 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
 };
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::access::Denied;
 use crate::advice::WhatIfError;
-use crate::metrics::prometheus::{Format, Page};
-use crate::record::recorder::Recorder;
+use crate::metrics::prometheus::Page;
 
-pub(super) type Answer = Response<Full<Bytes>>;
-
-pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serialize) -> Answer {
+/// Returns a report, with the status 503 unless it is `ok`.
+pub(super) fn report(ok: bool, report: &impl Serialize) -> Response<Full<Bytes>> {
+    let status = match ok {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
     match serde_json::to_vec(report) {
-        Ok(body) => answer(method, status, "application/json", body),
+        Ok(body) => answer(status, "application/json", body),
         Err(_) => problem(
-            method,
             StatusCode::INTERNAL_SERVER_ERROR,
             "the report could not be serialized",
         ),
@@ -27,23 +27,13 @@ pub(super) fn report(method: &Method, status: StatusCode, report: &impl Serializ
 }
 
 /// Returns the metrics. The status is always 200, because a scraper discards the body of any other.
-pub(super) fn metrics(
-    method: &Method,
-    recorder: &Recorder,
-    format: Format,
-    source_lines: bool,
-) -> Answer {
-    let page = Page {
-        recorder,
-        format,
-        source_lines,
-    };
-    let page = page.to_string().into_bytes();
-    by_accept(answer(method, StatusCode::OK, format.content_type(), page))
+pub(super) fn metrics(page: &Page<'_>) -> Response<Full<Bytes>> {
+    let (kind, body) = (page.format.content_type(), page.to_string().into_bytes());
+    by_accept(answer(StatusCode::OK, kind, body))
 }
 
 /// Adds `Vary: Accept`, because the response depends on that header.
-pub(super) fn by_accept(mut answer: Answer) -> Answer {
+pub(super) fn by_accept(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let accept = HeaderValue::from_static("Accept");
     answer.headers_mut().insert(VARY, accept);
     answer
@@ -62,25 +52,29 @@ pub(super) enum ErrorResponse {
     OnlyHealthcheck,
     #[error("reports accept only GET and HEAD")]
     MethodNotAllowed,
+    /// The request does not carry the token.
+    #[error("reports require the monitor's token: send it as `Authorization: Bearer <token>`")]
+    Unauthorized,
+    /// The app's check rejected the request.
+    #[error("this request may not read reports")]
+    Forbidden,
     #[error(transparent)]
-    Denied(Denied),
-    #[error(transparent)]
-    WhatIf(WhatIfError),
+    WhatIf(#[from] WhatIfError),
 }
 
-pub(super) fn refusal(method: &Method, refusal: &ErrorResponse) -> Answer {
+pub(super) fn refusal(refusal: &ErrorResponse) -> Response<Full<Bytes>> {
     let (status, header) = match refusal {
         ErrorResponse::WhatIf(_) => (StatusCode::BAD_REQUEST, None),
         ErrorResponse::NotFound | ErrorResponse::OnlyHealthcheck => (StatusCode::NOT_FOUND, None),
         ErrorResponse::MethodNotAllowed => {
             (StatusCode::METHOD_NOT_ALLOWED, Some((ALLOW, "GET, HEAD")))
         }
-        ErrorResponse::Denied(Denied::Unauthorized) => {
+        ErrorResponse::Unauthorized => {
             (StatusCode::UNAUTHORIZED, Some((WWW_AUTHENTICATE, "Bearer")))
         }
-        ErrorResponse::Denied(Denied::Forbidden) => (StatusCode::FORBIDDEN, None),
+        ErrorResponse::Forbidden => (StatusCode::FORBIDDEN, None),
     };
-    let mut answer = problem(method, status, &refusal.to_string());
+    let mut answer = problem(status, &refusal.to_string());
     if let Some((name, value)) = header {
         let value = HeaderValue::from_static(value);
         answer.headers_mut().insert(name, value);
@@ -88,7 +82,7 @@ pub(super) fn refusal(method: &Method, refusal: &ErrorResponse) -> Answer {
     answer
 }
 
-fn problem(method: &Method, status: StatusCode, detail: &str) -> Answer {
+fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
     let body = serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
@@ -96,22 +90,15 @@ fn problem(method: &Method, status: StatusCode, detail: &str) -> Answer {
         "detail": detail,
     });
     answer(
-        method,
         status,
         "application/problem+json",
         body.to_string().into_bytes(),
     )
 }
 
-fn answer(method: &Method, status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
+fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
     let length = HeaderValue::from(body.len());
-    // The response to HEAD has the `Content-Length` of the response to GET.
-    let body = if method == Method::HEAD {
-        Bytes::new()
-    } else {
-        Bytes::from(body)
-    };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -2,7 +2,7 @@
 
 /// A report that has a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+pub(super) enum ReportRoute {
     Status,
     Health,
     Connections,
@@ -13,19 +13,19 @@ pub(super) enum Route {
 
 /// Returns the route of a path, with or without the prefix: a router may have stripped it. `None` if
 /// there is no such route.
-pub(super) fn route(path: &str, prefix: &str) -> Option<Route> {
+pub(super) fn route(path: &str, prefix: &str) -> Option<ReportRoute> {
     let rest = match path.strip_prefix(prefix) {
         Some(rest) if rest.starts_with('/') => rest,
         _ => path,
     };
     let name = rest.strip_prefix('/').unwrap_or(rest);
     Some(match name.strip_suffix('/').unwrap_or(name) {
-        "status" => Route::Status,
-        "health" => Route::Health,
-        "connections" => Route::Connections,
-        "optimize" => Route::Optimize,
-        "healthcheck" => Route::Healthcheck,
-        "metrics" => Route::Metrics,
+        "status" => ReportRoute::Status,
+        "health" => ReportRoute::Health,
+        "connections" => ReportRoute::Connections,
+        "optimize" => ReportRoute::Optimize,
+        "healthcheck" => ReportRoute::Healthcheck,
+        "metrics" => ReportRoute::Metrics,
         _ => return None,
     })
 }
@@ -40,9 +40,9 @@ mod tests {
     #[test]
     fn with_and_without_the_prefix() {
         for path in ["/status", "/status/", "/api/v1/monitoring/pool/status"] {
-            assert_eq!(route(path, PREFIX), Some(Route::Status), "{path}");
+            assert_eq!(route(path, PREFIX), Some(ReportRoute::Status), "{path}");
         }
-        assert_eq!(route("/healthcheck", ""), Some(Route::Healthcheck));
+        assert_eq!(route("/healthcheck", ""), Some(ReportRoute::Healthcheck));
     }
 
     #[test]

@@ -6,18 +6,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use tower_service::Service;
 
 use super::accept::Accept;
 use super::access::Access;
-use super::response::{Answer, ErrorResponse, by_accept, metrics, refusal, report};
-use super::route::{Route, route};
+use super::response::{ErrorResponse, by_accept, metrics, refusal, report};
+use super::route::{ReportRoute, route};
 use crate::advice::WhatIf;
-use crate::metrics::prometheus::Format;
+use crate::metrics::prometheus::Page;
 use crate::observe::Observe;
-use crate::report::{RouteSettings, Source, SourceFacts};
+use crate::report::{Source, SourceFacts};
 use crate::settings::{Secret, Settings, SettingsError};
 
 /// Serves the monitoring routes of one pool, as a tower service over any request body.
@@ -58,7 +58,10 @@ impl<S: Source + Clone> Observe<S> {
         Monitor {
             pool: self.clone(),
             prefix: Arc::from("/api/v1/monitoring/pool"),
-            access: Access::new(self.get_ref().routes()),
+            access: Access {
+                settings: self.get_ref().facts().settings,
+                check: None,
+            },
         }
     }
 }
@@ -103,7 +106,7 @@ impl<S> Monitor<S> {
     pub fn bearer_token(mut self, token: impl Into<Secret>) -> Result<Self, SettingsError> {
         let token = token.into();
         Settings::check_token(&token)?;
-        self.access.settings.token = Some(token);
+        Arc::make_mut(&mut self.access.settings).monitor_token = Some(token);
         Ok(self)
     }
 
@@ -145,7 +148,7 @@ impl<S> Monitor<S> {
     /// Reports from code ([`Observe::health`]), logs and spans always show them.
     #[must_use]
     pub fn source_lines(mut self, shown: bool) -> Self {
-        self.access.settings.source_lines = shown;
+        Arc::make_mut(&mut self.access.settings).monitor_source_lines = shown;
         self
     }
 
@@ -153,7 +156,7 @@ impl<S> Monitor<S> {
     /// passes a token or a check, the reason is one of a few fixed texts without host names or numbers.
     #[must_use]
     pub fn only_healthcheck(mut self) -> Self {
-        self.access.settings.only_healthcheck = true;
+        Arc::make_mut(&mut self.access.settings).monitor_only_healthcheck = true;
         self
     }
 
@@ -166,57 +169,72 @@ impl<S> Monitor<S> {
         if let Some(token) = &settings.monitor_token {
             Settings::check_token(token)?;
         }
-        self.access.settings = RouteSettings::from(settings);
+        self.access.settings = Arc::new(settings.clone());
         Ok(self)
     }
+}
 
-    /// Parses the request and checks its access. Returns the question to answer, or why it is refused.
-    fn ask(&self, request: &Parts) -> Result<Question, ErrorResponse> {
+impl<S: Source> Monitor<S> {
+    /// Answers the request if it may have a report; otherwise returns why it is refused.
+    async fn answer(&self, request: &Parts) -> Result<Response<Full<Bytes>>, ErrorResponse> {
+        let (pool, settings) = (&self.pool, &*self.access.settings);
         let route = route(request.uri.path(), &self.prefix);
-        let settings = &self.access.settings;
-        if settings.only_healthcheck && route != Some(Route::Healthcheck) {
+        if settings.monitor_only_healthcheck && route != Some(ReportRoute::Healthcheck) {
             return Err(ErrorResponse::OnlyHealthcheck);
         }
         let admitted = self.access.admit(request);
+        let is_restricted = settings.monitor_token.is_some() || self.access.check.is_some();
+        let is_public = settings.monitor_only_healthcheck && !is_restricted;
+        let shows_reasons = admitted.is_ok() && !is_public;
         // Checked before the path, so that a denied request cannot find out which reports exist.
-        if route != Some(Route::Healthcheck) {
-            admitted.map_err(ErrorResponse::Denied)?;
+        if route != Some(ReportRoute::Healthcheck) {
+            admitted?;
         }
         let accept = Accept::of(&request.headers);
         let route = match route.ok_or(ErrorResponse::NotFound)? {
-            Route::Health if accept.prefers_metrics() => Route::Metrics,
+            ReportRoute::Health if accept.prefers_metrics() => ReportRoute::Metrics,
             route => route,
         };
         if ![Method::GET, Method::HEAD].contains(&request.method) {
             return Err(ErrorResponse::MethodNotAllowed);
         }
-        let what_if = match route {
-            Route::Optimize => WhatIf::from_query(request.uri.query().unwrap_or_default()),
-            _ => Ok(WhatIf::new()),
+        let facts = || SourceFacts {
+            source_lines: settings.monitor_source_lines,
+            ..pool.get_ref().facts()
         };
-        let is_public = settings.only_healthcheck && !self.access.is_restricted();
-        Ok(Question {
-            route,
-            what_if: what_if.map_err(ErrorResponse::WhatIf)?,
-            method: request.method.clone(),
-            format: accept.format(),
-            source_lines: settings.source_lines,
-            reasons: admitted.is_ok() && !is_public,
+        Ok(match route {
+            ReportRoute::Status => report(true, &pool.status()),
+            ReportRoute::Health => {
+                let health = pool.health_by(facts()).await;
+                by_accept(report(health.can_serve(), &health))
+            }
+            ReportRoute::Metrics => {
+                // The metrics report whether the database can be reached, also for an unused pool.
+                pool.ask_database().await;
+                metrics(&Page {
+                    recorder: &pool.recorder,
+                    format: accept.format(),
+                    source_lines: settings.monitor_source_lines,
+                })
+            }
+            ReportRoute::Connections => {
+                let connections = pool.connections_by(facts()).await;
+                report(!connections.too_many_idle_in_transaction, &connections)
+            }
+            ReportRoute::Optimize => {
+                let what_if = WhatIf::from_query(request.uri.query().unwrap_or_default())?;
+                report(true, &pool.optimize_by(facts(), what_if).await)
+            }
+            ReportRoute::Healthcheck => {
+                let check = pool.healthcheck().await;
+                let check = match shows_reasons {
+                    true => check,
+                    false => check.in_short(),
+                };
+                report(check.is_ok(), &check)
+            }
         })
     }
-}
-
-/// A request for a report, and how much detail the response may have.
-struct Question {
-    route: Route,
-    /// Parameters of `optimize`.
-    what_if: WhatIf,
-    method: Method,
-    /// Format of the metrics.
-    format: Format,
-    source_lines: bool,
-    /// Whether `healthcheck` returns its full reason.
-    reasons: bool,
 }
 
 impl<S, B> Service<Request<B>> for Monitor<S>
@@ -233,65 +251,16 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (request, _unread) = request.into_parts();
-        match self.ask(&request) {
-            Err(why) => Box::pin(std::future::ready(Ok(refusal(&request.method, &why)))),
-            Ok(question) => {
-                let pool = self.pool.clone();
-                Box::pin(async move { Ok(answer(&pool, &question).await) })
+        let monitor = self.clone();
+        Box::pin(async move {
+            let answer = monitor.answer(&request).await;
+            let mut answer = answer.unwrap_or_else(|why| refusal(&why));
+            // The response to HEAD has the `Content-Length` of the response to GET.
+            if request.method == Method::HEAD {
+                *answer.body_mut() = Full::default();
             }
-        }
-    }
-}
-
-async fn answer<S: Source>(pool: &Observe<S>, question: &Question) -> Answer {
-    let method = &question.method;
-    let ok_if = |ok: bool| {
-        if ok {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-    };
-    let facts = || SourceFacts {
-        source_lines: question.source_lines,
-        ..pool.get_ref().facts()
-    };
-    match question.route {
-        Route::Status => report(method, StatusCode::OK, &pool.status()),
-        Route::Health => {
-            let health = pool.health_by(facts()).await;
-            by_accept(report(method, ok_if(health.can_serve()), &health))
-        }
-        Route::Metrics => {
-            // The metrics report whether the database can be reached, also for an unused pool.
-            pool.ask_database().await;
-            metrics(
-                method,
-                &pool.recorder,
-                question.format,
-                question.source_lines,
-            )
-        }
-        Route::Connections => {
-            let connections = pool.connections_by(facts()).await;
-            report(
-                method,
-                ok_if(!connections.too_many_idle_in_transaction),
-                &connections,
-            )
-        }
-        Route::Optimize => {
-            let advice = pool.optimize_by(facts(), question.what_if).await;
-            report(method, StatusCode::OK, &advice)
-        }
-        Route::Healthcheck => {
-            let check = pool.healthcheck().await;
-            let check = match question.reasons {
-                true => check,
-                false => check.in_short(),
-            };
-            report(method, ok_if(check.is_ok()), &check)
-        }
+            Ok(answer)
+        })
     }
 }
 
@@ -300,7 +269,6 @@ impl<S> fmt::Debug for Monitor<S> {
         f.debug_struct("Monitor")
             .field("pool", &self.pool)
             .field("prefix", &self.prefix)
-            .field("access", &self.access)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

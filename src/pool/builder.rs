@@ -185,7 +185,7 @@ impl<C: Backend> PoolBuilder<C> {
         let stack = Stack {
             admit,
             built: Arc::new(Built {
-                settings,
+                settings: Arc::new(settings),
                 resizing: Mutex::default(),
             }),
         };

@@ -9,8 +9,8 @@ use crate::admit::Admit;
 use crate::backend::Backend;
 use crate::connection::{Managed, PoolService};
 use crate::record::inventory::Inventory;
-use crate::report::{AdviceSettings, Configuration, RouteSettings, Source, SourceFacts};
-use crate::settings::Thresholds;
+use crate::report::{Configuration, Source, SourceFacts};
+use crate::settings::Settings;
 
 impl<C: Backend> Source for Stack<C> {
     fn facts(&self) -> SourceFacts {
@@ -27,15 +27,10 @@ impl<C: Backend> Source for Stack<C> {
                 pool_pre_ping: Some(settings.pool_pre_ping),
             },
             process_ids: service.process_ids(),
-            thresholds: settings.thresholds.clone(),
-            query_text: settings.query_text,
-            advice: AdviceSettings::from(settings),
+            settings: Arc::clone(settings),
+            overflows: true,
             source_lines: true,
         }
-    }
-
-    fn routes(&self) -> RouteSettings {
-        RouteSettings::from(&self.built.settings)
     }
 }
 
@@ -45,10 +40,6 @@ impl<S: Source> Source for Admit<S> {
         let mut facts = self.get_ref().facts();
         facts.configuration.pool_timeout = Some(self.gate().timeout().as_secs_f64());
         facts
-    }
-
-    fn routes(&self) -> RouteSettings {
-        self.get_ref().routes()
     }
 }
 
@@ -70,9 +61,8 @@ where
                 pool_pre_ping: Some(config.test_on_check_out),
             },
             process_ids: None,
-            thresholds: Thresholds::default(),
-            query_text: false,
-            advice: AdviceSettings::default(),
+            settings: Arc::new(Settings::new("")),
+            overflows: false,
             source_lines: true,
         }
     }

@@ -26,7 +26,7 @@ type Taking<C> = AdmitFuture<PoolService<Manager<C>>, LeaseFuture<Manager<C>>>;
 
 /// Shared by all clones: each checkout clones the stack.
 pub(super) struct Built {
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     pub(super) resizing: Mutex<()>,
 }
 

@@ -1,8 +1,10 @@
 //! The use of connections by call site.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
-use super::timings::{millis, round, seconds};
+use super::timings::{millis, percent, round, seconds};
 use crate::record::recorder::Recorder;
 use crate::record::usage::{HIDDEN, Use, without_callers};
 
@@ -70,13 +72,22 @@ impl CallSite {
         (sites, all)
     }
 
+    /// Returns the names of all call sites, by their numbers in the record.
+    pub(crate) fn names(recorder: &Recorder, source_lines: bool) -> HashMap<u16, String> {
+        let named = recorder.places().into_iter().map(|(number, site)| {
+            let caller = if source_lines { &*site.caller } else { HIDDEN };
+            (number, name(site.route.as_deref(), caller, site.label))
+        });
+        named.collect()
+    }
+
     pub(crate) fn name(&self) -> String {
         name(self.route.as_deref(), &self.caller, self.label)
     }
 }
 
 /// Returns `/orders at src/orders.rs:41 (label)`, without the parts that are unknown or hidden.
-pub(crate) fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> String {
+fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> String {
     if caller == HIDDEN {
         return match (route, label) {
             (Some(route), Some(label)) => format!("{route} ({label})"),
@@ -89,8 +100,4 @@ pub(crate) fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> St
         .unwrap_or_default();
     let label = label.map(|label| format!(" ({label})"));
     format!("{route}{caller}{}", label.unwrap_or_default())
-}
-
-pub(super) fn percent(share: f64) -> f64 {
-    round(share * 100.0, 1)
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::grant::count;
 use super::holders::HolderReport;
-use super::sessions::{Tally, ours};
+use super::sessions::{SessionTally, ours};
 use super::source::{Source, SourceFacts};
 use super::timings::round;
-use crate::backend::{Activity, MonitorConnection, MonitorError, ServerSession, SessionState};
+use crate::backend::{MonitorConnection, ServerSession, SessionState};
 use crate::observe::Observe;
 use crate::query::describe;
 use crate::settings::DatabaseKind;
@@ -94,36 +95,6 @@ fn name_queries_under_way(
     }
 }
 
-impl Connections {
-    /// Returns the report without what only the server knows.
-    fn new(
-        facts: &SourceFacts,
-        scope: &'static str,
-        tally: &Tally,
-        sessions: Vec<SessionReport>,
-    ) -> Self {
-        let idle_in_transaction = tally.idle_in_transaction;
-        let most = facts.thresholds.idle_in_transaction;
-        Self {
-            total_connections: tally.total,
-            active_count: tally.active,
-            idle_count: tally.idle,
-            idle_in_transaction,
-            longest_query_seconds: tally.longest_query,
-            longest_idle_seconds: tally.longest_idle,
-            server_max_connections: None,
-            server_connections: None,
-            other_connections: None,
-            scope,
-            monitoring_process_id: None,
-            restricted: None,
-            error: None,
-            sessions,
-            too_many_idle_in_transaction: idle_in_transaction.is_some_and(|n| n > most),
-        }
-    }
-}
-
 impl<S: Source> Observe<S> {
     /// Returns the server's view of this pool's sessions. Queries the server over the monitoring
     /// connection, never over the pool. If the server does not answer, the counts are the pool's own
@@ -134,65 +105,88 @@ impl<S: Source> Observe<S> {
 
     pub(crate) async fn connections_by(&self, facts: SourceFacts) -> Connections {
         let answer = facts.monitor.activity(MonitorConnection::TIMEOUT).await;
-        match answer {
-            Ok(activity) if activity.sessions.is_some() => self.server_view(&facts, &activity),
-            Ok(_) => self.pool_view(&facts, None),
-            Err(error) => self.pool_view(&facts, Some(&error)),
-        }
-    }
-
-    fn server_view(&self, facts: &SourceFacts, activity: &Activity) -> Connections {
-        let mut holders = self.holder_reports(facts);
-        let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
-        if scope == "pool" {
-            name_queries_under_way(&mut holders, &sessions, facts.kind);
-        }
-        let tally = Tally::of_sessions(&sessions);
-        let mut by_id: HashMap<u64, HolderReport> = holders
-            .into_iter()
-            .filter_map(|h| Some((h.process_id?, h)))
-            .collect();
-        let all = activity.sessions.iter().flatten();
-        let on_database = all.filter(|s| s.same_database).count() as u32;
-        let ours = tally.total + u32::from(activity.monitor_process_id.is_some());
-        let reports = sessions.into_iter().map(|session| SessionReport {
-            process_id: Some(session.process_id),
-            state: session.state.as_str(),
-            state_seconds: session.state_seconds.map(|s| round(s, 3)),
-            query_seconds: session.query_seconds.map(|s| round(s, 3)),
-            transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
-            wait_event: session.wait_event,
-            // MySQL and MariaDB insert bind values into the statement's text while a general log or a
-            // binlog is enabled.
-            query: session
-                .query
-                .filter(|_| facts.query_text && scope == "pool")
-                .map(|query| describe(&query, facts.kind).text.to_string()),
-            holder: by_id.remove(&session.process_id),
-        });
+        let activity = answer.as_deref().ok();
+        let activity = activity.filter(|activity| activity.sessions.is_some());
+        let mut holders = self.holder_reports(&facts);
+        let (scope, tally, sessions) = match activity {
+            Some(activity) => {
+                let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
+                if scope == "pool" {
+                    name_queries_under_way(&mut holders, &sessions, facts.kind);
+                }
+                let tally = SessionTally::of_sessions(&sessions);
+                let shows_query = facts.settings.query_text && scope == "pool";
+                let reports = server_view(sessions, holders, shows_query, facts.kind);
+                (scope, tally, reports)
+            }
+            None => {
+                let tally = SessionTally::of_holders(&holders, self.recorder.counts().open);
+                ("pool_view", tally, pool_view(holders))
+            }
+        };
+        let limits = activity.and_then(|activity| activity.limits);
+        let monitor = activity.and_then(|activity| activity.monitor_process_id);
+        let most = facts.settings.thresholds.idle_in_transaction;
         Connections {
-            server_max_connections: activity.limits.map(|limits| limits.max_connections),
-            server_connections: activity.limits.map(|limits| limits.in_use),
-            other_connections: Some(on_database.saturating_sub(ours)),
-            monitoring_process_id: activity.monitor_process_id,
-            restricted: activity.restricted.clone(),
-            ..Connections::new(facts, scope, &tally, reports.collect())
+            total_connections: tally.total,
+            active_count: tally.active,
+            idle_count: tally.idle,
+            idle_in_transaction: tally.idle_in_transaction,
+            longest_query_seconds: tally.longest_query,
+            longest_idle_seconds: tally.longest_idle,
+            server_max_connections: limits.map(|limits| limits.max_connections),
+            server_connections: limits.map(|limits| limits.in_use),
+            other_connections: activity.map(|activity| {
+                let all = activity.sessions.iter().flatten();
+                let on_database = count(all.filter(|session| session.same_database));
+                on_database.saturating_sub(tally.total + u32::from(monitor.is_some()))
+            }),
+            scope,
+            monitoring_process_id: monitor,
+            restricted: activity.and_then(|activity| activity.restricted.clone()),
+            error: answer.as_ref().err().map(|error| error.cause.to_string()),
+            sessions,
+            too_many_idle_in_transaction: tally.idle_in_transaction.is_some_and(|n| n > most),
         }
     }
+}
 
-    /// Returns the pool's own view: always for SQLite, and if the server can't be queried.
-    fn pool_view(&self, facts: &SourceFacts, error: Option<&MonitorError>) -> Connections {
-        let holders = self.holder_reports(facts);
-        let tally = Tally::of_holders(&holders, self.recorder.counts().open);
-        let reports = holders.into_iter().map(|holder| SessionReport {
-            process_id: holder.process_id,
-            state: holder.state().as_str(),
-            holder: Some(holder),
-            ..SessionReport::default()
-        });
-        Connections {
-            error: error.map(|error| error.cause.to_string()),
-            ..Connections::new(facts, "pool_view", &tally, reports.collect())
-        }
-    }
+/// Returns the sessions that the server shows, each with its holder.
+fn server_view(
+    sessions: Vec<ServerSession>,
+    holders: Vec<HolderReport>,
+    shows_query: bool,
+    kind: DatabaseKind,
+) -> Vec<SessionReport> {
+    let mut by_id: HashMap<u64, HolderReport> = holders
+        .into_iter()
+        .filter_map(|h| Some((h.process_id?, h)))
+        .collect();
+    let reports = sessions.into_iter().map(|session| SessionReport {
+        process_id: Some(session.process_id),
+        state: session.state.as_str(),
+        state_seconds: session.state_seconds.map(|s| round(s, 3)),
+        query_seconds: session.query_seconds.map(|s| round(s, 3)),
+        transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
+        wait_event: session.wait_event,
+        // MySQL and MariaDB insert bind values into the statement's text while a general log or a
+        // binlog is enabled.
+        query: session
+            .query
+            .filter(|_| shows_query)
+            .map(|query| describe(&query, kind).text.to_string()),
+        holder: by_id.remove(&session.process_id),
+    });
+    reports.collect()
+}
+
+/// Returns the pool's own view: always for SQLite, and if the server can't be queried.
+fn pool_view(holders: Vec<HolderReport>) -> Vec<SessionReport> {
+    let reports = holders.into_iter().map(|holder| SessionReport {
+        process_id: holder.process_id,
+        state: holder.state().as_str(),
+        holder: Some(holder),
+        ..SessionReport::default()
+    });
+    reports.collect()
 }

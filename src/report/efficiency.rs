@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::call_sites::{CallSite, percent};
+use super::call_sites::CallSite;
+use super::timings::percent;
 use super::warnings::Finding;
 use crate::record::recorder::Recorder;
 

@@ -192,12 +192,18 @@ impl<S: Source> Observe<S> {
             longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
             longest_holders: holders,
             hold_efficiency: HoldEfficiency::read(&self.recorder, facts.source_lines),
-            n_plus_one: RepeatedStatement::read(&self.recorder, facts.query_text),
+            n_plus_one: RepeatedStatement::read(&self.recorder, facts.settings.query_text),
             telemetry: Exports::snapshot(),
             reason,
             status,
         };
-        let findings = judge(&health, &minute, grant, &facts.thresholds, facts.names());
+        let findings = judge(
+            &health,
+            &minute,
+            grant,
+            &facts.settings.thresholds,
+            facts.names(),
+        );
         // The reason is also the first warning, because some readers only look at the warnings.
         let cannot_serve = health.reason.clone().map(|warning| Finding {
             warning,

@@ -34,9 +34,8 @@ impl Healthcheck {
     /// Shortens the reason for unauthenticated callers: it names no host, user or number.
     pub(crate) fn in_short(mut self) -> Self {
         self.reason = self.reason.map(|reason| {
-            let known = |short: &&&str| reason.starts_with(**short);
-            let short = SHORT.iter().find(known).unwrap_or(&"unavailable");
-            (*short).to_owned()
+            let short = SHORT.into_iter().find(|short| reason.starts_with(short));
+            short.unwrap_or("unavailable").to_owned()
         });
         self
     }

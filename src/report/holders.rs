@@ -8,7 +8,6 @@ use super::timings::{lasting, seconds};
 use crate::backend::SessionState;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::observe::Observe;
-use crate::record::leaks::Leaks;
 use crate::record::ledger::Holder;
 use crate::record::usage::HIDDEN;
 
@@ -44,28 +43,6 @@ pub struct HolderReport {
 }
 
 impl HolderReport {
-    /// Describes a holder at `now`.
-    fn new(holder: &Holder, now: Instant, leaks: &Leaks, source_lines: bool) -> Self {
-        let held = holder.held(now);
-        let (caller, facts) = (holder.caller(), holder.facts.as_deref());
-        Self {
-            caller: match source_lines {
-                true => format!("{}:{}", caller.file(), caller.line()),
-                false => HIDDEN.to_owned(),
-            },
-            label: holder.checkout.label_text(),
-            route: holder.route().map(|route| route.to_string()),
-            trace_id: holder.trace.map(|trace| trace.to_string()),
-            held_seconds: seconds(held),
-            process_id: facts.and_then(ConnectionFacts::process_id),
-            transaction: facts.and_then(ConnectionFacts::transaction),
-            queries_in_flight: facts.and_then(ConnectionFacts::queries_in_flight),
-            state: holder.state().map(SessionState::as_str),
-            last_query: facts.and_then(ConnectionFacts::last_query),
-            leak: leaks.is_leak(held),
-        }
-    }
-
     /// Returns the state of the connection as seen by the pool.
     pub(super) fn state(&self) -> SessionState {
         match self.queries_in_flight {
@@ -96,8 +73,26 @@ impl<S> Observe<S> {
         let mut holders: Vec<_> = state.ledger.holders.iter().cloned().collect();
         drop(state);
         holders.sort_by_key(|holder| holder.since);
-        let leaks = &self.recorder.leaks;
-        let report = |holder| HolderReport::new(holder, now, leaks, facts.source_lines);
-        holders.iter().map(report).collect()
+        let report = |holder: Holder| {
+            let held = holder.held(now);
+            let (caller, seen) = (holder.caller(), holder.facts.as_deref());
+            HolderReport {
+                caller: match facts.source_lines {
+                    true => format!("{}:{}", caller.file(), caller.line()),
+                    false => HIDDEN.to_owned(),
+                },
+                label: holder.checkout.label_text(),
+                route: holder.route().map(|route| route.to_string()),
+                trace_id: holder.trace.map(|trace| trace.to_string()),
+                held_seconds: seconds(held),
+                process_id: seen.and_then(ConnectionFacts::process_id),
+                transaction: seen.and_then(ConnectionFacts::transaction),
+                queries_in_flight: seen.and_then(ConnectionFacts::queries_in_flight),
+                state: holder.state().map(SessionState::as_str),
+                last_query: seen.and_then(ConnectionFacts::last_query),
+                leak: self.recorder.leaks.is_leak(held),
+            }
+        };
+        holders.into_iter().map(report).collect()
     }
 }

@@ -28,7 +28,7 @@ pub use self::holders::HolderReport;
 pub use self::repeats::RepeatedStatement;
 pub use self::shed::{ShedReport, ShedRoute};
 pub use self::source::Configuration;
-pub(crate) use self::source::{AdviceSettings, RouteSettings, Source, SourceFacts};
+pub(crate) use self::source::{Source, SourceFacts};
 pub use self::status::{Status, WaitingFor};
 pub use self::timings::{PhaseTimings, Timings, Window};
 

@@ -9,7 +9,7 @@ use crate::backend::{Activity, ServerSession, SessionState};
 
 /// Session counts, shared by `connections`, `health` and the advice.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
+pub(crate) struct SessionTally {
     pub(crate) total: u32,
     pub(crate) active: u32,
     pub(crate) idle: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Tally {
     pub(crate) longest_idle: Option<f64>,
 }
 
-impl Tally {
+impl SessionTally {
     pub(super) fn of_sessions(sessions: &[ServerSession]) -> Self {
         let longest = |seconds: fn(&ServerSession) -> Option<f64>| {
             let longest = sessions.iter().filter_map(seconds).reduce(f64::max);
@@ -62,10 +62,12 @@ pub(crate) fn count(
     facts: &SourceFacts,
     holders: &[HolderReport],
     open: u32,
-) -> Tally {
+) -> SessionTally {
     match activity.sessions {
-        Some(_) => Tally::of_sessions(&ours(activity, facts.process_ids.as_deref(), holders).1),
-        None => Tally::of_holders(holders, open),
+        Some(_) => {
+            SessionTally::of_sessions(&ours(activity, facts.process_ids.as_deref(), holders).1)
+        }
+        None => SessionTally::of_holders(holders, open),
     }
 }
 

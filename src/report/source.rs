@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use serde::Serialize;
 use tower_layer::Layer;
@@ -11,7 +10,7 @@ use tower_service::Service;
 use crate::backend::MonitorConnection;
 use crate::checkout::Checkout;
 use crate::record::inventory::{Counts, Inventory};
-use crate::settings::{DatabaseKind, Secret, Settings, Thresholds};
+use crate::settings::{DatabaseKind, Settings};
 
 /// A pool that reports can describe: it counts its connections and can open the monitoring
 /// connection. Implemented by [`PoolService`](crate::PoolService) over an existing pool and by the
@@ -20,41 +19,6 @@ pub trait Source: Inventory {
     /// Returns the data that reports need in addition to the counts.
     #[doc(hidden)]
     fn facts(&self) -> SourceFacts;
-
-    /// Returns the settings of the routes; the defaults for an existing pool.
-    #[doc(hidden)]
-    fn routes(&self) -> RouteSettings {
-        RouteSettings::default()
-    }
-}
-
-/// The settings of the routes.
-#[doc(hidden)]
-#[derive(Debug, Clone)]
-pub struct RouteSettings {
-    pub(crate) token: Option<Secret>,
-    pub(crate) source_lines: bool,
-    pub(crate) only_healthcheck: bool,
-}
-
-impl From<&Settings> for RouteSettings {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            token: settings.monitor_token.clone(),
-            source_lines: settings.monitor_source_lines,
-            only_healthcheck: settings.monitor_only_healthcheck,
-        }
-    }
-}
-
-impl Default for RouteSettings {
-    fn default() -> Self {
-        Self {
-            token: None,
-            source_lines: true,
-            only_healthcheck: false,
-        }
-    }
 }
 
 /// The data of a pool that reports need in addition to its counts.
@@ -66,9 +30,10 @@ pub struct SourceFacts {
     pub(crate) configuration: Configuration,
     /// The server's session ids of the pool's connections; `None` for an existing pool.
     pub(crate) process_ids: Option<Vec<u64>>,
-    pub(crate) thresholds: Thresholds,
-    pub(crate) query_text: bool,
-    pub(crate) advice: AdviceSettings,
+    /// The pool's settings; an existing pool has the defaults.
+    pub(crate) settings: Arc<Settings>,
+    /// Whether the pool has an overflow setting.
+    pub(crate) overflows: bool,
     /// Whether the report may show source lines. Only reports of the routes may be restricted.
     pub(crate) source_lines: bool,
 }
@@ -111,44 +76,9 @@ impl SettingNames {
 
 impl SourceFacts {
     pub(crate) fn names(&self) -> &'static SettingNames {
-        match self.advice.overflows {
+        match self.overflows {
             true => &SettingNames::VARIABLES,
             false => &SettingNames::EXISTING,
-        }
-    }
-}
-
-/// The settings of the advice; an existing pool has the defaults.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct AdviceSettings {
-    /// The target for the p95 of the time queued.
-    pub(crate) target: Duration,
-    /// Headroom in percent: how many more arrivals than measured to plan for.
-    pub(crate) headroom_pct: f64,
-    /// Number of replicas that share the server; `None` to count them.
-    pub(crate) replicas: Option<u32>,
-    /// Whether the pool has an overflow setting.
-    pub(crate) overflows: bool,
-}
-
-impl From<&Settings> for AdviceSettings {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            target: settings.target_wait,
-            headroom_pct: settings.advice_headroom_pct,
-            replicas: settings.replicas,
-            overflows: true,
-        }
-    }
-}
-
-impl Default for AdviceSettings {
-    fn default() -> Self {
-        Self {
-            target: Duration::from_millis(5),
-            headroom_pct: 20.0,
-            replicas: None,
-            overflows: false,
         }
     }
 }
@@ -251,9 +181,5 @@ impl<S: Send + Sync + 'static, P: Inventory> Inventory for WithSource<S, P> {
 impl<S: Send + Sync + 'static, P: Source> Source for WithSource<S, P> {
     fn facts(&self) -> SourceFacts {
         self.source.facts()
-    }
-
-    fn routes(&self) -> RouteSettings {
-        self.source.routes()
     }
 }

@@ -7,7 +7,6 @@ use super::timings::seconds;
 use crate::checkout::wait_phase::Phase;
 use crate::observe::Observe;
 use crate::record::inventory::Availability;
-use crate::record::ledger::Ledger;
 use crate::record::recorder::PoolState;
 use crate::record::totals::Totals;
 
@@ -54,17 +53,6 @@ pub struct WaitingFor {
     pub pinging: u32,
 }
 
-impl WaitingFor {
-    fn read(ledger: &Ledger) -> Self {
-        let [queued, connecting, pinging] = Phase::ALL.map(|phase| ledger.waiting_in(phase));
-        Self {
-            queued,
-            connecting,
-            pinging,
-        }
-    }
-}
-
 impl<S: Source> Observe<S> {
     /// Returns the pool's current state, without I/O.
     #[must_use]
@@ -72,7 +60,12 @@ impl<S: Source> Observe<S> {
         let counts = self.recorder.counts();
         let (pending, waiting_for, totals) = {
             let PoolState { ledger, totals, .. } = &*self.recorder.state();
-            (ledger.waiters.len(), WaitingFor::read(ledger), *totals)
+            let waiting_for = WaitingFor {
+                queued: ledger.waiting_in(Phase::Queued),
+                connecting: ledger.waiting_in(Phase::Connecting),
+                pinging: ledger.waiting_in(Phase::Pinging),
+            };
+            (ledger.waiters.len(), waiting_for, *totals)
         };
         Status {
             pool: self.name().to_owned(),

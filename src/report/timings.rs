@@ -52,17 +52,6 @@ pub struct PhaseTimings {
     pub pinging: Timings,
 }
 
-impl From<&[Histogram; 3]> for PhaseTimings {
-    fn from(phases: &[Histogram; 3]) -> Self {
-        let [queued, connecting, pinging] = phases.each_ref().map(Timings::from);
-        Self {
-            queued,
-            connecting,
-            pinging,
-        }
-    }
-}
-
 /// The measurements of a window.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -103,7 +92,11 @@ impl From<&Interval> for Window {
             peak_pending: traffic.peak.pending,
             wait: Timings::from(&slot.wait),
             shed: traffic.shed,
-            phases: slot.phases.as_deref().map(PhaseTimings::from),
+            phases: slot.phases.as_deref().map(|phases| PhaseTimings {
+                queued: Timings::from(&phases[0]),
+                connecting: Timings::from(&phases[1]),
+                pinging: Timings::from(&phases[2]),
+            }),
             held: Timings::from(&slot.held),
             create: Timings::from(&slot.create),
         }
@@ -124,6 +117,11 @@ pub(crate) fn millis(duration: Duration) -> f64 {
 
 pub(crate) fn seconds(duration: Duration) -> f64 {
     round(duration.as_secs_f64(), 3)
+}
+
+/// Returns a share in percent.
+pub(crate) fn percent(share: f64) -> f64 {
+    round(share * 100.0, 1)
 }
 
 pub(crate) fn round(value: f64, digits: i32) -> f64 {

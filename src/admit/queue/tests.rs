@@ -81,9 +81,9 @@ proptest! {
         steps in proptest::collection::vec(step(), 0..80),
     ) {
         let now = Instant::now();
-        let mut gate = Queue::new(capacity, Rules { max_pending, ..rules() });
+        let mut gate = AdmissionQueue::new(capacity, Rules { max_pending, ..rules() });
         let mut model = Model { capacity, ..Model::default() };
-        let mut keys: Vec<(u32, Key)> = Vec::new();
+        let mut keys: Vec<(u32, WaiterKey)> = Vec::new();
         let mut number = 0;
         for step in steps {
             let mut woken = Vec::new();
@@ -93,10 +93,10 @@ proptest! {
                     let room = model.inside < model.capacity && model.queued.is_empty();
                     let full = max_pending.is_some_and(|limit| model.queued.len() as u32 >= limit);
                     match gate.enter_or_wait(now, number) {
-                        Err(refusal) if model.closed => prop_assert_eq!(refusal, Rejected::Closed),
+                        Err(refusal) if model.closed => prop_assert_eq!(refusal, Refused::Closed),
                         Err(refusal) => {
                             let limit = max_pending.unwrap();
-                            prop_assert_eq!(refusal, Rejected::TooManyPending { limit });
+                            prop_assert_eq!(refusal, Refused::Rejected(Rejection::TooManyPending { limit }));
                             prop_assert!(full && (!room || model.suspended));
                         }
                         Ok(None) => {
@@ -113,7 +113,7 @@ proptest! {
                 Step::Release => {
                     // A waiter that has not collected its answer has no permit to return.
                     if model.inside as usize > model.let_in.len() {
-                        woken.extend(gate.release(|| now).into_each());
+                        woken.extend(gate.release(|| now).0.into_iter());
                         model.inside -= 1;
                         model.serve();
                     }
@@ -121,7 +121,7 @@ proptest! {
                 Step::ConnectPermit(which) => {
                     if keys.is_empty() { continue }
                     let (number, key) = keys.swap_remove(which % keys.len());
-                    woken.extend(gate.leave(key, || now, &mut None).into_each());
+                    woken.extend(gate.leave(key, || now, &mut None).0.into_iter());
                     model.queued.retain(|other| *other != number);
                     model.refused.retain(|other| *other != number);
                     if model.let_in.contains(&number) {
@@ -138,7 +138,7 @@ proptest! {
                     let expected = if model.let_in.contains(&number) {
                         Some(Ok(()))
                     } else if model.refused.contains(&number) {
-                        Some(Err(Rejected::Closed))
+                        Some(Err(Refused::Closed))
                     } else {
                         None
                     };
@@ -150,21 +150,21 @@ proptest! {
                     }
                 }
                 Step::Resize(capacity) => {
-                    woken.extend(gate.resize(capacity, || now).into_each());
+                    woken.extend(gate.resize(capacity, || now).0.into_iter());
                     model.capacity = capacity;
                     model.serve();
                 }
                 Step::Suspend => {
-                    woken.extend(gate.suspend().into_each());
+                    woken.extend(gate.suspend().0.into_iter());
                     model.suspended = true;
                 }
                 Step::Resume => {
-                    woken.extend(gate.resume(now).into_each());
+                    woken.extend(gate.resume(now).0.into_iter());
                     model.suspended = false;
                     model.serve();
                 }
                 Step::Close => {
-                    woken.extend(gate.close().into_each());
+                    woken.extend(gate.close().0.into_iter());
                     model.closed = true;
                     model.refused.extend(model.queued.drain(..));
                 }
@@ -189,8 +189,8 @@ proptest! {
 }
 
 /// Returns a gate whose only permit is taken, so that every newcomer waits.
-fn full(rules: Rules) -> Queue<u32> {
-    let mut gate = Queue::new(1, rules);
+fn full(rules: Rules) -> AdmissionQueue<u32> {
+    let mut gate = AdmissionQueue::new(1, rules);
     assert_eq!(gate.enter(), Ok(true));
     gate
 }
@@ -206,7 +206,7 @@ fn shedding(target: u64, interval: u64) -> Rules {
     }
 }
 
-fn come(gate: &mut Queue<u32>, now: Instant) -> Key {
+fn come(gate: &mut AdmissionQueue<u32>, now: Instant) -> WaiterKey {
     gate.enter_or_wait(now, 0).unwrap().unwrap()
 }
 
@@ -217,11 +217,11 @@ fn each_waiter_is_woken_exactly_once() {
     for waiter in 1..=3 {
         gate.enter_or_wait(now, waiter).unwrap().unwrap();
     }
-    let woken: Vec<_> = gate.resize(3, || now).into_each().collect();
+    let woken: Vec<_> = gate.resize(3, || now).0.into_iter().collect();
     assert_eq!(woken, [1, 2]);
-    let woken: Vec<_> = gate.close().into_each().collect();
+    let woken: Vec<_> = gate.close().0.into_iter().collect();
     assert_eq!(woken, [3]);
-    assert_eq!(gate.close().into_each().count(), 0);
+    assert_eq!(gate.close().0.into_iter().count(), 0);
 }
 
 #[test]
@@ -232,12 +232,12 @@ fn a_suspended_gate_rejects_if_configured() {
         ..rules()
     });
     let key = gate.enter_or_wait(now, 7).unwrap().unwrap();
-    assert_eq!(gate.suspend().into_each().collect::<Vec<_>>(), [7]);
+    assert_eq!(gate.suspend().0.into_iter().collect::<Vec<_>>(), [7]);
     assert_eq!(
         gate.answer(key, |_| None, &mut None),
-        Some(Err(Rejected::Suspended))
+        Some(Err(Refused::Suspended))
     );
-    assert_eq!(gate.enter(), Err(Rejected::Suspended));
+    assert_eq!(gate.enter(), Err(Refused::Suspended));
     let _ = gate.resume(now);
     let _ = gate.release(|| now);
     assert_eq!(gate.enter(), Ok(true));
@@ -271,9 +271,9 @@ fn a_queue_slower_than_its_target_for_an_interval_sheds_the_oldest() {
     let young = come(&mut gate, at(99));
     let _ = gate.release(|| at(165));
     let shed = |queued| {
-        Some(Err(Rejected::Shed {
+        Some(Err(Refused::Rejected(Rejection::Shed {
             queued: Duration::from_millis(queued),
-        }))
+        })))
     };
     assert_eq!(gate.answer(old[1], |_| None, &mut None), shed(164));
     assert_eq!(gate.answer(old[2], |_| None, &mut None), shed(163));
@@ -304,9 +304,9 @@ fn a_newcomer_that_would_queue_too_long_is_rejected_at_once() {
     let turned_away = gate.enter_or_wait(at(201), 0).unwrap_err();
     assert_eq!(
         turned_away,
-        Rejected::Shed {
+        Refused::Rejected(Rejection::Shed {
             queued: Duration::ZERO
-        }
+        })
     );
     // Once the queue is empty, a newcomer is admitted at once.
     for _ in 0..6 {
@@ -325,14 +325,14 @@ fn waiters_of_a_stalled_queue_give_up() {
     assert_eq!(gate.overdue(waiter, at(99), &mut None), None);
     let shed = gate.overdue(waiter, at(100), &mut None);
     let queued = Duration::from_millis(100);
-    assert_eq!(shed, Some(Rejected::Shed { queued }));
+    assert_eq!(shed, Some(Refused::Rejected(Rejection::Shed { queued })));
     assert_eq!(gate.pending(), 0);
     // No checkout was admitted for a whole interval, so a newcomer would wait in vain.
     assert_eq!(
         gate.enter_or_wait(at(101), 0),
-        Err(Rejected::Shed {
+        Err(Refused::Rejected(Rejection::Shed {
             queued: Duration::ZERO
-        })
+        }))
     );
 }
 
@@ -351,9 +351,9 @@ fn queue_time_while_suspended_does_not_count() {
     assert_eq!(gate.answer(waiters[1], |_| None, &mut None), Some(Ok(())));
     // The queue was slow for an interval, and 202 ms since the resume exceed twice the target.
     let _ = gate.release(|| at(1202));
-    let shed = Rejected::Shed {
+    let shed = Refused::Rejected(Rejection::Shed {
         queued: Duration::from_millis(202),
-    };
+    });
     assert_eq!(
         gate.answer(waiters[2], |_| None, &mut None),
         Some(Err(shed))

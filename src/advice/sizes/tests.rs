@@ -43,7 +43,7 @@ fn the_smallest_that_meets_the_target_is_found() {
     // 9.6 connections are in use on average.
     assert!((13..=18).contains(&need), "{need}");
     assert_eq!((sizing.need, sizing.total()), (Some(need), need));
-    assert_eq!(sizing.verdict, Verdict::Shrink);
+    assert_eq!(sizing.verdict, SizeChange::Shrink);
     assert!(!sizing.is_capped());
 }
 
@@ -61,7 +61,7 @@ fn the_usual_load_is_the_size_and_the_peak_is_the_overflow() {
     assert_eq!(sizing.pool_size, smallest(usual, case.target));
     assert_eq!(sizing.total(), smallest(case.peak, case.target));
     assert!(sizing.max_overflow > 0);
-    assert_eq!(sizing.verdict, Verdict::Grow);
+    assert_eq!(sizing.verdict, SizeChange::Grow);
     // Without a usual load one connection stays open; the usual size is at most the total.
     for (times, size) in [(0.0, 1), (f64::NAN, sizing.total()), (10.0, sizing.total())] {
         let usual = Demand { times, ..usual };
@@ -85,16 +85,16 @@ fn a_size_close_to_the_best_is_kept() {
     let need = smallest(case(&USUAL, (0, 0)).peak, 0.005);
     let verdict = |now| sizing(&case(&USUAL, now)).verdict;
     for now in [(need, 0), (need + 1, 0), (need, 1), (need - 1, 1)] {
-        assert_eq!(verdict(now), Verdict::Fits, "{now:?}");
+        assert_eq!(verdict(now), SizeChange::Fits, "{now:?}");
     }
     assert_eq!(
         verdict((need - 1, 0)),
-        Verdict::Grow,
+        SizeChange::Grow,
         "the target is missed"
     );
-    assert_eq!(verdict((need + 2, 0)), Verdict::Shrink);
-    assert_eq!(verdict((3, need - 3)), Verdict::Split);
-    assert_eq!(verdict((0, 0)), Verdict::Grow);
+    assert_eq!(verdict((need + 2, 0)), SizeChange::Shrink);
+    assert_eq!(verdict((3, need - 3)), SizeChange::Split);
+    assert_eq!(verdict((0, 0)), SizeChange::Grow);
 
     // A tenth of a large pool is more than one connection.
     let many = Erlang {
@@ -103,8 +103,8 @@ fn a_size_close_to_the_best_is_kept() {
     };
     let need = smallest(case(&many, (0, 0)).peak, 0.005);
     let verdict = |now| sizing(&case(&many, now)).verdict;
-    assert_eq!(verdict((need + need / 10, 0)), Verdict::Fits);
-    assert_eq!(verdict((need + need / 10 + 1, 0)), Verdict::Shrink);
+    assert_eq!(verdict((need + need / 10, 0)), SizeChange::Fits);
+    assert_eq!(verdict((need + need / 10 + 1, 0)), SizeChange::Shrink);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_size_is_within_the_share_and_at_least_one() {
         assert_eq!(sizing.total(), total);
         assert_eq!(
             (sizing.verdict, sizing.is_capped()),
-            (Verdict::Shrink, true)
+            (SizeChange::Shrink, true)
         );
     }
     // A size slightly above the share is too large.
@@ -127,14 +127,14 @@ fn the_size_is_within_the_share_and_at_least_one() {
         share: Some(need),
         ..case(&USUAL, (need + 1, 0))
     };
-    assert_eq!(sizing(&case).verdict, Verdict::Shrink);
+    assert_eq!(sizing(&case).verdict, SizeChange::Shrink);
     let case = Case {
         share: Some(6),
         ..self::case(&USUAL, (6, 0))
     };
     assert_eq!(
         sizing(&case).verdict,
-        Verdict::Stays,
+        SizeChange::Stays,
         "there is nothing to set"
     );
 }
@@ -196,10 +196,10 @@ fn throughput_is_not_given_up_for_fewer_connections() {
         });
         (sizing.total(), sizing.verdict)
     };
-    assert_eq!(of((20, 0)), (19, Verdict::Fits));
-    assert_eq!(of((30, 10)), (19, Verdict::Shrink));
+    assert_eq!(of((20, 0)), (19, SizeChange::Fits));
+    assert_eq!(of((30, 10)), (19, SizeChange::Shrink));
     // No connection is added beyond the target.
-    assert_eq!(of((4, 0)), (4, Verdict::Fits));
+    assert_eq!(of((4, 0)), (4, SizeChange::Fits));
 }
 
 #[test]
@@ -223,13 +223,13 @@ fn connections_that_serve_no_more_are_not_recommended() {
         saturated.saturates = Some((8, cost));
         let sizing = at(&saturated, (20, 10));
         assert_eq!((sizing.need, sizing.total()), (None, 8));
-        assert_eq!(sizing.verdict, Verdict::Shrink);
-        assert_eq!(at(&saturated, (8, 0)).verdict, Verdict::Stays);
-        assert_eq!(at(&saturated, (9, 0)).verdict, Verdict::Stays, "close");
+        assert_eq!(sizing.verdict, SizeChange::Shrink);
+        assert_eq!(at(&saturated, (8, 0)).verdict, SizeChange::Stays);
+        assert_eq!(at(&saturated, (9, 0)).verdict, SizeChange::Stays, "close");
         let sizing = at(&saturated, (4, 0));
         assert_eq!(
             (sizing.total(), sizing.verdict),
-            (8, Verdict::Grow),
+            (8, SizeChange::Grow),
             "four more connections serve more"
         );
     }
@@ -239,7 +239,7 @@ fn connections_that_serve_no_more_are_not_recommended() {
         ..case(&saturated, (20, 10))
     };
     let sizing = sizing(&does_well);
-    assert_eq!((sizing.total(), sizing.verdict), (30, Verdict::Stays));
+    assert_eq!((sizing.total(), sizing.verdict), (30, SizeChange::Stays));
     // The target is met below the saturation level.
     let light = Erlang {
         arrivals: 20.0,
