@@ -1,6 +1,5 @@
 //! Wraps an exporter: limits how long it takes, and counts what was sent and what was not.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +28,7 @@ pub(super) struct Shared {
 }
 
 /// An exporter whose items are counted.
+#[derive(Debug)]
 pub(super) struct Watched<E> {
     exporter: E,
     shared: Arc<Shared>,
@@ -67,11 +67,11 @@ impl<E> Watched<E> {
             stats.add_dropped(signal, items);
             return Ok(());
         }
-        self.last_error.take();
+        self.last_error.send_replace(None);
         let run = || runtime.run(export, self.timeout);
         let sent = dispatcher::with_default(&self.dispatch, run);
         let rejected = self.exporter_log.take();
-        let last_error = self.last_error.take();
+        let last_error = self.last_error.send_replace(None);
         let error = match sent {
             Ok(Ok(())) => {
                 let reason = match &*rejected.reason {
@@ -187,12 +187,4 @@ fn data_points(metrics: &ResourceMetrics) -> u64 {
         AggregatedMetrics::I64(data) => of(data),
     });
     points.sum::<usize>() as u64
-}
-
-impl<E> fmt::Debug for Watched<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched")
-            .field("signal", &self.queue.signal)
-            .finish_non_exhaustive()
-    }
 }
