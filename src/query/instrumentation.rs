@@ -312,6 +312,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::checkout::ConnectionFacts;
     use crate::checkout::query_context::{Ended, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
@@ -488,16 +489,15 @@ mod tests {
         let state = watch.state();
         let begin = StrQueryHelper::new("BEGIN");
         watch.on_connection_event(InstrumentationEvent::start_query(&begin));
-        assert_eq!((state.in_flight(), state.in_transaction()), (1, Some(true)));
+        assert_eq!(state.in_flight(), 1);
+        assert_eq!(state.transaction(), Some(TransactionState::Open));
         watch.on_connection_event(InstrumentationEvent::finish_query(&begin, None));
         let commit = StrQueryHelper::new("COMMIT");
         watch.on_connection_event(InstrumentationEvent::start_query(&commit));
         watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
         watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
-        assert_eq!(
-            (state.in_flight(), state.in_transaction()),
-            (0, Some(false))
-        );
+        assert_eq!(state.in_flight(), 0);
+        assert_eq!(state.transaction(), Some(TransactionState::Idle));
     }
 
     #[test]
