@@ -119,7 +119,7 @@ pub(crate) static FAMILIES: [Family; 32] = [
         unit: "{connection}",
         description: "Connections held for longer than the leak threshold, including those returned since",
         kind: Kind::Counter(|r, emit| {
-            if r.leaks.threshold().is_some() {
+            if r.leaks.threshold.is_some() {
                 emit(r.totals().leaks as f64, &[]);
             }
         }),

@@ -32,7 +32,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The leak threshold, and the task that scans for leaks.
 pub(crate) struct Leaks {
-    threshold: Option<Duration>,
+    /// A longer hold is a leak. `None` if detection is off.
+    pub(crate) threshold: Option<Duration>,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -43,11 +44,6 @@ impl Leaks {
             threshold: threshold.filter(|threshold| !threshold.is_zero()),
             task: Mutex::default(),
         }
-    }
-
-    /// Returns the threshold; a longer hold is a leak. `None` if detection is off.
-    pub(crate) fn threshold(&self) -> Option<Duration> {
-        self.threshold
     }
 
     pub(crate) fn is_leak(&self, held: Duration) -> bool {
