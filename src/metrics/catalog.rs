@@ -222,7 +222,7 @@ pub(crate) static FAMILIES: [Family; 32] = [
         name: "poolscope.use.wait_time",
         unit: "s",
         description: "Time that checkouts waited for connections, by call site",
-        kind: Kind::Seconds(|r, emit| {
+        kind: Kind::Counter(|r, emit| {
             sites(r, false, |used| Some(used.waited.as_secs_f64()), emit)
         }),
     },
@@ -230,13 +230,13 @@ pub(crate) static FAMILIES: [Family; 32] = [
         name: "poolscope.use.held_time",
         unit: "s",
         description: "Time that connections were held, by call site",
-        kind: Kind::Seconds(|r, emit| sites(r, false, |used| Some(used.held.as_secs_f64()), emit)),
+        kind: Kind::Counter(|r, emit| sites(r, false, |used| Some(used.held.as_secs_f64()), emit)),
     },
     Family {
         name: "poolscope.use.busy_time",
         unit: "s",
         description: "The part of the time that connections were held in which the database was at work, by call site",
-        kind: Kind::Seconds(|r, emit| {
+        kind: Kind::Counter(|r, emit| {
             let busy = |used: &Use| (!used.measured.is_zero()).then_some(used.busy.as_secs_f64());
             sites(r, false, busy, emit);
         }),

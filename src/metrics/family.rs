@@ -22,10 +22,8 @@ pub(crate) enum Kind {
     UpDown(Read),
     /// A value whose sum over pools has no meaning.
     Gauge(Read),
-    /// A count that only grows.
+    /// A count, or a sum of seconds, that only grows.
     Counter(Read),
-    /// A sum of seconds that only grows.
-    Seconds(Read),
     /// Values recorded as they occur, counted in buckets with these boundaries.
     Histogram(&'static [f64], ReadBuckets),
 }

@@ -208,8 +208,8 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
     match family.kind {
         Kind::UpDown(read) => build!(i64_observable_up_down_counter, read, i64),
         Kind::Gauge(read) => build!(f64_observable_gauge, read, f64),
+        Kind::Counter(read) if family.unit == "s" => build!(f64_observable_counter, read, f64),
         Kind::Counter(read) => build!(u64_observable_counter, read, u64),
-        Kind::Seconds(read) => build!(f64_observable_counter, read, f64),
         Kind::Histogram(..) => {}
     }
 }

@@ -3,7 +3,6 @@
 //! Holders and waiters, windows and totals are under one lock, which a checkout takes twice if it does
 //! not wait (granted, returned). So every reading is consistent, and no count can drift from another.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -242,13 +241,5 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         state.windows.set_level(now, level);
-    }
-}
-
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
     }
 }

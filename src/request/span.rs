@@ -131,7 +131,6 @@ fn join(request: &Attribution, outer: Option<&Attribution>) -> RequestSpan {
         lacks_route = false;
     }
     let _ = request.span.set(AttributedSpan { id, lacks_route });
-    drop(span);
     RequestSpan::Current {
         context,
         pending: attributed.is_none(),

@@ -22,7 +22,7 @@ impl Name {
             name.push_str(unit);
         }
         let suffix = match family.kind {
-            Kind::Counter(_) | Kind::Seconds(_) => "_total",
+            Kind::Counter(_) => "_total",
             _ => "",
         };
         Self {
@@ -71,7 +71,7 @@ mod tests {
             (
                 "poolscope.use.held_time",
                 "s",
-                Kind::Seconds(|_, _| {}),
+                Kind::Counter(|_, _| {}),
                 "poolscope_use_held_time_seconds",
                 "poolscope_use_held_time_seconds_total",
             ),

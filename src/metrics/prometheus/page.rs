@@ -24,10 +24,7 @@ impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for family in &FAMILIES {
             match family.kind {
-                Kind::UpDown(read)
-                | Kind::Gauge(read)
-                | Kind::Counter(read)
-                | Kind::Seconds(read) => {
+                Kind::UpDown(read) | Kind::Gauge(read) | Kind::Counter(read) => {
                     // Collected first, because the values may be read under a lock that checkouts take.
                     let mut series = Vec::new();
                     read(self.recorder, &mut |value, attributes| {
@@ -90,7 +87,7 @@ impl Page<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>, family: &Family, name: &Name) -> fmt::Result {
         let kind = match family.kind {
             Kind::UpDown(_) | Kind::Gauge(_) => "gauge",
-            Kind::Counter(_) | Kind::Seconds(_) => "counter",
+            Kind::Counter(_) => "counter",
             Kind::Histogram(..) => "histogram",
         };
         match self.format {
