@@ -268,7 +268,7 @@ impl ConnectionFacts for EntryState {
 
     fn busy(&self) -> Option<Duration> {
         let wire = self.session.as_ref().and_then(|session| session.busy());
-        Some(wire.unwrap_or_else(|| self.queries.busy()))
+        wire.or_else(|| self.queries.busy())
     }
 
     fn queried(&self, start: Instant) -> Option<(u64, u64)> {
@@ -285,18 +285,11 @@ impl ConnectionFacts for EntryState {
             .session
             .as_ref()
             .and_then(|session| session.transaction());
-        wire.or_else(|| {
-            let open = self.queries.in_transaction()?;
-            Some(if open {
-                TransactionState::Open
-            } else {
-                TransactionState::Idle
-            })
-        })
+        wire.or_else(|| self.queries.transaction())
     }
 
     fn queries_in_flight(&self) -> Option<u32> {
-        Some(self.queries.in_flight())
+        self.queries.queries_in_flight()
     }
 
     fn last_query(&self) -> Option<String> {
@@ -304,7 +297,7 @@ impl ConnectionFacts for EntryState {
     }
 
     fn slot(&self) -> Option<&ContextSlot> {
-        Some(&self.queries.slot)
+        self.queries.slot()
     }
 }
 

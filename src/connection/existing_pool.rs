@@ -160,7 +160,7 @@ where
 
 fn watch<C: AsyncConnection>(connection: &mut C, options: Arc<QueryOptions>) -> Watched {
     let watch = QueryInstrumentation::new(Arc::clone(&options), None, false);
-    let state = watch.state();
+    let state = Arc::clone(&watch.state);
     connection.set_instrumentation(watch);
     Watched { state, options }
 }

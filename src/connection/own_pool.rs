@@ -194,7 +194,7 @@ impl<C: Backend> OwnShared<C> {
             dialed.session.as_ref(),
             settings.raw_transactions && !wired,
         );
-        let queries = watch.state();
+        let queries = Arc::clone(&watch.state);
         connection.set_instrumentation(watch);
         Box::new(Entry::new(
             connection,

@@ -10,7 +10,9 @@ use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAM
 
 use crate::checkout::query_context::QueryFailure;
 use crate::checkout::wait_phase::{Phase, Phases};
-use crate::metrics::catalog::{self as family, Emit, FAMILIES, Family, Kind, PHASE, Read};
+use crate::metrics::catalog::FAMILIES;
+use crate::metrics::family::{Emit, Family, Kind, Read};
+use crate::metrics::histograms::{self, PHASE};
 use crate::record::duration_sink::DurationSink;
 use crate::record::inventory::Availability;
 use crate::record::queries::attributes;
@@ -129,26 +131,26 @@ impl Bound {
             DB_CLIENT_CONNECTION_POOL_NAME,
             Arc::<str>::clone(&recorder.name),
         );
-        for family in FAMILIES {
+        for family in &FAMILIES {
             observable(&meter, family, recorder, &pool);
         }
         let of_pool = |family| histogram(&meter, family).bind(std::slice::from_ref(&pool));
         let mut of_query = vec![pool.clone()];
         of_query.extend_from_slice(&recorder.database);
-        let query = histogram(&meter, &family::OPERATION_DURATION);
+        let query = histogram(&meter, &histograms::OPERATION_DURATION);
         Self {
-            wait: of_pool(&family::WAIT_TIME),
-            held: of_pool(&family::USE_TIME),
-            create: of_pool(&family::CREATE_TIME),
+            wait: of_pool(&histograms::WAIT_TIME),
+            held: of_pool(&histograms::USE_TIME),
+            create: of_pool(&histograms::CREATE_TIME),
             phases: Phase::ALL.map(|phase| {
-                histogram(&meter, &family::PHASE_TIME)
+                histogram(&meter, &histograms::PHASE_TIME)
                     .bind(&[pool.clone(), KeyValue::new(PHASE, phase.as_str())])
             }),
             query: query.bind(&of_query),
             failed_query: query,
             per_request: recorder
                 .request_metrics
-                .then(|| family::REQUEST.map(|family| histogram(&meter, family))),
+                .then(|| histograms::REQUEST.map(|family| histogram(&meter, &family))),
             pool,
             provider,
         }
@@ -206,8 +208,8 @@ fn observable(meter: &Meter, family: &'static Family, recorder: &Arc<Recorder>, 
     match family.kind {
         Kind::UpDown(read) => build!(i64_observable_up_down_counter, read, i64),
         Kind::Gauge(read) => build!(f64_observable_gauge, read, f64),
+        Kind::Counter(read) if family.unit == "s" => build!(f64_observable_counter, read, f64),
         Kind::Counter(read) => build!(u64_observable_counter, read, u64),
-        Kind::Seconds(read) => build!(f64_observable_counter, read, f64),
         Kind::Histogram(..) => {}
     }
 }

@@ -240,7 +240,11 @@ impl Attempt {
         };
         let key = recorder.granted(holder, key, phases);
         recorder.log_slow_wait(checkout, time, phases);
-        Observed::new(inner, recorder, key)
+        Observed {
+            recorder,
+            key,
+            inner,
+        }
     }
 
     fn refused(self, mut error: PoolError) -> PoolError {

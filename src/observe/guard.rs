@@ -13,20 +13,12 @@ use crate::record::recorder::Recorder;
 /// `conn.transaction(async |c| …)` and all other methods of diesel-async work on it.
 pub struct Observed<T: PooledGuard> {
     // On drop, the hold ends first, then the connection is returned, then its permit is released.
-    recorder: Arc<Recorder>,
-    key: u32,
-    inner: T,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) key: u32,
+    pub(super) inner: T,
 }
 
 impl<T: PooledGuard> Observed<T> {
-    pub(crate) fn new(inner: T, recorder: Arc<Recorder>, key: u32) -> Self {
-        Self {
-            recorder,
-            key,
-            inner,
-        }
-    }
-
     /// Returns a reference to the inner guard.
     pub fn get_ref(&self) -> &T {
         &self.inner

@@ -111,7 +111,7 @@ impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
         );
         let observer: Arc<dyn PoolEvents> = recorder.clone();
         inner.report_to(Arc::downgrade(&observer));
-        Observe::new(inner, recorder)
+        Observe { inner, recorder }
     }
 }
 

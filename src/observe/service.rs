@@ -17,15 +17,11 @@ use crate::record::recorder::Recorder;
 /// It is cheap to clone, and all clones share the recorded state.
 #[derive(Clone)]
 pub struct Observe<S> {
-    inner: S,
+    pub(super) inner: S,
     pub(crate) recorder: Arc<Recorder>,
 }
 
 impl<S> Observe<S> {
-    pub(crate) fn new(inner: S, recorder: Arc<Recorder>) -> Self {
-        Self { inner, recorder }
-    }
-
     /// Returns the pool's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -13,7 +13,8 @@ use opentelemetry_semantic_conventions::attribute::{
 use crate::checkout::Checkout;
 use crate::checkout::wait_phase::Phase;
 use crate::error::PoolError;
-use crate::metrics::catalog::{LABEL, PHASE_TIME};
+use crate::metrics::catalog::LABEL;
+use crate::metrics::histograms::PHASE_TIME;
 use crate::telemetry::Tracing;
 
 /// Name of the span. The pool's name is an attribute.

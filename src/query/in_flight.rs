@@ -11,7 +11,6 @@ use super::running::Running;
 const MOST: usize = 64;
 
 /// The queries in flight on a connection, in the order of their start.
-#[derive(Debug)]
 pub(super) struct InFlight {
     running: Vec<Running>,
     /// Whether several queries may be in flight at once.
@@ -21,7 +20,6 @@ pub(super) struct InFlight {
 }
 
 /// A query that has finished.
-#[derive(Debug)]
 pub(super) struct Finished {
     pub(super) running: Running,
     /// The number of queries in flight that were started, and so sent, after it.

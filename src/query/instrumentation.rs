@@ -32,7 +32,7 @@ use crate::settings::DatabaseKind;
 ///
 /// It replaces diesel's default instrumentation, and forwards every event to it.
 pub(crate) struct QueryInstrumentation {
-    state: Arc<QueryState>,
+    pub(crate) state: Arc<QueryState>,
     options: Arc<QueryOptions>,
     /// The session, if it has access to the wire: then it knows better than diesel when and how a
     /// query ends.
@@ -76,10 +76,6 @@ impl QueryInstrumentation {
             recorded: false,
             options,
         }
-    }
-
-    pub(crate) fn state(&self) -> Arc<QueryState> {
-        Arc::clone(&self.state)
     }
 
     /// Identifies the statement that has this hash.
@@ -310,6 +306,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::checkout::ConnectionFacts;
     use crate::checkout::query_context::{Ended, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
@@ -389,7 +386,7 @@ mod tests {
 
     fn occupied_in(watch: &QueryInstrumentation, context: Context) -> Arc<Written> {
         let observer = Arc::<Written>::default();
-        watch.state().slot.set(QueryContext {
+        Arc::clone(&watch.state).slot.set(QueryContext {
             observer: Arc::clone(&observer) as _,
             context,
             request: None,
@@ -461,7 +458,7 @@ mod tests {
     fn the_last_statement_is_found_by_id_or_by_text_beyond_the_limit() {
         let mut watch = watch(false);
         let _observer = occupied(&watch);
-        let state = watch.state();
+        let state = Arc::clone(&watch.state);
         assert_eq!(state.last_query(), None);
         for (statement, known) in [
             ("SELECT name FROM users", Some("SELECT users")),
@@ -490,19 +487,18 @@ mod tests {
     #[test]
     fn counts_queries_in_flight_and_detects_raw_transactions() {
         let mut watch = watch(true);
-        let state = watch.state();
+        let state = Arc::clone(&watch.state);
         let begin = StrQueryHelper::new("BEGIN");
         watch.on_connection_event(InstrumentationEvent::start_query(&begin));
-        assert_eq!((state.in_flight(), state.in_transaction()), (1, Some(true)));
+        assert_eq!(state.in_flight(), 1);
+        assert_eq!(state.transaction(), Some(TransactionState::Open));
         watch.on_connection_event(InstrumentationEvent::finish_query(&begin, None));
         let commit = StrQueryHelper::new("COMMIT");
         watch.on_connection_event(InstrumentationEvent::start_query(&commit));
         watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
         watch.on_connection_event(InstrumentationEvent::finish_query(&commit, None));
-        assert_eq!(
-            (state.in_flight(), state.in_transaction()),
-            (0, Some(false))
-        );
+        assert_eq!(state.in_flight(), 0);
+        assert_eq!(state.transaction(), Some(TransactionState::Idle));
     }
 
     #[test]
@@ -523,7 +519,7 @@ mod tests {
         let session: Arc<dyn Session> = Arc::new(Counting);
         for session in [None, Some(&session)] {
             let mut watch = watch_over(session, false);
-            let (state, start) = (watch.state(), Instant::now());
+            let (state, start) = (Arc::clone(&watch.state), Instant::now());
             state.hold_begins();
             assert_eq!(state.queried(start), None);
             for _ in 0..2 {
@@ -550,7 +546,7 @@ mod tests {
     #[test]
     fn an_abandoned_query_does_not_count_as_busy_time() {
         let mut watch = watch(false);
-        let state = watch.state();
+        let state = Arc::clone(&watch.state);
         let (dropped, next) = (
             StrQueryHelper::new("SELECT 1"),
             StrQueryHelper::new("SELECT 2"),

@@ -1,6 +1,5 @@
 //! A query in flight. It ends exactly once: finished, failed or cancelled.
 
-use std::fmt;
 use std::sync::Weak;
 
 use opentelemetry::global::BoxedSpan;
@@ -109,13 +108,5 @@ impl Drop for Running {
         if !self.ended {
             self.finish(Instant::now(), Some(&QueryFailure::CANCELED), None);
         }
-    }
-}
-
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
-            .field("since", &self.since)
-            .finish_non_exhaustive()
     }
 }

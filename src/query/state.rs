@@ -32,7 +32,7 @@ pub(crate) struct QueryState {
     first: AtomicU64,
     last: AtomicU64,
     /// The context slot of the connection.
-    pub(crate) slot: ContextSlot,
+    pub(super) slot: ContextSlot,
 }
 
 impl QueryState {
@@ -59,61 +59,9 @@ impl QueryState {
         self.in_flight.load(Relaxed)
     }
 
-    /// Returns whether an observed statement has opened a transaction that no observed statement has
-    /// ended; `None` if statements are not inspected.
-    pub(crate) fn in_transaction(&self) -> Option<bool> {
-        self.sees_transactions
-            .then(|| self.in_transaction.load(Relaxed))
-    }
-
     /// Returns whether a query failed because its connection failed.
     pub(crate) fn connection_failed(&self) -> bool {
         self.failed.load(Relaxed)
-    }
-
-    /// Returns the time with a query in flight, measured at the caller. Used where no wire measures
-    /// the server's execution time.
-    pub(crate) fn busy(&self) -> Duration {
-        let past = self.busy.load(Relaxed);
-        let now = match self.busy_since.load(Relaxed) {
-            since if since & LIVE != 0 => self.at(Instant::now()).saturating_sub(since & !LIVE),
-            _ => 0,
-        };
-        Duration::from_nanos(past + now)
-    }
-
-    /// Begins a hold: the connection's next query is the first one of the hold.
-    pub(crate) fn hold_begins(&self) {
-        self.first.store(0, Relaxed);
-    }
-
-    /// Returns the start of this hold's first query and the end of the last one that has ended, in
-    /// nanoseconds since `start`; `None` before the first query.
-    pub(crate) fn queried(&self, start: Instant) -> Option<(u64, u64)> {
-        let first = self.first.load(Relaxed);
-        if first == 0 {
-            return None;
-        }
-        let last = self.last.load(Relaxed).max(first);
-        Some(match self.base.checked_duration_since(start) {
-            Some(after) => {
-                let after = after.as_nanos() as u64;
-                (after + first, after + last)
-            }
-            None => {
-                let before = start.saturating_duration_since(self.base).as_nanos() as u64;
-                (first.saturating_sub(before), last.saturating_sub(before))
-            }
-        })
-    }
-
-    /// Returns the summary of the statement sent last in this hold; `None` if there is none.
-    pub(crate) fn last_query(&self) -> Option<String> {
-        let summary = match self.slot.last_statement()? {
-            LastStatement::Known(observer, id) => observer.summary(id)?,
-            LastStatement::Other(text) => describe(&text, self.kind).summary,
-        };
-        (!summary.is_empty()).then(|| summary.to_string())
     }
 
     /// Records that the connection is closed because its queries were abandoned: the end of the
@@ -162,25 +110,50 @@ impl QueryState {
     }
 }
 
-/// The connection info of a connection that another crate's pool has opened. It covers only queries.
+/// The part of the connection info that concerns queries. A connection that another crate's pool has
+/// opened has no other.
 impl ConnectionFacts for QueryState {
+    /// Returns the time with a query in flight, measured at the caller. Used where no wire measures
+    /// the server's execution time.
     fn busy(&self) -> Option<Duration> {
-        Some(self.busy())
+        let past = self.busy.load(Relaxed);
+        let now = match self.busy_since.load(Relaxed) {
+            since if since & LIVE != 0 => self.at(Instant::now()).saturating_sub(since & !LIVE),
+            _ => 0,
+        };
+        Some(Duration::from_nanos(past + now))
     }
 
     fn queried(&self, start: Instant) -> Option<(u64, u64)> {
-        self.queried(start)
+        let first = self.first.load(Relaxed);
+        if first == 0 {
+            return None;
+        }
+        let last = self.last.load(Relaxed).max(first);
+        Some(match self.base.checked_duration_since(start) {
+            Some(after) => {
+                let after = after.as_nanos() as u64;
+                (after + first, after + last)
+            }
+            None => {
+                let before = start.saturating_duration_since(self.base).as_nanos() as u64;
+                (first.saturating_sub(before), last.saturating_sub(before))
+            }
+        })
     }
 
     fn hold_begins(&self) {
-        self.hold_begins();
+        self.first.store(0, Relaxed);
     }
 
+    /// Returns whether an observed statement has opened a transaction that no observed statement has
+    /// ended; `None` if statements are not inspected.
     fn transaction(&self) -> Option<TransactionState> {
-        Some(match self.in_transaction()? {
+        let state = || match self.in_transaction.load(Relaxed) {
             true => TransactionState::Open,
             false => TransactionState::Idle,
-        })
+        };
+        self.sees_transactions.then(state)
     }
 
     fn queries_in_flight(&self) -> Option<u32> {
@@ -188,7 +161,11 @@ impl ConnectionFacts for QueryState {
     }
 
     fn last_query(&self) -> Option<String> {
-        self.last_query()
+        let summary = match self.slot.last_statement()? {
+            LastStatement::Known(observer, id) => observer.summary(id)?,
+            LastStatement::Other(text) => describe(&text, self.kind).summary,
+        };
+        (!summary.is_empty()).then(|| summary.to_string())
     }
 
     fn slot(&self) -> Option<&ContextSlot> {

@@ -32,9 +32,21 @@ pub(super) struct Printed {
 }
 
 impl Printed {
-    /// Prints the statement of a query. Returns its hash.
+    /// Prints the statement of a query, up to the bind values. Returns the same as [`hash`].
     pub(super) fn print(&mut self, query: &dyn Display) -> u64 {
-        let hash = print(query, &mut self.text);
+        match self.text.capacity() > KEPT {
+            true => self.text = String::new(),
+            false => self.text.clear(),
+        }
+        let mut statement = Statement::new(Some(&mut self.text));
+        // A query that cannot be printed cannot be sent either, and diesel reports that error.
+        let _ = write!(statement, "{query}");
+        let (hash, ended) = (statement.hasher.finish(), statement.ended);
+        // A query that is printed in one piece may contain bind values. A statement that contains the
+        // separator is cut too early, which is better than showing a value.
+        if !ended && let Some(end) = self.text.find(" -- binds: [") {
+            self.text.truncate(end);
+        }
         self.hash = Some(hash);
         hash
     }
@@ -54,24 +66,6 @@ impl Printed {
         self.hash = None;
         &mut self.text
     }
-}
-
-/// Replaces the buffer's content with the statement of a query, up to the bind values. Returns the
-/// same hash as [`hash`].
-fn print(query: &dyn Display, buffer: &mut String) -> u64 {
-    match buffer.capacity() > KEPT {
-        true => *buffer = String::new(),
-        false => buffer.clear(),
-    }
-    let mut statement = Statement::new(Some(buffer));
-    // A query that cannot be printed cannot be sent either, and diesel reports that error.
-    let _ = write!(statement, "{query}");
-    let (hash, ended) = (statement.hasher.finish(), statement.ended);
-    if !ended {
-        let end = without_binds(buffer).len();
-        buffer.truncate(end);
-    }
-    hash
 }
 
 /// A writer that accepts the pieces of a query up to [`BINDS`].
@@ -103,15 +97,6 @@ impl Write for Statement<'_> {
             buffer.push_str(piece);
         }
         Ok(())
-    }
-}
-
-/// Cuts off the bind values of a query that was printed in one piece. A statement that contains the
-/// separator is cut too early, which is better than showing a value.
-fn without_binds(printed: &str) -> &str {
-    match printed.find(" -- binds: [") {
-        Some(end) => &printed[..end],
-        None => printed,
     }
 }
 
@@ -209,9 +194,12 @@ mod tests {
     }
 
     fn printed(query: &dyn Display) -> String {
-        let mut buffer = "previous content".to_owned();
-        assert_eq!(print(query, &mut buffer), hash(query));
-        buffer
+        let mut printed = Printed {
+            text: "previous content".to_owned(),
+            hash: None,
+        };
+        assert_eq!(printed.print(query), hash(query));
+        printed.text
     }
 
     #[test]
@@ -266,9 +254,12 @@ mod tests {
 
     #[test]
     fn a_huge_buffer_is_not_kept() {
-        let mut buffer = String::with_capacity(2 * KEPT);
-        print(&"SELECT 1", &mut buffer);
-        assert!(buffer.capacity() <= KEPT);
-        assert_eq!(buffer, "SELECT 1");
+        let mut printed = Printed {
+            text: String::with_capacity(2 * KEPT),
+            hash: None,
+        };
+        printed.print(&"SELECT 1");
+        assert!(printed.text.capacity() <= KEPT);
+        assert_eq!(printed.text, "SELECT 1");
     }
 }

@@ -11,7 +11,7 @@ use crate::recent::{Marker, Recent, Sum};
 
 /// Maximum number of routes counted separately, in case a request layer has no bound. Further routes
 /// share `_OTHER`.
-const ROUTES: usize = 2000;
+pub(super) const ROUTES: usize = 2000;
 
 /// A count and further data for each route. `None` is work outside of a request.
 #[derive(Debug)]

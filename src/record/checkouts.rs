@@ -12,7 +12,7 @@ use crate::record::clock::nanos;
 use crate::record::history::Asked;
 use crate::record::ledger::{Holder, Waiter};
 use crate::record::recorder::{PoolState, Recorder};
-use crate::record::usage::place;
+use crate::record::usage::SiteKey;
 
 /// Outcome of a checkout that got no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Recorder {
             let asked = Asked {
                 asked,
                 request: holder.request.as_ref().map_or(0, |request| request.number),
-                place: place(&holder),
+                place: SiteKey::of(&holder).number(),
             };
             holder.position = state.history.granted(at, turn, asked);
             state.totals.checkouts += 1;

@@ -6,7 +6,6 @@
 //! Leak detection costs a checkout nothing: one task per pool sleeps until the oldest hold that has
 //! not been reported can pass the threshold.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,7 +31,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The leak threshold, and the task that scans for leaks.
 pub(crate) struct Leaks {
-    threshold: Option<Duration>,
+    /// A longer hold is a leak. `None` if detection is off.
+    pub(crate) threshold: Option<Duration>,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -43,11 +43,6 @@ impl Leaks {
             threshold: threshold.filter(|threshold| !threshold.is_zero()),
             task: Mutex::default(),
         }
-    }
-
-    /// Returns the threshold; a longer hold is a leak. `None` if detection is off.
-    pub(crate) fn threshold(&self) -> Option<Duration> {
-        self.threshold
     }
 
     pub(crate) fn is_leak(&self, held: Duration) -> bool {
@@ -167,47 +162,38 @@ impl Recorder {
             process_id = facts.and_then(ConnectionFacts::process_id),
             last_query = last_query.as_deref(),
             "{event} {}",
-            Leak { holder, held, last_query: last_query.as_deref() },
+            describe(holder, held, last_query.as_deref()),
         );
     }
 }
 
-/// A leak as text: `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction, server
+/// Returns a leak as text: `61.0 s by src/export.rs:12 (nightly) for /export; idle in a transaction, server
 /// process 4711; last query: SELECT users`.
-struct Leak<'a> {
-    holder: &'a Holder,
-    held: Duration,
-    last_query: Option<&'a str>,
-}
-
-impl fmt::Display for Leak<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (holder, caller) = (self.holder, self.holder.caller());
-        let (held, file, line) = (self.held.as_secs_f64(), caller.file(), caller.line());
-        write!(f, "{held:.1} s by {file}:{line}")?;
-        if let Some(label) = holder.checkout.label_text() {
-            write!(f, " ({label})")?;
-        }
-        if let Some(route) = holder.route() {
-            write!(f, " for {route}")?;
-        }
-        let state = holder.state().map(|state| match state {
-            SessionState::Active => "a query is running".to_owned(),
-            SessionState::Idle => "idle".to_owned(),
-            SessionState::IdleInTransaction => "idle in a transaction".to_owned(),
-            SessionState::IdleUnknown | SessionState::Other => "no query running".to_owned(),
-        });
-        let process_id = holder.facts.as_ref().and_then(|facts| facts.process_id());
-        let process = process_id.map(|id| format!("server process {id}"));
-        let known: Vec<_> = [state, process].into_iter().flatten().collect();
-        if !known.is_empty() {
-            write!(f, "; {}", known.join(", "))?;
-        }
-        match self.last_query {
-            Some(query) => write!(f, "; last query: {query}"),
-            None => Ok(()),
-        }
+fn describe(holder: &Holder, held: Duration, last_query: Option<&str>) -> String {
+    let (held, caller) = (held.as_secs_f64(), holder.caller());
+    let mut text = format!("{held:.1} s by {}:{}", caller.file(), caller.line());
+    if let Some(label) = holder.checkout.label_text() {
+        text += &format!(" ({label})");
     }
+    if let Some(route) = holder.route() {
+        text += &format!(" for {route}");
+    }
+    let state = holder.state().map(|state| match state {
+        SessionState::Active => "a query is running".to_owned(),
+        SessionState::Idle => "idle".to_owned(),
+        SessionState::IdleInTransaction => "idle in a transaction".to_owned(),
+        SessionState::IdleUnknown | SessionState::Other => "no query running".to_owned(),
+    });
+    let process_id = holder.facts.as_ref().and_then(|facts| facts.process_id());
+    let process = process_id.map(|id| format!("server process {id}"));
+    let known: Vec<_> = [state, process].into_iter().flatten().collect();
+    if !known.is_empty() {
+        text += &format!("; {}", known.join(", "));
+    }
+    if let Some(query) = last_query {
+        text += &format!("; last query: {query}");
+    }
+    text
 }
 
 #[cfg(test)]

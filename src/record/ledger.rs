@@ -16,7 +16,7 @@ use crate::record::history::{Position, Queries};
 use crate::request::attribution::Attribution;
 
 /// A checkout that holds a connection; read through [`Recorder`](crate::record::recorder::Recorder).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Holder {
     pub(crate) checkout: Checkout,
     pub(crate) since: Instant,
@@ -95,7 +95,7 @@ impl Holder {
 }
 
 /// A checkout that waits for a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Waiter {
     pub(crate) since: Instant,
     /// Current phase of the wait; `None` if unknown.
@@ -106,7 +106,6 @@ pub(crate) struct Waiter {
 const KEPT: usize = 1024;
 
 /// Entries found by key, without hashing. The key of a removed entry is reused.
-#[derive(Debug)]
 pub(crate) struct Entries<T>(Slab<T>);
 
 impl<T> Default for Entries<T> {
@@ -147,7 +146,7 @@ impl<T> Entries<T> {
 }
 
 /// The holders and waiters of one pool.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) holders: Entries<Holder>,
     pub(crate) waiters: Entries<Waiter>,

@@ -25,5 +25,3 @@ pub(crate) mod totals;
 pub(crate) mod traffic;
 pub(crate) mod usage;
 pub(crate) mod windows;
-
-pub(crate) use self::histogram::Histogram;

@@ -3,8 +3,6 @@
 //! Holders and waiters, windows and totals are under one lock, which a checkout takes twice if it does
 //! not wait (granted, returned). So every reading is consistent, and no count can drift from another.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +26,7 @@ use crate::record::readiness::Readiness;
 use crate::record::requests::Requests;
 use crate::record::totals::Totals;
 use crate::record::traffic::{Level, Traffic};
-use crate::record::usage::{BySite, Scraped, Site, Usage, by_site};
+use crate::record::usage::{BySite, Scraped, Usage, by_site};
 use crate::record::windows::{Interval, Span, Windows};
 use crate::telemetry::Tracing;
 
@@ -64,7 +62,6 @@ pub(crate) struct Recorder {
 }
 
 /// The pool state that is under one lock.
-#[derive(Debug)]
 pub(crate) struct PoolState {
     pub(crate) ledger: Ledger,
     pub(crate) windows: Windows,
@@ -179,11 +176,6 @@ impl Recorder {
         self.scraped.read(is_first, Instant::now(), || self.usage())
     }
 
-    /// Returns the call sites by their numbers in the history.
-    pub(crate) fn places(&self) -> HashMap<u16, Site> {
-        self.state().usage.places()
-    }
-
     /// Returns the shed checkouts, by route.
     pub(crate) fn shed(&self) -> Vec<(Option<Arc<str>>, Sum<u64>)> {
         let mut state = self.state();
@@ -249,13 +241,5 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         state.windows.set_level(now, level);
-    }
-}
-
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
     }
 }

@@ -8,12 +8,8 @@ use opentelemetry_semantic_conventions::attribute::{HTTP_REQUEST_METHOD, HTTP_RO
 use tokio::time::Instant;
 
 use crate::record::buckets::{Buckets, COUNTS, SECONDS};
-use crate::record::by_route::{ByRoute, bounded};
+use crate::record::by_route::{ByRoute, ROUTES, bounded};
 use crate::request::attribution::{Attribution, Tally};
-
-/// Maximum number of pairs of route and method recorded separately, in case a request layer has no bound.
-/// Further ones share `_OTHER`.
-const ROUTES: usize = 2000;
 
 /// The requests that used one pool.
 #[derive(Debug)]

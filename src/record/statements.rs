@@ -87,13 +87,11 @@ impl Statements {
             self.next_second = now + Duration::from_secs(1);
             self.budget = READ;
         }
-        match self.budget.checked_sub(1) {
-            Some(left) => {
-                self.budget = left;
-                None
-            }
-            None => Some(StatementId::OTHER),
+        if self.budget == 0 {
+            return Some(StatementId::OTHER);
         }
+        self.budget -= 1;
+        None
     }
 
     /// Adds a parsed text and returns its id.

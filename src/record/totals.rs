@@ -62,13 +62,10 @@ impl Totals {
             connect_failures: None,
             connections_closed: Closed {
                 recycle: bb8.connections_closed_max_lifetime,
-                overflow: 0,
                 broken: bb8.connections_closed_broken,
                 ping_failed: bb8.connections_closed_invalid,
-                shutdown: 0,
-                resize: 0,
-                taken: 0,
                 idle_timeout: bb8.connections_closed_idle_timeout,
+                ..Closed::default()
             },
             ..self
         }

@@ -78,14 +78,14 @@ pub(crate) struct Site {
 /// may have several keys. Addresses are not reused: callers and labels are static, and the [`Site`] keeps
 /// its route alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct SiteKey {
+pub(super) struct SiteKey {
     caller: usize,
     label: (usize, usize),
     route: usize,
 }
 
 impl SiteKey {
-    fn of(holder: &Holder) -> Self {
+    pub(super) fn of(holder: &Holder) -> Self {
         let text = |text: &str| (text.as_ptr().addr(), text.len());
         Self {
             caller: std::ptr::from_ref(holder.caller()).addr(),
@@ -94,17 +94,13 @@ impl SiteKey {
         }
     }
 
-    fn number(&self) -> u16 {
+    /// Returns the number of the call site, which does not change. Two call sites may have the same number
+    /// by chance.
+    pub(super) fn number(&self) -> u16 {
         let mixed = self.caller ^ self.label.0.rotate_left(21) ^ self.route.rotate_left(42);
         // Fibonacci hashing; the upper bits are the mixed ones.
         ((mixed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16
     }
-}
-
-/// Returns the number of the holder's call site, which does not change. Two call sites may have the same
-/// number by chance.
-pub(crate) fn place(holder: &Holder) -> u16 {
-    SiteKey::of(holder).number()
 }
 
 /// Use of one pool by all call sites. The hash function need not resist attacks, because no client can

@@ -74,7 +74,8 @@ impl CallSite {
 
     /// Returns the names of all call sites, by their numbers in the record.
     pub(crate) fn names(recorder: &Recorder, source_lines: bool) -> HashMap<u16, String> {
-        let named = recorder.places().into_iter().map(|(number, site)| {
+        let places = recorder.state().usage.places();
+        let named = places.into_iter().map(|(number, site)| {
             let caller = if source_lines { &*site.caller } else { HIDDEN };
             (number, name(site.route.as_deref(), caller, site.label))
         });

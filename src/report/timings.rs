@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::record::Histogram;
+use crate::record::histogram::Histogram;
 use crate::record::windows::Interval;
 
 /// The distribution of a duration within a window, in milliseconds; `null` if `count` is 0.

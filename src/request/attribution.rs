@@ -4,7 +4,6 @@
 //! up once and stores it in the connection's context slot, so that a query finds it on any thread.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -143,7 +142,8 @@ impl Attribution {
 
     /// Adds the use of a request nested in this one, which has ended.
     pub(crate) fn add_within(&self, used: &Used) {
-        self.tallies().within.get_or_insert_default().add(used);
+        let within = &mut self.tallies().within;
+        *within = Some(within.unwrap_or_default().plus(*used));
     }
 
     /// Ends the request: reports its use to each pool, and returns the sum over all pools.
@@ -170,37 +170,30 @@ impl Tallies {
     }
 
     fn sum(&self) -> Option<Used> {
-        if self.books.is_empty() {
-            return self.within;
-        }
-        let mut sum = self.within.unwrap_or_default();
-        for (_, tally) in &self.books {
-            sum.add(&tally.used);
-        }
-        Some(sum)
+        let used = self.books.iter().map(|(_, tally)| tally.used);
+        used.chain(self.within).reduce(Used::plus)
     }
 }
 
 impl Used {
     /// Returns the values in the order of the fields; times are in seconds.
     pub(crate) fn values(&self) -> [f64; 5] {
-        let seconds = [self.waited, self.held, self.busy].map(|time| time.as_secs_f64());
-        let [waited, held, busy] = seconds;
         [
             self.checkouts as f64,
             self.queries as f64,
-            waited,
-            held,
-            busy,
+            self.waited.as_secs_f64(),
+            self.held.as_secs_f64(),
+            self.busy.as_secs_f64(),
         ]
     }
 
-    fn add(&mut self, other: &Self) {
+    fn plus(mut self, other: Self) -> Self {
         self.checkouts += other.checkouts;
         self.queries += other.queries;
         self.waited += other.waited;
         self.held += other.held;
         self.busy += other.busy;
+        self
     }
 }
 
@@ -238,13 +231,4 @@ pub fn attributed<F: Future>(future: F) -> impl Future<Output = F::Output> + use
         }
     }
     .with_context(context)
-}
-
-impl fmt::Debug for Attribution {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attribution")
-            .field("method", &self.method)
-            .field("route", &self.route)
-            .finish_non_exhaustive()
-    }
 }

@@ -28,12 +28,11 @@ pin_project! {
     impl<B> PinnedDrop for AttributedBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let current = this.open.as_ref().and_then(Open::enter);
+            let current = this.open.as_ref().and_then(|open| open.span.enter());
             this.inner.set(None);
             drop(current);
             if let Some(open) = this.open.take()
                 && *this.unsent == Some(0)
-                && !open.has_panicked()
             {
                 open.end(Outcome::Answered);
             }
@@ -46,7 +45,7 @@ impl<B: Body> AttributedBody<B> {
         let (parts, body) = response.into_parts();
         let no_body = parts.status.is_informational()
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status);
-        let unsent = if no_body || open.is_head() {
+        let unsent = if no_body || open.is_head {
             Some(0)
         } else {
             let length = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok();

@@ -17,25 +17,16 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct AttributedFuture<F> {
         #[pin]
-        inner: Option<F>,
-        open: Option<Open>,
+        pub(super) inner: Option<F>,
+        pub(super) open: Option<Open>,
     }
 
     impl<F> PinnedDrop for AttributedFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             // The handler's connections are returned while its request is open.
-            let _current = this.open.as_ref().and_then(Open::enter);
+            let _current = this.open.as_ref().and_then(|open| open.span.enter());
             this.inner.set(None);
-        }
-    }
-}
-
-impl<F> AttributedFuture<F> {
-    pub(super) fn new(inner: F, open: Open) -> Self {
-        Self {
-            inner: Some(inner),
-            open: Some(open),
         }
     }
 }

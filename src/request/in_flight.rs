@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, StatusCode};
-use opentelemetry::ContextGuard;
 
 use super::layer::Options;
+use super::method;
 use super::span::{Outcome, RequestSpan};
 use crate::request::attribution::Attribution;
 
@@ -15,18 +15,18 @@ pub(super) struct Open {
     request: Arc<Attribution>,
     /// The enclosing request, if another layer is around this one.
     outer: Option<Arc<Attribution>>,
-    span: RequestSpan,
+    pub(super) span: RequestSpan,
     status: Option<StatusCode>,
-    is_head: bool,
+    pub(super) is_head: bool,
     /// Whether the inner service is running, or panicked while it ran.
     working: bool,
-    ended: bool,
+    outcome: Outcome,
 }
 
 impl Open {
     pub(super) fn new(parts: &Parts, options: &Options) -> Self {
         let outer = Attribution::current();
-        let method = options.methods.name(&parts.method);
+        let method = method::name(&options.methods, &parts.method);
         let route = options.route(parts);
         let request = Attribution::new(method, route);
         Self {
@@ -36,12 +36,8 @@ impl Open {
             status: None,
             is_head: parts.method == Method::HEAD,
             working: false,
-            ended: false,
+            outcome: Outcome::Canceled,
         }
-    }
-
-    pub(super) fn is_head(&self) -> bool {
-        self.is_head
     }
 
     /// Runs a closure as part of the request.
@@ -54,15 +50,6 @@ impl Open {
         done
     }
 
-    pub(super) fn has_panicked(&self) -> bool {
-        self.working
-    }
-
-    /// Makes the request's span current while the guard lives, for dropping the inner service's values.
-    pub(super) fn enter(&self) -> Option<ContextGuard> {
-        self.span.enter()
-    }
-
     /// Records the head of the response. If the body is not in memory already, it may use the pool.
     pub(super) fn answered(&mut self, status: StatusCode, from_memory: bool) {
         self.status = Some(status);
@@ -72,28 +59,21 @@ impl Open {
     }
 
     pub(super) fn end(mut self, outcome: Outcome) {
-        self.close(outcome);
+        self.outcome = outcome;
     }
+}
 
-    fn close(&mut self, outcome: Outcome) {
-        self.ended = true;
+impl Drop for Open {
+    fn drop(&mut self) {
+        let outcome = match self.working {
+            true => Outcome::Panicked,
+            false => self.outcome,
+        };
         let used = self.request.finish();
         if let (Some(outer), Some(used)) = (&self.outer, &used) {
             outer.add_within(used);
         }
         let span = std::mem::replace(&mut self.span, RequestSpan::None);
         span.end(used, self.status, outcome);
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.close(if self.has_panicked() {
-                Outcome::Panicked
-            } else {
-                Outcome::Canceled
-            });
-        }
     }
 }

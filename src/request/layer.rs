@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -6,9 +7,9 @@ use opentelemetry::global::BoxedTracer;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tower_layer::Layer;
 
-use super::method::Methods;
+use super::method::KNOWN;
 use super::route::OwnRule;
-use super::routes::Routes;
+use super::routes::{LIMIT, Routes};
 use super::service::Attributed;
 use crate::telemetry::Tracing;
 use crate::telemetry::scope;
@@ -34,7 +35,8 @@ pub struct RequestLayer {
 pub(super) struct Options {
     pub(super) own_rule: Option<Arc<OwnRule>>,
     pub(super) routes: Arc<Routes>,
-    pub(super) methods: Methods,
+    /// The methods that telemetry reports by name.
+    pub(super) methods: Cow<'static, [&'static str]>,
     pub(super) tracing: Arc<Tracing>,
     pub(super) url_path: bool,
 }
@@ -47,8 +49,8 @@ impl RequestLayer {
         Self {
             options: Arc::new(Options {
                 own_rule: None,
-                routes: Arc::default(),
-                methods: Methods::default(),
+                routes: Arc::new(Routes::with_limit(LIMIT)),
+                methods: Cow::Borrowed(KNOWN),
                 tracing: Arc::new(Tracing::new(None)),
                 url_path: true,
             }),
@@ -88,7 +90,7 @@ impl RequestLayer {
     /// Sets the methods that are reported by name; all others are reported as `_OTHER`. Defaults to
     /// the methods of RFC 9110, `PATCH` and `QUERY`.
     pub fn known_methods(self, methods: impl IntoIterator<Item = &'static str>) -> Self {
-        self.with(|options| options.methods = Methods::only(methods))
+        self.with(|options| options.methods = methods.into_iter().collect())
     }
 
     /// Sets whether a span records the path (`url.path`), as OpenTelemetry's conventions require.
@@ -127,7 +129,10 @@ impl<S> Layer<S> for RequestLayer {
     type Service = Attributed<S>;
 
     fn layer(&self, inner: S) -> Attributed<S> {
-        Attributed::new(inner, Arc::clone(&self.options))
+        Attributed {
+            inner,
+            options: Arc::clone(&self.options),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+#[cfg(feature = "axum")]
+use axum::extract::MatchedPath;
 use http::request::Parts;
 
 use super::layer::Options;
@@ -44,23 +46,11 @@ impl Options {
     pub(super) fn route(&self, parts: &Parts) -> Option<Arc<str>> {
         let routes = &self.routes;
         let own = self.own_rule.as_ref();
-        own.and_then(|own| own(parts, routes))
-            .or_else(|| routes.get(parts.extensions.get::<Route>()?.as_str()))
-            .or_else(|| matched(parts, routes))
+        let route = own
+            .and_then(|own| own(parts, routes))
+            .or_else(|| routes.get(parts.extensions.get::<Route>()?.as_str()));
+        #[cfg(feature = "axum")]
+        let route = route.or_else(|| routes.get(parts.extensions.get::<MatchedPath>()?.as_str()));
+        route
     }
-}
-
-#[cfg(feature = "axum")]
-fn matched(parts: &Parts, routes: &Routes) -> Option<Arc<str>> {
-    routes.get(
-        parts
-            .extensions
-            .get::<axum::extract::MatchedPath>()?
-            .as_str(),
-    )
-}
-
-#[cfg(not(feature = "axum"))]
-fn matched(_: &Parts, _: &Routes) -> Option<Arc<str>> {
-    None
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::method::OTHER;
 
 /// Default maximum number of distinct routes.
-const LIMIT: usize = 200;
+pub(super) const LIMIT: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Routes {
@@ -67,19 +67,13 @@ impl Routes {
     }
 }
 
-impl Default for Routes {
-    fn default() -> Self {
-        Self::with_limit(LIMIT)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_route_is_kept_once() {
-        let routes = Routes::default();
+        let routes = Routes::with_limit(LIMIT);
         let first = routes.get("/users/{id}").unwrap();
         let again = routes.get(&String::from("/users/{id}")).unwrap();
         assert!(Arc::ptr_eq(&first, &again));

@@ -15,14 +15,8 @@ use super::layer::Options;
 /// [`RequestLayer`](crate::RequestLayer).
 #[derive(Clone)]
 pub struct Attributed<S> {
-    inner: S,
-    options: Arc<Options>,
-}
-
-impl<S> Attributed<S> {
-    pub(super) fn new(inner: S, options: Arc<Options>) -> Self {
-        Self { inner, options }
-    }
+    pub(super) inner: S,
+    pub(super) options: Arc<Options>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Attributed<S>
@@ -43,7 +37,10 @@ where
         let mut open = Open::new(&parts, &self.options);
         let request = Request::from_parts(parts, body);
         let inner = open.work(|| self.inner.call(request));
-        AttributedFuture::new(inner, open)
+        AttributedFuture {
+            inner: Some(inner),
+            open: Some(open),
+        }
     }
 }
 

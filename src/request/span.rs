@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::request::Parts;
 use opentelemetry::global::get_text_map_propagator;
 use opentelemetry::trace::{
-    Span, SpanBuilder, SpanContext, SpanId, SpanKind, SpanRef, Status, TraceContextExt,
+    Span, SpanBuilder, SpanContext, SpanKind, SpanRef, Status, TraceContextExt,
 };
 use opentelemetry::{Context, ContextGuard, KeyValue};
 use opentelemetry_http::HeaderExtractor;
@@ -54,17 +54,10 @@ impl RequestSpan {
         parts: &Parts,
         options: &Options,
     ) -> Self {
-        let span = if Context::map_current(has_local_span) {
-            join(request, outer)
-        } else {
-            open(request, parts, options)
-        };
-        if let (Some(context), None) = (span.context(), request.span.get()) {
-            let id = id(context);
-            let lacks_route = matches!(span, Self::Own(_)) && request.route.is_none();
-            let _ = request.span.set(AttributedSpan { id, lacks_route });
+        match Context::map_current(has_local_span) {
+            true => join(request, outer),
+            false => open(request, parts, options),
         }
-        span
     }
 
     /// Makes the span's context current while the guard lives, unless a local span is current already.
@@ -115,13 +108,6 @@ impl RequestSpan {
             }
         }
     }
-
-    fn context(&self) -> Option<&Context> {
-        match self {
-            Self::None => None,
-            Self::Own(context) | Self::Current { context, .. } => Some(context),
-        }
-    }
 }
 
 /// Returns whether a span of this process is current. A remote span from the headers is the parent of
@@ -131,24 +117,20 @@ fn has_local_span(context: &Context) -> bool {
     context.has_active_span() && local(context.span().span_context())
 }
 
-fn id(context: &Context) -> SpanId {
-    context.span().span_context().span_id()
-}
-
 /// Uses the current span for the request.
 fn join(request: &Attribution, outer: Option<&Attribution>) -> RequestSpan {
     let context = Context::current();
-    let attributed = outer.and_then(|outer| outer.span.get().copied());
-    let attributed = attributed.filter(|attributed| attributed.id == id(&context));
-    if let Some(AttributedSpan { id, lacks_route }) = attributed {
-        if let (true, Some(route)) = (lacks_route, &request.route) {
-            let span = context.span();
-            span.update_name(name(request));
-            span.set_attribute(KeyValue::new(HTTP_ROUTE, Arc::clone(route)));
-        }
-        let lacks_route = lacks_route && request.route.is_none();
-        let _ = request.span.set(AttributedSpan { id, lacks_route });
+    let span = context.span();
+    let id = span.span_context().span_id();
+    let attributed = outer.and_then(|outer| outer.span.get());
+    let attributed = attributed.filter(|attributed| attributed.id == id);
+    let mut lacks_route = attributed.is_some_and(|attributed| attributed.lacks_route);
+    if lacks_route && let Some(route) = &request.route {
+        span.update_name(name(request));
+        span.set_attribute(KeyValue::new(HTTP_ROUTE, Arc::clone(route)));
+        lacks_route = false;
     }
+    let _ = request.span.set(AttributedSpan { id, lacks_route });
     RequestSpan::Current {
         context,
         pending: attributed.is_none(),
@@ -177,6 +159,9 @@ fn open(request: &Attribution, parts: &Parts, options: &Options) -> RequestSpan 
         span.update_name(name(request));
         span.set_attributes(attributes(request, parts, options));
     }
+    let id = span.span_context().span_id();
+    let lacks_route = request.route.is_none();
+    let _ = request.span.set(AttributedSpan { id, lacks_route });
     RequestSpan::Own(parent.with_span(span))
 }
 

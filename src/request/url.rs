@@ -14,9 +14,10 @@ pub(super) fn attributes(parts: &Parts, with_path: bool, attributes: &mut Vec<Ke
     if with_path {
         attributes.push(KeyValue::new(URL_PATH, parts.uri.path().to_owned()));
     }
-    if let Some((host, port)) = server(parts) {
-        attributes.push(KeyValue::new(SERVER_ADDRESS, host));
-        if let Some(port) = port {
+    let of_header = || Authority::try_from(parts.headers.get(HOST)?.as_bytes()).ok();
+    if let Some(server) = parts.uri.authority().cloned().or_else(of_header) {
+        attributes.push(KeyValue::new(SERVER_ADDRESS, server.host().to_owned()));
+        if let Some(port) = server.port_u16() {
             attributes.push(KeyValue::new(SERVER_PORT, i64::from(port)));
         }
     }
@@ -31,19 +32,5 @@ fn scheme(parts: &Parts) -> &'static str {
     match forwarded().or_else(|| parts.uri.scheme_str()) {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
         _ => "http",
-    }
-}
-
-fn server(parts: &Parts) -> Option<(String, Option<u16>)> {
-    let host_and_port = |authority: &Authority| (authority.host().to_owned(), authority.port_u16());
-    match parts.uri.authority() {
-        Some(authority) => Some(host_and_port(authority)),
-        None => {
-            let host = parts.headers.get(HOST)?;
-            Authority::try_from(host.as_bytes())
-                .ok()
-                .as_ref()
-                .map(host_and_port)
-        }
     }
 }

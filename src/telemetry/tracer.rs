@@ -1,6 +1,5 @@
 //! The tracer of a pool or of the requests: one that was given, or the global one.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -113,12 +112,4 @@ impl Tracing {
 fn is_real(span: &BoxedSpan, parent: &Context) -> bool {
     let id = span.span_context().span_id();
     span.span_context().is_valid() && id != parent.span().span_context().span_id()
-}
-
-impl fmt::Debug for Tracing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tracing")
-            .field("live", &self.live)
-            .finish_non_exhaustive()
-    }
 }

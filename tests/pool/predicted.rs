@@ -45,23 +45,24 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
         done.unwrap();
     }
 
-    let advice = pool.optimize().await;
-    let said = get(pool.monitor(), "optimize").await.json();
-    for (field, value) in [
-        ("recommended_pool_size", advice.recommended_pool_size),
-        ("recommended_max_overflow", advice.recommended_max_overflow),
-    ] {
-        assert_eq!(said[field], Value::from(value), "{said:#}");
-    }
-    assert_eq!(said["paste"], Value::from(advice.paste.clone()));
-    assert_eq!(said["not_enough_data"], Value::Null, "{said:#}");
     let rows = |table: &Value| -> Vec<u64> {
         let rows = table.as_array().unwrap().iter();
         rows.map(|row| row["connections"].as_u64().unwrap())
             .collect()
     };
-    let same = serde_json::to_value(&advice).unwrap();
-    assert_eq!(rows(&said["predicted"]), rows(&same["predicted"]));
+    // The planned load changes as time passes, so two answers are the same only shortly after each other.
+    let both = async || {
+        let advice = pool.optimize().await;
+        (advice, get(pool.monitor(), "optimize").await.json())
+    };
+    let (advice, said) = until("the same from code and route", both, |(advice, said)| {
+        let same = serde_json::to_value(advice).unwrap();
+        let fields = ["recommended_pool_size", "recommended_max_overflow", "paste"];
+        fields.iter().all(|field| said[field] == same[field])
+            && rows(&said["predicted"]) == rows(&same["predicted"])
+    })
+    .await;
+    assert_eq!(said["not_enough_data"], Value::Null, "{said:#}");
 
     // However slow the machine is: no less than Little's law needs of it, with the headroom, and no
     // more than it has been seen to have in use at once, with the same and some more.
@@ -79,7 +80,10 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
     );
     // Half of each hold, and a little more, is in the query.
     let replayed = advice.evidence.replayed.unwrap();
-    assert_eq!(replayed.checkouts, window.samples, "{replayed:#?}");
+    // The record begins with the request of the first that got a connection. Another may have requested
+    // one just before, and got it just after.
+    assert!(replayed.checkouts <= window.samples, "{replayed:#?}");
+    assert!(replayed.checkouts + 5 >= window.samples, "{replayed:#?}");
     let (held, busy) = (replayed.mean_held_ms, replayed.mean_busy_ms);
     assert!(busy > Some(19.0), "{replayed:#?}");
     assert!(

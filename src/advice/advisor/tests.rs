@@ -14,7 +14,8 @@ use crate::ObserveLayer;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::checkout::{Checkout, PooledGuard};
 use crate::error::PoolError;
-use crate::metrics::catalog::{FAMILIES, Kind};
+use crate::metrics::catalog::FAMILIES;
+use crate::metrics::family::Kind;
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::ledger::Holder;
 

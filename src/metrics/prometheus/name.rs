@@ -1,6 +1,6 @@
 //! Translates metric names as Prometheus does for metrics that arrive by OTLP or from a collector.
 
-use crate::metrics::catalog::{Family, Kind};
+use crate::metrics::family::{Family, Kind};
 
 /// The names of a metric on the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,25 +15,19 @@ pub(super) struct Name {
 
 impl Name {
     pub(super) fn of(family: &Family) -> Self {
-        let counts = matches!(family.kind, Kind::Counter(_) | Kind::Seconds(_));
-        Self::translated(family.name, family.unit, counts)
-    }
-
-    fn translated(name: &str, unit: &str, counts: bool) -> Self {
-        let unit = (unit == "s").then_some("seconds");
-        let mut family = underscored(name);
+        let unit = (family.unit == "s").then_some("seconds");
+        let mut name = underscored(family.name);
         if let Some(unit) = unit {
-            family.push('_');
-            family.push_str(unit);
+            name.push('_');
+            name.push_str(unit);
         }
-        let series = if counts {
-            format!("{family}_total")
-        } else {
-            family.clone()
+        let suffix = match family.kind {
+            Kind::Counter(_) => "_total",
+            _ => "",
         };
         Self {
-            family,
-            series,
+            series: format!("{name}{suffix}"),
+            family: name,
             unit,
         }
     }
@@ -52,44 +46,49 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_collector() {
-        for (name, unit, counts, family, series) in [
+        for (name, unit, kind, family, series) in [
             (
                 "db.client.connection.idle.max",
                 "{connection}",
-                false,
+                Kind::UpDown(|_, _| {}),
                 "db_client_connection_idle_max",
                 "db_client_connection_idle_max",
             ),
             (
                 "db.client.connection.timeouts",
                 "{timeout}",
-                true,
+                Kind::Counter(|_, _| {}),
                 "db_client_connection_timeouts",
                 "db_client_connection_timeouts_total",
             ),
             (
                 "db.client.connection.wait_time",
                 "s",
-                false,
+                Kind::Histogram(&[], |_, _| {}),
                 "db_client_connection_wait_time_seconds",
                 "db_client_connection_wait_time_seconds",
             ),
             (
                 "poolscope.use.held_time",
                 "s",
-                true,
+                Kind::Counter(|_, _| {}),
                 "poolscope_use_held_time_seconds",
                 "poolscope_use_held_time_seconds_total",
             ),
             (
                 "poolscope.pool.serving",
                 "",
-                false,
+                Kind::Gauge(|_, _| {}),
                 "poolscope_pool_serving",
                 "poolscope_pool_serving",
             ),
         ] {
-            let translated = Name::translated(name, unit, counts);
+            let translated = Name::of(&Family {
+                name,
+                unit,
+                description: "",
+                kind,
+            });
             assert_eq!((&*translated.family, &*translated.series), (family, series));
             assert_eq!(translated.unit.is_some(), unit == "s", "{name}");
         }
@@ -104,7 +103,7 @@ mod tests {
                 family.unit.is_empty() || family.unit == "s" || is_annotation,
                 "{family:?}"
             );
-            let Name { series, .. } = Name::of(family);
+            let Name { series, .. } = Name::of(&family);
             let plain = |c: char| matches!(c, 'a'..='z' | '_');
             assert!(series.chars().all(plain), "{series}");
             // Suffixes are appended even if the name already ends with them.

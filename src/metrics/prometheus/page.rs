@@ -6,8 +6,9 @@ use opentelemetry_semantic_conventions::attribute::DB_CLIENT_CONNECTION_POOL_NAM
 
 use super::Format;
 use super::name::{Name, underscored};
-use super::text::{Escaped, Number};
-use crate::metrics::catalog::{CALLER, FAMILIES, Family, Kind};
+use super::text::{Number, in_line, in_quotes};
+use crate::metrics::catalog::{CALLER, FAMILIES};
+use crate::metrics::family::{Family, Kind};
 use crate::record::recorder::Recorder;
 use crate::record::usage::HIDDEN;
 
@@ -21,12 +22,9 @@ pub(crate) struct Page<'a> {
 
 impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for family in FAMILIES {
+        for family in &FAMILIES {
             match family.kind {
-                Kind::UpDown(read)
-                | Kind::Gauge(read)
-                | Kind::Counter(read)
-                | Kind::Seconds(read) => {
+                Kind::UpDown(read) | Kind::Gauge(read) | Kind::Counter(read) => {
                     // Collected first, because the values may be read under a lock that checkouts take.
                     let mut series = Vec::new();
                     read(self.recorder, &mut |value, attributes| {
@@ -89,12 +87,12 @@ impl Page<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>, family: &Family, name: &Name) -> fmt::Result {
         let kind = match family.kind {
             Kind::UpDown(_) | Kind::Gauge(_) => "gauge",
-            Kind::Counter(_) | Kind::Seconds(_) => "counter",
+            Kind::Counter(_) => "counter",
             Kind::Histogram(..) => "histogram",
         };
         match self.format {
             Format::Text => {
-                let (name, help) = (&name.series, Escaped::line(family.description));
+                let (name, help) = (&name.series, in_line(family.description));
                 // promtool reserves the suffix `_count` for histograms, OpenTelemetry does not. So a gauge
                 // with such a name has no type here.
                 let kind = if kind == "gauge" && name.ends_with("_count") {
@@ -105,7 +103,7 @@ impl Page<'_> {
                 writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")
             }
             Format::OpenMetrics => {
-                let help = Escaped::quoted(family.description);
+                let help = in_quotes(family.description);
                 let Name { family, unit, .. } = name;
                 writeln!(f, "# TYPE {family} {kind}")?;
                 if let Some(unit) = unit {
@@ -118,18 +116,15 @@ impl Page<'_> {
 
     /// Formats the labels of a series without the braces, the pool first.
     fn labels(&self, attributes: &[KeyValue]) -> String {
-        let pool = Escaped::quoted(&self.recorder.name);
+        let pool = in_quotes(&self.recorder.name);
         let mut labels = format!("{}=\"{pool}\"", underscored(DB_CLIENT_CONNECTION_POOL_NAME));
         for attribute in attributes {
             let value = match attribute.key.as_str() {
                 CALLER if !self.source_lines => HIDDEN.into(),
                 _ => attribute.value.as_str(),
             };
-            labels.push(',');
-            labels.push_str(&underscored(attribute.key.as_str()));
-            labels.push_str("=\"");
-            labels.push_str(&Escaped::quoted(&value).to_string());
-            labels.push('"');
+            let name = underscored(attribute.key.as_str());
+            labels.push_str(&format!(",{name}=\"{}\"", in_quotes(&value)));
         }
         labels
     }

@@ -1,40 +1,15 @@
 //! Formats texts and numbers for both page formats.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
-/// A text with the escapes needed within quotes or up to the end of a line.
-pub(super) struct Escaped<'a> {
-    text: &'a str,
-    quotes: bool,
+/// Escapes a text that ends with its line.
+pub(super) fn in_line(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n")
 }
 
-impl<'a> Escaped<'a> {
-    /// Escapes a text for use within quotes.
-    pub(super) fn quoted(text: &'a str) -> Self {
-        Self { text, quotes: true }
-    }
-
-    /// Escapes a text that ends with its line. Quotes need no escape there.
-    pub(super) fn line(text: &'a str) -> Self {
-        Self {
-            text,
-            quotes: false,
-        }
-    }
-}
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.text.chars() {
-            match c {
-                '\\' => f.write_str("\\\\")?,
-                '\n' => f.write_str("\\n")?,
-                '"' if self.quotes => f.write_str("\\\"")?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
+/// Escapes a text for use within quotes.
+pub(super) fn in_quotes(text: &str) -> String {
+    in_line(text).replace('"', "\\\"")
 }
 
 /// A sample's value.
@@ -79,11 +54,8 @@ mod tests {
     #[test]
     fn terminators_are_escaped() {
         let text = "a\\b\"c\nd\0\r\u{7f}é";
-        assert_eq!(
-            Escaped::quoted(text).to_string(),
-            "a\\\\b\\\"c\\nd\0\r\u{7f}é"
-        );
-        assert_eq!(Escaped::line(text).to_string(), "a\\\\b\"c\\nd\0\r\u{7f}é");
+        assert_eq!(in_quotes(text), "a\\\\b\\\"c\\nd\0\r\u{7f}é");
+        assert_eq!(in_line(text), "a\\\\b\"c\\nd\0\r\u{7f}é");
     }
 
     proptest! {
@@ -95,7 +67,7 @@ mod tests {
 
         #[test]
         fn texts_round_trip(text in "[a\\\\\"\n\rn é]{0,20}") {
-            let escaped = Escaped::quoted(&text).to_string();
+            let escaped = in_quotes(&text);
             prop_assert!(!escaped.contains('\n'));
             let (mut back, mut chars) = (String::new(), escaped.chars());
             while let Some(c) = chars.next() {

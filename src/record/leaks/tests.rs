@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{advance, sleep};
@@ -222,12 +223,7 @@ fn the_message_has_all_known_fields() {
     };
     let text = |holder: &Holder| {
         let last_query = holder.facts.as_ref().and_then(|facts| facts.last_query());
-        let leak = Leak {
-            holder,
-            held: MINUTE,
-            last_query: last_query.as_deref(),
-        };
-        leak.to_string()
+        describe(holder, MINUTE, last_query.as_deref())
     };
     let place = format!("{}:{}", file!(), holder.caller().line());
     assert_eq!(

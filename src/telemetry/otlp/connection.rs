@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Uri;
@@ -11,6 +11,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tower_service::Service;
 
 use super::settings::ExportSettings;
@@ -27,18 +28,7 @@ pub(super) struct Connector {
 }
 
 /// The cause of the last failed connection attempt, which the errors of the OTLP exporters do not contain.
-#[derive(Debug, Clone, Default)]
-pub(super) struct LastError(Arc<Mutex<Option<String>>>);
-
-impl LastError {
-    fn set(&self, error: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = error;
-    }
-
-    pub(super) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
+pub(super) type LastError = watch::Sender<Option<String>>;
 
 impl Connector {
     pub(super) fn new(to: &ExportSettings, last_error: LastError) -> Self {
@@ -68,7 +58,8 @@ impl Connector {
             Ok(socket)
         };
         let opened = open.await;
-        self.last_error.set(opened.as_ref().err().map(io_message));
+        let error = opened.as_ref().err().map(io_message);
+        self.last_error.send_replace(error);
         opened.map(TokioIo::new)
     }
 }

@@ -9,7 +9,7 @@ use crate::settings::Problem;
 
 /// The variables, and the problems found so far.
 pub(super) struct Environment<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<OsString>,
+    pub(super) lookup: &'a dyn Fn(&str) -> Option<OsString>,
     /// The ignored values.
     pub(super) warnings: Vec<Problem>,
     /// The values that make the export impossible.
@@ -29,15 +29,7 @@ impl Set {
     }
 }
 
-impl<'a> Environment<'a> {
-    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
-        Self {
-            lookup,
-            warnings: Vec::new(),
-            problems: Vec::new(),
-        }
-    }
-
+impl Environment<'_> {
     /// Adds a warning, unless the variable has one. Three signals may read the same variable.
     pub(super) fn warn(&mut self, problem: Problem) {
         push(&mut self.warnings, problem);
@@ -69,7 +61,11 @@ impl<'a> Environment<'a> {
     }
 
     /// Reads one of a few words, in upper or lower case.
-    pub(super) fn word<T: Copy>(&mut self, names: &[String], words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        names: &[impl AsRef<str>],
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let expected: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         self.first(names, &expected.join(" or "), |value| {
             let mut words = words.iter();
@@ -96,13 +92,13 @@ impl<'a> Environment<'a> {
         known.contains(&true).then_some(known)
     }
 
-    pub(super) fn flag(&mut self, names: &[String]) -> bool {
+    pub(super) fn flag(&mut self, names: &[impl AsRef<str>]) -> bool {
         self.word(names, &[("true", true), ("false", false)]) == Some(true)
     }
 
     pub(super) fn number(
         &mut self,
-        names: &[String],
+        names: &[impl AsRef<str>],
         range: RangeInclusive<u64>,
         default: u64,
     ) -> u64 {
@@ -114,12 +110,12 @@ impl<'a> Environment<'a> {
     /// Returns the first value that can be parsed, and warns of those before it.
     pub(super) fn first<T>(
         &mut self,
-        names: &[String],
+        names: &[impl AsRef<str>],
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
         for name in names {
-            let Some(found) = self.find(name) else {
+            let Some(found) = self.find(name.as_ref()) else {
                 continue;
             };
             match parse(&found.value) {

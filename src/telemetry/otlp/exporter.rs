@@ -1,6 +1,5 @@
 //! Wraps an exporter: limits how long it takes, and counts what was sent and what was not.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,8 @@ use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMe
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tracing::{Dispatch, dispatcher};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
 
 use super::connection::LastError;
 use super::export_runtime::{Cut, ExportRuntime};
@@ -29,6 +30,7 @@ pub(super) struct Shared {
 }
 
 /// An exporter whose items are counted.
+#[derive(Debug)]
 pub(super) struct Watched<E> {
     exporter: E,
     shared: Arc<Shared>,
@@ -54,7 +56,7 @@ impl<E> Watched<E> {
             queue: Arc::clone(queue),
             timeout,
             last_error,
-            dispatch: exporter_log.dispatch(),
+            dispatch: Dispatch::new(registry().with(exporter_log.clone())),
             exporter_log,
         }
     }
@@ -67,13 +69,14 @@ impl<E> Watched<E> {
             stats.add_dropped(signal, items);
             return Ok(());
         }
-        self.last_error.take();
+        self.last_error.send_replace(None);
         let run = || runtime.run(export, self.timeout);
         let sent = dispatcher::with_default(&self.dispatch, run);
         let rejected = self.exporter_log.take();
-        let last_error = self.last_error.take();
-        let error = match sent {
-            Ok(Ok(())) => {
+        let last_error = self.last_error.send_replace(None);
+        let limit = self.timeout.as_secs_f64();
+        let error = match (sent, last_error) {
+            (Ok(Ok(())), _) => {
                 let reason = match &*rejected.reason {
                     "" => "rejected in part, without a reason".to_owned(),
                     reason => format!("rejected in part: {reason}"),
@@ -81,18 +84,12 @@ impl<E> Watched<E> {
                 stats.add_exported(signal, items, rejected.items.min(items), &reason);
                 return Ok(());
             }
-            Ok(Err(error)) => last_error.unwrap_or_else(|| in_words(&error)),
-            Err(Cut::TimedOut) => {
-                let limit = self.timeout.as_secs_f64();
-                match last_error {
-                    Some(error) => format!("{error}, for {limit} s"),
-                    None => format!("no answer within {limit} s"),
-                }
-            }
-            Err(Cut::Ended) => {
-                let error = last_error.map(|error| format!("{error}, until the app ended"));
-                error.unwrap_or_else(|| "no answer until the app ended".to_owned())
-            }
+            (Ok(Err(_)), Some(error)) => error,
+            (Ok(Err(error)), None) => in_words(&error),
+            (Err(Cut::TimedOut), Some(error)) => format!("{error}, for {limit} s"),
+            (Err(Cut::TimedOut), None) => format!("no answer within {limit} s"),
+            (Err(Cut::Ended), Some(error)) => format!("{error}, until the app ended"),
+            (Err(Cut::Ended), None) => "no answer until the app ended".to_owned(),
         };
         stats.add_failed(signal, items, &error);
         Ok(())
@@ -187,12 +184,4 @@ fn data_points(metrics: &ResourceMetrics) -> u64 {
         AggregatedMetrics::I64(data) => of(data),
     });
     points.sum::<usize>() as u64
-}
-
-impl<E> fmt::Debug for Watched<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched")
-            .field("signal", &self.queue.signal)
-            .finish_non_exhaustive()
-    }
 }

@@ -20,8 +20,6 @@ pub(super) struct Queue {
     pub(super) signal: Signal,
     stats: Arc<ExportStats>,
     places: u64,
-    /// Number of occupied places; at least the number of items in the SDK's queue.
-    queued: AtomicU64,
     closed: AtomicBool,
     /// Set when the last export has ended.
     pub(super) finished: watch::Sender<bool>,
@@ -33,19 +31,22 @@ impl Queue {
             signal,
             stats: Arc::clone(stats),
             places: places as u64,
-            queued: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             finished: watch::Sender::new(false),
         })
     }
 
+    fn queued(&self) -> &AtomicU64 {
+        &self.stats.queued[self.signal as usize]
+    }
+
     /// Occupies a place, or counts the item as dropped if there is none.
     fn admit(&self) -> bool {
         if !self.closed.load(Relaxed) {
-            if self.queued.fetch_add(1, SeqCst) < self.places {
+            if self.queued().fetch_add(1, SeqCst) < self.places {
                 return true;
             }
-            self.queued.fetch_sub(1, SeqCst);
+            self.queued().fetch_sub(1, SeqCst);
         }
         self.stats.add_dropped(self.signal, 1);
         false
@@ -53,7 +54,7 @@ impl Queue {
 
     /// Records that items have left the queue to be sent.
     pub(super) fn taken(&self, items: u64) {
-        self.queued.fetch_sub(items, SeqCst);
+        self.queued().fetch_sub(items, SeqCst);
     }
 
     /// Admits no more items.
@@ -63,7 +64,7 @@ impl Queue {
 
     /// Counts the remaining items as dropped, because they will not be sent.
     pub(super) fn abandon(&self) {
-        let left = self.queued.swap(0, SeqCst);
+        let left = self.queued().swap(0, SeqCst);
         self.stats.add_dropped(self.signal, left);
     }
 }

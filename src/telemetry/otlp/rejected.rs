@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Dispatch, Event, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
 
 /// The maximum length of the reason, which is the receiver's text.
 const LONGEST_REASON: usize = 200;
@@ -25,10 +25,6 @@ pub(super) struct Rejected {
 pub(super) struct ExporterLog(Arc<Mutex<Rejected>>);
 
 impl ExporterLog {
-    pub(super) fn dispatch(&self) -> Dispatch {
-        Dispatch::new(tracing_subscriber::registry().with(self.clone()))
-    }
-
     /// Returns the items rejected since the last call.
     pub(super) fn take(&self) -> Rejected {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

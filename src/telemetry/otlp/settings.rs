@@ -72,8 +72,12 @@ pub(super) enum Protocol {
 
 impl Settings {
     pub(super) fn read(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
-        let mut environment = Environment::new(lookup);
-        let disabled = environment.flag(&one("OTEL_SDK_DISABLED"));
+        let mut environment = Environment {
+            lookup,
+            warnings: Vec::new(),
+            problems: Vec::new(),
+        };
+        let disabled = environment.flag(&["OTEL_SDK_DISABLED"]);
         let exports = Signal::ALL.map(|signal| match disabled {
             true => None,
             false => ExportSettings::read(signal, &mut environment),
@@ -221,18 +225,15 @@ fn check_headers(signal: Signal, environment: &mut Environment<'_>) {
 fn check_the_sdks(environment: &mut Environment<'_>) {
     let sampler = |value: &str| SAMPLERS.into_iter().find(|sampler| *sampler == value);
     let expected = SAMPLERS.join(" or ");
-    let sampler = environment.first(&one("OTEL_TRACES_SAMPLER"), &expected, sampler);
+    let sampler = environment.first(&["OTEL_TRACES_SAMPLER"], &expected, sampler);
     if sampler.is_some_and(|sampler| sampler.ends_with("ratio")) {
         let ratio = |value: &str| value.parse().ok().filter(|it| (0.0..=1.0).contains(it));
-        environment.first::<f64>(
-            &one("OTEL_TRACES_SAMPLER_ARG"),
-            "a number from 0 to 1",
-            ratio,
-        );
+        let expected = "a number from 0 to 1";
+        environment.first::<f64>(&["OTEL_TRACES_SAMPLER_ARG"], expected, ratio);
     }
     let temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
     let temporalities = ["cumulative", "delta", "lowmemory"].map(|word| (word, ()));
-    environment.word(&one(temporality), &temporalities);
+    environment.word(&[temporality], &temporalities);
     for limited in ["ATTRIBUTE", "EVENT", "LINK"] {
         let name = format!("OTEL_SPAN_{limited}_COUNT_LIMIT");
         environment.number(&[name], 0..=u64::from(u32::MAX), 0);
@@ -266,14 +267,10 @@ fn propagators(
     (is_on || asked_for).then(|| TextMapCompositePropagator::new(propagators))
 }
 
-fn one(name: &str) -> [String; 1] {
-    [name.to_owned()]
-}
-
 fn filter(environment: &mut Environment<'_>) -> String {
     let is_valid = |value: &str| EnvFilter::try_new(value).is_ok().then(|| value.to_owned());
     let expected = "directives with commas between them, such as info or warn,my_app=debug";
-    let filter = environment.first(&one(EnvFilter::DEFAULT_ENV), expected, is_valid);
+    let filter = environment.first(&[EnvFilter::DEFAULT_ENV], expected, is_valid);
     filter.unwrap_or_else(|| "info".to_owned())
 }
 

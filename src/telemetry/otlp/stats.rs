@@ -33,6 +33,9 @@ pub(super) struct ExportStats {
     origins: [String; 3],
     /// Counted where spans end, so without a lock.
     dropped: [AtomicU64; 3],
+    /// Numbers of occupied places in the queues; at least the numbers of items in the SDK's queues.
+    /// Metrics have no queue.
+    pub(super) queued: [AtomicU64; 3],
     by_export: Mutex<ByExport>,
 }
 
@@ -54,6 +57,9 @@ struct Counts {
     failing_since: Option<Instant>,
     /// The losses before it began to fail, until all signals of the server work again.
     lost_before: Option<u64>,
+    /// Whether the log has said that the server works again since this signal's last success. It says so
+    /// only once: a server may take the other signals, and never this one.
+    presumed_working: bool,
     /// Whether the log has said that the receiver rejects a part, which it may do with each batch.
     rejection_logged: bool,
     /// The items that were dropped before the last export.
@@ -73,6 +79,7 @@ impl ExportStats {
             endpoints,
             origins,
             dropped: Default::default(),
+            queued: Default::default(),
             by_export: Mutex::new(ByExport {
                 signals: Default::default(),
                 marker: Marker::new(Instant::now()),
@@ -105,6 +112,7 @@ impl ExportStats {
         counts.exported += items - rejected;
         // While exports fail, the queue is full, too. That needs no log line of its own.
         let was_failing = counts.failing_since.take().is_some();
+        counts.presumed_working = false;
         let dropped = counts.dropped_since_export();
         let was_full = std::mem::replace(&mut counts.queue_full, dropped > 0);
         let mut log_rejection = false;
@@ -123,17 +131,19 @@ impl ExportStats {
             );
         }
         if dropped > 0 && !was_full && !was_failing {
+            let mut counts = [0; 3];
+            counts[at] = dropped;
             tracing::warn!(
                 target: TARGET,
                 "telemetry was dropped because the queue is full: {}; it comes faster than it is exported; {NOT_AFFECTED}",
-                in_words(only(at, dropped))
+                in_words(counts)
             );
         }
         if log_rejection {
             tracing::warn!(
                 target: TARGET,
-                "{origin} does not take all {}: {reason}; `health` counts them, and the log does not say it again",
-                signal.items()
+                "{origin} does not take all {}s: {reason}; `health` counts them, and the log does not say it again",
+                ITEMS[at]
             );
         }
     }
@@ -182,12 +192,18 @@ impl ExportStats {
         }
     }
 
-    /// Returns what was lost in an outage that is over: no signal of the server fails any more.
+    /// Returns what was lost in an outage that is over: each signal of the server that has lost something
+    /// has been exported again, or has nothing left to export.
     fn end_of_outage(&self, signals: &mut [Counts; 3], at: usize) -> Option<[u64; 3]> {
-        if self
-            .sharing(at)
-            .any(|other| signals[other].failing_since.is_some())
-        {
+        let still_fails = |other: usize| {
+            let counts = &signals[other];
+            // There is always a next reading of the metrics.
+            let is_idle = other != Signal::Metrics as usize
+                && self.queued[other].load(Relaxed) == 0
+                && !counts.presumed_working;
+            counts.lost_before.is_some() && counts.failing_since.is_some() && !is_idle
+        };
+        if self.sharing(at).any(still_fails) {
             return None;
         }
         let mut lost = None;
@@ -195,6 +211,7 @@ impl ExportStats {
             let counts = &mut signals[other];
             if let Some(before) = counts.lost_before.take() {
                 lost.get_or_insert([0; 3])[other] = counts.lost.total - before;
+                counts.presumed_working = counts.failing_since.is_some();
             }
         }
         lost
@@ -235,18 +252,8 @@ impl Counts {
     }
 }
 
-/// Returns counts by signal that are 0 except for one signal.
-fn only(at: usize, items: u64) -> [u64; 3] {
-    std::array::from_fn(|other| if other == at { items } else { 0 })
-}
-
 impl Signal {
     pub(super) const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
-
-    /// Returns the plural name of its items.
-    fn items(self) -> String {
-        format!("{}s", ITEMS[self as usize])
-    }
 
     /// Returns its part of `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
     pub(super) fn in_variables(self) -> &'static str {

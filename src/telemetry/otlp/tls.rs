@@ -21,7 +21,6 @@ pub(super) fn read(
 
 #[cfg(feature = "tls")]
 mod enabled {
-    use std::fmt;
     use std::io;
     use std::sync::Arc;
 
@@ -39,7 +38,7 @@ mod enabled {
     use crate::telemetry::otlp::stats::Signal;
 
     /// The certificates to trust and to present.
-    #[derive(Clone)]
+    #[derive(Debug, Clone)]
     pub(in crate::telemetry::otlp) struct Tls(Arc<ClientConfig>);
 
     /// Reads the files that the variables name. Without any, trusts Mozilla's list of public authorities.
@@ -93,12 +92,6 @@ mod enabled {
             let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
             let connector = TlsConnector::from(Arc::clone(&self.0));
             connector.connect(name, socket).await
-        }
-    }
-
-    impl fmt::Debug for Tls {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Tls").finish_non_exhaustive()
         }
     }
 

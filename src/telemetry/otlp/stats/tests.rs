@@ -97,7 +97,8 @@ fn an_outage_is_logged_once_and_so_is_its_end() {
     }
     assert!(fail(Signal::Logs)[0].contains("http://other:4318"));
     assert_eq!(succeed(Signal::Traces), [""; 0]);
-    // It fails again while the other signal still does.
+    // It fails again while the other signal still does, and more spans are in the queue.
+    stats.queued[Signal::Traces as usize].store(1, Relaxed);
     assert_eq!(fail(Signal::Traces), [""; 0]);
     assert_eq!(succeed(Signal::Metrics), [""; 0]);
     assert_eq!(
@@ -107,6 +108,43 @@ fn an_outage_is_logged_once_and_so_is_its_end() {
         ]
     );
     assert_eq!(succeed(Signal::Traces), [""; 0]);
+}
+
+#[test]
+fn a_signal_with_nothing_left_to_export_does_not_delay_the_end_of_an_outage() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::registry().with(log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let stats = stats(["http://one:4318"; 3]);
+    let fail = |signal| {
+        stats.add_failed(signal, 5, "refused");
+        log.take()
+    };
+    let succeed = |signal| {
+        stats.add_exported(signal, 1, 0, "");
+        log.take()
+    };
+    let spans_left = |number| stats.queued[Signal::Traces as usize].store(number, Relaxed);
+    let begins = |said: Vec<String>| said[0].starts_with("telemetry can't be exported to");
+    let ends = |lost: &str| {
+        let end = "telemetry is exported to http://one:4318 again; lost meanwhile:";
+        [format!("{end} {lost}")]
+    };
+
+    assert!(begins(fail(Signal::Traces)));
+    assert_eq!(fail(Signal::Metrics), [""; 0]);
+    spans_left(2);
+    // The metrics are read again later, and spans are in the queue.
+    assert_eq!(succeed(Signal::Logs), [""; 0]);
+    assert_eq!(succeed(Signal::Metrics), [""; 0]);
+    spans_left(0);
+    let lost = ends("5 spans, 5 data points");
+    assert_eq!(succeed(Signal::Logs), lost);
+    assert_eq!(succeed(Signal::Logs), [""; 0]);
+    // A server that never takes spans does not seem to work again each time the queue is empty.
+    assert!(begins(fail(Signal::Traces)));
+    assert_eq!(succeed(Signal::Logs), [""; 0]);
+    assert_eq!(succeed(Signal::Traces), ends("5 spans"));
 }
 
 #[test]
