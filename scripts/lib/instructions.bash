@@ -66,6 +66,7 @@ compare_counts() {
     awk -v may_grow="$may_grow" '
         /^#/ { next }
         NR == FNR { kept[$1 " " $2] = $3; next }
+        !($1 " " $2 in kept) { printf "%-8s  %-9s  %6d, not kept yet: scripts/bench --keep\n", $1, $2, $3; next }
         {
             change = 100 * ($3 / kept[$1 " " $2] - 1)
             grown = change > may_grow

@@ -123,12 +123,12 @@ fn counted_spans(provider: &SdkTracerProvider, times: u32) {
 fn counted_histograms(times: u32) {
     let meters = telemetry::metrics();
     let meter = meters.meter("profile");
-    let histogram = |name| meter.f64_histogram(name).build();
-    let (waits, uses) = (histogram("waits"), histogram("uses"));
     let pool = [KeyValue::new("db.client.connection.pool.name", "profile")];
+    let histogram = |name| meter.f64_histogram(name).build().bind(&pool);
+    let (waits, uses) = (histogram("waits"), histogram("uses"));
     for _ in 0..times {
-        waits.record(0.001, &pool);
-        uses.record(0.001, &pool);
+        waits.record(0.001);
+        uses.record(0.001);
     }
 }
 
