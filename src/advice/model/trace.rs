@@ -151,10 +151,17 @@ impl Trace {
                 let entries = segment.entries.iter();
                 entries.map(|entry| Checkout::of(entry, segment))
             });
-            let from = joined.first().map_or(0, |first| first.segment.began);
+            let checkouts: Vec<Checkout> = checkouts.collect();
+            let first = joined.first().map(|first| &first.segment);
+            let mut from = seconds(first.map_or(0, |first| first.began));
+            if first.is_some_and(|first| first.is_first()) {
+                // Those requested before the first grant are all recorded, in any order.
+                let asked = checkouts.iter().map(|checkout| checkout.asked);
+                from = asked.fold(from, f64::min);
+            }
             let until = joined.last().map_or(0, |last| last.segment.ended);
             let asked = joined.iter().map(|it| it.asked as f64).sum();
-            trace.add(checkouts.collect(), seconds(from), seconds(until), asked);
+            trace.add(checkouts, from, seconds(until), asked);
         }
         trace
     }
@@ -300,6 +307,25 @@ mod tests {
                 assert_eq!(two[0].returned, two[1].asked);
             }
         }
+    }
+
+    #[test]
+    fn a_checkout_that_was_overtaken_at_the_start_is_recorded() {
+        let mut history = History::new(2);
+        // Requested at 1 ms and at 2 ms, and granted the other way round.
+        for asked in [2, 1] {
+            let asked = Asked {
+                asked: asked * MILLISECOND,
+                ..Asked::default()
+            };
+            history.asked();
+            let now = 3 * MILLISECOND;
+            let position = history.granted(now, now, asked).expect("a segment");
+            history.returned(position, 4 * MILLISECOND, None);
+        }
+        let trace = Trace::of(&history.read(5 * MILLISECOND).recent);
+        let asked: Vec<f64> = trace.checkouts.iter().map(|it| it.asked).collect();
+        assert_eq!(asked, [0.001, 0.002]);
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Segment {
         self.held = self.held.saturating_sub(1);
     }
 
+    /// Returns whether no checkout was requested before those of this segment.
+    pub(crate) fn is_first(&self) -> bool {
+        self.asked_before == 0
+    }
+
     /// Returns the duration of the segment in seconds.
     pub(crate) fn seconds(&self) -> f64 {
         seconds(self.ended.saturating_sub(self.began))
