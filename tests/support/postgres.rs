@@ -16,6 +16,8 @@ use super::{PASSWORD, Tls};
 
 mod setup;
 
+pub use self::setup::find_programs;
+
 /// A PostgreSQL server on 127.0.0.1 with password authentication (SCRAM).
 ///
 /// Its superuser and its first database are both called `poolscope`.
@@ -106,7 +108,7 @@ impl Default for Options {
 impl Postgres {
     /// Starts a new, empty server (about a second).
     pub fn start(options: Options) -> Self {
-        let programs = setup::find_programs();
+        let programs = find_programs();
         let port = free_port();
         let account = Account::unless_root_is_fine("postgres");
         // SIGQUIT is Postgres's immediate shutdown, which also gives back its System V shared
@@ -283,7 +285,7 @@ impl Postgres {
 
 /// The server writes its process id in the first line of a file, and its state in the eighth.
 /// One that was killed has left that file behind.
-fn is_ready(folder: &Folder) -> bool {
+pub fn is_ready(folder: &Folder) -> bool {
     let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
     let (pid, file) = (read("pid"), read("data/postmaster.pid"));
     let mut lines = file.lines().map(str::trim);

@@ -105,7 +105,7 @@ async fn a_unix_socket_works_without_a_wire() {
     let server = plain().await;
     let url = format!(
         "postgres://postgres@/postgres?host={}&port={}",
-        server.folder.display(),
+        server.folder().path().display(),
         server.port
     );
     let mut connected = connect(&target(&url)).await.unwrap();

@@ -1,26 +1,23 @@
 //! Starts a Postgres server that runs until the test process ends.
 
-use std::io::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
-use crate::backend::connect_error::{ConnectError, ConnectErrorKind};
+use super::support::folder::{Account, Folder};
+use super::support::ports::free_port;
+use super::support::postgres::{find_programs, is_ready};
+use super::support::server::{Server as Process, output_of};
+use crate::backend::connect_error::ConnectError;
 use crate::backend::postgres::connect::{Connected, Opened, connect, open};
 use crate::backend::postgres::url::Target;
 
 /// A running server.
-///
-/// The server stops and its directory is deleted when this is dropped or when the test process ends
-/// for any reason, because the shell that supervises it then reads the end of its input.
 pub(super) struct Server {
     pub(super) port: u16,
-    pub(super) folder: PathBuf,
-    _watcher: Child,
+    process: Process,
 }
 
 /// A certificate and its key, in PEM.
@@ -28,15 +25,6 @@ pub(super) struct Identity {
     pub(super) certificate: String,
     pub(super) key: String,
 }
-
-const START: &str = r#"
-"$1/postgres" -D "$2/data" >"$2/log" 2>&1 &
-server=$!
-cat >/dev/null
-kill -INT $server
-wait $server
-rm -rf "$2"
-"#;
 
 /// The access rules: the database `demands` requires TLS and the user `scram` requires a password.
 /// The user `full` (see [`SET_UP`]) cannot connect, because its connection limit is zero.
@@ -62,79 +50,39 @@ pub(super) async fn plain() -> &'static Server {
 
 impl Server {
     pub(super) async fn start(identity: Option<Identity>) -> Self {
-        let programs = programs();
-        let folder =
-            PathBuf::from(output(&["mktemp", "-d", "-t", "poolscope-postgres.XXXXXX"]).trim());
-        let data = folder.join("data");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let initdb = programs.join("initdb");
-        output(&[
-            initdb.to_str().unwrap(),
-            "-D",
-            data.to_str().unwrap(),
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "--no-sync",
-        ]);
+        let programs = find_programs();
+        let account = Account::unless_root_is_fine("postgres");
+        let folder = Folder::new("postgres", account, "QUIT");
+        let (data, port) = (folder.join("data"), free_port());
+        let mut initdb = folder.command(programs.join("initdb"));
+        let initdb = initdb.args(["-U", "postgres", "-A", "trust", "--no-sync", "-D"]);
+        output_of(initdb.arg(&data)).expect("initdb");
         let mut settings = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nfsync = off\n",
-            folder.display()
+            folder.path().display()
         );
         if let Some(Identity { certificate, key }) = identity {
-            write(&data.join("server.crt"), &certificate);
-            write(&data.join("server.key"), &key);
+            folder.write("data/server.crt", certificate);
+            folder.write("data/server.key", key);
             settings.push_str("ssl = on\n");
         }
-        write(&data.join("postgresql.conf"), &settings);
-        write(&data.join("pg_hba.conf"), ACCESS);
-        let watcher = command(&[
-            "sh",
-            "-c",
-            START,
-            "sh",
-            programs.to_str().unwrap(),
-            folder.to_str().unwrap(),
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-        let server = Self {
-            port,
-            folder,
-            _watcher: watcher,
-        };
-        server.set_up().await;
-        server
-    }
-
-    async fn set_up(&self) {
-        let url = self.url("localhost", "postgres?sslmode=disable");
-        let patience = Instant::now() + Duration::from_secs(120);
-        let mut connection = loop {
-            match connect(&target(&url)).await {
-                Ok(connected) => break connected.connection,
-                // The server does not listen yet, or is starting up.
-                Err(error) => {
-                    let expected = [ConnectErrorKind::Unreachable, ConnectErrorKind::Starting];
-                    assert!(
-                        expected.contains(&error.kind()) && Instant::now() < patience,
-                        "{error}"
-                    );
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-        };
+        folder.write("data/postgresql.conf", settings);
+        folder.write("data/pg_hba.conf", ACCESS);
+        let command = (programs.join("postgres"), vec!["-D".into(), data.into()]);
+        let mut process = Process::new("PostgreSQL", folder, Signal::QUIT, command);
+        process.start(is_ready);
+        let server = Self { port, process };
+        let url = server.url("localhost", "postgres?sslmode=disable");
+        let mut connection = connect(&target(&url)).await.unwrap().connection;
         for statement in SET_UP {
             run(&mut connection, statement).await.unwrap();
         }
+        server
+    }
+
+    /// Returns the server's folder, which is also that of its Unix socket.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.process.folder
     }
 
     /// Returns a URL of this server; `rest` is the database and the parameters.
@@ -183,66 +131,4 @@ pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
         assert!(Instant::now() < patience, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// Writes a file that only the server's user may read.
-pub(super) fn write(path: &Path, text: &str) {
-    let mut writer = command(&[
-        "sh",
-        "-c",
-        r#"umask 077; cat >"$1""#,
-        "sh",
-        path.to_str().unwrap(),
-    ])
-    .stdin(Stdio::piped())
-    .spawn()
-    .unwrap();
-    writer
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    assert!(writer.wait().unwrap().success());
-}
-
-fn output(words: &[&str]) -> String {
-    let output = command(words).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Returns a command that runs as the current user, or as `postgres` if that is root, because the
-/// server refuses to run as root.
-fn command(words: &[&str]) -> Command {
-    let user = Command::new("id").arg("-u").output().unwrap().stdout;
-    let root = user.trim_ascii() == b"0";
-    let words = if root {
-        [&["runuser", "-u", "postgres", "--"], words].concat()
-    } else {
-        words.to_vec()
-    };
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).current_dir("/");
-    command
-}
-
-/// Returns the directory of the newest installed server of Debian, else the first in `PATH`.
-fn programs() -> PathBuf {
-    let debian = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let debian = debian.map(|version| version.path().join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut found: Vec<_> = debian
-        .filter(|folder| folder.join("initdb").exists())
-        .collect();
-    found.sort();
-    let mut others = std::env::split_paths(&path).filter(|folder| folder.join("initdb").exists());
-    found
-        .pop()
-        .or_else(|| others.next())
-        .expect("PostgreSQL's initdb, in /usr/lib/postgresql/*/bin or on the PATH")
 }

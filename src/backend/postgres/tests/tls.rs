@@ -15,7 +15,7 @@ use x509_cert::certificate::Version;
 use x509_cert::der::asn1::BitString;
 use x509_cert::der::{Decode, Encode, EncodePem, pem::LineEnding};
 
-use super::server::{Identity, Server, eventually, plain, refused, run, target, write};
+use super::server::{Identity, Server, eventually, plain, refused, run, target};
 use crate::backend::connect_error::{ConnectError, ConnectErrorKind};
 use crate::backend::postgres::connect::connect;
 
@@ -38,16 +38,10 @@ impl Secured {
         let (root, identity) = signed_identity();
         let (other_root, _) = signed_identity();
         let server = Server::start(Some(identity)).await;
-        let (right, wrong) = (
-            server.folder.join("root.crt"),
-            server.folder.join("other.crt"),
-        );
-        write(&right, &root);
-        write(&wrong, &other_root);
         Self {
+            root: server.folder().write("root.crt", root),
+            other: server.folder().write("other.crt", other_root),
             server,
-            root: right,
-            other: wrong,
         }
     }
 }
@@ -317,7 +311,7 @@ async fn a_certificate_of_version_1_works_if_the_mode_checks_none() {
         server.port
     );
     connect(&target(&url)).await.unwrap();
-    let root = server.folder.join("data/server.crt");
+    let root = server.folder().join("data/server.crt");
     let verified = format!("offers?sslmode=verify-ca&sslrootcert={}", root.display());
     assert_eq!(
         attempt(&server, "localhost", &verified).await,
