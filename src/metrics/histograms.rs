@@ -57,42 +57,42 @@ pub(crate) const REQUEST: [Family; 5] = [
         name: "poolscope.request.checkouts",
         unit: "{checkout}",
         description: "Checkouts of one request",
-        kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 0, emit)),
+        kind: Kind::Histogram(COUNTS, per_request::<0>),
     },
     Family {
         name: "poolscope.request.queries",
         unit: "{query}",
         description: "Queries of one request",
-        kind: Kind::Histogram(COUNTS, |r, emit| per_request(r, 1, emit)),
+        kind: Kind::Histogram(COUNTS, per_request::<1>),
     },
     Family {
         name: "poolscope.request.wait_time",
         unit: "s",
         description: "Time that one request waited for connections",
-        kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 2, emit)),
+        kind: Kind::Histogram(SECONDS, per_request::<2>),
     },
     Family {
         name: "poolscope.request.held_time",
         unit: "s",
         description: "Time that one request held connections",
-        kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 3, emit)),
+        kind: Kind::Histogram(SECONDS, per_request::<3>),
     },
     Family {
         name: "poolscope.request.query_time",
         unit: "s",
         description: "The part of the time that one request held connections in which the database was at work",
-        kind: Kind::Histogram(SECONDS, |r, emit| per_request(r, 4, emit)),
+        kind: Kind::Histogram(SECONDS, per_request::<4>),
     },
 ];
 
 /// Reads the histogram with this number in [`REQUEST`].
-fn per_request(recorder: &Recorder, number: usize, emit: EmitBuckets<'_>) {
+fn per_request<const NUMBER: usize>(recorder: &Recorder, emit: EmitBuckets<'_>) {
     // Copied, so that requests do not wait for the lock while the reader runs.
     let all: Vec<(Key, Buckets)> = {
         let requests = recorder.requests();
         let routes = requests.routes.iter();
         routes
-            .map(|(key, used)| (key.clone(), used[number].clone()))
+            .map(|(key, used)| (key.clone(), used[NUMBER].clone()))
             .collect()
     };
     for (key, buckets) in all {

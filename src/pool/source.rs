@@ -1,6 +1,6 @@
 //! Implements the reports' [`Source`] for each kind of pool. This module depends on every layer below.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 
@@ -43,6 +43,9 @@ impl<S: Source> Source for Admit<S> {
     }
 }
 
+/// The settings of an existing pool, which has none of ours.
+static DEFAULTS: LazyLock<Arc<Settings>> = LazyLock::new(|| Arc::new(Settings::new("")));
+
 /// Reports on an existing bb8 pool. bb8 provides the size and the timeouts; the rest is unknown.
 impl<C: Backend> Source for PoolService<AsyncDieselConnectionManager<C>>
 where
@@ -61,7 +64,7 @@ where
                 pool_pre_ping: Some(config.test_on_check_out),
             },
             process_ids: None,
-            settings: Arc::new(Settings::new("")),
+            settings: Arc::clone(&DEFAULTS),
             overflows: false,
             source_lines: true,
         }

@@ -386,7 +386,7 @@ mod tests {
 
     fn occupied_in(watch: &QueryInstrumentation, context: Context) -> Arc<Written> {
         let observer = Arc::<Written>::default();
-        Arc::clone(&watch.state).slot.set(QueryContext {
+        watch.state.slot.set(QueryContext {
             observer: Arc::clone(&observer) as _,
             context,
             request: None,

@@ -131,12 +131,12 @@ impl ExportStats {
             );
         }
         if dropped > 0 && !was_full && !was_failing {
-            let mut counts = [0; 3];
-            counts[at] = dropped;
+            let mut of_signal = [0; 3];
+            of_signal[at] = dropped;
             tracing::warn!(
                 target: TARGET,
                 "telemetry was dropped because the queue is full: {}; it comes faster than it is exported; {NOT_AFFECTED}",
-                in_words(counts)
+                in_words(of_signal)
             );
         }
         if log_rejection {

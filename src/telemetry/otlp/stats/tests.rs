@@ -3,6 +3,7 @@ use std::sync::Mutex;
 
 use tracing::Event;
 use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
@@ -71,20 +72,31 @@ impl Visit for &Log {
     }
 }
 
-#[test]
-fn an_outage_is_logged_once_and_so_is_its_end() {
+/// Returns statistics whose messages are collected while the guard lives.
+fn logged(origins: [&str; 3]) -> (Arc<ExportStats>, Log, DefaultGuard) {
     let log = Log::default();
     let subscriber = tracing_subscriber::registry().with(log.clone());
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let stats = stats(["http://one:4318", "http://one:4318", "http://other:4318"]);
-    let fail = |signal| {
-        stats.add_failed(signal, 5, "refused");
-        log.take()
-    };
-    let succeed = |signal| {
-        stats.add_exported(signal, 1, 0, "");
-        log.take()
-    };
+    let guard = tracing::subscriber::set_default(subscriber);
+    (stats(origins), log, guard)
+}
+
+/// Adds a failed export of five items, and returns the messages.
+fn failed(stats: &ExportStats, log: &Log, signal: Signal) -> Vec<String> {
+    stats.add_failed(signal, 5, "refused");
+    log.take()
+}
+
+/// Adds a successful export of one item, and returns the messages.
+fn exported(stats: &ExportStats, log: &Log, signal: Signal) -> Vec<String> {
+    stats.add_exported(signal, 1, 0, "");
+    log.take()
+}
+
+#[test]
+fn an_outage_is_logged_once_and_so_is_its_end() {
+    let (stats, log, _guard) = logged(["http://one:4318", "http://one:4318", "http://other:4318"]);
+    let fail = |signal| failed(&stats, &log, signal);
+    let succeed = |signal| exported(&stats, &log, signal);
 
     // Losses before the outage are not from the outage.
     stats.add_dropped(Signal::Metrics, 7);
@@ -112,18 +124,9 @@ fn an_outage_is_logged_once_and_so_is_its_end() {
 
 #[test]
 fn a_signal_with_nothing_left_to_export_does_not_delay_the_end_of_an_outage() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::registry().with(log.clone());
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let stats = stats(["http://one:4318"; 3]);
-    let fail = |signal| {
-        stats.add_failed(signal, 5, "refused");
-        log.take()
-    };
-    let succeed = |signal| {
-        stats.add_exported(signal, 1, 0, "");
-        log.take()
-    };
+    let (stats, log, _guard) = logged(["http://one:4318"; 3]);
+    let fail = |signal| failed(&stats, &log, signal);
+    let succeed = |signal| exported(&stats, &log, signal);
     let spans_left = |number| stats.queued[Signal::Traces as usize].store(number, Relaxed);
     let begins = |said: Vec<String>| said[0].starts_with("telemetry can't be exported to");
     let ends = |lost: &str| {
@@ -149,10 +152,7 @@ fn a_signal_with_nothing_left_to_export_does_not_delay_the_end_of_an_outage() {
 
 #[test]
 fn a_full_queue_is_logged_when_it_begins() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::registry().with(log.clone());
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let stats = stats(["", "", ""]);
+    let (stats, log, _guard) = logged(["", "", ""]);
     for full in [true, false, true] {
         for _ in 0..3 {
             stats.add_dropped(Signal::Traces, u64::from(full) * 4);
