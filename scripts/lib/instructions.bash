@@ -1,7 +1,7 @@
 # What a checkout and a query cost in instructions. Sourced by scripts/bench and scripts/test.
 #
-# A clock on a busy machine shows a change of a fifth, a count one of a hundredth: three runs differ by 0.2 % for a
-# checkout and by 0.5 % for a query. What is counted is the program and its libraries, not the kernel; a cache
+# A clock on a busy machine shows a change of a fifth, a count one of a hundredth: runs differ by 1 %, and by 3 % where a
+# connection is moved by value (`layered`). What is counted is the program and its libraries, not the kernel; a cache
 # miss, an atomic and a reading of the clock count as what they are made of. One task on one thread, so that
 # every run takes the same way. A fifth of it is the C library (memcpy, malloc): so its version has to be the
 # same too. Of a processor valgrind shows it no more than AVX2, whatever it has.

@@ -26,14 +26,17 @@ const SECONDS: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let [load @ ("checkout" | "select" | "sdk"), pool] = arguments[..] else {
-        eprintln!("profile checkout|select bb8|deadpool|layered|metrics|unsampled|usual|sampled");
-        eprintln!("profile sdk metrics|unsampled|sampled");
-        return ExitCode::FAILURE;
+    let (load, pool) = match arguments[..] {
+        [load @ ("checkout" | "select"), pool] => (load, pool),
+        ["sdk", what @ ("metrics" | "unsampled" | "sampled")] => return sdk(what),
+        _ => {
+            eprintln!(
+                "profile checkout|select bb8|deadpool|layered|metrics|unsampled|usual|sampled"
+            );
+            eprintln!("profile sdk metrics|unsampled|sampled");
+            return ExitCode::FAILURE;
+        }
     };
-    if load == "sdk" {
-        return sdk(pool);
-    }
     let server = Postgres::start(Options::new());
     let url = server.create_database("profile");
     let mut runtime = match variable("TIMES") {
