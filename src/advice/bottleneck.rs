@@ -73,18 +73,21 @@ impl Bottleneck {
             Station::Lock => (Some(Contention::Lock), 1.0),
             Station::Shared(processors) => (Some(Contention::Shared), processors.max(1.0)),
         };
-        let kind = match (contention, model.fit.part) {
-            (None, _) if !model.fit.understood => BottleneckKind::Unknown,
-            (None, _) => BottleneckKind::Connections,
-            (Some(_), Part::Outside) => BottleneckKind::Application,
-            (Some(_), Part::Queries) => BottleneckKind::Database,
-        };
         let jobs = &model.fit.jobs;
         let work = jobs.iter().map(|job| job.inside).sum::<f64>() / jobs.len().max(1) as f64;
         let most = parallel / work;
         let is_saturated = |connections| model.replay.throughput(connections) >= SATURATED * most;
         let saturates_at = most.is_finite().then(|| smallest(MOST, is_saturated));
         let saturates_at = saturates_at.flatten();
+        // Contention that limits no pool of a reasonable size is no bottleneck.
+        let contention = contention.filter(|_| saturates_at.is_some());
+        let parallel = contention.map_or(f64::INFINITY, |_| parallel);
+        let kind = match (contention, model.fit.part) {
+            (None, _) if !model.fit.understood => BottleneckKind::Unknown,
+            (None, _) => BottleneckKind::Connections,
+            (Some(_), Part::Outside) => BottleneckKind::Application,
+            (Some(_), Part::Queries) => BottleneckKind::Database,
+        };
         let places = model.fit.places.iter().filter(|_| contention.is_some());
         let places = places.flatten().filter_map(|number| names.get(number));
         let places: BTreeSet<&String> = places.collect();

@@ -17,7 +17,8 @@ pub(crate) struct Clients {
 /// The share of each run to skip, because the other clients at its start are unknown.
 const UNSETTLED: f64 = 0.1;
 
-/// The minimum log-likelihood ratio in favour of clients.
+/// The minimum log-likelihood ratio in favour of clients, in multiples of the dispersion: clumped arrivals
+/// are fewer independent observations than they seem.
 const SURE: f64 = 12.0;
 
 /// The minimum squared coefficient of variation of the times between arrivals of clients. Arrivals of
@@ -66,7 +67,8 @@ impl Clients {
             clients += (clients / 64.0).floor().max(1.0);
         }
         let (likely, clients) = best?;
-        if likely + arrivals * all.ln() < SURE {
+        let ratio = likely + arrivals * all.ln();
+        if ratio < SURE {
             return None;
         }
         let think = idle(&levels, clients) / arrivals;
@@ -74,7 +76,11 @@ impl Clients {
             number: clients as u32,
             think,
         };
-        (think < AT_ONCE || found.variation(trace) >= REGULAR).then_some(found)
+        if think < AT_ONCE {
+            return Some(found);
+        }
+        let variation = found.variation(trace);
+        (variation >= REGULAR && ratio >= SURE * variation).then_some(found)
     }
 
     /// Returns the squared coefficient of variation of the times between arrivals, on a clock that runs

@@ -52,6 +52,9 @@ const NEGLIGIBLE: f64 = 0.1;
 /// An explanation that leaves more than the best one, by this factor, is rejected.
 const WORSE: f64 = 1.5;
 
+/// A part that takes less than this share of the holds changes no prediction, however much it depends on them.
+const SMALL: f64 = 0.05;
+
 /// The number of bisections to find a parameter.
 const STEPS: u32 = 12;
 
@@ -82,9 +85,15 @@ impl Fit {
             .map(|fit| fit.left)
             .fold(f64::INFINITY, f64::min);
         fits.retain(|fit| fit.understood || fit.left <= WORSE * least);
-        let scored = fits.into_iter().map(|fit| (fit.left + distance(&fit), fit));
-        let best = scored.min_by(|a, b| a.0.total_cmp(&b.0));
-        let mut best = best.map_or(free, |(_, fit)| fit);
+        // No station is better than one that does not reproduce the record.
+        let mut best = free;
+        let mut score = best.left + distance(&best);
+        for fit in fits {
+            let other = fit.left + distance(&fit);
+            if other < score {
+                (best, score) = (fit, other);
+            }
+        }
         best.understood |= best.left < NEGLIGIBLE;
         best
     }
@@ -167,8 +176,8 @@ impl<'a> Holds<'a> {
         let timeline = self.timeline(&places, visit);
         let most = 1.0 + timeline.most_others();
         let with = |processors: f64| timeline.shared(processors);
-        // The inverse is from one processor per hold to half a processor for all.
-        let inverse = bisect(1.0 / most, 2.0, |inverse| {
+        // The inverse is from one processor per hold to one for all.
+        let inverse = bisect(1.0 / most, 1.0, |inverse| {
             self.dependence(&with(1.0 / inverse)) > 0.0
         });
         let processors = 1.0 / inverse;
@@ -224,8 +233,10 @@ impl<'a> Holds<'a> {
         };
         let whole = works.iter().zip(&self.groups).zip(&self.in_use);
         let whole = whole.map(|((work, group), in_use)| (*group, *in_use, work.job.whole()));
-        let distances = [self.pairs(works), self.pairs(other), Pairs::new(whole)];
-        let left = distances.iter().map(Pairs::distance).fold(0.0, f64::max);
+        let parts = [works, other].into_iter().filter(|works| is_large(works));
+        let distances = parts.map(|works| self.pairs(works));
+        let distances = distances.chain([Pairs::new(whole)]);
+        let left = distances.map(|it| it.distance()).fold(0.0, f64::max);
         Fit {
             station,
             part,
@@ -262,6 +273,12 @@ impl<'a> Holds<'a> {
     }
 }
 
+/// Returns whether the work inside is more than a small share of the holds.
+fn is_large(works: &[Work]) -> bool {
+    let sum = |part: fn(&Job) -> f64| works.iter().map(|work| part(&work.job)).sum::<f64>();
+    sum(|job| job.inside) > SMALL * sum(Job::whole)
+}
+
 /// Returns where `is_less` changes from true to false.
 fn bisect(mut less: f64, mut more: f64, is_less: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..STEPS {
@@ -278,6 +295,7 @@ fn bisect(mut less: f64, mut more: f64, is_less: impl Fn(f64) -> bool) -> f64 {
 mod tests {
     use super::*;
     use crate::advice::model::Model;
+    use crate::advice::model::random::Random;
     use crate::advice::model::tests::loads::{Coming, Hold, Load, Time};
 
     fn fit(load: &Load, size: u32) -> Fit {
@@ -353,6 +371,60 @@ mod tests {
         let fit = fit(&load, 14);
         assert_eq!((fit.station, fit.understood), (Station::Lock, true));
         assert_eq!(fit.places, Some(HashSet::from([1])));
+    }
+
+    /// Returns the record of a server that stops all queries for a moment, four times a second.
+    fn of_a_server_that_stalls(load: &Load) -> Trace {
+        let mut random = Random::new(7);
+        let mut stalls = vec![(0.0, 0.0)];
+        while stalls.last().is_some_and(|stall| stall.1 < 30.0) {
+            let from = stalls.last().map_or(0.0, |stall| stall.1) + random.exponential(0.25);
+            stalls.push((from, from + random.exponential(0.04)));
+        }
+        let mut trace = load.run(8, 3).trace;
+        for checkout in &mut trace.checkouts {
+            let Some(queries) = checkout.queries.as_mut() else {
+                continue;
+            };
+            let last = stalls.iter().fold(queries.last, |last, (from, until)| {
+                match *from < last && *until > queries.first {
+                    true => last + until - from.max(queries.first),
+                    false => last,
+                }
+            });
+            checkout.returned += last - queries.last;
+            queries.busy += last - queries.last;
+            queries.last = last;
+        }
+        trace
+    }
+
+    #[test]
+    fn a_server_that_stalls_is_not_taken_for_an_overloaded_one() {
+        let hold = Hold::new(Time::Exponential(0.001), Time::Steady(0.001));
+        for rate in [60.0, 120.0, 240.0] {
+            let load = Load::new(Coming::Poisson(rate), hold, Station::Free, 21.0);
+            let trace = of_a_server_that_stalls(&load);
+            let model = Model::learn(&trace).unwrap();
+            assert!(!model.fit.understood, "{rate}: {}", model.fit.left);
+            for times in [1.0, 1.2] {
+                let found = model.at(8, times);
+                let utilization = model.recorded.demand() * times / 8.0;
+                assert!(
+                    (found.utilization / utilization - 1.0).abs() < 0.2,
+                    "{rate}: {found:?} of {utilization}"
+                );
+                assert!(found.p95 < 0.005, "{rate}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_takes_little_of_the_hold_is_ignored() {
+        let hold = Hold::new(Time::Exponential(0.02), Time::Steady(0.0004));
+        let load = Load::new(Coming::Poisson(200.0), hold, Station::Shared(1.0), 21.0);
+        let fit = fit(&load, 10);
+        assert_eq!((fit.station, fit.understood), (Station::Free, true));
     }
 
     #[test]
