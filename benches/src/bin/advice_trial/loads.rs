@@ -84,7 +84,8 @@ pub(crate) const LOADS: &[Load] = &[
         },
         demand: poisson(380.0),
         rounds: 1,
-        at_once: TOGETHER,
+        // More of them compete for the processors with 380 queries a second each.
+        at_once: 2,
         observed: 12,
         sizes: &[4, 5, 6, 7, 8, 9],
     },
