@@ -58,10 +58,14 @@ fn validated(new: NewUser) -> Result<NewUser, String> {
     for (field, text, most) in [("name", name, 100), ("email", email, 200)] {
         match text.chars().count() {
             0 => {
-                return Err(format!("{field}: expected 1 to {most} characters, it is empty"));
+                return Err(format!(
+                    "{field}: expected 1 to {most} characters, it is empty"
+                ));
             }
             n if n > most => {
-                return Err(format!("{field}: expected 1 to {most} characters, it has {n}"));
+                return Err(format!(
+                    "{field}: expected 1 to {most} characters, it has {n}"
+                ));
             }
             _ if text.contains(char::is_control) => {
                 return Err(format!("{field}: expected no control characters"));
