@@ -1,7 +1,7 @@
 # Installs what the tests need beyond Rust. Sourced by scripts/test.
 
-# install_what_is_missing COVERAGE: installs by apt when root; otherwise prints what to install, and fails.
-install_what_is_missing() {
+# install_requirements COVERAGE: installs by apt when root; otherwise prints what to install, and fails.
+install_requirements() {
     local packages=() components=()
     cargo fmt --version >/dev/null 2>&1 || components+=(rustfmt)
     cargo clippy --version >/dev/null 2>&1 || components+=(clippy)

@@ -117,7 +117,7 @@ async fn arrives(collector: &Collector, variables: &[(&str, &str)]) {
     let drained = logs
         .iter()
         .find(|log| log.body == "drained")
-        .expect("it is there");
+        .expect("an arrived record");
     is_of_the_shop(&drained.resource);
     assert_eq!(drained.severity, "INFO");
     // HTTP, gRPC and OpenTelemetry do not log the exports in the exports.

@@ -81,10 +81,10 @@ fn shutdown_sends_the_remaining_telemetry() {
         let telemetry = telemetry();
         count_something();
         produce(&telemetry, 100);
-        let other = tokio::spawn(async { "the runtime goes on" });
+        let other = tokio::spawn(async { "the runtime runs" });
         let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
         assert!(unsent.is_none(), "{unsent}");
-        assert_eq!(other.await.expect("no panic"), "the runtime goes on");
+        assert_eq!(other.await.expect("no panic"), "the runtime runs");
         let exports = telemetry.exports().expect("exports");
         assert_eq!(exports.traces.exported, 100);
         assert_eq!(exports.logs.exported, 100);
