@@ -2,9 +2,9 @@
 #
 # On a busy machine, a clock detects changes of 20 %, an instruction count changes of 1 %: runs differ by 1 %, and by
 # 3 % where a connection is moved by value (`layered`). The count covers the program and its libraries, not the
-# kernel, and ignores the cost of cache misses, atomics and clock reads. One task runs on one thread, so that
+# kernel; cache misses, atomics and clock reads count as their instructions. One task runs on one thread, so that
 # every run takes the same path. A fifth of the count is the C library (memcpy, malloc), so its version must match.
-# The processor model does not matter: valgrind emulates one with AVX2 at most.
+# Valgrind emulates a processor with AVX2 at most.
 
 counts=benches/instructions.txt
 counted=(

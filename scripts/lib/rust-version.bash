@@ -2,8 +2,8 @@
 #
 # No toolchain of that version is needed, because every crate states its own. A user's cargo resolves without
 # dev-dependencies, so this resolves a copy of Cargo.toml without them, as cargo does since 1.84: it prefers
-# versions that state no newer Rust than ours, and takes newer ones only if there are no others. This
-# function looks for those.
+# versions that state no newer Rust than ours, and takes newer ones only if there are no others. The
+# check reports those.
 
 # Runs in a subshell, so that the copy is always removed.
 check_rust_version() (

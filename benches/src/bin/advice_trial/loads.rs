@@ -37,8 +37,8 @@ pub(crate) const LOADS: &[Load] = &[
     },
     Load {
         name: "cpu-bound",
-        about: "Each checkout does one query that computes for 3.5 ms (2 to 5 ms); arrivals are 65 % of what \
-                the machine can serve",
+        about: "Each checkout does one query that computes for 3.5 ms (2 to 5 ms); arrivals are 65 % of the \
+                machine's capacity",
         work: Work::Computing { mean: 3.5 },
         demand: Demand::Open {
             rate: Rate::OfCapacity {
@@ -56,7 +56,7 @@ pub(crate) const LOADS: &[Load] = &[
         name: "hot-row",
         about: "Each checkout does 10 ms of work in the application (exponential distribution), then a \
                 transaction that updates one row, always the same, and works for 3 ms before the commit; \
-                arrivals are 75 % of what the lock allows",
+                arrivals are 75 % of the lock's capacity",
         work: Work::Row {
             outside: 10.0,
             inside: 3.0,
