@@ -1,7 +1,7 @@
-//! What a checkout costs, as ratios within one run: `cargo bench --bench overhead`.
+//! The cost of a checkout, as ratios within one run: `cargo bench --bench overhead`.
 //!
-//! The compared are run in turn, many times, and the median of the ratios is told: a machine that
-//! is busy elsewhere moves both sides of a pair.
+//! Both sides of a pair run alternately, many times. The report is the median of the ratios, because a
+//! busy machine affects both sides of a pair.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ async fn main() {
         .expect("a bb8 pool");
     let layered = ObserveLayer::new("layered").layer(PoolService::from(raw.clone()));
     let pool = build(&url, true);
-    let blind = build(&url, false);
+    let without = build(&url, false);
 
     compare(
         "checkout: ObserveLayer over bb8 / raw bb8",
@@ -51,32 +51,32 @@ async fn main() {
     )
     .await;
     compare(
-        "SQLite query: raw transactions looked for / not",
+        "SQLite query: with / without detection of raw transactions",
         QUERIES,
         async || query(&pool).await,
-        async || query(&blind).await,
+        async || query(&without).await,
     )
     .await;
     if let Ok(url) = std::env::var("BENCH_MYSQL_URL") {
-        let of = |see: bool| {
+        let pool = |detect: bool| {
             Pool::<diesel_async::AsyncMysqlConnection>::builder(Settings::new(url.as_str()))
-                .raw_transactions(see)
+                .raw_transactions(detect)
                 .build()
                 .expect("a pool")
         };
-        let (see, blind) = (of(true), of(false));
+        let (with, without) = (pool(true), pool(false));
         let query = async |pool: &Pool<diesel_async::AsyncMysqlConnection>| {
             let mut conn = pool.get().await.expect("a connection");
             diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"))
                 .execute(&mut conn)
                 .await
-                .expect("an answer");
+                .expect("a result");
         };
         compare(
-            "MySQL query: raw transactions looked for / not",
+            "MySQL query: with / without detection of raw transactions",
             QUERIES,
-            async || query(&see).await,
-            async || query(&blind).await,
+            async || query(&with).await,
+            async || query(&without).await,
         )
         .await;
     }
@@ -94,7 +94,7 @@ async fn query(pool: &Pool<AsyncSqliteConnection>) {
     diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"))
         .execute(&mut conn)
         .await
-        .expect("an answer");
+        .expect("a result");
 }
 
 async fn compare(what: &str, times: u32, ours: impl AsyncFn(), theirs: impl AsyncFn()) {

@@ -1,8 +1,8 @@
-//! What the telemetry of queries costs, as ratios of throughput within one run:
-//! `cargo bench --bench queries`. Starts a PostgreSQL of its own.
+//! The cost of query telemetry, as ratios of throughput within one run: `cargo bench --bench queries`.
+//! Starts its own PostgreSQL.
 //!
-//! `SELECT 1` on 8 connections by 16 tasks. All variants run in turn, many times; told is the median
-//! of each one's throughput over that of bb8 without ping in the same round.
+//! `SELECT 1` on 8 connections by 16 tasks. All variants run in turn, many times. The report is the median
+//! of each variant's throughput relative to bb8 without ping in the same round.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ const QUERIES: u32 = 400;
 
 type Work = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Takes every batch and throws it away.
+/// Discards every batch.
 #[derive(Debug)]
 struct Sink;
 
@@ -102,7 +102,7 @@ async fn main() {
     }
 }
 
-/// Queries a second.
+/// Queries per second.
 async fn rate(work: &Work) -> f64 {
     let start = Instant::now();
     let tasks = (0..TASKS).map(|_| {
@@ -122,7 +122,7 @@ async fn rate(work: &Work) -> f64 {
 
 async fn select(conn: &mut AsyncPgConnection) {
     let one = diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"));
-    one.execute(conn).await.expect("an answer");
+    one.execute(conn).await.expect("a result");
 }
 
 async fn raw(url: &str) -> Work {
@@ -148,7 +148,7 @@ fn queries(pool: Pool<AsyncPgConnection>) -> Work {
     })
 }
 
-/// Each query in a request of its own, attributed to a route.
+/// Runs each query in its own request, attributed to a route.
 fn requests(pool: Pool<AsyncPgConnection>) -> Work {
     let service = RequestLayer::new().layer(service_fn(move |_: Request<()>| {
         let pool = pool.clone();
@@ -163,7 +163,7 @@ fn requests(pool: Pool<AsyncPgConnection>) -> Work {
         let request = Request::builder().extension(route.clone()).body(());
         Box::pin(async move {
             let request = request.expect("a request");
-            drop(service.oneshot(request).await.expect("an answer"));
+            drop(service.oneshot(request).await.expect("a result"));
         })
     })
 }

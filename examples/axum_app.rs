@@ -57,8 +57,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "DATABASE_URL" => Some(file.clone().into()),
         name => std::env::var_os(name),
     })?;
-    // Shorter than the app's own timeout below. The answer and the log of a request that waits too
-    // long then have the reason.
+    // Shorter than the app's own timeout below, so that the response and the log of a request that
+    // waits too long contain the reason.
     settings.pool_timeout = Duration::from_secs(5);
     let pool = Pool::<Sqlite>::builder(settings).build()?;
     create_tables(&pool).await?;
@@ -72,14 +72,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(
             ServiceBuilder::new()
                 .layer(TraceLayer::new_for_http())
-                // Inside the span of a request, and outside the timeout, so it sees its answer.
+                // Inside the request's span, and outside the timeout, so that it sees the timeout's response.
                 .layer(RequestLayer::new())
                 .layer(TimeoutLayer::with_status_code(
                     StatusCode::SERVICE_UNAVAILABLE,
                     Duration::from_secs(10),
                 )),
         )
-        // Added after the layers, so they do not apply. The monitor has its own deadlines.
+        // Added after the layers, so that they do not apply. The monitor has its own deadlines.
         .nest_service("/api/v1/monitoring/pool", pool.monitor())
         .with_state(pool.clone());
 
@@ -133,7 +133,7 @@ impl From<diesel::result::Error> for AppError {
 
 impl IntoResponse for AppError {
     fn into_response(self) -> Response {
-        tracing::error!("answering 500: {}", self.0);
+        tracing::error!("responding with 500: {}", self.0);
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
 }

@@ -39,22 +39,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The app's own pool, with its own settings.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("app.db").display().to_string();
-    let theirs: Pool<Sqlite> = Pool::builder()
+    let existing: Pool<Sqlite> = Pool::builder()
         .max_size(5)
         .connection_timeout(Duration::from_secs(5))
         .build(Manager::new(file))
         .await?;
 
-    // The addition. Checkouts by `theirs.get()` still work, and appear in the counts. Checkouts by
-    // `answers.get()` are timed and traced, and reported with their source line.
-    let answers: Observed = ServiceBuilder::new()
+    // Checkouts by `existing.get()` still work, and are counted. Checkouts by `observed.get()` are also
+    // timed, traced, and reported with their source line.
+    let observed: Observed = ServiceBuilder::new()
         .layer(ObserveLayer::new("answers"))
-        .service(PoolService::from(theirs));
+        .service(PoolService::from(existing));
 
     let app = Router::new()
         .route("/answer", get(answer))
-        .nest_service("/api/v1/monitoring/pool", answers.monitor())
-        .with_state(answers);
+        .nest_service("/api/v1/monitoring/pool", observed.monitor())
+        .with_state(observed);
 
     let port = std::env::var("PORT").map_or(Ok(8000), |port| port.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
@@ -82,7 +82,7 @@ impl IntoResponse for AppError {
         match self {
             Self::Pool(error) => error.into_response(),
             Self::Query(error) => {
-                tracing::error!("answering 500: {error}");
+                tracing::error!("responding with 500: {error}");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }

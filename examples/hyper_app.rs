@@ -59,7 +59,7 @@ async fn serve(listener: TcpListener, pool: Pool<Sqlite>) -> Result<(), Box<dyn 
     }
 }
 
-/// The body of the monitor's answers and of the app's.
+/// The body of responses of the monitor and of the app.
 type Body = Either<Full<Bytes>, AttributedBody<Full<Bytes>>>;
 
 async fn route(
@@ -88,7 +88,7 @@ async fn app(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(match request.uri().path() {
         "/answer" => answer(pool).await,
-        _ => text(StatusCode::NOT_FOUND, "there is no such route\n"),
+        _ => text(StatusCode::NOT_FOUND, "no such route\n"),
     })
 }
 

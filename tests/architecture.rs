@@ -1,10 +1,10 @@
-//! The map of modules in `docs/architecture.md` against the files of `src/`.
+//! Compares the map of modules in `docs/architecture.md` with the files of `src/`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The map, as it stands in the guide between its two marks.
+/// The map in the guide, between its two marks.
 fn map() -> &'static str {
     let guide = include_str!("../docs/architecture.md");
     let (_, after) = guide.split_once("<!-- map -->\n").expect("<!-- map -->");
@@ -14,8 +14,8 @@ fn map() -> &'static str {
     map
 }
 
-/// Returns the paths in the map, in its order. A folder's path ends with a slash; it stands for the
-/// folder's `mod.rs`.
+/// Returns the paths in the map, in its order. A folder's path ends with a slash and stands for its
+/// `mod.rs`.
 fn mapped() -> Vec<String> {
     let lines = map()
         .lines()
@@ -62,7 +62,7 @@ fn collect(folder: &Path, within: &str, files: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_map_has_each_file_once_and_nothing_else() {
+fn the_map_lists_each_file_exactly_once() {
     let mut files = BTreeSet::new();
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     collect(&src, "", &mut files);
@@ -75,7 +75,7 @@ fn the_map_has_each_file_once_and_nothing_else() {
     assert!(
         missing.is_empty() && gone.is_empty() && twice.is_empty(),
         "the map in docs/architecture.md, by path below src/ (a folder stands for its mod.rs)\n\
-         does not have: {missing:?}\nhas, but they do not exist: {gone:?}\nhas twice: {twice:?}"
+         lacks: {missing:?}\nlists files that do not exist: {gone:?}\nlists twice: {twice:?}"
     );
-    assert!(files.len() > 100, "src/ was not read: {files:?}");
+    assert!(files.len() > 100, "read only a part of src/: {files:?}");
 }

@@ -1,6 +1,6 @@
-//! An app that sets its OpenTelemetry providers only after it has built its pool.
+//! An app that sets its OpenTelemetry providers after it has built its pool.
 //!
-//! One test in a binary of its own: the providers are the whole process's.
+//! The only test of its binary, because the providers are global.
 
 use opentelemetry::trace::{
     FutureExt, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
@@ -17,7 +17,7 @@ mod waiting;
 
 use waiting::found;
 
-/// A request that comes with the trace of whoever sent it, as each does behind a traced gateway.
+/// The context of a request that carries its sender's trace, as behind a traced gateway.
 fn incoming() -> Context {
     Context::new().with_remote_span_context(SpanContext::new(
         TraceId::from(0x4bf9_2f35),
@@ -29,7 +29,7 @@ fn incoming() -> Context {
 }
 
 #[tokio::test]
-async fn providers_that_are_set_late_get_everything_within_seconds() {
+async fn late_providers_receive_all_telemetry() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/app.db", folder.path().display());
     let builder = Pool::<AsyncSqliteConnection>::builder(Settings::new(url));
@@ -63,7 +63,7 @@ async fn providers_that_are_set_late_get_everything_within_seconds() {
         names.sort_unstable();
         names.dedup();
         let spans = spans.get_finished_spans().unwrap();
-        // All but create_time: the one connection was opened before.
+        // All metrics except create_time: the only connection was opened before.
         if names.len() >= 8 && !spans.is_empty() {
             let parent = incoming().span().span_context().clone();
             assert_eq!(spans[0].parent_span_id, parent.span_id());

@@ -1,4 +1,4 @@
-//! What a checkout costs: taken and given back, over and over, without a word to the server.
+//! The cost of a checkout and its return, without a message to the server.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use poolscope_benches::support::postgres::Postgres;
 use poolscope_benches::{Scale, telemetry};
 use rustix::time::{ClockId, clock_gettime};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const QUERIES: u32 = 300;
 
-/// Does it so often, and says what one took.
+/// Repeats a checkout, and returns the cost of one.
 type Work = Box<dyn Fn(u32) -> BoxFuture<'static, Cost>>;
 
-/// Nanoseconds: by the clock, and of the thread that asks. On a machine that is shared only the
-/// second is the pool's.
+/// Nanoseconds of wall-clock time, and of processor time of the measuring thread. On a shared machine, only
+/// the second is the pool's own cost.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     wall: f64,
@@ -34,10 +34,10 @@ struct Costs {
     processor: Rounds,
 }
 
-/// One task: it stays on the thread that runs the benchmark.
-struct Watch(Instant, Duration);
+/// Times one task, which stays on the thread of the benchmark.
+struct Stopwatch(Instant, Duration);
 
-impl Watch {
+impl Stopwatch {
     fn start() -> Self {
         Self(Instant::now(), processor_time())
     }
@@ -63,17 +63,17 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
 }
 
 async fn checkouts(scale: Scale, url: &str) {
-    let raw = bb8(url, Ping::Never, PATIENCE).await;
+    let raw = bb8(url, Ping::Never, TIMEOUT).await;
     let layered = layered(raw.clone());
     let pool = |change: fn(poolscope::PoolBuilder<_>) -> poolscope::PoolBuilder<_>| {
-        let builder = ours(url, PATIENCE).meter_provider(telemetry::metrics());
+        let builder = ours(url, TIMEOUT).meter_provider(telemetry::metrics());
         change(builder).build().expect("a pool")
     };
     let metrics: Ours = pool(|it| it);
     let unsampled = pool(|it| it.tracer_provider(telemetry::traces(Sampler::AlwaysOff)));
     let sampled = pool(|it| it.tracer_provider(telemetry::made_spans()));
     let batched = pool(|it| it.tracer_provider(telemetry::traces(Sampler::AlwaysOn)));
-    #[allow(unused_mut, reason = "the peers come by a feature")]
+    #[allow(unused_mut, reason = "a feature adds the peers")]
     let mut compared: Vec<(&str, Work)> = vec![
         ("raw bb8, without ping", work(raw).await),
         ("`ObserveLayer` over that bb8, metrics", work(layered).await),
@@ -94,9 +94,9 @@ async fn checkouts(scale: Scale, url: &str) {
     #[cfg(feature = "peers")]
     {
         use poolscope_benches::peers::{deadpool, sqlx};
-        let deadpool = deadpool(url, Ping::Never, PATIENCE);
+        let deadpool = deadpool(url, Ping::Never, TIMEOUT);
         compared.push(("deadpool Fast", work(deadpool).await));
-        let sqlx = sqlx(url, Ping::Never, PATIENCE).await;
+        let sqlx = sqlx(url, Ping::Never, TIMEOUT).await;
         compared.push(("sqlx, without ping", work(sqlx).await));
     }
 
@@ -119,8 +119,8 @@ async fn checkouts(scale: Scale, url: &str) {
         "A checkout: one task, no database",
         &[
             "pool",
-            "by the clock",
-            "of the processor",
+            "wall-clock time",
+            "processor time",
             "over raw bb8",
             "ratio",
         ],
@@ -145,29 +145,29 @@ async fn checkouts(scale: Scale, url: &str) {
             over <= most,
         );
     }
-    targets.print("A checkout: what was to be reached");
+    targets.print("A checkout: targets");
     note(
-        "Differences and ratios are of the processor's time on the thread that asks. sqlx gives \
-         connections back in a task of its own, on another thread.",
+        "Differences and ratios are of the processor time of the measuring thread. sqlx returns \
+         connections in a separate task, on another thread.",
     );
 }
 
-/// Nothing is opened while it is measured.
+/// Opens all connections first.
 async fn work<P: Peer>(pool: P) -> Work {
     warm_up(&pool).await;
     Box::new(move |times| {
         let pool = pool.clone();
         Box::pin(async move {
-            let watch = Watch::start();
+            let stopwatch = Stopwatch::start();
             for _ in 0..times {
                 drop(pool.checkout().await.expect("a connection"));
             }
-            watch.each(times)
+            stopwatch.each(times)
         })
     })
 }
 
-/// All in turn, many times.
+/// Runs all in turn, many times.
 async fn rounds(compared: &[(&str, Work)], rounds: usize, times: u32) -> Costs {
     let mut all = Costs::default();
     for number in 0..rounds {
@@ -184,7 +184,7 @@ async fn rounds(compared: &[(&str, Work)], rounds: usize, times: u32) -> Costs {
     all
 }
 
-/// What it costs to look for raw transactions, where no wire tells.
+/// The cost of detecting raw transactions by SQL text, without a wire.
 async fn raw_transactions(scale: Scale) {
     progress("raw transactions on SQLite");
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -199,22 +199,22 @@ async fn raw_transactions(scale: Scale) {
         Box::new(move |times| {
             let pool = pool.clone();
             Box::pin(async move {
-                let watch = Watch::start();
+                let stopwatch = Stopwatch::start();
                 for _ in 0..times {
                     let mut conn = pool.get().await.expect("a connection");
                     diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"))
                         .execute(&mut conn)
                         .await
-                        .expect("an answer");
+                        .expect("a result");
                 }
-                watch.each(times)
+                stopwatch.each(times)
             })
         })
     };
-    let compared = [("looked for", work(pool(true))), ("not", work(pool(false)))];
+    let compared = [("with", work(pool(true))), ("without", work(pool(false)))];
     let rounds = rounds(&compared, scale.pick(31, 2), QUERIES).await;
     note(format!(
-        "A query on SQLite, raw transactions looked for (`raw_transactions`) or not: {}.",
+        "A query on SQLite with detection of raw transactions (`raw_transactions`), to one without: {}.",
         times(rounds.wall.ratio(0, 1))
     ));
 }

@@ -1,4 +1,4 @@
-//! What the benchmarks share: a Postgres of their own, the pools compared, and how a figure is told.
+//! Shared parts of the benchmarks: a Postgres server, the compared pools, and the report.
 #![allow(missing_docs, reason = "nobody depends on it")]
 
 pub mod load;
@@ -7,7 +7,7 @@ pub mod report;
 pub mod statistics;
 pub mod telemetry;
 
-/// The tests' own servers: started by whoever uses them, gone with the process.
+/// The tests' servers, which end with the process.
 #[path = "../../tests/support"]
 #[allow(dead_code, unreachable_pub, reason = "the tests use more of it")]
 pub mod support {
@@ -17,7 +17,7 @@ pub mod support {
     pub mod postgres;
     pub mod server;
 
-    /// As the tests': what the certificates of a server are made for.
+    /// The tests' type: whether a server supports TLS.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Tls {
         #[default]
@@ -26,17 +26,17 @@ pub mod support {
         Require,
     }
 
-    /// As the tests': the password of every user.
+    /// The tests' constant: the password of every user.
     pub const PASSWORD: &str = "hush-hush-4711";
 }
 
 /// Connections of each pool compared.
 pub const CONNECTIONS: u32 = 8;
 
-/// How long and how often things are measured.
+/// The duration and repetition of measurements.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
-    /// A smoke run: everything once and briefly, and the figures mean nothing.
+    /// A smoke test: everything runs once and briefly, and the figures are meaningless.
     pub quick: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Load on a pool: tasks that ask again as soon as they are served, or arrivals that do not wait.
+//! Load on a pool: tasks that loop, or arrivals at a rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +10,16 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::peers::Peer;
 use crate::statistics::Sample;
 
-/// What became of one task of a closed loop.
+/// The outcome of one task of a closed loop.
 #[derive(Debug, Clone, Default)]
 pub struct TaskOutcome {
     pub waits: Vec<Duration>,
     pub timeouts: u64,
-    /// How long it was waiting when time was up.
+    /// How long it had been waiting at the end.
     pub waiting: Duration,
 }
 
-/// What became of all tasks of a closed loop.
+/// The outcome of all tasks of a closed loop.
 #[derive(Debug)]
 pub struct Closed {
     pub tasks: Vec<TaskOutcome>,
@@ -36,7 +36,7 @@ impl Closed {
         self.tasks.iter().map(|task| task.timeouts).sum()
     }
 
-    /// Fewest, on average and most served of a task.
+    /// The minimum, mean and maximum number of checkouts served to a task.
     pub fn served(&self) -> (usize, f64, usize) {
         let counts = || self.tasks.iter().map(|task| task.waits.len());
         let mean = counts().sum::<usize>() as f64 / self.tasks.len() as f64;
@@ -56,14 +56,14 @@ impl Closed {
         )
     }
 
-    /// The longest wait, that of a task that still waits included: a percentile hardly shows those
-    /// that starve, for they are served so seldom.
+    /// The longest wait, including unfinished ones: starved tasks hardly affect a percentile, because they
+    /// have few waits.
     pub fn longest(&self) -> Duration {
         let waiting = self.tasks.iter().map(|task| task.waiting).max();
         self.waits().max().max(waiting.unwrap_or_default())
     }
 
-    /// A percentile of each task's own waits: the lowest and the highest among the tasks.
+    /// A percentile of each task's waits: the lowest and the highest among the tasks.
     pub fn by_task(&self, q: f64) -> (Duration, Duration) {
         let each = self.tasks.iter().map(|task| {
             let mut waits = task.waits.clone();
@@ -79,7 +79,7 @@ impl Closed {
     }
 }
 
-/// Tasks that take a connection, hold it for so long, and ask again.
+/// Runs tasks that repeatedly take a connection and hold it for `hold`.
 pub async fn closed<P: Peer>(pool: &P, tasks: usize, hold: Duration, time: Duration) -> Closed {
     let stop = Arc::new(AtomicBool::new(false));
     let start = Instant::now();
@@ -121,26 +121,26 @@ pub async fn closed<P: Peer>(pool: &P, tasks: usize, hold: Duration, time: Durat
     }
 }
 
-/// What became of arrivals that did not wait for each other.
+/// The outcome of arrivals at a rate.
 #[derive(Debug)]
 pub struct Open {
     pub arrivals: usize,
-    /// How long those waited who were served.
+    /// The waits of served arrivals.
     pub served: Sample,
-    /// How long those waited who were not.
+    /// The waits of refused arrivals.
     pub refused: Sample,
     pub took: Duration,
 }
 
 impl Open {
-    /// Served within the time of the arrivals.
+    /// Arrivals served per second.
     pub fn goodput(&self) -> f64 {
         self.served.len() as f64 / self.took.as_secs_f64()
     }
 }
 
-/// So many arrivals a second, each served by the server within `service` once it has a connection.
-/// Those still in the queue when no more come are waited for, and counted with their waits.
+/// Starts `rate` arrivals per second, each served by the server within `service` once it has a connection.
+/// Afterwards waits for those still in the queue, and counts their waits.
 pub async fn open<P: Peer>(pool: &P, rate: f64, service: Duration, time: Duration) -> Open {
     let mut tick = interval(Duration::from_millis(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! `scripts/bench` runs this: `bench [--quick] SECTION…`, which prints the section's tables.
+//! Run by `scripts/bench`: `bench [--quick] SECTION…` prints the tables of the sections.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,9 @@ use poolscope_benches::Scale;
 use poolscope_benches::support::postgres::{Options, Postgres};
 
 mod checkout;
+mod connection_per_request;
 mod monitoring;
 mod overload;
-mod promises;
 mod select;
 mod starvation;
 
@@ -20,33 +20,33 @@ const SECTIONS: &[(&str, Section)] = &[
     ("starvation", starvation::run),
     ("overload", overload::run),
     ("monitoring", monitoring::run),
-    ("promises", promises::run),
+    ("connection-per-request", connection_per_request::run),
 ];
 
 fn main() -> ExitCode {
     poolscope_benches::telemetry::set_endpoint();
-    let mut asked: Vec<_> = std::env::args().skip(1).collect();
-    let before = asked.len();
-    asked.retain(|argument| argument != "--quick");
+    let mut sections: Vec<_> = std::env::args().skip(1).collect();
+    let before = sections.len();
+    sections.retain(|argument| argument != "--quick");
     let scale = Scale {
-        quick: asked.len() < before,
+        quick: sections.len() < before,
     };
     let known = |name: &String| SECTIONS.iter().any(|(section, _)| section == name);
-    if asked.is_empty() || !asked.iter().all(known) {
+    if sections.is_empty() || !sections.iter().all(known) {
         let names: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).collect();
-        eprintln!("which section? bench [--quick] {}", names.join("|"));
+        eprintln!("usage: bench [--quick] {}", names.join("|"));
         return ExitCode::FAILURE;
     }
     let server = Postgres::start(Options::new().max_connections(400));
     for (name, run) in SECTIONS {
-        if asked.iter().any(|section| section == name) {
+        if sections.iter().any(|it| it == name) {
             run(scale, &server);
         }
     }
     ExitCode::SUCCESS
 }
 
-/// A runtime with so many workers.
+/// A runtime with this number of workers.
 fn runtime(workers: usize) -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)

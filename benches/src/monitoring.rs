@@ -1,4 +1,4 @@
-//! The monitoring routes while the pool is exhausted: do they answer, and what do they cost?
+//! The latency and cost of the monitoring routes while the pool is exhausted.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 const TASKS: usize = 64;
 const HOLD: Duration = Duration::from_millis(1);
-/// Between two requests to the monitor: 200 a second.
+/// The time between two requests to the monitor: 200 per second.
 const PAUSE: Duration = Duration::from_millis(5);
 const ROUTES: [&str; 6] = [
     "status",
@@ -37,22 +37,22 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         warm_up(&pool).await;
         progress("monitoring");
         let time = scale.seconds(2.0);
-        let (mut rounds, mut answers) = (Rounds::default(), vec![Vec::new(); ROUTES.len()]);
+        let (mut rounds, mut latencies) = (Rounds::default(), vec![Vec::new(); ROUTES.len()]);
         for _ in 0..scale.pick(11, 1) {
             let alone = closed(&pool, TASKS, HOLD, time).await.per_second();
             let load = closed(&pool, TASKS, HOLD, time);
-            let (watched, asked) = tokio::join!(load, ask(pool.clone(), time));
+            let (watched, new_latencies) = tokio::join!(load, request_routes(pool.clone(), time));
             rounds.0.push(vec![alone, watched.per_second()]);
-            for (all, new) in answers.iter_mut().zip(asked) {
+            for (all, new) in latencies.iter_mut().zip(new_latencies) {
                 all.extend(new);
             }
         }
-        tell(&rounds, answers);
+        print_tables(&rounds, latencies);
     });
 }
 
-/// All routes in turn, each request on its own.
-async fn ask(pool: Ours, time: Duration) -> Vec<Vec<Duration>> {
+/// Requests all routes in turn, each request in its own task.
+async fn request_routes(pool: Ours, time: Duration) -> Vec<Vec<Duration>> {
     let mut tick = interval(PAUSE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let start = Instant::now();
@@ -63,25 +63,25 @@ async fn ask(pool: Ours, time: Duration) -> Vec<Vec<Duration>> {
             break;
         }
         let monitor = pool.monitor();
-        let asked = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let request = Request::get(format!("/{}", ROUTES[route])).body(());
-            let asked = Instant::now();
-            let answer = monitor.oneshot(request.expect("a request")).await;
-            drop(answer.expect("an answer"));
-            asked.elapsed()
+            let start = Instant::now();
+            let response = monitor.oneshot(request.expect("a request")).await;
+            drop(response.expect("a response"));
+            start.elapsed()
         });
-        running.push((route, asked));
+        running.push((route, task));
     }
-    let mut answers = vec![Vec::new(); ROUTES.len()];
-    for (route, asked) in running {
-        answers[route].push(asked.await.expect("no panic"));
+    let mut latencies = vec![Vec::new(); ROUTES.len()];
+    for (route, task) in running {
+        latencies[route].push(task.await.expect("no panic"));
     }
-    answers
+    latencies
 }
 
-fn tell(rounds: &Rounds, answers: Vec<Vec<Duration>>) {
-    let all = Sample::sorted(answers.concat());
-    let rows = ROUTES.iter().zip(answers).map(|(route, times)| {
+fn print_tables(rounds: &Rounds, latencies: Vec<Vec<Duration>>) {
+    let all = Sample::sorted(latencies.concat());
+    let rows = ROUTES.iter().zip(latencies).map(|(route, times)| {
         let times = Sample::sorted(times);
         vec![
             format!("`{route}`"),
@@ -92,7 +92,7 @@ fn tell(rounds: &Rounds, answers: Vec<Vec<Duration>>) {
         ]
     });
     table(
-        "The monitor at 200 requests a second, 64 tasks looping over 8 connections",
+        "The monitor at 200 requests per second, 64 tasks looping over 8 connections",
         &["route", "requests", "p50", "p99", "max"],
         &rows.collect::<Vec<_>>(),
     );
@@ -106,10 +106,10 @@ fn tell(rounds: &Rounds, answers: Vec<Vec<Duration>>) {
     );
     let lost = 1.0 - rounds.ratio(1, 0);
     targets.add(
-        "checkouts a second, less by",
+        "fewer checkouts per second, by",
         "<= 2 %",
         percent(lost),
         lost <= 0.02,
     );
-    targets.print("Monitoring under exhaustion: what was to be reached");
+    targets.print("Monitoring under exhaustion: targets");
 }

@@ -1,4 +1,4 @@
-//! More arrivals than can be served, which do not wait for each other: is what is served still fast?
+//! The latency of served checkouts while more arrive than can be served.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use poolscope_benches::report::{Targets, ms, note, percent, progress, table};
 use poolscope_benches::support::postgres::Postgres;
 use poolscope_benches::{CONNECTIONS, Scale, telemetry};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What the server takes for one.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The server's time for one query.
 const SERVICE: Duration = Duration::from_millis(5);
 const OVERLOAD: f64 = 1.5;
-/// What the targets are measured with.
+/// The settings for which the targets are checked.
 const TARGET: Duration = Duration::from_millis(50);
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -22,8 +22,8 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
     crate::runtime(2).block_on(async {
         let (capacity, service) = capacity(scale, &url).await;
         note(format!(
-            "Capacity: {capacity:.0} a second, by {CONNECTIONS} connections with `pg_sleep(0.005)`, of \
-             which one takes {}.",
+            "Capacity: {capacity:.0} per second, by {CONNECTIONS} connections with `pg_sleep(0.005)`, each of \
+             which takes {}.",
             ms(service)
         ));
         let mut rows = Vec::new();
@@ -34,17 +34,17 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         let rate = OVERLOAD * capacity;
         let shed = arrive(&pool(&url, Some((TARGET, INTERVAL))), rate, seconds).await;
         add("poolscope, shedding (target 50 ms, interval 100 ms)", seconds.as_secs_f64(), &shed);
-        reached(&shed, capacity, service);
+        check_targets(&shed, capacity, service);
 
-        progress("overload, the others");
+        progress("overload, without shedding");
         let seconds = scale.seconds(10.0);
         let all = arrive(&pool(&url, None), rate, seconds).await;
         add("poolscope, without shedding", seconds.as_secs_f64(), &all);
-        let bb8 = bb8(&url, Ping::Never, PATIENCE).await;
+        let bb8 = bb8(&url, Ping::Never, TIMEOUT).await;
         add("bb8 without ping", seconds.as_secs_f64(), &arrive(&bb8, rate, seconds).await);
         #[cfg(feature = "peers")]
         {
-            let deadpool = poolscope_benches::peers::deadpool(&url, Ping::Never, PATIENCE);
+            let deadpool = poolscope_benches::peers::deadpool(&url, Ping::Never, TIMEOUT);
             add("deadpool Fast", seconds.as_secs_f64(), &arrive(&deadpool, rate, seconds).await);
         }
         table("Arrivals at 1.5 times the capacity", COLUMNS, &rows);
@@ -57,13 +57,13 @@ const COLUMNS: &[&str] = &[
     "seconds",
     "arrivals",
     "served",
-    "goodput to capacity",
-    "wait of the served: p50 / p99 / max",
-    "of the refused: max",
+    "goodput / capacity",
+    "wait if served: p50 / p99 / max",
+    "wait if refused: max",
 ];
 
 fn pool(url: &str, shedding: Option<(Duration, Duration)>) -> Ours {
-    ours(url, PATIENCE)
+    ours(url, TIMEOUT)
         .meter_provider(telemetry::metrics())
         .tracer_provider(telemetry::traces(Sampler::TraceIdRatioBased(0.01)))
         .settings(|settings| {
@@ -76,12 +76,12 @@ fn pool(url: &str, shedding: Option<(Duration, Duration)>) -> Ours {
         .expect("a pool")
 }
 
-/// Served a second when there is always somebody waiting, and how long one takes.
+/// Returns the queries served per second by a saturated pool, and the mean time of one.
 async fn capacity(scale: Scale, url: &str) -> (f64, Duration) {
     progress("overload, capacity");
     let pool = pool(url, None);
     warm_up(&pool).await;
-    // More than can be served, but not so many that the arriving itself takes the machine.
+    // More than can be served, but not so many that arrivals exhaust the machine.
     let most = f64::from(CONNECTIONS) / SERVICE.as_secs_f64();
     let capacity = open(&pool, OVERLOAD * most, SERVICE, scale.seconds(4.0))
         .await
@@ -114,12 +114,12 @@ fn row(name: &str, seconds: f64, capacity: f64, of: &Open) -> Vec<String> {
     ]
 }
 
-fn reached(of: &Open, capacity: f64, service: Duration) {
+fn check_targets(of: &Open, capacity: f64, service: Duration) {
     let mut targets = Targets::default();
     let (p99, most) = (of.served.quantile(0.99), 2 * TARGET + service);
     targets.add(
-        "p99 wait of the served",
-        format!("<= {} (2x the target and a service)", ms(most)),
+        "p99 wait if served",
+        format!("<= {} (2x the target plus one query)", ms(most)),
         ms(p99),
         p99 <= most,
     );
@@ -132,15 +132,15 @@ fn reached(of: &Open, capacity: f64, service: Duration) {
     );
     let longest = of.served.max().max(of.refused.max());
     targets.add(
-        "longest wait of all",
-        "nobody waits 30 s",
+        "longest wait",
+        "below 30 s",
         ms(longest),
         longest < Duration::from_secs(30),
     );
-    targets.print("Overload, 30 s with shedding: what was to be reached");
+    targets.print("Overload, 30 s with shedding: targets");
 }
 
-/// Which values are to be recommended?
+/// Compares settings, to recommend values.
 async fn sweep(scale: Scale, url: &str, capacity: f64) {
     let mut rows = Vec::new();
     for target in [5, 10, 20, 50, 100, 200] {
@@ -171,13 +171,13 @@ async fn sweep(scale: Scale, url: &str, capacity: f64) {
         }
     }
     table(
-        "Which target, which interval? Each for 4 s",
+        "Targets and intervals, 4 s each",
         &[
             "`DB_POOL_QUEUE_TARGET`",
             "`queue_interval`",
-            "goodput to capacity",
-            "wait of the served: p50 / p99",
-            "longest wait of all",
+            "goodput / capacity",
+            "wait if served: p50 / p99",
+            "longest wait",
         ],
         &rows,
     );

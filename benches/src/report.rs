@@ -1,4 +1,4 @@
-//! How figures are told: as tables of Markdown, on stdout.
+//! Prints results as Markdown tables on stdout.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub fn table(heading: &str, columns: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// The figures that were promised, and what they have become.
+/// Targets, and the measured values.
 #[derive(Debug, Default)]
 pub struct Targets(Vec<Vec<String>>);
 
@@ -35,7 +35,7 @@ impl Targets {
     }
 
     pub fn print(&self, heading: &str) {
-        table(heading, &["what", "to reach", "measured", ""], &self.0);
+        table(heading, &["what", "target", "measured", ""], &self.0);
     }
 }
 
@@ -44,7 +44,7 @@ pub fn note(text: impl Display) {
     println!("\n{text}");
 }
 
-/// What is going on, for whoever waits.
+/// Reports progress on stderr.
 pub fn progress(text: impl Display) {
     eprintln!("  {text}");
 }

@@ -1,4 +1,4 @@
-//! `SELECT 1` by many tasks on a few connections: what a pool leaves of the throughput.
+//! The throughput of `SELECT 1` by many tasks on a few connections.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use poolscope_benches::statistics::{Rounds, order};
 use poolscope_benches::support::postgres::Postgres;
 use poolscope_benches::{Scale, telemetry};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Queries a second, by so many tasks for so long.
+/// Measures queries per second, by this number of tasks for this long.
 type Work = Box<dyn Fn(usize, Duration) -> BoxFuture<'static, f64>>;
 
 pub(crate) fn run(scale: Scale, server: &Postgres) {
@@ -25,37 +25,37 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         for tasks in [16, 64] {
             let before = otlp.exports();
             measure(scale, &compared, tasks, &mut targets).await;
-            lost(&otlp, before);
+            note_dropped_spans(&otlp, before);
         }
-        targets.print("`SELECT 1`: what was to be reached");
+        targets.print("`SELECT 1`: targets");
         otlp.shutdown(Duration::from_secs(5)).await;
     });
 }
 
 const RAW: usize = 0;
 const WITHOUT_PING: usize = 1;
-const USUAL: usize = 3;
-const SUNK: usize = 4;
-const SENT: usize = 5;
+const SAMPLED_1_PERCENT: usize = 3;
+const SAMPLED_AND_DISCARDED: usize = 4;
+const SAMPLED_AND_SENT: usize = 5;
 
 async fn compared(url: &str) -> Vec<(&'static str, Work)> {
     let pool = |change: fn(PoolBuilder<_>) -> PoolBuilder<_>| {
-        let builder = ours(url, PATIENCE).meter_provider(telemetry::metrics());
+        let builder = ours(url, TIMEOUT).meter_provider(telemetry::metrics());
         change(builder).build().expect("a pool")
     };
     let silent = pool(|it| it.tracer_provider(telemetry::traces(Sampler::AlwaysOff)));
     let usual = pool(|it| it.tracer_provider(telemetry::traces(Sampler::TraceIdRatioBased(0.01))));
     let sunk = pool(|it| it.tracer_provider(telemetry::traces(Sampler::AlwaysOn)));
-    let sent = ours(url, PATIENCE).build().expect("a pool");
-    #[allow(unused_mut, reason = "the peers come by a feature")]
+    let sent = ours(url, TIMEOUT).build().expect("a pool");
+    #[allow(unused_mut, reason = "a feature adds the peers")]
     let mut all = vec![
         (
-            "bb8 with diesel-async as it comes",
-            work(bb8(url, Ping::Always, PATIENCE).await).await,
+            "bb8 with diesel-async, default settings",
+            work(bb8(url, Ping::Always, TIMEOUT).await).await,
         ),
         (
             "the same without ping",
-            work(bb8(url, Ping::Never, PATIENCE).await).await,
+            work(bb8(url, Ping::Never, TIMEOUT).await).await,
         ),
         ("poolscope, no trace sampled", work(silent).await),
         (
@@ -63,7 +63,7 @@ async fn compared(url: &str) -> Vec<(&'static str, Work)> {
             work(usual).await,
         ),
         (
-            "poolscope, every trace sampled, batches thrown away",
+            "poolscope, every trace sampled, batches discarded",
             work(sunk).await,
         ),
         (
@@ -76,10 +76,10 @@ async fn compared(url: &str) -> Vec<(&'static str, Work)> {
         use poolscope_benches::peers::{deadpool, sqlx};
         for (ping, on_deadpool, on_sqlx) in [
             (Ping::Never, "deadpool Fast", "sqlx without ping"),
-            (Ping::Always, "deadpool Verified", "sqlx as it comes"),
+            (Ping::Always, "deadpool Verified", "sqlx, default settings"),
         ] {
-            all.push((on_deadpool, work(deadpool(url, ping, PATIENCE)).await));
-            all.push((on_sqlx, work(sqlx(url, ping, PATIENCE).await).await));
+            all.push((on_deadpool, work(deadpool(url, ping, TIMEOUT)).await));
+            all.push((on_sqlx, work(sqlx(url, ping, TIMEOUT).await).await));
         }
     }
     all
@@ -131,28 +131,34 @@ async fn measure(scale: Scale, compared: &[(&str, Work)], tasks: usize, targets:
     });
     table(
         &format!("`SELECT 1` by {tasks} tasks on 8 connections"),
-        &["pool", "a second", "to raw bb8", "to raw bb8 without ping"],
+        &["pool", "per second", "/ raw bb8", "/ raw bb8 without ping"],
         &rows.collect::<Vec<_>>(),
     );
     for (what, column, to, of, least) in [
-        ("everything on, 1 % sampled", USUAL, RAW, "raw bb8", 1.7),
         (
             "everything on, 1 % sampled",
-            USUAL,
+            SAMPLED_1_PERCENT,
+            RAW,
+            "raw bb8",
+            1.7,
+        ),
+        (
+            "everything on, 1 % sampled",
+            SAMPLED_1_PERCENT,
             WITHOUT_PING,
             "raw bb8 without ping",
             0.96,
         ),
         (
-            "every trace sampled, thrown away in batches",
-            SUNK,
+            "every trace sampled, discarded in batches",
+            SAMPLED_AND_DISCARDED,
             WITHOUT_PING,
             "raw bb8 without ping",
             0.85,
         ),
         (
             "every trace sampled, sent over OTLP",
-            SENT,
+            SAMPLED_AND_SENT,
             WITHOUT_PING,
             "raw bb8 without ping",
             0.85,
@@ -160,7 +166,7 @@ async fn measure(scale: Scale, compared: &[(&str, Work)], tasks: usize, targets:
     ] {
         let ratio = rounds.ratio(column, to);
         targets.add(
-            format!("{tasks} tasks, {what}, to {of}"),
+            format!("{tasks} tasks, {what}, / {of}"),
             format!(">= {}", times(least)),
             times(ratio),
             ratio >= least,
@@ -168,8 +174,8 @@ async fn measure(scale: Scale, compared: &[(&str, Work)], tasks: usize, targets:
     }
 }
 
-/// What the queue of spans had no place for: more are made here than anybody would send.
-fn lost(otlp: &Telemetry, before: Option<poolscope::telemetry::Exports>) {
+/// Reports the spans that did not fit into the queue: a benchmark makes more than an app would export.
+fn note_dropped_spans(otlp: &Telemetry, before: Option<poolscope::telemetry::Exports>) {
     let (Some(before), Some(after)) = (before, otlp.exports()) else {
         return;
     };
@@ -177,7 +183,7 @@ fn lost(otlp: &Telemetry, before: Option<poolscope::telemetry::Exports>) {
     let lost = (after.traces.dropped + after.traces.failed)
         - (before.traces.dropped + before.traces.failed);
     note(format!(
-        "Of the spans for OTLP {} were dropped, for the queue (`OTEL_BSP_MAX_QUEUE_SIZE`) was full.",
+        "{} of the spans for OTLP were dropped because the queue (`OTEL_BSP_MAX_QUEUE_SIZE`) was full.",
         percent(lost as f64 / (sent + lost).max(1) as f64)
     ));
 }

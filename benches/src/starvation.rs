@@ -1,4 +1,4 @@
-//! Many tasks for few connections, each asking again as soon as it was served: who starves?
+//! Many tasks loop over few connections: finds starvation.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use poolscope_benches::{Scale, telemetry};
 
 const TASKS: usize = 64;
 const HOLD: Duration = Duration::from_millis(1);
-/// Short, that starving shows within the time of a benchmark; the default of most is 30 s.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Short, so that starvation shows within a benchmark; most pools default to 30 s.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(scale: Scale, server: &Postgres) {
     let url = server.create_database("starving");
@@ -25,16 +25,16 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         runtime.block_on(async {
             let ours = measure(&poolscope(&url), time).await;
             rows.push(row("poolscope", workers, &ours));
-            let bb8 = bb8(&url, Ping::Never, PATIENCE).await;
+            let bb8 = bb8(&url, Ping::Never, TIMEOUT).await;
             let bb8 = measure(&bb8, time).await;
             rows.push(row("bb8 without ping", workers, &bb8));
             #[cfg(feature = "peers")]
             {
                 use poolscope_benches::peers::{deadpool, sqlx};
-                let deadpool = deadpool(&url, Ping::Never, PATIENCE);
+                let deadpool = deadpool(&url, Ping::Never, TIMEOUT);
                 let deadpool = measure(&deadpool, time).await;
                 rows.push(row("deadpool Fast", workers, &deadpool));
-                let sqlx = sqlx(&url, Ping::Never, PATIENCE).await;
+                let sqlx = sqlx(&url, Ping::Never, TIMEOUT).await;
                 rows.push(row(
                     "sqlx without ping",
                     workers,
@@ -46,7 +46,7 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
             }
             if workers == 2 {
                 theirs.push(("bb8", bb8.per_second()));
-                reached(&ours, &theirs);
+                check_targets(&ours, &theirs);
             }
         });
     }
@@ -55,25 +55,22 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         &[
             "pool",
             "workers",
-            "a second",
-            "served a task: min / mean / max",
+            "per second",
+            "checkouts per task: min / mean / max",
             "timeouts of 3 s",
             "p50",
             "p99",
             "p99.9",
             "max",
-            "a task's own p99: best / worst",
+            "p99 of one task: best / worst",
         ],
         &rows,
     );
-    note(
-        "The maximum counts those that still wait at the end. Of a task's own waits the last, \
-         unfinished one is part.",
-    );
+    note("The maximum includes waits that are unfinished at the end. So does the p99 of one task.");
 }
 
 fn poolscope(url: &str) -> poolscope_benches::peers::Ours {
-    let builder = ours(url, PATIENCE).meter_provider(telemetry::metrics());
+    let builder = ours(url, TIMEOUT).meter_provider(telemetry::metrics());
     let sampled = telemetry::traces(Sampler::TraceIdRatioBased(0.01));
     builder.tracer_provider(sampled).build().expect("a pool")
 }
@@ -101,13 +98,13 @@ fn row(pool: &str, workers: usize, of: &Closed) -> Vec<String> {
     ]
 }
 
-fn reached(ours: &Closed, theirs: &[(&str, f64)]) {
+fn check_targets(ours: &Closed, theirs: &[(&str, f64)]) {
     let mut targets = Targets::default();
     targets.add("timeouts", "none", ours.timeouts(), ours.timeouts() == 0);
     let (least, mean, most) = ours.served();
     let off = (mean - least as f64).max(most as f64 - mean) / mean;
     targets.add(
-        "furthest from the mean count that a task was served",
+        "largest deviation from the mean checkouts per task",
         "<= 10 %",
         percent(off),
         off <= 0.1,
@@ -115,20 +112,20 @@ fn reached(ours: &Closed, theirs: &[(&str, f64)]) {
     let waits = ours.waits();
     let spread = waits.quantile(0.999).as_secs_f64() / waits.quantile(0.5).as_secs_f64();
     targets.add(
-        "p99.9 wait to p50",
+        "p99.9 wait / p50 wait",
         "<= 1.50x",
         times(spread),
         spread <= 1.5,
     );
     for (name, rate) in theirs {
         let ratio = ours.per_second() / rate;
-        // Less than a hundredth is the machine's own.
+        // Less than 1 % is noise.
         targets.add(
-            format!("throughput, to {name}"),
-            "the same (>= 0.99x)",
+            format!("throughput / {name}"),
+            "equal (>= 0.99x)",
             times(ratio),
             ratio >= 0.99,
         );
     }
-    targets.print("Starvation: what was to be reached");
+    targets.print("Starvation: targets");
 }

@@ -1,8 +1,8 @@
-//! Percentiles, and medians of what was measured in pairs.
+//! Percentiles, and medians of measurements in rounds.
 
 use std::time::Duration;
 
-/// Durations, to be asked for their percentiles.
+/// Sorted durations.
 #[derive(Debug, Clone, Default)]
 pub struct Sample(Vec<Duration>);
 
@@ -12,7 +12,7 @@ impl Sample {
         Self(values)
     }
 
-    /// The value that a share `q` does not exceed; zero if there is none.
+    /// The `q` quantile; zero for an empty sample.
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = (self.0.len() as f64 * q).ceil() as usize;
         let at = rank.clamp(1, self.0.len().max(1)) - 1;
@@ -42,9 +42,9 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// What was measured in rounds: one row a round, one column for each of the compared.
+/// Measurements in rounds: one row for each round, one column for each variant.
 ///
-/// A machine that is busy elsewhere slows all of a round: so the rounds are compared, not the sums.
+/// Only values of the same round are compared, because a busy machine slows a whole round.
 #[derive(Debug, Default)]
 pub struct Rounds(pub Vec<Vec<f64>>);
 
@@ -74,8 +74,8 @@ impl Rounds {
     }
 }
 
-/// The order in which a round measures them: each round begins with another, for on a machine that
-/// is shared the first to run after a pause gets more of it.
+/// The order of the variants in a round. Each round starts with another one, because on a shared machine the
+/// first to run after a pause gets more time.
 pub fn order(round: usize, compared: usize) -> impl Iterator<Item = usize> {
     (0..compared).map(move |at| (at + round) % compared)
 }

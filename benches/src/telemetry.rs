@@ -1,4 +1,4 @@
-//! Where telemetry goes in a benchmark: nowhere, or over OTLP to a receiver on this machine.
+//! Destinations of telemetry in a benchmark: none, or a local OTLP receiver.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, TcpListener};
@@ -23,7 +23,7 @@ use opentelemetry_sdk::trace::{
 };
 use poolscope::Telemetry;
 
-/// Takes everything and throws it away.
+/// Discards everything.
 #[derive(Debug)]
 pub struct Sink;
 
@@ -33,7 +33,7 @@ impl SpanExporter for Sink {
     }
 }
 
-/// A span is made, described and ended, and nobody wants it.
+/// Spans are created and ended, then discarded.
 impl SpanProcessor for Sink {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
@@ -66,14 +66,14 @@ impl PushMetricExporter for Sink {
     }
 }
 
-/// Metrics are recorded, and read once a minute.
+/// Records metrics, and reads them once a minute.
 pub fn metrics() -> SdkMeterProvider {
     SdkMeterProvider::builder()
         .with_periodic_exporter(Sink)
         .build()
 }
 
-/// Spans of which so many are sampled, and thrown away in batches.
+/// Samples spans, and discards them in batches.
 pub fn traces(sampler: Sampler) -> SdkTracerProvider {
     SdkTracerProvider::builder()
         .with_sampler(sampler)
@@ -81,7 +81,7 @@ pub fn traces(sampler: Sampler) -> SdkTracerProvider {
         .build()
 }
 
-/// Every span is sampled, and thrown away when it ends: what a span costs, and no exporting.
+/// Samples every span, and discards it when it ends: the cost of a span without its export.
 pub fn made_spans() -> SdkTracerProvider {
     SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
@@ -91,7 +91,7 @@ pub fn made_spans() -> SdkTracerProvider {
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// OpenTelemetry reads the environment, so this starts the program again with an endpoint in it.
+/// OpenTelemetry reads the environment, so this restarts the program with an endpoint in it.
 pub fn set_endpoint() {
     if std::env::var_os(ENDPOINT).is_some() {
         return;
@@ -103,12 +103,12 @@ pub fn set_endpoint() {
     let mut again = Command::new(program);
     again.args(std::env::args_os().skip(1));
     let error = again.env(ENDPOINT, format!("http://{address}")).exec();
-    panic!("can't start again: {error}");
+    panic!("can't restart: {error}");
 }
 
-/// Everything over OTLP, by the global providers, to a receiver on a thread of its own that says yes.
+/// Exports everything over OTLP, with the global providers, to a receiver on a thread that accepts it.
 pub fn otlp() -> Telemetry {
-    let endpoint = std::env::var(ENDPOINT).expect("it was set");
+    let endpoint = std::env::var(ENDPOINT).expect("an endpoint");
     let address = endpoint.trim_start_matches("http://");
     let listener = TcpListener::bind(address).expect("a port");
     std::thread::spawn(move || receive(listener));
@@ -135,6 +135,6 @@ fn receive(listener: TcpListener) {
 
 async fn accept(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     drop(request.into_body().collect().await);
-    let answer = Response::builder().header("content-type", "application/x-protobuf");
-    Ok(answer.body(Full::default()).expect("an answer"))
+    let response = Response::builder().header("content-type", "application/x-protobuf");
+    Ok(response.body(Full::default()).expect("a response"))
 }

@@ -18,9 +18,9 @@ use tokio::time::sleep;
 use tower::ServiceExt;
 
 type Sqlite = Pool<AsyncSqliteConnection>;
-type Answer = Result<HeaderMap, axum::http::StatusCode>;
+type Reply = Result<HeaderMap, axum::http::StatusCode>;
 
-/// The response header with the trace's id.
+/// The response header with the trace ID.
 const TRACE: &str = "x-trace-id";
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT)";
@@ -42,8 +42,8 @@ pub fn new(url: &str) -> Result<(Router, Sqlite), Box<dyn Error>> {
     Ok((app, pool))
 }
 
-/// Sends a request, and returns its path and its trace's id.
-pub async fn trace_of(app: &Router, path: &'static str) -> Result<(&'static str, String), String> {
+/// Sends a request, and returns its path and its trace ID.
+pub async fn send(app: &Router, path: &'static str) -> Result<(&'static str, String), String> {
     let request = Request::get(path).body(Body::empty());
     let request = request.map_err(|error| error.to_string())?;
     let Ok(answer) = app.clone().oneshot(request).await;
@@ -57,23 +57,23 @@ pub async fn trace_of(app: &Router, path: &'static str) -> Result<(&'static str,
     }
 }
 
-async fn users(State(pool): State<Sqlite>) -> Answer {
+async fn users(State(pool): State<Sqlite>) -> Reply {
     select(&pool, 1).await
 }
 
 /// Holds its connection for much longer than its query takes.
-async fn report(State(pool): State<Sqlite>) -> Answer {
+async fn report(State(pool): State<Sqlite>) -> Reply {
     let mut conn = pool.get().await.map_err(|_| unavailable())?;
     query(&mut conn).await.map_err(|_| unavailable())?;
     sleep(Duration::from_millis(80)).await;
-    Ok(told())
+    Ok(trace_header())
 }
 
-async fn n_plus_one(State(pool): State<Sqlite>) -> Answer {
+async fn n_plus_one(State(pool): State<Sqlite>) -> Reply {
     select(&pool, 12).await
 }
 
-async fn transaction(State(pool): State<Sqlite>) -> Answer {
+async fn transaction(State(pool): State<Sqlite>) -> Reply {
     let mut conn = pool.get().await.map_err(|_| unavailable())?;
     let work = conn.transaction(async |conn| {
         query(conn).await?;
@@ -81,15 +81,15 @@ async fn transaction(State(pool): State<Sqlite>) -> Answer {
         QueryResult::Ok(())
     });
     work.await.map_err(|_| unavailable())?;
-    Ok(told())
+    Ok(trace_header())
 }
 
-async fn select(pool: &Sqlite, times: u32) -> Answer {
+async fn select(pool: &Sqlite, times: u32) -> Reply {
     let mut conn = pool.get().await.map_err(|_| unavailable())?;
     for _ in 0..times {
         query(&mut conn).await.map_err(|_| unavailable())?;
     }
-    Ok(told())
+    Ok(trace_header())
 }
 
 async fn query(conn: &mut AsyncSqliteConnection) -> QueryResult<usize> {
@@ -98,7 +98,7 @@ async fn query(conn: &mut AsyncSqliteConnection) -> QueryResult<usize> {
         .await
 }
 
-fn told() -> HeaderMap {
+fn trace_header() -> HeaderMap {
     let trace = Context::current()
         .span()
         .span_context()

@@ -32,7 +32,7 @@ pub async fn spans(
     let deadline = Instant::now() + patience;
     loop {
         let found = fetch(&url).await.map_err(|error| {
-            format!("{url}: {error}. Jaeger at another address goes into JAEGER_URL")
+            format!("{url}: {error}. Set JAEGER_URL if Jaeger has another address")
         })?;
         let spans: Vec<_> = found["data"][0]["spans"]
             .as_array()
@@ -42,7 +42,7 @@ pub async fn spans(
             return Ok(spans);
         }
         if Instant::now() > deadline {
-            return Err(format!("{url}: the trace is not there after {patience:?}").into());
+            return Err(format!("{url}: no trace after {patience:?}").into());
         }
         sleep(Duration::from_millis(200)).await;
     }
@@ -60,7 +60,7 @@ fn span(span: &Value) -> Option<Span> {
 
 async fn fetch(url: &str) -> Result<Value, Box<dyn Error>> {
     let uri: Uri = url.parse()?;
-    let host = uri.host().ok_or("a URL with a host is needed")?;
+    let host = uri.host().ok_or("the URL needs a host")?;
     let port = uri.port_u16().unwrap_or(80);
     let socket = TcpStream::connect((host, port)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
@@ -75,6 +75,6 @@ async fn fetch(url: &str) -> Result<Value, Box<dyn Error>> {
         .collect()
         .await?;
     connection.abort();
-    // If Jaeger does not have the trace yet, the answer is a 404 with a reason.
+    // If Jaeger does not have the trace yet, the response is a 404 with a reason.
     Ok(serde_json::from_slice(&answer.to_bytes())?)
 }

@@ -24,13 +24,13 @@ use poolscope::Telemetry;
 
 const ENDPOINT: &str = "http://localhost:4318";
 const JAEGER: &str = "http://localhost:16686";
-/// How long sending the traces may take, and then finding them.
+/// The time limit for sending the traces, and then for finding them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
     if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_none() {
-        return again();
+        return run_with_endpoint();
     }
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
 }
 
 /// Runs this program with the endpoint in the environment, where OpenTelemetry reads it.
-fn again() -> ExitCode {
+fn run_with_endpoint() -> ExitCode {
     let program = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new(program);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", ENDPOINT);
@@ -62,19 +62,19 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let (app, pool) = app::new(&format!("sqlite://{}/shop.db", folder.path().display()))?;
     // The first request opens a connection. Four concurrent requests wait for two connections. One
     // repeats the same query. One leaves its transaction idle.
-    let mut traces = vec![app::trace_of(&app, "/users").await?];
-    let together = join_all((0..4).map(|_| app::trace_of(&app, "/report"))).await;
+    let mut traces = vec![app::send(&app, "/users").await?];
+    let together = join_all((0..4).map(|_| app::send(&app, "/report"))).await;
     traces.extend(together.into_iter().collect::<Result<Vec<_>, _>>()?);
-    traces.push(app::trace_of(&app, "/n-plus-one").await?);
-    traces.push(app::trace_of(&app, "/transaction").await?);
+    traces.push(app::send(&app, "/n-plus-one").await?);
+    traces.push(app::send(&app, "/transaction").await?);
     pool.close(PATIENCE).await;
 
     let unsent = telemetry.shutdown(PATIENCE).await;
     if unsent.spans > 0 {
         return Err(format!(
-            "{} spans could not be sent. Is a collector there? Start one with scripts/stack, or with \
-             docker compose -f examples/stack/compose.yaml up; another endpoint than {ENDPOINT} goes \
-             into OTEL_EXPORTER_OTLP_ENDPOINT",
+            "{} spans could not be sent. Start a collector with scripts/stack or docker compose -f \
+             examples/stack/compose.yaml up; to use another endpoint than {ENDPOINT}, set \
+             OTEL_EXPORTER_OTLP_ENDPOINT",
             unsent.spans
         )
         .into());
@@ -84,7 +84,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for (path, trace) in &traces {
         let spans = jaeger::spans(jaeger, trace, PATIENCE).await?;
         println!("\nGET {path}   {jaeger}/trace/{trace}");
-        print!("{}", tree::drawn(&spans));
+        print!("{}", tree::render(&spans));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Draws a trace as a tree of text.
+//! Renders a trace as a text tree.
 
 use std::fmt::Write;
 
@@ -7,16 +7,16 @@ use super::jaeger::Span;
 /// The width of a whole trace, in columns.
 const WIDTH: u64 = 40;
 
-/// Draws one line for each span: its name, its duration, and its time as a bar.
-pub fn drawn(spans: &[Span]) -> String {
+/// Renders one line for each span: its name, its duration, and its time as a bar.
+pub fn render(spans: &[Span]) -> String {
     let mut text = String::new();
     for root in spans.iter().filter(|span| span.parent.is_none()) {
-        draw(spans, root, root, 0, &mut text);
+        render_span(spans, root, root, 0, &mut text);
     }
     text
 }
 
-fn draw(spans: &[Span], root: &Span, span: &Span, depth: usize, text: &mut String) {
+fn render_span(spans: &[Span], root: &Span, span: &Span, depth: usize, text: &mut String) {
     let total = root.took.max(1);
     let column = |time: u64| (time.saturating_sub(root.start) * WIDTH / total).min(WIDTH) as usize;
     let (from, to) = (column(span.start), column(span.start + span.took));
@@ -34,6 +34,6 @@ fn draw(spans: &[Span], root: &Span, span: &Span, depth: usize, text: &mut Strin
         .collect();
     children.sort_by_key(|child| child.start);
     for child in children {
-        draw(spans, root, child, depth + 1, text);
+        render_span(spans, root, child, depth + 1, text);
     }
 }

@@ -1,4 +1,4 @@
-//! The errors of a handler, and the client's answers.
+//! The errors of a handler, and the responses to the client.
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
@@ -13,39 +13,36 @@ use poolscope::PoolError;
 use serde_json::json;
 
 pub enum AppError {
-    /// No connection. poolscope's answer is 503 with `Retry-After`.
+    /// No connection. poolscope's response is 503 with `Retry-After`.
     Pool(PoolError),
     /// A query failed.
     Database(DatabaseError),
     /// The request is wrong.
-    Refused(StatusCode, String),
+    BadRequest(StatusCode, String),
 }
 
 impl IntoResponse for AppError {
     fn into_response(self) -> Response {
         match self {
             Self::Pool(error) => error.into_response(),
-            Self::Refused(status, detail) => problem(status, &detail),
+            Self::BadRequest(status, detail) => problem(status, &detail),
             Self::Database(error) if poolscope::backend::is_connection_failure(&error) => {
-                tracing::warn!("answering 503: {error}");
+                tracing::warn!("responding with 503: {error}");
                 let answer = problem(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "the connection to the database was lost; whether the request had an effect is not known",
+                    "the database connection was lost; the request may have had an effect",
                 );
                 ([(header::RETRY_AFTER, "2")], answer).into_response()
             }
             Self::Database(error) if conflicts(&error) => {
-                tracing::info!("answering 409: {error}");
-                problem(
-                    StatusCode::CONFLICT,
-                    "this is at odds with what is stored already",
-                )
+                tracing::info!("responding with 409: {error}");
+                problem(StatusCode::CONFLICT, "this conflicts with existing data")
             }
             Self::Database(error) => {
-                tracing::error!("answering 500: {error}");
+                tracing::error!("responding with 500: {error}");
                 problem(
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "a query failed; the log says which and why",
+                    "a query failed; see the log",
                 )
             }
         }
@@ -97,12 +94,12 @@ impl From<DatabaseError> for AppError {
 
 impl From<JsonRejection> for AppError {
     fn from(rejection: JsonRejection) -> Self {
-        Self::Refused(rejection.status(), rejection.body_text())
+        Self::BadRequest(rejection.status(), rejection.body_text())
     }
 }
 
 impl From<PathRejection> for AppError {
     fn from(rejection: PathRejection) -> Self {
-        Self::Refused(rejection.status(), rejection.body_text())
+        Self::BadRequest(rejection.status(), rejection.body_text())
     }
 }

@@ -47,7 +47,7 @@ async fn main() {
             1
         }
     };
-    // A return would wait for a query of SQLite that was still running after the drain.
+    // Returning would wait for a SQLite query that outlasted the drain.
     std::process::exit(status);
 }
 
@@ -91,12 +91,12 @@ async fn remove(folder: tempfile::TempDir) {
 
 async fn serve<C: Database>(settings: Settings) -> Result<(), Box<dyn Error>> {
     let url = settings.database_url.to_string();
-    // This opens no connection: the database may be down, and start later.
+    // Opens no connection: the database may be down, and start later.
     let pool = Pool::<C>::builder(settings)
-        // The dashboard shows the routes with these metrics.
+        // The dashboard needs these metrics to show the routes.
         .request_metrics(true)
-        // A real app is migrated before it starts. This one creates its tables in any database,
-        // even in one that starts later, or restarts empty.
+        // A real app migrates before it starts. This one creates its tables in any database, even in one
+        // that starts later or restarts empty.
         .on_connect(|conn| Box::pin(conn.prepare()))
         .build()?;
     let app = router::router(pool.clone());

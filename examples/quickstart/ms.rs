@@ -1,4 +1,4 @@
-//! `?ms=`: how long a request should take.
+//! `?ms=`: the duration of a request.
 
 use std::time::Duration;
 
@@ -23,17 +23,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Ms {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
-        let refused = |what: &str| {
+        let rejected = |what: &str| {
             let detail = format!("{what}: expected ms=N, with N a whole number from 0 to {MOST}");
-            AppError::Refused(StatusCode::BAD_REQUEST, detail)
+            AppError::BadRequest(StatusCode::BAD_REQUEST, detail)
         };
         let Query(Parameters { ms }) = Query::from_request_parts(parts, state)
             .await
-            .map_err(|rejection| refused(&rejection.body_text()))?;
+            .map_err(|rejection| rejected(&rejection.body_text()))?;
         match ms.as_deref().map(str::parse) {
             None => Ok(Self(Duration::from_millis(DEFAULT))),
             Some(Ok(ms @ 0..=MOST)) => Ok(Self(Duration::from_millis(ms))),
-            Some(_) => Err(refused(&format!("ms={}", ms.unwrap_or_default()))),
+            Some(_) => Err(rejected(&format!("ms={}", ms.unwrap_or_default()))),
         }
     }
 }

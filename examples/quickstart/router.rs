@@ -21,21 +21,18 @@ pub fn router<C: Database>(pool: Pool<C>) -> Router {
         .route("/slow", get(trouble::slow::<C>))
         .route("/query", get(trouble::query::<C>))
         .route("/transaction", get(trouble::transaction::<C>))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "there is no such route"))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "no such route"))
         .method_not_allowed_fallback(async || {
-            problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this route is not for this method",
-            )
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         })
         // Each request has a span, and its use of the pool is counted for its route.
         .layer(RequestLayer::new())
-        // Added after the layer, so it does not apply: a scraper's requests would be noise.
+        // Added after the layer, so that it does not apply: a scraper's requests would be noise.
         .nest_service(MONITORING, pool.monitor())
         .with_state(pool)
 }
 
-/// The addresses to open.
+/// The text printed at the start, with the addresses to open.
 pub fn welcome(database: &str, address: SocketAddr) -> String {
     let url = format!("http://{address}");
     format!(
@@ -48,7 +45,7 @@ the app
   {url}/users/1/orders
   {url}/n-plus-one               one query for each user
   {url}/slow?ms=1000             holds a connection without using it
-  {url}/query?ms=1000            a query that takes so long
+  {url}/query?ms=1000            runs a query of this duration
   {url}/transaction?ms=1000      idle in a transaction
 
 the pool

@@ -22,16 +22,16 @@ pub async fn add_user<C: Database>(
     body: Result<Json<NewUser>, JsonRejection>,
 ) -> Result<(StatusCode, Json<User>), AppError> {
     let Json(new) = body?;
-    // Before the checkout, so that a bad request does not use the pool.
-    let new =
-        checked(new).map_err(|why| AppError::Refused(StatusCode::UNPROCESSABLE_ENTITY, why))?;
+    // Before the checkout, so that an invalid request does not use the pool.
+    let new = validated(new)
+        .map_err(|why| AppError::BadRequest(StatusCode::UNPROCESSABLE_ENTITY, why))?;
 
     let mut conn = pool.get().await?;
     match conn.add_user(&new).await {
         Ok(user) => Ok((StatusCode::CREATED, Json(user))),
         Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
-            let why = format!("email: there is a user with {} already", new.email);
-            Err(AppError::Refused(StatusCode::CONFLICT, why))
+            let why = format!("email: a user with {} already exists", new.email);
+            Err(AppError::BadRequest(StatusCode::CONFLICT, why))
         }
         Err(error) => Err(error.into()),
     }
@@ -45,7 +45,7 @@ pub async fn orders<C: Database>(
     let Path(id) = id?;
     let mut conn = pool.get().await?;
     if conn.user(id).await?.is_none() {
-        return Err(AppError::Refused(
+        return Err(AppError::BadRequest(
             StatusCode::NOT_FOUND,
             format!("there is no user {id}"),
         ));
@@ -53,7 +53,7 @@ pub async fn orders<C: Database>(
     Ok(Json(conn.orders_of(id).await?))
 }
 
-fn checked(new: NewUser) -> Result<NewUser, String> {
+fn validated(new: NewUser) -> Result<NewUser, String> {
     let (name, email) = (new.name.trim(), new.email.trim());
     for (field, text, most) in [("name", name, 100), ("email", email, 200)] {
         match text.chars().count() {

@@ -10,7 +10,7 @@ pub struct Stop {
 
 #[cfg(unix)]
 impl Stop {
-    /// Registers the signals. They then no longer end the process.
+    /// Registers the signals, so that they no longer end the process.
     pub fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
@@ -19,7 +19,7 @@ impl Stop {
         })
     }
 
-    pub async fn asked(&mut self) {
+    pub async fn requested(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -36,7 +36,7 @@ impl Stop {
         Ok(Self)
     }
 
-    pub async fn asked(&mut self) {
+    pub async fn requested(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

@@ -35,7 +35,7 @@ pub async fn run<C: Backend>(app: Router, pool: Pool<C>) {
         let Ok(answer) = app.clone().oneshot(request).await;
         // Fewer requests while the database is down, so that they do not fill the log.
         let failed = answer.status().is_server_error();
-        // Reads the whole body, as a client would: a request lasts until the end of its answer.
+        // Reads the whole body, as a client would: a request lasts until the end of its response.
         let _ = answer.into_body().collect().await;
         sleep(if failed {
             Duration::from_secs(10)

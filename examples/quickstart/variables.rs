@@ -14,7 +14,7 @@ pub fn read_dot_env() -> Result<(), String> {
         Err(error) if error.not_found() => Ok(()),
         // The text of this error quotes the line, which may contain a password.
         Err(dotenvy::Error::LineParse(..)) => Err(
-            ".env: a line can't be read: expected NAME=value, in single quotes if it has spaces, # or $"
+            ".env: a line can't be read: expected NAME=value, with single quotes around spaces, # or $"
                 .to_owned(),
         ),
         Err(error) => Err(format!(".env: {error}")),

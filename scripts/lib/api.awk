@@ -1,7 +1,7 @@
-# Prints the public API that one page of rustdoc shows. Its variable `page` is the page's file name.
+# Prints the public API on one page of rustdoc. The variable `page` is the page's file name.
 #
-# Not printed: the methods of traits, blanket implementations, and of the auto traits all but Send and Sync.
-# An implementation for another type of this crate is on that type's page.
+# Leaves out trait methods, blanket implementations, and auto traits other than Send and Sync. An
+# implementation for another type of this crate is on the page of that type.
 
 BEGIN { RS = "\001" }
 
@@ -13,7 +13,7 @@ BEGIN { RS = "\001" }
         part = parts[i]
         head = substr(part, 1, index(part, ">"))
         if (part ~ /^><code>/) {
-            # A second one is what a type alias stands for.
+            # The second one of a type alias is the aliased type.
             if (!declared++) {
                 print declaration(between(part, "<code>", "</code></pre>"))
             }
@@ -27,7 +27,7 @@ BEGIN { RS = "\001" }
             if (list ~ /"synthetic-implementations"/) {
                 is_here = header ~ /trait\.(Send|Sync)\.html/
             }
-            # What comes with a derived PartialEq.
+            # A derived PartialEq adds StructuralPartialEq.
             is_here = is_here && header !~ /trait\.StructuralPartialEq\.html/
             if (is_here) {
                 print line(header)
@@ -43,7 +43,7 @@ function between(text, start, end) {
     return substr(text, 1, index(text, end) - 1)
 }
 
-# Whether an implementation is for this page's type, or none of this crate.
+# Returns whether an implementation is for this page's type or for a type of another crate.
 function is_for_this(header,    target) {
     target = header
     if (!sub(/.* for /, "", target)) {

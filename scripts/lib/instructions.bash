@@ -1,10 +1,10 @@
-# What a checkout and a query cost in instructions. Sourced by scripts/bench and scripts/test.
+# Counts the instructions of a checkout and of a query. Sourced by scripts/bench and scripts/test.
 #
-# A clock on a busy machine shows a change of a fifth, a count one of a hundredth: runs differ by 1 %, and by 3 % where a
-# connection is moved by value (`layered`). What is counted is the program and its libraries, not the kernel; a cache
-# miss, an atomic and a reading of the clock count as what they are made of. One task on one thread, so that
-# every run takes the same way. A fifth of it is the C library (memcpy, malloc): so its version has to be the
-# same too. Of a processor valgrind shows it no more than AVX2, whatever it has.
+# On a busy machine, a clock detects changes of 20 %, an instruction count changes of 1 %: runs differ by 1 %, and by
+# 3 % where a connection is moved by value (`layered`). The count covers the program and its libraries, not the
+# kernel; cache misses, atomics and clock reads count as their instructions. One task runs on one thread, so that
+# every run takes the same path. A fifth of the count is the C library (memcpy, malloc), so its version must match.
+# Valgrind emulates a processor with AVX2 at most.
 
 counts=benches/instructions.txt
 counted=(
@@ -15,16 +15,16 @@ counted=(
 # Percent.
 may_grow=3
 
-# Prints why nothing can be counted; nothing if it can.
+# Prints why instructions cannot be counted; nothing if they can.
 why_not_counted() {
     command -v valgrind >/dev/null || echo 'valgrind is missing: apt-get install -y valgrind'
 }
 
-# Prints why counts of here cannot be compared with those kept; nothing if they can.
+# Prints why new counts cannot be compared with the stored ones; nothing if they can.
 why_not_compared() {
     local kept
     kept=$(sed -n 's/^# by //p' "$counts")
-    [[ $kept == "$(counted_by)" ]] || echo "the counts kept are by $kept, and this is $(counted_by)"
+    [[ $kept == "$(counted_by)" ]] || echo "the stored counts are by $kept, this is $(counted_by)"
 }
 
 counted_by() {
@@ -32,12 +32,12 @@ counted_by() {
     echo "$(getconf GNU_LIBC_VERSION)${RUSTFLAGS:+, $RUSTFLAGS}"
 }
 
-# count PROGRAM: a line `LOAD POOL COUNT` each, for a minute or a little more.
+# count PROGRAM: prints a line `LOAD POOL COUNT` for each load and pool, in about a minute.
 count() {
     local each times log
     log=$(mktemp)
     for each in "${counted[@]}"; do
-        # Enough that what happens once a second does not show.
+        # Enough to hide work that happens once a second.
         [[ $each == select* ]] && times=4000 || times=20000
         # shellcheck disable=SC2086 # two words
         TIMES=$times valgrind --tool=callgrind --callgrind-out-file=/dev/null \
@@ -49,11 +49,11 @@ count() {
     rm "$log"
 }
 
-# keep_counts FILE: as those to compare with from now on.
+# keep_counts FILE: stores the counts for later comparisons.
 keep_counts() {
     {
-        echo '# Instructions a checkout and a query take, counted and kept by `scripts/bench --keep`,'
-        echo '# compared with by `scripts/bench --check`.'
+        echo '# Instructions per checkout and per query. Written by `scripts/bench --keep`,'
+        echo '# read by `scripts/bench --check`.'
         echo "# by $(counted_by)"
         sed -n 's/^model name\s*:/# on/p' /proc/cpuinfo | head -n 1
         cat "$1"
@@ -61,23 +61,23 @@ keep_counts() {
     echo "written: $counts" >&2
 }
 
-# compare_counts FILE: fails if one of them has grown.
+# compare_counts FILE: fails if a count has grown.
 compare_counts() {
     awk -v may_grow="$may_grow" '
         /^#/ { next }
         NR == FNR { kept[$1 " " $2] = $3; next }
-        !($1 " " $2 in kept) { printf "%-8s  %-9s  %6d, not kept yet: scripts/bench --keep\n", $1, $2, $3; next }
+        !($1 " " $2 in kept) { printf "%-8s  %-9s  %6d, not stored yet: scripts/bench --keep\n", $1, $2, $3; next }
         {
             change = 100 * ($3 / kept[$1 " " $2] - 1)
             grown = change > may_grow
             failed = failed || grown
-            printf "%-8s  %-9s  %6d, were %6d: %+.1f %%%s\n", $1, $2, $3, kept[$1 " " $2], change, grown ? "  <-- grown" : ""
+            printf "%-8s  %-9s  %6d, was %6d: %+.1f %%%s\n", $1, $2, $3, kept[$1 " " $2], change, grown ? "  <-- grown" : ""
         }
         END { exit failed }
-    ' "$counts" "$1" || fail "more than $may_grow % more instructions; if that is meant: scripts/bench --keep"
+    ' "$counts" "$1" || fail "a count grew by more than $may_grow %; to accept it: scripts/bench --keep"
 }
 
-# counts_as_table FILE: a section of docs/benchmarks.md.
+# counts_as_table FILE: prints a section of docs/benchmarks.md.
 counts_as_table() {
     printf '\n### Instructions: one task, one thread\n\n| load | pool | instructions | over raw bb8 |\n|---|---|---|---|\n'
     awk '
@@ -99,5 +99,5 @@ counts_as_table() {
             printf " %d for a\nsampled span without attributes.\n", alone["sampled"]
         }
     ' "$1"
-    printf '\nOf the client, by callgrind, without the kernel. With %s.\n' "$(counted_by)"
+    printf '\nCounted by callgrind in the client, without the kernel. With %s.\n' "$(counted_by)"
 }

@@ -1,8 +1,8 @@
-# What stands around measured figures in a guide: when, where and on what, and the place they go to.
-# Sourced by scripts/bench and scripts/advice-trial.
+# Writes measurements into a guide, with the date, the machine and the versions. Sourced by scripts/bench and
+# scripts/advice-trial.
 
-# circumstances SCRIPT CRATE...: of the run that begins now, with the versions of these crates.
-circumstances() {
+# print_environment SCRIPT CRATE...: prints the date, the machine, and the versions of these crates.
+print_environment() {
     local script=$1 processor memory crate versions=()
     shift
     processor=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
@@ -28,7 +28,7 @@ postgres_version() {
     "${program:-postgres}" --version
 }
 
-# put_between BEGINS ENDS TABLES DOCUMENT: what stands around the two marks stays.
+# put_between BEGINS ENDS TABLES DOCUMENT: replaces what is between the two marks.
 put_between() {
     local begins=$1 ends=$2 tables=$3 document=$4
     awk -v begins="$begins" -v ends="$ends" -v tables="$tables" '

@@ -1,18 +1,18 @@
-# Programs that run beside a script and end with it. Sourced by scripts/stack.
+# Runs programs that end with the script. Sourced by scripts/stack.
 #
-# `folder` is where their logs go, NAME.log.
+# Their logs are NAME.log in `folder`.
 
 declare -A running=()
 started=()
 
-# start_in_background NAME COMMAND...: in a session of its own, so that Ctrl-C reaches the script
-# alone, which ends them in order.
+# start_in_background NAME COMMAND...: starts the command in a new session, so that Ctrl-C reaches only the
+# script, which then ends the programs in order.
 start_in_background() {
     local name=$1
     shift
     setsid "$@" </dev/null >>"$folder/$name.log" 2>&1 &
     running[$name]=$!
-    # So that the shell does not tell how it ended.
+    # The shell does not report how it ends.
     disown
     started+=("$name")
 }
@@ -27,7 +27,7 @@ until_it_answers() {
         sleep 0.1
     done
     show_logs
-    fail "$name: still nothing after a minute. $(<"$folder/complaint")"
+    fail "$name does not answer after a minute. $(<"$folder/complaint")"
 }
 
 fail_if_one_has_ended() {
@@ -48,7 +48,7 @@ show_logs() {
     done >&2
 }
 
-# The last that was started first. Each gets five seconds, which Jaeger would use.
+# Ends the programs in reverse order. Each has ten seconds, except Jaeger, which would use them.
 stop_all() {
     local i name pid tries
     for ((i = ${#started[@]} - 1; i >= 0; i--)); do
@@ -64,7 +64,7 @@ stop_all() {
     started=()
 }
 
-# free_port PREFERRED: that one, or one that is free.
+# free_port PREFERRED: prints the preferred port if it is free, else another one.
 free_port() {
     local port=$1
     while is_taken "$port"; do

@@ -1,11 +1,11 @@
-# Is the `rust-version` in Cargo.toml true? Sourced by scripts/test.
+# Checks that dependencies need no newer Rust than Cargo.toml's `rust-version`. Sourced by scripts/test.
 #
-# No toolchain of that version is needed: every crate states what it needs itself. What counts is
-# what a user's cargo chooses for the library, so a copy of Cargo.toml without dev-dependencies is
-# resolved anew, the way cargo does since 1.84: the newest versions that state no more than ours,
-# and newer ones only where there are none. One of those is what this looks for.
+# No toolchain of that version is needed, because every crate states its own. A user's cargo resolves without
+# dev-dependencies, so this resolves a copy of Cargo.toml without them, as cargo does since 1.84: it prefers
+# versions that state no newer Rust than ours, and takes newer ones only if there are no others. The
+# check reports those.
 
-# In a shell of its own, so that the copy is removed however this ends.
+# Runs in a subshell, so that the copy is always removed.
 check_rust_version() (
     local ours copy manifests manifest theirs too_new=()
     ours=$(rust_version_in Cargo.toml)
@@ -17,7 +17,7 @@ check_rust_version() (
     touch "$copy/src/lib.rs"
     awk '/^\[/ { skip = /^\[(\[(bench|bin|example|test)\]\]|dev-dependencies)/ } !skip' \
         Cargo.toml >"$copy/Cargo.toml"
-    # All features are in the lock file, and all platforms.
+    # The lock file contains all features and all platforms.
     manifests=$(manifests_of_dependencies "$copy")
     while read -r manifest; do
         theirs=$(rust_version_in "$manifest")
@@ -28,7 +28,7 @@ check_rust_version() (
 
     if ((${#too_new[@]})); then
         printf '%s\n' "${too_new[@]}" >&2
-        fail "Cargo.toml states Rust $ours: state the highest of these, or ask for older versions of them"
+        fail "Cargo.toml states Rust $ours: state the highest of these, or require older versions of them"
     fi
     echo "no dependency needs more than Rust $ours"
 )
@@ -41,7 +41,7 @@ manifests_of_dependencies() (
         | grep -o '"manifest_path":"[^"]*"' | cut -d '"' -f 4 | grep -vxF "$PWD/Cargo.toml"
 )
 
-# With three numbers, to be compared: 1.88 is 1.88.0.
+# Adds a third number for comparison: 1.88 becomes 1.88.0.
 rust_version_in() {
     sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' "$1" | sed 's/^[0-9]*\.[0-9]*$/&.0/'
 }

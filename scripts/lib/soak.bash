@@ -1,9 +1,9 @@
-# Runs the tests several times on a machine that is busy. Sourced by scripts/test.
+# Runs the tests repeatedly on a busy machine. Sourced by scripts/test.
 
 load=()
 
-# soak ROUNDS COMMAND...: runs the command beside a load on every processor and on the disk. All rounds run, and it
-# fails if one did.
+# soak ROUNDS COMMAND...: runs the command repeatedly under load on every processor and on the disk. Runs all
+# rounds, and fails if one failed.
 soak() {
     local rounds=$1 round failed=()
     shift
@@ -22,8 +22,8 @@ soak() {
     fi
 }
 
-# A loop for each processor, and one that writes 64 MiB and waits for the disk. They end with the script, and after
-# six hours at the latest.
+# Starts a busy loop on each processor, and a loop that writes 64 MiB and waits for the disk. They end with the
+# script, or after six hours.
 start_load() {
     local processor
     trap stop_load EXIT

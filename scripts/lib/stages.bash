@@ -2,12 +2,12 @@
 
 stages=()
 
-# stage NAME COMMAND...: runs the command under a header; the first that fails ends the script.
+# stage NAME COMMAND...: runs the command under a header. The first failure ends the script.
 stage() {
     local name=$1 start=$SECONDS
     shift
     printf '\n==> %s\n' "$name"
-    # Not `"$@" || ..`: inside of such a list the shell would go on after an error in a function.
+    # Not `"$@" || ..`: inside such a list, the shell continues after an error in a function.
     "$@"
     printf -- '--- %s: %d s\n' "$name" "$((SECONDS - start))"
     stages+=("$(printf '%6d s  %s' "$((SECONDS - start))" "$name")")
@@ -23,8 +23,8 @@ fail() {
     exit 1
 }
 
-# Cargo's closing lines are one for each test program; this is their sum. A test whose program is
-# missing says that it is skipped, and passes.
+# Cargo prints one result for each test program; this prints their sum. A test whose program is missing
+# prints that it is skipped, and passes.
 add_up_results() {
     awk '
         /^test result:/ {

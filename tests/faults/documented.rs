@@ -1,4 +1,4 @@
-//! The table of the guide against the tests there are.
+//! Compares the fault table of the guide with the tests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,14 +6,14 @@ use std::path::Path;
 
 const GUIDE: &str = include_str!("../../docs/reliability.md");
 
-/// The links of the tables' rows whose text is code: a test's name, and its file beside the guide.
+/// Returns the test links of the tables: a test's name, and its file relative to the guide.
 fn linked() -> BTreeSet<(String, String)> {
     let rows = GUIDE.lines().filter(|line| line.starts_with('|'));
     let links = rows.flat_map(|row| row.split("[`").skip(1));
     links
         .map(|link| {
-            let (name, rest) = link.split_once("`](../").expect("a link to a file here");
-            let (file, _) = rest.split_once(')').expect("a link's end");
+            let (name, rest) = link.split_once("`](../").expect("a relative link");
+            let (file, _) = rest.split_once(')').expect("the end of a link");
             (name.to_owned(), file.to_owned())
         })
         .collect()
@@ -28,7 +28,7 @@ fn repository() -> &'static Path {
 }
 
 #[test]
-fn every_test_that_the_guide_names_is_there() {
+fn every_linked_test_exists() {
     let linked = linked();
     assert!(linked.len() > 20, "{linked:?}");
     for (name, file) in linked {
@@ -41,7 +41,7 @@ fn every_test_that_the_guide_names_is_there() {
 }
 
 #[test]
-fn every_fault_that_is_tested_is_in_the_guide() {
+fn every_fault_test_is_in_the_guide() {
     let linked = linked();
     let mut missing = Vec::new();
     for entry in fs::read_dir(repository().join("tests/faults")).unwrap() {
@@ -59,7 +59,7 @@ fn every_fault_that_is_tested_is_in_the_guide() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// What has a test's attribute, and what the macros make a test of.
+/// Returns the functions with a test attribute, and those that a macro turns into tests.
 fn tests(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = text.lines().peekable();

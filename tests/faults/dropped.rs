@@ -1,5 +1,5 @@
-//! Futures that are dropped half-way: after each of their polls, at once and a moment later, on
-//! each database. The next borrower gets a connection that is clean.
+//! Drops futures after each of their polls, at once and a moment later, on each database. The next
+//! borrower gets a clean connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -20,22 +20,22 @@ use crate::databases::{Tested, on_each_database};
 use crate::lost::{nothing_is_lost, within_patience};
 
 on_each_database!(
-    a_checkout_is_dropped_while_it_connects,
-    a_checkout_is_dropped_while_it_pings,
-    a_checkout_is_dropped_while_it_queues,
-    a_query_is_dropped_before_and_after_its_first_row,
-    a_transaction_is_dropped,
+    dropping_a_connecting_checkout_loses_nothing,
+    dropping_a_pinging_checkout_loses_nothing,
+    dropping_a_queued_checkout_loses_nothing,
+    dropping_a_query_loses_nothing,
+    dropping_a_transaction_loses_nothing,
 );
 
 /// Reads rows one by one.
 trait Rows: Tested {
-    /// 2000 rows, wide enough to come in many pieces; gives how many came.
+    /// Reads 2000 rows, wide enough to arrive in many pieces; returns how many arrived.
     fn rows(&mut self) -> impl Future<Output = QueryResult<usize>> + Send;
 }
 
 #[derive(QueryableByName)]
 struct Row {
-    #[allow(dead_code, reason = "that it comes is enough")]
+    #[allow(dead_code, reason = "only the row's arrival matters")]
     #[diesel(sql_type = Integer)]
     n: i32,
 }
@@ -70,11 +70,11 @@ rows!(
      SELECT n, hex(zeroblob(100)) AS wide FROM c"
 );
 
-/// Whether the answer that an event brings is there already when the future is dropped.
-const MOMENTS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(2)];
+/// The delays between a poll and the drop: with the second, the response has arrived already.
+const DELAYS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(2)];
 
-/// Polls a future so many times and drops it; true if it was done before.
-async fn cut<F: Future>(future: F, polls: usize, moment: Duration) -> bool {
+/// Polls a future up to `polls` times, then drops it. Returns whether it finished first.
+async fn poll_and_drop<F: Future>(future: F, polls: usize, delay: Duration) -> bool {
     let mut future = pin!(future);
     let mut polled = 0;
     let done = poll_fn(|cx| {
@@ -89,25 +89,25 @@ async fn cut<F: Future>(future: F, polls: usize, moment: Duration) -> bool {
         }
     });
     let done = done.await;
-    if !done && !moment.is_zero() {
-        sleep(moment).await;
+    if !done && !delay.is_zero() {
+        sleep(delay).await;
     }
     done
 }
 
-/// Drops a future after each number of polls, until it is done before; after many, some are
-/// skipped. Looks at the pool each time.
-async fn dropped_everywhere<F: Future>(
+/// Drops a future after each number of polls, until it finishes first. Skips some of the higher
+/// numbers. Checks the pool each time.
+async fn drop_after_each_poll<F: Future>(
     mut make: impl FnMut() -> F,
     mut look: impl AsyncFnMut(i32),
 ) {
-    for moment in MOMENTS {
-        // On SQLite each answer may be there before it is asked for, now and then.
+    for delay in DELAYS {
+        // On SQLite, a response may be ready before the first poll.
         let mut rounds = 0;
         while {
             let mut polls = 0;
             loop {
-                let done = within_patience("it goes on", cut(make(), polls, moment)).await;
+                let done = within_patience("progress", poll_and_drop(make(), polls, delay)).await;
                 look(polls as i32).await;
                 if done {
                     break;
@@ -117,7 +117,7 @@ async fn dropped_everywhere<F: Future>(
             polls <= 1
         } {
             rounds += 1;
-            assert!(rounds < 50, "it never has to wait");
+            assert!(rounds < 50, "the future never waits");
         }
     }
 }
@@ -126,24 +126,27 @@ fn small<C: Tested>(builder: PoolBuilder<C>) -> Pool<C> {
     builder.pool_size(1).max_overflow(0).build().unwrap()
 }
 
-/// The next borrower reads its own answers.
-async fn the_next_is_fine<C: Tested>(pool: &Pool<C>, n: i32) {
-    let mut next = within_patience("the next", pool.get()).await.unwrap();
+/// The next borrower reads its own results.
+async fn next_checkout_works<C: Tested>(pool: &Pool<C>, n: i32) {
+    let mut next = within_patience("the next checkout", pool.get())
+        .await
+        .unwrap();
     assert_eq!(next.select(n).await.unwrap(), n);
     assert_eq!(next.select(n + 1).await.unwrap(), n + 1);
 }
 
-async fn a_checkout_is_dropped_while_it_connects<C: Tested>(name: &str) {
+async fn dropping_a_connecting_checkout_loses_nothing<C: Tested>(name: &str) {
     let database = C::database(name);
-    for moment in MOMENTS {
+    for delay in DELAYS {
         let mut waited = false;
-        // A file may be open before it is asked for, now and then.
+        // A file may open before the first poll.
         for _ in 0..50 {
             for polls in 0.. {
                 // A new pool has to connect.
                 let pool = small(database.pool::<C>());
-                let done = within_patience("it goes on", cut(pool.get(), polls, moment)).await;
-                the_next_is_fine(&pool, 1).await;
+                let done =
+                    within_patience("progress", poll_and_drop(pool.get(), polls, delay)).await;
+                next_checkout_works(&pool, 1).await;
                 nothing_is_lost(&pool).await;
                 if done {
                     waited = polls > 1;
@@ -154,32 +157,32 @@ async fn a_checkout_is_dropped_while_it_connects<C: Tested>(name: &str) {
                 break;
             }
         }
-        assert!(waited, "it never has to wait");
+        assert!(waited, "the checkout never waits");
     }
 }
 
-async fn a_checkout_is_dropped_while_it_pings<C: Tested>(name: &str) {
+async fn dropping_a_pinging_checkout_loses_nothing<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = small(database.pool::<C>().pre_ping_bypass(Duration::ZERO));
-    dropped_everywhere(
+    drop_after_each_poll(
         || pool.get(),
-        async |polls| the_next_is_fine(&pool, polls).await,
+        async |polls| next_checkout_works(&pool, polls).await,
     )
     .await;
     nothing_is_lost(&pool).await;
 }
 
-async fn a_checkout_is_dropped_while_it_queues<C: Tested>(name: &str) {
+async fn dropping_a_queued_checkout_loses_nothing<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = small(database.pool::<C>());
-    dropped_everywhere(
+    drop_after_each_poll(
         || {
             let pool = pool.clone();
             async move {
                 let held = pool.get().await.unwrap();
                 let (first, second) = (pool.get(), pool.get());
                 let released = async {
-                    // The others queue first, and get their turns in between.
+                    // The other checkouts queue first, and run in between.
                     tokio::task::yield_now().await;
                     drop(held);
                     tokio::task::yield_now().await;
@@ -191,16 +194,16 @@ async fn a_checkout_is_dropped_while_it_queues<C: Tested>(name: &str) {
                 )
             }
         },
-        async |polls| the_next_is_fine(&pool, polls).await,
+        async |polls| next_checkout_works(&pool, polls).await,
     )
     .await;
     nothing_is_lost(&pool).await;
 }
 
-async fn a_query_is_dropped_before_and_after_its_first_row<C: Rows>(name: &str) {
+async fn dropping_a_query_loses_nothing<C: Rows>(name: &str) {
     let database = C::database(name);
     let pool = small(database.pool::<C>());
-    dropped_everywhere(
+    drop_after_each_poll(
         || {
             let pool = pool.clone();
             async move {
@@ -208,19 +211,19 @@ async fn a_query_is_dropped_before_and_after_its_first_row<C: Rows>(name: &str) 
                 assert_eq!(conn.rows().await.unwrap(), 2000);
             }
         },
-        async |polls| the_next_is_fine(&pool, polls).await,
+        async |polls| next_checkout_works(&pool, polls).await,
     )
     .await;
     nothing_is_lost(&pool).await;
 }
 
-/// It is either committed as a whole or not at all, and the next borrower is in none.
-async fn a_transaction_is_dropped<C: Rows>(name: &str) {
+/// The transaction commits entirely or not at all, and the next borrower is in no transaction.
+async fn dropping_a_transaction_loses_nothing<C: Rows>(name: &str) {
     let database = C::database(name);
     let pool = small(database.pool::<C>());
     let mut other = pool.dedicated_connection().await.unwrap();
     other.run("CREATE TABLE t (n INTEGER)").await.unwrap();
-    dropped_everywhere(
+    drop_after_each_poll(
         || {
             let pool = pool.clone();
             async move {
@@ -235,16 +238,19 @@ async fn a_transaction_is_dropped<C: Rows>(name: &str) {
             }
         },
         async |polls| {
-            the_next_is_fine(&pool, polls).await;
+            next_checkout_works(&pool, polls).await;
             let mut next = pool.get().await.unwrap();
-            // Not at once: a commit that was under way may come to its end in between.
+            // A commit in flight may finish in between.
             let counts = async || {
                 (
                     next.count("t").await.unwrap(),
                     other.count("t").await.unwrap(),
                 )
             };
-            let both = until("the same", counts, |(inside, outside)| inside == outside).await;
+            let both = until("equal counts", counts, |(inside, outside)| {
+                inside == outside
+            })
+            .await;
             assert_eq!(both.0 % 2, 0, "half of a transaction");
         },
     )

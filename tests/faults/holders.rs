@@ -1,4 +1,4 @@
-//! Who holds a connection, or waits for one, comes to a bad end.
+//! Tasks that hold a connection or wait for one end abnormally.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::databases::{Tested, on_each_database};
 use crate::lost::{at_rest, nothing_is_lost, within_patience};
 use crate::support::waiting::PATIENCE;
 
-on_each_database!(tasks_panic_while_they_hold);
+on_each_database!(panicking_holders_release_their_connections);
 
-/// Idle, after a query, and within a transaction, with others waiting.
-async fn tasks_panic_while_they_hold<C: Tested>(name: &str) {
+/// Panics while idle, after a query, and within a transaction, while other checkouts wait.
+async fn panicking_holders_release_their_connections<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database
         .pool::<C>()
@@ -34,11 +34,11 @@ async fn tasks_panic_while_they_hold<C: Tested>(name: &str) {
                 let mut conn = pool.get().await.unwrap();
                 assert_eq!(conn.select(n).await.unwrap(), n);
                 match n % 4 {
-                    0 => panic!("a holder panics, as this test means it to"),
+                    0 => panic!("a deliberate panic"),
                     1 => {
                         let work = conn.transaction::<(), Error, _>(async |conn| {
                             conn.run("INSERT INTO t VALUES (1)").await?;
-                            panic!("a transaction panics, as this test means it to")
+                            panic!("a deliberate panic in a transaction")
                         });
                         work.await.unwrap();
                     }
@@ -61,12 +61,12 @@ async fn tasks_panic_while_they_hold<C: Tested>(name: &str) {
 }
 
 #[test]
-fn the_runtime_is_shut_down_while_some_wait() {
+fn a_runtime_shutdown_ends_every_wait() {
     shut_down::<AsyncPgConnection>("shut_down_pg");
     shut_down::<AsyncSqliteConnection>("shut_down_lite");
 }
 
-/// Those who wait are gone with it. Guards outlive it, and may be dropped outside of any runtime.
+/// Waiters end with the runtime. Guards outlive it, and may be dropped outside any runtime.
 fn shut_down<C: Tested>(name: &str) {
     let database = C::database(name);
     let runtime = Runtime::new().unwrap();
@@ -90,19 +90,19 @@ fn shut_down<C: Tested>(name: &str) {
         while pool.status().pending < 100 {
             tokio::task::yield_now().await;
         }
-        // The first of them is being served: it pings.
+        // The first waiter is being served: it pings.
         drop(all);
         (pool, held)
     });
     let asked = Instant::now();
     runtime.shutdown_timeout(PATIENCE);
-    assert!(asked.elapsed() < PATIENCE, "a task blocks it");
+    assert!(asked.elapsed() < PATIENCE, "a task blocks the shutdown");
     drop(held);
 
     let status = pool.status();
     assert_eq!((status.checked_out, status.pending), (0, 0), "{status:?}");
     assert_eq!(pool.as_service().get_ref().gate().admitted(), 0);
-    // A pool ends with its runtime. Whoever still asks it in another gets an answer all the same.
+    // A pool ends with its runtime. Checkouts in another runtime still end.
     let another = Runtime::new().unwrap();
     another.block_on(async {
         let answer = pool.try_get();

@@ -1,4 +1,4 @@
-//! Many tasks that use a pool, and what becomes of them.
+//! Many tasks that use a pool, and the outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::databases::Tested;
 use crate::support::waiting::{PATIENCE, until};
 
-/// A refused task comes back after this, as a client that tries again would.
+/// A refused task retries after this time, as a client would.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Tasks that check out, ask a question, look at the answer, and begin again.
+/// Tasks that repeatedly check out, send a query, and check its result.
 pub struct Load<C: Tested> {
     asker: Arc<Asker<C>>,
     tasks: Vec<JoinHandle<()>>,
@@ -24,7 +24,7 @@ pub struct Load<C: Tested> {
 
 struct Asker<C: Tested> {
     pool: Pool<C>,
-    /// How long a task waits for its answer, once it has a connection.
+    /// How long a task with a connection waits for its result.
     patience: Duration,
     enough: AtomicBool,
     question: AtomicI32,
@@ -32,15 +32,15 @@ struct Asker<C: Tested> {
     before: Totals,
 }
 
-/// What became of the attempts. An answer to somebody else's question fails the test at once.
+/// The outcomes of the attempts. A result of another query fails the test at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcomes {
     pub served: u64,
-    /// Had a connection, and its query failed.
+    /// Got a connection, and the query failed.
     pub failed: u64,
-    /// Had a connection, and did not wait for the answer any longer.
+    /// Got a connection, and stopped waiting for the result.
     pub given_up: u64,
-    /// Had no connection, by `PoolError::error_type`.
+    /// Got no connection, by `PoolError::error_type`.
     pub refused: BTreeMap<&'static str, u64>,
     pub slowest_refusal: Duration,
 }
@@ -62,12 +62,12 @@ impl Outcomes {
 }
 
 impl<C: Tested> Load<C> {
-    /// So many tasks, from now on.
+    /// Starts this number of tasks.
     pub fn start(pool: &Pool<C>, tasks: usize) -> Self {
         Self::impatient(pool, tasks, PATIENCE)
     }
 
-    /// The same; each waits so long for its answer, once it has a connection.
+    /// As `start`, with a time limit for each query.
     pub fn impatient(pool: &Pool<C>, tasks: usize, patience: Duration) -> Self {
         let asker = Arc::new(Asker {
             pool: pool.clone(),
@@ -92,7 +92,7 @@ impl<C: Tested> Load<C> {
         Self { asker, tasks }
     }
 
-    /// One attempt more, counted with the others.
+    /// Makes one more attempt, counted with the others.
     pub async fn ask(&self) -> Result<(), PoolError> {
         self.asker.ask().await
     }
@@ -101,7 +101,7 @@ impl<C: Tested> Load<C> {
         self.asker.outcomes.lock().unwrap().clone()
     }
 
-    /// What happens from now on.
+    /// Counts the outcomes from now on.
     pub fn since_now(&self) -> Since<'_, C> {
         Since {
             load: self,
@@ -109,10 +109,10 @@ impl<C: Tested> Load<C> {
         }
     }
 
-    /// Waits until so many more have been served, and gives how long the first took.
+    /// Waits until `count` more attempts have been served, and returns how long the first took.
     ///
     /// # Panics
-    /// When that has not happened after [`PATIENCE`].
+    /// After [`PATIENCE`].
     pub async fn is_served(&self, count: u64) -> Duration {
         let now = Instant::now();
         let since = self.since_now();
@@ -137,8 +137,8 @@ impl<C: Tested> Load<C> {
         outcomes.clone()
     }
 
-    /// Ends the tasks, and looks whether the pool, which nobody else uses, has counted what they
-    /// have seen.
+    /// Ends the tasks, and checks that the pool, which has no other users, has counted the same
+    /// outcomes.
     pub async fn end(self) -> Outcomes {
         let asker = Arc::clone(&self.asker);
         let outcomes = self.stop().await;
@@ -159,7 +159,7 @@ impl<C: Tested> Load<C> {
     }
 }
 
-/// The outcomes since a moment.
+/// The outcomes since a point in time.
 pub struct Since<'a, C: Tested> {
     load: &'a Load<C>,
     from: Outcomes,
@@ -178,13 +178,13 @@ impl<C: Tested> Since<'_, C> {
             failed: now.failed - self.from.failed,
             given_up: now.given_up - self.from.given_up,
             refused,
-            // Of all, as nobody knows better.
+            // Of all attempts, because there is no value per period.
             slowest_refusal: now.slowest_refusal,
         }
     }
 
     /// # Panics
-    /// When it is not so after [`PATIENCE`].
+    /// After [`PATIENCE`].
     pub async fn until(&self, what: &str, is_so: impl Fn(&Outcomes) -> bool) -> Outcomes {
         until(what, async || self.outcomes(), is_so).await
     }
@@ -199,7 +199,7 @@ impl<C: Tested> Asker<C> {
                 let question = self.question.fetch_add(1, Ordering::Relaxed);
                 match timeout(self.patience, conn.select(question)).await {
                     Ok(Ok(answer)) => {
-                        assert_eq!(answer, question, "somebody else's answer");
+                        assert_eq!(answer, question, "the result of another query");
                         seen.served = 1;
                     }
                     Ok(Err(_)) => seen.failed = 1,

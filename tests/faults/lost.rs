@@ -1,4 +1,4 @@
-//! Whether anything was lost on the way.
+//! Checks that a pool has lost nothing.
 
 use futures_util::future::try_join_all;
 use poolscope::report::Status;
@@ -8,12 +8,12 @@ use crate::databases::Tested;
 pub use crate::support::waiting::within_patience;
 use crate::support::waiting::{found, until};
 
-/// Looks at a pool whose fault is over and whose connections are all back: every counter is at
-/// zero, what was opened and not closed is idle, the pool can serve, all that it may have open can
-/// be had at once, and not one more.
+/// Checks a pool after a fault, when all its connections are returned: every counter is zero, every
+/// open connection is idle, the pool can serve, and exactly its maximum of connections can be checked
+/// out at once.
 ///
 /// # Panics
-/// When something is still missing, or too much, after a while: what was given up ends by itself.
+/// If this does not hold after a while; cancelled work ends by itself.
 pub async fn nothing_is_lost<C: Tested>(pool: &Pool<C>) {
     at_rest(pool).await;
     let mut held = all_at_once(pool).await;
@@ -27,7 +27,7 @@ pub async fn nothing_is_lost<C: Tested>(pool: &Pool<C>) {
     until("healthy", healthy, |check| check.is_ok()).await;
 }
 
-/// As many connections as the pool may have open; one more is not to be had.
+/// Checks out the maximum of connections. One more must fail.
 async fn all_at_once<C: Tested>(pool: &Pool<C>) -> Vec<PooledConnection<C>> {
     let all = pool.settings().max_connections();
     let held = within_patience("all at once", try_join_all((0..all).map(|_| pool.get()))).await;
@@ -46,7 +46,7 @@ async fn all_at_once<C: Tested>(pool: &Pool<C>) -> Vec<PooledConnection<C>> {
     held
 }
 
-/// Waits until nobody holds a connection nor waits for one, by everybody's count.
+/// Waits until there are no holders and no waiters, by every count.
 pub async fn at_rest<C: Tested>(pool: &Pool<C>) {
     let look = async || {
         let at_rest = is_at_rest(pool).await;

@@ -1,11 +1,11 @@
-//! What goes wrong between an app and its database, done to real servers: one test for each row of
-//! docs/reliability.md, and at the end of each, nothing is lost.
+//! Causes faults between an app and its database, on real servers. One test for each row of
+//! docs/reliability.md; each ends by checking that nothing is lost.
 #![allow(unreachable_pub, reason = "a test binary has no API")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-// As the tests of the pool say it.
+// Helpers of the pool's tests.
 #[allow(dead_code, reason = "the tests of the pool use all of it")]
 #[path = "../pool/asking.rs"]
 mod asking;

@@ -1,4 +1,4 @@
-//! The routes, asked by many at once while the pool has nothing left.
+//! Many concurrent requests to the monitoring routes while the pool is exhausted.
 
 use diesel_async::AsyncPgConnection;
 use futures_util::FutureExt;
@@ -23,7 +23,7 @@ const ROUTES: [&str; 6] = [
 
 type Pool = poolscope::Pool<AsyncPgConnection>;
 
-/// All routes at once, again and again.
+/// Requests all routes at once, repeatedly.
 async fn hammer(pool: &Pool, rounds: usize, callers: usize, looks: impl Fn(&str, &str) + Copy) {
     let callers = (0..callers).map(|_| {
         let pool = pool.clone();
@@ -40,11 +40,11 @@ async fn hammer(pool: &Pool, rounds: usize, callers: usize, looks: impl Fn(&str,
             }
         }
     });
-    within_patience("all answers", join_all(callers)).await;
+    within_patience("all responses", join_all(callers)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_routes_are_hammered_while_the_pool_is_exhausted() {
+async fn the_routes_respond_while_the_pool_is_exhausted() {
     let database = AsyncPgConnection::database("hammered");
     let pool = database
         .pool::<AsyncPgConnection>()
@@ -53,7 +53,7 @@ async fn the_routes_are_hammered_while_the_pool_is_exhausted() {
         .build()
         .unwrap();
 
-    // Nothing moves: every answer is known.
+    // Nothing changes, so every response is known.
     let held = try_join_all((0..4).map(|_| pool.get())).await.unwrap();
     let mut waiting: Vec<_> = (0..20).map(|_| Box::pin(pool.get())).collect();
     for get in &mut waiting {
@@ -80,19 +80,19 @@ async fn the_routes_are_hammered_while_the_pool_is_exhausted() {
     .await;
     assert_eq!(pool.status().pending, 20);
     drop(held);
-    // Each in its turn: what one gives back the next gets.
+    // Each waiter gets the connection that the one before returned.
     for get in waiting {
-        drop(within_patience("the next", get).await.unwrap());
+        drop(within_patience("the next checkout", get).await.unwrap());
     }
 
-    // Everything moves: 32 tasks for 4 connections.
+    // Everything changes: 32 tasks use 4 connections.
     let load = Load::start(&pool, 32);
     load.is_served(100).await;
     hammer(&pool, 10, 16, |_, answer| assert!(!answer.is_empty())).await;
     load.is_served(100).await;
     let seen = load.end().await;
     assert_eq!((seen.failed, seen.refusals()), (0, 0), "{seen:?}");
-    // The routes have one connection of their own, and none of the pool's.
+    // The routes have their own connection, and use none of the pool's.
     let totals = pool.status().totals;
     assert_eq!(totals.checkouts, 24 + seen.served, "{totals:?}");
     nothing_is_lost(&pool).await;

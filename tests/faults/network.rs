@@ -1,4 +1,4 @@
-//! The network between the pool and its server: gone, silent, slow.
+//! The network between the pool and its server is down, silent or slow.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::support::proxy::Proxy;
 use crate::support::waiting::PATIENCE;
 
 on_each_server!(
-    connections_are_refused,
-    connections_are_reset,
-    a_black_hole,
-    a_slow_network,
+    refused_connections_fail_checkouts_at_once,
+    reset_connections_cost_one_query_each,
+    a_silent_network_times_out_and_then_fails_at_once,
+    a_slow_network_fails_nothing,
 );
 
-/// A pool whose server is behind a proxy. Only where a timeout is the fault, it is short: a dial may take
-/// seconds on a busy machine.
+/// A pool behind a proxy to its server. Timeouts are long unless the test is about them, because connecting
+/// may take seconds on a busy machine.
 async fn behind_a_proxy<S: Faulty>(
     name: &str,
     connect_timeout: Duration,
@@ -29,7 +29,7 @@ async fn behind_a_proxy<S: Faulty>(
     let server = S::shared();
     let url = tokio::task::block_in_place(|| server.create_database(name));
     let proxy = Proxy::to(server.port()).await;
-    // On loopback, mysql_async would change over to the server's Unix socket.
+    // On loopback, mysql_async would switch to the server's Unix socket.
     let direct = match S::Connection::database_name() {
         "mariadb" => "?prefer_socket=false",
         _ => "",
@@ -48,7 +48,7 @@ async fn behind_a_proxy<S: Faulty>(
     (proxy, pool)
 }
 
-async fn connections_are_refused<S: Faulty>(name: &str) {
+async fn refused_connections_fail_checkouts_at_once<S: Faulty>(name: &str) {
     let (mut proxy, pool) = behind_a_proxy::<S>(name, PATIENCE).await;
     let load = Load::start(&pool, 32);
     for _ in 0..2 {
@@ -62,13 +62,13 @@ async fn connections_are_refused<S: Faulty>(name: &str) {
     nothing_is_lost(&pool).await;
 }
 
-/// As a firewall does it that has forgotten its connections: no checkout fails, and each connection
-/// costs one query at most.
-async fn connections_are_reset<S: Faulty>(name: &str) {
+/// As by a firewall that has lost its connection table: no checkout fails, and each connection costs
+/// at most one query.
+async fn reset_connections_cost_one_query_each<S: Faulty>(name: &str) {
     let (proxy, pool) = behind_a_proxy::<S>(name, PATIENCE).await;
     let load = Load::start(&pool, 32);
     for _ in 0..3 {
-        // A dial that is reset is one that fails, so none may be under way.
+        // A reset would fail an attempt to connect, so none may be in progress.
         until(
             "all open",
             async || pool.status().total_connections,
@@ -85,9 +85,9 @@ async fn connections_are_reset<S: Faulty>(name: &str) {
     nothing_is_lost(&pool).await;
 }
 
-/// Nobody hears that the network is gone. A query hangs for as long as its caller waits; checkouts
-/// find it out by the timeouts of the ping and of the dial, and are refused at once from then on.
-async fn a_black_hole<S: Faulty>(name: &str) {
+/// Nothing reports that the network is down. A query hangs until its caller gives up. Checkouts detect
+/// it by the timeouts of ping and connect, and fail at once from then on.
+async fn a_silent_network_times_out_and_then_fails_at_once<S: Faulty>(name: &str) {
     let (mut proxy, pool) = behind_a_proxy::<S>(name, Duration::from_secs(3)).await;
     let load = Load::impatient(&pool, 32, Duration::from_secs(1));
     load.is_served(200).await;
@@ -105,8 +105,8 @@ async fn a_black_hole<S: Faulty>(name: &str) {
     nothing_is_lost(&pool).await;
 }
 
-/// Everything takes its time, and nothing fails.
-async fn a_slow_network<S: Faulty>(name: &str) {
+/// Everything is slow, and nothing fails.
+async fn a_slow_network_fails_nothing<S: Faulty>(name: &str) {
     let (mut proxy, pool) = behind_a_proxy::<S>(name, PATIENCE).await;
     proxy.delay(Duration::from_millis(20));
     let load = Load::start(&pool, 16);

@@ -1,4 +1,4 @@
-//! The server dies, is restarted, or throws everybody out.
+//! The server dies, restarts, or ends every session.
 
 use poolscope::{Pool, PoolError};
 
@@ -9,9 +9,9 @@ use crate::servers::{Faulty, on_each_server};
 use crate::support::waiting::{SOON, soon};
 
 on_each_server!(
-    a_server_that_is_killed,
-    a_server_that_is_restarted,
-    every_session_is_ended_by_the_server,
+    checkouts_recover_after_a_server_kill,
+    checkouts_recover_after_a_server_restart,
+    ended_sessions_cost_one_query_each,
 );
 
 /// Four connections and four of overflow.
@@ -20,11 +20,11 @@ pub fn pool<C: Tested>(url: &str) -> Pool<C> {
     builder.build().unwrap()
 }
 
-/// Waits until checkouts are refused, for one of these reasons, and from then on at once.
+/// Waits until checkouts are refused for one of these reasons, and checks that they then fail at once.
 pub async fn is_refused<C: Tested>(load: &Load<C>, kinds: &[&str]) {
     let since = load.since_now();
     since.until("refused", |seen| seen.refusals() > 0).await;
-    // Half a second at most is promised while the database is known to be down.
+    // The promise is half a second at most while the database is known to be down.
     let ask = soon("a checkout during an outage", load.ask());
     let error = ask.await.expect_err("the database is down");
     assert!(matches!(error, PoolError::ConnectFailed(_)), "{error}");
@@ -36,14 +36,14 @@ pub async fn is_refused<C: Tested>(load: &Load<C>, kinds: &[&str]) {
     assert!(seen.slowest_refusal < SOON, "{seen:?}");
 }
 
-/// To be asked when the database is back.
+/// Call it when the database is back.
 pub async fn is_served_again<C: Tested>(load: &Load<C>) {
     let first = load.is_served(100).await;
-    // A second is promised from the database's return to the first success.
+    // The promise is one second from the database's return to the first success.
     assert!(first < SOON, "{first:?}");
 }
 
-async fn a_server_that_is_killed<S: Faulty>(_: &str) {
+async fn checkouts_recover_after_a_server_kill<S: Faulty>(_: &str) {
     let mut server = S::start();
     let pool = pool::<S::Connection>(&server.url());
     let load = Load::start(&pool, 32);
@@ -53,12 +53,12 @@ async fn a_server_that_is_killed<S: Faulty>(_: &str) {
     server.start_again();
     is_served_again(&load).await;
     let seen = load.end().await;
-    // Each connection that was open has cost one query at most.
+    // Each open connection has cost at most one query.
     assert!(seen.failed <= 8, "{seen:?}");
     nothing_is_lost(&pool).await;
 }
 
-async fn a_server_that_is_restarted<S: Faulty>(_: &str) {
+async fn checkouts_recover_after_a_server_restart<S: Faulty>(_: &str) {
     let mut server = S::start();
     let pool = pool::<S::Connection>(&server.url());
     let load = Load::start(&pool, 32);
@@ -73,8 +73,8 @@ async fn a_server_that_is_restarted<S: Faulty>(_: &str) {
     nothing_is_lost(&pool).await;
 }
 
-/// No checkout fails, and each session costs one query at most: that which it was at.
-async fn every_session_is_ended_by_the_server<S: Faulty>(name: &str) {
+/// No checkout fails, and each session costs at most its running query.
+async fn ended_sessions_cost_one_query_each<S: Faulty>(name: &str) {
     let pool = pool::<S::Connection>(&S::shared().create_database(name));
     let load = Load::start(&pool, 32);
     let mut ended = 0;

@@ -1,6 +1,6 @@
-//! PgBouncer in transaction mode between the pool and the server: what works, and what does not.
+//! PgBouncer in transaction mode between the pool and the server: its capabilities and limits.
 //!
-//! Each transaction, and each command outside of one, may go to another of its sessions.
+//! Each transaction, and each command outside of one, may run in another session.
 
 use diesel::QueryResult;
 use diesel::result::Error;
@@ -19,7 +19,7 @@ use crate::support::postgres;
 
 type Pg = AsyncPgConnection;
 
-/// A pool of eight in front of so many sessions.
+/// A pool of eight behind PgBouncer with this number of sessions.
 fn behind(name: &str, sessions: u16) -> Option<(PgBouncer, Pool<Pg>)> {
     let server = postgres::shared();
     let url = server.create_database(name);
@@ -33,15 +33,15 @@ fn behind(name: &str, sessions: u16) -> Option<(PgBouncer, Pool<Pg>)> {
     Some((pooler, pool))
 }
 
-/// With one session there is only one place where a statement can have been prepared.
+/// With one session, every prepared statement is in that session.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_with_one_session() {
+async fn pgbouncer_with_one_session_serves_every_query() {
     let Some((pooler, pool)) = behind("pooler_of_one", 1) else {
         return;
     };
     let load = Load::start(&pool, 16);
     load.is_served(200).await;
-    // The server ends the session; the pooler opens another.
+    // The server ends the session; PgBouncer opens another.
     let ended = tokio::task::block_in_place(|| postgres::shared().end_sessions("pooler_of_one"));
     assert_eq!(ended, 1);
     load.is_served(200).await;
@@ -50,7 +50,7 @@ async fn a_pooler_with_one_session() {
     assert!(seen.failed <= 8, "{seen:?} {}", pooler.log());
     nothing_is_lost(&pool).await;
 
-    // The pool's ids are the pooler's, and no session of the server has them.
+    // The pool knows PgBouncer's process ids, which match no session of the server.
     let held = pool.get().await.unwrap();
     let connections = get(pool.monitor(), "connections").await.json();
     assert_eq!(
@@ -65,11 +65,11 @@ async fn a_pooler_with_one_session() {
     drop(held);
 }
 
-/// With several sessions a statement that was prepared in one is asked for in another, be it a
-/// query or what diesel-async sends to set up a connection. Each such failure says what it is; what
-/// stays in one transaction works, and nobody reads what is somebody else's.
+/// With several sessions, a statement prepared in one is executed in another: a query, or a setup command
+/// of diesel-async. Each such failure has a clear error. A single transaction works, and nobody reads
+/// another's results.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_with_several_sessions() {
+async fn pgbouncer_with_several_sessions_breaks_prepared_statements() {
     let Some((pooler, pool)) = behind("pooler_of_several", 3) else {
         return;
     };
@@ -89,7 +89,7 @@ async fn a_pooler_with_several_sessions() {
             }
         }
     });
-    within_patience("all of them", join_all(users)).await;
+    within_patience("all users", join_all(users)).await;
     let totals = pool.status().totals;
     assert_eq!(
         (totals.checkouts + totals.errors, totals.timeouts),
@@ -101,9 +101,9 @@ async fn a_pooler_with_several_sessions() {
     at_rest(&pool).await;
     let mut held = Vec::new();
     for n in 0..pool.settings().max_connections() as i32 {
-        let one = async || connected(within_patience("one more", pool.get()).await);
+        let one = async || connected(within_patience("one more checkout", pool.get()).await);
         let conn = until("connected", one, Option::is_some).await;
-        let mut conn = conn.expect("as was asked");
+        let mut conn = conn.expect("a connection");
         assert_eq!(within_a_transaction(&mut conn, n).await, Ok(n));
         held.push(conn);
     }

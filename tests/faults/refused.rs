@@ -1,4 +1,4 @@
-//! The server is there, and lets nobody in.
+//! The server runs, but accepts no new connections.
 
 use futures_util::future::try_join_all;
 
@@ -11,10 +11,10 @@ use crate::support::PASSWORD;
 use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres};
 
-on_each_server!(a_password_that_is_changed);
+on_each_server!(a_changed_password_fails_only_new_connections);
 
-/// Who is in stays in; whoever has to come in anew is told at once, until the password is right.
-async fn a_password_that_is_changed<S: Faulty>(name: &str) {
+/// Open connections remain usable; new ones fail at once until the password is right.
+async fn a_changed_password_fails_only_new_connections<S: Faulty>(name: &str) {
     let server = S::shared();
     let pool = pool::<S::Connection>(&server.create_user(name));
     let load = Load::start(&pool, 8);
@@ -33,14 +33,14 @@ async fn a_password_that_is_changed<S: Faulty>(name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_a_slot_left() {
+async fn a_full_server_fails_only_new_connections() {
     let server = Postgres::start(postgres::Options::new().max_connections(10));
     without_a_slot::<Postgres>(&server.url(), 10).await;
     let server = MariaDb::start(mariadb::Options::new().max_connections(10));
     without_a_slot::<MariaDb>(&server.create_user("app"), 10).await;
 }
 
-/// Who has no connection is told at once; who has some goes on with them, though it would like more.
+/// Without open connections, checkouts fail at once; with some, the pool serves with those.
 async fn without_a_slot<S: Faulty>(url: &str, slots: u32) {
     let theirs = Database::at(url)
         .pool::<S::Connection>()
@@ -57,7 +57,7 @@ async fn without_a_slot<S: Faulty>(url: &str, slots: u32) {
     let load = Load::start(&ours, 32);
     is_refused(&load, &["too_many_connections"]).await;
 
-    // Room for two, where eight are wanted: a connection that comes back dirty is closed.
+    // Frees two slots, where eight are wanted: a connection returned dirty is closed.
     for mut conn in taken.drain(..2) {
         conn.run("BEGIN").await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! The two servers, so that a fault is done to each with the same words.
+//! One interface to both servers, so that each fault is written once.
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 
@@ -6,26 +6,26 @@ use crate::databases::Tested;
 use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres, Stop};
 
-/// A kind of server that faults are done to.
+/// A database server that a test can harm.
 pub trait Faulty: Sized + Send + 'static {
     type Connection: Tested;
 
-    /// One of the test's own.
+    /// Starts a server for this test only.
     fn start() -> Self;
-    /// The one that all tests share.
+    /// Returns the server that all tests share.
     fn shared() -> &'static Self;
     fn port(&self) -> u16;
     fn url(&self) -> String;
     fn create_database(&self, name: &str) -> String;
     fn create_user(&self, name: &str) -> String;
     fn set_password(&self, user: &str, password: &str);
-    /// Ends every session of this user or on this database, and says how many that were.
+    /// Ends every session of this user or on this database, and returns their number.
     fn end_sessions(&self, of: &str) -> u64;
     fn kill(&mut self);
     fn stop(&mut self);
     fn start_again(&mut self);
 
-    /// The same URL by way of another port.
+    /// The same URL with another port.
     fn url_by(&self, url: &str, port: u16) -> String {
         let own = format!(":{}/", self.port());
         assert!(url.contains(&own), "{url}");
@@ -71,7 +71,7 @@ macro_rules! faulty {
             }
 
             fn kill(&mut self) {
-                // What waits for processes must not keep the other tasks of its thread from work.
+                // Waiting for processes must not block the other tasks of its thread.
                 tokio::task::block_in_place(|| self.kill9());
             }
 
@@ -114,7 +114,7 @@ faulty!(
             "SELECT ID FROM information_schema.PROCESSLIST WHERE '{of}' IN (DB, USER)"
         ));
         let killed = ids.split_whitespace().map(|id| {
-            // It may be gone already.
+            // The session may be gone already.
             let killed = server.try_query_in("poolscope", &format!("KILL {id}"));
             u64::from(killed.is_ok())
         });

@@ -1,4 +1,4 @@
-//! A file that can't be written, for one reason or another.
+//! A file that cannot be written.
 
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ fn four(url: &str) -> Pool<Lite> {
         .unwrap()
 }
 
-/// Reading goes on; who writes is told, and its connection stays.
+/// Reads succeed; writes fail, and keep their connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_may_only_be_read() {
+async fn a_read_only_file_fails_only_writes() {
     let database = table("read_only").await;
     let pool = four(&format!("{}?mode=ro", database.url));
     let load = Load::start(&pool, 8);
@@ -61,10 +61,10 @@ async fn a_file_that_may_only_be_read() {
     nothing_is_lost(&pool).await;
 }
 
-/// The same for a disk without room, which a limit on the file's pages stands for: SQLite gives the
-/// same error for both. A transaction is rolled back by SQLite itself.
+/// The same for a full disk, simulated by a limit on the file's pages: SQLite returns the same error
+/// for both. SQLite itself rolls the transaction back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_full() {
+async fn a_full_disk_fails_only_writes() {
     let database = table("full").await;
     let pool = database
         .pool::<Lite>()
@@ -89,7 +89,7 @@ async fn a_file_that_is_full() {
         let mut next = pool.get().await.unwrap();
         assert_eq!(next.count("t").await.unwrap(), 0);
     }
-    // There is room again.
+    // There is space again.
     let mut conn = pool.get().await.unwrap();
     conn.run("PRAGMA max_page_count = 1000").await.unwrap();
     conn.run(wide).await.unwrap();
@@ -98,10 +98,10 @@ async fn a_file_that_is_full() {
     nothing_is_lost(&pool).await;
 }
 
-/// `SQLITE_BUSY`: another has the file to write. Who writes waits for `busy_timeout`, is told, and
-/// succeeds once the other is done; who reads notices nothing.
+/// `SQLITE_BUSY`: another connection holds the write lock. Writes wait for `busy_timeout`, fail, and
+/// succeed once the lock is released; reads are not affected.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_another_writes() {
+async fn a_locked_file_fails_only_writes() {
     let database = table("busy").await;
     let pool = four(&format!("{}?busy_timeout=200", database.url));
     let load = Load::start(&pool, 8);

@@ -1,4 +1,4 @@
-//! The collector is gone while an app exports to it.
+//! The collector is unreachable while an app exports to it.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::support::child;
 use crate::support::proxy::Proxy;
 use crate::support::waiting::soon;
 
-/// Refused, silent, and back: checkouts notice nothing, and what was lost is counted.
+/// The collector refuses, is silent, and returns. Checkouts are not affected, and losses are counted.
 #[test]
-fn the_collector_is_gone() {
-    child::body(the_collector_goes());
+fn an_unreachable_collector_does_not_affect_checkouts() {
+    child::body(interrupt_the_collector());
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:{port}"),
         ("OTEL_METRICS_EXPORTER", "none"),
@@ -27,10 +27,13 @@ fn the_collector_is_gone() {
         ("OTEL_BSP_EXPORT_TIMEOUT", "500"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
     ];
-    child::run("telemetry::the_collector_is_gone", &variables);
+    child::run(
+        "telemetry::an_unreachable_collector_does_not_affect_checkouts",
+        &variables,
+    );
 }
 
-async fn the_collector_goes() {
+async fn interrupt_the_collector() {
     let receiver = Receiver::start(Answer::Status(StatusCode::OK));
     let url = receiver.url();
     let (_, port) = url.rsplit_once(':').expect("a port");
@@ -39,7 +42,7 @@ async fn the_collector_goes() {
     let telemetry = builder
         .and_then(|builder| builder.start())
         .expect("telemetry");
-    let traces = async || telemetry.exports().expect("it exports").traces;
+    let traces = async || telemetry.exports().expect("exports").traces;
     let more = |before: u64| move |traces: &SignalExports| traces.exported > before;
 
     let database = AsyncSqliteConnection::database("no_collector");
@@ -65,7 +68,7 @@ async fn the_collector_goes() {
         proxy.pass().await;
         let exported = traces().await.exported;
         until("spans arrive again", traces, more(exported)).await;
-        until("it works again", traces, |now| {
+        until("export resumes", traces, |now| {
             now.failing_for_seconds.is_none()
         })
         .await;
@@ -75,5 +78,5 @@ async fn the_collector_goes() {
     assert_eq!((seen.failed, seen.refusals()), (0, 0), "{seen:?}");
     nothing_is_lost(&pool).await;
 
-    soon("a second", telemetry.shutdown(Duration::from_secs(1))).await;
+    soon("the shutdown", telemetry.shutdown(Duration::from_secs(1))).await;
 }

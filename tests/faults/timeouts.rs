@@ -1,4 +1,4 @@
-//! The server's own timeouts: one ends the session, one only the statement.
+//! Timeouts of the server: one ends the session, the other only the statement.
 
 use diesel::result::Error;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
@@ -11,8 +11,8 @@ use crate::lost::{nothing_is_lost, within_patience};
 use crate::servers::{Faulty, on_each_server};
 
 on_each_server!(
-    an_idle_transaction_is_ended_by_the_server,
-    a_statement_takes_too_long_for_the_server,
+    an_idle_transaction_timeout_ends_the_session,
+    a_statement_timeout_keeps_the_connection,
 );
 
 /// A pool of four whose sessions have this setting.
@@ -33,9 +33,9 @@ fn of<C: Tested>(postgres: &'static str, mariadb: &'static str) -> &'static str 
     }
 }
 
-/// `idle_in_transaction_session_timeout`: the transaction is rolled back and the session ended, so
-/// the next query in it fails; nobody else notices.
-async fn an_idle_transaction_is_ended_by_the_server<S: Faulty>(name: &str) {
+/// `idle_in_transaction_session_timeout` rolls the transaction back and ends the session. The next query
+/// in it fails; others are not affected.
+async fn an_idle_transaction_timeout_ends_the_session<S: Faulty>(name: &str) {
     let setting = of::<S::Connection>(
         "SET idle_in_transaction_session_timeout = '300ms'",
         "SET SESSION idle_transaction_timeout = 1",
@@ -52,14 +52,14 @@ async fn an_idle_transaction_is_ended_by_the_server<S: Faulty>(name: &str) {
         }
         conn.select(1).await
     });
-    within_patience("the query in it", left_alone)
+    within_patience("the query in the transaction", left_alone)
         .await
         .unwrap_err();
     drop(conn);
     assert_eq!(pool.status().totals.connections_closed.broken, 1);
     let mut next = pool.get().await.unwrap();
     assert_eq!(next.count("t").await.unwrap(), 0);
-    // The other was idle for as long, and in no transaction.
+    // The other session was idle for as long, outside a transaction.
     assert_eq!(other.select(7).await.unwrap(), 7);
     drop((next, other));
     nothing_is_lost(&pool).await;
@@ -83,8 +83,8 @@ async fn sessions<C: Tested>(conn: &mut PooledConnection<C>, id: i32) -> i32 {
         .unwrap()
 }
 
-/// `statement_timeout`: the query fails, and its connection is as good as before.
-async fn a_statement_takes_too_long_for_the_server<S: Faulty>(name: &str) {
+/// `statement_timeout`: the query fails, and its connection remains usable.
+async fn a_statement_timeout_keeps_the_connection<S: Faulty>(name: &str) {
     let setting = of::<S::Connection>(
         "SET statement_timeout = '200ms'",
         "SET SESSION max_statement_time = 0.2",
@@ -100,7 +100,7 @@ async fn a_statement_takes_too_long_for_the_server<S: Faulty>(name: &str) {
             assert_eq!(conn.select(n).await.unwrap(), n);
         }
     });
-    within_patience("all of them", join_all(users)).await;
+    within_patience("all users", join_all(users)).await;
     let totals = pool.status().totals;
     assert_eq!(totals.connections_closed.broken, 0, "{totals:?}");
     assert!(totals.connections_opened <= 4, "{totals:?}");

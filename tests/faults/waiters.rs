@@ -1,4 +1,4 @@
-//! Ten thousand who wait at the same time.
+//! Ten thousand concurrent waiters.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn one(name: &str, timeout: Duration) -> (Database, Pool<Lite>) {
     (database, pool)
 }
 
-/// Memory of this process that is in use, in bytes.
+/// The resident memory of this process, in bytes.
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = pages.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -35,7 +35,7 @@ fn resident() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_wait_and_are_served_in_order() {
+async fn ten_thousand_waiters_are_served_in_order() {
     let (_database, pool) = one("waiters_served", Duration::from_secs(600));
     let held = pool.get().await.unwrap();
     let before = resident();
@@ -44,7 +44,7 @@ async fn ten_thousand_wait_and_are_served_in_order() {
         assert!(get.as_mut().now_or_never().is_none());
     }
     assert_eq!(pool.status().pending as usize, MANY);
-    // A kilobyte each is aimed at and measured elsewhere; other tests run in this process too.
+    // A benchmark measures the goal of 1 KiB each; other tests share this process.
     let grown = resident().saturating_sub(before);
     assert!(grown < 100 << 20, "{} KiB", grown >> 10);
 
@@ -71,9 +71,9 @@ async fn ten_thousand_wait_and_are_served_in_order() {
     nothing_is_lost(&pool).await;
 }
 
-/// Each is refused when its time is over, and no earlier.
+/// Each waiter is refused when its own timeout ends, and no earlier.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_wait_and_time_out() {
+async fn ten_thousand_waiters_time_out() {
     const TIMEOUT: Duration = Duration::from_secs(5);
     let (_database, pool) = one("waiters_refused", TIMEOUT);
     let held = pool.get().await.unwrap();
@@ -89,7 +89,7 @@ async fn ten_thousand_wait_and_time_out() {
         })
         .collect();
     for task in waiting {
-        let waited = within_patience("its end", task).await.unwrap();
+        let waited = within_patience("the end of a wait", task).await.unwrap();
         assert!(waited >= TIMEOUT, "{waited:?}");
     }
     drop(held);
@@ -97,9 +97,9 @@ async fn ten_thousand_wait_and_time_out() {
     nothing_is_lost(&pool).await;
 }
 
-/// Half of them go away; those who stay are served in order.
+/// Half of them are dropped; the others are served in order.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_wait_and_every_other_goes_away() {
+async fn dropping_every_other_waiter_keeps_the_order() {
     let (_database, pool) = one("waiters_gone", Duration::from_secs(600));
     let held = pool.get().await.unwrap();
     let mut waiting: Vec<_> = (0..MANY).map(|_| Box::pin(pool.get())).collect();
@@ -121,9 +121,9 @@ async fn ten_thousand_wait_and_every_other_goes_away() {
     nothing_is_lost(&pool).await;
 }
 
-/// All of them are told at once when the pool is closed.
+/// All are refused at once when the pool is closed.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_wait_and_the_pool_is_closed() {
+async fn closing_the_pool_refuses_ten_thousand_waiters() {
     let (_database, pool) = one("waiters_closed", Duration::from_secs(600));
     let held = pool.get().await.unwrap();
     let mut waiting: Vec<_> = (0..MANY).map(|_| Box::pin(pool.get())).collect();
@@ -133,7 +133,7 @@ async fn ten_thousand_wait_and_the_pool_is_closed() {
     let closing = pool.clone();
     let closing = tokio::spawn(async move { closing.close(Duration::from_secs(600)).await });
     for get in waiting {
-        let answer = within_patience("the news", get).await;
+        let answer = within_patience("the refusal", get).await;
         assert!(matches!(answer, Err(PoolError::Closed)), "{answer:?}");
     }
     drop(held);

@@ -1,4 +1,4 @@
-//! Whether a server answers yet: for those that say so over HTTP.
+//! Checks whether a server responds over HTTP.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether a GET of `path` is answered with a 200.
+/// Whether a GET of `path` gets a 200.
 pub fn answers(port: u16, path: &str) -> bool {
     let answer = ask(port, path).unwrap_or_default();
-    // Behind the protocol's name and version.
+    // The status follows the protocol version.
     answer.split(' ').nth(1) == Some("200")
 }
 
-/// Whether somebody listens.
+/// Whether the port accepts connections.
 pub fn listens(port: u16) -> bool {
     connect(port).is_some()
 }

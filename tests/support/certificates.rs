@@ -1,4 +1,4 @@
-//! Certificates for the servers that speak TLS, made anew for each of them.
+//! Certificates for servers with TLS, generated for each server.
 
 use std::path::PathBuf;
 
@@ -12,17 +12,16 @@ use super::folder::Folder;
 /// PEM files, in the server's folder.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// The authority that signed the server's certificate: what a client should trust.
+    /// The authority that signed the server's certificate. Clients should trust it.
     pub authority: PathBuf,
-    /// Another authority of the same name: a client that trusts only this one must refuse the
-    /// server.
+    /// Another authority of the same name. A client that trusts only this one must refuse the server.
     pub wrong_authority: PathBuf,
     pub server: PathBuf,
     pub server_key: PathBuf,
 }
 
 impl Certificates {
-    /// Makes a certificate for a server called `names` (host names or addresses).
+    /// Generates a certificate for these host names or addresses.
     pub fn new(folder: &Folder, names: &[String]) -> Self {
         let (authority, issuer) = make_authority();
         let (wrong_authority, _) = make_authority();

@@ -1,5 +1,5 @@
-//! Runs a test in a process of its own: OpenTelemetry reads the environment, its providers are the
-//! process', and so is the log.
+//! Runs a test in its own process, because the environment, OpenTelemetry's providers and the log are
+//! global.
 //!
 //! ```ignore
 //! #[test]
@@ -17,10 +17,10 @@ use super::ports::free_port;
 use super::process::is_a_setting;
 
 const PORT: &str = "POOLSCOPE_TEST_PORT";
-/// Set to have a runtime with one thread.
+/// Set in the child to use a runtime with one thread.
 pub const ONE_THREAD: &str = "POOLSCOPE_TEST_ONE_THREAD";
 
-/// In the child the test, after which the process ends; in the parent nothing.
+/// In the child, runs the test and exits. In the parent, does nothing.
 pub fn body(test: impl Future) {
     if env::var_os(PORT).is_none() {
         return;
@@ -38,17 +38,17 @@ pub fn body(test: impl Future) {
     process::exit(0);
 }
 
-/// The port that `{port}` stands for, for the test to listen on.
+/// The port for the test to listen on, which replaces `{port}` in variables.
 pub fn port() -> u16 {
-    let port = env::var(PORT).expect("this is the child");
+    let port = env::var(PORT).expect("set in the child process");
     port.parse().expect("a port")
 }
 
-/// Runs the body of the test of this name with these variables, in which `{port}` is a free port.
-/// Gives what it printed.
+/// Runs the body of the named test with these variables, in which `{port}` is replaced by a free port.
+/// Returns what it printed.
 ///
 /// # Panics
-/// When the test fails.
+/// If the test fails.
 pub fn run(test: &str, variables: &[(&str, &str)]) -> String {
     let port = free_port().to_string();
     let mut command = Command::new(env::current_exe().expect("the path of this program"));
@@ -63,7 +63,7 @@ pub fn run(test: &str, variables: &[(&str, &str)]) -> String {
     for (name, value) in variables {
         command.env(name, value.replace("{port}", &port));
     }
-    let output = command.output().expect("it starts");
+    let output = command.output().expect("the child starts");
     let [out, err] =
         [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
     let printed = format!("{out}{err}");

@@ -1,4 +1,4 @@
-//! Real OpenTelemetry Collectors, and what arrived at them.
+//! Real OpenTelemetry Collectors, and the telemetry that they received.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,15 +15,15 @@ use super::programs;
 use super::server::Server;
 use super::waiting::found;
 
-/// A collector on 127.0.0.1 that takes OTLP and keeps everything.
+/// A collector on 127.0.0.1 that receives OTLP and stores everything.
 ///
-/// What was sent is readable about half a second later, and still is when it was stopped.
+/// Telemetry is readable about half a second later, and remains readable after a stop.
 pub struct Collector {
     server: Server,
     ports: Ports,
 }
 
-/// Where it listens.
+/// The ports it listens on.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
     grpc: u16,
@@ -32,7 +32,7 @@ struct Ports {
     health: u16,
 }
 
-/// How a [`Collector`] differs from the usual.
+/// The configuration of a [`Collector`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     jaeger: Option<u16>,
@@ -43,7 +43,7 @@ impl Options {
         Self::default()
     }
 
-    /// Sends traces on to this port too, where OTLP over gRPC is spoken: Jaeger's.
+    /// Also forwards traces to this port by OTLP over gRPC, to Jaeger.
     pub fn jaeger(mut self, port: u16) -> Self {
         self.jaeger = Some(port);
         self
@@ -51,7 +51,7 @@ impl Options {
 }
 
 impl Collector {
-    /// Starts a new one (a tenth of a second), or says that the test is skipped and why.
+    /// Starts a collector (0.1 s), or prints why the test is skipped.
     pub fn start(options: Options) -> Option<Self> {
         let program = programs::find_or_skip("otelcol")?;
         let ports = Ports {
@@ -70,47 +70,47 @@ impl Collector {
         Some(collector)
     }
 
-    /// For `OTEL_EXPORTER_OTLP_ENDPOINT` with the protocol `grpc`.
+    /// The endpoint for the protocol `grpc`.
     pub fn grpc_endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.grpc)
     }
 
-    /// For `OTEL_EXPORTER_OTLP_ENDPOINT` with the protocol `http/protobuf`, the default one.
+    /// The endpoint for `http/protobuf`, the default protocol.
     pub fn http_endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.http)
     }
 
-    /// Where Prometheus finds the metrics that arrived: host and port, the path is `/metrics`.
+    /// The host and port where Prometheus scrapes the received metrics, at the path `/metrics`.
     pub fn prometheus_target(&self) -> String {
         format!("127.0.0.1:{}", self.ports.prometheus)
     }
 
-    /// Every span that has arrived, in that order.
+    /// Returns every span received, in order of arrival.
     pub fn spans(&self) -> Vec<Span> {
         self.read("traces").iter().flat_map(otlp::spans).collect()
     }
 
-    /// The last point of every metric with its attributes.
+    /// Returns the last point of each metric with its attributes.
     pub fn metrics(&self) -> Vec<Point> {
         let points = self.read("metrics");
         otlp::latest(points.iter().flat_map(otlp::points))
     }
 
-    /// Every log record that has arrived, in that order.
+    /// Returns every log record received, in order of arrival.
     pub fn logs(&self) -> Vec<Log> {
         self.read("logs").iter().flat_map(otlp::logs).collect()
     }
 
-    /// Waits for spans that are as wanted, and gives all there are then.
+    /// Waits until `wanted` accepts the spans, and returns them.
     ///
     /// # Panics
-    /// When there are none after a minute; so do the others.
+    /// After [`PATIENCE`](super::waiting::PATIENCE), as the next two functions.
     pub async fn spans_when(&self, wanted: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let read = || self.spans();
         self.when(read, wanted, |span| span.name.clone()).await
     }
 
-    /// Waits for metrics that are as wanted.
+    /// Waits until `wanted` accepts the metrics.
     pub async fn metrics_when(&self, wanted: impl Fn(&[Point]) -> bool) -> Vec<Point> {
         let read = || self.metrics();
         let name =
@@ -118,18 +118,18 @@ impl Collector {
         self.when(read, wanted, name).await
     }
 
-    /// Waits for log records that are as wanted.
+    /// Waits until `wanted` accepts the log records.
     pub async fn logs_when(&self, wanted: impl Fn(&[Log]) -> bool) -> Vec<Log> {
         let read = || self.logs();
         self.when(read, wanted, |log| log.body.clone()).await
     }
 
-    /// Stops it in good order: what it still has is written, and its ports refuse connections.
+    /// Stops it gracefully: it writes what it has received, and its ports refuse connections.
     pub fn stop(&mut self) {
         self.server.stop(Signal::TERM);
     }
 
-    /// Starts it again, where and as it was; what arrived before is kept.
+    /// Starts it again on the same ports; earlier telemetry is kept.
     pub fn start_again(&mut self) {
         let Ports {
             grpc, http, health, ..
@@ -138,7 +138,7 @@ impl Collector {
             .start(|_| answers(health, "/") && listens(grpc) && listens(http));
     }
 
-    /// Freezes it: connections stay open, the system even accepts new ones, and nothing answers.
+    /// Freezes it: connections stay open and new ones are accepted by the system, but nothing responds.
     pub fn pause(&mut self) {
         self.server.pause();
     }
@@ -148,12 +148,12 @@ impl Collector {
         self.server.resume();
     }
 
-    /// What it says of itself.
+    /// The collector's own log.
     pub fn log(&self) -> String {
         self.server.log()
     }
 
-    /// Each line that is written to its end is one request of an exporter.
+    /// Each complete line is one request of an exporter.
     fn read(&self, signal: &str) -> Vec<Value> {
         let file = self.server.folder.join(format!("{signal}.jsonl"));
         let bytes = fs::read(file).unwrap_or_default();
@@ -171,14 +171,14 @@ impl Collector {
         wanted: impl Fn(&[T]) -> bool,
         name: impl Fn(&T) -> String,
     ) -> Vec<T> {
-        found("what was waited for", async || {
+        found("the wanted telemetry", async || {
             let items = read();
             if wanted(&items) {
                 return Ok(items);
             }
             let names: Vec<_> = items.iter().map(&name).collect();
             let names = names.join("\n");
-            Err(format!("{names}\nthe collector says:\n{}", self.log()))
+            Err(format!("{names}\nthe collector's log:\n{}", self.log()))
         })
         .await
     }

@@ -1,5 +1,4 @@
-//! A temporary folder with at most one program running in it, both removed whatever happens to the
-//! test.
+//! A temporary folder with at most one program running in it. Both are removed however the test ends.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,14 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A temporary folder, removed by its watchdog when it is dropped or the test process ends.
+/// A temporary folder. Its watchdog removes it when it is dropped or the test process ends.
 pub struct Folder {
     path: PathBuf,
     account: Option<Account>,
     watchdog: Child,
 }
 
-/// Another user, for the servers that refuse to run as root.
+/// Another user, for servers that refuse to run as root.
 #[derive(Clone, Copy, Debug)]
 pub struct Account {
     user: u32,
@@ -23,10 +22,10 @@ pub struct Account {
 }
 
 impl Folder {
-    /// Makes a folder that belongs to `account`, or to whoever runs the tests.
+    /// Makes a folder that belongs to `account`, or to the current user.
     ///
-    /// `last_signal` is what the watchdog asks with (`QUIT`, `TERM`, `KILL`), half a second before
-    /// it kills.
+    /// `last_signal` (`QUIT`, `TERM`, `KILL`) is what the watchdog sends to the program half a second
+    /// before SIGKILL.
     pub fn new(name: &str, account: Option<Account>, last_signal: &str) -> Self {
         let path = tempfile::Builder::new()
             .prefix(&format!("poolscope-{name}-"))
@@ -42,8 +41,8 @@ impl Folder {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Not in the test's process group: Ctrl-C at a terminal must not end it before its
-            // work.
+            // Not in the test's process group, so that Ctrl-C at a terminal does not end the watchdog
+            // early.
             .process_group(0)
             .spawn()
             .expect("a shell for the watchdog");
@@ -62,8 +61,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Writes a file that the folder's owner, and nobody else, can read: servers insist on that for
-    /// keys.
+    /// Writes a file that only the folder's owner can read, as servers require for keys.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
@@ -83,17 +81,17 @@ impl Folder {
         path
     }
 
-    /// A command that runs as the folder's owner and in the folder; the caller waits for its end.
+    /// A command that runs as the folder's owner in the folder; the caller waits for its end.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         self.settle(&mut command);
         command
     }
 
-    /// A command for the program that goes on running in the folder.
+    /// A command for the program that keeps running in the folder.
     ///
-    /// It writes its own process id to `pid` before it becomes the program, so there is no moment
-    /// at which the watchdog does not know of it.
+    /// It writes its process id to `pid` before it becomes the program, so that the watchdog always
+    /// knows it.
     pub fn daemon(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command
@@ -105,7 +103,7 @@ impl Folder {
         command
     }
 
-    /// Tells the watchdog that the program has ended and has been waited for.
+    /// Notifies the watchdog that the program has ended and has been waited for.
     pub fn daemon_ended(&self) {
         let _ = fs::remove_file(self.join("pid"));
     }
@@ -114,8 +112,8 @@ impl Folder {
         command
             .current_dir(&self.path)
             .stdin(Stdio::null())
-            // So that nothing is left outside; and in a folder that they share, a MariaDB that
-            // starts would remove the temporary tables of another.
+            // Leaves nothing outside. In a shared folder, a starting MariaDB would remove the
+            // temporary tables of another one.
             .env("TMPDIR", &self.path);
         if let Some(Account { user, group }) = self.account {
             command.uid(user).gid(group).env("HOME", &self.path);
@@ -131,7 +129,7 @@ impl Drop for Folder {
 }
 
 impl Account {
-    /// The account to run a server with: `name` if the tests run as root, nobody else otherwise.
+    /// The account `name` if the tests run as root, else `None`.
     pub fn unless_root_is_fine(name: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;

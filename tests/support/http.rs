@@ -1,4 +1,4 @@
-//! A small HTTP client: one connection a request, no redirects, nothing decoded.
+//! A small HTTP client: one connection for each request, no redirects, no decoding.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: StatusCode,
@@ -25,10 +25,10 @@ pub struct Response {
 
 impl Response {
     /// # Panics
-    /// When the body is not JSON.
+    /// If the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!("{} with no JSON ({error}): {}", self.status, self.text())
+            panic!("{} without JSON ({error}): {}", self.status, self.text())
         })
     }
 
@@ -36,7 +36,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The value of a header, empty if there is none.
+    /// The value of a header; empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value
@@ -46,7 +46,7 @@ impl Response {
 }
 
 /// # Panics
-/// When there is no answer; so do the others but [`try_send`].
+/// If there is no response; the other functions except [`try_send`] do the same.
 pub async fn get(url: &str) -> Response {
     send(Method::GET, url, "").await
 }
@@ -55,7 +55,7 @@ pub async fn post_json(url: &str, body: &Value) -> Response {
     send(Method::POST, url, body.to_string()).await
 }
 
-/// Sends a request; its body, if it has one, is said to be JSON.
+/// Sends a request. A body is sent as JSON.
 pub async fn send(method: Method, url: &str, body: impl Into<Bytes>) -> Response {
     let body = body.into();
     let mut request = Request::builder().method(method).uri(url);
@@ -68,7 +68,7 @@ pub async fn send(method: Method, url: &str, body: impl Into<Bytes>) -> Response
         .unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
-/// Sends a request with whatever headers it has.
+/// Sends a request with its own headers.
 pub async fn try_send(request: Request<Full<Bytes>>) -> Result<Response, Error> {
     timeout(PATIENCE, exchange(request)).await?
 }

@@ -1,4 +1,4 @@
-//! Real Jaegers, and the traces that a person would find there.
+//! Real Jaegers, and the traces in them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,24 +22,24 @@ pub struct Jaeger {
     query: u16,
 }
 
-/// A trace, with whatever of it has arrived.
+/// A trace, as far as it has arrived.
 #[derive(Clone, Debug)]
 pub struct Trace {
     pub id: String,
-    /// By the time they started.
+    /// Ordered by start.
     pub spans: Vec<Span>,
 }
 
-/// A span as Jaeger has it.
+/// A span as Jaeger returns it.
 #[derive(Clone, Debug)]
 pub struct Span {
     pub id: String,
     pub parent_id: Option<String>,
     pub name: String,
-    /// Microseconds since 1970, which is as exact as Jaeger is.
+    /// Microseconds since 1970, Jaeger's precision.
     pub start: u64,
     pub duration: u64,
-    /// The span's attributes, and Jaeger's own for the rest: `span.kind`, `otel.scope.name`,
+    /// The span's attributes, and those that Jaeger adds: `span.kind`, `otel.scope.name`,
     /// `otel.status_code`, `error`.
     pub tags: BTreeMap<String, Value>,
     pub events: Vec<BTreeMap<String, Value>>,
@@ -49,11 +49,11 @@ pub struct Span {
 }
 
 impl Jaeger {
-    /// Starts a new one (a tenth of a second), or says that the test is skipped and why.
+    /// Starts a Jaeger (0.1 s), or prints why the test is skipped.
     pub fn start() -> Option<Self> {
         let program = programs::find_or_skip("jaeger")?;
         let [grpc, http, query, query_grpc] = std::array::from_fn(|_| free_port());
-        // It would take ten seconds to end in good order.
+        // A graceful end would take ten seconds.
         let folder = Folder::new("jaeger", None, "KILL");
         let config = include_str!("jaeger/config.yaml")
             .replace("${env:GRPC_PORT}", &grpc.to_string())
@@ -75,22 +75,22 @@ impl Jaeger {
         Some(jaeger)
     }
 
-    /// Where it takes OTLP over gRPC, for a collector.
+    /// The port for OTLP over gRPC from a collector.
     pub fn grpc_port(&self) -> u16 {
         self.grpc
     }
 
-    /// For `OTEL_EXPORTER_OTLP_ENDPOINT` with the protocol `http/protobuf`.
+    /// The endpoint for `http/protobuf`.
     pub fn http_endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.http)
     }
 
-    /// Where its API is asked.
+    /// The URL of its API.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.query)
     }
 
-    /// The services that it has traces of.
+    /// The services that have traces.
     pub async fn services(&self) -> Vec<String> {
         let answer = self.ask("/api/services").await;
         let names = answer["data"].as_array().into_iter().flatten();
@@ -106,10 +106,10 @@ impl Jaeger {
         traces.map(Trace::read).collect()
     }
 
-    /// Waits for a trace of the service that is as wanted.
+    /// Waits for a trace of the service that `wanted` accepts.
     ///
     /// # Panics
-    /// When there is none after [`PATIENCE`](super::waiting::PATIENCE).
+    /// After [`PATIENCE`](super::waiting::PATIENCE).
     pub async fn trace_when(&self, service: &str, wanted: impl Fn(&Trace) -> bool) -> Trace {
         found(&format!("a trace of {service}"), async || {
             let traces = self.traces(service).await;
@@ -118,7 +118,7 @@ impl Jaeger {
             }
             let names = traces.iter().map(Trace::outline).collect::<Vec<_>>();
             let names = names.join("\n");
-            Err(format!("{names}\nJaeger says:\n{}", self.server.log()))
+            Err(format!("{names}\nJaeger's log:\n{}", self.server.log()))
         })
         .await
     }
@@ -131,7 +131,7 @@ impl Jaeger {
 }
 
 impl Trace {
-    /// The span with no parent in this trace, if it has arrived.
+    /// The span without a parent in this trace, if it has arrived.
     pub fn root(&self) -> Option<&Span> {
         self.spans
             .iter()
@@ -153,7 +153,7 @@ impl Trace {
         spans.filter(|span| span.name == name).collect()
     }
 
-    /// The names, each after its parent's.
+    /// The span names, each after its parent's.
     pub fn outline(&self) -> String {
         let line = |span: &Span| match self.parent_of(span) {
             Some(parent) => format!("{} > {}", parent.name, span.name),

@@ -18,7 +18,7 @@ use super::{PASSWORD, Tls};
 
 /// A MariaDB server on 127.0.0.1.
 ///
-/// A user with every privilege and the first database are both called `poolscope`.
+/// Its administrator and its first database are both called `poolscope`.
 pub struct MariaDb {
     server: Server,
     port: u16,
@@ -26,7 +26,7 @@ pub struct MariaDb {
     certificates: Option<Certificates>,
 }
 
-/// How a [`MariaDb`] differs from the usual.
+/// The configuration of a [`MariaDb`].
 #[derive(Clone, Debug)]
 pub struct Options {
     max_connections: u16,
@@ -34,7 +34,7 @@ pub struct Options {
     arguments: Vec<String>,
 }
 
-/// One server for all the tests of a test binary, each in a database of its own
+/// The server that all tests of a test binary share, each with its own database
 /// ([`create_database`](MariaDb::create_database)).
 pub fn shared() -> &'static MariaDb {
     static SHARED: OnceLock<MariaDb> = OnceLock::new();
@@ -50,7 +50,7 @@ impl Options {
         }
     }
 
-    /// Defaults to 100, and one more for a user with every privilege; at least 10.
+    /// Defaults to 100, plus one for the administrator; at least 10.
     pub fn max_connections(mut self, number: u16) -> Self {
         self.max_connections = number;
         self
@@ -81,7 +81,7 @@ impl MariaDb {
         let program = find_program("mariadbd");
         let port = free_port();
         let account = Account::unless_root_is_fine("mysql");
-        // It would take its time to clean up what is thrown away with the folder.
+        // A graceful stop would clean up data that the folder's removal deletes anyway.
         let folder = Folder::new("mariadb", account, "KILL");
         initialise(&folder);
         let certificates = (options.tls != Tls::None)
@@ -107,7 +107,7 @@ impl MariaDb {
         self.url_of("poolscope")
     }
 
-    /// The same with a database of your choice.
+    /// The URL of another database.
     pub fn url_of(&self, database: &str) -> String {
         format!(
             "mysql://poolscope:{PASSWORD}@127.0.0.1:{}/{database}",
@@ -115,7 +115,7 @@ impl MariaDb {
         )
     }
 
-    /// The same with a password of your choice.
+    /// The URL with another password.
     pub fn url_with_password(&self, password: &str) -> String {
         format!(
             "mysql://poolscope:{password}@127.0.0.1:{}/poolscope",
@@ -124,20 +124,20 @@ impl MariaDb {
     }
 
     /// # Panics
-    /// When the server was started without TLS.
+    /// If the server was started without TLS.
     pub fn certificates(&self) -> &Certificates {
         self.certificates.as_ref().expect("a server with TLS")
     }
 
-    /// Makes an empty database and gives its URL.
+    /// Creates an empty database, and returns its URL.
     pub fn create_database(&self, name: &str) -> String {
         assert_plain(name);
         self.sql(&format!("CREATE DATABASE {name}"));
         self.url_of(name)
     }
 
-    /// Makes a user with no rights but those on the database `poolscope`, and gives that database's
-    /// URL for it.
+    /// Creates a user with rights on the database `poolscope` only, and returns the URL of that
+    /// database for the user.
     pub fn create_user(&self, name: &str) -> String {
         assert_plain(name);
         self.sql(&format!(
@@ -149,19 +149,19 @@ impl MariaDb {
         )
     }
 
-    /// Runs SQL in the database `poolscope` by the server's own client, as the user with every
-    /// privilege: one line a row, a tab between columns.
+    /// Runs SQL in the database `poolscope` with the server's client, as the administrator. Returns
+    /// one line for each row, with a tab between columns.
     pub fn sql(&self, sql: &str) -> String {
         self.query_in("poolscope", sql)
     }
 
-    /// The same in another database.
+    /// As `sql`, in another database.
     pub fn query_in(&self, database: &str, sql: &str) -> String {
         self.try_query_in(database, sql)
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// The same; an error is in the client's own words.
+    /// As `query_in`; an error is the client's message.
     pub fn try_query_in(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut command = Command::new(&self.client);
         command
@@ -181,24 +181,24 @@ impl MariaDb {
         output_of(command.arg(database))
     }
 
-    /// Stops the server, which says goodbye to its clients and keeps its data and its port.
+    /// Stops the server gracefully. It keeps its data and its port.
     pub fn stop(&mut self) {
         self.server.stop(Signal::TERM);
     }
 
-    /// Starts it again, where and as it was.
+    /// Starts it again on the same port.
     pub fn start_again(&mut self) {
         let port = self.port;
         self.server.start(|_| greets(port));
     }
 
-    /// Kills the server: sockets close, nothing is said to the clients.
+    /// Kills the server: sockets close without a message to the clients.
     pub fn kill9(&mut self) {
         self.server.kill9();
     }
 
-    /// Freezes the server: connections stay open, the system even accepts new ones, and nothing
-    /// answers.
+    /// Freezes the server: connections stay open and new ones are accepted by the system, but nothing
+    /// responds.
     pub fn pause(&mut self) {
         self.server.pause();
     }
@@ -222,7 +222,7 @@ fn initialise(folder: &Folder) {
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"]),
     )
     .expect("mariadb-install-db");
-    // Run at every start.
+    // The server runs this file at every start.
     folder.write(
         "users.sql",
         format!(
@@ -271,7 +271,7 @@ fn with_path(option: &str, path: &Path) -> OsString {
     argument
 }
 
-/// The server speaks first, once it has run its init file.
+/// The server sends first, once it has run its init file.
 fn greets(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok_and(|mut socket| {
         let _ = socket.set_read_timeout(Some(Duration::from_secs(1)));
@@ -279,7 +279,7 @@ fn greets(port: u16) -> bool {
     })
 }
 
-/// Servers are in folders that are in root's `PATH` only.
+/// Servers are in folders that only root's `PATH` contains.
 fn find_program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);

@@ -1,21 +1,20 @@
 //! Real servers, example programs and an HTTP client for the integration tests.
 //!
-//! Whatever a test starts lives in a [`Folder`](folder::Folder) of its own under the system's
-//! temporary folder, on a port of its own. It is gone when the value is dropped or, whatever
-//! happens to the test process (also SIGKILL), moments after that ended: see `watchdog.sh`. Linux
-//! only, for `/proc`.
+//! Each program that a test starts has its own [`Folder`](folder::Folder) under the system's temporary
+//! folder, and its own port. It ends when the value is dropped, or moments after the test process ends,
+//! even by SIGKILL: see `watchdog.sh`. Linux only, because it uses `/proc`.
 //!
 //! ```ignore
 //! mod support;
 //! use support::postgres::{self, Postgres};
 //!
-//! // One server for the whole test binary, a database for each test.
+//! // One server for the whole test binary, one database for each test.
 //! let url = postgres::shared().create_database("fairness");
-//! // And one that a test may stop, kill and freeze.
+//! // A server that a test may stop, kill and freeze.
 //! let mut own = Postgres::start(postgres::Options::new().max_connections(10));
 //! own.pause();
 //! ```
-#![allow(dead_code, reason = "each test binary uses its own part of it")]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod answers;
 pub mod certificates;
@@ -36,18 +35,18 @@ pub mod proxy;
 pub mod server;
 pub mod waiting;
 
-/// Whether a server speaks TLS.
+/// Whether a server supports TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tls {
-    /// It does not.
+    /// No TLS.
     #[default]
     None,
-    /// It does, and takes clients without it too.
+    /// TLS is optional.
     Offer,
-    /// It turns away clients without it.
+    /// Clients without TLS are refused.
     Require,
 }
 
-/// The password of every user that the servers here know; an unusual word, so that tests can look
-/// for it where it must not be.
+/// The password of every user on these servers; an unusual word, so that tests can search for it where
+/// it must not appear.
 pub const PASSWORD: &str = "hush-hush-4711";

@@ -1,10 +1,10 @@
-//! OTLP as JSON, the way the collector writes it, with the nesting taken out.
+//! OTLP as the collector writes it in JSON, flattened.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Values as plain JSON: integers are numbers, and arrays are arrays.
+/// Attribute values as plain JSON: integers are numbers, arrays are arrays.
 pub type Attributes = BTreeMap<String, Value>;
 
 /// A finished span.
@@ -17,19 +17,19 @@ pub struct Span {
     pub kind: u64,
     pub trace_id: String,
     pub span_id: String,
-    /// Empty for a root.
+    /// Empty for a root span.
     pub parent_id: String,
     /// Nanoseconds since 1970.
     pub start: u64,
     pub end: u64,
     pub attributes: Attributes,
     pub events: Vec<(String, Attributes)>,
-    /// 0 is unset, 1 ok, 2 an error.
+    /// 0 is unset, 1 ok, 2 error.
     pub status: u64,
     pub status_message: String,
 }
 
-/// The state of a metric with its attributes.
+/// The latest value of a metric with its attributes.
 #[derive(Clone, Debug)]
 pub struct Point {
     pub resource: Attributes,
@@ -42,7 +42,7 @@ pub struct Point {
     pub value: Number,
 }
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Gauge,
@@ -51,7 +51,7 @@ pub enum Kind {
     Histogram,
 }
 
-/// What a point says.
+/// The value of a point.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Number {
     Single(f64),
@@ -71,13 +71,13 @@ pub struct Log {
     pub severity: String,
     pub body: String,
     pub attributes: Attributes,
-    /// Empty where no span was current; so is `span_id`.
+    /// Empty if no span was current; the same holds for `span_id`.
     pub trace_id: String,
     pub span_id: String,
 }
 
 impl Span {
-    /// How long it took, in seconds.
+    /// The duration in seconds.
     pub fn seconds(&self) -> f64 {
         (self.end - self.start) as f64 / 1e9
     }
@@ -89,7 +89,7 @@ impl Span {
 
 impl Point {
     /// # Panics
-    /// When it is a histogram.
+    /// If it is a histogram.
     pub fn single(&self) -> f64 {
         match self.value {
             Number::Single(value) => value,
@@ -97,19 +97,19 @@ impl Point {
         }
     }
 
-    /// How many values a histogram has.
+    /// The number of values in a histogram.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not a histogram.
     pub fn count(&self) -> u64 {
         match self.value {
             Number::Histogram { count, .. } => count,
-            Number::Single(_) => panic!("{} is no histogram", self.name),
+            Number::Single(_) => panic!("{} is not a histogram", self.name),
         }
     }
 }
 
-/// The spans of one export request; the same for the others.
+/// The spans of one export request.
 pub fn spans(request: &Value) -> impl Iterator<Item = Span> {
     let spans = nested(request, ["resourceSpans", "scopeSpans", "spans"]);
     spans.map(|(resource, scope, span)| Span {
@@ -163,7 +163,7 @@ pub fn logs(request: &Value) -> impl Iterator<Item = Log> {
     })
 }
 
-/// Of each metric, resource and attributes, the last point.
+/// The last point for each metric, resource and attributes.
 pub fn latest(points: impl Iterator<Item = Point>) -> Vec<Point> {
     let mut latest = BTreeMap::new();
     for point in points {
@@ -173,7 +173,7 @@ pub fn latest(points: impl Iterator<Item = Point>) -> Vec<Point> {
     latest.into_values().collect()
 }
 
-/// Every item, with the resource's attributes and the scope's name.
+/// Every item, with its resource's attributes and its scope's name.
 fn nested<'a>(
     request: &'a Value,
     [resources, scopes, items]: [&'static str; 3],
@@ -200,7 +200,7 @@ fn data(metric: &Value) -> (Kind, &Value) {
         return (kind, sum);
     }
     let histogram = metric.get("histogram");
-    let histogram = histogram.unwrap_or_else(|| panic!("a kind that is not known here: {metric}"));
+    let histogram = histogram.unwrap_or_else(|| panic!("an unknown kind: {metric}"));
     (Kind::Histogram, histogram)
 }
 
@@ -245,7 +245,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// 64-bit integers are strings in OTLP's JSON; what is zero or empty is left out.
+/// 64-bit integers are strings in OTLP's JSON; zero and empty values are omitted.
 fn integer(value: &Value) -> u64 {
     let number = value.as_u64();
     number.unwrap_or_else(|| text(value).parse().unwrap_or_default())

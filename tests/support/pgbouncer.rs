@@ -10,19 +10,19 @@ use super::ports::free_port;
 use super::programs::find_or_skip;
 use super::server::Server;
 
-/// A PgBouncer on 127.0.0.1, with the user and the password of the servers here.
+/// A PgBouncer on 127.0.0.1 with the user and password of the test servers.
 pub struct PgBouncer {
     server: Server,
     port: u16,
 }
 
 impl PgBouncer {
-    /// Starts one in transaction mode, with so many sessions on the server for each database, or
-    /// says that the test is skipped.
+    /// Starts one in transaction mode, with this number of server sessions for each database, or prints
+    /// why the test is skipped.
     pub fn in_transaction_mode(postgres: u16, sessions: u16) -> Option<Self> {
         let program = find_or_skip("pgbouncer")?;
         let port = free_port();
-        // It refuses to run as root.
+        // PgBouncer refuses to run as root.
         let account = Account::unless_root_is_fine("postgres");
         let folder = Folder::new("pgbouncer", account, "TERM");
         let users = folder.write("users", format!("\"poolscope\" \"{PASSWORD}\"\n"));

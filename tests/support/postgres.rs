@@ -28,7 +28,7 @@ pub struct Postgres {
     certificates: Option<Certificates>,
 }
 
-/// How a [`Postgres`] differs from the usual.
+/// The configuration of a [`Postgres`].
 #[derive(Clone, Debug)]
 pub struct Options {
     max_connections: u16,
@@ -38,10 +38,10 @@ pub struct Options {
     config: String,
 }
 
-/// How to stop a [`Postgres`], in its own words.
+/// The shutdown modes of Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Waits for every client to go by itself.
+    /// Waits for every client to disconnect.
     Smart,
     /// Rolls back and disconnects every client (SQLSTATE 57P01).
     Fast,
@@ -49,7 +49,7 @@ pub enum Stop {
     Immediate,
 }
 
-/// One server for all the tests of a test binary, each in a database of its own
+/// The server that all tests of a test binary share, each with its own database
 /// ([`create_database`](Postgres::create_database)).
 pub fn shared() -> &'static Postgres {
     static SHARED: OnceLock<Postgres> = OnceLock::new();
@@ -67,7 +67,7 @@ impl Options {
         }
     }
 
-    /// Defaults to 100, of which Postgres keeps 3 for superusers.
+    /// Defaults to 100. Postgres reserves 3 of them for superusers.
     pub fn max_connections(mut self, number: u16) -> Self {
         self.max_connections = number;
         self
@@ -79,13 +79,13 @@ impl Options {
         self
     }
 
-    /// The hosts that the server's certificate is for. Defaults to `localhost` and `127.0.0.1`.
+    /// The hosts of the server's certificate. Defaults to `localhost` and `127.0.0.1`.
     pub fn certificate_for(mut self, names: &[&str]) -> Self {
         self.certificate_names = names.iter().map(|&name| name.to_owned()).collect();
         self
     }
 
-    /// Listens on a Unix socket too.
+    /// Also listens on a Unix socket.
     pub fn unix_socket(mut self) -> Self {
         self.unix_socket = true;
         self
@@ -111,8 +111,7 @@ impl Postgres {
         let programs = find_programs();
         let port = free_port();
         let account = Account::unless_root_is_fine("postgres");
-        // SIGQUIT is Postgres's immediate shutdown, which also gives back its System V shared
-        // memory.
+        // SIGQUIT is Postgres's immediate shutdown, which also releases its System V shared memory.
         let folder = Folder::new("postgres", account, "QUIT");
         let data = folder.join("data");
 
@@ -152,7 +151,7 @@ impl Postgres {
         self.url_of("poolscope")
     }
 
-    /// The same with a database of your choice.
+    /// The URL of another database.
     pub fn url_of(&self, database: &str) -> String {
         format!(
             "postgres://poolscope:{PASSWORD}@127.0.0.1:{}/{database}",
@@ -160,7 +159,7 @@ impl Postgres {
         )
     }
 
-    /// The same with a password of your choice.
+    /// The URL with another password.
     pub fn url_with_password(&self, password: &str) -> String {
         format!(
             "postgres://poolscope:{password}@127.0.0.1:{}/poolscope",
@@ -168,25 +167,25 @@ impl Postgres {
         )
     }
 
-    /// The folder of the Unix socket, to be used as the host of a connection.
+    /// The folder of the Unix socket, for use as the host of a connection.
     pub fn socket_folder(&self) -> &Path {
         self.server.folder.path()
     }
 
     /// # Panics
-    /// When the server was started without TLS.
+    /// If the server was started without TLS.
     pub fn certificates(&self) -> &Certificates {
         self.certificates.as_ref().expect("a server with TLS")
     }
 
-    /// Makes an empty database and gives its URL.
+    /// Creates an empty database, and returns its URL.
     pub fn create_database(&self, name: &str) -> String {
         assert_plain(name);
         self.query_in("postgres", &format!("CREATE DATABASE {name}"));
         self.url_of(name)
     }
 
-    /// Makes a user who is no superuser, and gives the URL of the database `poolscope` for it.
+    /// Creates a user without superuser rights, and returns the URL of the database `poolscope` for it.
     pub fn create_user(&self, name: &str) -> String {
         assert_plain(name);
         self.psql(&format!("CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'"));
@@ -196,19 +195,19 @@ impl Postgres {
         )
     }
 
-    /// Runs SQL in the database `poolscope` by the server's own client, as the superuser: one line
-    /// a row, `|` between columns.
+    /// Runs SQL in the database `poolscope` with psql, as the superuser. Returns one line for each row,
+    /// with `|` between columns.
     pub fn psql(&self, sql: &str) -> String {
         self.query_in("poolscope", sql)
     }
 
-    /// The same in another database.
+    /// As `psql`, in another database.
     pub fn query_in(&self, database: &str, sql: &str) -> String {
         self.try_query_in(database, sql)
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// The same; an error is in psql's own words.
+    /// As `query_in`; an error is psql's message.
     pub fn try_query_in(&self, database: &str, sql: &str) -> Result<String, String> {
         output_of(
             Command::new(self.programs.join("psql"))
@@ -232,7 +231,7 @@ impl Postgres {
         )
     }
 
-    /// Stops the server, which keeps its data and its port.
+    /// Stops the server. It keeps its data and its port.
     pub fn stop(&mut self, how: Stop) {
         self.server.stop(match how {
             Stop::Smart => Signal::TERM,
@@ -241,19 +240,19 @@ impl Postgres {
         });
     }
 
-    /// Starts it again, where and as it was.
+    /// Starts it again on the same port.
     pub fn start_again(&mut self) {
         self.server.start(is_ready);
     }
 
-    /// Kills every process of the server at once: sockets close, nothing is said to the clients.
+    /// Kills every process of the server: sockets close without a message to the clients.
     pub fn kill9(&mut self) {
         self.server.kill9();
         self.remove_shared_memory();
     }
 
-    /// Freezes every process of the server: connections stay open, the system even accepts new
-    /// ones, and nothing answers.
+    /// Freezes every process of the server: connections stay open and new ones are accepted by the
+    /// system, but nothing responds.
     pub fn pause(&mut self) {
         self.server.pause();
     }
@@ -267,12 +266,11 @@ impl Postgres {
         self.server.log()
     }
 
-    /// A killed Postgres leaves a few bytes of System V shared memory behind, which no process ends
-    /// up owning.
+    /// A killed Postgres leaves a few bytes of System V shared memory, which no process owns.
     fn remove_shared_memory(&self) {
         let file = fs::read_to_string(self.server.folder.join("data/postmaster.pid"));
         let file = file.unwrap_or_default();
-        // The seventh line: key and id.
+        // The seventh line has the key and the id.
         if let Some(id) = file
             .lines()
             .nth(6)
@@ -283,8 +281,8 @@ impl Postgres {
     }
 }
 
-/// The server writes its process id in the first line of a file, and its state in the eighth.
-/// One that was killed has left that file behind.
+/// The first line of a file has the server's process id, the eighth its state. A killed server leaves
+/// the file.
 pub fn is_ready(folder: &Folder) -> bool {
     let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
     let (pid, file) = (read("pid"), read("data/postmaster.pid"));

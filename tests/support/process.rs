@@ -1,4 +1,4 @@
-//! The crate's examples, run as a user runs them.
+//! Runs the crate's examples as a user would.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use super::folder::Folder;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running example, killed on drop.
+/// A running example. Dropping it kills it.
 pub struct Example {
     name: String,
     child: Child,
@@ -22,7 +22,7 @@ pub struct Example {
     folder: Folder,
 }
 
-/// What it printed so far, both streams together.
+/// The output so far, both streams together.
 #[derive(Default)]
 struct Output {
     lines: Mutex<Lines>,
@@ -36,8 +36,8 @@ struct Lines {
 }
 
 impl Example {
-    /// Starts an example in a folder of its own, so that a developer's `.env` is not read, and
-    /// without the developer's settings in its environment.
+    /// Starts an example in its own folder and without the developer's settings, so that it reads
+    /// neither a `.env` nor the environment of a developer.
     pub fn start(name: &str, environment: &[(&str, &str)]) -> Self {
         let folder = Folder::new(name, None, "TERM");
         let mut command = folder.daemon(find(name));
@@ -63,15 +63,15 @@ impl Example {
         }
     }
 
-    /// The folder it runs in, which is also its `TMPDIR`.
+    /// The folder it runs in, also its `TMPDIR`.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Waits until it has printed a line with `text` in it, and gives that line.
+    /// Waits until it prints a line that contains `text`, and returns the line.
     ///
     /// # Panics
-    /// When it ended, or a minute went by, without such a line.
+    /// If it ends, or a minute passes, without such a line.
     pub fn wait_for(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.output.lines.lock().expect("no panic");
@@ -82,7 +82,10 @@ impl Example {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || lines.streams_ended == 2 {
                 let printed = lines.printed.join("\n");
-                panic!("{} did not print {text:?}, but:\n{printed}", self.name);
+                panic!(
+                    "{} did not print {text:?}. Its output:\n{printed}",
+                    self.name
+                );
             }
             lines = self
                 .output
@@ -93,7 +96,7 @@ impl Example {
         }
     }
 
-    /// Everything it printed so far.
+    /// The output so far.
     pub fn output(&self) -> String {
         let lines = self.output.lines.lock().expect("no panic");
         lines.printed.iter().fold(String::new(), |mut text, line| {
@@ -102,7 +105,7 @@ impl Example {
         })
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -111,7 +114,7 @@ impl Example {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Sends it a signal: `TERM` or `INT` should end it in good order.
+    /// Sends a signal; `TERM` and `INT` should end it gracefully.
     pub fn signal(&mut self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a child of ours");
     }
@@ -119,7 +122,7 @@ impl Example {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When it still runs a minute later.
+    /// If it still runs after a minute.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -130,7 +133,7 @@ impl Example {
             let late = Instant::now() >= deadline;
             assert!(
                 !late,
-                "{} does not end; it printed:\n{}",
+                "{} does not end. Its output:\n{}",
                 self.name,
                 self.output()
             );
@@ -138,8 +141,8 @@ impl Example {
         }
     }
 
-    /// Of one that has ended, what it printed last may still be on its way. Not for ever: a child of
-    /// its own may hold the other end.
+    /// The last output of an ended process may still be in the pipe. The wait is limited, because a
+    /// child of the process may hold the other end.
     fn read_to_the_end(&self) {
         let lines = self.output.lines.lock().expect("no panic");
         let ended = |lines: &mut Lines| lines.streams_ended < 2;
@@ -190,8 +193,7 @@ pub fn is_a_setting(variable: &str) -> bool {
     prefixes.iter().any(|prefix| variable.starts_with(prefix))
 }
 
-/// Cargo puts examples beside the folder of the test binaries, and builds them before `cargo test`
-/// runs.
+/// Cargo puts examples beside the folder of the test binaries, and builds them before `cargo test` runs.
 fn find(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this program");
     let folder = test
@@ -201,7 +203,7 @@ fn find(name: &str) -> PathBuf {
     let program = folder.join("examples").join(name);
     assert!(
         program.is_file(),
-        "{} is not built: a plain `cargo test` builds it, and so does `cargo build --example {name}`",
+        "{} is not built: run `cargo test` or `cargo build --example {name}`",
         program.display()
     );
     program

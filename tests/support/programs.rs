@@ -1,37 +1,36 @@
-//! Programs that not every machine has: the collector, Jaeger, Prometheus and PgBouncer.
+//! Programs that some machines lack: the collector, Jaeger, Prometheus and PgBouncer.
 
 use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Finds a program, or says which test is skipped and why.
+/// Finds a program, or prints which test is skipped and why.
 ///
 /// # Panics
-/// When it is not found on a CI machine (`CI` is set): there a test that is skipped proves nothing
-/// to anybody.
+/// If it is not found on a CI machine (`CI` is set), where no test may be skipped.
 pub fn find_or_skip(program: &str) -> Option<PathBuf> {
     let found = find(program);
     if found.is_none() {
         let thread = thread::current();
         let test = thread.name().unwrap_or("a test");
         let why = format!(
-            "no `{program}` in PATH nor in {}; scripts/test installs it, or says how",
+            "no `{program}` in PATH nor in {}; scripts/test installs it, or prints how",
             cache().display()
         );
         assert!(!is_ci(), "{why}");
-        // Not by `eprintln!`, whose output is only shown for tests that fail.
+        // `eprintln!` would show the text only if the test fails.
         let _ = writeln!(io::stderr(), "skipped: {test}: {why}");
     }
     found
 }
 
-/// Looks where `POOLSCOPE_BACKENDS` says, in `PATH`, and where scripts/test puts what it builds.
+/// Searches `POOLSCOPE_BACKENDS`, `PATH`, and the folder where scripts/test builds programs.
 fn find(program: &str) -> Option<PathBuf> {
     let chosen = env::var_os("POOLSCOPE_BACKENDS").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
     let path: Vec<_> = env::split_paths(&path).collect();
-    // Servers are in a folder that is in root's `PATH` only.
+    // Servers are in a folder that only root's `PATH` contains.
     let servers = PathBuf::from("/usr/sbin");
     let folders = chosen.into_iter().chain(path).chain([cache(), servers]);
     folders

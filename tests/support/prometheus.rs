@@ -1,4 +1,4 @@
-//! Real Prometheus servers, and what they make of what they scraped.
+//! Real Prometheus servers, and the results of their scrapes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,21 +21,21 @@ pub struct Prometheus {
     port: u16,
 }
 
-/// What a [`Prometheus`] scrapes and judges.
+/// The targets and rules of a [`Prometheus`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     jobs: String,
     rules: Vec<PathBuf>,
 }
 
-/// One series of an answer.
+/// One series of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub labels: BTreeMap<String, String>,
     pub value: f64,
 }
 
-/// Something that is scraped.
+/// A scrape target.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub job: String,
@@ -49,7 +49,7 @@ impl Options {
         Self::default()
     }
 
-    /// Scrapes a page of `target`, which is a host and a port.
+    /// Scrapes `path` of `target`, which is a host and a port.
     pub fn scrape(self, job: &str, target: &str, path: &str) -> Self {
         self.scrape_config(&format!(
             "  - job_name: '{job}'\n    metrics_path: '{path}'\n    static_configs:\n      \
@@ -57,13 +57,13 @@ impl Options {
         ))
     }
 
-    /// Adds to the list `scrape_configs` as it is.
+    /// Adds this YAML to the list `scrape_configs`.
     pub fn scrape_config(mut self, yaml: &str) -> Self {
         self.jobs.push_str(yaml);
         self
     }
 
-    /// Loads a file of rules.
+    /// Loads a rule file.
     pub fn rules(mut self, file: impl Into<PathBuf>) -> Self {
         self.rules.push(file.into());
         self
@@ -85,8 +85,7 @@ impl Options {
 }
 
 impl Prometheus {
-    /// Starts a new one (a second), or says that the test is skipped and why. It scrapes for the
-    /// first time some seconds later.
+    /// Starts one (1 s), or prints why the test is skipped. The first scrape is some seconds later.
     pub fn start(options: &Options) -> Option<Self> {
         let program = programs::find_or_skip("prometheus")?;
         let port = free_port();
@@ -118,10 +117,10 @@ impl Prometheus {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What an expression is now; a scalar has no labels.
+    /// Evaluates an expression now; a scalar has no labels.
     ///
     /// # Panics
-    /// When Prometheus refuses it.
+    /// If Prometheus rejects the expression.
     pub async fn query(&self, expression: &str) -> Vec<Sample> {
         let query: String = expression
             .bytes()
@@ -142,10 +141,10 @@ impl Prometheus {
         }
     }
 
-    /// Waits until an expression is as wanted.
+    /// Waits until `wanted` accepts the value of an expression.
     ///
     /// # Panics
-    /// When it is not after [`PATIENCE`](super::waiting::PATIENCE).
+    /// After [`PATIENCE`](super::waiting::PATIENCE).
     pub async fn query_when(
         &self,
         expression: &str,
@@ -162,7 +161,7 @@ impl Prometheus {
         .await
     }
 
-    /// What it scrapes, and how that goes.
+    /// The scrape targets with their health.
     pub async fn targets(&self) -> Vec<Target> {
         let answer = self.ask("/api/v1/targets?state=active").await;
         let targets = answer["data"]["activeTargets"].as_array();
@@ -176,11 +175,11 @@ impl Prometheus {
             .collect()
     }
 
-    /// Waits until the last scrape of every target was a success: on a busy machine one may take
-    /// longer than the second that it has.
+    /// Waits until the last scrape of every target succeeded. On a busy machine a scrape may exceed its
+    /// limit of one second.
     ///
     /// # Panics
-    /// When that is not so after [`PATIENCE`](super::waiting::PATIENCE).
+    /// After [`PATIENCE`](super::waiting::PATIENCE).
     pub async fn scraped(&self) {
         found("all targets are up", async || {
             let targets = self.targets().await;
@@ -192,7 +191,7 @@ impl Prometheus {
         .await;
     }
 
-    /// The rules that it has loaded, as its API tells of them.
+    /// The loaded rules, as its API returns them.
     pub async fn rules(&self) -> Vec<Value> {
         let answer = self.ask("/api/v1/rules").await;
         let groups = answer["data"]["groups"].as_array().into_iter().flatten();
@@ -200,7 +199,7 @@ impl Prometheus {
         rules.cloned().collect()
     }
 
-    /// The names of the alerts that are pending or fire.
+    /// The names of pending and firing alerts.
     pub async fn alerts(&self) -> Vec<String> {
         let answer = self.ask("/api/v1/alerts").await;
         let alerts = answer["data"]["alerts"].as_array().into_iter().flatten();
@@ -227,7 +226,7 @@ impl Sample {
             labels: labels
                 .map(|(name, value)| (name.clone(), text(value)))
                 .collect(),
-            // Prometheus writes numbers as text, for NaN and infinities.
+            // Prometheus writes numbers as text, because of NaN and infinities.
             value: text(&value[1]).parse().expect("a number"),
         }
     }

@@ -1,6 +1,6 @@
-//! A TCP proxy on loopback, to make the network between a pool and its server as bad as wanted.
+//! A TCP proxy on loopback that makes the network between a pool and its server faulty.
 //!
-//! It runs on the test's runtime and is gone with it.
+//! It runs on the test's runtime and ends with it.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -14,32 +14,32 @@ use tokio::time::sleep;
 
 use super::ports::free_port;
 
-/// A proxy in front of one server. It passes everything on until it is told otherwise.
+/// A proxy in front of one server. It forwards everything until a fault is set.
 pub struct Proxy {
     port: u16,
     to: u16,
     network: watch::Sender<Network>,
-    /// None while connections are refused.
+    /// `None` while connections are refused.
     listening: Option<JoinHandle<()>>,
 }
 
-/// What the network is like.
+/// The state of the network.
 #[derive(Clone, Copy, Debug)]
 struct Network {
     passes: bool,
-    /// How long each piece of data takes, each way.
+    /// The delay of each piece of data, each way.
     delay: Duration,
-    /// Raised to reset every connection made before.
+    /// Incremented to reset every connection made before.
     resets: u64,
 }
 
 impl Proxy {
-    /// A proxy to a port of this machine.
+    /// Starts a proxy to a port of this machine.
     pub async fn to(port: u16) -> Self {
         Self::at(free_port(), port).await
     }
 
-    /// A proxy on this port.
+    /// Starts a proxy on this port.
     pub async fn at(port: u16, to: u16) -> Self {
         let network = Network {
             passes: true,
@@ -56,13 +56,12 @@ impl Proxy {
         proxy
     }
 
-    /// Its own port.
+    /// The port of the proxy.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Passes everything on, without delay: the end of any fault. Nothing that was held back is
-    /// lost.
+    /// Forwards everything without delay, which ends any fault. Data that was held back is not lost.
     pub async fn pass(&mut self) {
         self.network.send_modify(|network| {
             network.passes = true;
@@ -71,18 +70,18 @@ impl Proxy {
         self.accept().await;
     }
 
-    /// A black hole: nothing goes through any more, either way, nor does anybody hear that it does
-    /// not. New connections are taken, by the system, and nobody speaks on them.
+    /// A black hole: no data passes either way, without an error. The system accepts new connections,
+    /// but nothing responds on them.
     pub fn pause(&self) {
         self.network.send_modify(|network| network.passes = false);
     }
 
-    /// A slow network: each piece of data takes so long, each way.
+    /// A slow network: delays each piece of data, each way.
     pub fn delay(&self, each_way: Duration) {
         self.network.send_modify(|network| network.delay = each_way);
     }
 
-    /// Resets every connection (RST); new ones are welcome.
+    /// Resets every connection (RST); accepts new ones.
     pub fn reset(&self) {
         self.network.send_modify(|network| network.resets += 1);
     }
@@ -91,7 +90,7 @@ impl Proxy {
     pub async fn refuse(&mut self) {
         if let Some(listening) = self.listening.take() {
             listening.abort();
-            // The port is closed when the task is gone.
+            // The port is closed when the task has ended.
             let _ = listening.await;
         }
         self.reset();
@@ -101,7 +100,7 @@ impl Proxy {
         if self.listening.is_some() {
             return;
         }
-        // Tokio lets a port be taken again at once.
+        // Tokio allows immediate reuse of a port.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
         let listener = listener.await.expect("the proxy's port");
         let (to, network) = (self.to, self.network.subscribe());
@@ -117,7 +116,7 @@ async fn connection(client: TcpStream, to: u16, mut network: watch::Receiver<Net
     let resets = network.borrow().resets;
     let mut passing = network.clone();
     let made = async {
-        // In a black hole the server never hears of it.
+        // In a black hole, the server sees no connection.
         passes(&mut passing).await;
         TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await.ok()
     };
@@ -142,7 +141,7 @@ async fn connection(client: TcpStream, to: u16, mut network: watch::Receiver<Net
     }
 }
 
-/// Passes on what comes, and the end of it, for as long and as fast as the network does.
+/// Forwards data and the end of the stream, as the network allows.
 async fn pump(from: &OwnedReadHalf, mut to: OwnedWriteHalf, mut network: watch::Receiver<Network>) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -157,13 +156,13 @@ async fn pump(from: &OwnedReadHalf, mut to: OwnedWriteHalf, mut network: watch::
                     return;
                 }
             }
-            // Dropping this half tells the other side.
+            // Dropping this half closes the other side.
             _ => return,
         }
     }
 }
 
-/// Reads through a shared half, for a reset needs it too.
+/// Reads through a shared half, because a reset needs it too.
 async fn read(from: &OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
     loop {
         from.readable().await?;
@@ -174,18 +173,18 @@ async fn read(from: &OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize>
     }
 }
 
-/// Waits until the network passes anything, and gives its delay.
+/// Waits until the network passes data, and returns its delay.
 async fn passes(network: &mut watch::Receiver<Network>) -> Duration {
     let passes = network.wait_for(|network| network.passes).await;
     let delay = passes.map(|network| network.delay);
     match delay {
         Ok(delay) => delay,
-        // The proxy is gone, and so is the network.
+        // The proxy is gone, and with it the network.
         Err(_) => std::future::pending().await,
     }
 }
 
-/// Makes the close that follows an abortive one.
+/// Makes the next close an abortive one.
 fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }

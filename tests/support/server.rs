@@ -1,4 +1,4 @@
-//! What the database servers have in common: starting, stopping, killing and freezing one.
+//! Starts, stops, kills and freezes database servers.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -11,8 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::folder::Folder;
 
-/// How long a server may take to come up or to go down; long, because CI machines are small and
-/// busy.
+/// The time limit for a server to start or to stop; long, because CI machines are small and busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -20,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct Server {
     pub folder: Folder,
     name: &'static str,
-    /// Asks the server to drop everything and exit; it is killed if it does not.
+    /// The signal that makes the server drop everything and exit; SIGKILL follows if it does not.
     last_signal: Signal,
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -46,7 +45,7 @@ impl Server {
 
     /// Starts the server and waits until it `is_ready`.
     pub fn start(&mut self, is_ready: impl Fn(&Folder) -> bool) {
-        assert!(self.running.is_none(), "{} runs already", self.name);
+        assert!(self.running.is_none(), "{} is running already", self.name);
         let log = File::options()
             .create(true)
             .append(true)
@@ -83,7 +82,7 @@ impl Server {
         }
     }
 
-    /// Sends the server's main process a signal and waits for its end.
+    /// Sends a signal to the server's main process, and waits for its end.
     pub fn stop(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         self.wait().unwrap_or_else(|| {
@@ -95,15 +94,15 @@ impl Server {
         })
     }
 
-    /// Kills all of the server's processes at once, as when its machine dies.
+    /// Kills all of the server's processes at once, as if its machine failed.
     pub fn kill9(&mut self) {
         let processes = self.freeze();
         for &process in &processes {
             let _ = kill_process(process, Signal::KILL);
         }
         self.wait();
-        // Not children of ours, so they cannot be waited for; but until they are gone a new server
-        // may refuse to start.
+        // They are not our children, so this cannot wait for them; but a new server may refuse to start
+        // before they are gone.
         for process in processes {
             while is_alive(process) {
                 sleep(PAUSE);
@@ -111,7 +110,7 @@ impl Server {
         }
     }
 
-    /// Freezes the server: its sockets stay open and take bytes, and nothing answers.
+    /// Freezes the server: its sockets stay open and accept bytes, but nothing responds.
     pub fn pause(&mut self) {
         self.freeze();
     }
@@ -129,7 +128,7 @@ impl Server {
             .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// What the server wrote to its log, since it was first started.
+    /// The server's log since its first start.
     pub fn log(&self) -> String {
         let bytes = fs::read(self.folder.join("log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -139,7 +138,7 @@ impl Server {
         let name = self.name;
         self.running
             .as_mut()
-            .unwrap_or_else(|| panic!("{name} does not run"))
+            .unwrap_or_else(|| panic!("{name} is not running"))
     }
 
     fn main_process(&mut self) -> Pid {
@@ -168,7 +167,7 @@ impl Server {
         self.folder.daemon_ended();
     }
 
-    /// The main process first, so that it starts no other while the rest are stopped.
+    /// Freezes the main process first, so that it starts no other meanwhile.
     fn freeze(&mut self) -> Vec<Pid> {
         self.signal(Signal::STOP);
         wait_until_frozen(self.main_process());
@@ -180,8 +179,8 @@ impl Server {
         processes
     }
 
-    /// The main process and its children (Postgres has one for each session, each in a process
-    /// group of its own).
+    /// The main process and its children. Postgres has one for each session, each in its own process
+    /// group.
     fn processes(&mut self) -> Vec<Pid> {
         let main = self.main_process();
         let children = format!("/proc/{main}/task/{main}/children");
@@ -211,8 +210,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs a command to its end and gives what it printed, without the last line's end; an error is
-/// its own words.
+/// Runs a command to its end and returns its output without the final newline, or its error message.
 pub fn output_of(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
@@ -229,7 +227,7 @@ pub fn output_of(command: &mut Command) -> Result<String, String> {
     ))
 }
 
-/// Database and user names are used in SQL as they are.
+/// Database and user names are used in SQL without quotes.
 pub fn assert_plain(name: &str) {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     assert!(
@@ -238,8 +236,8 @@ pub fn assert_plain(name: &str) {
     );
 }
 
-/// The signal has only been sent when `kill` returns: a thread may go on for a moment, and answer
-/// one more query.
+/// `kill` returns when the signal is sent: a thread may run for a moment longer, and respond to one
+/// more query.
 fn wait_until_frozen(process: Pid) {
     let runs =
         |thread: fs::DirEntry| !matches!(state(&thread.path()), None | Some('T' | 'Z' | 'X'));
@@ -252,14 +250,13 @@ fn wait_until_frozen(process: Pid) {
     }
 }
 
-/// A zombie holds nothing any more.
+/// A zombie holds no resources.
 fn is_alive(process: Pid) -> bool {
     let state = state(Path::new(&format!("/proc/{process}")));
     !matches!(state, None | Some('Z' | 'X'))
 }
 
-/// The letter for what a process or thread is doing: the first field after its name, which is in
-/// brackets.
+/// The state letter of a process or thread: the first field after its name, which is in parentheses.
 fn state(folder: &Path) -> Option<char> {
     let stat = fs::read_to_string(folder.join("stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;

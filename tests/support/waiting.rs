@@ -9,15 +9,15 @@ use tokio::time::{Instant, sleep, timeout};
 /// Long enough for the slowest machine. A test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Ten times the longest promise that a test checks, which is one second.
+/// Ten times the longest promise of the pool, which is one second.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// Reports share an answer of the database for one second. After this time, they ask again.
+/// Longer than the second for which reports share a response of the database.
 pub const NO_OLD_ANSWER: Duration = Duration::from_millis(1100);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Asks again and again until the answer is as it should be.
+/// Repeats `ask` until its result is as expected.
 ///
 /// # Panics
 /// After [`PATIENCE`].
@@ -36,7 +36,7 @@ pub async fn until<T: Debug>(
     .await
 }
 
-/// Looks again and again until there is something. An error describes what is there instead.
+/// Repeats `look` until it succeeds. An error describes what is there instead.
 ///
 /// # Panics
 /// After [`PATIENCE`].
@@ -54,7 +54,7 @@ pub async fn found<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, Strin
     }
 }
 
-/// Waits for the future's end.
+/// Waits for a future.
 ///
 /// # Panics
 /// After [`PATIENCE`].
@@ -62,7 +62,7 @@ pub async fn within_patience<F: Future>(what: &str, future: F) -> F::Output {
     within(PATIENCE, what, future).await
 }
 
-/// Waits for the end of what is promised within a second.
+/// Waits for a future that should end within a second.
 ///
 /// # Panics
 /// After [`SOON`].

@@ -1,14 +1,14 @@
-//! An app in the test itself, and telemetry that it sends.
+//! Telemetry of an app in the test process.
 
 use poolscope::Telemetry;
 use poolscope::telemetry::Exports;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// The endpoint of a receiver at `child::port()`.
+/// Sets the endpoint to a receiver at `child::port()`.
 pub const HERE: (&str, &str) = (ENDPOINT, "http://127.0.0.1:{port}");
 
-/// Telemetry by the environment of this process.
+/// Starts telemetry with the environment of this process.
 pub fn telemetry() -> Telemetry {
     let builder = Telemetry::from_env();
     builder
@@ -16,13 +16,13 @@ pub fn telemetry() -> Telemetry {
         .expect("telemetry")
 }
 
-/// Does something under a subscriber with the layer, so that its spans and events are exported.
+/// Runs `work` under a subscriber with the telemetry layer, so that spans and events are exported.
 pub fn under<T>(telemetry: &Telemetry, work: impl FnOnce() -> T) -> T {
     let subscriber = tracing_subscriber::registry().with(telemetry.layer());
     tracing::subscriber::with_default(subscriber, work)
 }
 
-/// Ends so many spans, and emits as many log records.
+/// Ends `count` spans and emits `count` log records.
 pub fn produce(telemetry: &Telemetry, count: u64) {
     under(telemetry, || {
         for number in 0..count {
@@ -31,7 +31,7 @@ pub fn produce(telemetry: &Telemetry, count: u64) {
     });
 }
 
-/// All of a signal that has met its end, good or bad.
+/// Counts the spans and log records whose export has succeeded or failed.
 pub fn settled(exports: &Exports) -> (u64, u64) {
     let of = |signal: &poolscope::telemetry::SignalExports| {
         signal.exported + signal.failed + signal.dropped

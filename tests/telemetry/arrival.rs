@@ -1,4 +1,4 @@
-//! The quickstart, and a real collector that it finds by the standard variables alone.
+//! The quickstart exports to a real collector, configured by the standard variables only.
 
 use crate::quickstart::start;
 use crate::support::collector::{Collector, Options};
@@ -7,17 +7,17 @@ use crate::support::otlp::{Attributes, Number};
 use crate::support::waiting::until;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_arrives_over_http() {
+async fn all_signals_arrive_over_http() {
     let Some(collector) = Collector::start(Options::new()) else {
         return;
     };
     let endpoint = collector.http_endpoint();
-    // Without a protocol, it is this one.
+    // The default protocol.
     arrives(&collector, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_arrives_over_grpc() {
+async fn all_signals_arrive_over_grpc() {
     let Some(collector) = Collector::start(Options::new()) else {
         return;
     };
@@ -31,7 +31,7 @@ async fn everything_arrives_over_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_signal_goes_where_its_own_variables_say() {
+async fn each_signal_uses_its_own_variables() {
     let (Some(one), Some(other)) = (
         Collector::start(Options::new()),
         Collector::start(Options::new()),
@@ -59,7 +59,7 @@ async fn each_signal_goes_where_its_own_variables_say() {
     assert!(other.spans().is_empty() && other.metrics().is_empty());
 }
 
-/// Nothing but the end sends the metrics: a minute is their usual interval.
+/// Only the shutdown sends the metrics: the default interval is a minute.
 async fn arrives(collector: &Collector, variables: &[(&str, &str)]) {
     let identity = [
         ("OTEL_SERVICE_NAME", "shop"),
@@ -98,18 +98,18 @@ async fn arrives(collector: &Collector, variables: &[(&str, &str)]) {
     let waits = metrics
         .iter()
         .find(|point| point.name == "db.client.connection.wait_time")
-        .expect("it was waited for");
-    // Bound instruments, which the SDK has only with a feature that `otlp` turns on.
+        .expect("the metric arrived");
+    // Bound instruments need a feature of the SDK, which `otlp` enables.
     let Number::Histogram { count, .. } = &waits.value else {
         panic!("{waits:?}");
     };
     assert!(*count >= 3, "{waits:?}");
-    // The SDK's metrics about itself are left out.
-    let strangers: Vec<_> = metrics
+    // The SDK's metrics about itself are excluded.
+    let foreign: Vec<_> = metrics
         .iter()
         .filter(|point| point.scope != "poolscope")
         .collect();
-    assert!(strangers.is_empty(), "{strangers:?}");
+    assert!(foreign.is_empty(), "{foreign:?}");
 
     let logs = collector
         .logs_when(|logs| logs.iter().any(|log| log.body == "drained"))
@@ -117,10 +117,10 @@ async fn arrives(collector: &Collector, variables: &[(&str, &str)]) {
     let drained = logs
         .iter()
         .find(|log| log.body == "drained")
-        .expect("it is there");
+        .expect("an arrived record");
     is_of_the_shop(&drained.resource);
     assert_eq!(drained.severity, "INFO");
-    // Neither HTTP nor gRPC nor OpenTelemetry tell of the exports in the exports.
+    // HTTP, gRPC and OpenTelemetry do not log the exports in the exports.
     let of_exports = ["opentelemetry", "hyper", "h2", "tonic", "tower"];
     let loops = |scope: &str| of_exports.iter().any(|name| scope.starts_with(name));
     assert!(!logs.iter().any(|log| loops(&log.scope)), "{logs:?}");
@@ -145,7 +145,7 @@ fn is_of_the_shop(resource: &Attributes) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_comes_later_gets_what_is_made_then() {
+async fn export_resumes_when_the_collector_starts() {
     let Some(mut collector) = Collector::start(Options::new()) else {
         return;
     };
@@ -155,7 +155,7 @@ async fn a_collector_that_comes_later_gets_what_is_made_then() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
-        // A signal works again when something of it is exported, and the app may have nothing more to log.
+        // A signal resumes when it exports something, and the app may have nothing more to log.
         ("OTEL_LOGS_EXPORTER", "none"),
     ]);
     http::get(&app.url_of("/users")).await;
@@ -167,7 +167,7 @@ async fn a_collector_that_comes_later_gets_what_is_made_then() {
         http::get(&app.url_of("/users")).await;
         app.example.output()
     };
-    until("exported again", output, |output| output.contains(&again)).await;
+    until("export resumes", output, |output| output.contains(&again)).await;
     assert!(app.example.terminate().success());
     collector.spans_when(|spans| !spans.is_empty()).await;
     let output = app.example.output();

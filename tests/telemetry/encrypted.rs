@@ -1,4 +1,4 @@
-//! A collector that is reached by `https` only.
+//! A collector that accepts only `https`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::ports::free_port;
 use crate::support::programs;
 use crate::support::server::Server;
 
-/// A collector with a certificate of `authority.pem`, which takes everything and keeps nothing.
+/// A collector with a certificate of `authority.pem`. It discards everything.
 struct Encrypted {
     _server: Server,
     certificates: Certificates,
@@ -61,18 +61,18 @@ service:
 }
 
 #[test]
-fn its_authority_is_trusted_and_no_other() {
+fn only_the_configured_authority_is_trusted() {
     child::body(async {
         let telemetry = telemetry();
         produce(&telemetry, 3);
         let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
-        let exports = telemetry.exports().expect("it exported");
+        let exports = telemetry.exports().expect("exports");
         if std::env::var_os("TRUSTED").is_some() {
             assert!(unsent.is_none(), "{unsent}");
             assert_eq!((exports.traces.exported, exports.logs.exported), (3, 3));
         } else {
             assert_eq!((unsent.spans, unsent.log_records), (3, 3));
-            let reason = unsent.reason.expect("there is one");
+            let reason = unsent.reason.expect("a reason");
             assert!(reason.contains("certificate"), "{reason}");
         }
     });
@@ -95,7 +95,7 @@ fn its_authority_is_trusted_and_no_other() {
             &[],
             &[(certificate, &*wrong)],
         ] {
-            let name = "encrypted::its_authority_is_trusted_and_no_other";
+            let name = "encrypted::only_the_configured_authority_is_trusted";
             child::run(name, &[&common, more].concat());
         }
     }

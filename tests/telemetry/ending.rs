@@ -1,4 +1,4 @@
-//! The end: what is left is sent within the deadline, and what is not is said.
+//! Shutdown sends the remaining telemetry within the deadline, and reports the rest.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use crate::receiver::{Answer, Receiver};
 use crate::support::child;
 use crate::support::waiting::soon;
 
-/// Nothing is exported before the end.
-const PATIENT: [(&str, &str); 5] = [
+/// Exports nothing before the shutdown.
+const EXPORT_AT_SHUTDOWN: [(&str, &str); 5] = [
     HERE,
     ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
     ("OTEL_BLRP_SCHEDULE_DELAY", "3600000"),
@@ -24,7 +24,7 @@ fn count_something() {
     meter.u64_counter("things").build().add(1, &[]);
 }
 
-async fn a_receiver_that_hangs() {
+async fn shutdown_with_a_hanging_receiver() {
     let log = Log::install();
     let _receiver = Receiver::at(child::port(), Answer::Never);
     let telemetry = telemetry();
@@ -32,7 +32,7 @@ async fn a_receiver_that_hangs() {
     produce(&telemetry, 100);
     let start = Instant::now();
     let unsent = soon(
-        "half a second",
+        "the shutdown",
         telemetry.shutdown(Duration::from_millis(500)),
     )
     .await;
@@ -40,49 +40,52 @@ async fn a_receiver_that_hangs() {
     assert!(took >= Duration::from_millis(400), "{took:?}");
     assert_eq!((unsent.spans, unsent.log_records), (100, 100), "{unsent}");
     assert_eq!(unsent.data_points, 1, "{unsent}");
-    let reason = unsent.reason.as_deref().expect("there is one");
+    let reason = unsent.reason.as_deref().expect("a reason");
     assert_eq!(reason, "no answer until the app ended");
-    let last = log.lines().pop().expect("it is said");
+    let last = log.lines().pop().expect("a log line");
     assert!(
         last.ends_with("telemetry could not be sent before the end: 100 spans, 1 data point, 100 log records (no answer until the app ended)"),
         "{last}"
     );
-    // And again, there is nothing to do.
+    // A second shutdown has nothing to do.
     assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
 }
 
 #[test]
-fn the_deadline_holds_on_one_thread() {
+fn shutdown_keeps_its_deadline_on_one_thread() {
     child::body(async {
-        a_receiver_that_hangs().await;
+        shutdown_with_a_hanging_receiver().await;
     });
     child::run(
-        "ending::the_deadline_holds_on_one_thread",
-        &[&PATIENT[..], &[(child::ONE_THREAD, "")]].concat(),
+        "ending::shutdown_keeps_its_deadline_on_one_thread",
+        &[&EXPORT_AT_SHUTDOWN[..], &[(child::ONE_THREAD, "")]].concat(),
     );
 }
 
 #[test]
-fn the_deadline_holds_on_several_threads() {
+fn shutdown_keeps_its_deadline_on_several_threads() {
     child::body(async {
-        a_receiver_that_hangs().await;
+        shutdown_with_a_hanging_receiver().await;
     });
-    child::run("ending::the_deadline_holds_on_several_threads", &PATIENT);
+    child::run(
+        "ending::shutdown_keeps_its_deadline_on_several_threads",
+        &EXPORT_AT_SHUTDOWN,
+    );
 }
 
 #[test]
-fn what_is_left_is_sent() {
+fn shutdown_sends_the_remaining_telemetry() {
     child::body(async {
         let log = Log::install();
         let receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
         let telemetry = telemetry();
         count_something();
         produce(&telemetry, 100);
-        let other = tokio::spawn(async { "the runtime goes on" });
+        let other = tokio::spawn(async { "the runtime runs" });
         let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
         assert!(unsent.is_none(), "{unsent}");
-        assert_eq!(other.await.expect("no panic"), "the runtime goes on");
-        let exports = telemetry.exports().expect("it exported");
+        assert_eq!(other.await.expect("no panic"), "the runtime runs");
+        let exports = telemetry.exports().expect("exports");
         assert_eq!(exports.traces.exported, 100);
         assert_eq!(exports.logs.exported, 100);
         assert_eq!(exports.metrics.exported, 1);
@@ -96,42 +99,42 @@ fn what_is_left_is_sent() {
         assert!(log.lines().is_empty(), "{:#?}", log.lines());
     });
     child::run(
-        "ending::what_is_left_is_sent",
-        &[&PATIENT[..], &[(child::ONE_THREAD, "")]].concat(),
+        "ending::shutdown_sends_the_remaining_telemetry",
+        &[&EXPORT_AT_SHUTDOWN[..], &[(child::ONE_THREAD, "")]].concat(),
     );
 }
 
 #[test]
-fn what_comes_after_the_end_is_counted_as_dropped() {
+fn telemetry_after_shutdown_is_counted_as_dropped() {
     child::body(async {
         let _receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
         let telemetry = telemetry();
         assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
         produce(&telemetry, 3);
-        let exports = telemetry.exports().expect("it exported");
+        let exports = telemetry.exports().expect("exports");
         assert_eq!(exports.logs.dropped, 3);
     });
     child::run(
-        "ending::what_comes_after_the_end_is_counted_as_dropped",
-        &PATIENT,
+        "ending::telemetry_after_shutdown_is_counted_as_dropped",
+        &EXPORT_AT_SHUTDOWN,
     );
 }
 
 #[test]
-fn a_queue_that_is_longer_than_a_batch_is_sent_whole() {
+fn shutdown_sends_a_queue_longer_than_a_batch() {
     child::body(async {
         let _receiver = Receiver::at(child::port(), Answer::Late(Duration::from_millis(20)));
         let telemetry = telemetry();
-        // Fewer than a batch of 512 would be sent before the end: they are not waited for.
+        // Fewer than a batch of 512 remain unsent before the shutdown, and are not waited for.
         produce(&telemetry, 2_000);
         let unsent = telemetry.shutdown(Duration::from_secs(60)).await;
         assert!(unsent.is_none(), "{unsent}");
-        let exports = telemetry.exports().expect("it exported");
+        let exports = telemetry.exports().expect("exports");
         assert_eq!(exports.traces.exported, 2_000);
         assert_eq!(exports.logs.exported, 2_000);
     });
     child::run(
-        "ending::a_queue_that_is_longer_than_a_batch_is_sent_whole",
-        &PATIENT,
+        "ending::shutdown_sends_a_queue_longer_than_a_batch",
+        &EXPORT_AT_SHUTDOWN,
     );
 }

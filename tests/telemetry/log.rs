@@ -1,4 +1,4 @@
-//! The log of a process that a test has for itself.
+//! The log of a test that has its own process.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
@@ -9,25 +9,25 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::support::waiting::found;
 
-/// What was logged, on any thread.
+/// The log events of all threads.
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Becomes the process' subscriber.
+    /// Installs itself as the subscriber of the process.
     pub fn install() -> Self {
         let lines = Arc::default();
         let subscriber = tracing_subscriber::registry().with(Lines(Arc::clone(&lines)));
-        tracing::subscriber::set_global_default(subscriber).expect("nobody else sets one");
+        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
         Log(lines)
     }
 
-    /// What was logged so far, as `LEVEL target: message`.
+    /// Returns the log so far, as `LEVEL target: message`.
     pub fn lines(&self) -> Vec<String> {
         self.0.lock().expect("no panic").clone()
     }
 }
 
-/// Waits for something that another thread does.
+/// Waits for an effect of another thread.
 pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     found(what, async || look().ok_or_else(|| "nothing".to_owned())).await
 }

@@ -1,4 +1,4 @@
-//! Exporting: what arrives at a real collector, and what happens where none takes it.
+//! Export of telemetry: what arrives at a real collector, and what happens if no receiver accepts it.
 #![allow(unreachable_pub, reason = "a test binary has no API")]
 
 #[path = "../support/mod.rs"]

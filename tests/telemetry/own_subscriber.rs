@@ -1,5 +1,5 @@
-//! An app with a subscriber of its own: its spans and events, and what goes straight through the
-//! OpenTelemetry API, are one trace.
+//! An app with its own subscriber. Its spans and events, and those made with the OpenTelemetry API, form
+//! one trace.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn spans_nest_and_logs_carry_their_ids() {
             spans
                 .iter()
                 .find(|span| span.name == name)
-                .expect("it arrived")
+                .expect("an arrived record")
         };
         let (outer, inner, innermost, plain) = (
             span("outer"),
@@ -69,7 +69,7 @@ fn spans_nest_and_logs_carry_their_ids() {
         let log = |body: &str| {
             logs.iter()
                 .find(|log| log.body == body)
-                .expect("it arrived")
+                .expect("an arrived record")
         };
         for (body, span) in [
             ("under tracing", outer),
@@ -90,7 +90,7 @@ fn spans_nest_and_logs_carry_their_ids() {
 }
 
 #[test]
-fn an_app_may_filter_by_itself() {
+fn an_app_can_use_its_own_filter() {
     child::body(async {
         let _receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
         let telemetry = telemetry();
@@ -102,20 +102,20 @@ fn an_app_may_filter_by_itself() {
             tracing::error!("bad");
         });
         assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
-        let exports = telemetry.exports().expect("it exported");
+        let exports = telemetry.exports().expect("exports");
         assert_eq!((exports.traces.exported, exports.logs.exported), (1, 1));
     });
-    child::run("own_subscriber::an_app_may_filter_by_itself", &[HERE]);
+    child::run("own_subscriber::an_app_can_use_its_own_filter", &[HERE]);
 }
 
 #[test]
-fn a_sampler_takes_its_share_and_unsampled_logs_arrive() {
+fn a_sampler_drops_spans_but_not_logs() {
     child::body(async {
         let _receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
         let telemetry = telemetry();
         crate::app::produce(&telemetry, 1000);
         assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
-        let exports = telemetry.exports().expect("it exported");
+        let exports = telemetry.exports().expect("exports");
         let traces = exports.traces.exported;
         assert!((300..700).contains(&traces), "{traces}");
         assert_eq!(exports.logs.exported, 1000);
@@ -123,12 +123,12 @@ fn a_sampler_takes_its_share_and_unsampled_logs_arrive() {
     let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
     let variables = [HERE, sampler, ("OTEL_TRACES_SAMPLER_ARG", "0.5")];
     child::run(
-        "own_subscriber::a_sampler_takes_its_share_and_unsampled_logs_arrive",
+        "own_subscriber::a_sampler_drops_spans_but_not_logs",
         &variables,
     );
 }
 
-/// Everything that carries it over needs a propagator, which is the W3C's.
+/// Propagation needs a global propagator; telemetry sets the W3C's.
 #[test]
 fn trace_context_and_baggage_are_propagated() {
     child::body(async {
@@ -161,20 +161,20 @@ fn trace_context_and_baggage_are_propagated() {
 }
 
 #[test]
-fn a_second_subscriber_is_refused_with_advice() {
+fn install_fails_if_a_subscriber_is_installed() {
     child::body(async {
         let _log = Log::install();
         let builder = Telemetry::from_env();
         let error = builder
             .and_then(|builder| builder.install())
-            .expect_err("there is one");
+            .expect_err("an error");
         assert_eq!(
             error.to_string(),
             "a tracing subscriber is installed already: call `start` instead of `install`, and add `telemetry.layer()` to that subscriber"
         );
     });
     child::run(
-        "own_subscriber::a_second_subscriber_is_refused_with_advice",
+        "own_subscriber::install_fails_if_a_subscriber_is_installed",
         &[],
     );
 }

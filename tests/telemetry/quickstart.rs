@@ -1,4 +1,4 @@
-//! The quickstart as a user runs it, with variables that are good, bad, and absent.
+//! The quickstart as a user runs it, with valid, invalid and no variables.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::http as client;
 use crate::support::process::Example;
 use crate::support::waiting::PATIENCE;
 
-/// The quickstart without traffic of its own.
+/// The quickstart without its own traffic.
 pub struct App {
     pub example: Example,
     url: String,
@@ -19,7 +19,7 @@ pub fn start(environment: &[(&str, &str)]) -> App {
     let quiet = [("PORT", "0"), ("QUICKSTART_TRAFFIC", "off")];
     let example = Example::start("quickstart", &[environment, &quiet].concat());
     let line = example.wait_for("listening on ");
-    let (_, url) = line.split_once("listening on ").expect("it was waited for");
+    let (_, url) = line.split_once("listening on ").expect("the address");
     App {
         url: url.to_owned(),
         example,
@@ -33,7 +33,7 @@ impl App {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_ends_in_time_where_the_receiver_hangs() {
+async fn the_quickstart_ends_in_time_if_the_receiver_hangs() {
     let receiver = Mute::start();
     for protocol in ["http/protobuf", "grpc"] {
         let mut app = start(&[
@@ -49,7 +49,7 @@ async fn it_ends_in_time_where_the_receiver_hangs() {
             );
         }
         assert!(app.example.terminate().success());
-        // An export has an hour: it was not waited for.
+        // The export timeout is an hour: shutdown did not wait for it.
         assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
         let said = app
             .example
@@ -59,13 +59,13 @@ async fn it_ends_in_time_where_the_receiver_hangs() {
         }
         // The drain came first.
         let output = app.example.output();
-        let at = |text: &str| output.find(text).expect("it was said");
+        let at = |text: &str| output.find(text).expect("a log line");
         assert!(at("drained") < at("could not be sent"), "{output}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_endpoint_there_is_only_the_log() {
+async fn without_an_endpoint_nothing_is_exported() {
     for environment in [
         &[][..],
         &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")],
@@ -79,7 +79,7 @@ async fn without_an_endpoint_there_is_only_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_switched_off_is_not_exported() {
+async fn disabled_signals_are_not_exported() {
     let receiver = Receiver::start(Answer::Late(Duration::ZERO));
     let url = receiver.url();
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url);
@@ -105,7 +105,7 @@ async fn what_is_switched_off_is_not_exported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_is_no_url_is_an_error_without_its_secret() {
+async fn an_invalid_endpoint_error_hides_secrets() {
     let own = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT";
     let variables = [
         ("QUICKSTART_TRAFFIC", "off"),
@@ -129,7 +129,7 @@ async fn an_endpoint_that_is_no_url_is_an_error_without_its_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_that_is_not_sent_is_told_without_its_value() {
+async fn an_invalid_header_warning_hides_its_value() {
     let receiver = Receiver::start(Answer::Late(Duration::ZERO));
     let headers = "authorization=hush-hush-4711,hush-hush-4711";
     let mut app = start(&[
@@ -142,10 +142,10 @@ async fn a_header_that_is_not_sent_is_told_without_its_value() {
     assert!(!app.example.output().contains("hush-hush"));
 }
 
-/// The names of the threads that export, which the system keeps by their first 15 letters.
+/// Returns the names of the exporting threads. The system keeps the first 15 characters.
 fn telemetry_threads(example: &Example) -> Vec<String> {
     let tasks = format!("/proc/{}/task", example.id());
-    let tasks = std::fs::read_dir(tasks).expect("it runs");
+    let tasks = std::fs::read_dir(tasks).expect("a running process");
     let names =
         tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names

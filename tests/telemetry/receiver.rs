@@ -1,4 +1,4 @@
-//! Receivers that do what no real one would do on demand: refuse, answer late, or never.
+//! Receivers with a behaviour that a real one does not have on demand: reject, respond late, or never.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,18 +17,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-/// What it answers.
+/// The receiver's response.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Status(StatusCode),
-    /// A success, but for what the body says.
+    /// 200 with this body.
     Body(Vec<u8>),
-    /// 200, so late.
+    /// 200 after this delay.
     Late(Duration),
     Never,
 }
 
-/// A receiver of OTLP over HTTP, on a thread of its own, as the test's may be taken.
+/// A receiver of OTLP over HTTP on its own thread, because the test may block its thread.
 pub struct Receiver {
     address: SocketAddr,
     state: Arc<State>,
@@ -45,7 +45,7 @@ impl Receiver {
         Self::at(0, answer)
     }
 
-    /// One on this port.
+    /// Starts one on this port.
     pub fn at(port: u16, answer: Answer) -> Self {
         let state = Arc::new(State {
             answer: Mutex::new(answer),
@@ -68,19 +68,19 @@ impl Receiver {
         format!("http://{}", self.address)
     }
 
-    /// From now on it answers so.
+    /// Sets the response from now on.
     pub fn answer(&self, answer: Answer) {
         *self.state.answer.lock().expect("no panic") = answer;
     }
 
-    /// The requests that came so far, read to their ends.
+    /// Returns the requests received completely so far.
     pub fn requests(&self) -> Vec<Request<Bytes>> {
         self.state.requests.lock().expect("no panic").clone()
     }
 }
 
-/// Takes connections, of any protocol, and never says a word: the system does that for a listener
-/// that nobody asks for them.
+/// Accepts connections of any protocol and never responds. The system accepts them for a listener that
+/// is never polled.
 pub struct Mute(std::net::TcpListener);
 
 impl Mute {
@@ -93,11 +93,11 @@ impl Mute {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().expect("it is bound"))
+        format!("http://{}", self.0.local_addr().expect("a bound socket"))
     }
 }
 
-/// A receiver of OTLP over gRPC that answers every call with one message and one status.
+/// A receiver of OTLP over gRPC that responds to every call with the same message and status.
 pub struct Grpc {
     _running: oneshot::Sender<()>,
 }
@@ -122,7 +122,7 @@ async fn call(
     let _ = request.into_body().collect().await;
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", status.into());
-    // Each message has a byte, which says that it is not compressed, and its length before it.
+    // A message is preceded by a byte for no compression, and by its length.
     let length = u32::try_from(message.len()).expect("a short message");
     let frame = [&[0][..], &length.to_be_bytes(), &message].concat();
     let trailers = std::future::ready(Some(Ok(trailers)));
@@ -133,7 +133,7 @@ async fn call(
     Ok(response)
 }
 
-/// Serves on a thread that ends with the sender.
+/// Serves on a thread that ends when the sender is dropped.
 fn on_a_thread<F, C>(port: u16, serve: F) -> (SocketAddr, oneshot::Sender<()>)
 where
     F: Fn(TcpStream) -> C + Send + 'static,
@@ -145,7 +145,7 @@ where
         .build()
         .expect("a runtime");
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("a bound socket");
     listener.set_nonblocking(true).expect("a socket");
     let (running, ended) = oneshot::channel::<()>();
     thread::spawn(move || {
@@ -184,7 +184,7 @@ async fn take(
     match answer {
         Answer::Status(status) => *response.status_mut() = status,
         Answer::Body(body) => *response.body_mut() = Full::from(body),
-        // A receiver that is slow.
+        // A slow receiver.
         Answer::Late(delay) => tokio::time::sleep(delay).await,
         Answer::Never => std::future::pending().await,
     }

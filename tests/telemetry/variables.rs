@@ -1,4 +1,4 @@
-//! What reaches the receiver of what the variables say.
+//! The effects of the variables, as the receiver sees them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::receiver::{Answer, Receiver};
 use crate::support::child;
 
 #[test]
-fn headers_and_paths() {
+fn headers_and_paths_come_from_the_variables() {
     child::body(async {
         let receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
         let telemetry = telemetry();
@@ -43,12 +43,15 @@ fn headers_and_paths() {
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_METRICS_EXPORTER", "none"),
     ];
-    child::run("variables::headers_and_paths", &variables);
+    child::run(
+        "variables::headers_and_paths_come_from_the_variables",
+        &variables,
+    );
 }
 
-/// `install` and `start` log them; an app that calls `start` has no subscriber yet.
+/// `install` and `start` log them, because an app that calls `start` may have no subscriber before.
 #[test]
-fn an_app_starts_with_foreign_values_and_a_warning() {
+fn unknown_values_are_ignored_with_a_warning() {
     child::body(async {
         let receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
         let builder = poolscope::Telemetry::from_env().expect("no error");
@@ -62,7 +65,7 @@ fn an_app_starts_with_foreign_values_and_a_warning() {
         assert!(unsent.is_none(), "{unsent}");
         assert!(!receiver.requests().is_empty());
     });
-    let name = "variables::an_app_starts_with_foreign_values_and_a_warning";
+    let name = "variables::unknown_values_are_ignored_with_a_warning";
     for (variable, value) in [
         ("OTEL_PROPAGATORS", "tracecontext,baggage,b3"),
         ("OTEL_PROPAGATORS", "xray"),
@@ -88,16 +91,16 @@ fn an_app_starts_with_foreign_values_and_a_warning() {
     }
 }
 
-/// Without an endpoint, or switched off, nothing is looked at that only an export would need.
+/// Without an endpoint, or if disabled, variables that only an export needs are not read.
 #[test]
-fn an_app_that_exports_nothing_starts_with_any_value() {
+fn any_value_is_accepted_if_nothing_is_exported() {
     child::body(async {
         let telemetry = telemetry();
         assert!(!telemetry.is_exporting());
         produce(&telemetry, 1);
         assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
     });
-    let name = "variables::an_app_that_exports_nothing_starts_with_any_value";
+    let name = "variables::any_value_is_accepted_if_nothing_is_exported";
     let foreign = [
         ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote"),
         ("OTEL_TRACES_EXPORTER", "otlp,console"),

@@ -1,5 +1,5 @@
-//! What waiters and held connections take of memory, and whether it grows: every allocation is
-//! counted, for which this is a program of its own. Prints its tables, as the others do.
+//! The memory of waiters and held connections, and its growth. A separate program, because it counts every
+//! allocation. Prints tables, as the other benchmarks do.
 
 use std::alloc::System;
 use std::task::{Context, Waker};
@@ -33,7 +33,7 @@ fn main() {
         waiters(&url, &mut targets).await;
         held(&url, &mut targets).await;
         growth(scale, &url, &mut targets).await;
-        targets.print("Memory: what was to be reached");
+        targets.print("Memory: targets");
     });
 }
 
@@ -44,7 +44,7 @@ fn in_use() -> i64 {
         bytes_deallocated,
         ..
     } = ALLOCATOR.stats();
-    // A reallocation is counted in these two as well.
+    // These two include reallocations.
     bytes_allocated as i64 - bytes_deallocated as i64
 }
 
@@ -76,7 +76,7 @@ async fn waiters(url: &str, targets: &mut Targets) {
     }
     let each = (in_use() - before) / WAITERS as i64;
     targets.add(
-        format!("a waiter, of {WAITERS}, its future and its span included"),
+        format!("a waiter, of {WAITERS}, with its future and its span"),
         "<= 1 KiB",
         format!("{each} bytes"),
         each <= 1024,
@@ -99,7 +99,7 @@ async fn held(url: &str, targets: &mut Targets) {
     let guard = size_of_val(&guards[0]) as i64;
     let each = (in_use() - before) / i64::from(HELD) + guard;
     targets.add(
-        format!("a held connection, of {HELD}, beyond an idle one"),
+        format!("a held connection, of {HELD}, compared with an idle one"),
         "<= 2 KiB",
         format!("{each} bytes"),
         each <= 2048,
@@ -125,7 +125,7 @@ async fn growth(scale: Scale, url: &str, targets: &mut Targets) {
         in_use() - before,
         ALLOCATOR.stats().allocations - allocations,
     );
-    // An idle pool's windows fill as well: the same time once more, with nothing to do.
+    // An idle pool's windows grow too, so the same time passes once more without load.
     let before = in_use();
     let idle = async {
         let end = std::time::Instant::now() + took;
@@ -138,15 +138,15 @@ async fn growth(scale: Scale, url: &str, targets: &mut Targets) {
     let of_time = in_use() - before;
     let of_checkouts = (growth - of_time) as f64 / many as f64;
     targets.add(
-        format!("{many} checkouts, beyond what the windows take in that time"),
+        format!("{many} checkouts, without the growth of the windows in that time"),
         "flat (< 0.01 byte each)",
         format!("{} bytes, {of_checkouts:.4} each", growth - of_time),
         of_checkouts < 0.01,
     );
     note(format!(
-        "A checkout makes {:.2} allocations. Within the {:.0} s of {many} checkouts the memory in use grew by \
-         {} bytes, and by {of_time} within the same time at ten checkouts a second: the windows have a histogram \
-         for each second and each five seconds, until after five minutes all are there.",
+        "A checkout makes {:.2} allocations. During the {:.0} s of {many} checkouts, the memory in use grew by \
+         {} bytes, and by {of_time} in the same time at ten checkouts per second. The windows have a histogram for \
+         each second and each five seconds, and are complete after five minutes.",
         allocations as f64 / many as f64,
         took.as_secs_f64(),
         growth,

@@ -1,7 +1,7 @@
-//! One pool under one load, for a profiler: `perf record -g target/release/profile checkout unsampled`.
+//! Runs one pool under one load, for a profiler: `perf record -g target/release/profile checkout unsampled`.
 //!
-//! With `TIMES` it is for a counter of instructions: one task on one thread does it so often, within
-//! `counted`, and every run takes the same way.
+//! With `TIMES` it serves an instruction counter: one task on one thread repeats the work within `counted`,
+//! and every run takes the same path.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use poolscope_benches::support::postgres::{Options, Postgres};
 use poolscope_benches::telemetry;
 use tokio::runtime::{Builder, Runtime};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Of `checkout`, where `TIMES` does not say.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The repetitions of `checkout`, unless `TIMES` is set.
 const CHECKOUTS: u32 = 2_000_000;
-/// Of `select`; `TASKS` changes it.
+/// The tasks of `select`, unless `TASKS` is set.
 const TASKS: u32 = 16;
 const SECONDS: Duration = Duration::from_secs(5);
 
@@ -45,17 +45,17 @@ fn main() -> ExitCode {
     };
     let runtime = runtime.worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let raw = || runtime.block_on(bb8(&url, Ping::Never, PATIENCE));
+    let raw = || runtime.block_on(bb8(&url, Ping::Never, TIMEOUT));
     let builder = || {
         let _inside = runtime.enter();
-        ours(&url, PATIENCE).meter_provider(telemetry::metrics())
+        ours(&url, TIMEOUT).meter_provider(telemetry::metrics())
     };
     let traced = |provider| builder().tracer_provider(provider);
     let builder = match pool {
         "bb8" => return work(&runtime, raw(), load),
         #[cfg(feature = "peers")]
         "deadpool" => {
-            let pool = poolscope_benches::peers::deadpool(&url, Ping::Never, PATIENCE);
+            let pool = poolscope_benches::peers::deadpool(&url, Ping::Never, TIMEOUT);
             return work(&runtime, pool, load);
         }
         "layered" => return work(&runtime, layered(raw()), load),
@@ -75,18 +75,18 @@ fn work<P: Peer>(runtime: &Runtime, pool: P, load: &str) -> ExitCode {
         ("select", None) => {
             let queries = runtime.block_on(selects(pool, start));
             let seconds = start.elapsed().as_secs_f64();
-            println!("{:.0} queries a second", f64::from(queries) / seconds);
+            println!("{:.0} queries per second", f64::from(queries) / seconds);
         }
         (_, times) => {
             let times = times.unwrap_or(CHECKOUTS);
             counted(runtime, &pool, load == "select", times);
-            println!("{:?} a {load}", start.elapsed() / times);
+            println!("{:?} per {load}", start.elapsed() / times);
         }
     }
     ExitCode::SUCCESS
 }
 
-/// A function of its own, so that a counter can begin and end with it.
+/// A separate function, so that a counter can start and stop with it.
 #[inline(never)]
 fn counted<P: Peer>(runtime: &Runtime, pool: &P, select: bool, times: u32) {
     runtime.block_on(async {
@@ -99,7 +99,7 @@ fn counted<P: Peer>(runtime: &Runtime, pool: &P, select: bool, times: u32) {
     });
 }
 
-/// What OpenTelemetry's SDK alone takes for the telemetry of a checkout: two histograms, or a span without
+/// The cost of OpenTelemetry's SDK alone for the telemetry of a checkout: two histograms, or a span without
 /// attributes.
 fn sdk(what: &str) -> ExitCode {
     let times = variable("TIMES").unwrap_or(CHECKOUTS);

@@ -10,8 +10,7 @@ use crate::CONNECTIONS;
 
 pub type Bb8 = diesel_async::pooled_connection::bb8::Pool<AsyncPgConnection>;
 
-/// bb8 over diesel-async's own manager: as it comes, which asks the server at each checkout, or
-/// without that.
+/// bb8 with diesel-async's manager: with its default ping at each checkout, or without.
 pub async fn bb8(url: &str, ping: Ping, timeout: Duration) -> Bb8 {
     let mut config = ManagerConfig::default();
     if ping == Ping::Never {

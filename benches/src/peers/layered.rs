@@ -9,7 +9,7 @@ use tower::Layer;
 use super::{Bb8, Peer};
 use crate::telemetry;
 
-/// A bb8 pool that is not ours, observed.
+/// An existing bb8 pool, observed.
 pub type Layered = Observe<PoolService<AsyncDieselConnectionManager<AsyncPgConnection>>>;
 
 pub fn layered(pool: Bb8) -> Layered {

@@ -1,4 +1,4 @@
-//! The pools that are compared, each asked for the same in its own way.
+//! The compared pools, behind one trait.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub use self::ours::{Ours, ours};
 #[cfg(feature = "peers")]
 pub use self::sqlx::{Sqlx, sqlx};
 
-/// Whether a pool asks the server before it hands a connection out.
+/// Whether a pool pings a connection at each checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ping {
     Always,
@@ -30,17 +30,17 @@ pub enum Ping {
 pub trait Peer: Clone + Send + Sync + 'static {
     type Guard: Send;
 
-    /// A connection; `None` if it took too long or was refused.
+    /// Returns a connection; `None` on timeout or refusal.
     fn checkout(&self) -> impl Future<Output = Option<Self::Guard>> + Send;
 
-    /// Asks the server for one, in a prepared statement.
+    /// Runs `SELECT 1` as a prepared statement.
     fn select(guard: &mut Self::Guard) -> impl Future<Output = ()> + Send;
 
-    /// Has the server wait.
+    /// Runs a query that sleeps in the server.
     fn sleep(guard: &mut Self::Guard, time: Duration) -> impl Future<Output = ()> + Send;
 }
 
-/// Opens all connections, so that none is opened while it is measured.
+/// Opens all connections before a measurement.
 pub async fn warm_up<P: Peer>(pool: &P) {
     let mut guards = Vec::new();
     for _ in 0..crate::CONNECTIONS {
@@ -56,7 +56,7 @@ async fn select(connection: &mut diesel_async::AsyncPgConnection) {
     use diesel_async::RunQueryDsl;
 
     let one = diesel::select(1.into_sql::<diesel::sql_types::Integer>());
-    let answer: i32 = one.get_result(connection).await.expect("an answer");
+    let answer: i32 = one.get_result(connection).await.expect("a result");
     assert_eq!(answer, 1);
 }
 
@@ -65,5 +65,5 @@ async fn sleep(connection: &mut diesel_async::AsyncPgConnection, time: Duration)
 
     let sleep = diesel::sql_query("SELECT pg_sleep($1)")
         .bind::<diesel::sql_types::Double, _>(time.as_secs_f64());
-    sleep.execute(connection).await.expect("an answer");
+    sleep.execute(connection).await.expect("a result");
 }

@@ -8,7 +8,7 @@ use crate::CONNECTIONS;
 
 pub type Ours = Pool<AsyncPgConnection>;
 
-/// As many connections as the others, and no more under load.
+/// A builder with as many connections as the other pools, and no overflow.
 pub fn ours(url: &str, timeout: Duration) -> PoolBuilder<AsyncPgConnection> {
     Ours::builder(Settings::new(url))
         .pool_size(CONNECTIONS)

@@ -9,7 +9,7 @@ use crate::CONNECTIONS;
 
 pub type Sqlx = sqlx::PgPool;
 
-/// sqlx's pool and driver: as it comes, which asks the server at each checkout, or without that.
+/// sqlx's pool and driver: with its default ping at each checkout, or without.
 pub async fn sqlx(url: &str, ping: Ping, timeout: Duration) -> Sqlx {
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)
@@ -29,12 +29,12 @@ impl Peer for Sqlx {
 
     async fn select(guard: &mut Self::Guard) {
         let one = sqlx::query("SELECT $1").bind(1_i32);
-        let row = one.fetch_one(&mut **guard).await.expect("an answer");
+        let row = one.fetch_one(&mut **guard).await.expect("a result");
         assert_eq!(row.get::<i32, _>(0), 1);
     }
 
     async fn sleep(guard: &mut Self::Guard, time: Duration) {
         let sleep = sqlx::query("SELECT pg_sleep($1)").bind(time.as_secs_f64());
-        sleep.execute(&mut **guard).await.expect("an answer");
+        sleep.execute(&mut **guard).await.expect("a result");
     }
 }

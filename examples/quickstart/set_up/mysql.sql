@@ -1,5 +1,4 @@
--- The lock is for two of us starting at the same time; should this fail half way, it goes with the
--- connection.
+-- Serializes concurrent starts. The lock ends with the connection if this script fails.
 SELECT GET_LOCK('poolscope quickstart', 10);
 
 CREATE TABLE IF NOT EXISTS quickstart_users (

@@ -1,5 +1,5 @@
--- One batch is one transaction. The lock is for two of us starting at the same time: then even
--- CREATE TABLE IF NOT EXISTS can fail.
+-- A batch is one transaction. The lock serializes concurrent starts, where even CREATE TABLE IF NOT EXISTS
+-- can fail.
 SELECT pg_advisory_xact_lock(hashtext('poolscope quickstart'));
 
 CREATE TABLE IF NOT EXISTS quickstart_users (

@@ -1,4 +1,4 @@
--- IMMEDIATE takes the lock at once, for two of us starting at the same time.
+-- IMMEDIATE takes the lock at once, which serializes concurrent starts.
 BEGIN IMMEDIATE;
 
 CREATE TABLE IF NOT EXISTS quickstart_users (

@@ -1,4 +1,4 @@
-//! What a PostgreSQL server needs before it is started.
+//! Prepares a PostgreSQL server before its start.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -45,7 +45,7 @@ pub fn configuration(
     } else {
         ""
     };
-    // Nothing here has to survive the machine, so nothing waits for the disk.
+    // The data need not survive, so nothing waits for the disk.
     let mut lines = format!(
         "listen_addresses = '127.0.0.1'\n\
          port = {port}\n\
@@ -68,8 +68,7 @@ pub fn configuration(
     lines
 }
 
-/// The folder of `postgres` and `initdb`: in `PATH`, or where Debian keeps each version's (the
-/// newest).
+/// The folder of `postgres` and `initdb`: in `PATH`, or Debian's folder of the newest version.
 pub fn find_programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).find(|folder| has_programs(folder));

@@ -1,4 +1,4 @@
-//! Without the feature `tls`, a URL that asks for it is refused; it is never silently left out.
+//! Without the feature `tls`, a URL that requires TLS is refused instead of used in plain text.
 #![cfg(test)]
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
@@ -7,19 +7,19 @@ use poolscope::{Pool, Settings};
 
 fn refused<C: Backend>(url: &str) -> String {
     match Pool::<C>::builder(Settings::new(url)).build() {
-        Ok(_) => panic!("{url} is taken"),
+        Ok(_) => panic!("{url} is accepted"),
         Err(error) => error.to_string(),
     }
 }
 
-fn taken<C: Backend>(url: &str) {
+fn accepted<C: Backend>(url: &str) {
     if let Err(error) = Pool::<C>::builder(Settings::new(url)).build() {
         panic!("{url}: {error}");
     }
 }
 
 #[tokio::test]
-async fn postgres_that_must_be_encrypted_is_refused() {
+async fn a_postgres_url_that_requires_tls_is_refused() {
     for parameters in [
         "sslmode=require",
         "sslmode=verify-ca",
@@ -34,7 +34,7 @@ async fn postgres_that_must_be_encrypted_is_refused() {
 }
 
 #[tokio::test]
-async fn mysql_that_must_be_encrypted_is_refused() {
+async fn a_mysql_url_that_requires_tls_is_refused() {
     for parameters in [
         "require_ssl=true",
         "require_ssl=true&verify_ca=false",
@@ -48,11 +48,11 @@ async fn mysql_that_must_be_encrypted_is_refused() {
 }
 
 #[tokio::test]
-async fn what_may_be_plain_is_taken() {
+async fn a_url_with_optional_tls_is_accepted() {
     for parameters in ["", "?sslmode=disable", "?sslmode=prefer"] {
-        taken::<AsyncPgConnection>(&format!("postgres://u:p@h/d{parameters}"));
+        accepted::<AsyncPgConnection>(&format!("postgres://u:p@h/d{parameters}"));
     }
     for parameters in ["", "?require_ssl=false"] {
-        taken::<AsyncMysqlConnection>(&format!("mysql://u:p@h/d{parameters}"));
+        accepted::<AsyncMysqlConnection>(&format!("mysql://u:p@h/d{parameters}"));
     }
 }

@@ -1,4 +1,4 @@
-//! What `optimize` says, as far as it is judged: read from the JSON that everybody gets.
+//! The output of `optimize`, read from its JSON.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,45 +11,45 @@ use serde_json::{Value, json};
 /// The advice given after an observation.
 #[derive(Debug)]
 pub(crate) struct Advice {
-    /// Connections recommended, overflow included; `None` if it says it has not enough data.
+    /// The recommended connections, overflow included; `None` without enough data.
     pub(crate) recommended: Option<u32>,
     pub(crate) predicted: Vec<Predicted>,
-    /// All that was said.
-    pub(crate) said: Value,
+    /// The JSON output.
+    pub(crate) json: Value,
 }
 
-/// What is predicted of one size.
+/// The prediction for one size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Predicted {
     pub(crate) connections: u32,
     pub(crate) utilization_pct: Option<f64>,
     pub(crate) queueing_pct: Option<f64>,
-    /// `None` for overload: the queue grows without end.
+    /// `None` for overload: the queue grows without bound.
     pub(crate) p95: Option<Duration>,
     pub(crate) beyond_data: u64,
 }
 
 impl Advice {
-    /// The advice for the demand as it was, without headroom: a sweep has no more of it; and what
-    /// is predicted of these sizes, wherever the table of the advice ends.
+    /// Returns the advice for the observed demand, without headroom, because a sweep repeats that demand.
+    /// Includes predictions for `sizes`, even if the advice's table lacks them.
     pub(crate) async fn ask(pool: &Ours, sizes: &[u32]) -> Self {
         let mut advice = Self::read(serde_json::to_value(pool.optimize().await).expect("JSON"));
         for &connections in sizes {
             if advice.at(connections).is_none() {
                 let what_if = WhatIf::new().pool_size(connections);
                 let answer = pool.optimize_for(&what_if).await.expect("a size");
-                let said = serde_json::to_value(answer).expect("JSON");
-                advice.predicted.extend(Predicted::read(&said["asked"]));
+                let json = serde_json::to_value(answer).expect("JSON");
+                advice.predicted.extend(Predicted::read(&json["asked"]));
             }
         }
         advice
     }
 
-    fn read(said: Value) -> Self {
-        let number = |name: &str| said[name].as_u64().and_then(|it| u32::try_from(it).ok());
+    fn read(json: Value) -> Self {
+        let number = |name: &str| json[name].as_u64().and_then(|it| u32::try_from(it).ok());
         let recommended = number("recommended_pool_size")
             .map(|size| size + number("recommended_max_overflow").unwrap_or(0));
-        let predicted = said["predicted"].as_array();
+        let predicted = json["predicted"].as_array();
         Self {
             recommended,
             predicted: predicted
@@ -57,11 +57,11 @@ impl Advice {
                 .flatten()
                 .filter_map(Predicted::read)
                 .collect(),
-            said,
+            json,
         }
     }
 
-    /// The middle one of several, figure by figure.
+    /// The median of several, value by value.
     pub(crate) fn median(several: &[Self]) -> Self {
         let recommended: Vec<_> = several.iter().filter_map(|it| it.recommended).collect();
         let sizes: BTreeSet<u32> = several
@@ -77,11 +77,11 @@ impl Advice {
             recommended: (!recommended.is_empty())
                 .then(|| middle(recommended.iter().map(|it| f64::from(*it))) as u32),
             predicted: predicted.collect(),
-            said: several.last().map_or(Value::Null, |it| it.said.clone()),
+            json: several.last().map_or(Value::Null, |it| it.json.clone()),
         }
     }
 
-    /// The part of it that is judged.
+    /// The part that is evaluated.
     pub(crate) fn to_json(&self) -> Value {
         let predicted = self.predicted.iter().map(|it| {
             json!({
@@ -128,15 +128,15 @@ impl Predicted {
         }
     }
 
-    fn read(said: &Value) -> Option<Self> {
-        let connections = u32::try_from(said["connections"].as_u64()?).ok()?;
-        let p95 = said["p95_ms"].as_f64();
+    fn read(json: &Value) -> Option<Self> {
+        let connections = u32::try_from(json["connections"].as_u64()?).ok()?;
+        let p95 = json["p95_ms"].as_f64();
         Some(Self {
             connections,
-            utilization_pct: said["utilization_pct"].as_f64(),
-            queueing_pct: said["queueing_pct"].as_f64(),
+            utilization_pct: json["utilization_pct"].as_f64(),
+            queueing_pct: json["queueing_pct"].as_f64(),
             p95: p95.map(|ms| Duration::from_secs_f64(ms / 1e3)),
-            beyond_data: said["beyond_data"].as_u64().unwrap_or(0),
+            beyond_data: json["beyond_data"].as_u64().unwrap_or(0),
         })
     }
 }

@@ -1,5 +1,4 @@
-//! How a load asks for connections: by arrivals that do not wait for each other, or by clients who
-//! do.
+//! The demand for connections: arrivals at a rate, or clients that wait for each response.
 
 use std::time::Duration;
 
@@ -7,22 +6,21 @@ use fastrand::Rng;
 
 use super::work::{Job, Work, exponential};
 
-/// Who asks for connections. `R` is the rate: as it is given, or a second once it is known.
+/// The demand. `R` is the rate: as configured, or per second once it is known.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Demand<R> {
-    /// Arrivals, each at its time, whatever became of those before.
+    /// Arrivals at given times, independent of earlier ones.
     Open { rate: R, pattern: Pattern },
-    /// Clients who each wait for an answer, think, and ask again.
+    /// Clients that repeatedly wait for a response and think.
     Closed(Clients),
 }
 
-/// How many arrive on average.
+/// The mean number of arrivals.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rate {
-    /// A second.
+    /// Per second.
     Fixed(f64),
-    /// As a share of what the machine serves at most with this many connections, because that
-    /// differs from machine to machine.
+    /// A share of the machine's maximum with this number of connections, because machines differ.
     OfCapacity { share: f64, connections: u32 },
 }
 
@@ -30,14 +28,14 @@ pub(crate) enum Rate {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clients {
     pub(crate) number: u32,
-    /// Milliseconds between an answer and the next question, on average; exponential.
+    /// The mean milliseconds between a response and the next request; exponential.
     pub(crate) think: f64,
 }
 
-/// How arrivals come.
+/// The pattern of arrivals.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pattern {
-    /// A Poisson process: each arrives independently of the others.
+    /// A Poisson process: arrivals are independent.
     Poisson,
     /// A Poisson process of batches of `least` to `most`, each size equally often.
     Batches { least: u32, most: u32 },
@@ -47,7 +45,7 @@ pub(crate) enum Pattern {
     OnOff,
 }
 
-/// One arrival, at a time from the start.
+/// One arrival, at a time since the start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
     pub(crate) due: Duration,
@@ -55,7 +53,7 @@ pub(crate) struct Arrival {
 }
 
 impl<R> Demand<R> {
-    /// The share of the run after which the load is what it is at the end.
+    /// The share of the run after which the load is stationary.
     pub(crate) fn settled(&self) -> f64 {
         match self {
             Self::Open {
@@ -66,7 +64,7 @@ impl<R> Demand<R> {
         }
     }
 
-    /// From when on checkouts are measured. Clients all think at first, and need a moment to spread.
+    /// When measuring starts. All clients think first, and need a moment to spread.
     pub(crate) fn measured_from(&self) -> Duration {
         match self {
             Self::Open { .. } => Duration::ZERO,
@@ -80,7 +78,7 @@ impl<R> Demand<R> {
 }
 
 impl Pattern {
-    /// The arrivals of a run, `rate` a second on average.
+    /// The arrivals of a run, `rate` per second on average.
     pub(crate) fn plan(self, work: Work, seed: u64, rate: f64, seconds: f64) -> Vec<Arrival> {
         let mut random = Rng::with_seed(seed);
         let mut arrivals = Vec::new();
@@ -102,8 +100,7 @@ impl Pattern {
         }
     }
 
-    /// How often somebody arrives, a second: at this share of the run, this many seconds after its
-    /// start.
+    /// The rate of arrival epochs per second, at this share of the run and this many seconds after its start.
     fn epochs(self, rate: f64, share: f64, seconds: f64) -> f64 {
         match self {
             Self::Poisson => rate,
@@ -129,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_has_the_rate_asked_for_in_order_of_time() {
+    fn every_pattern_has_the_requested_rate_in_time_order() {
         for pattern in [
             Pattern::Poisson,
             Pattern::Batches { least: 4, most: 8 },
@@ -145,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn doubling_brings_twice_as_many_in_the_second_half() {
+    fn doubling_doubles_the_rate_in_the_second_half() {
         let plan = plan(Pattern::Doubling);
         let half = Duration::from_secs_f64(SECONDS / 2.0);
         let first = plan.iter().filter(|it| it.due < half).count();
@@ -154,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_follows_from_its_seed() {
+    fn a_plan_depends_on_its_seed_only() {
         let due = |seed| {
             let plan = Pattern::Poisson.plan(WORK, seed, RATE, 10.0);
             plan.iter().map(|it| it.due).collect::<Vec<_>>()

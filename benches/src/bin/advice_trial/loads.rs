@@ -1,29 +1,28 @@
-//! The loads of the trial: who asks for connections, what for, and at which sizes that is tried.
+//! The loads of the trial, and the sizes at which they run.
 
 use super::demand::{Clients, Demand, Pattern, Rate};
 use super::work::Work;
 
-/// A load, and where it is observed and tried.
+/// A load, and the sizes at which it is observed and run.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) work: Work,
     pub(crate) demand: Demand<Rate>,
-    /// The rounds in which it is observed and tried, each a part of the time: one where nothing
-    /// drifts. What depends on the machine's speed would otherwise be observed on one machine and
-    /// tried on another.
+    /// The number of rounds of observation and runs, each a part of the time. One if nothing drifts; several
+    /// if the load depends on the machine's speed, which would otherwise differ between observation and run.
     pub(crate) rounds: u32,
-    /// How many sizes are tried at the same time. One, where they would compete for the processors.
+    /// How many sizes run concurrently. One, if they would compete for the processors.
     pub(crate) at_once: usize,
-    /// Connections with which it is observed.
+    /// Connections during the observation.
     pub(crate) observed: u32,
-    /// Connections at which it is tried, from too few to enough.
+    /// Connections of the runs, from too few to enough.
     pub(crate) sizes: &'static [u32],
 }
 
-/// The first ones are always tried, the others only by name.
-pub(crate) const USUAL: usize = 9;
+/// The first ones run by default, the others only by name.
+pub(crate) const BY_DEFAULT: usize = 9;
 pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "application-bound",
@@ -38,8 +37,8 @@ pub(crate) const LOADS: &[Load] = &[
     },
     Load {
         name: "cpu-bound",
-        about: "Each checkout does one query that computes for 3.5 ms (2 to 5 ms); arrivals are 65 % of what \
-                the machine can serve",
+        about: "Each checkout does one query that computes for 3.5 ms (2 to 5 ms); arrivals are 65 % of the \
+                machine's capacity",
         work: Work::Computing { mean: 3.5 },
         demand: Demand::Open {
             rate: Rate::OfCapacity {
@@ -57,7 +56,7 @@ pub(crate) const LOADS: &[Load] = &[
         name: "hot-row",
         about: "Each checkout does 10 ms of work in the application (exponential distribution), then a \
                 transaction that updates one row, always the same, and works for 3 ms before the commit; \
-                arrivals are 75 % of what the lock allows",
+                arrivals are 75 % of the lock's capacity",
         work: Work::Row {
             outside: 10.0,
             inside: 3.0,
@@ -127,7 +126,7 @@ pub(crate) const LOADS: &[Load] = &[
             think: 5.0,
         }),
         rounds: 1,
-        // Sixteen clients ask up to a thousand times a second.
+        // Sixteen clients send up to a thousand requests per second.
         at_once: 4,
         observed: 6,
         sizes: &[3, 4, 5, 6, 8, 10, 12],
@@ -182,7 +181,7 @@ pub(crate) const LOADS: &[Load] = &[
     },
 ];
 
-/// The observation and all sizes.
+/// Runs the observation and all sizes concurrently.
 const TOGETHER: usize = usize::MAX;
 
 const fn poisson(rate: f64) -> Demand<Rate> {

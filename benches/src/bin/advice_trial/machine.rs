@@ -1,8 +1,8 @@
-//! How busy the machine is: a load tried on one that others use is no measurement.
+//! The load of the machine, which must be low for a meaningful measurement.
 
 use std::fmt;
 
-/// How much of the processors' time was used, in percent.
+/// The processor time in use, in percent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine {
     pub(crate) busy: f64,
@@ -10,7 +10,7 @@ pub(crate) struct Machine {
     pub(crate) stolen: f64,
 }
 
-/// Time of all processors since the machine started, in ticks.
+/// The time of all processors since the machine started, in ticks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ticks {
     idle: f64,
@@ -25,11 +25,11 @@ impl Machine {
 }
 
 impl Ticks {
-    /// `None` where there is no `/proc`.
+    /// `None` without `/proc`.
     fn read() -> Option<Self> {
         let text = std::fs::read_to_string("/proc/stat").ok()?;
         let line = text.lines().next()?;
-        // user, nice, system, idle, iowait, irq, softirq, steal; a guest's time is in the user's.
+        // user, nice, system, idle, iowait, irq, softirq, steal; user includes guest time.
         let ticks: Vec<f64> = line
             .split_whitespace()
             .skip(1)

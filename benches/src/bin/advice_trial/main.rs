@@ -1,6 +1,5 @@
-//! `scripts/advice-trial` runs this: each load is observed at one size of the pool, the advice is
-//! taken, and the sizes that it is about are tried. Prints the tables of what was predicted beside
-//! what was measured.
+//! Run by `scripts/advice-trial`: observes each load at one pool size, takes the advice, and runs the sizes
+//! in the advice. Prints tables that compare predictions with measurements.
 
 use std::process::ExitCode;
 
@@ -10,12 +9,12 @@ use futures_util::stream::{self, StreamExt};
 use poolscope_benches::report::progress;
 use poolscope_benches::support::postgres::{Options, Postgres};
 
-use self::asked::Asked;
+use self::arguments::Arguments;
 use self::sweep::{Sweep, Trial};
 use self::work::Server;
 
 mod advice;
-mod asked;
+mod arguments;
 mod demand;
 mod loads;
 mod machine;
@@ -28,12 +27,12 @@ mod tables;
 mod verdict;
 mod work;
 
-/// More than all pools have side by side: the advice is not to be limited by what the server grants.
+/// More than all concurrent pools have, so that the server's limit does not affect the advice.
 const MAX_CONNECTIONS: u16 = 400;
 
 fn main() -> ExitCode {
-    let asked = match Asked::read(std::env::args().skip(1)) {
-        Ok(asked) => asked,
+    let arguments = match Arguments::read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!("{problem}");
             return ExitCode::FAILURE;
@@ -49,15 +48,15 @@ fn main() -> ExitCode {
         .expect("a runtime");
     progress(format!(
         "{} loads: about {:.1} minutes",
-        asked.loads.len(),
-        asked.expected() / 60.0
+        arguments.loads.len(),
+        arguments.expected() / 60.0
     ));
-    let sweeps = runtime.block_on(trial(&asked, &url));
+    let sweeps = runtime.block_on(trial(&arguments, &url));
     tables::print(&sweeps);
     ExitCode::SUCCESS
 }
 
-async fn trial(asked: &Asked, url: &str) -> Vec<Sweep> {
+async fn trial(arguments: &Arguments, url: &str) -> Vec<Sweep> {
     let mut connection = AsyncPgConnection::establish(url)
         .await
         .expect("a connection");
@@ -65,14 +64,14 @@ async fn trial(asked: &Asked, url: &str) -> Vec<Sweep> {
     let server = Server::measure(&mut connection).await.expect("a query");
     drop(connection);
 
-    // Each load draws its own from it: no two runs have a seed in common.
+    // The source of each load's seeds, so that no two runs share a seed.
     let mut seeds = Rng::with_seed(4711);
-    let trials: Vec<_> = asked
+    let trials: Vec<_> = arguments
         .loads
         .iter()
         .map(|load| {
             let trial = Trial {
-                asked,
+                arguments,
                 url,
                 load,
                 server: &server,
@@ -82,7 +81,7 @@ async fn trial(asked: &Asked, url: &str) -> Vec<Sweep> {
         .collect();
     stream::iter(trials)
         .map(|(trial, seeds)| async move { trial.run(seeds).await })
-        .buffered(asked.loads_at_once())
+        .buffered(arguments.loads_at_once())
         .flat_map(stream::iter)
         .collect()
         .await

@@ -1,4 +1,4 @@
-//! What a run measured: the waits of all checkouts, and whether there were too few connections.
+//! The measurements of a run: the waits of all checkouts, and overload.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use poolscope_benches::statistics::Sample;
 use super::demand::Demand;
 use super::run::Record;
 
-/// What was measured at one size.
+/// The measurements at one size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) connections: u32,
-    /// The checkouts measured.
+    /// The number of measured checkouts.
     pub(crate) checkouts: usize,
-    /// The p95 of the time queued, of all checkouts.
+    /// The p95 of the queue time of all checkouts.
     pub(crate) p95: Duration,
-    /// The share that queued at all.
+    /// The share that queued.
     pub(crate) waiting: f64,
-    /// Some gave up, or the queue grew to the end. Never of clients, who ask less the longer they
-    /// wait.
+    /// A checkout timed out, or the queue grew until the end. Never true for clients, which ask less often
+    /// the longer they wait.
     pub(crate) overload: bool,
 }
 
@@ -40,11 +40,11 @@ impl Measured {
     }
 }
 
-/// Whether the late arrivals needed their connections for longer, in all, than there were connections
-/// while they came. What was left to do at their end had then grown; a long queue alone may as well
-/// be chance, and be gone a second later.
+/// Whether the late arrivals needed more connection time in total than existed while they arrived. The
+/// remaining work had then grown until the end. A long queue alone may be chance, and gone a second
+/// later.
 ///
-/// `settled` is the share of a run after which the load is what it is at the end.
+/// `settled` is the share of a run after which the load is stationary.
 fn grows(connections: u32, rounds: &[Vec<Record>], settled: f64) -> bool {
     let (mut held, mut time) = (Duration::ZERO, Duration::ZERO);
     for records in rounds {
@@ -74,7 +74,7 @@ mod tests {
         think: 1.0,
     });
 
-    /// One every 100 ms, which waits and then holds.
+    /// One checkout every 100 ms, which waits and then holds.
     fn records(wait: u64, held: u64) -> Vec<Record> {
         let ms = Duration::from_millis;
         (0..20)
@@ -96,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_that_need_more_than_there_is_are_an_overload() {
+    fn arrivals_beyond_the_capacity_are_an_overload() {
         assert!(!Measured::of(1, &[records(0, 90)], &OPEN).overload);
         assert!(Measured::of(1, &[records(7, 110)], &OPEN).overload);
     }
 
     #[test]
-    fn clients_are_no_overload_and_are_measured_from_the_second_second() {
+    fn clients_are_never_an_overload_and_are_measured_after_one_second() {
         let measured = Measured::of(1, &[records(7, 110)], &CLOSED);
         assert!(!measured.overload);
         assert_eq!(measured.checkouts, 10);

@@ -1,5 +1,5 @@
-//! The raw data, for those who want to look closer, or to predict from the same observations: the
-//! checkouts of each run as CSV, and each sweep as JSON.
+//! The raw data, for a closer look or for other predictions from the same observations: the checkouts of
+//! each run as CSV, and each sweep as JSON.
 
 use std::fmt;
 use std::fs::{File, create_dir_all};
@@ -16,11 +16,11 @@ use super::run::Record;
 const COLUMNS: &str = "asked_us,granted_us,returned_us,busy_us,first_query_begun_us,last_query_ended_us,\
                        place,size,queued,due_us";
 
-/// Where the files go.
+/// The folder of the files.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw(PathBuf);
 
-/// What the file of a run is called by, and its first line says.
+/// The identity of a run, in its file name and its first line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
     pub(crate) kind: &'static str,
@@ -40,7 +40,7 @@ impl Raw {
         Ok(Self(folder.to_owned()))
     }
 
-    /// All checkouts of a run, in the order of asking.
+    /// Writes all checkouts of a run, ordered by their start.
     pub(crate) fn checkouts(&self, header: Header, records: &[Record]) -> io::Result<()> {
         let path = self.0.join(format!("{}.csv", header.name()));
         let mut file = BufWriter::new(File::create(path)?);
@@ -58,7 +58,7 @@ impl Raw {
     }
 }
 
-/// Empty where there is nothing to tell, because the checkout gave up.
+/// A field is empty if the checkout timed out.
 fn line(record: &Record, size: u32) -> String {
     let us = |time: Duration| time.as_micros().to_string();
     let hold = record.hold.as_ref();
@@ -118,7 +118,7 @@ mod tests {
     use crate::work::Route;
 
     #[test]
-    fn a_line_has_what_each_column_says() {
+    fn a_line_matches_the_columns() {
         let us = Duration::from_micros;
         let mut record = Record {
             due: us(1),

@@ -14,46 +14,46 @@ use tokio::runtime::Handle;
 use super::demand::{Arrival, Clients};
 use super::work::{Route, Server, Work, exponential};
 
-/// Nobody waits longer, so that a run of too few connections ends.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The maximum wait, so that a run with too few connections ends.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a run has to itself.
+/// The resources of one run.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) pool: Ours,
     pub(crate) server: Server,
-    /// The row that it locks: side by side, no two runs wait for the same.
+    /// The row that it locks; concurrent runs lock different rows.
     pub(crate) row: i32,
 }
 
-/// What became of one checkout; times from the start of the run.
+/// The outcome of one checkout; times since the start of the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record {
-    /// When it was to ask for a connection.
+    /// When it was due.
     pub(crate) due: Duration,
-    /// When it asked.
+    /// When it started.
     pub(crate) asked: Duration,
-    /// When it got one, or gave up.
+    /// When it got a connection, or timed out.
     pub(crate) answered: Duration,
-    /// Whether it had to wait for its turn.
+    /// Whether it queued.
     pub(crate) queued: bool,
     pub(crate) route: Route,
-    /// `None` if it gave up.
+    /// `None` if it timed out.
     pub(crate) hold: Option<Hold>,
 }
 
-/// What was done with a connection; times from the start of the run.
+/// The use of a connection; times since the start of the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hold {
     pub(crate) first_query_begun: Duration,
     pub(crate) last_query_ended: Duration,
-    /// The time in which a query was under way.
+    /// The time during which a query ran.
     pub(crate) busy: Duration,
     pub(crate) returned: Duration,
 }
 
 impl Record {
-    /// How long it waited for its turn; zero if it was served at once.
+    /// The time in the queue; zero if it was served at once.
     pub(crate) fn wait(&self) -> Duration {
         if self.queued {
             self.answered - self.asked
@@ -69,20 +69,20 @@ impl Record {
 }
 
 impl Setup {
-    /// A pool of this many connections, all of them open, and no more under load.
+    /// Opens a pool with this number of connections, all of them open, and no overflow.
     pub(crate) async fn open(url: &str, connections: u32, server: Server, row: i32) -> Self {
-        let pool = ours(url, PATIENCE)
+        let pool = ours(url, TIMEOUT)
             .pool_size(connections)
-            // A ping is no waiting for one's turn.
+            // A ping is not queue time.
             .pool_pre_ping(false)
             .settings(|settings| {
                 settings.slow_wait = None;
-                // A sweep has no more arrivals than there were.
+                // A sweep has the same arrivals as the observation.
                 settings.advice_headroom_pct = 0.0;
             })
             .build()
             .expect("a pool");
-        // Not by checkouts, which would be part of what is learned.
+        // Without checkouts, which would be recorded as load.
         let warm_up = pool.warm_up(Duration::from_secs(10)).await;
         assert!(warm_up.is_complete(), "{warm_up:?}");
         Self { pool, server, row }
@@ -92,11 +92,11 @@ impl Setup {
         self.pool.close(Duration::from_secs(5)).await;
     }
 
-    /// Has them arrive, each when it is due, whatever became of those before: one that is late makes
-    /// no other late. Ends when the last is served.
+    /// Starts each arrival when it is due, independent of earlier ones: a late one delays no other. Ends
+    /// when the last one is served.
     pub(crate) async fn arrivals(&self, plan: Vec<Arrival>) -> Vec<Record> {
         let (runtime, setup) = (Handle::current(), self.clone());
-        // On a thread of its own: tokio's clock ticks in milliseconds, and would bunch them.
+        // On its own thread, because tokio's clock has millisecond ticks, which would bunch arrivals.
         let arriving = tokio::task::spawn_blocking(move || {
             let start = Instant::now();
             plan.into_iter()
@@ -111,8 +111,8 @@ impl Setup {
         records.map(|record| record.expect("no panic")).collect()
     }
 
-    /// Has clients think and ask until the time is over, each of them on a thread of its own, as
-    /// above. In the order of asking.
+    /// Runs clients until the time is over, each on its own thread for the same reason. Returns the
+    /// checkouts ordered by their start.
     pub(crate) async fn clients(
         &self,
         clients: Clients,
@@ -148,7 +148,7 @@ impl Setup {
         records
     }
 
-    /// How much is served a second when each of the pool's connections is always in use.
+    /// The throughput per second when every connection is always in use.
     pub(crate) async fn capacity(&self, work: Work, time: Duration) -> f64 {
         let start = Instant::now();
         let tasks = (0..self.pool.settings().pool_size).map(|task| {
@@ -190,7 +190,7 @@ impl Setup {
                 first_query_begun: queries.first_begun - start,
                 last_query_ended: queries.last_ended - start,
                 busy: queries.busy,
-                // Before it goes to the next one, so that no more are in use than there are.
+                // Before the next checkout takes it, so that recorded holds never exceed the connections.
                 returned: start.elapsed(),
             });
         }
@@ -205,19 +205,19 @@ impl Setup {
     }
 }
 
-type Answer = Result<PooledConnection<AsyncPgConnection>, PoolError>;
+type CheckoutResult = Result<PooledConnection<AsyncPgConnection>, PoolError>;
 
-/// Poolscope tells routes apart by the source line that asks: each has its own.
-async fn first_route(pool: &Ours) -> (Answer, bool) {
-    and_whether_queued(pool.get()).await
+/// The pool identifies a route by its source line, so each has its own.
+async fn first_route(pool: &Ours) -> (CheckoutResult, bool) {
+    with_queued(pool.get()).await
 }
 
-async fn second_route(pool: &Ours) -> (Answer, bool) {
-    and_whether_queued(pool.get()).await
+async fn second_route(pool: &Ours) -> (CheckoutResult, bool) {
+    with_queued(pool.get()).await
 }
 
-/// A checkout that is served at once is ready when first polled.
-async fn and_whether_queued(checkout: impl Future<Output = Answer>) -> (Answer, bool) {
+/// Returns whether the checkout queued: one that is served at once is ready at its first poll.
+async fn with_queued(checkout: impl Future<Output = CheckoutResult>) -> (CheckoutResult, bool) {
     let mut checkout = pin!(checkout);
     let mut polls = 0;
     let answer = poll_fn(|context| {

@@ -1,8 +1,8 @@
-//! How fast a processor is at the moment.
+//! The current speed of a processor.
 //!
-//! Machines that share their hardware with others drift by a third within a minute or two. A size
-//! tried a few minutes after the observation would then meet another load than the one observed. So
-//! work that computes is measured out by this speed when it begins.
+//! On shared hardware, speed drifts by a third within minutes. A size run a few minutes after the
+//! observation would then get a different load. This speed scales computing work when it starts, so that
+//! the load stays the same.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use std::time::Duration;
 use poolscope_benches::statistics::median;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Half a millisecond, or so.
+/// About half a millisecond.
 const STEPS: u64 = 500_000;
 const EVERY: Duration = Duration::from_millis(100);
-/// Measurements of the last two seconds.
+/// The measurements of the last two seconds.
 const RECENT: usize = 20;
 
-/// The processors' speed, as a multiple of what it was at first.
+/// The processor speed relative to the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Speed(Arc<AtomicU64>);
 
 impl Speed {
-    /// Measures from now on, on a thread of its own that ends when nobody asks any more.
+    /// Measures on its own thread, which ends when the value is dropped.
     pub(crate) fn start() -> Self {
         let mut recent: Vec<f64> = (0..RECENT).map(|_| seconds()).collect();
         let reference = median(recent.clone());
@@ -49,7 +49,7 @@ impl Speed {
     }
 }
 
-/// The processor's time that some steps take: waiting for a processor is no part of it.
+/// The processor time of some steps, without time spent waiting for a processor.
 fn seconds() -> f64 {
     let time = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);

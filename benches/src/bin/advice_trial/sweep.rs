@@ -1,4 +1,4 @@
-//! A sweep: a load is observed at one size of the pool, and tried at the others.
+//! A sweep: observes a load at one pool size, and runs it at the others.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use poolscope_benches::report::progress;
 use serde_json::{Value, json};
 
 use super::advice::Advice;
-use super::asked::Asked;
+use super::arguments::Arguments;
 use super::demand::{Demand, Rate};
 use super::loads::Load;
 use super::machine::Machine;
@@ -19,26 +19,26 @@ use super::run::{Record, Setup};
 use super::verdict::TARGET;
 use super::work::Server;
 
-/// What came of it.
+/// The results of a sweep.
 pub(crate) struct Sweep {
     pub(crate) load: &'static Load,
     pub(crate) number: u32,
     pub(crate) demand: Demand<f64>,
     pub(crate) rounds: u32,
-    /// The median of what was advised in each round.
+    /// The median of the advice of all rounds.
     pub(crate) advice: Advice,
     pub(crate) measured: Vec<Measured>,
 }
 
-/// What all sweeps of a load have in common.
+/// The parameters that all sweeps of a load share.
 pub(crate) struct Trial<'a> {
-    pub(crate) asked: &'a Asked,
+    pub(crate) arguments: &'a Arguments,
     pub(crate) url: &'a str,
     pub(crate) load: &'static Load,
     pub(crate) server: &'a Server,
 }
 
-/// One of the runs that a sweep consists of.
+/// One run of a sweep.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     kind: Kind,
@@ -53,7 +53,7 @@ enum Kind {
     Sweep,
 }
 
-/// What a run came to, with advice if it was run for that.
+/// The outcome of a run, with advice if it was an observation.
 struct Outcome {
     run: Run,
     records: Vec<Record>,
@@ -61,11 +61,11 @@ struct Outcome {
 }
 
 impl Trial<'_> {
-    /// All sweeps of the load.
+    /// Runs all sweeps of the load.
     pub(crate) async fn run(&self, mut seeds: Rng) -> Vec<Sweep> {
         let demand = self.demand().await;
         let mut sweeps = Vec::new();
-        for number in 1..=self.asked.sweeps {
+        for number in 1..=self.arguments.sweeps {
             sweeps.push(self.sweep(number, demand, &mut seeds).await);
         }
         sweeps
@@ -87,11 +87,11 @@ impl Trial<'_> {
             Rate::Fixed(rate) => rate,
             Rate::OfCapacity { share, connections } => {
                 let setup = self.open(connections, 1).await;
-                let time = Duration::from_secs_f64(self.asked.measuring_capacity());
+                let time = Duration::from_secs_f64(self.arguments.measuring_capacity());
                 let capacity = setup.capacity(self.load.work, time).await;
                 setup.close().await;
                 progress(format!(
-                    "{}: {capacity:.0} a second at most",
+                    "{}: {capacity:.0} per second at most",
                     self.load.name
                 ));
                 share * capacity
@@ -107,7 +107,7 @@ impl Trial<'_> {
         let mut advice = Vec::new();
         let mut tried: BTreeMap<u32, Vec<Vec<Record>>> = BTreeMap::new();
         let runs = self.runs(number, seeds);
-        for at_once in runs.chunks(self.asked.at_once(self.load).min(runs.len())) {
+        for at_once in runs.chunks(self.arguments.at_once(self.load).min(runs.len())) {
             let mut setups = Vec::new();
             for (run, row) in at_once.iter().zip(1..) {
                 setups.push(self.open(run.connections, row).await);
@@ -131,14 +131,14 @@ impl Trial<'_> {
             load: self.load,
             number,
             demand,
-            rounds: self.asked.rounds(self.load),
+            rounds: self.arguments.rounds(self.load),
             advice: Advice::median(&advice),
             measured: tried
                 .iter()
                 .map(|(connections, rounds)| Measured::of(*connections, rounds, &demand))
                 .collect(),
         };
-        if let Some(raw) = &self.asked.raw {
+        if let Some(raw) = &self.arguments.raw {
             let each = observations.iter().zip(&advice).map(|(run, advice)| {
                 let mut json = advice.to_json();
                 json["round"] = run.round.into();
@@ -151,17 +151,17 @@ impl Trial<'_> {
         sweep
     }
 
-    /// In each round the observation, and then the sizes: upwards, and in the next sweep downwards,
+    /// The runs of each round: the observation, then the sizes, ascending or in the next sweep descending,
     /// because the machine's speed drifts.
     fn runs(&self, number: u32, seeds: &mut Rng) -> Vec<Run> {
-        let mut sizes = self.asked.sizes(self.load).to_vec();
+        let mut sizes = self.arguments.sizes(self.load).to_vec();
         if number.is_multiple_of(2) {
             sizes.reverse();
         }
         let observe = (Kind::Observe, self.load.observed);
         let sweep = sizes.into_iter().map(|size| (Kind::Sweep, size));
         let round: Vec<_> = std::iter::once(observe).chain(sweep).collect();
-        let rounds = 1..=self.asked.rounds(self.load);
+        let rounds = 1..=self.arguments.rounds(self.load);
         rounds
             .flat_map(|number| round.iter().map(move |run| (number, *run)))
             .map(|(round, (kind, connections))| Run {
@@ -173,11 +173,11 @@ impl Trial<'_> {
             .collect()
     }
 
-    /// Runs the load at one size, and asks for advice if that is what it is run for.
+    /// Runs the load at one size, and takes the advice if it is an observation.
     async fn outcome(&self, sweep: u32, demand: Demand<f64>, run: Run, setup: Setup) -> Outcome {
         let seconds = match run.kind {
-            Kind::Observe => self.asked.observing(self.load),
-            Kind::Sweep => self.asked.trying(self.load),
+            Kind::Observe => self.arguments.observing(self.load),
+            Kind::Sweep => self.arguments.trying(self.load),
         };
         let machine = Machine::now();
         let work = self.load.work;
@@ -209,7 +209,7 @@ impl Trial<'_> {
             measured.waiting * 100.0,
             if measured.overload { ", overload" } else { "" },
         ));
-        if let Some(raw) = &self.asked.raw {
+        if let Some(raw) = &self.arguments.raw {
             let header = Header {
                 kind: run.kind.name(),
                 load: self.load.name,
@@ -223,7 +223,7 @@ impl Trial<'_> {
             };
             raw.checkouts(header, &records).expect("a file");
             if let Some(advice) = &advice {
-                raw.json(&header.name(), &advice.said).expect("a file");
+                raw.json(&header.name(), &advice.json).expect("a file");
             }
         }
         Outcome {
@@ -235,7 +235,7 @@ impl Trial<'_> {
 }
 
 impl Sweep {
-    /// What was measured, beside the advice as it is judged and that of each observation.
+    /// The measurements with the evaluated advice and that of each observation.
     fn to_json(&self, observations: Vec<Value>) -> Value {
         let demand = match self.demand {
             Demand::Open { rate, .. } => json!({ "rate": rate }),

@@ -1,4 +1,4 @@
-//! The tables: what was predicted beside what was measured, and what was to be reached.
+//! The tables that compare predictions with measurements and targets.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::measured::Measured;
 use super::sweep::Sweep;
 use super::verdict::{GOOD, TARGET, error, median_error, misses_allowed, repeatability};
 
-/// What a table has where there is nothing to tell.
+/// An empty value.
 const NOTHING: &str = "—";
 
 pub(crate) fn print(sweeps: &[Sweep]) {
@@ -61,7 +61,7 @@ fn goals(sweeps: &[Sweep]) {
     targets.print("Goals");
 }
 
-/// How well two measurements of the same agree.
+/// The agreement of two measurements of the same load.
 fn agreement(sweeps: &[Sweep]) {
     let mut rows = Vec::new();
     for of_load in sweeps.chunk_by(|a, b| a.load.name == b.load.name) {
@@ -80,7 +80,7 @@ fn agreement(sweeps: &[Sweep]) {
 fn summary(sweep: &Sweep) -> Vec<String> {
     let connections =
         |size: Option<u32>, none: &str| size.map_or(none.to_owned(), |it| it.to_string());
-    let (said, overloads) = sweep.overloads();
+    let (predicted, overloads) = sweep.overloads();
     vec![
         sweep.load.name.to_owned(),
         sweep.number.to_string(),
@@ -91,7 +91,7 @@ fn summary(sweep: &Sweep) -> Vec<String> {
         if overloads == 0 {
             NOTHING.to_owned()
         } else {
-            format!("{said} of {overloads}")
+            format!("{predicted} of {overloads}")
         },
     ]
 }
@@ -103,23 +103,23 @@ fn details(sweep: &Sweep) {
     };
     let columns = &[
         "connections",
-        "p95 predicted",
-        "p95 measured",
+        "predicted p95",
+        "measured p95",
         "error",
-        "share that waits, predicted",
-        "share that waits, measured",
-        "utilization predicted",
+        "predicted share that waits",
+        "measured share that waits",
+        "predicted utilization",
         "connections beyond the data",
     ];
     let rows: Vec<_> = sweep.measured.iter().map(|it| row(sweep, it)).collect();
     table(&heading, columns, &rows);
     let demand = match sweep.demand {
-        Demand::Open { rate, .. } => format!("{rate:.0} arrivals a second on average"),
+        Demand::Open { rate, .. } => format!("{rate:.0} arrivals per second on average"),
         Demand::Closed(clients) => format!("{} clients", clients.number),
     };
     let rounds = match sweep.rounds {
         1 => String::new(),
-        rounds => format!(", in {rounds} rounds; the prediction is the median of theirs"),
+        rounds => format!(", in {rounds} rounds; the prediction is the median over the rounds"),
     };
     note(format!(
         "{}. There are {demand}. The load was observed with {} connections{rounds}.",
@@ -140,7 +140,7 @@ fn row(sweep: &Sweep, measured: &Measured) -> Vec<String> {
         },
         match predicted.and_then(|it| error(measured, it)) {
             Some(error) if error.is_finite() => format!("{:+.0} %", error * 100.0),
-            Some(_) => "overload predicted, but none measured".to_owned(),
+            Some(_) => "overload predicted, but not measured".to_owned(),
             None => String::new(),
         },
         shown_pct(predicted.and_then(|it| it.queueing_pct)),
@@ -162,6 +162,6 @@ fn shown(error: Option<f64>) -> String {
     match error {
         None => NOTHING.to_owned(),
         Some(error) if error.is_finite() => percent(error),
-        Some(_) => "overload predicted, but none measured".to_owned(),
+        Some(_) => "overload predicted, but not measured".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! What is made of a sweep: how far the recommended size and the predictions were off.
+//! Evaluates a sweep: the errors of the recommended size and of the predictions.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use super::advice::Predicted;
 use super::measured::Measured;
 use super::sweep::Sweep;
 
-/// The p95 that the advice aims at; the setting's default.
+/// The p95 at which the advice aims; the setting's default.
 pub(crate) const TARGET: Duration = Duration::from_millis(5);
-/// Of what is shorter, the error is of no interest.
+/// Errors of shorter waits do not count.
 const SHORT: Duration = Duration::from_millis(2);
-/// The median error of the predicted p95 that is to be reached, for each load.
+/// The target for the median error of the predicted p95 of each load.
 pub(crate) const GOOD: f64 = 0.15;
 
 impl Sweep {
-    /// The smallest size tried that met the target, if one did.
+    /// The smallest size that met the target, if one did.
     pub(crate) fn smallest(&self) -> Option<u32> {
         let met = |it: &&Measured| !it.overload && it.p95 <= TARGET;
         Some(self.measured.iter().find(met)?.connections)
     }
 
-    /// Whether the recommended size is within one connection of the smallest that met the target:
-    /// where sizes were left out below that, of any of these.
+    /// Whether the recommended size is within one connection of the smallest that met the target. If sizes
+    /// were skipped below that one, any of them counts.
     pub(crate) fn within_one(&self) -> bool {
         let Some(recommended) = self.advice.recommended else {
             return false;
@@ -35,12 +35,12 @@ impl Sweep {
                 let least = missed.unwrap_or(smallest.saturating_sub(1));
                 (least..=smallest + 1).contains(&recommended)
             }
-            // None was enough.
+            // No size was enough.
             None => tried.next_back().is_some_and(|most| recommended >= most),
         }
     }
 
-    /// The relative errors of the predicted p95, wherever there is one to tell.
+    /// The relative errors of the predicted p95, where defined.
     pub(crate) fn errors(&self) -> Vec<f64> {
         let pairs = self.measured.iter().map(|it| (it, self.predicted(it)));
         pairs
@@ -48,15 +48,15 @@ impl Sweep {
             .collect()
     }
 
-    /// Of the sizes that were too few for the load: of how many that was said, and how many they are.
+    /// Returns how many overloads were predicted, and how many occurred.
     pub(crate) fn overloads(&self) -> (usize, usize) {
-        let (mut said, mut all) = (0, 0);
+        let (mut predicted_count, mut all) = (0, 0);
         for measured in self.measured.iter().filter(|it| it.overload) {
             let predicted = self.predicted(measured);
-            said += usize::from(predicted.is_some_and(|it| it.p95.is_none()));
+            predicted_count += usize::from(predicted.is_some_and(|it| it.p95.is_none()));
             all += 1;
         }
-        (said, all)
+        (predicted_count, all)
     }
 
     pub(crate) fn predicted(&self, measured: &Measured) -> Option<Predicted> {
@@ -64,8 +64,8 @@ impl Sweep {
     }
 }
 
-/// The error of the predicted p95 relative to the measured one; infinite if overload was predicted,
-/// and there was none. `None` where the measured one is none to compare with.
+/// The error of the predicted p95 relative to the measured one; infinite if only the prediction was
+/// overload. `None` if the measured one is overload or short.
 pub(crate) fn error(measured: &Measured, predicted: Predicted) -> Option<f64> {
     if measured.overload || measured.p95 <= SHORT {
         return None;
@@ -75,20 +75,20 @@ pub(crate) fn error(measured: &Measured, predicted: Predicted) -> Option<f64> {
     Some((predicted - measured) / measured)
 }
 
-/// The sweeps that may recommend a size further off: one of twenty, to the next whole number.
+/// How many sweeps may miss the recommended size: one in twenty, rounded.
 pub(crate) fn misses_allowed(sweeps: usize) -> usize {
     (sweeps + 10) / 20
 }
 
-/// The median of the errors' sizes; `None` without any.
+/// The median of the absolute errors; `None` if there are none.
 pub(crate) fn median_error<'a>(sweeps: impl Iterator<Item = &'a Sweep>) -> Option<f64> {
     let errors: Vec<_> = sweeps.flat_map(Sweep::errors).map(f64::abs).collect();
     (!errors.is_empty()).then(|| median(errors))
 }
 
-/// By how much the measurements of one load's sweeps differ from each other: the median, over the sizes and
-/// over the pairs of sweeps, of the larger p95 relative to the smaller one, less one. No prediction can be expected to
-/// come closer. `None` if the load was swept once.
+/// The difference between the measurements of one load's sweeps: the median, over the sizes and the pairs of
+/// sweeps, of the larger p95 relative to the smaller one, minus one. No prediction can be expected to come
+/// closer. `None` if the load was swept once.
 pub(crate) fn repeatability(sweeps: &[&Sweep]) -> Option<f64> {
     let mut differences = Vec::new();
     for (index, one) in sweeps.iter().enumerate() {

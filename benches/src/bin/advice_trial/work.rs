@@ -1,4 +1,4 @@
-//! What an arrival does with its connection, and how long it spends in queries.
+//! The work of an arrival with its connection, and its time in queries.
 
 use std::time::{Duration, Instant};
 
@@ -13,19 +13,18 @@ use super::speed::Speed;
 /// The kind of work of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
-    /// A query that costs nothing, and work of the application's own, `mean` milliseconds on average
-    /// (gamma distribution, shape 2).
+    /// A trivial query, then application work of `mean` milliseconds on average (gamma distribution, shape 2).
     Application { mean: f64 },
-    /// The same with a lognormal distribution, cut at `most` milliseconds.
+    /// The same with a lognormal distribution, truncated at `most` milliseconds.
     HeavyTailed { mean: f64, sigma: f64, most: f64 },
-    /// A query that computes for `mean` milliseconds on average, on an idle processor.
+    /// A query that computes for `mean` milliseconds on average on an idle processor.
     Computing { mean: f64 },
-    /// Work of the application's own (exponential distribution); then a transaction that updates the
-    /// run's row, and holds its lock for `inside` milliseconds of the application's work.
+    /// Application work (exponential distribution), then a transaction that updates the run's row and holds
+    /// its lock for `inside` milliseconds of application work.
     Row { outside: f64, inside: f64 },
-    /// Queries that wait in the server for `short` milliseconds, and one of `one_in` for `long`.
+    /// Queries that sleep in the server for `short` milliseconds, or one in `one_in` for `long`.
     Sometimes { short: f64, long: f64, one_in: u32 },
-    /// Two routes, the first with this many of a hundred arrivals.
+    /// Two routes, the first with this percentage of arrivals.
     TwoRoutes {
         first_pct: u32,
         first: &'static Work,
@@ -33,14 +32,14 @@ pub(crate) enum Work {
     },
 }
 
-/// One piece of it, drawn before the run begins.
+/// One job, drawn before the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Job {
     pub(crate) route: Route,
     task: Task,
 }
 
-/// Where in the application a connection is taken.
+/// The place in the application that takes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     First,
@@ -107,17 +106,17 @@ impl Work {
     }
 }
 
-/// When the queries of a job began and ended.
+/// When the queries of a job started and ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Queries {
     pub(crate) first_begun: Instant,
     pub(crate) last_ended: Instant,
-    /// The time in between in which one was under way.
+    /// The time in between during which a query ran.
     pub(crate) busy: Duration,
 }
 
 impl Job {
-    /// Does it, and says when its queries ran.
+    /// Runs the job, and returns when its queries ran.
     pub(crate) async fn run(
         self,
         connection: &mut AsyncPgConnection,
@@ -166,7 +165,7 @@ impl Job {
 }
 
 impl Queries {
-    /// The last one ends now. `paused` is the time without any since the first began.
+    /// The last query ends now. `paused` is the time without a query since the first began.
     fn since(first_begun: Instant, paused: Duration) -> Self {
         let last_ended = Instant::now();
         Self {
@@ -177,7 +176,7 @@ impl Queries {
     }
 }
 
-/// What the work needs of the database: a row for each run that may be under way at once.
+/// Creates the table: one row for each concurrent run.
 pub(crate) async fn prepare(connection: &mut AsyncPgConnection) -> QueryResult<()> {
     connection
         .batch_execute(
@@ -187,10 +186,10 @@ pub(crate) async fn prepare(connection: &mut AsyncPgConnection) -> QueryResult<(
         .await
 }
 
-/// How fast the server computes.
+/// The computing speed of the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
-    /// On an idle processor, when it was measured.
+    /// Measured on an idle processor.
     rows_per_ms: f64,
     speed: Speed,
 }
@@ -210,7 +209,7 @@ impl Server {
         })
     }
 
-    /// The rows to compute for a time, by the processors' speed now.
+    /// The rows that take this time at the current processor speed.
     fn rows(&self, ms: f64) -> i32 {
         (ms * self.rows_per_ms * self.speed.now()) as i32
     }
@@ -234,12 +233,12 @@ fn ms(time: f64) -> Duration {
     Duration::from_secs_f64(time / 1e3)
 }
 
-/// Of mean one.
+/// Exponential with mean one.
 pub(crate) fn exponential(random: &mut Rng) -> f64 {
     -(1.0 - random.f64()).ln()
 }
 
-/// Of mean zero and variance one (Box and Muller).
+/// Normal with mean zero and variance one (Box and Muller).
 fn normal(random: &mut Rng) -> f64 {
     (2.0 * exponential(random)).sqrt() * (std::f64::consts::TAU * random.f64()).cos()
 }
@@ -263,13 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gamma_distribution_has_the_mean_asked_for() {
+    fn a_gamma_distribution_has_the_requested_mean() {
         let (mean, _) = mean_and_most(Work::Application { mean: 20.0 });
         assert!((mean - 20.0).abs() < 0.2, "{mean}");
     }
 
     #[test]
-    fn a_lognormal_distribution_has_the_mean_asked_for_but_for_what_is_cut() {
+    fn a_lognormal_distribution_has_the_requested_mean_before_truncation() {
         let work = |most| Work::HeavyTailed {
             mean: 20.0,
             sigma: 1.5,
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_have_their_shares_and_their_own_work() {
+    fn each_route_has_its_share_and_its_work() {
         let work = Work::TwoRoutes {
             first_pct: 30,
             first: &Work::Row {

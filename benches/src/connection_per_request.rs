@@ -1,4 +1,4 @@
-//! A pool against a connection for each request, on Postgres with password authentication (SCRAM).
+//! A pool compared with a connection per request, on Postgres with password authentication (SCRAM).
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -15,22 +15,22 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// Clients of the app that opens a connection for each request.
 const CLIENTS: usize = 8;
-/// No more are tried.
+/// The maximum of clients.
 const MOST_CLIENTS: usize = 4096;
 
-/// One request: how long it took, and how long of that until it had a connection.
-type Took = (Duration, Duration);
+/// The time of a request, and its part until it had a connection.
+type Timing = (Duration, Duration);
 
-/// An app, by how a request gets its connection.
+/// An app, by how its requests get their connections.
 trait App: Clone + Send + Sync + 'static {
-    fn request(&self) -> impl Future<Output = Took> + Send;
+    fn request(&self) -> impl Future<Output = Timing> + Send;
 }
 
 #[derive(Clone)]
-struct EachItsOwn(String);
+struct ConnectPerRequest(String);
 
-impl App for EachItsOwn {
-    async fn request(&self) -> Took {
+impl App for ConnectPerRequest {
+    async fn request(&self) -> Timing {
         use diesel::IntoSql;
         use diesel_async::RunQueryDsl;
 
@@ -39,14 +39,14 @@ impl App for EachItsOwn {
         let mut connection = connection.expect("a connection");
         let had = start.elapsed();
         let one = diesel::select(1.into_sql::<diesel::sql_types::Integer>());
-        let answer: i32 = one.get_result(&mut connection).await.expect("an answer");
+        let answer: i32 = one.get_result(&mut connection).await.expect("a result");
         assert_eq!(answer, 1);
         (start.elapsed(), had)
     }
 }
 
 impl App for Ours {
-    async fn request(&self) -> Took {
+    async fn request(&self) -> Timing {
         let start = Instant::now();
         let mut guard = self.get().await.expect("a connection");
         let had = start.elapsed();
@@ -62,7 +62,7 @@ struct Outcome {
 }
 
 pub(crate) fn run(scale: Scale, server: &Postgres) {
-    let url = server.create_database("promises");
+    let url = server.create_database("connection_per_request");
     crate::runtime(2).block_on(async {
         let pool = ours(&url, Duration::from_secs(30))
             .meter_provider(telemetry::metrics())
@@ -70,8 +70,8 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
             .build()
             .expect("a pool");
         warm_up(&pool).await;
-        let each = EachItsOwn(url);
-        progress("promises");
+        let each = ConnectPerRequest(url);
+        progress("connection per request");
         let time = scale.seconds(4.0);
         let theirs = clients(&each, CLIENTS, time).await;
         let same = clients(&pool, CLIENTS, time).await;
@@ -79,31 +79,31 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         let capacity = capacity(scale, &pool, p95).await;
         let (most, at_most) = &capacity;
 
-        // As many requests as the app without a pool can serve with ease.
+        // A rate that the app without a pool serves with ease.
         let rate = theirs.per_second / 2.0;
         let their_arrivals = arrivals(&each, rate, time).await;
         let arrivals = arrivals(&pool, rate, time).await;
         table(
-            "A pool of 8, and a connection for each request",
+            "A pool of 8, and a connection per request",
             &[
                 "app",
                 "load",
-                "a second",
-                "connection had: p50 / p99",
+                "per second",
+                "time to a connection: p50 / p99",
                 "request: p50 / p95 / p99 / max",
             ],
             &[
-                row("a connection each", &format!("{CLIENTS} clients"), &theirs),
+                row("a connection per request", &format!("{CLIENTS} clients"), &theirs),
                 row("poolscope", &format!("{CLIENTS} clients"), &same),
                 row("poolscope", &format!("{most} clients"), at_most),
                 row(
-                    "a connection each",
-                    &format!("{rate:.0} arrivals a second"),
+                    "a connection per request",
+                    &format!("{rate:.0} arrivals per second"),
                     &their_arrivals,
                 ),
                 row(
                     "poolscope",
-                    &format!("{rate:.0} arrivals a second"),
+                    &format!("{rate:.0} arrivals per second"),
                     &arrivals,
                 ),
             ],
@@ -111,7 +111,7 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         let mut targets = Targets::default();
         let p99 = same.acquiring.quantile(0.99);
         targets.add(
-            "p99 until a connection is had",
+            "p99 of the time to a connection",
             format!(
                 "< 5 ms (connecting: {})",
                 ms(theirs.acquiring.quantile(0.99))
@@ -121,14 +121,14 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
         );
         let more = *most as f64 / CLIENTS as f64;
         targets.add(
-            format!("clients at an equal p95 ({})", ms(p95)),
+            format!("clients at the same p95 ({})", ms(p95)),
             ">= 5x",
             times(more),
             more >= 5.0,
         );
         let saved = 1.0 - ratio(arrivals.acquiring.mean(), their_arrivals.acquiring.mean());
         targets.add(
-            "less time until a connection is had, at equal arrivals",
+            "less time to a connection, at equal arrivals",
             ">= 95 %",
             percent(saved),
             saved >= 0.95,
@@ -144,9 +144,9 @@ pub(crate) fn run(scale: Scale, server: &Postgres) {
             percent(faster),
             faster >= 0.3,
         );
-        targets.print("Against a connection for each request: what was to be reached");
+        targets.print("A connection per request: targets");
         note(
-            "Clients loop: each asks again as soon as it has its answer. Arrivals wait for nobody.",
+            "Clients loop: each sends a request as soon as it has a response. Arrivals do not wait.",
         );
     });
 }
@@ -176,7 +176,7 @@ fn row(app: &str, load: &str, of: &Outcome) -> Vec<String> {
     ]
 }
 
-/// The most clients whose p95 is no higher: doubled until it is, then narrowed down.
+/// Finds the most clients with at most this p95, by doubling and then bisecting.
 async fn capacity(scale: Scale, pool: &Ours, p95: Duration) -> (usize, Outcome) {
     let time = scale.seconds(1.0);
     let (mut fits, mut too_many) = (CLIENTS, MOST_CLIENTS);
@@ -194,7 +194,7 @@ async fn capacity(scale: Scale, pool: &Ours, p95: Duration) -> (usize, Outcome) 
     (fits, best)
 }
 
-/// So many clients, each asking again as soon as it has its answer.
+/// Runs clients that send a request as soon as they have a response.
 async fn clients<A: App>(app: &A, number: usize, time: Duration) -> Outcome {
     let start = Instant::now();
     let running = (0..number).map(|_| {
@@ -212,7 +212,7 @@ async fn clients<A: App>(app: &A, number: usize, time: Duration) -> Outcome {
     outcome(all.collect(), start.elapsed())
 }
 
-/// So many arrivals a second.
+/// Starts `rate` requests per second.
 async fn arrivals<A: App>(app: &A, rate: f64, time: Duration) -> Outcome {
     let mut tick = interval(Duration::from_millis(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -231,7 +231,7 @@ async fn arrivals<A: App>(app: &A, rate: f64, time: Duration) -> Outcome {
     outcome(all.collect(), start.elapsed())
 }
 
-fn outcome(all: Vec<Took>, took: Duration) -> Outcome {
+fn outcome(all: Vec<Timing>, took: Duration) -> Outcome {
     Outcome {
         per_second: all.len() as f64 / took.as_secs_f64(),
         whole: Sample::sorted(all.iter().map(|(whole, _)| *whole).collect()),

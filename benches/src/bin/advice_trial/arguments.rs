@@ -1,27 +1,27 @@
-//! What the trial was asked for, on the command line.
+//! The command line of the trial.
 
 use std::path::PathBuf;
 
 use super::demand::{Demand, Rate};
-use super::loads::{LOADS, Load, USUAL};
+use super::loads::{BY_DEFAULT, LOADS, Load};
 use super::raw::Raw;
 
-/// The loads to try, how often and for how long.
-pub(crate) struct Asked {
+/// The loads to run, and how often and how long.
+pub(crate) struct Arguments {
     pub(crate) loads: Vec<&'static Load>,
     pub(crate) sweeps: u32,
-    /// Only to see that it all runs.
+    /// A smoke test.
     quick: bool,
-    /// How long each size is tried.
+    /// How long each size runs.
     seconds: f64,
-    /// Nothing side by side.
+    /// Runs nothing in parallel.
     in_turn: bool,
     pub(crate) raw: Option<Raw>,
 }
 
-impl Asked {
-    pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut asked = Self {
+impl Arguments {
+    pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut parsed = Self {
             loads: Vec::new(),
             sweeps: 0,
             quick: false,
@@ -29,43 +29,43 @@ impl Asked {
             in_turn: false,
             raw: None,
         };
-        while let Some(option) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{option}: which?"));
+        while let Some(option) = args.next() {
+            let mut value = || args.next().ok_or(format!("{option}: expected a value"));
             match option.as_str() {
-                "--quick" => asked.quick = true,
-                "--in-turn" => asked.in_turn = true,
+                "--quick" => parsed.quick = true,
+                "--in-turn" => parsed.in_turn = true,
                 "--load" => {
                     let name = value()?;
                     let load = LOADS.iter().find(|load| load.name == name);
-                    asked.loads.push(load.ok_or_else(|| {
+                    parsed.loads.push(load.ok_or_else(|| {
                         let names: Vec<_> = LOADS.iter().map(|load| load.name).collect();
-                        format!("no load {name}; there are {}", names.join(", "))
+                        format!("no load {name}; the loads are {}", names.join(", "))
                     })?);
                 }
                 "--repeat" => {
                     let times = value()?.parse().ok().filter(|times| *times > 0);
-                    asked.sweeps = times.ok_or("--repeat: a whole number from 1")?;
+                    parsed.sweeps = times.ok_or("--repeat: expected a whole number from 1")?;
                 }
                 "--seconds" => {
                     let seconds = value()?.parse().ok();
-                    asked.seconds = seconds
+                    parsed.seconds = seconds
                         .filter(|seconds| (1.0..=3600.0).contains(seconds))
-                        .ok_or("--seconds: a number from 1 to 3600")?;
+                        .ok_or("--seconds: expected a number from 1 to 3600")?;
                 }
                 "--raw" => {
                     let folder = PathBuf::from(value()?);
-                    asked.raw = Some(Raw::new(&folder).map_err(|error| error.to_string())?);
+                    parsed.raw = Some(Raw::new(&folder).map_err(|error| error.to_string())?);
                 }
                 _ => return Err(format!("unknown option {option}")),
             }
         }
-        if asked.loads.is_empty() {
-            asked.loads = LOADS.iter().take(USUAL).collect();
+        if parsed.loads.is_empty() {
+            parsed.loads = LOADS.iter().take(BY_DEFAULT).collect();
         }
-        if asked.sweeps == 0 {
-            asked.sweeps = if asked.quick { 1 } else { 2 };
+        if parsed.sweeps == 0 {
+            parsed.sweeps = if parsed.quick { 1 } else { 2 };
         }
-        Ok(asked)
+        Ok(parsed)
     }
 
     /// The rounds of a load.
@@ -73,13 +73,13 @@ impl Asked {
         if self.quick { 1 } else { load.rounds }
     }
 
-    /// How many runs of a load there are at the same time.
+    /// The number of concurrent runs of a load.
     pub(crate) fn at_once(&self, load: &Load) -> usize {
         if self.in_turn { 1 } else { load.at_once }
     }
 
-    /// How many loads are tried at the same time. The processors are then too busy for figures that
-    /// mean anything.
+    /// The number of concurrent loads. With more than one, the processors are too busy for meaningful
+    /// figures.
     pub(crate) fn loads_at_once(&self) -> usize {
         if self.quick { 3 } else { 1 }
     }
@@ -89,20 +89,20 @@ impl Asked {
         &load.sizes[skipped..]
     }
 
-    /// How long a load is observed in one round: for a minute and a half in all, or in a hurry for as
-    /// long as an advice needs. In production it is the busiest five minutes.
+    /// How long a load is observed in one round: 90 s in all, or with `--quick` the minimum for advice. In
+    /// production it is the busiest five minutes.
     pub(crate) fn observing(&self, load: &Load) -> f64 {
         let all = if self.quick { 0.0 } else { 90.0 };
         (all / f64::from(self.rounds(load))).max(21.0)
     }
 
-    /// How long each size is tried in one round.
+    /// How long each size runs in one round.
     pub(crate) fn trying(&self, load: &Load) -> f64 {
         let all = if self.quick { 1.5 } else { self.seconds };
         all / f64::from(self.rounds(load))
     }
 
-    /// How long it is found out what the machine can serve.
+    /// How long the machine's capacity is measured.
     pub(crate) fn measuring_capacity(&self) -> f64 {
         if self.quick {
             1.5
@@ -111,14 +111,14 @@ impl Asked {
         }
     }
 
-    /// How long all of it takes, about, in seconds.
+    /// The approximate total time in seconds.
     pub(crate) fn expected(&self) -> f64 {
         let loads = self.loads.iter().map(|load| self.expected_of(load));
         loads.sum::<f64>() / self.loads_at_once().min(self.loads.len()) as f64
     }
 
     fn expected_of(&self, load: &Load) -> f64 {
-        // Pools to open and to close, advice to be given.
+        // Opening and closing pools, and calculating advice.
         const BETWEEN: f64 = 1.5;
         let tried = vec![self.trying(load); self.sizes(load).len()];
         let runs = [vec![self.observing(load)], tried].concat();
@@ -141,33 +141,33 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn asked(options: &str) -> Asked {
-        Asked::read(options.split_whitespace().map(str::to_owned))
+    fn parse(options: &str) -> Arguments {
+        Arguments::read(options.split_whitespace().map(str::to_owned))
             .unwrap_or_else(|it| panic!("{it}"))
     }
 
     #[test]
-    fn all_loads_take_most_of_an_hour_and_in_a_hurry_less_than_three_minutes() {
-        let usual = asked("");
-        assert_eq!(usual.loads.len(), USUAL);
+    fn a_full_run_takes_most_of_an_hour_and_a_quick_one_less_than_three_minutes() {
+        let usual = parse("");
+        assert_eq!(usual.loads.len(), BY_DEFAULT);
         let minutes = usual.expected() / 60.0;
         assert!((30.0..45.0).contains(&minutes), "{minutes}");
-        let quick = asked("--quick").expected() / 60.0;
+        let quick = parse("--quick").expected() / 60.0;
         assert!(quick < 2.0, "{quick}");
-        let one = asked("--quick --load closed").expected();
+        let one = parse("--quick --load closed").expected();
         assert!(one > 21.0, "{one}");
     }
 
     #[test]
-    fn in_turn_each_size_adds_its_time() {
-        let side_by_side = asked("--load heavy-tailed --repeat 1").expected();
-        let in_turn = asked("--load heavy-tailed --repeat 1 --in-turn").expected();
+    fn sizes_in_turn_add_their_times() {
+        let side_by_side = parse("--load heavy-tailed --repeat 1").expected();
+        let in_turn = parse("--load heavy-tailed --repeat 1 --in-turn").expected();
         assert!(side_by_side < 95.0, "{side_by_side}");
         assert!(in_turn > 90.0 + 7.0 * 60.0, "{in_turn}");
     }
 
     #[test]
-    fn what_is_unknown_is_refused() {
+    fn invalid_options_are_refused() {
         for options in [
             "--fast",
             "--load none",
@@ -176,7 +176,7 @@ mod tests {
             "--seconds 0.5",
         ] {
             let options = options.split_whitespace().map(str::to_owned);
-            assert!(Asked::read(options).is_err());
+            assert!(Arguments::read(options).is_err());
         }
     }
 }
