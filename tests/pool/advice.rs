@@ -1,4 +1,4 @@
-//! The advice end to end, on a real server under a real load.
+//! The advice end to end, on a real server under real load.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::asking::{get, until};
 use crate::databases::{Tested, on_each_database};
+use crate::monitor_client::{get, until};
 
-/// As long as a recommendation takes, and not much more.
+/// Just long enough for a recommendation.
 const TIME: Duration = Duration::from_secs(21);
-/// The time between two arrivals; a thousand of them take 15 s.
+/// The time between two arrivals; a thousand take 15 s.
 const PAUSE: Duration = Duration::from_millis(15);
 
 fn total(advice: &Optimization) -> u32 {
@@ -23,7 +23,7 @@ fn total(advice: &Optimization) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_route() {
+async fn twenty_seconds_of_load_give_advice_from_code_and_route() {
     let database = AsyncPgConnection::database("twenty_seconds");
     let builder = database.pool::<AsyncPgConnection>();
     let pool = builder.pool_size(10).max_overflow(20).build().unwrap();
@@ -50,7 +50,7 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
         rows.map(|row| row["connections"].as_u64().unwrap())
             .collect()
     };
-    // The planned load changes as time passes, so two answers are the same only shortly after each other.
+    // The planned load changes with time, so two answers are equal only if they are close together.
     let both = async || {
         let advice = pool.optimize().await;
         (advice, get(pool.monitor(), "optimize").await.json())
@@ -64,8 +64,8 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
     .await;
     assert_eq!(said["not_enough_data"], Value::Null, "{said:#}");
 
-    // However slow the machine is: no less than Little's law needs of it, with the headroom, and no
-    // more than it has been seen to have in use at once, with the same and some more.
+    // On any machine: at least what Little's law requires, with the headroom, and at most a multiple of
+    // the peak of connections in use.
     let window = advice.evidence.windows.last_5m;
     assert!(window.samples >= 1000, "{window:#?}");
     let needed = window.mean_connections_needed.unwrap() * 1.2;
@@ -78,7 +78,7 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
         advice.statements[0].executions, window.samples,
         "{advice:#?}"
     );
-    // Half of each hold, and a little more, is in the query.
+    // Slightly more than half of each hold is the query.
     let replayed = advice.evidence.replayed.unwrap();
     assert_eq!(replayed.checkouts, window.samples, "{replayed:#?}");
     let (held, busy) = (replayed.mean_held_ms, replayed.mean_busy_ms);
@@ -88,20 +88,20 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
             .is_some_and(|(held, busy)| held - busy > 19.0),
         "{replayed:#?}"
     );
-    // A connection serves no more than the 40 ms of a hold allow. The model extrapolates from what it has
-    // seen, and a busy machine makes that uneven: hence twice as much.
+    // One connection can serve no more than holds of 40 ms allow. The model extrapolates, and a busy machine
+    // adds variance: hence the factor of two.
     for point in &advice.evidence.curve {
         let most = 50.0 * f64::from(point.connections);
         let is_possible = |it| (0.01..most).contains(&it);
         assert!(point.per_second.is_some_and(is_possible), "{point:#?}");
     }
 
-    // Four times as many arrivals wait no less at the same size.
+    // Four times the arrival rate waits no less at the same size.
     let four = WhatIf::new().rate(4.0).pool_size(total);
     let four = pool.optimize_for(&four).await.unwrap();
     let planned = |advice: &Optimization| advice.evidence.planned_arrivals_per_second.unwrap();
     let times = planned(&four) / planned(&advice);
-    // They are asked for at different moments.
+    // The two answers are from different moments.
     assert!((3.0..5.0).contains(&times), "{times}");
     let once = advice.predicted.iter().find(|row| row.connections == total);
     let (once, four) = (once.unwrap().p95_ms, four.asked.unwrap().p95_ms);
@@ -109,16 +109,16 @@ async fn twenty_seconds_of_a_load_are_enough_for_the_same_advice_from_code_and_r
     assert!(is_no_shorter, "{once:?} {four:?}");
 }
 
-on_each_database!(statements_are_listed_by_the_time_that_they_take);
+on_each_database!(statements_are_listed_by_total_time);
 
-async fn statements_are_listed_by_the_time_that_they_take<C: Tested>(name: &str) {
+async fn statements_are_listed_by_total_time<C: Tested>(name: &str) {
     let database = C::database(name);
     for (query_text, kinds) in [
         (
             true,
             vec![("SELECT ? AS n, ? AS secret", 1), ("SELECT ? AS n", 2)],
         ),
-        // By summary those that do the same are one.
+        // Statements of one summary are one.
         (false, vec![("SELECT", 3)]),
     ] {
         let builder = database.pool::<C>();
@@ -140,16 +140,19 @@ async fn statements_are_listed_by_the_time_that_they_take<C: Tested>(name: &str)
             executions.sum::<u64>() == 3
         })
         .await;
-        let mut told: Vec<_> = advice.statements.iter().collect();
+        let mut statements: Vec<_> = advice.statements.iter().collect();
         assert!(
-            told.is_sorted_by(|a, b| a.seconds >= b.seconds),
-            "{told:#?}"
+            statements.is_sorted_by(|a, b| a.seconds >= b.seconds),
+            "{statements:#?}"
         );
-        // Which took longer is up to the machine.
-        told.sort_by_key(|it| it.executions);
-        let counted = told.iter().map(|it| (&*it.statement, it.executions));
+        // Which of them took longer depends on the machine.
+        statements.sort_by_key(|it| it.executions);
+        let counted = statements.iter().map(|it| (&*it.statement, it.executions));
         assert_eq!(counted.collect::<Vec<_>>(), kinds);
-        assert!(told.iter().all(|it| it.mean_ms > 0.0), "{told:#?}");
+        assert!(
+            statements.iter().all(|it| it.mean_ms > 0.0),
+            "{statements:#?}"
+        );
         let said = get(pool.monitor(), "optimize").await.text();
         assert!(!said.contains("classified"), "{said}");
     }

@@ -1,4 +1,4 @@
-//! `connections`: what the server says of our sessions, joined with who holds them.
+//! The `connections` report: the server's sessions joined with the pool's holders.
 
 use std::time::Instant;
 
@@ -11,22 +11,22 @@ use poolscope::backend::{AsyncSqliteConnection as Sqlite, Backend};
 use poolscope::{Checkout, Pool, PoolBuilder, Settings};
 use serde_json::{Value, json};
 
-use crate::asking::{get, patient, strings, until};
 use crate::databases::{Database, Tested};
+use crate::monitor_client::{get, patient, strings, until};
 use crate::support::{mariadb, postgres};
 
-/// A database that is a server, with sessions to be seen.
+/// A database server, which can list its sessions.
 pub trait Served: Tested {
-    /// The server's id of this session, in its own words.
+    /// The server's id of this session.
     fn own_id(&mut self) -> impl Future<Output = u64> + Send;
 
-    /// A connection of somebody else's.
-    fn stranger(url: &str) -> impl Future<Output = Self> + Send;
+    /// A connection of another client.
+    fn other_client(url: &str) -> impl Future<Output = Self> + Send;
 
-    /// A query that takes that long on the server.
+    /// A query that runs this long on the server.
     fn slow(seconds: u32) -> String;
 
-    /// The database `poolscope` for a user without any privilege on others.
+    /// The database `poolscope` for a user without privileges on other sessions.
     fn plain_user(name: &str) -> String;
 }
 
@@ -43,7 +43,7 @@ macro_rules! served {
                 row.unwrap().id.try_into().unwrap()
             }
 
-            async fn stranger(url: &str) -> Self {
+            async fn other_client(url: &str) -> Self {
                 <$connection>::establish(url).await.unwrap()
             }
 
@@ -71,7 +71,7 @@ served!(
     mariadb
 );
 
-/// Makes a test of an `async fn test<C: Served>(name: &str)` for each database that is a server.
+/// Makes a test for each database server of an `async fn test<C: Served>(name: &str)`.
 macro_rules! on_each_server {
     ($($test:ident),+ $(,)?) => { $(
         mod $test {
@@ -90,15 +90,15 @@ macro_rules! on_each_server {
 
 on_each_server!(
     sessions_are_joined_with_holders,
-    idle_in_transaction_is_seen_and_too_many_are_a_503,
-    strangers_are_counted_beside,
-    query_texts_are_shown_only_when_asked_for,
+    too_many_sessions_idle_in_transaction_are_a_503,
+    sessions_of_other_clients_are_counted_separately,
+    query_texts_are_shown_only_when_enabled,
     a_running_query_is_timed,
-    a_pool_by_a_manager_is_told_by_its_user,
-    a_plain_user_gets_an_answer,
+    sessions_of_a_custom_manager_are_recognised_by_user,
+    an_unprivileged_user_gets_a_report,
 );
 
-/// A pool that opens no more than these: while a connect is slow, the pool may begin another one.
+/// A pool that opens no more than these: during a slow connect a pool may begin another one.
 pub fn exactly<C: Backend>(connections: u32, builder: PoolBuilder<C>) -> Pool<C> {
     let builder = builder.pool_size(connections).max_overflow(0);
     builder.build().unwrap()
@@ -170,18 +170,18 @@ async fn sessions_are_joined_with_holders<C: Served>(name: &str) {
         let since = session["state_seconds"].as_f64().unwrap();
         assert!(since <= began.elapsed().as_secs_f64() + 1.0, "{session}");
     }
-    // The monitoring connection asks over a session of its own, which is named and not counted.
+    // The monitoring connection's session is named and not counted.
     let monitor = report["monitoring_process_id"].as_u64().unwrap();
     assert!(![ids.0, ids.1, ids.2].contains(&monitor));
 }
 
-async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &str) {
+async fn too_many_sessions_idle_in_transaction_are_a_503<C: Served>(name: &str) {
     let database = C::database(name);
     let pool = exactly(6, database.pool::<C>());
     let began = Instant::now();
     let mut held = Vec::new();
     for _ in 0..5 {
-        held.push(begun(&pool).await);
+        held.push(in_transaction(&pool).await);
     }
     let ask = async || get(pool.monitor(), "connections").await;
     let counts = |n: u32| {
@@ -189,11 +189,11 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
             answer.json()["idle_in_transaction"] == json!(n)
         }
     };
-    // The monitoring connection's answers are good for a second, and the server's own view may lag a little.
+    // The monitoring connection caches its answers for a second, and the server's own view may lag a little.
     let five = until("five", ask, counts(5)).await;
-    assert_eq!(five.status, StatusCode::OK, "as many as are allowed");
+    assert_eq!(five.status, StatusCode::OK, "as many as allowed");
 
-    held.push(begun(&pool).await);
+    held.push(in_transaction(&pool).await);
     let six = until("six", ask, counts(6)).await;
     assert_eq!(six.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(six.header("content-type"), "application/json");
@@ -208,7 +208,7 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
         assert!(caller.starts_with(file!()), "{session}");
     }
 
-    // It is a warning for health, and says nothing of the pool's ability to serve.
+    // Health warns of it, and the pool can still serve.
     let health = get(pool.monitor(), "health").await;
     assert_eq!(health.status, StatusCode::OK);
     let health = health.json();
@@ -234,8 +234,8 @@ async fn idle_in_transaction_is_seen_and_too_many_are_a_503<C: Served>(name: &st
     assert_eq!(none.status, StatusCode::OK);
 }
 
-/// A connection in the middle of a raw transaction. InnoDB has one only once a table was looked at.
-async fn begun<C: Served>(pool: &Pool<C>) -> poolscope::PooledConnection<C> {
+/// A connection inside a raw transaction. InnoDB begins one only when a table is read.
+async fn in_transaction<C: Served>(pool: &Pool<C>) -> poolscope::PooledConnection<C> {
     let mut conn = pool.get().await.unwrap();
     conn.run("CREATE TABLE IF NOT EXISTS t (n INTEGER)")
         .await
@@ -245,13 +245,13 @@ async fn begun<C: Served>(pool: &Pool<C>) -> poolscope::PooledConnection<C> {
     conn
 }
 
-async fn strangers_are_counted_beside<C: Served>(name: &str) {
+async fn sessions_of_other_clients_are_counted_separately<C: Served>(name: &str) {
     let database = C::database(name);
-    let mut stranger = C::stranger(&database.url).await;
-    let theirs = stranger.own_id().await;
-    stranger.run("CREATE TABLE u (n INTEGER)").await.unwrap();
-    stranger.run("BEGIN").await.unwrap();
-    stranger.run("INSERT INTO u VALUES (1)").await.unwrap();
+    let mut other = C::other_client(&database.url).await;
+    let theirs = other.own_id().await;
+    other.run("CREATE TABLE u (n INTEGER)").await.unwrap();
+    other.run("BEGIN").await.unwrap();
+    other.run("INSERT INTO u VALUES (1)").await.unwrap();
     let replica = exactly(1, database.pool::<C>().name("replica"));
     let _its = replica.get().await.unwrap();
 
@@ -264,7 +264,7 @@ async fn strangers_are_counted_beside<C: Served>(name: &str) {
     assert_eq!(
         report["idle_in_transaction"],
         json!(0),
-        "theirs is not ours to judge"
+        "sessions of other clients are not judged"
     );
     let sessions = report["sessions"].as_array().unwrap();
     let ids: Vec<_> = sessions.iter().map(|it| &it["process_id"]).collect();
@@ -273,12 +273,12 @@ async fn strangers_are_counted_beside<C: Served>(name: &str) {
     assert_eq!(strings(&health["warnings"]), [""; 0]);
 }
 
-async fn query_texts_are_shown_only_when_asked_for<C: Served>(name: &str) {
+async fn query_texts_are_shown_only_when_enabled<C: Served>(name: &str) {
     let database = C::database(name);
-    let mut stranger = C::stranger(&database.url).await;
-    let strangers = tokio::spawn(async move {
-        let query = format!("{} /* strangers-secret */", C::slow(60));
-        stranger.run(&query).await
+    let mut other = C::other_client(&database.url).await;
+    let others_query = tokio::spawn(async move {
+        let query = format!("{} /* others-secret */", C::slow(60));
+        other.run(&query).await
     });
     let build = |shown: bool| {
         let builder = database.pool::<C>().pool_size(1);
@@ -310,7 +310,7 @@ async fn query_texts_are_shown_only_when_asked_for<C: Served>(name: &str) {
         }
         let text = report.text();
         assert!(
-            !text.contains("strangers-secret") && !text.contains("our-value"),
+            !text.contains("others-secret") && !text.contains("our-value"),
             "{text}"
         );
         for route in ["health", "optimize", "status"] {
@@ -322,7 +322,7 @@ async fn query_texts_are_shown_only_when_asked_for<C: Served>(name: &str) {
         }
         running.abort();
     }
-    strangers.abort();
+    others_query.abort();
 }
 
 async fn a_running_query_is_timed<C: Served>(name: &str) {
@@ -356,7 +356,11 @@ async fn a_running_query_is_timed<C: Served>(name: &str) {
         session["wait_event"].is_string(),
         "what it waits for: {session}"
     );
-    assert_eq!(report["longest_idle_seconds"], Value::Null, "none idles");
+    assert_eq!(
+        report["longest_idle_seconds"],
+        Value::Null,
+        "no session is idle"
+    );
 
     let health = get(pool.monitor(), "health").await.json();
     assert!(health["database"]["longest_query_seconds"].as_f64() > Some(0.5));
@@ -368,8 +372,8 @@ async fn a_running_query_is_timed<C: Served>(name: &str) {
     running.abort();
 }
 
-/// With an own manager we don't make the connections, and don't know their ids.
-async fn a_pool_by_a_manager_is_told_by_its_user<C: Served>(name: &str)
+/// The ids of a custom manager's connections are unknown.
+async fn sessions_of_a_custom_manager_are_recognised_by_user<C: Served>(name: &str)
 where
     diesel_async::pooled_connection::AsyncDieselConnectionManager<C>:
         bb8::ManageConnection<Connection = C, Error = diesel_async::pooled_connection::PoolError>,
@@ -392,14 +396,14 @@ where
     assert_eq!(
         report["sessions"][0]["holder"],
         Value::Null,
-        "not known, and not guessed"
+        "unknown, not guessed"
     );
     let holders = pool.health().await.longest_holders;
     assert_eq!(holders.len(), 2);
     assert!(holders.iter().all(|holder| holder.process_id.is_none()));
 }
 
-async fn a_plain_user_gets_an_answer<C: Served>(name: &str) {
+async fn an_unprivileged_user_gets_a_report<C: Served>(name: &str) {
     let url = C::plain_user(name);
     let database = Database::at(&url);
     let pool = exactly(2, patient(database.pool::<C>()));
@@ -419,8 +423,8 @@ async fn a_plain_user_gets_an_answer<C: Served>(name: &str) {
     let session = session(&report, id);
     let caller = session["holder"]["caller"].as_str().unwrap();
     assert!(caller.starts_with(file!()), "{session}");
-    // Whether a session is in a transaction takes the PROCESS privilege on MariaDB; of its own the
-    // pool knows it without.
+    // On MariaDB only the PROCESS privilege shows whether a session is in a transaction. The pool knows it
+    // of its own connections.
     if C::database_name() == "mariadb" {
         let restricted = report["restricted"].as_str().unwrap();
         assert!(restricted.contains("GRANT PROCESS"), "{restricted}");
@@ -441,11 +445,11 @@ async fn a_plain_user_gets_an_answer<C: Served>(name: &str) {
     assert_eq!(strings(&health["warnings"]), [""; 0]);
 }
 
-/// Postgres tells sessions of one user apart by what they call themselves.
+/// Postgres distinguishes sessions of one user by their `application_name`.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_ids_an_application_name_tells_whose_sessions_are_whose() {
+async fn without_ids_sessions_are_recognised_by_application_name() {
     let database = AsyncPgConnection::database("application_name");
-    let _stranger = AsyncPgConnection::stranger(&database.url).await;
+    let _stranger = AsyncPgConnection::other_client(&database.url).await;
     let url = format!("{}?application_name=orders", database.url);
     let builder = Pool::<AsyncPgConnection>::builder(Settings::new(url));
     let pool = exactly(1, builder.manager_config(ManagerConfig::default()));
@@ -456,7 +460,7 @@ async fn without_ids_an_application_name_tells_whose_sessions_are_whose() {
     assert_eq!(report["other_connections"], json!(1));
 }
 
-/// SQLite has no server: the pool's own view is all there is.
+/// SQLite has no server, so the report has the pool's own view only.
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_shows_the_pools_own_view() {
     let database = Sqlite::database("own_view");
@@ -466,7 +470,7 @@ async fn sqlite_shows_the_pools_own_view() {
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["scope"], json!("pool_view"));
     assert_eq!(report["total_connections"], json!(2));
-    // PooledGuard, and not at work.
+    // Held, and no query is running.
     assert_eq!(
         (&report["active_count"], &report["idle_count"]),
         (&json!(0), &json!(2))
@@ -501,7 +505,7 @@ async fn sqlite_shows_the_pools_own_view() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_sqlite_too_many_idle_in_a_transaction_are_a_503() {
+async fn too_many_idle_transactions_on_sqlite_are_a_503() {
     let database = Sqlite::database("own_view_503");
     let pool = database.pool::<Sqlite>().build().unwrap();
     let mut held = Vec::new();
@@ -526,9 +530,9 @@ async fn on_sqlite_too_many_idle_in_a_transaction_are_a_503() {
     );
 }
 
-/// However many ask, the server is asked once, over one session.
+/// Concurrent requests cause one query on one session.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_ask_at_once_share_one_session_and_one_answer() {
+async fn concurrent_requests_share_one_session_and_one_answer() {
     let database = AsyncPgConnection::database("shared_monitor");
     let pool = database.pool::<AsyncPgConnection>().build().unwrap();
     let asked = (0..50).map(|n| get(pool.monitor(), ["connections", "health"][n % 2]));

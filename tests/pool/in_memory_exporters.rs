@@ -1,4 +1,4 @@
-//! OpenTelemetry's SDK with exporters that keep what they are given, for tests to look at.
+//! OpenTelemetry's SDK with in-memory exporters.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{
 /// A metric's attributes, as text.
 pub type Attributes = BTreeMap<String, String>;
 
-/// Metrics, read when a test asks for them.
+/// Metrics, collected on demand.
 pub struct Meters {
     pub provider: SdkMeterProvider,
     exporter: InMemoryMetricExporter,
@@ -59,11 +59,16 @@ impl Meters {
         self.read_with_scopes().1
     }
 
-    /// The same, and the scopes that they were made in.
+    /// All instruments at this moment, and their scopes.
     pub fn read_with_scopes(&self) -> (Vec<InstrumentationScope>, BTreeMap<String, Instrument>) {
         self.exporter.reset();
-        self.provider.force_flush().expect("metrics are collected");
-        let finished = self.exporter.get_finished_metrics().expect("they are kept");
+        self.provider
+            .force_flush()
+            .expect("metrics can be collected");
+        let finished = self
+            .exporter
+            .get_finished_metrics()
+            .expect("the exporter is in memory");
         let scopes = finished
             .iter()
             .flat_map(|resource| resource.scope_metrics());
@@ -78,7 +83,7 @@ impl Meters {
         (names, instruments)
     }
 
-    /// The number of an instrument under these attributes, beside the pool's name.
+    /// The value of an instrument with these attributes and the pool's name.
     pub fn number(&self, name: &str, pool: &str, state: Option<&str>) -> Option<i64> {
         match self.reading(name, pool, state)? {
             Reading::Number(number) => Some(number),
@@ -86,7 +91,7 @@ impl Meters {
         }
     }
 
-    /// Count and sum of a histogram; zeros when nothing has been recorded.
+    /// Count and sum of a histogram; zeros if it is empty.
     pub fn histogram(&self, name: &str, pool: &str) -> (u64, f64) {
         match self.reading(name, pool, None) {
             None => (0, 0.0),
@@ -165,11 +170,11 @@ fn points<T: Copy + Into64>(
             });
             (Kind::Gauge, points.collect())
         }
-        MetricData::ExponentialHistogram(_) => panic!("no instrument of ours is one of these"),
+        MetricData::ExponentialHistogram(_) => panic!("no instrument has this type"),
     }
 }
 
-/// A histogram's sum, whichever number it is made of.
+/// A histogram's sum, of any number type.
 pub trait Into64 {
     fn into64(self) -> f64;
 }
@@ -198,7 +203,7 @@ fn as_text<'a>(attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>) ->
         .collect()
 }
 
-/// Spans, kept as they end.
+/// Spans, kept when they end.
 pub struct Spans {
     pub provider: SdkTracerProvider,
     exporter: InMemorySpanExporter,
@@ -219,31 +224,37 @@ impl Spans {
         Self { provider, exporter }
     }
 
-    /// The checkouts' spans that have ended, in the order of their ends.
+    /// The ended spans of checkouts, in the order of their ends.
     pub fn checkouts(&self) -> Vec<SpanData> {
         self.named("pool.checkout")
     }
 
-    /// Those of this name.
+    /// The ended spans of this name.
     pub fn named(&self, name: &str) -> Vec<SpanData> {
-        let mut spans = self.exporter.get_finished_spans().expect("they are kept");
+        let mut spans = self
+            .exporter
+            .get_finished_spans()
+            .expect("the exporter is in memory");
         spans.retain(|span| span.name == name);
         spans
     }
 
-    /// Those whose name starts so.
+    /// The ended spans whose name starts with this.
     pub fn named_like(&self, start: &str) -> Vec<SpanData> {
-        let mut spans = self.exporter.get_finished_spans().expect("they are kept");
+        let mut spans = self
+            .exporter
+            .get_finished_spans()
+            .expect("the exporter is in memory");
         spans.retain(|span| span.name.starts_with(start));
         spans
     }
 
-    /// Forgets all.
+    /// Forgets all spans.
     pub fn reset(&self) {
         self.exporter.reset();
     }
 
-    /// The only one.
+    /// The only checkout span.
     #[track_caller]
     pub fn only_checkout(&self) -> SpanData {
         let mut spans = self.checkouts();

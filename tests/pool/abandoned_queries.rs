@@ -1,4 +1,4 @@
-//! Queries that nobody waits for any more, and those that come after them on the same connection.
+//! Abandoned queries, and the queries after them on the same connection.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use opentelemetry_sdk::trace::SpanData;
 use poolscope::Pool;
 use tokio::time::timeout;
 
-use crate::asking::until;
-use crate::collected::{Spans, attribute};
 use crate::databases::{Database, Tested};
+use crate::in_memory_exporters::{Spans, attribute};
+use crate::monitor_client::until;
 use crate::queries::existing;
 use crate::support::postgres::{Options, Postgres};
 
@@ -40,7 +40,7 @@ fn one(name: &str) -> (Spans, Database, Pool<Pg>) {
     (spans, database, pool)
 }
 
-/// Waits for so many queries whose text contains this, in the order of their ends.
+/// Waits for this number of queries whose text contains this, in the order of their ends.
 async fn ended(spans: &Spans, text: &str, count: usize) -> Vec<SpanData> {
     let all = async || {
         let mut all = spans.named_like("");
@@ -51,10 +51,10 @@ async fn ended(spans: &Spans, text: &str, count: usize) -> Vec<SpanData> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_of_a_stream_given_up_is_not_the_next_querys() {
+async fn an_error_of_a_dropped_stream_is_not_the_next_querys() {
     let (spans, _database, pool) = one("given_up_error");
     let mut conn = pool.get().await.unwrap();
-    // Fails at its last row, long after the first is there.
+    // Fails at its last row, long after the first one.
     let slow = "SELECT 1 / (3 - n) AS n, repeat('x', 20000) AS wide FROM \
         (SELECT n, pg_sleep(0.1) FROM generate_series(1, 9) AS n OFFSET 0) AS slow";
     let mut rows = sql_query(slow).load_stream::<Row>(&mut conn).await.unwrap();
@@ -70,7 +70,7 @@ async fn an_error_of_a_stream_given_up_is_not_the_next_querys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_pipeline_only_the_query_that_failed_is_told_so() {
+async fn in_a_pipeline_only_the_failed_query_has_an_error() {
     let (spans, _database, pool) = one("pipeline_error");
     let mut conn = pool.get().await.unwrap();
     conn.batch_execute("CREATE TABLE t (n INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")
@@ -101,13 +101,13 @@ async fn in_a_pipeline_only_the_query_that_failed_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_is_told_from_what_was_given_up() {
+async fn a_retry_is_distinguished_from_the_abandoned_query() {
     let (spans, _database, pool) = one("retry");
     let mut conn = pool.get().await.unwrap();
     conn.batch_execute("CREATE TABLE t (n INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")
         .await
         .unwrap();
-    // The same text, the second time without a lock in its way.
+    // The same text again, now without a lock that blocks it.
     let mut other = pool.dedicated_connection().await.unwrap();
     other.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
     let read = "SELECT n FROM t";
@@ -128,7 +128,7 @@ async fn a_retry_is_told_from_what_was_given_up() {
     let fine = both.iter().find(|span| kind(span).is_empty()).unwrap();
     let given_up = both.iter().find(|span| kind(span) == "canceled").unwrap();
     assert!(fine.start_time > given_up.start_time);
-    // From then on all is told exactly again.
+    // From then on every outcome is exact again.
     conn.number("INSERT INTO t VALUES (1) RETURNING n")
         .await
         .unwrap_err();
@@ -137,7 +137,7 @@ async fn a_retry_is_told_from_what_was_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_given_up_on_one_hold_end_all_the_same() {
+async fn several_abandoned_queries_of_one_hold_all_end() {
     let (spans, _database, pool) = one("several_given_up");
     let mut conn = pool.get().await.unwrap();
     for round in 1..=3 {
@@ -151,11 +151,11 @@ async fn several_given_up_on_one_hold_end_all_the_same() {
             _ = until("it runs", async || server.psql(&under_way), |n| n == "1") => {}
         }
     }
-    // The first one is sent before the abandoned ones are answered, and two more show that they are abandoned.
+    // The first query is sent before the abandoned ones are answered, and two more show that they are abandoned.
     for _ in 0..3 {
         conn.run("SELECT 1 AS last").await.unwrap();
     }
-    // Though the connection is still held.
+    // The connection is still held.
     for span in ended(&spans, "pg_sleep", 3).await {
         assert_eq!(attribute(&span, "error.type"), "canceled");
     }
@@ -163,7 +163,7 @@ async fn several_given_up_on_one_hold_end_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_rolls_back_is_told_so() {
+async fn a_commit_that_rolls_back_is_reported_as_rolled_back() {
     let (spans, _database, pool) = one("failed_commit");
     let mut conn = pool.get().await.unwrap();
     let swallowed = conn.transaction(async |conn| {
@@ -216,7 +216,7 @@ async fn a_query_whose_server_dies_is_lost_and_not_canceled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_existing_pool_is_not_held_by_what_was_given_up() {
+async fn an_abandoned_query_does_not_keep_an_existing_pool_alive() {
     let spans = Spans::new();
     let (_database, observed) = existing("existing_given_up", &spans).await;
     let mut conn = observed.get().await.unwrap();
@@ -226,7 +226,7 @@ async fn an_existing_pool_is_not_held_by_what_was_given_up() {
     let given_up = &ended(&spans, "pg_sleep", 1).await[0];
     assert_eq!(attribute(given_up, "error.type"), "canceled");
     drop(observed);
-    // Nothing holds the pool, so its connection closes.
+    // Nothing else owns the pool, so its connection closes.
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'existing_given_up'";
     let count = async || crate::support::postgres::shared().psql(sessions);
     until("the session's end", count, |count| count == "0").await;

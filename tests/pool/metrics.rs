@@ -1,4 +1,4 @@
-//! The pool's metrics, read back through the SDK.
+//! The pool's metrics, read through the SDK.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 use poolscope::backend::AsyncSqliteConnection;
 
-use crate::collected::{Kind, Meters, Reading, attributes};
 use crate::databases::{Tested, on_each_database};
+use crate::in_memory_exporters::{Kind, Meters, Reading, attributes};
 
 const COUNT: &str = "db.client.connection.count";
 const MAX: &str = "db.client.connection.max";
@@ -18,9 +18,9 @@ const CREATE_TIME: &str = "db.client.connection.create_time";
 const WAIT_TIME: &str = "db.client.connection.wait_time";
 const USE_TIME: &str = "db.client.connection.use_time";
 
-on_each_database!(gauges_and_histograms_are_what_the_status_says);
+on_each_database!(gauges_and_histograms_agree_with_the_status);
 
-async fn gauges_and_histograms_are_what_the_status_says<C: Tested>(name: &str) {
+async fn gauges_and_histograms_agree_with_the_status<C: Tested>(name: &str) {
     let (database, meters) = (C::database(name), Meters::new());
     let pool = database
         .pool::<C>()
@@ -60,7 +60,7 @@ async fn gauges_and_histograms_are_what_the_status_says<C: Tested>(name: &str) {
     agree(0);
     assert_eq!(meters.histogram(WAIT_TIME, "orders").0, 4);
     assert_eq!(meters.histogram(USE_TIME, "orders").0, 1);
-    // One that came back was handed on or, with enough of them idle, closed and opened anew.
+    // A returned connection was handed on or, with enough of them idle, closed and opened again.
     let opened = pool.status().totals.connections_opened;
     let (created, seconds) = meters.histogram(CREATE_TIME, "orders");
     assert_eq!(created, opened);
@@ -72,7 +72,7 @@ async fn gauges_and_histograms_are_what_the_status_says<C: Tested>(name: &str) {
 }
 
 #[tokio::test]
-async fn a_pool_that_was_closed_has_no_gauges_and_keeps_its_counters() {
+async fn a_closed_pool_has_no_gauges_and_keeps_its_counters() {
     let database = AsyncSqliteConnection::database("closed_gauges");
     let meters = Meters::new();
     let pool = database
@@ -97,7 +97,7 @@ async fn a_pool_that_was_closed_has_no_gauges_and_keeps_its_counters() {
 }
 
 #[tokio::test]
-async fn instruments_are_the_semantic_conventions() {
+async fn instruments_follow_the_semantic_conventions() {
     let database = AsyncSqliteConnection::database("instruments");
     let meters = Meters::new();
     let pool = database
@@ -109,7 +109,7 @@ async fn instruments_are_the_semantic_conventions() {
     drop(pool.get().await.unwrap());
 
     let (scopes, mut instruments) = meters.read_with_scopes();
-    // Those of this crate alone are in the guide's table, which is compared with what is emitted.
+    // The guide's table covers the crate's other instruments; `documented.rs` compares it with what is emitted.
     instruments.retain(|name, _| name.starts_with("db.client.connection."));
     let described: Vec<_> = instruments
         .iter()
@@ -144,7 +144,7 @@ async fn instruments_are_the_semantic_conventions() {
             panic!("{name} is no histogram")
         };
         assert_eq!(*count, 1, "{name}");
-        // Seconds: the SDK's own boundaries would be for milliseconds.
+        // The bounds are in seconds; the SDK's defaults are for milliseconds.
         let expected = [
             0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0,
         ];
@@ -165,7 +165,7 @@ async fn instruments_are_the_semantic_conventions() {
 }
 
 #[tokio::test]
-async fn every_gauge_and_counter_is_there_before_the_first_checkout() {
+async fn every_gauge_and_counter_exists_before_the_first_checkout() {
     let database = AsyncSqliteConnection::database("from_the_start");
     let meters = Meters::new();
     let _pool = database
@@ -186,7 +186,7 @@ async fn every_gauge_and_counter_is_there_before_the_first_checkout() {
 }
 
 #[tokio::test]
-async fn two_pools_share_a_provider_under_two_names() {
+async fn two_pools_can_share_a_provider() {
     let database = AsyncSqliteConnection::database("two_names");
     let meters = Meters::new();
     let build = |name: &str, size| {
@@ -211,14 +211,14 @@ async fn two_pools_share_a_provider_under_two_names() {
     assert_eq!(read("orders"), (Some(0), Some(1), Some(1), Some(0), 1, 1));
     assert_eq!(read("reports"), (Some(2), Some(0), Some(7), Some(0), 2, 0));
 
-    // A pool that is gone is not reported on.
+    // A dropped pool is no longer reported.
     drop(orders);
     assert_eq!(meters.number(TIMEOUTS, "orders", None), None);
     assert_eq!(meters.number(TIMEOUTS, "reports", None), Some(0));
 }
 
 #[tokio::test]
-async fn timeouts_are_counted_and_are_no_waits() {
+async fn timeouts_are_counted_and_are_not_in_the_wait_time() {
     let database = AsyncSqliteConnection::database("timeouts");
     let meters = Meters::new();
     let pool = database
@@ -231,7 +231,7 @@ async fn timeouts_are_counted_and_are_no_waits() {
         .build()
         .unwrap();
     let held = loop {
-        // Opening the file may take longer than that on a busy machine.
+        // On a busy machine opening the file may take longer.
         if let Ok(held) = pool.get().await {
             break held;
         }
@@ -248,7 +248,7 @@ async fn timeouts_are_counted_and_are_no_waits() {
     assert_eq!(timeouts, before + 3);
 }
 
-/// On a clock that stands still but for the test, sums are exact.
+/// On a paused clock, sums are exact.
 #[tokio::test(start_paused = true)]
 async fn waits_and_holds_are_summed_in_seconds() {
     let database = AsyncSqliteConnection::database("sums");

@@ -1,4 +1,4 @@
-//! The error of a checkout for which there is no connection: its cause, not a timeout.
+//! Errors of checkouts that get no connection: the cause, not a timeout.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::postgres::{self, Postgres, Stop};
 use crate::support::waiting::{found, until, within_patience};
 use crate::support::{PASSWORD, ports};
 
-/// A pool timeout beyond any patience: whatever ends sooner has not waited for it.
+/// A pool timeout that no test waits for.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 async fn connect_error<C: Tested>(url: &str) -> poolscope::backend::ConnectError {
@@ -23,7 +23,7 @@ async fn connect_error<C: Tested>(url: &str) -> poolscope::backend::ConnectError
     assert!(!format!("{error} {error:?} {pool:?}").contains("wrong-secret"));
     let totals = pool.status().totals;
     assert_eq!((totals.errors, totals.timeouts), (1, 0));
-    // More if the database was tried again meanwhile, in the background.
+    // More if the pool has retried in the background.
     assert!(totals.connect_failures >= Some(1));
     match error {
         PoolError::ConnectFailed(error) => error,
@@ -32,7 +32,7 @@ async fn connect_error<C: Tested>(url: &str) -> poolscope::backend::ConnectError
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_said_at_once() {
+async fn a_wrong_password_is_reported_at_once() {
     let error =
         connect_error::<AsyncPgConnection>(&postgres::shared().url_with_password("wrong-secret"))
             .await;
@@ -50,7 +50,7 @@ async fn a_wrong_password_is_said_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_port_is_said_at_once() {
+async fn a_refused_port_is_reported_at_once() {
     let port = ports::free_port();
     let error = connect_error::<AsyncPgConnection>(&format!(
         "postgres://u:wrong-secret@127.0.0.1:{port}/d"
@@ -73,7 +73,7 @@ async fn a_refused_port_is_said_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_database_and_a_missing_folder_are_said_at_once() {
+async fn an_unknown_database_is_reported_at_once() {
     let error = connect_error::<AsyncPgConnection>(&postgres::shared().url_of("nowhere")).await;
     assert_eq!(
         (error.kind(), error.code()),
@@ -92,7 +92,7 @@ async fn an_unknown_database_and_a_missing_folder_are_said_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_waiter_gets_the_cause_and_nothing_is_lost() {
+async fn every_waiter_gets_the_cause() {
     let url = postgres::shared().url_with_password("wrong-secret");
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url))
         .pool_size(4)
@@ -111,7 +111,7 @@ async fn every_waiter_gets_the_cause_and_nothing_is_lost() {
         (status.checked_out, status.pending, status.total_connections),
         (0, 0, 0)
     );
-    // An outage is not dialled by every checkout.
+    // Not every checkout connects during an outage.
     assert!(
         status.totals.connect_failures < Some(32),
         "{:?}",
@@ -121,14 +121,14 @@ async fn every_waiter_gets_the_cause_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_out_of_slots_is_no_error_while_connections_come_back() {
+async fn a_full_server_is_no_error_while_connections_come_back() {
     let server = Postgres::start(postgres::Options::new().max_connections(6));
     all_are_served::<AsyncPgConnection>(&server.url()).await;
     let server = MariaDb::start(mariadb::Options::new().max_connections(10));
     all_are_served::<AsyncMysqlConnection>(&server.create_user("app")).await;
 }
 
-/// Twenty users of a pool of twenty, on a server with fewer slots.
+/// Twenty users of a pool of twenty on a server with fewer slots.
 async fn all_are_served<C: Tested>(url: &str) {
     let pool = Pool::<C>::builder(Settings::new(url))
         .pool_size(20)
@@ -153,14 +153,14 @@ async fn all_are_served<C: Tested>(url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_out_of_slots_is_an_error_for_who_has_none() {
+async fn a_full_server_is_an_error_for_a_pool_without_connections() {
     let server = Postgres::start(postgres::Options::new().max_connections(5));
-    none_is_left::<AsyncPgConnection>(&server.url(), 5, "53300").await;
+    no_slot_is_left::<AsyncPgConnection>(&server.url(), 5, "53300").await;
     let server = MariaDb::start(mariadb::Options::new().max_connections(10));
-    none_is_left::<AsyncMysqlConnection>(&server.create_user("app"), 10, "1040").await;
+    no_slot_is_left::<AsyncMysqlConnection>(&server.create_user("app"), 10, "1040").await;
 }
 
-async fn none_is_left<C: Tested>(url: &str, slots: u32, code: &str) {
+async fn no_slot_is_left<C: Tested>(url: &str, slots: u32, code: &str) {
     let theirs = Pool::<C>::builder(Settings::new(url))
         .pool_size(slots)
         .build()
@@ -177,7 +177,7 @@ async fn none_is_left<C: Tested>(url: &str, slots: u32, code: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absent_database_does_not_keep_the_app_from_starting() {
+async fn an_app_starts_without_its_database() {
     let mut server = Postgres::start(postgres::Options::new());
     server.stop(Stop::Fast);
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
@@ -205,9 +205,12 @@ async fn an_absent_database_does_not_keep_the_app_from_starting() {
     assert_eq!(pool.health().await.database.last_connect_error, None);
 }
 
-on_each_database!(a_bad_setting_fails_the_building, the_password_is_nowhere,);
+on_each_database!(
+    an_invalid_setting_is_an_error_at_build,
+    no_output_shows_the_password,
+);
 
-async fn a_bad_setting_fails_the_building<C: Tested>(name: &str) {
+async fn an_invalid_setting_is_an_error_at_build<C: Tested>(name: &str) {
     let database = C::database(name);
     let error = database
         .pool::<C>()
@@ -230,7 +233,7 @@ async fn a_bad_setting_fails_the_building<C: Tested>(name: &str) {
     assert!(error.to_string().contains("this is a pool of"), "{error}");
 }
 
-async fn the_password_is_nowhere<C: Tested>(name: &str) {
+async fn no_output_shows_the_password<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database.pool::<C>().build().unwrap();
     let conn = pool.get().await.unwrap();

@@ -1,8 +1,8 @@
-//! A pool that an app already has, observed as it stands.
+//! Observing a bb8 pool that the app already has.
 
 use std::time::Duration;
 
-use diesel_async::pooled_connection::bb8::Pool as TheirPool;
+use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as DieselPoolError};
 use http::StatusCode;
 use poolscope::service::{Availability, Observe};
@@ -10,15 +10,15 @@ use poolscope::{Checkout, ObserveLayer, PoolError, PoolService};
 use serde_json::{Value, json};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-use crate::asking::{ROUTES, get, strings, until};
-use crate::collected::{Meters, Spans};
 use crate::databases::{Tested, on_each_database};
+use crate::in_memory_exporters::{Meters, Spans};
+use crate::monitor_client::{ROUTES, get, strings, until};
 
 type Manager<C> = AsyncDieselConnectionManager<C>;
 type Orders<C> = Observe<PoolService<Manager<C>>>;
 
-/// `on_each_database!` with what Rust wants to be told of a pool that is not ours.
-macro_rules! on_their_pools {
+/// `on_each_database!` with the trait bounds that such a pool needs.
+macro_rules! on_each_existing_pool {
     ($(async fn $test:ident<C>($name:ident: &str) $body:block)+) => {
         on_each_database!($($test),+);
         $(
@@ -30,33 +30,33 @@ macro_rules! on_their_pools {
     };
 }
 
-async fn theirs<C: Tested>(url: &str) -> TheirPool<C>
+async fn existing<C: Tested>(url: &str) -> Bb8Pool<C>
 where
     Manager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
-    let builder = TheirPool::builder().max_size(2).max_lifetime(None);
+    let builder = Bb8Pool::builder().max_size(2).max_lifetime(None);
     let builder = builder.connection_timeout(Duration::from_secs(5));
     builder.build(Manager::<C>::new(url)).await.unwrap()
 }
 
-fn observed<C: Tested>(theirs: &TheirPool<C>) -> Orders<C>
+fn observed<C: Tested>(existing: &Bb8Pool<C>) -> Orders<C>
 where
     Manager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
     ServiceBuilder::new()
         .layer(ObserveLayer::new("orders"))
-        .service(PoolService::from(theirs.clone()))
+        .service(PoolService::from(existing.clone()))
 }
 
-on_their_pools! {
-    async fn it_is_reported_on_and_what_it_does_not_tell_is_null<C>(name: &str) {
+on_each_existing_pool! {
+    async fn reports_show_unknown_values_as_null<C>(name: &str) {
         let database = C::database(name);
-        let theirs = theirs::<C>(&database.url).await;
-        let orders = observed(&theirs);
+        let existing = existing::<C>(&database.url).await;
+        let orders = observed(&existing);
         let (mut held, line) = (orders.get().await.unwrap(), line!());
         assert_eq!(held.select(5).await.unwrap(), 5);
-        // Somebody goes on using the pool as before: counted, but not known.
-        let past_us = theirs.get().await.unwrap();
+        // The app also uses the pool directly: these connections are counted, but their holders are unknown.
+        let bypassing = existing.get().await.unwrap();
 
         let status = orders.status();
         assert_eq!((&*status.pool, status.state), ("orders", Availability::Open));
@@ -88,14 +88,14 @@ on_their_pools! {
         };
         assert_eq!((report.scope, report.error), (scope, None));
         assert!(orders.healthcheck().await.is_ok());
-        drop((held, past_us));
+        drop((held, bypassing));
         assert_eq!(orders.status().idle, 2);
     }
 
-    async fn the_routes_are_the_same<C>(name: &str) {
+    async fn the_monitoring_routes_are_the_same<C>(name: &str) {
         let database = C::database(name);
-        let theirs = theirs::<C>(&database.url).await;
-        let orders = observed(&theirs);
+        let existing = existing::<C>(&database.url).await;
+        let orders = observed(&existing);
         let _held = orders.get().await.unwrap();
         for route in ROUTES {
             let answer = get(orders.monitor(), route).await;
@@ -109,14 +109,14 @@ on_their_pools! {
         assert_eq!(status, same);
     }
 
-    async fn its_timeouts_say_who_holds<C>(name: &str) {
+    async fn a_timeout_names_the_holders<C>(name: &str) {
         let database = C::database(name);
-        let builder = TheirPool::builder().max_size(1);
+        let builder = Bb8Pool::builder().max_size(1);
         let builder = builder.connection_timeout(Duration::from_millis(300));
-        let theirs: TheirPool<C> = builder.build(Manager::<C>::new(&*database.url)).await.unwrap();
-        let orders = observed(&theirs);
+        let existing: Bb8Pool<C> = builder.build(Manager::<C>::new(&*database.url)).await.unwrap();
+        let orders = observed(&existing);
         let held = loop {
-            // It may take longer than that to connect, on a busy machine.
+            // On a busy machine connecting may take longer than that.
             if let Ok(held) = orders.checkout(Checkout::new().label("report")).await {
                 break held;
             }
@@ -140,10 +140,10 @@ on_their_pools! {
             said = exhausted => {
                 let said = said.to_string();
                 assert!(said.contains("(report) for"), "{said}");
-                // It has no variables.
+                // Such a pool has no environment variables.
                 assert!(said.contains("or raise max_size if") && !said.contains("DB_"), "{said}");
             }
-            // Its turn may be over before a slow machine has looked.
+            // The timeout may pass before a slow machine has looked.
             Err(_) = async { waiting.await.unwrap() } => {}
         }
         drop(held);
@@ -152,16 +152,16 @@ on_their_pools! {
 }
 
 #[tokio::test]
-async fn its_telemetry_has_the_layers_name() {
+async fn telemetry_has_the_name_of_the_layer() {
     let database = poolscope::backend::AsyncSqliteConnection::database("their_telemetry");
-    let theirs = theirs::<poolscope::backend::AsyncSqliteConnection>(&database.url).await;
+    let existing = existing::<poolscope::backend::AsyncSqliteConnection>(&database.url).await;
     let (meters, spans) = (Meters::new(), Spans::new());
     let orders = ObserveLayer::new("orders")
         .meter_provider(meters.provider.clone())
         .tracer_provider(spans.provider.clone());
     let mut orders = ServiceBuilder::new()
         .layer(orders)
-        .service(PoolService::from(theirs));
+        .service(PoolService::from(existing));
     assert_eq!(
         meters.number("db.client.connection.max", "orders", None),
         Some(2)
@@ -170,7 +170,7 @@ async fn its_telemetry_has_the_layers_name() {
         meters.number("db.client.connection.timeouts", "orders", None),
         Some(0)
     );
-    // As a tower service too.
+    // Also as a tower service.
     let held = orders
         .ready()
         .await
@@ -190,23 +190,23 @@ async fn its_telemetry_has_the_layers_name() {
     assert_eq!(spans.checkouts().len(), 1);
 }
 
-/// Their pool has no queue that can be seen, and no overflow: what is said and what is pasted is of
-/// bb8's builder.
+/// The queue of a bb8 pool is not visible, and it has no overflow. Advice and the suggested settings use
+/// the names of bb8's builder.
 #[tokio::test(start_paused = true)]
-async fn it_is_told_its_size() {
+async fn the_advice_names_bb8s_settings() {
     type Sqlite = poolscope::backend::AsyncSqliteConnection;
     let database = Sqlite::database("their_size");
     let path = database.url.trim_start_matches("sqlite://");
     let manager = Manager::<Sqlite>::new(path);
-    let theirs = TheirPool::builder().max_size(30).build(manager);
-    let orders = observed(&theirs.await.unwrap());
+    let existing = Bb8Pool::builder().max_size(30).build(manager);
+    let orders = observed(&existing.await.unwrap());
     // Eight users, each holding half of the time.
     let end = tokio::time::Instant::now() + Duration::from_secs(60);
     let users: Vec<_> = (0..8)
         .map(|user| {
             let orders = orders.clone();
             tokio::spawn(async move {
-                // Not all in step.
+                // The users are not in step.
                 tokio::time::sleep(Duration::from_millis(user * 13)).await;
                 while tokio::time::Instant::now() < end {
                     let held = orders
@@ -246,6 +246,6 @@ async fn it_is_told_its_size() {
 
     let asked = get(orders.monitor(), "optimize?pool_size=2").await.json();
     assert_eq!(asked["paste"], json!(advice.paste));
-    // Half of what is needed: overload.
+    // Half of the needed size is an overload.
     assert_eq!(asked["asked"]["p95_ms"], Value::Null, "{asked:#}");
 }

@@ -1,4 +1,4 @@
-//! What the types show of themselves when they are printed: enough to be told apart in a log, and
+//! `Debug` output: enough to identify a value in a log, and never the password.
 //! never the password.
 
 use std::fmt::Debug;
@@ -24,9 +24,9 @@ fn shows(value: &dyn Debug, what: &str) {
     assert!(!shown.contains(PASSWORD), "{shown}");
 }
 
-on_each_database!(everything_is_debug_and_nothing_shows_the_password);
+on_each_database!(every_type_is_debug_and_none_shows_the_password);
 
-async fn everything_is_debug_and_nothing_shows_the_password<C: Tested>(name: &str) {
+async fn every_type_is_debug_and_none_shows_the_password<C: Tested>(name: &str) {
     let database = C::database(name);
     let builder = database
         .pool::<C>()
@@ -57,14 +57,14 @@ async fn everything_is_debug_and_nothing_shows_the_password<C: Tested>(name: &st
     let facts = conn.facts().unwrap();
     shows(&facts, "EntryState");
     assert!(facts.age().is_some() && facts.queries_in_flight() == Some(0));
-    // The guards hand themselves on, for who wants to go down a step.
+    // The guards give access to the guards inside them.
     assert_eq!(conn.get_mut().get_mut().select(5).await.unwrap(), 5);
     let known = C::database_name() != "sqlite";
     assert_eq!(facts.process_id().is_some(), known);
     assert!(facts.busy().is_some());
 }
 
-/// `poll_ready` as a tower user calls it.
+/// Calls `poll_ready` as a tower user does.
 trait ReadyNow {
     async fn ready_now(&mut self) -> bool;
 }
@@ -76,7 +76,7 @@ impl<C: Tested> ReadyNow for poolscope::Pool<C> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_existing_pool_is_debug_too() {
+async fn an_existing_pool_is_debug() {
     let database = AsyncSqliteConnection::database("faces_existing");
     let path = database.url.trim_start_matches("sqlite://");
     let manager = AsyncDieselConnectionManager::<AsyncSqliteConnection>::new(path);
@@ -97,14 +97,14 @@ async fn an_existing_pool_is_debug_too() {
     shows(&conn, "ExistingLease");
     assert!(conn.facts().is_none());
     assert_eq!(gate.admitted(), 1);
-    // Waiting without end is a timeout like another.
+    // Waiting without a deadline times out as usual.
     let mut waiting = Box::pin(admitted.call(Checkout::new()));
     assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
 }
 
-/// An own manager is what people bring from elsewhere, secrets included.
+/// Apps bring custom managers with secrets in their errors.
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_an_own_manager_are_told_by_their_kind() {
+async fn errors_of_a_custom_manager_are_classified() {
     use crate::support::{mariadb, ports, postgres};
     use poolscope::backend::{Backend, ConnectErrorKind};
     use poolscope::{Pool, PoolError, Settings};

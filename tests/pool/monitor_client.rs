@@ -1,4 +1,4 @@
-//! Asks the monitoring routes, as a server would.
+//! Sends requests to the monitoring routes, as an HTTP server would.
 
 use std::convert::Infallible;
 
@@ -15,12 +15,12 @@ pub use crate::support::waiting::{PATIENCE, until};
 
 pub const ROUTES: [&str; 5] = ["status", "health", "connections", "optimize", "healthcheck"];
 
-/// A machine that is slow to connect is no reason for a warning here.
+/// Raises the slow-checkout threshold, so that a slow connect causes no warning.
 pub fn patient<C: Backend>(builder: PoolBuilder<C>) -> PoolBuilder<C> {
     builder.settings(|settings| settings.thresholds.average_wait = PATIENCE)
 }
 
-/// `GET` of a report, by its name or its path.
+/// `GET` of a report, by name or path.
 pub async fn get<S>(monitor: Monitor<S>, report: &str) -> Response
 where
     Monitor<S>: Service<Request<()>, Response = http::Response<Full<Bytes>>, Error = Infallible>,
@@ -34,10 +34,10 @@ where
 {
     let path = format!("/{}", report.trim_start_matches('/'));
     let request = Request::builder().method(method).uri(path).body(());
-    answer_to(monitor, request.expect("a valid request")).await
+    call(monitor, request.expect("a valid request")).await
 }
 
-pub async fn answer_to<S>(monitor: Monitor<S>, request: Request<()>) -> Response
+pub async fn call<S>(monitor: Monitor<S>, request: Request<()>) -> Response
 where
     Monitor<S>: Service<Request<()>, Response = http::Response<Full<Bytes>>, Error = Infallible>,
 {

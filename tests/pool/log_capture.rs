@@ -1,7 +1,7 @@
-//! What is logged, caught in memory.
+//! Captures the crate's log lines in memory.
 //!
-//! Connections log from the threads of the runtime, so the subscriber is the process's; each test
-//! reads all lines and looks for its own.
+//! Connections log from the runtime's threads, so one subscriber serves the whole process. Each test
+//! looks for its own lines.
 
 use std::fmt::{Debug, Write as _};
 use std::io;
@@ -49,7 +49,7 @@ impl Log {
             .collect()
     }
 
-    /// The crate's own events of every level, each in one piece and beginning with its target.
+    /// The crate's own events of every level, as one line each that begins with the target.
     pub fn ours(&self) -> Vec<String> {
         self.ours.0.lock().unwrap().clone()
     }
@@ -81,7 +81,7 @@ impl<S: Subscriber> Layer<S> for Ours {
     }
 }
 
-/// The fields of an event, one after the other.
+/// The fields of an event, concatenated.
 struct Text(String);
 
 impl Visit for Text {

@@ -1,4 +1,4 @@
-//! Opening connections when some attempts fail, hang, or come too late.
+//! Connecting when some attempts fail, hang, or finish late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::databases::{Database, Tested};
 use crate::support::waiting::{until, within_patience};
 
-/// A pool whose n-th dial (from 1) does what the script says before it opens its connection.
+/// A pool whose n-th connect attempt (from 1) awaits the script before it opens its connection.
 fn scripted<F, R>(database: &Database, script: F) -> poolscope::PoolBuilder<AsyncSqliteConnection>
 where
     F: Fn(u32) -> R + Send + Sync + 'static,
@@ -39,10 +39,10 @@ where
     database.pool().manager_config(config)
 }
 
-/// One fails while another succeeds: the connection may go to the wrong one of two waiters, and
-/// still both are served soon.
+/// One attempt fails while another succeeds: the connection may go to either waiter, and both are still
+/// served soon.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_waiter_is_left_without_a_dial() {
+async fn no_waiter_is_left_without_a_connect_attempt() {
     let database = AsyncSqliteConnection::database("left_without");
     let (begun, failed) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let pool = scripted(&database, move |number| {
@@ -74,10 +74,10 @@ async fn no_waiter_is_left_without_a_dial() {
     drop(held);
 }
 
-/// Several check-ins before the first waiter wakes: what comes back is for those who wait, not
-/// overflow to be closed and opened again.
+/// Several check-ins come before the first waiter wakes: the connections go to the waiters and are not
+/// closed as overflow.
 #[tokio::test]
-async fn connections_are_not_closed_while_somebody_waits() {
+async fn connections_are_not_closed_while_a_checkout_waits() {
     let database = AsyncSqliteConnection::database("churn");
     let pool = database
         .pool::<AsyncSqliteConnection>()
@@ -102,12 +102,12 @@ async fn connections_are_not_closed_while_somebody_waits() {
     }
     let totals = pool.status().totals;
     assert_eq!(totals.checkouts, 1000);
-    // Eight are needed; at the end of the rush some go and a few may be missed again.
+    // Eight are needed; at the end some close as overflow, and a few of them may be opened again.
     assert!(totals.connections_opened <= 40, "{totals:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dial_that_ends_after_the_close_leaves_nothing_open() {
+async fn a_connect_that_ends_after_the_close_leaves_nothing_open() {
     let database = AsyncSqliteConnection::database("late_dial");
     let (go, begun) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (hold, say) = (Arc::clone(&go), Arc::clone(&begun));
@@ -135,9 +135,9 @@ async fn a_dial_that_ends_after_the_close_leaves_nothing_open() {
     assert_eq!(pool.status().total_connections, 0);
 }
 
-/// `PRAGMA key`-like parameters are secrets, and so is what an app's own set-up says of the URL.
+/// Parameters like `PRAGMA key` are secrets, and so is what an app's set-up repeats of the URL.
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_of_the_url_are_in_no_error() {
+async fn no_error_shows_secrets_of_the_url() {
     let url = "sqlite:///no/such/folder/a.db?key=hunter2-secret&mode=rw";
     let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url))
         .build()
@@ -166,7 +166,7 @@ async fn secrets_of_the_url_are_in_no_error() {
     );
 }
 
-/// SQLite's queries may not be dropped half-way on a current-thread runtime; a checkout may.
+/// SQLite queries may not be dropped half-way on a current-thread runtime, but a checkout may.
 #[tokio::test]
 async fn a_checkout_can_be_dropped_while_it_pings_on_a_current_thread_runtime() {
     let database = AsyncSqliteConnection::database("current_thread");

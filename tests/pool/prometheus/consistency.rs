@@ -1,4 +1,4 @@
-//! Every figure is a reading: nothing drifts, and no page contradicts itself or the one before.
+//! Every value is read, not accumulated: no value drifts, and pages are consistent with each other.
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -7,16 +7,16 @@ use tokio::task::yield_now;
 
 use super::page;
 use super::page::COUNT;
-use crate::asking::until;
 use crate::databases::{Tested, on_each_database};
+use crate::monitor_client::until;
 
 on_each_database!(
-    nothing_drifts_when_checkouts_are_cancelled,
-    every_page_adds_up_and_follows_the_last,
+    no_value_drifts_when_checkouts_are_canceled,
+    every_page_adds_up_and_continues_the_last,
 );
 
-/// Dropped after every number of steps, with and without others in the way.
-async fn nothing_drifts_when_checkouts_are_cancelled<C: Tested>(name: &str) {
+/// Checkouts are dropped after each number of steps, with and without contention.
+async fn no_value_drifts_when_checkouts_are_canceled<C: Tested>(name: &str) {
     let database = C::database(name);
     let builder = database.pool::<C>().pool_size(2).max_overflow(1);
     let pool = builder.build().unwrap();
@@ -37,7 +37,7 @@ async fn nothing_drifts_when_checkouts_are_cancelled<C: Tested>(name: &str) {
     }
     let held = pool.get().await.unwrap();
     let read = async || (pool.status(), page(&pool).await, pool.status());
-    // What cancelled checkouts had begun to open may still come.
+    // Connections that canceled checkouts began to open may still arrive.
     let (status, page, _) = until("quiet", read, |(before, _, after)| {
         (
             before.total_connections,
@@ -74,7 +74,7 @@ async fn nothing_drifts_when_checkouts_are_cancelled<C: Tested>(name: &str) {
     drop(held);
 }
 
-async fn every_page_adds_up_and_follows_the_last<C: Tested>(name: &str) {
+async fn every_page_adds_up_and_continues_the_last<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database.pool::<C>().pool_size(3).build().unwrap();
     let work = |label: &'static str| {

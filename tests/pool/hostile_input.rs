@@ -1,5 +1,5 @@
-//! What comes from the internet, and from a hand that errs: no request and no setting makes the
-//! monitor panic, answer with what is not documented, or say what it should not.
+//! Hostile requests and bad settings: none makes the monitor panic, give an undocumented answer, or leak a
+//! secret.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -13,14 +13,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 use tokio::runtime::Runtime;
 
-use crate::asking::{ROUTES, answer_to, get};
 use crate::databases::{Database, Tested};
+use crate::monitor_client::{ROUTES, call, get};
 use crate::support::http::Response;
 
 type Sqlite = AsyncSqliteConnection;
 
 const TOKEN: &str = "Tn5RgB8yHc-Tn5RgB8yHc";
-/// What no answer contains unless it gives back what was sent.
+/// No answer contains this unless it echoes the request.
 const MARK: &str = "m4rk<script>\"'&m4rk";
 const PREFIX: &str = "/api/v1/monitoring/pool";
 
@@ -36,7 +36,7 @@ fn pool(name: &str) -> (Database, Pool<Sqlite>) {
     (database, pool)
 }
 
-/// Paths and query strings that name a report, nearly do, or don't at all.
+/// Paths and query strings that name a report, nearly name one, or do not.
 fn targets() -> impl Strategy<Value = String> {
     let report = prop::sample::select(&ROUTES[..]).prop_map(str::to_owned);
     let path = prop_oneof![
@@ -69,7 +69,7 @@ fn urlencoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-/// Values of `Authorization`, the right one among them.
+/// Values of `Authorization`, including the right one.
 fn authorizations() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => Just(format!("Bearer {TOKEN}").into_bytes()),
@@ -80,7 +80,7 @@ fn authorizations() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Values of `Accept`, well and badly made.
+/// Values of `Accept`, well-formed and malformed.
 fn accepts() -> impl Strategy<Value = Vec<u8>> {
     let range = prop::sample::select(vec![
         "application/json",
@@ -112,7 +112,7 @@ fn methods() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The request, if it is one that can come over HTTP.
+/// The request, if HTTP can carry it.
 fn requests() -> impl Strategy<Value = Option<Request<()>>> {
     let authorizations = prop_oneof![
         1 => Just(Vec::new()),
@@ -144,13 +144,13 @@ fn requests() -> impl Strategy<Value = Option<Request<()>>> {
     )
 }
 
-/// Whether it carries the token as it should be carried.
+/// Whether the request carries the token correctly.
 fn has_token(headers: &HeaderMap) -> bool {
     let all: Vec<_> = headers.get_all(AUTHORIZATION).iter().collect();
     matches!(all[..], [only] if only == format!("Bearer {TOKEN}").as_str())
 }
 
-/// What every answer is, whatever was asked.
+/// Checks the properties of every answer.
 fn is_documented(answer: &Response, method: &str) -> TestCaseResult {
     let kind = answer.header("content-type");
     match answer.status.as_u16() {
@@ -174,15 +174,15 @@ fn is_documented(answer: &Response, method: &str) -> TestCaseResult {
         let json = serde_json::from_slice::<serde_json::Value>(&answer.body);
         prop_assert!(json.is_ok_and(|json| json.is_object()), "{}", answer.text());
     }
-    let told = format!("{:?} {}", answer.headers, answer.text());
+    let output = format!("{:?} {}", answer.headers, answer.text());
     for sent in ["m4rk", "Tn5RgB8yHc", "<script", &urlencoded(MARK)[..12]] {
-        prop_assert!(!told.contains(sent), "{} came back in {}", sent, told);
+        prop_assert!(!output.contains(sent), "{} came back in {}", sent, output);
     }
     Ok(())
 }
 
 #[test]
-fn hostile_requests_get_what_the_guide_says_and_nothing_back() {
+fn hostile_requests_get_documented_answers_without_echo() {
     let runtime = runtime();
     let _runtime = runtime.enter();
     let (_database, pool) = pool("hostile_requests");
@@ -209,7 +209,7 @@ fn hostile_requests_get_what_the_guide_says_and_nothing_back() {
         let takes_parameters = name == "/optimize" && request.uri().query().is_some();
         let (is_check, let_in) = (name == "/healthcheck", has_token(request.headers()));
         let status = {
-            let answer = runtime.block_on(answer_to(monitors[which].clone(), request));
+            let answer = runtime.block_on(call(monitors[which].clone(), request));
             is_documented(&answer, &method)?;
             if answer.status == 400 {
                 prop_assert!(takes_parameters, "only `optimize` has parameters");
@@ -217,7 +217,7 @@ fn hostile_requests_get_what_the_guide_says_and_nothing_back() {
             }
             answer.status.as_u16()
         };
-        // Who is let in is told by who it is, and by nothing else that was sent.
+        // Access depends on the token and on nothing else in the request.
         match which {
             1 if !let_in && !is_check => prop_assert_eq!(status, 401),
             1 => prop_assert_ne!(status, 401),
@@ -230,7 +230,7 @@ fn hostile_requests_get_what_the_guide_says_and_nothing_back() {
     outcome.unwrap();
 }
 
-/// Values that are often allowed, and of which none opens thousands of connections.
+/// Values that are often valid. None opens thousands of connections.
 fn values() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "(true|false|on|off|0|1|2|7|50|1ms|5ms|100ms|1s|-1|small)",
@@ -240,7 +240,7 @@ fn values() -> impl Strategy<Value = String> {
     ]
 }
 
-async fn asked_everything<S: Source + Clone>(monitor: &Monitor<S>) -> Vec<Response> {
+async fn ask_all<S: Source + Clone>(monitor: &Monitor<S>) -> Vec<Response> {
     let mut answers = Vec::new();
     for path in ROUTES.into_iter().chain(["metrics", "nothing"]) {
         answers.push(get(monitor.clone(), path).await);
@@ -249,14 +249,13 @@ async fn asked_everything<S: Source + Clone>(monitor: &Monitor<S>) -> Vec<Respon
 }
 
 #[test]
-fn hostile_settings_are_refused_or_served_as_the_guide_says() {
+fn hostile_settings_are_refused_or_served_as_documented() {
     let runtime = runtime();
     let _runtime = runtime.enter();
     let names: Vec<_> = Settings::variables()
         .iter()
         .map(poolscope::settings::Variable::name)
-        // Those two are the test's own; a name is shown as it is, and opening what was asked for
-        // in advance is no matter of the routes.
+        // The test sets the URL, a name is echoed as it is, and a warm-up does not concern the routes.
         .filter(|name| !["DATABASE_URL", "DB_POOL_NAME", "DB_POOL_WARM_UP"].contains(name))
         .collect();
     let settings = prop::collection::btree_map(prop::sample::select(names), values(), 0..12);
@@ -266,7 +265,7 @@ fn hostile_settings_are_refused_or_served_as_the_guide_says() {
     let outcome = runner.run(
         &(settings, any::<bool>()),
         |(mut environment, only_healthcheck)| {
-            // The secret is one only where it is in force.
+            // The token is secret only where it is in force.
             environment.insert("DB_POOL_MONITOR_TOKEN", TOKEN.to_owned());
             let read = Settings::from_lookup("", |name| match name {
                 "DATABASE_URL" => Some(OsString::from(&database.url)),
@@ -285,7 +284,7 @@ fn hostile_settings_are_refused_or_served_as_the_guide_says() {
             let monitor = pool.monitor();
             let shown = format!("{monitor:?} {pool:?}");
             prop_assert!(!shown.contains(TOKEN), "{}", shown);
-            for answer in runtime.block_on(asked_everything(&monitor)) {
+            for answer in runtime.block_on(ask_all(&monitor)) {
                 is_documented(&answer, "GET")?;
                 let expected: &[u16] = match only_healthcheck {
                     true => &[200, 404],

@@ -1,4 +1,4 @@
-//! What a pool says to the app's log, by `tracing` events.
+//! The pool's `tracing` events.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -17,7 +17,7 @@ use crate::databases::Tested;
 
 type Sqlite = AsyncSqliteConnection;
 
-/// The crate's own events on this thread, where a test and its runtime are.
+/// The crate's own events on this thread, which also runs the test's runtime.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Line>>>);
 
@@ -71,7 +71,7 @@ impl Visit for Line {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_wait_is_told_with_the_line_that_waited() {
+async fn a_slow_wait_is_logged_with_its_caller() {
     let (log, _listening) = Log::listen();
     let database = Sqlite::database("slow_wait");
     let pool = database
@@ -94,9 +94,9 @@ async fn a_slow_wait_is_told_with_the_line_that_waited() {
     assert_eq!(log.with_message("slow wait").len(), 0);
     wait(Duration::from_millis(300)).await;
 
-    let told = log.with_message("slow wait");
-    let [line] = &told[..] else {
-        panic!("{told:?}")
+    let logged = log.with_message("slow wait");
+    let [line] = &logged[..] else {
+        panic!("{logged:?}")
     };
     assert_eq!((line.level, line.of("pool")), (Level::WARN, "orders"));
     let waited: u64 = line.of("waited_ms").parse().unwrap();
@@ -106,7 +106,7 @@ async fn a_slow_wait_is_told_with_the_line_that_waited() {
 }
 
 #[tokio::test]
-async fn a_connect_failure_is_told_with_its_kind_and_without_the_password() {
+async fn a_connect_failure_is_logged_with_its_kind_and_no_password() {
     let (log, _listening) = Log::listen();
     let settings = Settings::new("postgres://nobody:hush-hush@127.0.0.1:1/nothing");
     let pool = Pool::<diesel_async::AsyncPgConnection>::builder(settings)
@@ -114,18 +114,18 @@ async fn a_connect_failure_is_told_with_its_kind_and_without_the_password() {
         .build()
         .unwrap();
     assert!(pool.get().await.is_err());
-    let told = log.with_message("could not open a connection");
-    let [line] = &told[..] else {
-        panic!("{told:?}")
+    let logged = log.with_message("could not open a connection");
+    let [line] = &logged[..] else {
+        panic!("{logged:?}")
     };
     assert_eq!((line.level, line.of("pool")), (Level::WARN, "absent"));
     assert_eq!(line.of("error.type"), "unreachable");
     assert!(line.of("message").contains("refused"), "{line:?}");
-    assert!(!format!("{told:?}").contains("hush-hush"));
+    assert!(!format!("{logged:?}").contains("hush-hush"));
 }
 
 #[tokio::test]
-async fn a_connection_that_is_closed_is_told_with_the_reason() {
+async fn a_closed_connection_is_logged_with_the_reason() {
     let (log, _listening) = Log::listen();
     let database = Sqlite::database("closed_events");
     let pool = database
@@ -144,10 +144,10 @@ async fn a_connection_that_is_closed_is_told_with_the_reason() {
             .collect()
     };
     drop(pool.get().await.unwrap());
-    // Past its age.
+    // Wait until the maximum age has passed.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let mut dirty = pool.get().await.unwrap();
-    // On a slow machine the next one may have become too old meanwhile, too.
+    // On a slow machine the next connection may have become too old as well.
     let recycled = closed("recycle");
     assert!(!recycled.is_empty());
     assert!(

@@ -1,5 +1,5 @@
-//! The stack taken apart and put together otherwise: with tower's layers in between, and over
-//! services that are not pools of this crate.
+//! Stacks other than `Pool`: with tower's layers in between, and over services that are not pools of
+//! this crate.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tower::{Layer, Service, ServiceBuilder};
 
 use crate::databases::Tested;
 
-/// One connection, given out again and again.
+/// A service that returns the same number again and again.
 #[derive(Clone)]
 struct Own;
 
@@ -85,7 +85,7 @@ async fn any_service_of_checkouts_can_be_observed() {
         std::error::Error::source(&error).unwrap().to_string(),
         "no more numbers"
     );
-    // A torn reading of the counts is cut to what can be.
+    // Inconsistent counts are clamped.
     let counts = observed.get_ref().counts();
     assert_eq!(
         (counts.idle, counts.checked_out(), counts.overflow()),
@@ -94,7 +94,7 @@ async fn any_service_of_checkouts_can_be_observed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn towers_own_layers_fit_in_between() {
+async fn towers_layers_fit_between_the_crates() {
     let database = AsyncSqliteConnection::database("in_between");
     let path = database.url.trim_start_matches("sqlite://");
     let manager = AsyncDieselConnectionManager::<AsyncSqliteConnection>::new(path);
@@ -142,9 +142,9 @@ async fn towers_own_layers_fit_in_between() {
     drop(waiting.await.unwrap());
 }
 
-/// A checkout that does not wait leaves bb8's ping to end by itself.
+/// A checkout that does not wait leaves bb8's ping to finish by itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_existing_pool_can_be_asked_without_waiting() {
+async fn an_existing_pool_supports_try_get() {
     let database = AsyncSqliteConnection::database("no_wait_existing");
     let path = database.url.trim_start_matches("sqlite://");
     let manager = AsyncDieselConnectionManager::<AsyncSqliteConnection>::new(path);
@@ -160,7 +160,7 @@ async fn an_existing_pool_can_be_asked_without_waiting() {
         "{error}"
     );
     drop(held);
-    // Idle or being pinged: a connection or a refusal at once, and never a broken one.
+    // Idle or being pinged: the result is a connection or a refusal at once, never a broken connection.
     for n in 0..20 {
         if let Ok(mut conn) = stack.checkout(Checkout::new().without_waiting()).await {
             assert_eq!(conn.select(n).await.unwrap(), n);
@@ -174,9 +174,9 @@ async fn an_existing_pool_can_be_asked_without_waiting() {
     );
 }
 
-/// Who implements the small traits has to say only what it knows.
+/// Implementors of the small traits override only what they know.
 #[test]
-fn the_small_traits_have_defaults_that_say_unknown() {
+fn the_small_traits_default_to_unknown() {
     #[derive(Debug)]
     struct Silent;
     impl ConnectionFacts for Silent {}
@@ -193,7 +193,7 @@ fn the_small_traits_have_defaults_that_say_unknown() {
     Silent.closed(CloseReason::Recycle);
     Silent.connect_failed(&poolscope::backend::ConnectError::new(
         poolscope::backend::ConnectErrorKind::Other,
-        "nobody listens",
+        "connection refused",
         None,
     ));
 }

@@ -1,4 +1,4 @@
-//! A database that is down: the error of a checkout meanwhile, how soon it comes, and when the database is
+//! A database that is down: the error of each checkout, how soon it comes, and when the database is
 //! found again.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres, Stop};
 use crate::support::waiting::{found, soon, until, within_patience};
 
-/// More than twice what [`soon`] allows, so that no wait for a dial's end passes for a quick answer.
+/// More than twice what [`soon`] allows, so that no wait for a connect counts as a quick answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(25);
 
 async fn cause<C: Tested>(pool: &Pool<C>) -> ConnectError {
@@ -33,7 +33,7 @@ async fn is_up<C: Tested>(pool: &Pool<C>) {
     assert_eq!(conn.select(1).await.unwrap(), 1);
 }
 
-/// A port in front of a server, which can fall silent: it takes connections and answers nothing.
+/// A proxy in front of a server that can fall silent: it accepts connections and never answers.
 struct Silence {
     port: u16,
     silent: Arc<AtomicBool>,
@@ -67,8 +67,11 @@ impl Silence {
     }
 }
 
-/// The first checkout pays for the dial's whole time. From then on each fails soon, until the server answers.
-async fn a_silent_server_is_known_and_found_again<C: Tested>(url: String, silence: Silence) {
+/// The first checkout waits for the whole connect. Later ones fail quickly, until the server answers.
+async fn checkouts_fail_quickly_until_a_silent_server_answers<C: Tested>(
+    url: String,
+    silence: Silence,
+) {
     let pool = Database::at(&url)
         .pool::<C>()
         .settings(|settings| settings.connect_timeout = CONNECT_TIMEOUT)
@@ -80,7 +83,7 @@ async fn a_silent_server_is_known_and_found_again<C: Tested>(url: String, silenc
     for _ in 0..5 {
         let error = soon("half a second", cause(&pool)).await;
         assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
-        // The first may come before the outage has a duration.
+        // The first error may come before the outage has a duration.
         let text = error.to_string();
         assert!(text.starts_with("no connection within 25s"), "{text}");
     }
@@ -88,7 +91,7 @@ async fn a_silent_server_is_known_and_found_again<C: Tested>(url: String, silenc
     assert!(text.contains("; the database has been down for"), "{text}");
     silence.is(false);
     soon("a second", is_up(&pool)).await;
-    // A dial that still hangs does no harm when it ends.
+    // A connect that still hangs does no harm when it ends.
     for _ in 0..20 {
         drop(pool.get().await.unwrap());
     }
@@ -96,26 +99,27 @@ async fn a_silent_server_is_known_and_found_again<C: Tested>(url: String, silenc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_postgres_is_known_and_found_again() {
+async fn checkouts_fail_quickly_until_a_silent_postgres_answers() {
     let server = postgres::shared();
     let silence = Silence::before(server.port()).await;
     let port = format!(":{}/", silence.port);
     let url = server.url().replace(&format!(":{}/", server.port()), &port);
-    a_silent_server_is_known_and_found_again::<AsyncPgConnection>(url, silence).await;
+    checkouts_fail_quickly_until_a_silent_server_answers::<AsyncPgConnection>(url, silence).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_mariadb_is_known_and_found_again() {
+async fn checkouts_fail_quickly_until_a_silent_mariadb_answers() {
     let server = mariadb::shared();
     let silence = Silence::before(server.port()).await;
     let port = format!(":{}/", silence.port);
     let url = server.url().replace(&format!(":{}/", server.port()), &port);
-    a_silent_server_is_known_and_found_again::<AsyncMysqlConnection>(url, silence).await;
+    checkouts_fail_quickly_until_a_silent_server_answers::<AsyncMysqlConnection>(url, silence)
+        .await;
 }
 
-/// The whole machine is frozen: connections that are open hang, and so do new ones.
+/// The whole server is frozen: open connections hang, and so do new ones.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_server_is_known() {
+async fn checkouts_fail_quickly_while_a_server_is_frozen() {
     let mut server = Postgres::start(postgres::Options::new());
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
         .pool_size(4)
@@ -130,9 +134,9 @@ async fn a_frozen_server_is_known() {
     is_up(&pool).await;
     let held = pool.get().await.unwrap();
     server.pause();
-    // Pings, dials, and finds out.
+    // It pings, connects, and notices the outage.
     cause(&pool).await;
-    // One connection is out, and gives no sign of life.
+    // One connection is in use, and shows no sign of life.
     for _ in 0..5 {
         soon("half a second", cause(&pool)).await;
     }
@@ -167,8 +171,8 @@ impl Stopped for MariaDb {
     }
 }
 
-/// Stopped for a while, under load: no checkout waits for a timeout, each fails with the cause, and
-/// afterwards nothing is lost.
+/// The server stops for a while under load: no checkout waits for a timeout, each fails with the cause,
+/// and afterwards nothing is lost.
 async fn an_outage_under_load<C: Tested>(url: String, mut server: impl Stopped) {
     let pool = Database::at(&url)
         .pool::<C>()
@@ -184,7 +188,7 @@ async fn an_outage_under_load<C: Tested>(url: String, mut server: impl Stopped) 
             tokio::spawn(async move {
                 while !over.load(Ordering::SeqCst) {
                     match pool.get().await {
-                        // A connection may die under its query.
+                        // A connection may die during its query.
                         Ok(mut conn) => drop(conn.select(1).await),
                         Err(PoolError::ConnectFailed(_)) => {}
                         Err(error) => panic!("{error}"),
@@ -228,9 +232,9 @@ async fn an_outage_of_mariadb_under_load() {
     an_outage_under_load::<AsyncMysqlConnection>(server.url(), server).await;
 }
 
-/// Nobody asks: the pool finds out by itself that the database is back, and has the connection.
+/// Without any checkout the pool notices that the database is back, and holds the connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_return_is_noticed_without_anybody_asking() {
+async fn the_end_of_an_outage_is_noticed_without_a_checkout() {
     let mut server = Postgres::start(postgres::Options::new());
     server.stop(Stop::Fast);
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(server.url()))
@@ -243,10 +247,10 @@ async fn a_return_is_noticed_without_anybody_asking() {
     assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
 }
 
-/// The setting opens them when the pool is built, and the log says so.
+/// The setting opens the connections when the pool is built, and this is logged.
 #[tokio::test(flavor = "multi_thread")]
-async fn warmed_up_when_it_is_built() {
-    let log = crate::log::capture();
+async fn a_pool_is_warmed_up_when_it_is_built() {
+    let log = crate::log_capture::capture();
     let database = AsyncPgConnection::database("warmed_up");
     let pool = database
         .pool::<AsyncPgConnection>()
@@ -280,9 +284,9 @@ async fn warmed_up_when_it_is_built() {
     );
 }
 
-/// A firewall that drops what is silent: with the keepalive nothing is silent for so long.
+/// A firewall drops silent connections: the keepalive keeps them from being silent too long.
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_alive_connections_are_used_on_the_server() {
+async fn the_keepalive_pings_idle_connections() {
     let database = AsyncPgConnection::database("kept_alive");
     let pool = database
         .pool::<AsyncPgConnection>()

@@ -1,4 +1,4 @@
-//! What the routes say when the database is gone, comes back, or answers only the pool.
+//! Monitoring routes while the database is gone, comes back, or answers only the pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +10,17 @@ use poolscope::{Pool, Settings};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::asking::{ROUTES, get, names, until};
+use crate::connections_report::Served;
 use crate::databases::{Database, Tested};
-use crate::reports::Served;
+use crate::monitor_client::{ROUTES, get, names, until};
 use crate::support::PASSWORD;
 use crate::support::http::Response;
 use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres, Stop};
 use crate::support::waiting::{NO_OLD_ANSWER, soon};
 
-/// A server that a test may stop and freeze.
-pub trait Own {
+/// A separate server that a test may stop and freeze.
+pub trait OwnServer {
     type Connection: Served;
     fn start() -> Self;
     fn url(&self) -> String;
@@ -30,9 +30,9 @@ pub trait Own {
     fn resume(&mut self);
 }
 
-macro_rules! own {
+macro_rules! own_server {
     ($server:ty, $connection:ty, $start:expr, $stop:expr) => {
-        impl Own for $server {
+        impl OwnServer for $server {
             type Connection = $connection;
 
             fn start() -> Self {
@@ -62,13 +62,13 @@ macro_rules! own {
     };
 }
 
-own!(
+own_server!(
     Postgres,
     AsyncPgConnection,
     Postgres::start(postgres::Options::new()),
     |server: &mut Postgres| server.stop(Stop::Fast)
 );
-own!(
+own_server!(
     MariaDb,
     AsyncMysqlConnection,
     MariaDb::start(mariadb::Options::new()),
@@ -92,16 +92,16 @@ macro_rules! on_each_own_server {
 }
 
 on_each_own_server!(
-    a_stopped_server_is_said_and_a_started_one_is_found,
-    a_frozen_server_is_said_in_time,
+    a_stopped_server_is_reported_and_a_restarted_one_is_found,
+    a_frozen_server_is_reported_in_time,
 );
 
-/// Whatever has become of the server: 0.8 s are promised.
+/// Every route answers within 0.8 s, whatever the state of the server.
 async fn ask<C: Tested>(pool: &Pool<C>, route: &str) -> Response {
     soon(route, get(pool.monitor(), route)).await
 }
 
-/// Down, by the healthcheck and by health, which keeps its whole body.
+/// Asserts that healthcheck and health report the pool as down, and that health keeps its whole body.
 async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
     let check = until(
         "down",
@@ -147,7 +147,7 @@ async fn assert_down<C: Tested>(pool: &Pool<C>) -> Value {
         let answer = ask(pool, route).await;
         assert_eq!(answer.status, StatusCode::OK, "{route}: {}", answer.text());
     }
-    // What the server can't tell, the pool tells of itself, and says so.
+    // `connections` shows the pool's own_server view instead of the server's, and says so.
     let connections = ask(pool, "connections").await.json();
     assert_eq!(connections["scope"], json!("pool_view"));
     assert!(connections["error"].is_string(), "{connections:#}");
@@ -166,10 +166,10 @@ async fn assert_up<C: Tested>(pool: &Pool<C>) {
     );
 }
 
-async fn a_stopped_server_is_said_and_a_started_one_is_found<S: Own>() {
+async fn a_stopped_server_is_reported_and_a_restarted_one_is_found<S: OwnServer>() {
     let mut server = S::start();
     server.stop();
-    // A database that is absent is no reason for an app not to start.
+    // An app starts without its database.
     let pool = Database::at(&server.url())
         .pool::<S::Connection>()
         .build()
@@ -198,7 +198,7 @@ async fn a_stopped_server_is_said_and_a_started_one_is_found<S: Own>() {
     assert_eq!(health["database"]["last_connect_error"], Value::Null);
 }
 
-async fn a_frozen_server_is_said_in_time<S: Own>() {
+async fn a_frozen_server_is_reported_in_time<S: OwnServer>() {
     let mut server = S::start();
     let pool = Database::at(&server.url())
         .pool::<S::Connection>()
@@ -212,7 +212,7 @@ async fn a_frozen_server_is_said_in_time<S: Own>() {
     assert_up(&pool).await;
 }
 
-/// The monitoring connection finds no slot on a server that is full; the pool's own connections serve.
+/// The monitoring connection finds no slot on a full server; the pool's own_server connections still serve.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_monitoring_connection_without_a_slot_is_no_outage() {
     let server = Postgres::start(postgres::Options::new().max_connections(10));
@@ -221,9 +221,9 @@ async fn a_monitoring_connection_without_a_slot_is_no_outage() {
         .build()
         .unwrap();
     drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
-    let mut strangers = Vec::new();
+    let mut others = Vec::new();
     for _ in 0..8 {
-        strangers.push(AsyncPgConnection::stranger(&server.url()).await);
+        others.push(AsyncPgConnection::other_client(&server.url()).await);
     }
     let check = ask(&pool, "healthcheck").await;
     assert_eq!(check.status, StatusCode::OK, "{}", check.text());
@@ -236,9 +236,9 @@ async fn a_monitoring_connection_without_a_slot_is_no_outage() {
     assert_eq!(pool.get().await.unwrap().select(7).await.unwrap(), 7);
 }
 
-/// The password was changed under a running app: nobody new gets in, those inside work on.
+/// The password was changed under a running app: new sessions are refused, open ones continue.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_monitoring_connection_that_is_not_let_in_is_no_outage_while_checkouts_succeed() {
+async fn a_refused_monitoring_connection_is_no_outage() {
     let server = Postgres::start(postgres::Options::new());
     let url = server.create_user("app");
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url))
@@ -257,7 +257,7 @@ async fn a_monitoring_connection_that_is_not_let_in_is_no_outage_while_checkouts
             }
         })
     };
-    // For more than two seconds, because the monitoring connection asks anew each second.
+    // For more than two seconds, because the monitoring connection retries every second.
     for _ in 0..25 {
         for route in ["healthcheck", "health"] {
             let answer = ask(&pool, route).await;
@@ -270,8 +270,8 @@ async fn a_monitoring_connection_that_is_not_let_in_is_no_outage_while_checkouts
         json!(false)
     );
 
-    // Without them too, when the checkouts and the monitoring connection's answer are more than a second old: what is open
-    // would still serve, and an idle pool that is taken out of service would never come back.
+    // Also without checkouts, once these and the monitoring connection's answer are more than a second old: open
+    // connections would still serve, and an idle pool taken out of service would never come back.
     enough.store(true, Ordering::Relaxed);
     at_work.await.unwrap();
     sleep(Duration::from_millis(1500)).await;
@@ -282,9 +282,9 @@ async fn a_monitoring_connection_that_is_not_let_in_is_no_outage_while_checkouts
     assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
 }
 
-/// It says so at once, and does not say which password it was.
+/// The reason is reported at once and does not contain the password.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_the_reason() {
+async fn a_wrong_password_is_reported_as_the_reason() {
     async fn refused<C: Tested>(url: String, words: &str) {
         let pool = Database::at(&url).pool::<C>().build().unwrap();
         let health = assert_down(&pool).await;

@@ -1,4 +1,4 @@
-//! The span of a checkout, read back through the SDK.
+//! The span of a checkout, read through the SDK.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use opentelemetry_sdk::trace::Sampler;
 use poolscope::backend::AsyncSqliteConnection;
 use poolscope::{Checkout, Pool, PoolError, Settings};
 
-use crate::collected::{Spans, attribute};
 use crate::databases::{Database, Tested};
+use crate::in_memory_exporters::{Spans, attribute};
 
 type Sqlite = AsyncSqliteConnection;
 
-/// One connection, and the spans of who asks for it.
+/// A pool of one connection, and its spans.
 fn one(name: &str, spans: &Spans) -> (Database, Pool<Sqlite>) {
     let database = Sqlite::database(name);
     let pool = database
@@ -30,7 +30,7 @@ fn one(name: &str, spans: &Spans) -> (Database, Pool<Sqlite>) {
     (database, pool)
 }
 
-/// The context of a request that is traced.
+/// The context of a traced request.
 fn request(spans: &Spans) -> Context {
     let tracer = spans.provider.tracer("app");
     Context::new().with_span(tracer.start("GET /orders"))
@@ -78,7 +78,7 @@ async fn the_span_covers_the_wait_and_not_the_hold() {
     assert_eq!(
         spans.checkouts().len(),
         1,
-        "it ended when the connection was had"
+        "the span ends when the connection is granted"
     );
     let mut waiting = Box::pin(pool.get());
     assert!(waiting.as_mut().now_or_never().is_none());
@@ -89,7 +89,7 @@ async fn the_span_covers_the_wait_and_not_the_hold() {
 }
 
 #[tokio::test]
-async fn a_trace_that_is_not_sampled_records_no_span_and_still_names_its_holder() {
+async fn an_unsampled_trace_has_no_span_and_still_names_its_holder() {
     let spans = Spans::sampled(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
     let (_database, pool) = one("not_sampled", &spans);
     let request = request(&spans);
@@ -125,7 +125,7 @@ async fn without_telemetry_a_holder_has_no_trace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_is_an_error_with_its_type_and_its_words() {
+async fn a_timeout_is_an_error_with_its_type_and_message() {
     let spans = Spans::new();
     let (_database, pool) = one("span_timeout", &spans);
     let _held = pool.get().await.unwrap();
@@ -140,7 +140,7 @@ async fn a_timeout_is_an_error_with_its_type_and_its_words() {
 #[tokio::test]
 async fn a_connect_failure_is_an_error_with_its_kind() {
     let spans = Spans::new();
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     let settings = Settings::new("postgres://nobody@127.0.0.1:1/nothing");
     let pool = Pool::<diesel_async::AsyncPgConnection>::builder(settings)
         .tracer_provider(spans.provider.clone())
@@ -171,7 +171,7 @@ async fn other_refusals_are_errors_too() {
 }
 
 #[tokio::test]
-async fn a_checkout_whose_caller_goes_away_ends_as_canceled() {
+async fn a_dropped_checkout_ends_as_canceled() {
     let spans = Spans::new();
     let (_database, pool) = one("canceled", &spans);
     let _held = pool.get().await.unwrap();
@@ -187,7 +187,7 @@ async fn a_checkout_whose_caller_goes_away_ends_as_canceled() {
 }
 
 #[tokio::test]
-async fn a_future_that_never_runs_has_asked_for_nothing() {
+async fn a_future_that_is_never_polled_has_no_span() {
     let spans = Spans::new();
     let (_database, pool) = one("never_runs", &spans);
     drop(pool.get());

@@ -1,4 +1,4 @@
-//! A connection is handed out again only when it is clean.
+//! Connections that come back dirty: running queries, open transactions, panics.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::support::mariadb;
 use crate::support::postgres::{self, Postgres};
 use crate::support::waiting::{PATIENCE, until, within_patience};
 
-/// Far longer than a test waits; on SQLite, where it is waited for, long enough to be cut off.
+/// Runs far longer than a test waits. On SQLite, where the drop waits for it, it ends by itself.
 fn slow_query<C: Tested>() -> &'static str {
     match C::database_name() {
         "postgres" => "SELECT 111 AS n, pg_sleep(3600)",
-        // Unlike `SLEEP`, this never looks whether its client is still there.
+        // Unlike `SLEEP`, this never checks whether its client is still connected.
         "mariadb" => "SELECT BENCHMARK(1000000000000, 1) + 111 AS n",
         _ => {
             "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3000000) \
@@ -42,14 +42,14 @@ fn one<C: Tested>(name: &str) -> (crate::databases::Database, Pool<C>) {
 }
 
 on_each_database!(
-    a_dropped_query_is_never_handed_on,
-    a_raw_begin_is_never_handed_on,
-    a_dropped_transaction_is_never_handed_on,
-    a_clean_connection_stays,
-    a_holder_that_panics_costs_its_connection_and_nothing_else,
+    a_connection_with_a_dropped_query_is_never_reused,
+    a_connection_with_a_raw_begin_is_never_reused,
+    a_connection_with_a_dropped_transaction_is_never_reused,
+    a_clean_connection_stays_open,
+    a_panicking_holder_costs_only_its_connection,
 );
 
-async fn a_dropped_query_is_never_handed_on<C: Tested>(name: &str) {
+async fn a_connection_with_a_dropped_query_is_never_reused<C: Tested>(name: &str) {
     let (_database, pool) = one::<C>(name);
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.select(1).await.unwrap(), 1);
@@ -70,12 +70,12 @@ async fn a_dropped_query_is_never_handed_on<C: Tested>(name: &str) {
             "SELECT count(*) FROM information_schema.PROCESSLIST \
              WHERE INFO LIKE 'SELECT BENCHMARK%'"
         }
-        // It cannot be stopped: it is waited for where its future is dropped. What comes back is
+        // SQLite's query cannot be stopped: dropping its future waits for it. The connection comes back
         // clean.
         _ => return assert_eq!(closed, 0),
     };
     assert_eq!(closed, 1);
-    // Nobody waits for it, so the server is asked to stop.
+    // No caller waits for the query, so the pool asks the server to stop it.
     let count = async || match C::database_name() {
         "postgres" => postgres::shared().psql(running),
         _ => mariadb::shared().sql(running),
@@ -83,7 +83,7 @@ async fn a_dropped_query_is_never_handed_on<C: Tested>(name: &str) {
     until("it has stopped", count, |count| count == "0").await;
 }
 
-async fn a_raw_begin_is_never_handed_on<C: Tested>(name: &str) {
+async fn a_connection_with_a_raw_begin_is_never_reused<C: Tested>(name: &str) {
     let (_database, pool) = one::<C>(name);
     let mut conn = pool.get().await.unwrap();
     conn.batch_execute("CREATE TABLE t (n INTEGER)")
@@ -97,7 +97,7 @@ async fn a_raw_begin_is_never_handed_on<C: Tested>(name: &str) {
     assert_eq!(next.count("t").await.unwrap(), 0);
 }
 
-async fn a_dropped_transaction_is_never_handed_on<C: Tested>(name: &str) {
+async fn a_connection_with_a_dropped_transaction_is_never_reused<C: Tested>(name: &str) {
     let (_database, pool) = one::<C>(name);
     let mut conn = pool.get().await.unwrap();
     conn.batch_execute("CREATE TABLE t (n INTEGER)")
@@ -114,7 +114,7 @@ async fn a_dropped_transaction_is_never_handed_on<C: Tested>(name: &str) {
     assert_eq!(next.count("t").await.unwrap(), 0);
 }
 
-async fn a_clean_connection_stays<C: Tested>(name: &str) {
+async fn a_clean_connection_stays_open<C: Tested>(name: &str) {
     let (_database, pool) = one::<C>(name);
     for n in 0..5 {
         let mut conn = pool.get().await.unwrap();
@@ -132,7 +132,7 @@ async fn a_clean_connection_stays<C: Tested>(name: &str) {
     assert_eq!(pool.status().totals.connections_opened, 1);
 }
 
-async fn a_holder_that_panics_costs_its_connection_and_nothing_else<C: Tested>(name: &str) {
+async fn a_panicking_holder_costs_only_its_connection<C: Tested>(name: &str) {
     let (_database, pool) = one::<C>(name);
     let held = pool.get().await.unwrap();
     let task = tokio::spawn(async move {
@@ -148,9 +148,9 @@ async fn a_holder_that_panics_costs_its_connection_and_nothing_else<C: Tested>(n
     assert_eq!(pool.get().await.unwrap().select(3).await.unwrap(), 3);
 }
 
-/// What the rule is for: without it, on MariaDB, the next borrower reads somebody else's row.
+/// Why the check exists: without it, on MariaDB, the next borrower reads another query's row.
 #[tokio::test(flavor = "multi_thread")]
-async fn diesel_asyncs_own_pool_hands_on_another_querys_rows() {
+async fn diesel_asyncs_own_pool_returns_another_querys_rows() {
     let database = AsyncMysqlConnection::database("own_pool_leaks");
     let manager = AsyncDieselConnectionManager::<AsyncMysqlConnection>::new(database.url.as_str());
     let pool = Bb8Pool::builder()
@@ -168,13 +168,13 @@ async fn diesel_asyncs_own_pool_hands_on_another_querys_rows() {
     );
     drop(conn);
     let mut next = pool.get().await.unwrap();
-    // An own answer here would mean that diesel-async has mended this: the rule may go.
+    // If this fails, diesel-async has fixed the problem, and the check can go.
     assert_eq!(next.select_after(222, 0).await, Ok(111));
 }
 
-/// The same without the rule on Postgres: an open transaction is handed on.
+/// The same on Postgres: without the check the next borrower gets an open transaction.
 #[tokio::test(flavor = "multi_thread")]
-async fn diesel_asyncs_own_pool_hands_on_a_raw_begin() {
+async fn diesel_asyncs_own_pool_reuses_a_connection_with_a_raw_begin() {
     let database = AsyncPgConnection::database("own_pool_begin");
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url.as_str());
     let pool = Bb8Pool::builder().max_size(1).build(manager).await.unwrap();
@@ -195,9 +195,9 @@ async fn diesel_asyncs_own_pool_hands_on_a_raw_begin() {
     assert_eq!(pool.get().await.unwrap().count("t").await.unwrap(), 0);
 }
 
-/// What stays unseen, as the docs say: a transaction that no statement's first word opens, where
-/// the server does not tell. The next borrower is inside of it.
-async fn stays_unseen<C: Tested>(name: &str, opens: &str, ends: &str) {
+/// The documented limit: a transaction that no statement's first word opens is not noticed if the server
+/// does not report it. The next borrower is inside it.
+async fn is_not_noticed<C: Tested>(name: &str, opens: &str, ends: &str) {
     let (_database, pool) = one::<C>(name);
     let mut conn = pool.get().await.unwrap();
     conn.batch_execute("CREATE TABLE t (n INTEGER)")
@@ -223,29 +223,29 @@ async fn stays_unseen<C: Tested>(name: &str, opens: &str, ends: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn autocommit_off_stays_unseen_on_mysql() {
-    stays_unseen::<AsyncMysqlConnection>("autocommit", "SET autocommit=0", "COMMIT").await;
+async fn autocommit_off_is_not_noticed_on_mysql() {
+    is_not_noticed::<AsyncMysqlConnection>("autocommit", "SET autocommit=0", "COMMIT").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_procedure_that_opens_a_transaction_stays_unseen_on_mysql() {
-    stays_unseen::<AsyncMysqlConnection>("a_procedure", "CALL opens()", "COMMIT").await;
+async fn a_procedure_that_opens_a_transaction_is_not_noticed_on_mysql() {
+    is_not_noticed::<AsyncMysqlConnection>("a_procedure", "CALL opens()", "COMMIT").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_xa_transaction_stays_unseen_on_mysql() {
+async fn an_xa_transaction_is_not_noticed_on_mysql() {
     let ends = "XA END 'a'; XA COMMIT 'a' ONE PHASE";
-    stays_unseen::<AsyncMysqlConnection>("xa", "XA START 'a'", ends).await;
+    is_not_noticed::<AsyncMysqlConnection>("xa", "XA START 'a'", ends).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_savepoint_that_comes_first_stays_unseen_on_sqlite() {
-    stays_unseen::<AsyncSqliteConnection>("savepoint", "SAVEPOINT a", "RELEASE a").await;
+async fn a_savepoint_outside_a_transaction_is_not_noticed_on_sqlite() {
+    is_not_noticed::<AsyncSqliteConnection>("savepoint", "SAVEPOINT a", "RELEASE a").await;
 }
 
-/// The switch for those who never send raw transactions and want the last few nanoseconds.
+/// Apps that never send raw transactions can turn the detection off and save a few nanoseconds.
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_for_raw_transactions_can_be_turned_off() {
+async fn raw_transaction_detection_can_be_turned_off() {
     let database = AsyncSqliteConnection::database("not_looking");
     let pool = database
         .pool::<AsyncSqliteConnection>()
@@ -257,10 +257,10 @@ async fn looking_for_raw_transactions_can_be_turned_off() {
     assert_eq!(pool.status().totals.connections_closed.broken, 0);
 }
 
-/// A stream that is dropped after its first row leaves the server at work; the next borrower gets
-/// the connection when the server is done, without a ping, and an answer to its own question.
+/// A stream that is dropped after its first row leaves the server busy. The next borrower gets the
+/// connection once the server is done, without a ping, and reads its own answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_stream_is_waited_for_before_the_next_use() {
+async fn a_dropped_stream_is_drained_before_the_next_use() {
     use futures_util::StreamExt;
     let server = Postgres::start(postgres::Options::new().config("log_statement = all"));
     let pings = || server.log().matches("statement: SELECT 1\n").count();
@@ -273,7 +273,7 @@ async fn a_dropped_stream_is_waited_for_before_the_next_use() {
         .unwrap();
     assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
     let mut conn = pool.get().await.unwrap();
-    // More than fits into the server's buffer, and a second before the last.
+    // More rows than the server buffers, and a pause of a second before the last.
     let query = diesel::dsl::sql::<diesel::sql_types::Integer>(
         "SELECT n FROM generate_series(1, 100000) n WHERE n < 100000 OR pg_sleep(1) IS NOT NULL",
     );
