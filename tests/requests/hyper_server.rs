@@ -1,4 +1,4 @@
-//! Behind hyper, over real sockets.
+//! The layer behind hyper, over real sockets.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, Service, service_fn};
 
-use crate::watched::{Watched, attribute, attributes, counts, query, use_pool};
+use crate::test_app::{TestApp, attribute, attributes, counts, query, use_pool};
 
 async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -28,7 +28,7 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Serves one connection after the other with plain hyper.
+/// Serves one connection at a time with plain hyper.
 async fn serve<S, B>(listener: TcpListener, service: S)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -44,7 +44,7 @@ where
     }
 }
 
-/// Sends this, and reads until the other side has closed.
+/// Sends a request, and reads until the server closes the connection.
 async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -56,9 +56,9 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn bare_hyper_with_routes_of_its_own() {
-    let watched = Watched::new();
-    let pool = watched.pool.clone();
+async fn the_layer_works_in_plain_hyper_with_custom_routes() {
+    let test_app = TestApp::new();
+    let pool = test_app.pool.clone();
     let service = service_fn(move |_: Request<Incoming>| {
         let pool = pool.clone();
         async move {
@@ -66,7 +66,7 @@ async fn bare_hyper_with_routes_of_its_own() {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
         }
     });
-    let layer = watched.layer().route(|parts| match parts.uri.path() {
+    let layer = test_app.layer().route(|parts| match parts.uri.path() {
         "/answer" => Some("/answer"),
         _ => None,
     });
@@ -77,7 +77,7 @@ async fn bare_hyper_with_routes_of_its_own() {
     let answer = exchange(address, &request).await;
     assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
 
-    let span = watched.server_ended().await;
+    let span = test_app.server_ended().await;
     server.abort();
     assert_eq!(span.name, "GET /answer");
     assert_eq!(counts(&span), Some((1, 2)));
@@ -88,31 +88,31 @@ async fn bare_hyper_with_routes_of_its_own() {
     assert_eq!(attributes.get("error.type"), None);
 }
 
-/// hyper sends `HEAD` answers and those of a known length without asking for the body's end.
+/// hyper does not poll the end of bodies of `HEAD` and of a known length.
 #[tokio::test]
-async fn a_body_that_hyper_does_not_ask_for_its_end_is_whole() {
+async fn a_body_whose_end_hyper_does_not_poll_is_complete() {
     for (method, ends) in [("GET", "\r\n\r\nhello"), ("HEAD", "\r\n\r\n")] {
-        let watched = Watched::new();
+        let test_app = TestApp::new();
         let service = service_fn(async |_: Request<Incoming>| {
             let hello = Body::from_stream(stream::iter([Ok::<_, Infallible>("hello")]));
             let response = Response::builder().header(header::CONTENT_LENGTH, 5);
             Ok::<_, Infallible>(response.body(hello).unwrap())
         });
         let (listener, address) = listener().await;
-        let server = tokio::spawn(serve(listener, watched.layer().layer(service)));
+        let server = tokio::spawn(serve(listener, test_app.layer().layer(service)));
         let request = format!("{method} / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
         let answer = exchange(address, &request).await;
         assert!(answer.ends_with(ends), "{answer}");
-        let span = watched.server_ended().await;
+        let span = test_app.server_ended().await;
         server.abort();
         assert_eq!(attribute(&span, "error.type"), None, "{method}");
     }
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_amid_a_stream_cancels_the_request() {
-    let watched = Watched::new();
-    let pool = watched.pool.clone();
+async fn a_client_that_disconnects_during_a_stream_cancels_the_request() {
+    let test_app = TestApp::new();
+    let pool = test_app.pool.clone();
     let endless = async move || {
         let state = pool.get().await.unwrap();
         Body::from_stream(stream::unfold(state, async |mut conn| {
@@ -123,7 +123,7 @@ async fn a_client_that_hangs_up_amid_a_stream_cancels_the_request() {
     };
     let app: Router = Router::new()
         .route("/endless", on_get(endless))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let (listener, address) = listener().await;
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
     let mut socket = TcpStream::connect(address).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_client_that_hangs_up_amid_a_stream_cancels_the_request() {
     socket.read_exact(&mut [0; 100_000]).await.unwrap();
     drop(socket);
 
-    let span = watched.server_ended().await;
+    let span = test_app.server_ended().await;
     server.abort();
     assert_eq!(span.name, "GET /endless");
     assert_eq!(attribute(&span, "error.type").unwrap(), "canceled");
@@ -142,14 +142,14 @@ async fn a_client_that_hangs_up_amid_a_stream_cancels_the_request() {
     );
     let (checkouts, queries) = counts(&span).unwrap();
     assert!(checkouts == 1 && queries >= 2, "{checkouts} {queries}");
-    assert_eq!(watched.pool.status().checked_out, 0);
+    assert_eq!(test_app.pool.status().checked_out, 0);
 }
 
-/// What was upgraded is served by a task of its own, which outlives the request.
+/// Another task serves an upgraded connection, and outlives the request.
 #[tokio::test]
 async fn an_upgrade_works_and_ends_the_request() {
-    let watched = Watched::new();
-    let pool = watched.pool.clone();
+    let test_app = TestApp::new();
+    let pool = test_app.pool.clone();
     let upgrade = async move |mut request: axum::extract::Request| {
         use_pool(&pool, 1).await;
         let pool = pool.clone();
@@ -166,7 +166,7 @@ async fn an_upgrade_works_and_ends_the_request() {
     };
     let app: Router = Router::new()
         .route("/echo", on_get(upgrade))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let (listener, address) = listener().await;
     let server = tokio::spawn(async move {
         let (socket, _) = listener.accept().await.unwrap();
@@ -189,7 +189,7 @@ async fn an_upgrade_works_and_ends_the_request() {
         "{}",
         String::from_utf8_lossy(&head)
     );
-    let span = watched.server_ended().await;
+    let span = test_app.server_ended().await;
     assert_eq!(counts(&span), Some((1, 1)));
     assert_eq!(
         attribute(&span, "http.response.status_code").unwrap(),
@@ -202,13 +202,13 @@ async fn an_upgrade_works_and_ends_the_request() {
     socket.read_exact(&mut echo).await.unwrap();
     assert_eq!(&echo, b"ping");
     server.await.unwrap();
-    let spans = watched.spans();
+    let spans = test_app.spans();
     let checkouts: Vec<_> = spans
         .iter()
         .filter(|span| span.name == "pool.checkout")
         .collect();
     assert_eq!(checkouts.len(), 2);
     for checkout in checkouts {
-        crate::watched::assert_child(checkout, &span);
+        crate::test_app::assert_child(checkout, &span);
     }
 }

@@ -1,31 +1,31 @@
-//! What of the pool's use is counted for a request.
+//! What is counted for a request.
 
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get as on_get;
 
+use crate::test_app::{TestApp, assert_child, attributes, counts, get, query, send, use_pool};
 use crate::waiting::found;
-use crate::watched::{Watched, assert_child, attributes, counts, get, query, send, use_pool};
 
 #[tokio::test]
-async fn checkouts_queries_and_times_are_told() {
-    let watched = Watched::new();
-    let pool = watched.pool.clone();
+async fn a_span_has_checkouts_queries_and_times() {
+    let test_app = TestApp::new();
+    let pool = test_app.pool.clone();
     let handler = async move || {
         use_pool(&pool, 2).await;
         let mut conn = pool.get().await.unwrap();
         query(&mut conn).await;
-        // A hold of this time.
+        // The duration of the hold.
         tokio::time::sleep(Duration::from_millis(30)).await;
     };
     let app: Router = Router::new()
         .route("/", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let start = Instant::now();
     send(&app, get("/")).await;
     let took = start.elapsed().as_secs_f64();
-    let span = watched.server();
+    let span = test_app.server();
     assert_eq!(counts(&span), Some((2, 3)));
     let attributes = attributes(&span);
     let seconds = |name: &str| -> f64 { attributes[name].parse().unwrap() };
@@ -37,11 +37,11 @@ async fn checkouts_queries_and_times_are_told() {
 }
 
 #[tokio::test]
-async fn all_pools_of_the_app_are_added_up() {
-    let watched = Watched::new();
+async fn the_counts_of_all_pools_are_added_up() {
+    let test_app = TestApp::new();
     let (one, other) = (
-        watched.pool.clone(),
-        watched.another_pool("other").build().unwrap(),
+        test_app.pool.clone(),
+        test_app.another_pool("other").build().unwrap(),
     );
     let handler = async move || {
         use_pool(&one, 1).await;
@@ -49,15 +49,15 @@ async fn all_pools_of_the_app_are_added_up() {
     };
     let app: Router = Router::new()
         .route("/", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     send(&app, get("/")).await;
-    assert_eq!(counts(&watched.server()), Some((2, 3)));
+    assert_eq!(counts(&test_app.server()), Some((2, 3)));
 }
 
 #[tokio::test]
-async fn a_wait_in_vain_is_a_wait() {
-    let watched = Watched::new();
-    let mut small = watched.another_pool("small").pool_size(1).max_overflow(0);
+async fn a_timed_out_wait_counts_as_wait_time() {
+    let test_app = TestApp::new();
+    let mut small = test_app.another_pool("small").pool_size(1).max_overflow(0);
     small = small.pool_timeout(Duration::from_secs(1));
     let pool = small.build().unwrap();
     let handler = {
@@ -66,14 +66,14 @@ async fn a_wait_in_vain_is_a_wait() {
     };
     let app: Router = Router::new()
         .route("/", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let hold = async || pool.get().await.map_err(|error| error.to_string());
     let held = found("a connection", hold).await;
     let start = Instant::now();
     send(&app, get("/")).await;
     let took = start.elapsed().as_secs_f64();
     drop(held);
-    let span = watched.server();
+    let span = test_app.server();
     assert_eq!(counts(&span), Some((0, 0)));
     let waited: f64 = attributes(&span)["poolscope.request.wait_time"]
         .parse()
@@ -82,9 +82,9 @@ async fn a_wait_in_vain_is_a_wait() {
 }
 
 #[tokio::test]
-async fn work_that_is_spawned_counts_when_it_is_wrapped() {
-    let watched = Watched::new();
-    let pool = watched.pool.clone();
+async fn spawned_work_counts_if_it_is_attributed() {
+    let test_app = TestApp::new();
+    let pool = test_app.pool.clone();
     let handler = async move || {
         let spawned = pool.clone();
         tokio::spawn(async move { use_pool(&spawned, 5).await })
@@ -98,11 +98,11 @@ async fn work_that_is_spawned_counts_when_it_is_wrapped() {
     };
     let app: Router = Router::new()
         .route("/", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     send(&app, get("/")).await;
-    let server = watched.server();
+    let server = test_app.server();
     assert_eq!(counts(&server), Some((1, 1)));
-    let spans = watched.spans();
+    let spans = test_app.spans();
     let mut checkouts = spans.iter().filter(|span| span.name == "pool.checkout");
     let (alone, wrapped) = (checkouts.next().unwrap(), checkouts.next().unwrap());
     assert_ne!(
@@ -112,12 +112,12 @@ async fn work_that_is_spawned_counts_when_it_is_wrapped() {
     assert_child(wrapped, &server);
 }
 
-/// The request is over then, and its span has ended: only the pool's own tables by route know.
+/// The request's span has ended by then, so only the pool's tables by route count the work.
 #[tokio::test]
-async fn work_that_outlives_the_request_does_not_hold_its_span_open() {
-    let watched = Watched::new();
+async fn work_that_outlives_the_request_does_not_keep_its_span_open() {
+    let test_app = TestApp::new();
     let (pool, go) = (
-        watched.pool.clone(),
+        test_app.pool.clone(),
         std::sync::Arc::new(tokio::sync::Notify::new()),
     );
     let (tasks, mut spawned) = tokio::sync::mpsc::unbounded_channel();
@@ -134,19 +134,19 @@ async fn work_that_outlives_the_request_does_not_hold_its_span_open() {
     };
     let app: Router = Router::new()
         .route("/", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     send(&app, get("/")).await;
-    let server = watched.server();
+    let server = test_app.server();
     assert_eq!(counts(&server), None);
     go.notify_one();
     spawned.recv().await.unwrap().await.unwrap();
-    assert_child(&watched.named("pool.checkout"), &server);
+    assert_child(&test_app.named("pool.checkout"), &server);
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time_do_not_mix() {
-    let watched = Watched::new();
-    let pool = watched.pool.clone();
+async fn concurrent_requests_do_not_mix() {
+    let test_app = TestApp::new();
+    let pool = test_app.pool.clone();
     let handler = async move |axum::extract::Path(n): axum::extract::Path<usize>| {
         for _ in 0..n {
             tokio::task::yield_now().await;
@@ -155,14 +155,14 @@ async fn requests_at_the_same_time_do_not_mix() {
     };
     let app: Router = Router::new()
         .route("/{n}", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let paths: Vec<_> = (0..10).map(|n| format!("/{n}")).collect();
     let all = paths.iter().map(|path| send(&app, get(path)));
     futures_util::future::join_all(all).await;
-    for span in watched.servers() {
+    for span in test_app.servers() {
         let n: u64 = attributes(&span)["url.path"][1..].parse().unwrap();
         let expected = (n > 0).then_some((n, n * n));
         assert_eq!(counts(&span), expected);
     }
-    assert_eq!(watched.servers().len(), 10);
+    assert_eq!(test_app.servers().len(), 10);
 }

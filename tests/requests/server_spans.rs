@@ -1,18 +1,18 @@
-//! The span of kind SERVER that a request gets when none is current.
+//! The SERVER span that the layer opens if none is current.
 
 use axum::Router;
 use axum::routing::get as on_get;
 use http::{Request, StatusCode, header};
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 
-use crate::watched::{Watched, attribute, attributes, get, send};
+use crate::test_app::{TestApp, attribute, attributes, get, send};
 
 #[tokio::test]
-async fn it_tells_what_the_conventions_ask_for_and_no_query() {
-    let watched = Watched::new();
+async fn the_span_follows_the_conventions_and_has_no_query_string() {
+    let test_app = TestApp::new();
     let app: Router = Router::new()
         .route("/users/{id}", on_get(async || "ok"))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let request = Request::get("/users/7?token=hush-hush-4711")
         .header(header::HOST, "shop.example:8443")
         .header(header::USER_AGENT, "curl/8")
@@ -21,7 +21,7 @@ async fn it_tells_what_the_conventions_ask_for_and_no_query() {
         .unwrap();
     assert_eq!(send(&app, request).await, (StatusCode::OK, "ok".into()));
 
-    let span = watched.server();
+    let span = test_app.server();
     assert_eq!(span.name, "GET /users/{id}");
     assert_eq!(span.span_kind, SpanKind::Server);
     assert_eq!(span.status, Status::Unset);
@@ -39,22 +39,22 @@ async fn it_tells_what_the_conventions_ask_for_and_no_query() {
         ("user_agent.original", "curl/8"),
     ];
     let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    // Nothing of the pool, which was not used.
+    // The pool was not used, so its attributes are absent.
     assert_eq!(attributes(&span), expected.into());
 }
 
 #[tokio::test]
-async fn the_path_is_left_out_where_it_is_secret_and_a_password_always() {
-    let watched = Watched::new();
+async fn the_path_can_be_left_out_and_a_password_always_is() {
+    let test_app = TestApp::new();
     let app: Router = Router::new()
         .route("/reset/{token}", on_get(async || "ok"))
-        .layer(watched.layer().url_path(false));
+        .layer(test_app.layer().url_path(false));
     send(
         &app,
         get("http://ada:hush-hush-4711@shop.example/reset/hush-hush-4711"),
     )
     .await;
-    let span = watched.server();
+    let span = test_app.server();
     assert_eq!(attribute(&span, "url.path"), None);
     assert_eq!(attribute(&span, "server.address").unwrap(), "shop.example");
     assert_eq!(attribute(&span, "server.port"), None);
@@ -62,16 +62,16 @@ async fn the_path_is_left_out_where_it_is_secret_and_a_password_always() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_servers_is_one_and_the_clients_is_none() {
-    let watched = Watched::new();
+async fn a_5xx_is_an_error_and_a_4xx_is_not() {
+    let test_app = TestApp::new();
     let app: Router = Router::new()
         .route("/full", on_get(async || StatusCode::SERVICE_UNAVAILABLE))
         .route("/teapot", on_get(async || StatusCode::IM_A_TEAPOT))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     send(&app, get("/full")).await;
     send(&app, get("/teapot")).await;
-    let [full, teapot] = &watched.servers()[..] else {
-        panic!("{:#?}", watched.servers())
+    let [full, teapot] = &test_app.servers()[..] else {
+        panic!("{:#?}", test_app.servers())
     };
     assert_eq!(full.status, Status::error(""));
     assert_eq!(attribute(full, "error.type").unwrap(), "503");

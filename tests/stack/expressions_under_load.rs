@@ -1,5 +1,5 @@
-//! Every expression of the dashboard and of the alerts, asked of a Prometheus that scrapes a real
-//! app under load in each of the three ways that there are.
+//! Every expression of the dashboard and of the alerts has data in a Prometheus that scrapes a real
+//! app under load, in each of the three ways.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::expressions::{ALL, Expression, of_alerts, of_dashboard};
-use crate::repository;
+use crate::repository_files;
 use crate::support::collector::{self, Collector};
 use crate::support::http;
 use crate::support::postgres::{self, Postgres};
 use crate::support::prometheus::{self, Prometheus, Sample};
 
-/// From the app's own page; from `health`, as the seed system has it; and through a collector,
-/// whose job is the app's service.
+/// From the app's page, from `health` (the seed system's way), and through a collector, whose job is
+/// the app's service.
 const JOBS: [&str; 3] = ["shop", "laya-ai-pool", "shop-by-collector"];
 
-/// There when a minute could be compared with those before it, for which this is too short.
+/// Exists once a minute can be compared with the minutes before; the test is too short for it.
 const TAKES_MINUTES: &str = "poolscope_advice_error";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_expression_has_data_of_an_app_under_load() {
+async fn every_expression_has_data_under_load() {
     let Some(collector) = Collector::start(collector::Options::new()) else {
         return;
     };
@@ -50,7 +50,7 @@ async fn every_expression_has_data_of_an_app_under_load() {
         has_data(&prometheus, expression, &JOBS).await;
     }
 
-    // And what they say is so: the app is made to run out of connections, and to fail requests.
+    // Alerts fire: the app runs out of connections, and requests fail.
     let rules = prometheus.rules().await;
     assert_eq!(rules.len(), alerts.len());
     for alert in ["PoolExhausted", "PoolCheckoutTimeouts"] {
@@ -77,7 +77,7 @@ fn start_app(postgres: &Postgres, collector: &Collector) -> App {
 
 fn scrapes(app: &App, collector: &Collector) -> prometheus::Options {
     let app = app.url.trim_start_matches("http://");
-    // The seed system's own words, but for the port.
+    // The seed system's configuration, except for the port.
     let seed = format!(
         "  - job_name: 'laya-ai-pool'
     metrics_path: '/api/v1/monitoring/pool/health'
@@ -97,10 +97,10 @@ fn scrapes(app: &App, collector: &Collector) -> prometheus::Options {
         .scrape(JOBS[0], app, "/api/v1/monitoring/pool/metrics")
         .scrape_config(&seed)
         .scrape_config(&collected)
-        .rules(repository::path(crate::expressions::RULES))
+        .rules(repository_files::path(crate::expressions::RULES))
 }
 
-/// Enough of them that a query for each is an N+1.
+/// Adds enough users that one query for each is an N+1.
 async fn add_users(app: &App) {
     for number in 0..12 {
         let user = json!({ "name": "A user", "email": format!("{number}@example.org") });
@@ -109,8 +109,8 @@ async fn add_users(app: &App) {
     }
 }
 
-/// Until the value is dropped. Nobody looks at the answers: some are meant to fail. The sleeps shape the
-/// load.
+/// Runs until the value is dropped. Answers are ignored, because some are meant to fail. The sleeps shape
+/// the load.
 fn begin_load(app: &App) -> JoinSet<()> {
     let mut load = JoinSet::new();
     let forever = |path: &str| {
@@ -131,7 +131,7 @@ fn begin_load(app: &App) -> JoinSet<()> {
     ] {
         load.spawn(forever(path));
     }
-    // The same address again: a query that fails.
+    // The same address again, which makes a query fail.
     let users = app.url_of("/users");
     load.spawn(async move {
         let taken = json!({ "name": "A user", "email": "0@example.org" });
@@ -140,8 +140,8 @@ fn begin_load(app: &App) -> JoinSet<()> {
             sleep(Duration::from_millis(100)).await;
         }
     });
-    // Now and then twelve requests hold all four connections for longer than the others may wait,
-    // and between that the overflow is closed.
+    // Now and then twelve requests hold all four connections for longer than others may wait. In between
+    // the overflow is closed.
     let slow = app.url_of("/slow?ms=1500");
     load.spawn(async move {
         loop {
@@ -157,7 +157,7 @@ fn begin_load(app: &App) -> JoinSet<()> {
     load
 }
 
-/// For each of the jobs, if its samples name their job.
+/// Waits until each job has samples, if samples have a job.
 async fn has_data(prometheus: &Prometheus, expression: &Expression, jobs: &[&str]) {
     let has_data = |samples: &[Sample]| {
         let numbers: Vec<_> = samples

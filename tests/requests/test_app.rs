@@ -1,4 +1,4 @@
-//! An app with a pool, and the spans of both, for tests to look at.
+//! An app with a pool, and the spans of both.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,15 @@ use crate::waiting::until;
 
 pub type Sqlite = Pool<AsyncSqliteConnection>;
 
-/// Spans, kept as they end, and a pool that tells its own to the same provider.
-pub struct Watched {
+/// A pool and a layer that export to the same in-memory provider.
+pub struct TestApp {
     pub provider: SdkTracerProvider,
     pub pool: Sqlite,
     exporter: InMemorySpanExporter,
     folder: TempDir,
 }
 
-impl Watched {
+impl TestApp {
     pub fn new() -> Self {
         let exporter = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder()
@@ -46,17 +46,17 @@ impl Watched {
         }
     }
 
-    /// Another pool of the same app.
+    /// A second pool of the same app.
     pub fn another_pool(&self, name: &str) -> PoolBuilder<AsyncSqliteConnection> {
         builder(&self.folder, name)
     }
 
-    /// A layer that tells its spans to the same provider.
+    /// A layer that exports to the same provider.
     pub fn layer(&self) -> RequestLayer {
         RequestLayer::new().tracer_provider(self.provider.clone())
     }
 
-    /// Sends `tracing`'s spans there too, as long as the guard lives, on this thread.
+    /// Exports `tracing` spans of this thread too, while the guard lives.
     pub fn with_tracing(&self) -> tracing::subscriber::DefaultGuard {
         let spans = tracing_opentelemetry::layer().with_tracer(self.provider.tracer("tracing"));
         let only = tracing_subscriber::filter::LevelFilter::INFO;
@@ -68,14 +68,14 @@ impl Watched {
         self.exporter.get_finished_spans().unwrap()
     }
 
-    /// Those of kind SERVER.
+    /// The spans of kind SERVER.
     pub fn servers(&self) -> Vec<SpanData> {
         let mut spans = self.spans();
         spans.retain(|span| span.span_kind == SpanKind::Server);
         spans
     }
 
-    /// The only one of kind SERVER.
+    /// The only span of kind SERVER.
     #[track_caller]
     pub fn server(&self) -> SpanData {
         let mut servers = self.servers();
@@ -83,7 +83,7 @@ impl Watched {
         servers.remove(0)
     }
 
-    /// The only one of this name.
+    /// The only span of this name.
     #[track_caller]
     pub fn named(&self, name: &str) -> SpanData {
         let mut spans = self.spans();
@@ -92,7 +92,7 @@ impl Watched {
         spans.remove(0)
     }
 
-    /// Waits until a request has ended that a server on another task serves.
+    /// Waits for the end of a request that another task serves.
     pub async fn server_ended(&self) -> SpanData {
         let servers = async || self.servers();
         until("a request has ended", servers, |servers| {
@@ -108,7 +108,7 @@ fn builder(folder: &TempDir, name: &str) -> PoolBuilder<AsyncSqliteConnection> {
     Pool::builder(Settings::new(url)).name(name)
 }
 
-/// One checkout, and so many queries.
+/// One checkout with this number of queries.
 pub async fn use_pool(pool: &Sqlite, queries: usize) {
     let mut conn = pool.get().await.unwrap();
     for _ in 0..queries {
@@ -137,13 +137,13 @@ where
     (parts.status, String::from_utf8(body.into()).unwrap())
 }
 
-/// A span's attributes as text. A key that is there twice is a mistake.
+/// A span's attributes as text. A repeated key is a mistake.
 #[track_caller]
 pub fn attributes(span: &SpanData) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for attribute in &span.attributes {
         let twice = all.insert(attribute.key.to_string(), attribute.value.to_string());
-        assert_eq!(twice, None, "{} is told twice", attribute.key);
+        assert_eq!(twice, None, "{} is repeated", attribute.key);
     }
     all
 }
@@ -153,7 +153,7 @@ pub fn attribute(span: &SpanData, key: &str) -> Option<String> {
     attributes(span).remove(key)
 }
 
-/// Checkouts and queries, as the span tells them.
+/// The counts of checkouts and queries on the span.
 #[track_caller]
 pub fn counts(span: &SpanData) -> Option<(u64, u64)> {
     let attributes = attributes(span);
@@ -170,7 +170,7 @@ pub fn assert_child(child: &SpanData, parent: &SpanData) {
     assert_eq!(
         child.parent_span_id,
         parent.span_context.span_id(),
-        "{child:#?}\nis no child of\n{parent:#?}"
+        "{child:#?}\nis not a child of\n{parent:#?}"
     );
     assert_eq!(
         child.span_context.trace_id(),

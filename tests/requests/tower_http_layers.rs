@@ -1,4 +1,4 @@
-//! Beside tower-http's other layers.
+//! The layer combined with other layers of tower-http.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::timeout::{ResponseBodyTimeoutLayer, TimeoutLayer};
 use tower_http::trace::TraceLayer;
 
-use crate::watched::{Sqlite, Watched, attribute, counts, query};
+use crate::test_app::{Sqlite, TestApp, attribute, counts, query};
 
 fn app(pool: &Sqlite) -> Router {
     let pool = pool.clone();
@@ -26,14 +26,14 @@ fn app(pool: &Sqlite) -> Router {
                 (n < 20).then(|| (Ok::<_, std::io::Error>("a row of many\n"), n + 1))
             }
         });
-        // Compression asks again after the end.
+        // Compression polls again after the end.
         let body = Body::from_stream(parts.fuse());
         ([(header::CONTENT_TYPE, "text/plain")], body)
     };
     Router::new().route("/long", on_get(long))
 }
 
-async fn is_compressed_and_counted(watched: Watched, app: Router) {
+async fn check_compressed_and_counted(test_app: TestApp, app: Router) {
     let request = Request::get("/long")
         .header(header::ACCEPT_ENCODING, "gzip")
         .body(Body::empty())
@@ -43,15 +43,15 @@ async fn is_compressed_and_counted(watched: Watched, app: Router) {
     assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..2], b"\x1f\x8b");
-    let server = watched.server();
+    let server = test_app.server();
     assert_eq!(counts(&server), Some((21, 21)));
     assert_eq!(attribute(&server, "error.type"), None);
-    assert_eq!(watched.pool.status().checked_out, 0);
+    assert_eq!(test_app.pool.status().checked_out, 0);
 }
 
 #[tokio::test]
-async fn inside_of_compression_and_timeouts() {
-    let watched = Watched::new();
+async fn the_layer_works_inside_compression_and_timeouts() {
+    let test_app = TestApp::new();
     let layers = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
         .layer(CompressionLayer::new())
@@ -60,16 +60,16 @@ async fn inside_of_compression_and_timeouts() {
             StatusCode::SERVICE_UNAVAILABLE,
             Duration::from_secs(30),
         ))
-        .layer(watched.layer());
-    let app = app(&watched.pool).layer(layers);
-    is_compressed_and_counted(watched, app).await;
+        .layer(test_app.layer());
+    let app = app(&test_app.pool).layer(layers);
+    check_compressed_and_counted(test_app, app).await;
 }
 
 #[tokio::test]
-async fn around_compression_and_timeouts() {
-    let watched = Watched::new();
+async fn the_layer_works_outside_compression_and_timeouts() {
+    let test_app = TestApp::new();
     let layers = ServiceBuilder::new()
-        .layer(watched.layer())
+        .layer(test_app.layer())
         .layer(TraceLayer::new_for_http())
         .layer(ResponseBodyTimeoutLayer::new(Duration::from_secs(30)))
         .layer(CompressionLayer::new())
@@ -77,6 +77,6 @@ async fn around_compression_and_timeouts() {
             StatusCode::SERVICE_UNAVAILABLE,
             Duration::from_secs(30),
         ));
-    let app = app(&watched.pool).layer(layers);
-    is_compressed_and_counted(watched, app).await;
+    let app = app(&test_app.pool).layer(layers);
+    check_compressed_and_counted(test_app, app).await;
 }

@@ -1,4 +1,4 @@
-//! Two quickstarts that find the same empty database.
+//! Two quickstarts that start on the same empty database.
 
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -7,21 +7,21 @@ use crate::app::App;
 use crate::databases::{Database, mariadb, postgres, sqlite};
 
 #[tokio::test]
-async fn two_make_one_set_of_tables_on_sqlite() {
-    two_make_one_set_of_tables(sqlite()).await;
+async fn concurrent_starts_create_the_tables_once_on_sqlite() {
+    concurrent_starts_create_the_tables_once(sqlite()).await;
 }
 
 #[tokio::test]
-async fn two_make_one_set_of_tables_on_postgres() {
-    two_make_one_set_of_tables(postgres("together")).await;
+async fn concurrent_starts_create_the_tables_once_on_postgres() {
+    concurrent_starts_create_the_tables_once(postgres("together")).await;
 }
 
 #[tokio::test]
-async fn two_make_one_set_of_tables_on_mariadb() {
-    two_make_one_set_of_tables(mariadb("together")).await;
+async fn concurrent_starts_create_the_tables_once_on_mariadb() {
+    concurrent_starts_create_the_tables_once(mariadb("together")).await;
 }
 
-async fn two_make_one_set_of_tables(database: Database) {
+async fn concurrent_starts_create_the_tables_once(database: Database) {
     let start = || App::quiet(&[("DATABASE_URL", &database.url)]);
     let (one, other) = (start(), start());
     let requests = (0..20).map(|n| {

@@ -1,4 +1,4 @@
-//! The files of this repository that a test reads.
+//! Reads files of this repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
 
-/// Where a file is, by its path from the root.
+/// The path of a file, given from the root.
 pub fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -19,7 +19,7 @@ pub fn json(name: &str) -> Value {
     serde_json::from_str(&text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// A file with one document of YAML.
+/// Reads a file of one YAML document.
 pub fn yaml(name: &str) -> Value {
     let text = text(name);
     let documents = Yaml::load_from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -1,4 +1,4 @@
-//! The examples that show one thing each.
+//! The small examples, each of which shows one thing.
 
 use http::StatusCode;
 use rustix::process::Signal;
@@ -29,7 +29,7 @@ async fn hyper_app_serves_the_routes_without_a_framework() {
 }
 
 #[tokio::test]
-async fn existing_pool_is_observed_as_it_is() {
+async fn existing_pool_is_observed_unchanged() {
     let mut app = App::start("existing_pool", &[]);
     assert_eq!(app.get("/answer").await.json(), 42);
     the_five_routes_answer(&app).await;
@@ -49,7 +49,7 @@ async fn existing_pool_is_observed_as_it_is() {
 fn from_code_prints_the_four_reports() {
     let mut example = Example::start("from_code", &[]);
     assert!(example.wait().success());
-    // The last line, which may still be on its way when the process has ended.
+    // The last line may arrive after the process has ended.
     while !example.output().ends_with("\n}\n") {
         std::thread::yield_now();
     }

@@ -1,8 +1,8 @@
-//! What an app tells arrives: traces in Jaeger, metrics in Prometheus, logs at the collector.
+//! Telemetry end to end: traces reach Jaeger, metrics Prometheus, logs the collector.
 //!
-//! The quickstart under load on Postgres, exporting to a collector that hands its traces to Jaeger
-//! and its metrics to Prometheus; Prometheus also scrapes the app itself, so that both ways of a
-//! metric are compared with each other, and with the app's own reports.
+//! The quickstart runs under load on Postgres and exports to a collector, which sends its traces to Jaeger
+//! and its metrics to Prometheus. Prometheus also scrapes the app itself. The metrics of both ways are
+//! compared with each other, and with the app's reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ impl App {
                 ("DATABASE_URL", database),
                 ("DB_POOL_SIZE", "3"),
                 ("DB_MAX_OVERFLOW", "2"),
-                // Far more than any wait here but those that are meant to be in vain.
+                // Longer than any wait here that is not meant to time out.
                 ("DB_POOL_TIMEOUT", "5"),
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.http_endpoint()),
                 ("OTEL_SERVICE_NAME", "shop"),
@@ -45,7 +45,9 @@ impl App {
             ],
         );
         let line = example.wait_for("listening on ");
-        let (_, url) = line.split_once("listening on ").expect("it was waited for");
+        let (_, url) = line
+            .split_once("listening on ")
+            .expect("the line was waited for");
         Self {
             url: url.to_owned(),
             example,
@@ -73,7 +75,7 @@ impl App {
             .json()
     }
 
-    /// Everything that telemetry tells of, and nothing under way afterwards.
+    /// Causes every kind of telemetry, and leaves nothing in flight.
     async fn load(&self) {
         assert!(
             self.all("/users", 40)
@@ -93,7 +95,7 @@ impl App {
                 "{slow}"
             );
         }
-        // Five hold for longer than the others may wait.
+        // Five requests hold a connection for longer than the others may wait.
         let held = self.all("/slow?ms=9000", 7).await;
         assert_eq!(
             held.iter().filter(|status| **status == 503).count(),
@@ -105,7 +107,7 @@ impl App {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_quickstart_tells_arrives() {
+async fn the_quickstarts_telemetry_arrives() {
     let Some(jaeger) = Jaeger::start() else {
         return;
     };
@@ -125,7 +127,7 @@ async fn what_the_quickstart_tells_arrives() {
     app.load().await;
 
     one_trace_shows_the_request_the_wait_and_the_queries(&jaeger).await;
-    a_repeated_statement_and_a_transaction_are_seen(&jaeger).await;
+    a_repeated_statement_and_a_transaction_have_spans(&jaeger).await;
     every_metric_arrives_both_ways(&app, &prometheus).await;
     logs_belong_to_their_traces(&collector, &jaeger).await;
 
@@ -134,7 +136,7 @@ async fn what_the_quickstart_tells_arrives() {
         "{}",
         app.example.output()
     );
-    // Flushed by SIGTERM: what was told last arrives, too.
+    // SIGTERM flushes the last telemetry.
     collector
         .logs_when(|logs| logs.iter().any(|log| log.body.contains("drained")))
         .await;
@@ -193,7 +195,7 @@ async fn one_trace_shows_the_request_the_wait_and_the_queries(jaeger: &Jaeger) {
         text.starts_with("SELECT \"quickstart_users\".\"id\"") && text.contains("$1"),
         "{text}"
     );
-    // The wait comes before the query, and both lie within the request.
+    // The wait comes before the query, and both are within the request.
     assert!(checkout.start + checkout.duration <= users.start + 1);
     for child in trace.children_of(root) {
         assert!(child.start >= root.start);
@@ -205,7 +207,7 @@ async fn one_trace_shows_the_request_the_wait_and_the_queries(jaeger: &Jaeger) {
     }
 }
 
-async fn a_repeated_statement_and_a_transaction_are_seen(jaeger: &Jaeger) {
+async fn a_repeated_statement_and_a_transaction_have_spans(jaeger: &Jaeger) {
     let of = |name: &'static str| {
         move |trace: &Trace| {
             let done = |root: &Span| root.tags.contains_key("poolscope.request.queries");
@@ -247,10 +249,10 @@ fn number(span: &Span, attribute: &str) -> f64 {
         .unwrap_or_else(|| panic!("{attribute}: {value}"))
 }
 
-/// By the name and the labels that both ways have: the value.
+/// Values by name and those labels that both ways have.
 async fn series(prometheus: &Prometheus, job: &str) -> BTreeMap<String, f64> {
     let by = match job {
-        // What its own server calls job and instance came with the metrics.
+        // The collector passes on job and instance under other names.
         "collector" => r#"{job="collector", exported_job="shop"}"#.to_owned(),
         job => format!(r#"{{job="{job}"}}"#),
     };
@@ -268,7 +270,7 @@ async fn series(prometheus: &Prometheus, job: &str) -> BTreeMap<String, f64> {
     let mut series = BTreeMap::new();
     for sample in samples {
         let labels = sample.labels.iter().filter(|(label, _)| !dropped(label));
-        // OpenMetrics writes 1.0 where the older format writes 1.
+        // OpenMetrics writes 1.0, the text format 1.
         let labels = labels.map(|(label, value)| match &**label {
             "le" => format!("le={}", value.parse::<f64>().expect("a bound")),
             label => format!("{label}={value}"),
@@ -278,15 +280,15 @@ async fn series(prometheus: &Prometheus, job: &str) -> BTreeMap<String, f64> {
     series
 }
 
-/// What two ways of the same metrics tell differently.
+/// The differences between two ways of the same metrics.
 fn difference(ours: &BTreeMap<String, f64>, others: &BTreeMap<String, f64>) -> Vec<String> {
     let names: BTreeSet<_> = ours.keys().chain(others.keys()).collect();
-    let told = |name: &String| (ours.get(name).copied(), others.get(name).copied());
+    let values = |name: &String| (ours.get(name).copied(), others.get(name).copied());
     let differs = |pair: &(Option<f64>, Option<f64>)| match *pair {
         (Some(ours), Some(others)) => (ours - others).abs() > 1e-6 * ours.abs().max(1.0),
         _ => true,
     };
-    let pairs = names.into_iter().map(|name| (name, told(name)));
+    let pairs = names.into_iter().map(|name| (name, values(name)));
     pairs
         .filter(|(_, pair)| differs(pair))
         .map(|(name, (ours, others))| format!("{name}: {ours:?} and {others:?}"))
@@ -297,9 +299,9 @@ async fn every_metric_arrives_both_ways(app: &App, prometheus: &Prometheus) {
     let status = app.status().await;
     let granted = status["totals"]["checkouts"].as_u64().unwrap();
     assert!(granted > 60, "{status}");
-    // Nothing is under way any more, so that all readings from here on are the same.
+    // Nothing is in flight any more, so all later readings are equal.
     for job in ["app", "seed", "collector"] {
-        // The last figure to change: all have come back.
+        // The last value to change: all connections have come back.
         let returned = format!(r#"db_client_connection_use_time_seconds_count{{job="{job}"}}"#);
         let all = |samples: &[prometheus::Sample]| {
             samples
@@ -312,7 +314,7 @@ async fn every_metric_arrives_both_ways(app: &App, prometheus: &Prometheus) {
             .query_when(&queries, |samples| !samples.is_empty())
             .await;
     }
-    // Nothing changes any more, so that they agree once all has been exported and scraped.
+    // Nothing changes any more, so the ways agree once everything has been exported and scraped.
     let differences = async || {
         let ours = series(prometheus, "app").await;
         assert!(ours.len() > 100, "{}", ours.len());

@@ -1,10 +1,10 @@
-//! The quickstart's own traffic, as whoever looks at its traces sees it.
+//! The traces of the quickstart's own traffic.
 
 use crate::app::App;
 use crate::support::collector::{self, Collector};
 
 #[tokio::test]
-async fn its_requests_are_whole() {
+async fn requests_of_the_traffic_are_complete() {
     let Some(collector) = Collector::start(collector::Options::new()) else {
         return;
     };
@@ -15,7 +15,7 @@ async fn its_requests_are_whole() {
             ("OTEL_BSP_SCHEDULE_DELAY", "100"),
         ],
     );
-    // Each of its paths at least once.
+    // Each of its paths occurs at least once.
     let servers =
         |spans: &[crate::support::otlp::Span]| spans.iter().filter(|s| s.kind == 2).count();
     let spans = collector.spans_when(|spans| servers(spans) >= 8).await;

@@ -1,4 +1,4 @@
-//! Whose child a request's span is, and when there is none of ours.
+//! The parent of a request's span, and the cases without a span of the layer.
 
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +16,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use poolscope::RequestLayer;
 
-use crate::watched::{Watched, assert_child, counts, get, send, use_pool};
+use crate::test_app::{TestApp, assert_child, counts, get, send, use_pool};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -30,24 +30,28 @@ fn traced(path: &str, sampled: bool) -> HttpRequest<Body> {
         .unwrap()
 }
 
-fn app(watched: &Watched) -> Router {
-    let pool = watched.pool.clone();
+fn app(test_app: &TestApp) -> Router {
+    let pool = test_app.pool.clone();
     Router::new().route("/use", on_get(async move || use_pool(&pool, 1).await))
 }
 
 #[tokio::test]
-async fn it_is_a_child_of_the_callers_and_the_parent_of_checkouts_and_queries() {
-    let watched = Watched::new();
-    send(&app(&watched).layer(watched.layer()), traced("/use", true)).await;
-    let server = watched.server();
+async fn the_span_is_between_the_callers_and_those_of_the_pool() {
+    let test_app = TestApp::new();
+    send(
+        &app(&test_app).layer(test_app.layer()),
+        traced("/use", true),
+    )
+    .await;
+    let server = test_app.server();
     assert_eq!(
         server.span_context.trace_id(),
         TraceId::from_hex(TRACE).unwrap()
     );
     assert_eq!(server.parent_span_id, SpanId::from_hex(PARENT).unwrap());
     assert!(server.parent_span_is_remote);
-    assert_child(&watched.named("pool.checkout"), &server);
-    let queries: Vec<_> = watched
+    assert_child(&test_app.named("pool.checkout"), &server);
+    let queries: Vec<_> = test_app
         .spans()
         .into_iter()
         .filter(|span| span.span_kind == SpanKind::Client)
@@ -57,15 +61,19 @@ async fn it_is_a_child_of_the_callers_and_the_parent_of_checkouts_and_queries() 
 }
 
 #[tokio::test]
-async fn what_the_caller_does_not_sample_is_not_sampled() {
-    let watched = Watched::new();
-    send(&app(&watched).layer(watched.layer()), traced("/use", false)).await;
-    assert_eq!(watched.spans().len(), 0);
+async fn the_callers_sampling_decision_is_kept() {
+    let test_app = TestApp::new();
+    send(
+        &app(&test_app).layer(test_app.layer()),
+        traced("/use", false),
+    )
+    .await;
+    assert_eq!(test_app.spans().len(), 0);
 }
 
 #[tokio::test]
-async fn a_context_that_came_from_the_caller_is_a_parent_and_no_span_of_ours() {
-    let watched = Watched::new();
+async fn a_remote_context_is_a_parent() {
+    let test_app = TestApp::new();
     let caller = SpanContext::new(
         TraceId::from_hex(TRACE).unwrap(),
         SpanId::from_hex(PARENT).unwrap(),
@@ -74,69 +82,69 @@ async fn a_context_that_came_from_the_caller_is_a_parent_and_no_span_of_ours() {
         TraceState::default(),
     );
     let context = Context::new().with_remote_span_context(caller);
-    let app = app(&watched).layer(watched.layer());
+    let app = app(&test_app).layer(test_app.layer());
     send(&app, get("/use")).with_context(context).await;
     assert_eq!(
-        watched.server().parent_span_id,
+        test_app.server().parent_span_id,
         SpanId::from_hex(PARENT).unwrap()
     );
 }
 
 #[tokio::test]
-async fn under_a_span_none_is_opened_and_the_numbers_are_put_on_that() {
-    let watched = Watched::new();
-    let span = watched.provider.tracer("app").start("the app's own");
+async fn a_current_span_gets_the_counts_and_no_span_is_opened() {
+    let test_app = TestApp::new();
+    let span = test_app.provider.tracer("app").start("the app's own");
     let context = Context::new().with_span(span);
-    let app = app(&watched).layer(watched.layer());
+    let app = app(&test_app).layer(test_app.layer());
     send(&app, traced("/use", true))
         .with_context(context.clone())
         .await;
     context.span().set_attribute(KeyValue::new("still", "open"));
     context.span().end();
-    assert_eq!(watched.servers().len(), 0);
-    let own = watched.named("the app's own");
+    assert_eq!(test_app.servers().len(), 0);
+    let own = test_app.named("the app's own");
     assert_eq!(counts(&own), Some((1, 1)));
-    assert_child(&watched.named("pool.checkout"), &own);
+    assert_child(&test_app.named("pool.checkout"), &own);
 }
 
-/// A middleware whose span ends when the head of the response is there.
+/// The span of a middleware that ends it with the head of the response.
 #[tokio::test]
-async fn a_span_that_ends_before_the_body_is_sent_has_the_numbers_too() {
-    let watched = Watched::new();
-    let provider = watched.provider.clone();
+async fn a_span_that_ends_before_the_body_has_the_counts() {
+    let test_app = TestApp::new();
+    let provider = test_app.provider.clone();
     let middleware = from_fn(move |request: Request, next: Next| {
         let span = provider.tracer("app").start("short");
         next.run(request)
             .with_context(Context::new().with_span(span))
     });
-    let app = app(&watched).layer(watched.layer()).layer(middleware);
+    let app = app(&test_app).layer(test_app.layer()).layer(middleware);
     send(&app, get("/use")).await;
-    assert_eq!(counts(&watched.named("short")), Some((1, 1)));
-    assert_eq!(watched.servers().len(), 0);
+    assert_eq!(counts(&test_app.named("short")), Some((1, 1)));
+    assert_eq!(test_app.servers().len(), 0);
 }
 
 #[tokio::test]
-async fn a_span_inside_of_ours_is_its_child() {
-    let watched = Watched::new();
-    let provider = watched.provider.clone();
+async fn a_span_inside_the_layer_is_a_child_of_its_span() {
+    let test_app = TestApp::new();
+    let provider = test_app.provider.clone();
     let handler = async move || provider.tracer("app").start("work").end();
     let app: Router = Router::new()
         .route("/work", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     send(&app, get("/work")).await;
-    assert_child(&watched.named("work"), &watched.server());
+    assert_child(&test_app.named("work"), &test_app.server());
 }
 
-/// No other test in this program may use the global provider.
+/// No other test of this binary may use the global provider.
 #[tokio::test]
-async fn a_provider_that_is_set_later_gets_the_spans_from_then_on() {
-    let watched = Watched::new();
-    let app = app(&watched).layer(RequestLayer::new());
+async fn a_provider_that_is_set_later_gets_later_spans() {
+    let test_app = TestApp::new();
+    let app = app(&test_app).layer(RequestLayer::new());
     send(&app, traced("/use", true)).await;
-    assert_eq!(watched.servers().len(), 0);
-    // With nobody to listen, the checkout is nobody's child.
+    assert_eq!(test_app.servers().len(), 0);
+    // Without a listener, the checkout has no parent.
     assert_eq!(
-        watched.named("pool.checkout").parent_span_id,
+        test_app.named("pool.checkout").parent_span_id,
         SpanId::INVALID
     );
 

@@ -1,4 +1,4 @@
-//! Thirty requests that hold a connection, on a pool of three and five.
+//! Thirty requests that each hold a connection, on a pool of three plus five.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -8,27 +8,27 @@ use crate::databases::{Database, mariadb, postgres, sqlite};
 use crate::support::waiting::soon;
 
 #[tokio::test]
-async fn an_exhausted_pool_shows_itself_on_sqlite() {
-    an_exhausted_pool_shows_itself(sqlite()).await;
+async fn the_reports_show_an_exhausted_pool_on_sqlite() {
+    the_reports_show_an_exhausted_pool(sqlite()).await;
 }
 
 #[tokio::test]
-async fn an_exhausted_pool_shows_itself_on_postgres() {
-    an_exhausted_pool_shows_itself(postgres("exhausted")).await;
+async fn the_reports_show_an_exhausted_pool_on_postgres() {
+    the_reports_show_an_exhausted_pool(postgres("exhausted")).await;
 }
 
 #[tokio::test]
-async fn an_exhausted_pool_shows_itself_on_mariadb() {
-    an_exhausted_pool_shows_itself(mariadb("exhausted")).await;
+async fn the_reports_show_an_exhausted_pool_on_mariadb() {
+    the_reports_show_an_exhausted_pool(mariadb("exhausted")).await;
 }
 
-async fn an_exhausted_pool_shows_itself(database: Database) {
+async fn the_reports_show_an_exhausted_pool(database: Database) {
     let app = App::quiet(&[
         ("DATABASE_URL", &database.url),
         ("DB_POOL_SIZE", "3"),
         ("DB_MAX_OVERFLOW", "5"),
     ]);
-    // They are left alone at the end.
+    // The requests are still running when the test ends.
     for _ in 0..30 {
         app.begin("/slow?ms=30000");
     }

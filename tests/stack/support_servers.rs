@@ -1,4 +1,4 @@
-//! What is sent to the servers of `support` can be read back there.
+//! The servers of `support` return the telemetry that was sent to them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::support::prometheus::{self, Prometheus};
 const TRACE: &str = "0102030405060708090a0b0c0d0e0f10";
 
 #[tokio::test]
-async fn what_is_sent_to_the_collector_is_read_back() {
+async fn telemetry_sent_to_the_collector_can_be_read_back() {
     let Some(jaeger) = Jaeger::start() else {
         return;
     };
@@ -69,7 +69,7 @@ async fn what_is_sent_to_the_collector_is_read_back() {
     assert_eq!(used[0].value, 7.0);
     assert_eq!(used[0].labels["exported_job"], "shop");
 
-    // What it has kept outlives it.
+    // Received data outlives the collector.
     collector.stop();
     assert_eq!(collector.spans().len(), 2);
     collector.start_again();
@@ -91,7 +91,7 @@ fn text(key: &str, value: &str) -> Value {
     json!({ "key": key, "value": { "stringValue": value } })
 }
 
-/// Jaeger's search looks no further back than an hour or two.
+/// Jaeger's search covers the last hour or two only.
 fn nanoseconds_since_1970() -> u128 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("after 1970").as_nanos()
