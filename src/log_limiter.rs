@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_event_per_second_with_the_number_left_out() {
+    fn one_event_per_second_has_the_number_of_those_left_out() {
         let (limiter, start) = (LogLimiter::default(), Instant::now());
         assert_eq!(limiter.try_log(start), Some(0));
         assert_eq!(limiter.try_log(start), None);

@@ -145,7 +145,7 @@ fn granted(fleet: &Fleet) -> String {
 mod tests {
     use super::*;
 
-    fn said(kind: BottleneckKind, contention: Contention, places: &[&str]) -> String {
+    fn cause_sentence(kind: BottleneckKind, contention: Contention, places: &[&str]) -> String {
         let found = Bottleneck {
             kind,
             contention: Some(contention),
@@ -160,12 +160,12 @@ mod tests {
 
     #[test]
     fn each_cause_of_saturation_is_named() {
-        let lock = said(BottleneckKind::Database, Contention::Lock, &["/orders"]);
+        let lock = cause_sentence(BottleneckKind::Database, Contention::Lock, &["/orders"]);
         assert_eq!(
             lock,
             "throughput stops growing beyond 8 connections in use, because queries of /orders wait for a lock that each query holds for 3.1 ms"
         );
-        let server = said(BottleneckKind::Database, Contention::Shared, &[]);
+        let server = cause_sentence(BottleneckKind::Database, Contention::Shared, &[]);
         assert!(
             server.contains("queries share a resource that 2.0 of them saturate"),
             "{server}"
@@ -174,7 +174,7 @@ mod tests {
             server.contains("processors or disks, for 3.1 ms each"),
             "{server}"
         );
-        let service = said(BottleneckKind::Application, Contention::Shared, &[]);
+        let service = cause_sentence(BottleneckKind::Application, Contention::Shared, &[]);
         assert!(
             service.contains("the service itself saturates"),
             "{service}"

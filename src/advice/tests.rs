@@ -78,7 +78,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn says(&self, words: &[&str]) {
+    fn assert_says(&self, words: &[&str]) {
         let text = self.advice().recommendations.join(" ");
         for word in words {
             assert!(text.contains(word), "{word}: {text}");
@@ -141,7 +141,7 @@ fn an_oversized_pool_should_shrink_and_frees_connections() {
     let total = total(&advice);
     assert!((13..=18).contains(&total), "{advice:#?}");
     let fewer = 90 - total;
-    scene.says(&[
+    scene.assert_says(&[
         "The pool is oversized",
         &format!("Set DB_POOL_SIZE={total} DB_MAX_OVERFLOW=0: this frees {fewer} connections"),
         &format!("{} across all 3 replicas", 3 * fewer),
@@ -164,7 +164,7 @@ fn a_pool_that_is_too_small_should_grow() {
     let scene = Scene::new(5, 0, usual());
     let advice = scene.advice();
     assert!(total(&advice) > 10, "{advice:#?}");
-    scene.says(&[
+    scene.assert_says(&[
         "Overloaded now: within the last minute 100.0 checkouts/s arrived, 160 % of what 5 connections can serve",
         "The pool is too small: with 5 connections, the queue grows without bound (192 % utilization)",
     ]);
@@ -172,7 +172,7 @@ fn a_pool_that_is_too_small_should_grow() {
     assert_eq!(five.unwrap().p95_ms, None);
     // Headroom alone makes this one too small.
     let scene = Scene::new(12, 0, usual());
-    scene.says(&["The pool is too small: with 12 connections, the p95 wait is"]);
+    scene.assert_says(&["The pool is too small: with 12 connections, the p95 wait is"]);
     let text = scene.advice().recommendations.join(" ");
     assert!(!text.contains("Overloaded"), "{text}");
 }
@@ -189,14 +189,14 @@ fn overflow_covers_the_peak_and_the_size_the_usual_load() {
     let size = advice.recommended_pool_size.unwrap();
     assert!((3..=6).contains(&size), "{advice:#?}");
     assert!((13..=18).contains(&total(&advice)), "{advice:#?}");
-    scene.says(&["in the busiest five minutes, 2.0 h ago"]);
+    scene.assert_says(&["in the busiest five minutes, 2.0 h ago"]);
     assert_eq!(advice.evidence.learned_from, Some("busiest"));
     let replayed = advice.evidence.replayed.unwrap();
     assert_eq!(replayed.until_seconds_ago, 7200.0);
     assert_eq!(replayed.arrivals_per_second, 100.0);
     // A bad split is reported, because the pool closes connections that the usual load needs.
     let scene = Scene::new(1, total(&advice) - 1, scene.learned);
-    scene.says(&["the split does not", &format!("Set DB_POOL_SIZE={size}")]);
+    scene.assert_says(&["the split does not", &format!("Set DB_POOL_SIZE={size}")]);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_pool_that_fits_is_kept() {
         assert_eq!(advice.paste, None);
         assert_eq!(total(&advice), need);
         assert_eq!(advice.recommendations.len(), 1, "{advice:#?}");
-        scene.says(&["The pool fits its load"]);
+        scene.assert_says(&["The pool fits its load"]);
     }
 }
 
@@ -238,10 +238,10 @@ fn too_little_data_is_reported_with_the_missing_amount() {
     let evidence = &advice.evidence;
     assert_eq!((evidence.learned_from, evidence.replayed), (None, None));
     assert!(evidence.curve.is_empty());
-    scene.says(&["Not enough data: 0 checkouts completed within 0 s"]);
+    scene.assert_says(&["Not enough data: 0 checkouts completed within 0 s"]);
 
     let scene = Scene::new(5, 5, young(240.0, 4.0, HELD));
-    scene.says(&[
+    scene.assert_says(&[
         "Not enough data: 960 checkouts completed within 240 s",
         ": 40 checkouts more.",
     ]);
@@ -249,7 +249,7 @@ fn too_little_data_is_reported_with_the_missing_amount() {
 }
 
 #[test]
-fn the_busier_window_is_learned_from() {
+fn the_busier_window_determines_the_load() {
     let busiest = |arrivals| {
         let erlang = Erlang {
             until: NOW - 600.0,
@@ -281,14 +281,14 @@ fn the_busier_window_is_learned_from() {
 }
 
 #[test]
-fn if_no_size_helps_the_saturation_level_and_its_users_are_named() {
+fn the_saturation_level_and_its_users_are_named_if_no_size_helps() {
     for server in [FLAT_FROM_8, FALLING_FROM_8] {
         let scene = Scene::new(20, 10, learned(server)).with_call_sites();
         let advice = scene.advice();
         assert_eq!(total(&advice), 8, "{advice:#?}");
         let bottleneck = advice.bottleneck.as_ref().unwrap();
         assert_eq!(bottleneck.saturates_at, Some(8));
-        scene.says(&[
+        scene.assert_says(&[
             "No size meets the target of 5.0 ms",
             "throughput stops growing beyond 8 connections in use, because queries share a resource that 8.0 of them saturate",
             "/orders at src/app.rs:7 (70 %), /users at src/app.rs:7 (30 %)",
@@ -316,14 +316,14 @@ fn an_unexplained_load_is_reported_and_changed_in_small_steps() {
         let advice = scene.advice();
         assert_eq!(total(&advice), total_allowed, "{advice:#?}");
         assert!(!advice.evidence.replayed.unwrap().understood);
-        scene.says(&[
+        scene.assert_says(&[
             "Change the size in small steps, and measure",
             &format!("near the {connections} connections that were observed"),
         ]);
         let text = advice.recommendations.join(" ");
         assert!(!text.contains("watch_queries"), "{text}");
     }
-    scene(8, false).says(&["`watch_queries` measures which part of a hold they take"]);
+    scene(8, false).assert_says(&["`watch_queries` measures which part of a hold they take"]);
     let text = Scene::new(8, 0, usual()).advice().recommendations.join(" ");
     assert!(!text.contains("small steps"), "{text}");
 }
@@ -335,7 +335,7 @@ fn a_need_beyond_the_share_has_alternatives() {
         .with_call_sites();
     let advice = scene.advice();
     assert_eq!(total(&advice), 10);
-    scene.says(&[
+    scene.assert_says(&[
         "but the server can grant only 10: max_connections 100, reserved 3, used by others 10, shared by 8 replicas",
         "PgBouncer",
         "shorter on average (now 80 ms) is enough",
@@ -350,11 +350,11 @@ fn a_need_beyond_the_share_has_alternatives() {
 }
 
 #[test]
-fn a_pool_that_does_not_fit_is_not_said_to_fit() {
+fn a_pool_that_does_not_fit_is_not_reported_as_fitting() {
     let text = |scene: &Scene| scene.advice().recommendations.join(" ");
     // As many as granted, but too few.
     let granted = Scene::new(6, 0, usual()).with_share(8, 6).with_call_sites();
-    granted.says(&[
+    granted.assert_says(&[
         "Keep the current size",
         "The load needs",
         "can grant only 6",
@@ -364,16 +364,16 @@ fn a_pool_that_does_not_fit_is_not_said_to_fit() {
     let above = Scene::new(50, 0, usual())
         .with_share(8, 6)
         .with_call_sites();
-    above.says(&[
+    above.assert_says(&[
         "larger than its share of the server's connections",
         "frees 44 connections",
     ]);
     assert!(!text(&above).contains("oversized"), "{}", text(&above));
     // More than is useful, and no size is enough.
     let flat = Scene::new(20, 10, learned(FLAT_FROM_8));
-    flat.says(&["larger than is useful", "No size meets the target"]);
+    flat.assert_says(&["larger than is useful", "No size meets the target"]);
     let alone = Scene::new(1, 0, usual()).with_share(8, 0);
-    alone.says(&["with 1 connection,", "can grant only 0"]);
+    alone.assert_says(&["with 1 connection,", "can grant only 0"]);
 }
 
 #[test]
@@ -390,14 +390,14 @@ fn a_size_that_met_the_target_is_kept_despite_the_prediction() {
     let advice = well.advice();
     assert_eq!((total(&advice), advice.paste), (20, None));
     assert_eq!(advice.recommendations.len(), 1);
-    well.says(&[
+    well.assert_says(&[
         "Keep the current size",
         "with 20 connections the measured p95 wait was 0 ms",
     ]);
-    scene(20, 0.003).says(&["with 20 connections the measured p95 wait was 3.0 ms"]);
+    scene(20, 0.003).assert_says(&["with 20 connections the measured p95 wait was 3.0 ms"]);
     // A measurement at another size, or one that missed the target, does not count.
-    scene(19, 0.0).says(&["No size meets the target", "instead of 20"]);
-    scene(20, 0.03).says(&[
+    scene(19, 0.0).assert_says(&["No size meets the target", "instead of 20"]);
+    scene(20, 0.03).assert_says(&[
         "Overloaded now",
         "No size meets the target",
         "instead of 20",
@@ -414,7 +414,7 @@ fn connections_that_only_move_the_wait_are_reported() {
     let scene = Scene::new(20, 10, learned(light)).with_call_sites();
     let advice = scene.advice();
     assert!(total(&advice) > 8, "{advice:#?}");
-    scene.says(&[
+    scene.assert_says(&[
         "But throughput stops growing beyond 8 connections in use",
         "they move it out of the pool's queue",
         "Most connection time is used by /orders",
@@ -422,7 +422,7 @@ fn connections_that_only_move_the_wait_are_reported() {
 }
 
 #[test]
-fn another_target_another_load_and_another_size() {
+fn another_target_load_or_size_changes_the_advice() {
     let plain = Scene::new(5, 5, usual());
     let asked = |what_if: WhatIf| {
         let mut scene = Scene::new(5, 5, usual());
@@ -432,7 +432,7 @@ fn another_target_another_load_and_another_size() {
     };
     let twice = asked(WhatIf::new().rate(2.0));
     assert!(total(&twice.advice()) > total(&plain.advice()) + 5);
-    twice.says(&["240.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom, multiplied by 2 as requested)"]);
+    twice.assert_says(&["240.0 checkouts/s (100.0 in the busiest five minutes, 20 % headroom, multiplied by 2 as requested)"]);
     let patient = asked(WhatIf::new().target_p95(Duration::from_millis(500)));
     assert!(total(&patient.advice()) < total(&plain.advice()));
     assert_eq!(patient.advice().target_p95_ms, 500.0);
@@ -441,8 +441,9 @@ fn another_target_another_load_and_another_size() {
     assert_eq!(advice.asked.unwrap().connections, 20);
     assert!(advice.predicted.contains(&advice.asked.unwrap()));
     assert_eq!(total(&advice), total(&plain.advice()));
-    asked_for.says(&["With 20 connections, the p95 wait is 0 ms at"]);
-    asked(WhatIf::new().pool_size(3)).says(&["With 3 connections, the queue grows without bound"]);
+    asked_for.assert_says(&["With 20 connections, the p95 wait is 0 ms at"]);
+    asked(WhatIf::new().pool_size(3))
+        .assert_says(&["With 3 connections, the queue grows without bound"]);
 }
 
 #[test]
@@ -453,7 +454,7 @@ fn clients_that_wait_for_responses_are_reported() {
     };
     let workers = Scene::new(10, 20, learned(workers));
     assert_eq!(workers.advice().evidence.clients, Some(20));
-    workers.says(&["The load comes from 20 clients that each wait for a response"]);
+    workers.assert_says(&["The load comes from 20 clients that each wait for a response"]);
     let others = Scene::new(10, 20, usual()).advice();
     assert_eq!(others.evidence.clients, None);
 }

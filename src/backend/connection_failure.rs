@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distinguishes_lost_connections_from_failed_statements() {
+    fn lost_connections_differ_from_failed_statements() {
         let of = |kind, text: &str| {
             is_connection_failure(&Error::DatabaseError(kind, Box::new(text.to_owned())))
         };

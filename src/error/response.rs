@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_one_line_a_second_and_hides_no_other_kind() {
+    fn each_kind_is_logged_once_per_second() {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::registry().with(lines.clone());
         let log = ErrorLog(Mutex::default());

@@ -38,7 +38,7 @@ mod tests {
     const PREFIX: &str = "/api/v1/monitoring/pool";
 
     #[test]
-    fn with_and_without_the_prefix() {
+    fn a_path_matches_with_and_without_the_prefix() {
         for path in ["/status", "/status/", "/api/v1/monitoring/pool/status"] {
             assert_eq!(route(path, PREFIX), Some(ReportRoute::Status), "{path}");
         }
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_none() {
+    fn other_paths_match_no_route() {
         for path in [
             "",
             "/",

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefers_the_sqlstate_and_never_exposes_the_servers_text() {
+    fn the_sqlstate_is_preferred_and_the_servers_text_never_shown() {
         let error = Error::DatabaseError(
             DatabaseErrorKind::UniqueViolation,
             Box::new("Key (email)=(ada@example.org) exists".to_owned()),

@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_queries_in_flight_and_detects_raw_transactions() {
+    fn queries_in_flight_are_counted_and_raw_transactions_detected() {
         let mut watch = watch(true);
         let state = Arc::clone(&watch.state);
         let begin = StrQueryHelper::new("BEGIN");

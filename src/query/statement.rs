@@ -152,7 +152,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn recognizes_transaction_effects_by_first_words() {
+    fn transaction_effects_are_recognised_by_the_first_words() {
         for (statement, open) in [
             ("BEGIN", Some(true)),
             ("  begin immediate;", Some(true)),

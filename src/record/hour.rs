@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_time_is_covered() {
+    fn idle_time_counts_as_observed() {
         let mut windows = Windows::new();
         windows.at(0).traffic.arrivals += 30;
         let hour = windows.traffic(50 * MINUTE, 60);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_is_not_down() {
+    fn a_busy_pool_is_not_down() {
         assert!(
             evidence()
                 .own_verdict()
@@ -203,15 +203,15 @@ mod tests {
             ..evidence()
         };
         assert!(just_before.unreachable(Err(&refused)).is_some());
-        let not_let_in = error(ConnectErrorKind::Authentication);
-        assert_eq!(just_before.unreachable(Err(&not_let_in)), None);
+        let authentication_failed = error(ConnectErrorKind::Authentication);
+        assert_eq!(just_before.unreachable(Err(&authentication_failed)), None);
         // Open connections still serve. A pool without any cannot.
-        assert_eq!(evidence().unreachable(Err(&not_let_in)), None);
+        assert_eq!(evidence().unreachable(Err(&authentication_failed)), None);
         let none_open = Readiness {
             counts: Counts::new(0, 0, 3, 5),
             ..evidence()
         };
-        assert!(none_open.unreachable(Err(&not_let_in)).is_some());
+        assert!(none_open.unreachable(Err(&authentication_failed)).is_some());
         assert!(
             evidence()
                 .unreachable(Err(&error(ConnectErrorKind::TimedOut)))

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_call_site_is_reported_if_significant() {
+    fn the_least_efficient_call_site_is_reported_if_significant() {
         let finding = efficiency(120.0, 9.0, 60.0).finding(true).unwrap();
         assert!(
             finding.warning.contains(

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use crate::backend::{Limits, SessionState};
 
-    const LANE: u64 = 1000;
+    const MONITOR: u64 = 1000;
 
     /// Returns a session of this service on a replica, as Postgres names it.
     fn session(process_id: u64, replica: Option<&str>) -> ServerSession {
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    fn stranger(process_id: u64) -> ServerSession {
+    fn other_client(process_id: u64) -> ServerSession {
         ServerSession {
             same_user: false,
             same_database: false,
@@ -196,7 +196,7 @@ mod tests {
                 user_limit: None,
             }),
             sessions: Some(sessions),
-            monitor_process_id: Some(LANE),
+            monitor_process_id: Some(MONITOR),
             restricted: None,
         }
     }
@@ -204,9 +204,13 @@ mod tests {
     /// Returns five sessions of this pool, its monitoring connection, six sessions of another replica
     /// and ten of another application.
     fn two_replicas() -> Activity {
-        let own = (1..=5).chain([LANE]).map(|id| session(id, Some("a")));
+        let own = (1..=5).chain([MONITOR]).map(|id| session(id, Some("a")));
         let other = (11..=16).map(|id| session(id, Some("b")));
-        activity(own.chain(other).chain((21..=30).map(stranger)).collect())
+        activity(
+            own.chain(other)
+                .chain((21..=30).map(other_client))
+                .collect(),
+        )
     }
 
     const NAMES: &SettingNames = &SettingNames::VARIABLES;
@@ -279,8 +283,8 @@ mod tests {
     #[test]
     fn unnamed_sessions_are_one_replica_unless_set() {
         let nameless = |id| session(id, None);
-        let sessions = (1..=5).chain([LANE]).chain(11..=16).map(nameless);
-        let activity = activity(sessions.chain((21..=30).map(stranger)).collect());
+        let sessions = (1..=5).chain([MONITOR]).chain(11..=16).map(nameless);
+        let activity = activity(sessions.chain((21..=30).map(other_client)).collect());
         let one = fleet(&activity, OWN);
         assert_eq!((one.replicas, one.counted_from), (1, "assumed"));
         assert!(one.counted.contains("DB_POOL_REPLICAS"), "{}", one.counted);
@@ -311,7 +315,7 @@ mod tests {
         activity.limits.as_mut().unwrap().user_limit = Some(30);
         assert_eq!(fleet(&activity, OWN).share, 30 / 2 - 1);
         // Another application with the same user.
-        let mut same_user = stranger(61);
+        let mut same_user = other_client(61);
         same_user.same_user = true;
         activity.sessions.as_mut().unwrap().push(same_user);
         activity.limits.as_mut().unwrap().in_use += 1;
@@ -319,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_fleet_without_limits() {
+    fn a_server_without_limits_has_no_fleet() {
         assert_eq!(
             Fleet::read(&Activity::default(), OWN, Some(3), Some(4), NAMES),
             None

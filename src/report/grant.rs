@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_grant_without_limits() {
+    fn a_server_without_limits_has_no_grant() {
         assert_eq!(Grant::of(&Activity::default(), 3), None);
     }
 }

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_may_be_left_out_but_the_url() {
+    fn every_field_except_the_url_is_optional() {
         let settings = read(json!({ "database_url": "sqlite://app.db" })).unwrap();
         assert_eq!(settings, Settings::new("sqlite://app.db"));
         let error = read(json!({})).unwrap_err();
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_a_table_of_settings_is_an_error() {
+    fn a_config_that_is_not_a_table_is_an_error() {
         for file in [json!(5), json!("postgres://app:hunter2@db"), json!([1])] {
             let error = read(file).unwrap_err();
             assert_eq!(error, "expected a table of settings");
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_found_in_files_too() {
+    fn contradictions_are_found_in_files() {
         let error = read(json!({ "database_url": ":memory:" })).unwrap_err();
         assert!(error.contains("set pool_size=1 and max_overflow=0"));
     }

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn other_texts_are_rejected() {
         let cases = [
             "",
             " ",
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_end_does_not_overflow() {
+    fn a_very_long_number_does_not_overflow() {
         assert_eq!(
             parse(&"9".repeat(10)),
             Some(Duration::from_secs(9_999_999_999))

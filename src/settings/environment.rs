@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_in_one_error() {
+    fn all_mistakes_are_in_one_error() {
         let all: Vec<_> = Settings::variables()
             .iter()
             .map(|variable| (variable.name(), "?"))
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_in_every_name_and_nothing_falls_back() {
+    fn a_prefix_applies_to_every_name_without_fallback() {
         let error = read_prefixed(
             "REPLICA_",
             &[

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_former_variable_says_where_its_setting_is() {
+    fn a_former_variable_is_an_error_that_names_its_replacement() {
         assert_eq!(
             errors(
                 "",

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn presets_are_the_four_of_the_documentation() {
+    fn the_presets_match_the_documentation() {
         let of = |preset| {
             let settings = Settings::new("sqlite://app.db").preset(preset);
             assert!(settings.validate().is_ok());

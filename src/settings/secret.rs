@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_text_is_equal() {
+    fn secrets_are_compared_exactly() {
         let secret = Secret::from("mW9xJ4cQ7tRb2VzK".to_owned());
         assert!(secret.is(b"mW9xJ4cQ7tRb2VzK"));
         for other in [

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_plain() {
+    fn numbers_have_digits_only() {
         assert_eq!(number("12.5"), Some(12.5));
         assert_eq!(number("5"), Some(5.0));
         for text in ["", ".", "-1", "+1", "1e3", "inf", "NaN", "1,5", "0x1"] {

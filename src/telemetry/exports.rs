@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_in_words() {
+    fn counts_are_written_in_words() {
         assert_eq!(in_words([0, 0, 0]), "nothing");
         assert_eq!(in_words([0, 2, 1]), "2 data points, 1 log record");
     }

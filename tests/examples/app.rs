@@ -1,4 +1,4 @@
-//! An example that serves, on a port of its own.
+//! Runs an example that is a server, on a free port.
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -13,19 +13,21 @@ pub struct App {
 }
 
 impl App {
-    /// Starts it and waits until it listens.
+    /// Starts the example and waits until it listens.
     pub fn start(name: &str, environment: &[(&str, &str)]) -> Self {
         let environment = [environment, &[("PORT", "0")]].concat();
         let example = Example::start(name, &environment);
         let line = example.wait_for("listening on ");
-        let (_, url) = line.split_once("listening on ").expect("it was waited for");
+        let (_, url) = line
+            .split_once("listening on ")
+            .expect("the line was waited for");
         App {
             url: url.to_owned(),
             example,
         }
     }
 
-    /// The quickstart without traffic of its own.
+    /// The quickstart without its own traffic.
     pub fn quiet(environment: &[(&str, &str)]) -> Self {
         let environment = [environment, &[("QUICKSTART_TRAFFIC", "off")]].concat();
         Self::start("quickstart", &environment)
@@ -48,14 +50,14 @@ impl App {
         self.get(&format!("/api/v1/monitoring/pool/{report}")).await
     }
 
-    /// A report that has to be there.
+    /// A report, which must be a 200.
     pub async fn report(&self, report: &str) -> Value {
         let answer = self.ask(report).await;
         assert_eq!(answer.status, StatusCode::OK, "{report}: {}", answer.text());
         answer.json()
     }
 
-    /// Asks for a monitoring route until the answer is as wanted.
+    /// Requests a monitoring route until the answer is as wanted.
     pub async fn until(&self, report: &str, wanted: impl Fn(&Response) -> bool) -> Response {
         found(report, async || {
             let answer = self.ask(report).await;
@@ -67,14 +69,14 @@ impl App {
         .await
     }
 
-    /// Leaves a request under way.
+    /// Starts a request without waiting for its answer.
     pub fn begin(&self, path: &str) -> tokio::task::JoinHandle<Response> {
         let url = self.url_of(path);
         tokio::spawn(async move { client::get(&url).await })
     }
 }
 
-/// What poolscope and the examples say of themselves when they have no database.
+/// Checks the answer of poolscope and of the examples when there is no database.
 pub fn assert_is_retriable(answer: &Response) {
     assert_eq!(
         answer.status,
@@ -87,7 +89,7 @@ pub fn assert_is_retriable(answer: &Response) {
     assert_is_problem(answer);
 }
 
-/// RFC 9457.
+/// Checks the form of RFC 9457.
 pub fn assert_is_problem(answer: &Response) {
     assert_eq!(answer.header("content-type"), "application/problem+json");
     assert_eq!(answer.json()["status"], answer.status.as_u16());

@@ -1,13 +1,13 @@
-//! The three databases as the quickstart is told of them.
+//! The three databases, as environment variables of the quickstart.
 
 use tempfile::TempDir;
 
 use crate::support::{mariadb, postgres};
 
-/// An empty database, for as long as the value is kept.
+/// An empty database, which lives as long as the value.
 pub struct Database {
     pub url: String,
-    /// Whether a server can be asked for its sessions.
+    /// Whether the database is a server with sessions.
     pub server: bool,
     _folder: Option<TempDir>,
 }

@@ -1,4 +1,4 @@
-//! The end of a quickstart.
+//! Shutdown of the quickstart.
 
 use http::StatusCode;
 use rustix::process::Signal;
@@ -7,7 +7,7 @@ use crate::app::{App, assert_is_retriable};
 use crate::support::http as client;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_under_way_are_served_and_new_ones_are_sent_away() {
+async fn requests_in_flight_are_served_and_new_ones_rejected() {
     let mut app = App::quiet(&[]);
     let slow = app.begin("/slow?ms=5000");
     app.until("status", |answer| answer.json()["checked_out"] == 1)
@@ -33,7 +33,7 @@ async fn requests_under_way_are_served_and_new_ones_are_sent_away() {
 }
 
 #[tokio::test]
-async fn it_ends_at_once_when_idle_and_leaves_no_file() {
+async fn an_idle_quickstart_ends_at_once_and_leaves_no_file() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut app = App::start("quickstart", &[]);
         app.get("/users").await;

@@ -7,11 +7,11 @@ mod support;
 mod app;
 mod databases;
 
+mod concurrent_start;
 mod drain;
-mod exhausted;
 mod outage;
+mod pool_exhaustion;
 mod reports;
 mod requests;
 mod settings;
-mod small;
-mod together;
+mod small_examples;

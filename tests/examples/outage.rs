@@ -1,4 +1,4 @@
-//! A database that is down before the quickstart starts, comes up, and goes down under it.
+//! A database that is down before the quickstart starts, comes up, and goes down again.
 
 use http::StatusCode;
 
@@ -43,16 +43,16 @@ impl Server for MariaDb {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_outlives_outages_of_postgres() {
-    it_outlives_outages(Postgres::start(postgres::Options::new())).await;
+async fn the_quickstart_survives_outages_of_postgres() {
+    the_quickstart_survives_outages(Postgres::start(postgres::Options::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_outlives_outages_of_mariadb() {
-    it_outlives_outages(MariaDb::start(mariadb::Options::new())).await;
+async fn the_quickstart_survives_outages_of_mariadb() {
+    the_quickstart_survives_outages(MariaDb::start(mariadb::Options::new())).await;
 }
 
-async fn it_outlives_outages(mut server: impl Server) {
+async fn the_quickstart_survives_outages(mut server: impl Server) {
     server.stop();
     let app = App::quiet(&[("DATABASE_URL", &server.url())]);
     is_down(&app).await;
@@ -60,7 +60,7 @@ async fn it_outlives_outages(mut server: impl Server) {
     server.start_again();
     is_up(&app).await;
 
-    // Requests that are at it when the server goes.
+    // Requests in flight when the server stops.
     let (query, transaction) = (
         app.begin("/query?ms=30000"),
         app.begin("/transaction?ms=2000"),
@@ -92,7 +92,7 @@ async fn is_down(app: &App) {
     );
     assert!(!reason.contains(crate::support::PASSWORD), "{down}");
 
-    // What the server said last is good for a second.
+    // The server's last answer is cached for a second.
     let health = app
         .until("health", |answer| answer.status == 503)
         .await
@@ -110,7 +110,7 @@ async fn is_down(app: &App) {
 }
 
 async fn is_up(app: &App) {
-    // For a moment after a failure poolscope answers with it, and does not dial again.
+    // For a moment after a failure poolscope returns the same error without a new attempt.
     let users = found("users", async || {
         let answer = app.get("/users").await;
         if answer.status == StatusCode::OK {

@@ -1,4 +1,4 @@
-//! What the quickstart shows of itself while its own traffic goes through it.
+//! The quickstart's reports under its own traffic.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ async fn the_reports_are_right(database: Database) {
         "quickstart",
         &[
             ("DATABASE_URL", &database.url),
-            // However slow the machine is.
+            // Enough on any machine.
             ("DB_POOL_CONNECT_TIMEOUT", "60"),
         ],
     );
@@ -58,7 +58,7 @@ async fn the_reports_are_right(database: Database) {
     );
 
     let health = app.report("health").await;
-    // What the route is for; and nothing else is wrong, but that the machine may be slow.
+    // The route exists to cause this warning. No other is expected, except for those of a slow machine.
     let all = health["warnings"].as_array().unwrap();
     let warnings: Vec<_> = all
         .iter()

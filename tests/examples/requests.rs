@@ -1,4 +1,4 @@
-//! The quickstart's routes, used well and badly.
+//! The quickstart's routes, with valid and invalid requests.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -73,7 +73,7 @@ async fn users_are_added_and_found(database: Database) {
 }
 
 #[tokio::test]
-async fn a_bad_user_is_refused_with_the_reason() {
+async fn an_invalid_user_is_rejected_with_the_reason() {
     let app = App::quiet(&[]);
     let long = "x".repeat(101);
     for (body, status, why) in [
@@ -117,12 +117,12 @@ async fn a_bad_user_is_refused_with_the_reason() {
     let answer = client::try_send(untyped).await.expect("an answer");
     assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_is_problem(&answer);
-    // None of them came as far as the pool.
+    // No request reached the pool.
     assert_eq!(app.report("status").await["totals"]["checkouts"], 0);
 }
 
 #[tokio::test]
-async fn other_bad_requests_are_refused_with_the_reason() {
+async fn other_invalid_requests_are_rejected_with_the_reason() {
     let app = App::quiet(&[]);
     for (path, status, why) in [
         ("/users/4711/orders", 404, "there is no user 4711"),

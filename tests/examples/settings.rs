@@ -1,4 +1,4 @@
-//! A quickstart that is told something wrong.
+//! The quickstart with invalid settings.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::support::process::Example;
 fn refused(environment: &[(&str, &str)]) -> String {
     let mut example = Example::start("quickstart", environment);
     assert_eq!(example.wait().code(), Some(1));
-    // Its last words may still be on their way.
+    // The last output may not have arrived yet.
     example.wait_for("quickstart: ");
     example.output()
 }
 
 #[test]
-fn everything_wrong_is_said_at_once() {
+fn all_mistakes_are_reported_together() {
     let mut example = Example::start(
         "quickstart",
         &[("DB_POOL_SIZE", "ten"), ("DB_ECHO", "maybe")],
@@ -27,7 +27,7 @@ fn everything_wrong_is_said_at_once() {
 }
 
 #[test]
-fn each_variable_says_what_it_takes() {
+fn each_mistake_names_the_valid_values() {
     let port = refused(&[("PORT", "http")]);
     assert!(
         port.contains(r#"PORT="http": expected a whole number from 0 to 65535"#),
@@ -51,7 +51,7 @@ fn each_variable_says_what_it_takes() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn a_port_in_use_is_named_in_the_error() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("its address").port().to_string();
     let said = refused(&[("PORT", &port)]);
@@ -62,7 +62,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_misspelt_variable_is_a_warning() {
+fn a_misspelt_variable_causes_a_warning() {
     let example = Example::start("quickstart", &[("PORT", "0"), ("DB_POOL_SZIE", "4")]);
     example.wait_for("did you mean DB_POOL_SIZE?");
     example.wait_for("listening on ");
@@ -95,7 +95,7 @@ fn a_dot_env_that_cannot_be_read_does_not_show_its_passwords() {
     );
 }
 
-/// Ends by itself, for its settings are wrong.
+/// Runs the quickstart, which ends by itself because its settings are invalid.
 fn run_in(folder: &Path, (name, value): (&str, &str)) -> Output {
     let test = std::env::current_exe().expect("the path of this program");
     let target = test

@@ -15,9 +15,9 @@ use poolscope::backend::AsyncSqliteConnection;
 use poolscope::{Pool, PoolBuilder};
 use tokio::time::sleep;
 
-use crate::asking::until;
 use crate::databases::{Tested, on_each_database};
 use crate::lost::{nothing_is_lost, within_patience};
+use crate::monitor_client::until;
 
 on_each_database!(
     dropping_a_connecting_checkout_loses_nothing,

@@ -7,11 +7,11 @@ mod support;
 
 // Helpers of the pool's tests.
 #[allow(dead_code, reason = "the tests of the pool use all of it")]
-#[path = "../pool/asking.rs"]
-mod asking;
-#[allow(dead_code, reason = "the tests of the pool use all of it")]
 #[path = "../pool/databases.rs"]
 mod databases;
+#[allow(dead_code, reason = "the tests of the pool use all of it")]
+#[path = "../pool/monitor_client.rs"]
+mod monitor_client;
 #[allow(dead_code, reason = "the tests of telemetry use all of it")]
 #[path = "../telemetry/receiver.rs"]
 mod receiver;

@@ -6,10 +6,10 @@ use futures_util::future::{join_all, try_join_all};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::asking::get;
 use crate::databases::Tested;
 use crate::load::Load;
 use crate::lost::{nothing_is_lost, within_patience};
+use crate::monitor_client::get;
 use crate::support::waiting::soon;
 
 const ROUTES: [&str; 6] = [

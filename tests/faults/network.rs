@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use poolscope::Pool;
 
-use crate::asking::until;
 use crate::databases::{Database, Tested};
 use crate::load::Load;
 use crate::lost::nothing_is_lost;
+use crate::monitor_client::until;
 use crate::outages::{is_refused, is_served_again};
 use crate::servers::{Faulty, on_each_server};
 use crate::support::proxy::Proxy;

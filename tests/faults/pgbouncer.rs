@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use poolscope::{Pool, PoolError, PooledConnection};
 use serde_json::{Value, json};
 
-use crate::asking::{get, until};
 use crate::databases::{Database, Tested};
 use crate::load::Load;
 use crate::lost::{at_rest, nothing_is_lost, within_patience};
+use crate::monitor_client::{get, until};
 use crate::servers::Faulty;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres;

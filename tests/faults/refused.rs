@@ -67,7 +67,7 @@ async fn without_a_slot<S: Faulty>(url: &str, slots: u32) {
     assert_eq!(since.outcomes().refusals(), 0);
 
     drop(taken);
-    assert!(theirs.close(crate::asking::PATIENCE).await);
+    assert!(theirs.close(crate::monitor_client::PATIENCE).await);
     load.is_served(200).await;
     load.end().await;
     nothing_is_lost(&ours).await;

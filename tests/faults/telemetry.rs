@@ -7,10 +7,10 @@ use poolscope::Telemetry;
 use poolscope::backend::AsyncSqliteConnection;
 use poolscope::telemetry::SignalExports;
 
-use crate::asking::until;
 use crate::databases::Tested;
 use crate::load::Load;
 use crate::lost::nothing_is_lost;
+use crate::monitor_client::until;
 use crate::receiver::{Answer, Receiver};
 use crate::support::child;
 use crate::support::proxy::Proxy;

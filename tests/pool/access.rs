@@ -1,4 +1,4 @@
-//! Who is shown what by the monitoring routes.
+//! Access to the monitoring routes: tokens, the app's own check, hidden details.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use poolscope::{Checkout, Monitor, Pool, RequestLayer, Settings};
 use serde_json::json;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::asking::{ROUTES, answer_to, get, names, patient, send};
 use crate::databases::{Database, Tested};
+use crate::monitor_client::{ROUTES, call, get, names, patient, send};
 use crate::support::http::Response;
 use crate::support::ports;
 
@@ -29,7 +29,7 @@ fn lite(name: &str, change: impl FnOnce(&mut Settings)) -> (Database, Pool<Sqlit
     (database, pool)
 }
 
-/// A pool whose database is not there: its reasons name the host.
+/// A pool without a database. Its reasons name the host.
 fn unreachable(
     change: impl FnOnce(&mut Settings),
 ) -> (String, Pool<diesel_async::AsyncPgConnection>) {
@@ -43,7 +43,7 @@ async fn with_token<S: Source + Clone>(monitor: &Monitor<S>, path: &str) -> Resp
     let request = Request::get(format!("/{path}"))
         .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
         .body(());
-    answer_to(monitor.clone(), request.unwrap()).await
+    call(monitor.clone(), request.unwrap()).await
 }
 
 fn is_problem(answer: &Response, status: StatusCode) {
@@ -56,12 +56,12 @@ fn is_problem(answer: &Response, status: StatusCode) {
 }
 
 #[tokio::test]
-async fn with_a_token_there_is_nothing_without_it_but_healthcheck() {
+async fn a_token_protects_every_route_but_healthcheck() {
     let (_database, by_settings) = lite("token_settings", |s| s.monitor_token = Some(TOKEN.into()));
     let (_other, by_code) = lite("token_code", |_| ());
     let by_code = by_code.monitor().bearer_token(TOKEN).unwrap();
     for monitor in [by_settings.monitor(), by_code] {
-        // What does not exist is behind the door, too.
+        // Unknown paths are protected too.
         for path in ROUTES.into_iter().chain(["metrics", "nothing", ""]) {
             let (refused, let_in) = (get(monitor.clone(), path).await, with_token(&monitor, path));
             let expected = match path {
@@ -84,13 +84,13 @@ async fn with_a_token_there_is_nothing_without_it_but_healthcheck() {
             is_problem(&post, StatusCode::UNAUTHORIZED);
         }
     }
-    // Code is not a request.
+    // Calls from code need no token.
     assert!(by_settings.health().await.can_serve());
     assert_eq!(by_settings.status().total_connections, 0);
 }
 
 #[tokio::test]
-async fn a_token_that_is_none_is_an_error_and_not_an_open_door() {
+async fn an_invalid_token_is_an_error_and_not_open_access() {
     let (_database, pool) = lite("weak_tokens", |_| ());
     for token in [
         "",
@@ -110,7 +110,7 @@ async fn a_token_that_is_none_is_an_error_and_not_an_open_door() {
         assert!(pool.monitor().settings(&settings).is_err());
         assert!(Pool::<Sqlite>::builder(settings).build().is_err());
     }
-    // A variable that is empty is one that is not set.
+    // An empty variable counts as not set.
     let settings = Settings::from_lookup("", |name| match name {
         "DATABASE_URL" => Some("sqlite://app.db".into()),
         "DB_POOL_MONITOR_TOKEN" => Some("  ".into()),
@@ -120,7 +120,7 @@ async fn a_token_that_is_none_is_an_error_and_not_an_open_door() {
 }
 
 #[tokio::test]
-async fn the_apps_own_check_decides() {
+async fn the_apps_own_check_decides_about_access() {
     let (_database, pool) = lite("own_check", |_| ());
     let monitor = pool
         .monitor()
@@ -129,12 +129,12 @@ async fn the_apps_own_check_decides() {
     let answer = get(monitor.clone(), "healthcheck").await;
     assert_eq!(answer.json(), json!({ "status": "ok" }));
     let operator = Request::get("/health").header("x-operator", "1").body(());
-    let answer = answer_to(monitor, operator.unwrap()).await;
+    let answer = call(monitor, operator.unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn limited_to_healthcheck_there_is_nothing_else() {
+async fn only_healthcheck_answers_when_the_routes_are_limited_to_it() {
     let (_database, by_settings) = lite("only_settings", |s| s.monitor_only_healthcheck = true);
     let (_other, by_code) = lite("only_code", |_| ());
     for monitor in [by_settings.monitor(), by_code.monitor().only_healthcheck()] {
@@ -153,7 +153,7 @@ async fn limited_to_healthcheck_there_is_nothing_else() {
 }
 
 #[tokio::test]
-async fn who_may_not_see_reports_gets_a_reason_without_internals() {
+async fn unauthorized_callers_get_a_reason_without_internals() {
     let short = json!({ "status": "unavailable", "reason": "the database can't be reached" });
     let (place, pool) = unreachable(|_| ());
     let open = get(pool.monitor(), "healthcheck").await;
@@ -179,12 +179,12 @@ async fn who_may_not_see_reports_gets_a_reason_without_internals() {
 }
 
 #[tokio::test]
-async fn source_lines_are_hidden_where_that_is_asked_for() {
+async fn source_lines_are_hidden_when_the_setting_is_off() {
     let (_database, pool) = lite("source_lines", |settings| {
         settings.monitor_source_lines = false;
         settings.leak_threshold = Some(Duration::from_millis(1));
     });
-    // Two places of one label, one of none, and one that holds.
+    // Two call sites of one label, one without a label, and one that holds.
     drop(
         pool.checkout(Checkout::new().label("report"))
             .await
@@ -202,7 +202,7 @@ async fn source_lines_are_hidden_where_that_is_asked_for() {
         .unwrap();
     let mut waiting = Box::pin(pool.get());
     assert!(futures_util::FutureExt::now_or_never(&mut waiting).is_none());
-    // Past the threshold of a leak.
+    // Wait until the leak threshold has passed.
     tokio::time::sleep(Duration::from_millis(5)).await;
 
     let hidden = pool.monitor();
@@ -230,7 +230,7 @@ async fn source_lines_are_hidden_where_that_is_asked_for() {
         sessions["sessions"][0]["holder"]["caller"],
         json!("_HIDDEN")
     );
-    // Places are one that differ in nothing else.
+    // Call sites that differ only in their line are one.
     let page = get(hidden, "metrics").await.text();
     let series: Vec<_> = page
         .lines()
@@ -240,7 +240,7 @@ async fn source_lines_are_hidden_where_that_is_asked_for() {
     assert!(series[0].contains("poolscope_caller=\"_HIDDEN\"") && series[0].ends_with(" 1"));
     assert!(series[1].contains("poolscope_checkout_label=\"report\"") && series[1].ends_with(" 2"));
 
-    // Those who ask in code see them, and so does a monitor that is told to show them.
+    // Calls from code see the lines, and so does a monitor that is set to show them.
     let file = file!();
     let shown = pool.monitor().source_lines(true);
     for path in ["health", "connections", "metrics"] {
@@ -256,7 +256,7 @@ async fn source_lines_are_hidden_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn hidden_places_are_still_told_apart_by_route() {
+async fn hidden_call_sites_still_differ_by_route() {
     let (_database, pool) = lite("hidden_routes", |s| s.monitor_source_lines = false);
     for route in ["/orders", "/users"] {
         let work = service_fn(|_: Request<()>| async {
@@ -282,7 +282,7 @@ async fn hidden_places_are_still_told_apart_by_route() {
 }
 
 #[tokio::test]
-async fn an_existing_pools_monitor_takes_access_from_settings_when_told() {
+async fn the_monitor_of_an_existing_pool_takes_access_from_given_settings() {
     use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8};
     use poolscope::{ObserveLayer, PoolService};
 

@@ -1,4 +1,4 @@
-//! Who gets in, and who does not: on whole pools, and on the gate alone with the clock in hand.
+//! Admission: limits, suspension, resizing and shedding, on whole pools and on the gate alone with a paused clock.
 
 use std::convert::Infallible;
 use std::ops::Deref;
@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::asking::{get, until};
-use crate::collected::{Meters, Reading, Spans};
 use crate::databases::{Database, Tested, on_each_database};
+use crate::in_memory_exporters::{Meters, Reading, Spans};
+use crate::monitor_client::{get, until};
 use crate::support::waiting::{PATIENCE, within_patience};
 
 type Sqlite = AsyncSqliteConnection;
@@ -37,8 +37,8 @@ fn pool(name: &str, change: impl FnOnce(&mut Settings)) -> (Database, Pool<Sqlit
     (database, pool.build().unwrap())
 }
 
-/// Polls once, so that it has its place in the queue.
-macro_rules! asked {
+/// Polls a future once, so that it has its place in the queue.
+macro_rules! polled {
     ($asks:expr) => {{
         let mut asks = Box::pin($asks);
         assert!(asks.as_mut().now_or_never().is_none());
@@ -47,13 +47,13 @@ macro_rules! asked {
 }
 
 #[tokio::test]
-async fn a_suspended_pool_lets_nobody_in_until_it_is_resumed() {
+async fn a_suspended_pool_admits_no_checkout_until_it_is_resumed() {
     let (_database, pool) = pool("suspended", |_| ());
     let held = pool.get().await.unwrap();
     pool.suspend();
-    // What is out stays out, and comes back.
+    // Connections in use stay in use, and come back.
     drop(held);
-    let waits = asked!(pool.get());
+    let waits = polled!(pool.get());
     assert!(matches!(
         pool.try_get(),
         Err(PoolError::Rejected(Rejection::WouldWait))
@@ -76,10 +76,10 @@ async fn a_suspended_pool_lets_nobody_in_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_suspended_pool_fails_at_once_where_it_is_told_to() {
+async fn a_suspended_pool_rejects_at_once_when_so_configured() {
     let (_database, pool) = pool("fails_suspended", |s| s.fail_when_suspended = true);
     let held = pool.get().await.unwrap();
-    let waits = asked!(pool.get());
+    let waits = polled!(pool.get());
     pool.suspend();
     for answer in [waits.await, pool.get().await] {
         let error = answer.unwrap_err();
@@ -93,15 +93,15 @@ async fn a_suspended_pool_fails_at_once_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_closed_pool_is_closed_though_it_was_suspended() {
+async fn a_suspended_pool_can_be_closed() {
     let (_database, pool) = pool("closed_suspended", |_| ());
     pool.suspend();
-    let waits = asked!(pool.get());
+    let waits = polled!(pool.get());
     assert!(pool.close(Duration::from_secs(5)).await);
     assert!(matches!(waits.await, Err(PoolError::Closed)));
 }
 
-/// An answer to a request of this route, whose handler needs a connection.
+/// The answer to a request of this route, whose handler needs a connection.
 async fn request(pool: &Pool<Sqlite>, route: &'static str) -> Response<Bytes> {
     let work = service_fn(|_: Request<()>| async {
         let answer = match pool.get().await {
@@ -122,7 +122,7 @@ async fn request(pool: &Pool<Sqlite>, route: &'static str) -> Response<Bytes> {
 }
 
 #[tokio::test]
-async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
+async fn a_shed_checkout_is_a_503_and_counted_by_route() {
     let meters = Meters::new();
     let database = Sqlite::database("max_pending");
     let pool = database
@@ -135,7 +135,7 @@ async fn what_is_shed_is_a_503_and_counted_by_route_everywhere() {
         .build()
         .unwrap();
     let held = pool.get().await.unwrap();
-    let waits = asked!(pool.get());
+    let waits = polled!(pool.get());
     for route in ["/orders", "/orders", "/users"] {
         let answer = request(&pool, route).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -210,10 +210,10 @@ async fn a_wait_is_split_into_its_phases() {
         })
         .build()
         .unwrap();
-    let first = asked!(pool.get());
+    let first = polled!(pool.get());
     assert_eq!(pool.status().waiting_for.connecting, 1);
     let held = first.await.unwrap();
-    let second = asked!(pool.get());
+    let second = polled!(pool.get());
     sleep(Duration::from_millis(300)).await;
     drop(held);
     drop(second.await.unwrap());
@@ -223,7 +223,7 @@ async fn a_wait_is_split_into_its_phases() {
     assert_eq!((phases.queued.count, phases.connecting.count), (1, 1));
     assert!(phases.queued.max_ms.unwrap() >= 300.0);
     assert!((70.0..300.0).contains(&phases.connecting.max_ms.unwrap()));
-    // On a clock that stands still a ping takes no time; that there was one the span says.
+    // On a paused clock a ping takes no time; the span shows that there was one.
 
     let checkouts = spans.checkouts();
     let events = |index: usize| {
@@ -268,7 +268,7 @@ async fn a_timeout_says_what_it_waited_for() {
     assert!(timeout.phases().unwrap().queued >= Duration::from_secs(2));
 }
 
-/// Something that a gate lets through.
+/// A response of the service behind the gate.
 #[derive(Debug)]
 struct Conn;
 
@@ -284,7 +284,7 @@ impl PooledGuard for Conn {}
 
 type Gated = Admit<Backend>;
 
-/// Not a closure, so that the gate has a name.
+/// A type and not a closure, because the gate's type names it.
 #[derive(Debug, Clone)]
 struct Backend;
 
@@ -319,7 +319,7 @@ fn spawn(gate: &Gated) -> JoinHandle<Result<Admitted<Conn>, PoolError>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resizing_serves_those_who_wait_and_takes_back_what_returns() {
+async fn resizing_serves_the_queue_and_takes_back_returned_permits() {
     let gate = gate(2, |layer| layer);
     let held = [enter(&gate).await.unwrap(), enter(&gate).await.unwrap()];
     let waiting: Vec<_> = (0..3).map(|_| spawn(&gate)).collect();
@@ -334,7 +334,7 @@ async fn resizing_serves_those_who_wait_and_takes_back_what_returns() {
     }
     assert_eq!((gate.gate().admitted(), gate.gate().pending()), (4, 1));
 
-    // Four are in, and one may be: three go before anybody gets in.
+    // Four are in use and one is allowed: three must return before the next is admitted.
     gate.gate().resize(1);
     drop((held, more.pop()));
     tokio::task::yield_now().await;
@@ -345,20 +345,20 @@ async fn resizing_serves_those_who_wait_and_takes_back_what_returns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_capacity_the_served_stay_fast_and_the_rest_fail_at_once() {
+async fn overload_keeps_admitted_checkouts_fast_and_rejects_the_rest() {
     const SERVICE: Duration = Duration::from_millis(10);
     let target = Duration::from_millis(20);
     let gate = gate(4, |layer| layer.shed(target, Duration::from_millis(100)));
     let start = Instant::now();
-    // 600 a second where 400 can be served, for ten seconds.
+    // 600 a second, where 400 can be served, for ten seconds.
     let mut tasks = Vec::new();
     for arrival in 0..6000_u32 {
         let gate = gate.clone();
         tasks.push(tokio::spawn(async move {
             sleep(arrival * Duration::from_micros(1_666)).await;
-            let asked = Instant::now();
+            let requested = Instant::now();
             let answer = enter(&gate).await;
-            let waited = asked.elapsed();
+            let waited = requested.elapsed();
             if answer.is_ok() {
                 sleep(SERVICE).await;
             }
@@ -377,7 +377,7 @@ async fn past_capacity_the_served_stay_fast_and_the_rest_fail_at_once() {
     served.sort();
     let p99 = served[served.len() * 99 / 100];
     assert!(p99 <= 2 * target + SERVICE, "{p99:?}");
-    // Timers are rounded up to the next millisecond, so 10 ms are 11.
+    // Timers round up to the next millisecond, so 10 ms are 11.
     let capacity = 4.0 / 0.011 * took.as_secs_f64();
     assert!(
         served.len() as f64 >= 0.95 * capacity,
@@ -393,23 +393,23 @@ async fn past_capacity_the_served_stay_fast_and_the_rest_fail_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_comes_back_nobody_waits_for_the_timeout() {
+async fn checkouts_are_shed_before_the_timeout_when_nothing_returns() {
     let target = Duration::from_millis(20);
     let gate = gate(1, |layer| layer.shed(target, Duration::from_millis(100)));
     let _held = enter(&gate).await.unwrap();
-    let asked = Instant::now();
+    let requested = Instant::now();
     let error = enter(&gate).await.unwrap_err();
     assert!(matches!(error, PoolError::Rejected(Rejection::Shed { .. })));
     assert!(
-        asked.elapsed() <= Duration::from_millis(250),
+        requested.elapsed() <= Duration::from_millis(250),
         "{:?}",
-        asked.elapsed()
+        requested.elapsed()
     );
     assert_eq!(gate.gate().pending(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_burst_is_served_whole() {
+async fn a_short_burst_is_served_completely() {
     let gate = gate(4, |layer| {
         layer.shed(Duration::from_millis(50), Duration::from_millis(100))
     });
@@ -428,22 +428,22 @@ async fn a_short_burst_is_served_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_was_let_in_and_went_away_lets_the_next_in() {
+async fn a_canceled_waiter_passes_its_permit_to_the_next() {
     let gate = gate(1, |layer| layer);
     let held = enter(&gate).await.unwrap();
-    let first = asked!(enter(&gate));
+    let first = polled!(enter(&gate));
     let second = spawn(&gate);
     tokio::task::yield_now().await;
-    // The permit is the first one's, who never comes for it.
+    // The permit goes to the first waiter, which never takes it.
     drop(held);
     drop(first);
     drop(second.await.unwrap().unwrap());
     assert_eq!((gate.gate().admitted(), gate.gate().pending()), (0, 0));
 }
 
-on_each_database!(a_resized_pool_has_the_new_size_and_nobody_loses_a_connection);
+on_each_database!(a_resized_pool_has_the_new_size_and_interrupts_no_holder);
 
-async fn a_resized_pool_has_the_new_size_and_nobody_loses_a_connection<C: Tested>(name: &str) {
+async fn a_resized_pool_has_the_new_size_and_interrupts_no_holder<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database
         .pool::<C>()
@@ -464,12 +464,12 @@ async fn a_resized_pool_has_the_new_size_and_nobody_loses_a_connection<C: Tested
     assert_eq!(health.configuration.pool_size, 3);
     assert_eq!(health.configuration.max_overflow, 2);
 
-    // All five are out and stay out; they close as they come back.
+    // All five are in use and stay so; they close at check-in.
     pool.resize(1, 0).unwrap();
     for conn in &mut held {
         assert_eq!(conn.select(7).await.unwrap(), 7);
     }
-    let next = asked!(pool.get());
+    let next = polled!(pool.get());
     let last = held.pop();
     drop(held);
     until(
@@ -497,7 +497,7 @@ async fn a_resized_pool_has_the_new_size_and_nobody_loses_a_connection<C: Tested
 }
 
 #[tokio::test]
-async fn idle_connections_close_at_once_when_the_pool_is_made_smaller() {
+async fn shrinking_a_pool_closes_idle_connections_at_once() {
     let (_database, pool) = pool("shrunk_idle", |settings| settings.pool_size = 4);
     drop(try_join_all((0..4).map(|_| pool.get())).await.unwrap());
     pool.resize(1, 0).unwrap();
@@ -510,15 +510,15 @@ async fn idle_connections_close_at_once_when_the_pool_is_made_smaller() {
     assert_eq!(pool.status().totals.connections_closed.resize, 3);
 }
 
-// On one thread: the probe is a task of its own, and on another it may be over before it is waited for.
+// On one thread, because the probe is a task: on another thread it could end before the test waits for it.
 #[tokio::test]
-async fn after_a_suspension_each_connection_is_pinged() {
-    is_pinged_after_a_suspension::<Sqlite>("suspended_sqlite").await;
-    is_pinged_after_a_suspension::<AsyncPgConnection>("suspended_postgres").await;
-    is_pinged_after_a_suspension::<AsyncMysqlConnection>("suspended_mariadb").await;
+async fn each_connection_is_pinged_after_a_suspension() {
+    pinged_after_a_suspension::<Sqlite>("suspended_sqlite").await;
+    pinged_after_a_suspension::<AsyncPgConnection>("suspended_postgres").await;
+    pinged_after_a_suspension::<AsyncMysqlConnection>("suspended_mariadb").await;
 }
 
-async fn is_pinged_after_a_suspension<C: Tested>(name: &str) {
+async fn pinged_after_a_suspension<C: Tested>(name: &str) {
     let spans = Spans::new();
     let database = C::database(name);
     let pool = database
@@ -543,7 +543,7 @@ async fn is_pinged_after_a_suspension<C: Tested>(name: &str) {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_gate_to_drain_is_told_though_nobody_is_in() {
+async fn draining_an_empty_gate_ends() {
     let gate = gate(1, |layer| layer);
     let waits = {
         let gate = gate.clone();
@@ -555,7 +555,7 @@ async fn who_waits_for_the_gate_to_drain_is_told_though_nobody_is_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interval_without_end_sheds_nobody() {
+async fn an_infinite_interval_sheds_nothing() {
     let gate = gate(1, |layer| {
         layer.shed(Duration::from_millis(10), Duration::MAX)
     });
@@ -563,15 +563,15 @@ async fn an_interval_without_end_sheds_nobody() {
     assert!(enter(&gate).await.unwrap_err().is_timeout());
 }
 
-/// A waker may be the last to have its task, and what the task holds: a permit of the same gate.
+/// A waker may own the last handle of its task, and with it a permit of the same gate.
 #[test]
 fn a_waker_is_not_dropped_under_the_lock() {
-    struct Owner(#[expect(dead_code, reason = "it is there to be dropped")] Admitted<Conn>);
+    struct Owner(#[expect(dead_code, reason = "only its drop matters")] Admitted<Conn>);
     impl std::task::Wake for Owner {
         fn wake(self: std::sync::Arc<Self>) {}
     }
-    let (tell, told) = std::sync::mpsc::channel();
-    // In a thread of its own, which a deadlock would not let go of.
+    let (finish, finished) = std::sync::mpsc::channel();
+    // In a thread of its own, because a deadlock would never end it.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -586,17 +586,17 @@ fn a_waker_is_not_dropped_under_the_lock() {
         assert!(waits.as_mut().poll(&mut context).is_pending());
         drop(waker);
         let noop = futures_util::task::noop_waker();
-        // With the old waker goes the permit, and here it is.
+        // The old waker is dropped here, and the permit with it.
         let mut context = std::task::Context::from_waker(&noop);
         let _ = waits.as_mut().poll(&mut context);
         assert!(waits.now_or_never().unwrap().is_ok());
-        tell.send(()).unwrap();
+        finish.send(()).unwrap();
     });
-    told.recv_timeout(PATIENCE).expect("no deadlock");
+    finished.recv_timeout(PATIENCE).expect("no deadlock");
 }
 
 #[test]
-fn a_pool_is_resized_from_outside_of_its_runtime() {
+fn a_pool_can_be_resized_from_outside_its_runtime() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (_database, pool) = runtime.block_on(async {
         let (database, pool) = pool("outside", |settings| settings.pool_size = 3);
@@ -608,13 +608,13 @@ fn a_pool_is_resized_from_outside_of_its_runtime() {
 }
 
 #[tokio::test]
-async fn a_warm_up_without_a_deadline_ends_when_all_are_open() {
+async fn a_warm_up_without_a_deadline_ends_when_all_connections_are_open() {
     let (_database, pool) = pool("warm_up_endless", |settings| settings.pool_size = 3);
     assert!(pool.warm_up(Duration::MAX).await.is_complete());
 }
 
-/// A pool whose first dial succeeds, and whose others take for ever.
-fn with_slow_dials(name: &str) -> (Database, Pool<Sqlite>) {
+/// A pool whose first connect succeeds and whose later ones never end.
+fn with_slow_connects(name: &str) -> (Database, Pool<Sqlite>) {
     let database = Sqlite::database(name);
     let path = database.url.trim_start_matches("sqlite://").to_owned();
     let dials = std::sync::atomic::AtomicU32::new(0);
@@ -640,10 +640,10 @@ fn with_slow_dials(name: &str) -> (Database, Pool<Sqlite>) {
     (database, pool)
 }
 
-/// One has a permit and waits for its dial, the others for a permit; and there is one connection.
+/// One checkout has a permit and waits for its connect, the others wait for a permit. There is one connection.
 #[tokio::test]
-async fn who_waits_for_a_slow_dial_is_not_overtaken() {
-    let (_database, pool) = with_slow_dials("slow_dial");
+async fn a_checkout_that_waits_for_a_slow_connect_is_not_overtaken() {
+    let (_database, pool) = with_slow_connects("slow_dial");
     let held = pool.get().await.unwrap();
     let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
     for number in 0..6 {
@@ -669,9 +669,9 @@ async fn who_waits_for_a_slow_dial_is_not_overtaken() {
     }
 }
 
-/// Nobody is there to look for the database's return: each checkout does so itself.
+/// No background prober runs: each checkout looks for the database itself.
 #[test]
-fn an_outage_is_over_though_the_pools_runtime_is() {
+fn an_outage_ends_although_the_pools_runtime_has_ended() {
     let first = tokio::runtime::Runtime::new().unwrap();
     let server = crate::support::ports::free_port();
     let pool = {
@@ -688,7 +688,7 @@ fn an_outage_is_over_though_the_pools_runtime_is() {
         for _ in 0..3 {
             let error = within_patience("an answer", pool.get()).await.unwrap_err();
             assert_eq!(error.error_type(), "unreachable", "{error}");
-            // Not an earlier answer: it has looked.
+            // A new error, not a cached one: the checkout has tried.
             assert!(
                 !error.to_string().contains("the database has been down"),
                 "{error}"

@@ -1,22 +1,22 @@
-//! `close`: stop handing out, wait for what is in use, close.
+//! `close`: stops checkouts, waits for connections in use, closes them.
 
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use poolscope::PoolError;
 
+use crate::connections_report::exactly;
 use crate::databases::{Tested, on_each_database};
-use crate::reports::exactly;
 
 const LONG: Duration = Duration::from_secs(30);
 
 on_each_database!(
-    closing_waits_for_what_is_in_use,
+    closing_waits_for_connections_in_use,
     closing_does_not_wait_beyond_its_deadline,
-    closing_at_once_from_many_sides,
+    concurrent_closes_all_succeed,
 );
 
-async fn closing_waits_for_what_is_in_use<C: Tested>(name: &str) {
+async fn closing_waits_for_connections_in_use<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database
         .pool::<C>()
@@ -36,7 +36,7 @@ async fn closing_waits_for_what_is_in_use<C: Tested>(name: &str) {
     assert!(matches!(pool.get().await, Err(PoolError::Closed)));
     let check = pool.healthcheck().await;
     assert!(check.reason.unwrap().contains("draining"));
-    // What is in use goes on working.
+    // Connections in use go on working.
     assert_eq!(held.select(4).await.unwrap(), 4);
     drop((held, other));
     assert!(closing.await);
@@ -61,7 +61,7 @@ async fn closing_does_not_wait_beyond_its_deadline<C: Tested>(name: &str) {
     assert_eq!(pool.status().total_connections, 0);
 }
 
-async fn closing_at_once_from_many_sides<C: Tested>(name: &str) {
+async fn concurrent_closes_all_succeed<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database
         .pool::<C>()

@@ -1,4 +1,4 @@
-//! The three databases, so that a behaviour is tested on each with the same words.
+//! The three databases behind one trait, so that each behaviour is tested on all.
 
 use diesel::sql_types::{Integer, Text};
 use diesel::{QueryResult, QueryableByName, define_sql_function, sql_query};
@@ -9,7 +9,7 @@ use poolscope::{Pool, PoolBuilder, Settings};
 use crate::support::folder::Folder;
 use crate::support::{mariadb, postgres};
 
-/// A database of its own for one test, and a way to build pools on it.
+/// A separate database for one test, and a way to build pools on it.
 pub struct Database {
     pub url: String,
     /// Holds the SQLite file.
@@ -24,22 +24,22 @@ struct Number {
 
 /// A kind of connection that tests run on.
 pub trait Tested: Backend {
-    /// A database of its own, named after the test.
+    /// A new database, named after the test.
     fn database(name: &str) -> Database;
 
-    /// Which database it is.
+    /// The database system.
     fn database_name() -> &'static str;
 
-    /// How many rows a table has.
+    /// The number of rows in a table.
     fn count(&mut self, table: &str) -> impl Future<Output = QueryResult<i32>> + Send;
 
     /// `SELECT n`, as a number.
     fn select(&mut self, n: i32) -> impl Future<Output = QueryResult<i32>> + Send;
 
-    /// The number that a statement answers, called `n`.
+    /// The number that a statement returns in a column `n`.
     fn number(&mut self, statement: &str) -> impl Future<Output = QueryResult<i32>> + Send;
 
-    /// A statement with a bind value that must not be seen.
+    /// A statement with a bind value that must not be shown.
     fn select_bound(&mut self, word: &str) -> impl Future<Output = QueryResult<usize>> + Send;
 
     /// A statement with these two bind values, `$1` and `$2`.
@@ -50,12 +50,12 @@ pub trait Tested: Backend {
         word: &str,
     ) -> impl Future<Output = QueryResult<usize>> + Send;
 
-    /// A statement without an answer.
+    /// A statement without a result.
     fn run(&mut self, statement: &str) -> impl Future<Output = QueryResult<usize>> + Send;
 }
 
 impl Database {
-    /// One that is there already.
+    /// An existing database.
     pub fn at(url: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -143,7 +143,7 @@ tested!(AsyncSqliteConnection, "sqlite", name => {
     Database { url, _folder: Some(folder) }
 });
 
-/// A row that comes after `seconds`, on MariaDB, by a prepared statement that stays prepared.
+/// Returns a row after `seconds`, on MariaDB, by a cached prepared statement.
 pub trait SelectAfter {
     fn select_after(
         &mut self,
@@ -162,7 +162,7 @@ define_sql_function! {
     fn sleep(seconds: Integer) -> Integer;
 }
 
-/// Makes a test of an `async fn test<C: Tested>(name: &str)` for each database.
+/// Makes a test for each database of an `async fn test<C: Tested>(name: &str)`.
 macro_rules! on_each_database {
     ($($test:ident),+ $(,)?) => { $(
         mod $test {

@@ -1,4 +1,4 @@
-//! The tables of the telemetry guide against what is really emitted.
+//! Compares the tables of the telemetry guide with what is emitted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use opentelemetry::trace::SpanKind;
 use poolscope::{Checkout, Pool, RequestLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::asking;
-use crate::collected::{Kind, Meters, Spans};
 use crate::databases::Tested;
+use crate::in_memory_exporters::{Kind, Meters, Spans};
+use crate::monitor_client;
 
 type Pg = AsyncPgConnection;
 
 const GUIDE: &str = include_str!("../../docs/telemetry.md");
 const POOL: &str = "db.client.connection.pool.name";
-/// There when minutes have passed, and described by a test of its own.
+/// It appears after minutes only, and has a test of its own.
 const TAKES_MINUTES: &str = "poolscope.advice.error";
 
 /// The rows of the first table of a section, each a list of cells.
@@ -35,7 +35,7 @@ fn table(section: &str) -> Vec<Vec<&'static str>> {
         .collect()
 }
 
-/// What stands between backticks.
+/// The words between backticks.
 fn quoted(cell: &str) -> BTreeSet<String> {
     cell.split('`')
         .skip(1)
@@ -44,7 +44,7 @@ fn quoted(cell: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Does all that telemetry tells of, and some of it badly.
+/// Causes every metric and span, including the errors.
 async fn everything(pool: Pool<Pg>, layer: RequestLayer) {
     let work = service_fn(move |_: Request<()>| {
         let pool = pool.clone();
@@ -62,14 +62,14 @@ async fn everything(pool: Pool<Pg>, layer: RequestLayer) {
             let failed =
                 conn.transaction(async |conn| conn.run("SELECT nothing FROM nowhere").await);
             failed.await.unwrap_err();
-            // What only its COMMIT finds out.
+            // The violation is found at COMMIT.
             conn.run("CREATE TABLE t (n INTEGER UNIQUE DEFERRABLE INITIALLY DEFERRED)")
                 .await
                 .unwrap();
             let late =
                 conn.transaction(async |conn| conn.run("INSERT INTO t VALUES (1), (1)").await);
             late.await.unwrap_err();
-            // One that waits in vain, and one that may not even wait beside it.
+            // One checkout times out, and one is rejected because the queue is full.
             let (waiting, shed) = tokio::join!(pool.get(), pool.get());
             assert!(waiting.is_err_and(|error| error.is_timeout()));
             assert!(shed.is_err_and(|error| error.error_type() == "shed"));
@@ -92,7 +92,7 @@ async fn everything(pool: Pool<Pg>, layer: RequestLayer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_and_span_is_in_the_guide_and_the_other_way_round() {
+async fn the_guide_lists_exactly_the_metrics_and_spans() {
     let (meters, spans) = (Meters::new(), Spans::new());
     let database = Pg::database("documented");
     let pool: Pool<Pg> = database
@@ -109,15 +109,15 @@ async fn every_metric_and_span_is_in_the_guide_and_the_other_way_round() {
         .unwrap();
     let layer = RequestLayer::new().tracer_provider(spans.provider.clone());
     everything(pool.clone(), layer).await;
-    // One that has no database: its failure is a metric too.
-    let page = asking::get(pool.monitor(), "metrics").await;
+    // A pool without a database: its failure is a metric too.
+    let page = monitor_client::get(pool.monitor(), "metrics").await;
     let page = String::from_utf8(page.body.to_vec()).unwrap();
 
-    metrics(&meters, &page);
-    spans_are_described(&spans);
+    check_metrics(&meters, &page);
+    check_spans(&spans);
 }
 
-fn metrics(meters: &Meters, page: &str) {
+fn check_metrics(meters: &Meters, page: &str) {
     let mut emitted = meters.read();
     for row in table("Metrics") {
         let [name, instrument, attributes, _, prometheus] = row[..] else {
@@ -142,7 +142,7 @@ fn metrics(meters: &Meters, page: &str) {
             .iter()
             .flat_map(|(of, _)| of.keys().cloned())
             .collect();
-        assert!(seen.remove(POOL), "{name} does not say of which pool it is");
+        assert!(seen.remove(POOL), "{name} lacks the pool's name");
         assert_eq!(seen, quoted(attributes), "{name}");
         let prometheus = prometheus.trim_matches('`');
         let typed = format!("\n# TYPE {prometheus} ");
@@ -154,7 +154,7 @@ fn metrics(meters: &Meters, page: &str) {
     assert!(emitted.is_empty(), "not in the guide: {:?}", emitted.keys());
 }
 
-fn spans_are_described(spans: &Spans) {
+fn check_spans(spans: &Spans) {
     let mut seen = BTreeMap::<&str, BTreeSet<String>>::new();
     for span in spans.named_like("") {
         let row = match (&*span.name, &span.span_kind) {
@@ -182,11 +182,11 @@ fn spans_are_described(spans: &Spans) {
         let emitted = seen
             .remove(name)
             .unwrap_or_else(|| panic!("{name} is not emitted"));
-        let mut told = quoted(attributes);
+        let mut documented = quoted(attributes);
         if kind == "SERVER" {
-            told.extend(of_requests.clone());
+            documented.extend(of_requests.clone());
         }
-        assert_eq!(emitted, told, "{name}");
+        assert_eq!(emitted, documented, "{name}");
     }
     assert!(seen.is_empty(), "not in the guide: {seen:?}");
 }

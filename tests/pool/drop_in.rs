@@ -1,5 +1,5 @@
-//! An app written for diesel-async's bb8 pool moves over by its `use` line and where its pool is
-//! built. The same module is compiled and run both ways.
+//! An app written for diesel-async's bb8 pool migrates by changing its `use` line and the place that
+//! builds its pool. The same module is compiled and run with both.
 
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
@@ -77,7 +77,7 @@ app!(before, diesel_async::pooled_connection::bb8);
 app!(after, poolscope::bb8);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_app_runs_on_either() {
+async fn the_app_runs_on_both_pools() {
     let database = AsyncPgConnection::database("drop_in");
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url.as_str());
     let pool = diesel_async::pooled_connection::bb8::Pool::builder()

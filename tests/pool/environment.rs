@@ -1,5 +1,5 @@
-//! Pools from the environment. A process cannot safely change its own, so each test runs itself again
-//! with the variables set.
+//! Pools from the environment. A process cannot safely change its own environment, so each test runs
+//! itself again with the variables set.
 
 use std::env;
 use std::process::Command;
@@ -9,7 +9,7 @@ use poolscope::backend::AsyncSqliteConnection;
 
 const AGAIN: &str = "POOLSCOPE_TEST_AGAIN";
 
-/// Returns whether the variables are set. If not, runs the test again with them; it has to pass.
+/// Returns whether the variables are set. If not, runs the test again with them and checks that it passes.
 fn with_variables(test: &str, variables: &[(&str, &str)]) -> bool {
     if env::var_os(AGAIN).is_some() {
         return true;
@@ -35,7 +35,7 @@ fn with_variables(test: &str, variables: &[(&str, &str)]) -> bool {
 }
 
 #[tokio::test]
-async fn a_pool_has_the_variables_of_its_prefix() {
+async fn a_pool_reads_the_variables_of_its_prefix() {
     let variables = [
         ("DATABASE_URL", "sqlite://orders.db"),
         ("DB_POOL_SIZE", "4"),
@@ -43,7 +43,7 @@ async fn a_pool_has_the_variables_of_its_prefix() {
         ("REPORTS_DB_POOL_SIZE", "2"),
         ("REPORTS_DB_POOL_NAME", "reports"),
     ];
-    if with_variables("a_pool_has_the_variables_of_its_prefix", &variables) {
+    if with_variables("a_pool_reads_the_variables_of_its_prefix", &variables) {
         let orders = Pool::<AsyncSqliteConnection>::from_env().unwrap();
         let reports = Pool::<AsyncSqliteConnection>::from_env_prefixed("REPORTS_").unwrap();
         assert_eq!((orders.name(), orders.status().pool_size), ("default", 4));

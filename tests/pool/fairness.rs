@@ -1,4 +1,4 @@
-//! First come, first served; and a future that is dropped leaves nothing behind.
+//! Checkouts are served in order, and a dropped future leaves nothing behind.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn waiters_are_served_in_their_order() {
     let mut tasks = Vec::new();
     for n in 0..50 {
         let mut get = Box::pin(pool.get());
-        // Polled once, here and now: this is the order of asking.
+        // Polled once here, which fixes the order.
         assert!(get.as_mut().now_or_never().is_none());
         let order = Arc::clone(&order);
         tasks.push(tokio::spawn(async move {
@@ -53,7 +53,7 @@ async fn waiters_are_served_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiter_that_goes_away_gives_its_place_to_the_next() {
+async fn a_canceled_waiter_gives_its_place_to_the_next() {
     let (_database, pool) = pool("goes_away", 1).await;
     let held = pool.get().await.unwrap();
     let mut first = Box::pin(pool.get());
@@ -71,7 +71,7 @@ async fn a_waiter_that_goes_away_gives_its_place_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_future_that_was_never_polled_has_asked_for_nothing() {
+async fn a_future_that_was_never_polled_requests_nothing() {
     let (_database, pool) = pool("never_polled", 1).await;
     let before = pool.status().totals;
     drop(pool.get());
@@ -89,14 +89,14 @@ async fn the_pool_is_a_tower_service() {
     let health = pool.health().await;
     assert_eq!(health.longest_holders[0].label, Some("by hand"));
     drop(held);
-    // Made ready and never called, it keeps nothing.
+    // A pool that is made ready and never called keeps nothing.
     let mut ready = pool.clone();
     let _ = ready.ready().await.unwrap();
     assert!(pool.try_get().is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkout_that_does_not_wait() {
+async fn try_get_does_not_wait() {
     let database = AsyncSqliteConnection::database("no_wait");
     let pool = database
         .pool::<AsyncSqliteConnection>()
@@ -104,7 +104,7 @@ async fn a_checkout_that_does_not_wait() {
         .max_overflow(0)
         .build()
         .unwrap();
-    // None is open yet; asking begins to open one.
+    // No connection is open yet; the attempt begins to open one.
     assert!(matches!(pool.try_get(), Err(PoolError::Rejected(_))));
     let get = async || pool.try_get().map_err(|error| error.to_string());
     let conn = found("a connection", get).await;
@@ -117,7 +117,7 @@ async fn a_checkout_that_does_not_wait() {
     assert!(pool.try_get().is_ok());
 }
 
-/// A sequence that is the same in each run: splitmix64.
+/// A reproducible sequence: splitmix64.
 struct Random(u64);
 
 impl Random {
@@ -152,7 +152,7 @@ async fn ten_thousand_checkouts_with_cancellations_lose_nothing<C: Tested>(name:
                     let mut conn = conn.unwrap();
                     match random.next() % 8 {
                         0 => assert_eq!(conn.select(7).await.unwrap(), 7),
-                        // On SQLite, whose queries can't be cut off, this waits.
+                        // SQLite queries cannot be interrupted, so this waits.
                         1 => drop(tokio::time::timeout(Duration::ZERO, conn.select(8)).await),
                         2 => tokio::task::yield_now().await,
                         _ => {}
@@ -164,7 +164,7 @@ async fn ten_thousand_checkouts_with_cancellations_lose_nothing<C: Tested>(name:
     for task in tasks {
         task.await.unwrap();
     }
-    // A dial or a probe whose caller has gone away goes on by itself, and ends.
+    // A connect or a probe continues when its caller has gone, and ends by itself.
     let at_rest = |status: &Status| {
         let closed = status.totals.connections_closed;
         let closed =
@@ -183,7 +183,7 @@ async fn ten_thousand_checkouts_with_cancellations_lose_nothing<C: Tested>(name:
         status.totals
     );
     assert_eq!((status.totals.timeouts, status.totals.errors), (0, 0));
-    // And all of it can still be had.
+    // And every connection can still be checked out.
     let held = futures_util::future::try_join_all((0..6).map(|_| pool.get()))
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! How many replicas share a server, told by its own sessions.
+//! How many replicas share a server, counted from its sessions.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,8 +11,8 @@ use poolscope::report::{Fleet, Optimization, WhatIf};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::asking::until;
 use crate::databases::{Database, Tested};
+use crate::monitor_client::until;
 use crate::support::mariadb::{self, MariaDb};
 use crate::support::postgres::{self, Postgres};
 
@@ -31,13 +31,13 @@ fn fleet(advice: &Optimization) -> &Fleet {
     advice.fleet.as_ref().expect("a server with a limit")
 }
 
-/// Once the sessions that come and go are those that are meant.
+/// Waits until the counted sessions match.
 async fn fleet_of<C: Tested>(pool: &Pool<C>, is_so: impl Fn(&Fleet) -> bool) -> Fleet {
     let ask = async || fleet(&pool.optimize().await).clone();
     until("counted", ask, is_so).await
 }
 
-/// The name of this process' sessions.
+/// The name of this process's sessions.
 async fn own_name(pool: &Pool<AsyncPgConnection>) -> String {
     let mut connection = pool.get().await.unwrap();
     let name = sql_query("SELECT current_setting('application_name') AS name");
@@ -46,7 +46,7 @@ async fn own_name(pool: &Pool<AsyncPgConnection>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_sessions_tell_the_replicas_of_this_service() {
+async fn replicas_are_counted_from_postgres_sessions() {
     let server = Postgres::start(postgres::Options::new().max_connections(40));
     let ours = pool::<AsyncPgConnection>(&server.url(), "ours");
     let name = own_name(&ours).await;
@@ -61,7 +61,7 @@ async fn postgres_sessions_tell_the_replicas_of_this_service() {
         "the monitoring connection has one of them"
     );
 
-    // Two of its replicas, each with two connections, and another application.
+    // Two replicas with two connections each, and another application.
     let mut sessions = Vec::new();
     for replica in ["replica-2", "replica-3"] {
         let url = format!("{}?application_name={service}@{replica}", server.url());
@@ -79,7 +79,7 @@ async fn postgres_sessions_tell_the_replicas_of_this_service() {
     assert_eq!(three.grantable, 40 - three.reserved - 1);
     assert_eq!(three.share, three.grantable / 3 - 1);
 
-    // Another pool of this process: each replica is taken to have as many.
+    // A second pool of this process: each replica is assumed to have two pools.
     let second = pool::<AsyncPgConnection>(&server.url(), "second");
     let _held = [second.get().await.unwrap(), second.get().await.unwrap()];
     let with_two = fleet_of(&ours, |fleet| fleet.other_pools == 2).await;
@@ -100,7 +100,7 @@ async fn postgres_sessions_tell_the_replicas_of_this_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_without_a_name_are_one_replica_unless_it_is_set() {
+async fn nameless_sessions_are_one_replica_unless_replicas_is_set() {
     let server = Postgres::start(postgres::Options::new().max_connections(40));
     let nameless = Database::at(&server.url())
         .pool::<AsyncPgConnection>()
@@ -130,12 +130,15 @@ async fn sessions_without_a_name_are_one_replica_unless_it_is_set() {
         .build()
         .unwrap();
     let _held = set.get().await.unwrap();
-    let told = fleet_of(&set, |fleet| fleet.other_connections == 0).await;
-    assert_eq!((told.replicas, told.counted_from), (4, "setting"));
-    assert_eq!(told.share, (40 - told.reserved) / 4 - 1);
+    let configured = fleet_of(&set, |fleet| fleet.other_connections == 0).await;
+    assert_eq!(
+        (configured.replicas, configured.counted_from),
+        (4, "setting")
+    );
+    assert_eq!(configured.share, (40 - configured.reserved) / 4 - 1);
 }
 
-/// Passes on what comes to a port of its own, from another address of this machine.
+/// A proxy whose connections come from another address of this machine.
 async fn from_another_host(to: u16) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -153,7 +156,7 @@ async fn from_another_host(to: u16) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mariadb_sessions_tell_the_hosts_that_replicas_run_on() {
+async fn replicas_are_counted_from_the_hosts_of_mariadb_sessions() {
     let server = MariaDb::start(mariadb::Options::new().max_connections(40));
     let ours = pool::<AsyncMysqlConnection>(&server.url(), "ours");
     let _held = ours.get().await.unwrap();
@@ -162,7 +165,7 @@ async fn mariadb_sessions_tell_the_hosts_that_replicas_run_on() {
     assert_eq!(alone.share, 40 - 1);
 
     let port = from_another_host(server.port()).await;
-    // The driver would rather take the server's own socket.
+    // By default the driver would use the server's Unix socket.
     let elsewhere = server
         .url()
         .replace(&format!(":{}/", server.port()), &format!(":{port}/"));
@@ -171,7 +174,7 @@ async fn mariadb_sessions_tell_the_hosts_that_replicas_run_on() {
     let _theirs = [theirs.get().await.unwrap(), theirs.get().await.unwrap()];
     let two = fleet_of(&ours, |fleet| fleet.replicas == 2).await;
     assert_eq!((two.other_connections, two.share), (0, 40 / 2 - 1));
-    // The other one counts the same.
+    // The other replica counts the same.
     let same = fleet_of(&theirs, |fleet| fleet.replicas == 2).await;
     assert_eq!((same.other_connections, same.share), (0, two.share));
 }

@@ -1,4 +1,4 @@
-//! What `health` and `healthcheck` say of a pool that is busy, too large, stalled or closing.
+//! `health` and `healthcheck` of a pool that is busy, too large, stalled or closing.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use poolscope::backend::AsyncSqliteConnection;
 use poolscope::{Checkout, Pool};
 use serde_json::{Value, json};
 
-use crate::asking::{ROUTES, get, names, patient, strings, until};
+use crate::connections_report::Served;
 use crate::databases::{Database, Tested, on_each_database};
-use crate::reports::Served;
+use crate::monitor_client::{ROUTES, get, names, patient, strings, until};
 use crate::support::waiting::soon;
 use crate::support::{mariadb, postgres};
 
 type Sqlite = AsyncSqliteConnection;
 
 on_each_database!(
-    an_exhausted_pool_answers_warns_and_serves,
+    an_exhausted_pool_warns_and_stays_healthy,
     a_closing_pool_cannot_serve,
 );
 
-async fn an_exhausted_pool_answers_warns_and_serves<C: Tested>(name: &str) {
+async fn an_exhausted_pool_warns_and_stays_healthy<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database
         .pool::<C>()
@@ -127,7 +127,7 @@ async fn a_closing_pool_cannot_serve<C: Tested>(name: &str) {
     refused("closed", "the pool is closed").await;
 }
 
-/// One connection on SQLite, and the clock under control.
+/// A pool of one SQLite connection, on a paused clock.
 fn one(name: &str) -> (Database, Pool<Sqlite>) {
     let database = Sqlite::database(name);
     let builder = database.pool::<Sqlite>().pool_size(1).max_overflow(0);
@@ -138,14 +138,14 @@ fn one(name: &str) -> (Database, Pool<Sqlite>) {
     (database, pool)
 }
 
-fn warned(health: &Value, start: &str) -> bool {
+fn has_warning(health: &Value, start: &str) -> bool {
     strings(&health["warnings"])
         .iter()
         .any(|warning| warning.starts_with(start))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_in_which_nothing_moves_is_down() {
+async fn a_stalled_pool_is_down() {
     let (_database, pool) = one("stalled");
     let held = pool.get().await.unwrap();
     let asking = |pool: Pool<Sqlite>| async move { while pool.get().await.is_err() {} };
@@ -175,7 +175,7 @@ async fn a_pool_in_which_nothing_moves_is_down() {
         "{health}"
     );
     assert!(
-        warned(&health, "pool exhausted: all 1 connections"),
+        has_warning(&health, "pool exhausted: all 1 connections"),
         "{health:#}"
     );
 
@@ -188,7 +188,7 @@ async fn a_pool_in_which_nothing_moves_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_then_nothing_is_stalled() {
+async fn a_pool_without_waiters_is_not_stalled() {
     let (_database, pool) = one("long_hold");
     let _held = pool.get().await.unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -196,28 +196,28 @@ async fn nobody_waits_then_nothing_is_stalled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn timeouts_are_warned_of_for_a_minute() {
+async fn timeouts_cause_a_warning_for_a_minute() {
     let (_database, pool) = one("warned_timeouts");
     let held = pool.get().await.unwrap();
     let timeout = async || assert!(pool.get().await.unwrap_err().is_timeout());
     let health = async || get(pool.monitor(), "health").await.json();
     timeout().await;
     assert!(
-        !warned(&health().await, "connection timeouts"),
-        "one is allowed"
+        !has_warning(&health().await, "connection timeouts"),
+        "one timeout is allowed"
     );
     timeout().await;
     drop(held);
     let said = health().await;
     assert!(
-        warned(&said, "connection timeouts: 2 in the last minute"),
+        has_warning(&said, "connection timeouts: 2 in the last minute"),
         "{said:#}"
     );
     assert_eq!(said["timeouts_last_1m"], json!(2));
     assert_eq!(said["totals"]["timeouts"], json!(2));
     tokio::time::sleep(Duration::from_secs(70)).await;
     let said = health().await;
-    assert!(!warned(&said, "connection timeouts"), "{said:#}");
+    assert!(!has_warning(&said, "connection timeouts"), "{said:#}");
     assert_eq!(said["totals"]["timeouts"], json!(2));
 }
 
@@ -241,8 +241,11 @@ async fn high_utilization_and_overflow_are_judged_over_a_minute() {
 
     tokio::time::sleep(Duration::from_secs(30)).await;
     let said = health().await;
-    assert!(warned(&said, "high pool utilization: 100.0 %"), "{said:#}");
-    assert!(warned(&said, "high overflow: 100.0 %"), "{said:#}");
+    assert!(
+        has_warning(&said, "high pool utilization: 100.0 %"),
+        "{said:#}"
+    );
+    assert!(has_warning(&said, "high overflow: 100.0 %"), "{said:#}");
 
     drop(held);
     tokio::time::sleep(Duration::from_secs(70)).await;
@@ -252,7 +255,7 @@ async fn high_utilization_and_overflow_are_judged_over_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_checkouts_are_warned_of_with_their_average() {
+async fn the_warning_of_slow_checkouts_has_their_average() {
     let (_database, pool) = one("slow_checkouts");
     let held = pool.get().await.unwrap();
     let mut next = Box::pin(pool.get());
@@ -261,20 +264,20 @@ async fn slow_checkouts_are_warned_of_with_their_average() {
     drop(held);
     drop(next.await.unwrap());
     let said = get(pool.monitor(), "health").await.json();
-    assert!(warned(&said, "slow checkouts: 200"), "{said:#}");
+    assert!(has_warning(&said, "slow checkouts: 200"), "{said:#}");
     let wait = &said["windows"]["last_1m"]["wait"];
     assert_eq!(wait["count"], json!(2));
     assert!(wait["max_ms"].as_f64() >= Some(400.0), "{wait}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_never_comes_back_is_a_possible_leak() {
+async fn a_connection_held_too_long_is_a_possible_leak() {
     let (_database, pool) = one("leak");
     let (held, line) = (pool.get().await.unwrap(), line!());
     tokio::time::sleep(Duration::from_secs(61)).await;
     let said = get(pool.monitor(), "health").await.json();
     assert!(
-        warned(&said, "possible connection leak: 1 held"),
+        has_warning(&said, "possible connection leak: 1 held"),
         "{said:#}"
     );
     let warnings = strings(&said["warnings"]).join(" ");
@@ -285,10 +288,10 @@ async fn a_connection_that_never_comes_back_is_a_possible_leak() {
     assert_eq!(said["longest_holders"][0]["leak"], json!(true));
     drop(held);
     let said = get(pool.monitor(), "health").await.json();
-    assert!(!warned(&said, "possible connection leak"), "{said:#}");
+    assert!(!has_warning(&said, "possible connection leak"), "{said:#}");
 }
 
-/// More than the server can still grant, our own not counted against us and the monitoring connection counted.
+/// More connections than the server can still grant. The pool's own do not count, the monitoring connection does.
 async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     let database = Database::at(url);
     let pool = database
@@ -303,9 +306,9 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
             "the pool may open {} connections, but the server can grant it only {can_grant} (max_connections 10",
             can_grant + 19
         );
-        warned(said, &start)
+        has_warning(said, &start)
     };
-    // The client that made the user may still be on its way out.
+    // The session that created the user may not have ended yet.
     let said = until(
         "all others gone",
         async || health().await,
@@ -315,8 +318,8 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     assert_eq!(said["database"]["server_max_connections"], json!(10));
     assert!(warning(&said), "{said:#}");
 
-    // Our own connections change nothing, as soon as the monitoring connection looks again. No more than these: of a
-    // slow dial there may be another one.
+    // The pool's own connections change nothing once the monitoring connection has looked again. The number is
+    // fixed, because a slow connect could make the pool open another one.
     let warm_up = pool.warm_up(Duration::from_secs(60)).await;
     assert!(warm_up.is_complete(), "{warm_up:?}");
     let _held = try_join_all((1..can_grant).map(|_| pool.get()))
@@ -335,9 +338,9 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
     );
     assert!(warning(&said), "{said:#}");
 
-    // Somebody else's do.
-    let _stranger = C::stranger(url).await;
-    until("the stranger seen", health, |said| {
+    // A connection of another client changes the result.
+    let _other = C::other_client(url).await;
+    until("the other client seen", health, |said| {
         said["database"]["server_can_grant"] == json!(can_grant - 1)
     })
     .await;
@@ -351,11 +354,11 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
         .name("fits")
         .build()
         .unwrap();
-    // Its monitoring connection is one more session on a server that is nearly full.
+    // The monitoring connection is one more session on a server that is nearly full.
     drop(_held);
-    drop(_stranger);
+    drop(_other);
     assert!(pool.close(Duration::from_secs(30)).await);
-    // The sessions just closed may still be on their way out.
+    // The closed sessions may not have ended yet.
     until(
         "room, and nothing to warn of",
         async || get(fits.monitor(), "health").await.json(),
@@ -365,14 +368,14 @@ async fn what_the_server_can_grant<C: Served>(url: &str, can_grant: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_larger_than_postgres_allows_is_warned_of() {
+async fn a_pool_larger_than_postgres_allows_causes_a_warning() {
     let server = postgres::Postgres::start(postgres::Options::new().max_connections(10));
-    // Less three for superusers and one for the monitoring connection.
+    // Three are reserved for superusers, and one is the monitoring connection.
     what_the_server_can_grant::<diesel_async::AsyncPgConnection>(&server.url(), 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_larger_than_mariadb_allows_is_warned_of() {
+async fn a_pool_larger_than_mariadb_allows_causes_a_warning() {
     let server = mariadb::MariaDb::start(mariadb::Options::new().max_connections(10));
     what_the_server_can_grant::<diesel_async::AsyncMysqlConnection>(&server.url(), 9).await;
 }

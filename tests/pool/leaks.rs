@@ -1,11 +1,11 @@
-//! Connections that are held for too long: what the log, the reports and the metrics say of them.
+//! Connections that are held too long, in the log, the reports and the metrics.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use diesel_async::pooled_connection::bb8::Pool as TheirPool;
+use diesel_async::pooled_connection::bb8::Pool as Bb8Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as DieselPoolError};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use http::{Request, Response};
@@ -20,10 +20,10 @@ use serde_json::json;
 use tokio::time::{advance, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::asking::{get, until};
-use crate::collected::{Meters, Spans};
 use crate::databases::{Database, SelectAfter, Tested, on_each_database};
-use crate::log::{self, Log};
+use crate::in_memory_exporters::{Meters, Spans};
+use crate::log_capture::{self, Log};
+use crate::monitor_client::{get, until};
 
 type Sqlite = AsyncSqliteConnection;
 
@@ -42,7 +42,7 @@ struct Leaky<C: Tested> {
 
 impl<C: Tested> Leaky<C> {
     fn new(name: &str, threshold: Option<Duration>) -> Self {
-        let log = log::capture();
+        let log = log_capture::capture();
         let (spans, meters) = (Spans::new(), Meters::new());
         let database = C::database(name);
         let pool = database
@@ -63,13 +63,13 @@ impl<C: Tested> Leaky<C> {
         }
     }
 
-    /// On a connection that is nobody's hold, however long it takes.
+    /// Runs a statement on a dedicated connection, which is not a hold.
     async fn set_up(&self, statement: &str) {
         let mut conn = self.pool.dedicated_connection().await.unwrap();
         conn.run(statement).await.unwrap();
     }
 
-    /// The lines of this pool that begin so.
+    /// The lines of this pool that begin with this text.
     fn lines(&self, start: &str) -> Vec<String> {
         lines(&self.log, &self.name, start)
     }
@@ -86,7 +86,7 @@ fn lines(log: &Log, pool: &str, start: &str) -> Vec<String> {
     lines
 }
 
-/// A connection that the handler of a request has kept, as an app would: in a place that outlives it.
+/// A connection that a request's handler stores in a place that outlives the request.
 async fn kept<C: Tested>(pool: &Pool<C>, statements: &[&str]) -> (PooledConnection<C>, u32) {
     let place = Mutex::new(None);
     let work = service_fn(|_: Request<()>| async {
@@ -109,13 +109,13 @@ async fn kept<C: Tested>(pool: &Pool<C>, statements: &[&str]) -> (PooledConnecti
 }
 
 on_each_database!(
-    a_leak_is_told_once_and_when_it_is_back,
-    the_reports_and_the_metrics_say_it,
-    without_a_threshold_nothing_is_told,
-    one_of_an_existing_pool_is_told_too,
+    a_leak_is_logged_once_and_again_when_returned,
+    leaks_are_in_the_reports_and_the_metrics,
+    nothing_is_logged_without_a_threshold,
+    a_leak_of_an_existing_pool_is_logged,
 );
 
-async fn a_leak_is_told_once_and_when_it_is_back<C: Tested>(name: &str) {
+async fn a_leak_is_logged_once_and_again_when_returned<C: Tested>(name: &str) {
     let leaky = Leaky::<C>::new(name, Some(THRESHOLD));
     leaky
         .set_up("CREATE TABLE letters (word VARCHAR(20))")
@@ -135,8 +135,8 @@ async fn a_leak_is_told_once_and_when_it_is_back<C: Tested>(name: &str) {
         }
     };
 
-    let told = leaky.until_found(1).await.remove(0);
-    assert!(told.contains("WARN"), "{told}");
+    let logged = leaky.until_found(1).await.remove(0);
+    assert!(logged.contains("WARN"), "{logged}");
     let place = format!("{}:{line}", file!());
     for part in [
         format!(" s by {place} (nightly) for /export/{{id}}; idle in a transaction{process}"),
@@ -148,16 +148,16 @@ async fn a_leak_is_told_once_and_when_it_is_back<C: Tested>(name: &str) {
         "state=\"idle_in_transaction\"".to_owned(),
         "last_query=\"SELECT letters\"".to_owned(),
     ] {
-        assert!(told.contains(&part), "{part} in {told}");
+        assert!(logged.contains(&part), "{part} in {logged}");
     }
     assert_eq!(leaky.lines(BACK), [""; 0]);
 
-    // With another one that is told as well the first has had its turn.
+    // When a second leak is logged as well, the first has had its chance to be logged twice.
     let (another, _) = kept(&leaky.pool, &["bound"]).await;
-    let told = leaky.until_found(2).await.remove(1);
-    assert!(told.contains("; idle"), "{told}");
-    assert!(told.contains("last query: SELECT "), "{told}");
-    assert!(!told.contains("transaction"), "{told}");
+    let logged = leaky.until_found(2).await.remove(1);
+    assert!(logged.contains("; idle"), "{logged}");
+    assert!(logged.contains("last query: SELECT "), "{logged}");
+    assert!(!logged.contains("transaction"), "{logged}");
 
     drop(held);
     let back = leaky.lines(BACK);
@@ -178,7 +178,7 @@ async fn a_leak_is_told_once_and_when_it_is_back<C: Tested>(name: &str) {
     }
 }
 
-async fn the_reports_and_the_metrics_say_it<C: Tested>(name: &str) {
+async fn leaks_are_in_the_reports_and_the_metrics<C: Tested>(name: &str) {
     let leaky = Leaky::<C>::new(name, Some(THRESHOLD));
     let Leaky { pool, meters, .. } = &leaky;
     let number = |metric: &str| meters.number(metric, name, None);
@@ -216,11 +216,11 @@ async fn the_reports_and_the_metrics_say_it<C: Tested>(name: &str) {
     assert_eq!(health["longest_holders"], json!([]));
 }
 
-async fn without_a_threshold_nothing_is_told<C: Tested>(name: &str) {
+async fn nothing_is_logged_without_a_threshold<C: Tested>(name: &str) {
     let leaky = Leaky::<C>::new(name, None);
     let pool = &leaky.pool;
     let held = pool.get().await.unwrap();
-    // The time after which another pool reports it.
+    // The time after which a pool with a threshold reports it.
     sleep(2 * THRESHOLD).await;
     let holder = pool.health().await.longest_holders.remove(0);
     assert!(!holder.leak);
@@ -234,30 +234,30 @@ async fn without_a_threshold_nothing_is_told<C: Tested>(name: &str) {
     assert_eq!(pool.status().totals.leaks, 0);
 }
 
-async fn one_of_an_existing_pool_is_told_too<C: Tested>(name: &str)
+async fn a_leak_of_an_existing_pool_is_logged<C: Tested>(name: &str)
 where
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = DieselPoolError>,
 {
-    let log = log::capture();
+    let log = log_capture::capture();
     let database = C::database(name);
     for watched in [false, true] {
         let name = format!("{name}_{watched}");
         let manager = AsyncDieselConnectionManager::<C>::new(&*database.url);
-        let theirs = TheirPool::builder().max_size(1).build(manager);
-        let mut theirs = PoolService::from(theirs.await.unwrap());
+        let existing = Bb8Pool::builder().max_size(1).build(manager);
+        let mut existing = PoolService::from(existing.await.unwrap());
         if watched {
-            theirs = theirs.watch_queries(&Settings::new(&*database.url));
+            existing = existing.watch_queries(&Settings::new(&*database.url));
         }
         let pool = ServiceBuilder::new()
             .layer(ObserveLayer::new(&name).leak_threshold(THRESHOLD))
-            .service(theirs);
+            .service(existing);
         let (mut held, line) = (pool.get().await.unwrap(), line!());
         held.select_bound("leak").await.unwrap();
-        let told = async || lines(&log, &name, FOUND);
-        let told = until("found", told, |lines| lines.len() == 1).await;
-        let (found, place) = (&told[0], format!("{}:{line}", file!()));
+        let logged = async || lines(&log, &name, FOUND);
+        let logged = until("found", logged, |lines| lines.len() == 1).await;
+        let (found, place) = (&logged[0], format!("{}:{line}", file!()));
         assert!(found.contains(&place), "{found}");
-        // What the pool does not tell is not guessed.
+        // Values that such a pool does not expose are left out.
         assert_eq!(found.contains("idle"), watched, "{found}");
         assert_eq!(found.contains("last query: SELECT"), watched, "{found}");
         assert!(!found.contains("bind-of"), "{found}");
@@ -270,35 +270,35 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_that_sends_nothing_has_no_last_query() {
+async fn a_leak_without_a_query_has_no_last_query() {
     let leaky = Leaky::<Sqlite>::new("silent_leak", Some(THRESHOLD));
     let mut before = leaky.pool.get().await.unwrap();
     before.run("SELECT 1 AS before").await.unwrap();
     drop(before);
     let _held = leaky.pool.get().await.unwrap();
     sleep(2 * THRESHOLD).await;
-    let told = leaky.lines(FOUND);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("; idle"), "{told:?}");
-    assert!(!told[0].contains("last"), "{told:?}");
+    let logged = leaky.lines(FOUND);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert!(logged[0].contains("; idle"), "{logged:?}");
+    assert!(!logged[0].contains("last"), "{logged:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_whose_query_never_ends_is_told_with_that_query() {
+async fn a_leak_whose_query_never_ends_is_logged_with_that_query() {
     let leaky = Leaky::<AsyncMysqlConnection>::new("leak_under_way", Some(THRESHOLD));
     let mut held = leaky.pool.get().await.unwrap();
     let query = tokio::spawn(async move { held.select_after(7, 600).await });
-    let told = leaky.until_found(1).await;
-    assert!(told[0].contains("; a query is running"), "{told:?}");
-    assert!(told[0].contains("last query: SELECT"), "{told:?}");
+    let logged = leaky.until_found(1).await;
+    assert!(logged[0].contains("; a query is running"), "{logged:?}");
+    assert!(logged[0].contains("last query: SELECT"), "{logged:?}");
     query.abort();
     let _ = query.await;
     assert_eq!(leaky.lines(BACK).len(), 1);
 }
 
-/// On Postgres a statement is known when it is prepared, and when it has ended.
+/// On Postgres a statement is known when it is prepared and when it ends.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_that_is_prepared_is_known_while_it_is_under_way() {
+async fn a_statement_is_known_while_it_is_being_prepared() {
     use diesel::prelude::*;
     use diesel::sql_types::Double;
     use diesel_async::RunQueryDsl;
@@ -316,17 +316,20 @@ async fn a_statement_that_is_prepared_is_known_while_it_is_under_way() {
         let slow = letters::table.select((letters::id, pg_sleep(600.0)));
         slow.execute(&mut held).await
     });
-    let told = leaky.until_found(1).await;
-    assert!(told[0].contains("; a query is running"), "{told:?}");
-    assert!(told[0].contains("last query: SELECT letters"), "{told:?}");
+    let logged = leaky.until_found(1).await;
+    assert!(logged[0].contains("; a query is running"), "{logged:?}");
+    assert!(
+        logged[0].contains("last query: SELECT letters"),
+        "{logged:?}"
+    );
     query.abort();
     let _ = query.await;
 }
 
-/// One that was neither prepared just now nor printed for a span is known to the server alone.
+/// A cached statement that was not printed for a span is known only to the server.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_under_way_is_named_by_the_server() {
-    log::capture();
+async fn a_running_statement_can_be_read_from_the_server() {
+    log_capture::capture();
     let database = AsyncPgConnection::database("leak_asked_for");
     let pool = database
         .pool::<AsyncPgConnection>()
@@ -350,8 +353,8 @@ async fn what_is_under_way_is_named_by_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_default_is_a_minute() {
-    let (log, database) = (log::capture(), Sqlite::database("default_leak"));
+async fn the_default_threshold_is_a_minute() {
+    let (log, database) = (log_capture::capture(), Sqlite::database("default_leak"));
     let pool = database.pool::<Sqlite>().name("default_leak");
     let pool = pool.build().unwrap();
     let held = pool.get().await.unwrap();
@@ -359,8 +362,8 @@ async fn the_default_is_a_minute() {
     sleep(Duration::ZERO).await;
     assert_eq!(lines(&log, "default_leak", FOUND).len(), 0);
     sleep(Duration::from_secs(1)).await;
-    let told = lines(&log, "default_leak", FOUND);
-    assert!(told[0].contains("held for 60."), "{told:?}");
+    let logged = lines(&log, "default_leak", FOUND);
+    assert!(logged[0].contains("held for 60."), "{logged:?}");
     drop(held);
     assert_eq!(lines(&log, "default_leak", BACK).len(), 1);
 }

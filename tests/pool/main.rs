@@ -1,46 +1,47 @@
-//! What users see of a pool, on real servers.
+//! The behaviour of a pool on real servers, as users see it.
 #![allow(unreachable_pub, reason = "a test binary has no API")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abandoned_queries;
 mod access;
 mod admission;
-mod asking;
-mod care;
-mod clean;
+mod advice;
+mod checkout_spans;
 mod closing;
-mod collected;
+mod connect_errors;
+mod connecting;
+mod connection_setup;
+mod connections_report;
+mod custom_stacks;
+mod database_down;
 mod databases;
-mod dialing;
+mod debug_output;
+mod dirty_connections;
 mod documented;
-mod down;
 mod drop_in;
 mod environment;
-mod events;
-mod existing;
-mod faces;
-mod failures;
+mod existing_pool;
 mod fairness;
 mod fleet;
 mod health;
-mod hostile;
+mod hostile_input;
+mod in_memory_exporters;
 mod leaks;
-mod log;
+mod log_capture;
+mod log_events;
+mod metrics;
+mod monitor_client;
 mod n_plus_one;
 mod optimize;
-mod outages;
+mod outage_reports;
 mod overflow;
-mod predicted;
+mod pre_ping;
 mod prometheus;
 mod queries;
-mod queries_given_up;
-mod recombined;
-mod reports;
 mod routes;
 mod secrets;
 mod session_names;
-mod spans;
-mod telemetry;
 mod tls;
 mod what_if;

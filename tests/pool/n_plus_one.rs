@@ -1,4 +1,4 @@
-//! Requests that send the same statement again and again.
+//! Requests that repeat the same statement (N+1).
 
 use std::convert::Infallible;
 
@@ -12,7 +12,7 @@ use poolscope::{Pool, RequestLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::databases::{Database, Tested, on_each_database};
-use crate::log;
+use crate::log_capture;
 
 fn pool<C: Tested>(name: &str, limit: Option<u32>) -> (Database, Pool<C>) {
     let database = C::database(name);
@@ -23,7 +23,7 @@ fn pool<C: Tested>(name: &str, limit: Option<u32>) -> (Database, Pool<C>) {
     (database, pool.build().unwrap())
 }
 
-/// A request of `route` that sends each statement so many times.
+/// A request of `route` that sends each statement the given number of times.
 async fn request<C: Tested>(pool: &Pool<C>, route: &'static str, statements: &[(&str, usize)]) {
     let work = service_fn(|_: Request<()>| async {
         let mut conn = pool.get().await.unwrap();
@@ -47,10 +47,10 @@ fn warnings(health: &Health) -> Vec<&String> {
         .collect()
 }
 
-on_each_database!(a_statement_sent_too_often_is_found);
+on_each_database!(a_repeated_statement_is_reported);
 
-async fn a_statement_sent_too_often_is_found<C: Tested>(name: &str) {
-    let lines = log::capture();
+async fn a_repeated_statement_is_reported<C: Tested>(name: &str) {
+    let lines = log_capture::capture();
     let (_database, pool) = pool::<C>(name, Some(3));
     request(
         &pool,
@@ -61,7 +61,7 @@ async fn a_statement_sent_too_often_is_found<C: Tested>(name: &str) {
     assert_eq!(pool.health().await.n_plus_one, []);
 
     request(&pool, "/users", &[("SELECT 5 AS secret", 9)]).await;
-    // Two statements of one request are one such request.
+    // A request that repeats two statements counts once.
     request(
         &pool,
         "/users",
@@ -75,7 +75,7 @@ async fn a_statement_sent_too_often_is_found<C: Tested>(name: &str) {
     };
     assert_eq!(first.route.as_deref(), Some("/users"));
     assert_eq!((first.requests, first.requests_last_5m), (2, 2));
-    assert_eq!(first.statement, "SELECT", "its text was not asked for");
+    assert_eq!(first.statement, "SELECT", "the text is off by default");
     assert_eq!(
         (second.route.as_deref(), second.requests),
         (Some("/other"), 1)
@@ -88,17 +88,17 @@ async fn a_statement_sent_too_often_is_found<C: Tested>(name: &str) {
         "{warning}"
     );
 
-    let told = lines.lines_with("N+1: a request has sent the same statement 4 times");
-    let told: Vec<_> = told.iter().filter(|line| line.contains(name)).collect();
-    assert!(!told.is_empty());
+    let logged = lines.lines_with("N+1: a request has sent the same statement 4 times");
+    let logged: Vec<_> = logged.iter().filter(|line| line.contains(name)).collect();
+    assert!(!logged.is_empty());
     assert!(
-        told[0].contains("SELECT ? AS secret") && told[0].contains("/users"),
-        "{told:?}"
+        logged[0].contains("SELECT ? AS secret") && logged[0].contains("/users"),
+        "{logged:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_not_looked_for_when_turned_off_or_without_a_request() {
+async fn nothing_is_detected_when_turned_off_or_without_a_request() {
     let (_off, off) = pool::<AsyncSqliteConnection>("n_plus_one_off", None);
     request(&off, "/users", &[("SELECT 1 AS n", 50)]).await;
     assert_eq!(off.health().await.n_plus_one, []);
@@ -113,7 +113,7 @@ async fn it_is_not_looked_for_when_turned_off_or_without_a_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_text_is_shown_when_asked_for() {
+async fn the_statement_text_is_shown_when_enabled() {
     let database = AsyncSqliteConnection::database("n_plus_one_text");
     let pool: Pool<AsyncSqliteConnection> = database
         .pool()

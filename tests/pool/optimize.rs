@@ -1,4 +1,4 @@
-//! `optimize` from real checkouts, on a clock that runs only as fast as the load needs it.
+//! `optimize` from real checkouts, on a clock that advances only with the load.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use poolscope::Pool;
 use poolscope::backend::AsyncSqliteConnection;
 use serde_json::{Value, json};
 
-use crate::asking::{get, strings};
 use crate::databases::{Database, Tested};
+use crate::monitor_client::{get, strings};
 
 type Sqlite = AsyncSqliteConnection;
 
@@ -19,14 +19,14 @@ fn pool(name: &str, pool_size: u32, max_overflow: u32) -> (Database, Pool<Sqlite
     (database, pool)
 }
 
-/// `users` who each hold a connection for `hold` and then leave it for `pause`, for `time`.
+/// `users` who each hold a connection for `hold` and pause for `pause`, during `time`.
 pub async fn load(pool: &Pool<Sqlite>, users: u32, hold: u64, pause: u64, time: Duration) {
     let end = tokio::time::Instant::now() + time;
     let users: Vec<_> = (0..users)
         .map(|user| {
             let pool = pool.clone();
             tokio::spawn(async move {
-                // Not all in step.
+                // The users are not in step.
                 let start = u64::from(user) * (hold + pause) / u64::from(users.max(1));
                 tokio::time::sleep(Duration::from_millis(start)).await;
                 while tokio::time::Instant::now() < end {
@@ -43,7 +43,7 @@ pub async fn load(pool: &Pool<Sqlite>, users: u32, hold: u64, pause: u64, time: 
     }
 }
 
-/// Uniform between these, in microseconds, the same ones each time (SplitMix64).
+/// Uniform random durations within a range, in microseconds, reproducible (SplitMix64).
 struct Times(u64);
 
 impl Times {
@@ -57,8 +57,8 @@ impl Times {
     }
 }
 
-/// Timers count in milliseconds. Whoever holds for less looks at the clock again and again, which
-/// another task moves on meanwhile.
+/// Timers have a resolution of a millisecond. A shorter hold polls the clock, which another task moves
+/// on meanwhile.
 async fn passes(time: Duration) {
     let end = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < end {
@@ -71,7 +71,7 @@ async fn advice(pool: &Pool<Sqlite>) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_oversized_pool_is_told_to_shrink() {
+async fn an_oversized_pool_is_advised_to_shrink() {
     let (_database, pool) = pool("oversized", 30, 60);
     // 8 users, each holding half of the time: four connections on average, never more than eight.
     load(&pool, 8, 50, 50, Duration::from_secs(60)).await;
@@ -105,7 +105,7 @@ async fn an_oversized_pool_is_told_to_shrink() {
     let recommended = |field: &str| said[field].as_u64().unwrap();
     let size = recommended("recommended_pool_size");
     let overflow = recommended("recommended_max_overflow");
-    // Four and a fifth on average, with the headroom five.
+    // 4.2 on average, and 5 with the headroom.
     assert!((5..=12).contains(&(size + overflow)), "{said:#}");
     let advice = strings(&said["recommendations"])[0];
     assert!(advice.starts_with("The pool is oversized"), "{advice}");
@@ -117,9 +117,9 @@ async fn an_oversized_pool_is_told_to_shrink() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_too_small_is_told_to_grow() {
+async fn an_undersized_pool_is_advised_to_grow() {
     let (_database, pool) = pool("too_small", 2, 0);
-    // Eight users want four connections on average, and there are two.
+    // Eight users need four connections on average, and there are two.
     load(&pool, 8, 50, 50, Duration::from_secs(60)).await;
     let said = advice(&pool).await;
     let total = said["recommended_pool_size"].as_u64().unwrap()
@@ -129,10 +129,10 @@ async fn a_pool_too_small_is_told_to_grow() {
     assert!(advice.contains("The pool is too small"), "{advice}");
 }
 
-/// Sixteen clients share five connections. Each thinks for some milliseconds between two checkouts, so at
-/// most eleven wait at once, and none of them for long.
+/// Sixteen clients share five connections. Each pauses for some milliseconds between two checkouts, so at
+/// most eleven wait at once, and all of them briefly.
 #[tokio::test(start_paused = true)]
-async fn clients_that_wait_for_their_answers_are_recognised() {
+async fn a_closed_workload_is_recognised() {
     let (_database, pool) = pool("sixteen_clients", 5, 0);
     // SQLite opens on another thread, in real time, while the test moves the clock: on a busy machine
     // the clients would queue for seconds of the paused clock before the load is as intended.
@@ -159,7 +159,7 @@ async fn clients_that_wait_for_their_answers_are_recognised() {
         }
         let said = advice(&pool).await;
         let evidence = &said["evidence"];
-        // They think for times that are not as different as chance would make them.
+        // Their pauses vary less than random ones would.
         let clients = evidence["clients"].as_u64().unwrap_or_default();
         assert!((11..=20).contains(&clients), "{said:#}");
         let replayed = &evidence["replayed"];
@@ -170,7 +170,7 @@ async fn clients_that_wait_for_their_answers_are_recognised() {
         let (measured, reproduced) = (of("measured_p95_ms"), of("reproduced_p95_ms"));
         assert!((0.1..1.0).contains(&measured), "{replayed:#}");
         assert!((reproduced - measured).abs() < 0.3, "{replayed:#}");
-        // With a fifth more of them, too.
+        // The same holds with a fifth more clients.
         let rows = said["predicted"].as_array().unwrap();
         let five = rows.iter().find(|row| row["connections"] == json!(5));
         let p95 = five.and_then(|row| row["p95_ms"].as_f64());
@@ -184,7 +184,7 @@ async fn clients_that_wait_for_their_answers_are_recognised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_little_is_said_and_nothing_guessed() {
+async fn too_little_data_gives_no_recommendation() {
     let (_database, pool) = pool("too_little", 5, 5);
     let unknown = async |start: &str| {
         let said = advice(&pool).await;
@@ -198,22 +198,22 @@ async fn too_little_is_said_and_nothing_guessed() {
         advice(&pool).await["not_enough_data"],
         json!({ "seconds_more": 20.0, "checkouts_more": 1000 })
     );
-    // Many, but not for long.
+    // Many checkouts, but for too short a time.
     load(&pool, 4, 5, 5, Duration::from_secs(4)).await;
     unknown("Not enough data: ").await;
     let more = advice(&pool).await["not_enough_data"].clone();
     assert_eq!(more["checkouts_more"], json!(0), "{more}");
     assert!(more["seconds_more"].as_f64() > Some(14.0), "{more}");
-    // Long enough by now.
+    // Long enough now.
     load(&pool, 4, 5, 5, Duration::from_secs(20)).await;
     assert!(advice(&pool).await["recommended_pool_size"].is_u64());
-    // What is older than five minutes is remembered.
+    // Data older than five minutes is remembered,
     tokio::time::sleep(Duration::from_secs(400)).await;
     let said = advice(&pool).await;
     assert!(said["recommended_pool_size"].is_u64(), "{said:#}");
     let windows = &said["evidence"]["windows"];
     assert_eq!(windows["last_5m"]["samples"], json!(0), "{windows:#}");
-    // And are forgotten after a day.
+    // and forgotten after a day.
     tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
     unknown("Not enough data: 0 checkouts").await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! SQLAlchemy's meaning of `pool_size`, `max_overflow`, `pool_recycle` and `pool_timeout`.
+//! `pool_size`, `max_overflow`, `pool_recycle` and `pool_timeout`, with SQLAlchemy's meaning.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use poolscope::PoolError;
 use crate::databases::{Tested, on_each_database};
 
 on_each_database!(
-    size_stays_and_overflow_goes,
+    overflow_connections_close_at_check_in,
     the_timeout_bounds_the_whole_acquisition,
     an_old_connection_is_replaced_at_its_next_checkout,
 );
 
-async fn size_stays_and_overflow_goes<C: Tested>(name: &str) {
+async fn overflow_connections_close_at_check_in<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database
         .pool::<C>()
@@ -74,7 +74,7 @@ async fn the_timeout_bounds_the_whole_acquisition<C: Tested>(name: &str) {
         .pool_timeout(Duration::from_millis(50))
         .build()
         .unwrap();
-    // A slow machine may take longer than that to connect; a later try finds the connection.
+    // A slow machine may take longer to connect; a later attempt finds the connection.
     let held = loop {
         if let Ok(held) = pool.get().await {
             break held;
@@ -107,7 +107,7 @@ async fn an_old_connection_is_replaced_at_its_next_checkout<C: Tested>(name: &st
         .build()
         .unwrap();
     drop(pool.get().await.unwrap());
-    // Past its age.
+    // Wait until the maximum age has passed.
     tokio::time::sleep(Duration::from_millis(30)).await;
     drop(pool.get().await.unwrap());
     let totals = pool.status().totals;

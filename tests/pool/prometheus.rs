@@ -1,4 +1,4 @@
-//! The page of metrics: to whom it is given, and that it tells what the pool tells otherwise.
+//! The page of metrics: content negotiation, and agreement with the pool's other outputs.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -16,37 +16,37 @@ use poolscope::{Checkout, ObserveLayer, Pool, PoolService, RequestLayer};
 use serde_json::json;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::asking::{PATIENCE, answer_to, get};
-use crate::collected::{Kind, Meters, Reading};
 use crate::databases::{Tested, on_each_database};
+use crate::in_memory_exporters::{Kind, Meters, Reading};
+use crate::monitor_client::{PATIENCE, call, get};
 use crate::support::http::Response;
 use crate::support::postgres;
 use crate::support::programs;
 
 use self::page::{COUNT, Labels, POOL, Page};
 
-mod absolute;
+mod consistency;
 mod page;
 mod scraped;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What Prometheus 2.42 asks for.
+/// The `Accept` header of Prometheus 2.42.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-/// A label that would like to write lines of its own.
+/// A label that tries to inject lines.
 const LABEL: &str = "a \\ b \" c\\\"} 1\n# EOF\n\r\0é";
 const ROUTE: &str = "/orders/{id}/\\\"\n";
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 on_each_database!(
-    names_are_what_a_collector_makes_of_otlp,
-    promtool_has_no_complaint,
+    names_match_a_collectors_translation_of_otlp,
+    promtool_accepts_the_page,
 );
 
 async fn ask<C: Tested>(pool: &Pool<C>, method: Method, route: &str, accept: &str) -> Response {
     let request = Request::builder().method(method).uri(format!("/{route}"));
     let request = request.header(ACCEPT, accept).body(()).unwrap();
-    answer_to(pool.monitor(), request).await
+    call(pool.monitor(), request).await
 }
 
 async fn page<C: Tested>(pool: &Pool<C>) -> Page {
@@ -55,14 +55,14 @@ async fn page<C: Tested>(pool: &Pool<C>) -> Page {
     Page::read(&answer.text())
 }
 
-/// Checkouts with and without a label, a query that succeeds and one that does not, and a request
-/// that sends the same one again and again.
+/// Checkouts with and without a label, a query that succeeds, one that fails, and a request
+/// that repeats a query.
 async fn use_a_little<C: Tested>(pool: &Pool<C>) {
     let mut held = pool.get().await.unwrap();
     held.select(1).await.unwrap();
     held.run("SELECT nothing FROM nowhere").await.unwrap_err();
     drop(held);
-    // An empty label is none.
+    // An empty label counts as none.
     let here = Checkout::new();
     for checkout in [here, here.label(""), here.label(LABEL)] {
         drop(pool.checkout(checkout).await.unwrap());
@@ -82,7 +82,7 @@ async fn use_a_little<C: Tested>(pool: &Pool<C>) {
 }
 
 #[tokio::test]
-async fn health_is_metrics_to_a_scraper_and_json_to_everyone_else() {
+async fn health_is_metrics_for_scrapers_and_json_for_others() {
     let database = Sqlite::database("to_whom");
     let pool = database.pool::<Sqlite>().build().unwrap();
     let kind = async |route: &str, accept: &str| {
@@ -135,7 +135,7 @@ async fn health_is_metrics_to_a_scraper_and_json_to_everyone_else() {
             (200, of_metrics.to_owned()),
             "{accept}"
         );
-        // What has one format only is not told by whom it is asked for.
+        // Routes with one format do not vary by `Accept`.
         let check = ask(&pool, Method::GET, "healthcheck", accept).await;
         assert_eq!((check.status, check.header("vary")), (StatusCode::OK, ""));
     }
@@ -143,7 +143,7 @@ async fn health_is_metrics_to_a_scraper_and_json_to_everyone_else() {
     assert_eq!(unsaid.header("content-type"), "application/json");
     assert_eq!(unsaid.header("vary"), "Accept");
 
-    // A pool that can't serve.
+    // Now the pool cannot serve.
     assert_eq!(page(&pool).await.count("poolscope_pool_serving", &[]), 1);
     pool.close(PATIENCE).await;
     assert_eq!(
@@ -157,12 +157,12 @@ async fn health_is_metrics_to_a_scraper_and_json_to_everyone_else() {
     assert_eq!(kind("metrics", "*/*").await, (200, TEXT.to_owned()));
     let page = page(&pool).await;
     assert_eq!(page.count("poolscope_pool_serving", &[]), 0);
-    // Nothing says that the database is away.
+    // Nothing has reported the database as unreachable.
     assert_eq!(page.count("poolscope_pool_database_reachable", &[]), 1);
 }
 
-/// The translation, said again: a collector takes these for the same metrics.
-async fn names_are_what_a_collector_makes_of_otlp<C: Tested>(name: &str) {
+/// Repeats the translation independently: a collector must produce the same names.
+async fn names_match_a_collectors_translation_of_otlp<C: Tested>(name: &str) {
     let (database, meters) = (C::database(name), Meters::new());
     let builder = database.pool::<C>().name("orders").pool_size(2);
     let builder = builder
@@ -170,7 +170,7 @@ async fn names_are_what_a_collector_makes_of_otlp<C: Tested>(name: &str) {
         .meter_provider(meters.provider.clone());
     let pool = builder.build().unwrap();
     use_a_little(&pool).await;
-    // Each reads the pool at its own time: one that nobody uses.
+    // The two readings are not simultaneous, so the pool is idle.
     let page = page(&pool).await;
     let mut exported = Page::default();
     for (name, instrument) in meters.read() {
@@ -202,17 +202,19 @@ async fn names_are_what_a_collector_makes_of_otlp<C: Tested>(name: &str) {
             }
         }
     }
-    let mut told = page.clone();
-    // The one name that promtool would have a histogram's.
-    told.types.insert(COUNT.to_owned(), "gauge".to_owned());
-    assert_eq!(told.types, exported.types);
-    told.series
+    let mut expected = page.clone();
+    // promtool would take this name for part of a histogram.
+    expected.types.insert(COUNT.to_owned(), "gauge".to_owned());
+    assert_eq!(expected.types, exported.types);
+    expected
+        .series
         .retain(|(name, _), _| !name.ends_with("_bucket") && !name.ends_with("_sum"));
-    // The exporter of these tests keeps whole numbers only.
-    told.series
+    // The test exporter supports integers only.
+    expected
+        .series
         .values_mut()
         .for_each(|value| *value = value.trunc());
-    assert_eq!(told.series, exported.series);
+    assert_eq!(expected.series, exported.series);
 
     let waits = "db_client_connection_wait_time_seconds_count";
     assert_eq!(page.count(waits, &[]), 5);
@@ -233,7 +235,7 @@ async fn names_are_what_a_collector_makes_of_otlp<C: Tested>(name: &str) {
     assert!(failed, "{page:#?}");
 }
 
-async fn promtool_has_no_complaint<C: Tested>(name: &str) {
+async fn promtool_accepts_the_page<C: Tested>(name: &str) {
     let Some(promtool) = programs::find_or_skip("promtool") else {
         return;
     };
@@ -248,7 +250,7 @@ async fn promtool_has_no_complaint<C: Tested>(name: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // More than the pipe holds, which promtool reads at once.
+    // More than the pipe's buffer, so promtool reads at once.
     check
         .stdin
         .take()
@@ -265,7 +267,7 @@ async fn promtool_has_no_complaint<C: Tested>(name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_that_is_not_ours_has_a_page_too() {
+async fn an_existing_pool_has_a_page() {
     let url = postgres::shared().create_database("not_ours_page");
     let theirs: bb8::Pool<AsyncPgConnection> = bb8::Pool::builder()
         .max_size(2)
@@ -291,7 +293,7 @@ async fn a_pool_that_is_not_ours_has_a_page_too() {
         page.count(COUNT, &[("db_client_connection_state", "used")]),
         1
     );
-    // It does not tell how often it failed to connect.
+    // Such a pool does not expose its connect failures.
     assert!(
         !page
             .types

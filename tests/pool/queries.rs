@@ -1,4 +1,4 @@
-//! Queries as telemetry shows them, on real servers.
+//! Query spans and metrics, on real servers.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use poolscope::{ObserveLayer, Pool, PoolBuilder, PoolService, Settings};
 use tokio::time::{sleep, timeout};
 use tower_layer::Layer as _;
 
-use crate::asking::until;
-use crate::collected::{Meters, Reading, Spans, attribute};
 use crate::databases::{Database, Tested, on_each_database};
-use crate::log;
+use crate::in_memory_exporters::{Meters, Reading, Spans, attribute};
+use crate::log_capture;
+use crate::monitor_client::until;
 
 type Pg = AsyncPgConnection;
 type Sqlite = AsyncSqliteConnection;
@@ -47,7 +47,7 @@ fn observed<C: Tested>(name: &str, spans: &Spans) -> (Database, PoolBuilder<C>) 
     (database, builder)
 }
 
-/// A pool of somebody else's with one connection, whose queries are watched.
+/// An existing pool of one connection, whose queries are instrumented.
 pub async fn existing(
     name: &str,
     spans: &Spans,
@@ -69,7 +69,7 @@ fn request(spans: &Spans) -> Context {
     Context::new().with_span(tracer.start("GET /orders"))
 }
 
-/// Waits for so many spans whose names start so.
+/// Waits for this number of spans whose names start with this.
 async fn ended(spans: &Spans, start: &str, count: usize) {
     let all = async || spans.named_like(start);
     until("the spans' end", all, |spans| spans.len() == count).await;
@@ -81,11 +81,11 @@ fn took(span: &SpanData) -> Duration {
 
 on_each_database!(
     a_query_is_a_sibling_of_its_checkout,
-    a_query_that_fails_says_how,
+    a_failed_query_has_its_error_type,
     a_query_whose_future_is_dropped_ends_as_canceled,
-    durations_are_counted_by_outcome_and_pings_are_not,
-    a_transaction_says_how_it_ended,
-    what_was_turned_off_is_not_told,
+    durations_are_recorded_by_outcome_and_without_pings,
+    a_transaction_span_has_its_outcome,
+    disabled_telemetry_is_not_emitted,
 );
 
 async fn a_query_is_a_sibling_of_its_checkout<C: Tested>(name: &str) {
@@ -94,9 +94,9 @@ async fn a_query_is_a_sibling_of_its_checkout<C: Tested>(name: &str) {
     let pool = builder.build().unwrap();
     let request = request(&spans);
     let mut conn = pool.get().with_context(request.clone()).await.unwrap();
-    // Where no span is current it belongs to the checkout's context.
+    // Without a current span, a query belongs to the checkout's context.
     conn.select_bound("secret").await.unwrap();
-    // Where one is, it belongs there.
+    // With a current span, it belongs to that.
     let tracer = spans.provider.tracer("app");
     let inner = Context::new().with_span(tracer.start("inner"));
     conn.run("SELECT 4711 AS n, 'hush' AS word")
@@ -115,7 +115,7 @@ async fn a_query_is_a_sibling_of_its_checkout<C: Tested>(name: &str) {
     };
     assert_eq!(first.parent_span_id, parent.span_id());
     assert_eq!(first.span_context.trace_id(), parent.trace_id());
-    // SQLite's queries run on a thread where nothing is current.
+    // SQLite's queries run on a thread without a current span.
     let expected = match C::database_name() {
         "sqlite" => parent.span_id(),
         _ => inner.span().span_context().span_id(),
@@ -155,7 +155,7 @@ async fn a_query_is_a_sibling_of_its_checkout<C: Tested>(name: &str) {
     );
 }
 
-async fn a_query_that_fails_says_how<C: Tested>(name: &str) {
+async fn a_failed_query_has_its_error_type<C: Tested>(name: &str) {
     let spans = Spans::new();
     let (_database, builder) = observed::<C>(name, &spans);
     let pool = builder.build().unwrap();
@@ -187,14 +187,18 @@ async fn a_query_whose_future_is_dropped_ends_as_canceled<C: Tested>(name: &str)
     let slow = match C::database_name() {
         "postgres" => "SELECT 1 AS slow, pg_sleep(30)",
         "mariadb" => "SELECT 1 AS slow, SLEEP(30)",
-        // Not to be stopped: its drop waits for it, and then it has not been dropped half-way.
+        // SQLite's query cannot be stopped: its drop waits for it, so it is not dropped half-way.
         _ => return,
     };
     let cut = timeout(Duration::from_millis(50), conn.run(slow)).await;
     assert!(cut.is_err());
-    assert_eq!(spans.named("SELECT").len(), 0, "the server is still at it");
+    assert_eq!(
+        spans.named("SELECT").len(),
+        0,
+        "the server is still running it"
+    );
     drop(conn);
-    // The connection is closed, and with it everything on it ends.
+    // The connection is closed, which ends its queries.
     ended(&spans, "SELECT", 1).await;
     let canceled = &spans.named("SELECT")[0];
     assert_eq!(attribute(canceled, "error.type"), "canceled");
@@ -202,7 +206,7 @@ async fn a_query_whose_future_is_dropped_ends_as_canceled<C: Tested>(name: &str)
     assert!(attribute(canceled, "db.query.text").contains("AS slow"));
 }
 
-async fn durations_are_counted_by_outcome_and_pings_are_not<C: Tested>(name: &str) {
+async fn durations_are_recorded_by_outcome_and_without_pings<C: Tested>(name: &str) {
     let meters = Meters::new();
     let spans = Spans::sampled(Sampler::AlwaysOff);
     let (_database, builder) = observed::<C>(name, &spans);
@@ -212,7 +216,7 @@ async fn durations_are_counted_by_outcome_and_pings_are_not<C: Tested>(name: &st
         .build()
         .unwrap();
     for n in 0..3 {
-        // Each of these checkouts but the first pings.
+        // Each of these checkouts except the first pings.
         let mut conn = pool.get().await.unwrap();
         assert_eq!(conn.select(n).await.unwrap(), n);
     }
@@ -254,7 +258,7 @@ async fn durations_are_counted_by_outcome_and_pings_are_not<C: Tested>(name: &st
     assert_eq!(spans.named("SELECT").len(), 0);
 }
 
-async fn a_transaction_says_how_it_ended<C: Tested>(name: &str) {
+async fn a_transaction_span_has_its_outcome<C: Tested>(name: &str) {
     let spans = Spans::new();
     let (_database, builder) = observed::<C>(name, &spans);
     let pool = builder.build().unwrap();
@@ -295,7 +299,7 @@ async fn a_transaction_says_how_it_ended<C: Tested>(name: &str) {
     }
 }
 
-async fn what_was_turned_off_is_not_told<C: Tested>(name: &str) {
+async fn disabled_telemetry_is_not_emitted<C: Tested>(name: &str) {
     let spans = Spans::new();
     for (word, recorded) in [("summary", QuerySpans::Summary), ("off", QuerySpans::Off)] {
         let (_database, builder) = observed::<C>(&format!("{name}_{word}"), &spans);
@@ -313,16 +317,16 @@ async fn what_was_turned_off_is_not_told<C: Tested>(name: &str) {
             );
             continue;
         }
-        let told = spans.named("SELECT");
-        let [query] = &told[..] else {
-            panic!("{told:?}")
+        let selects = spans.named("SELECT");
+        let [query] = &selects[..] else {
+            panic!("{selects:?}")
         };
         assert_eq!(attribute(query, "db.query.text"), "");
         assert_eq!(attribute(query, "db.query.summary"), "SELECT");
     }
 }
 
-/// Rows wide enough that each is sent when it is made.
+/// Rows large enough to be sent one by one.
 const SLOW_ROWS: &str = "SELECT n, repeat('x', 20000) AS wide FROM \
     (SELECT n, pg_sleep(0.1) FROM generate_series(1, 10) AS n OFFSET 0) AS slow";
 
@@ -341,7 +345,7 @@ async fn a_stream_is_timed_to_its_last_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_after_the_first_row_is_the_querys() {
+async fn an_error_after_the_first_row_belongs_to_the_query() {
     let spans = Spans::new();
     let meters = Meters::new();
     let (_database, builder) = observed::<Pg>("late_error", &spans);
@@ -391,7 +395,7 @@ async fn a_unique_violation_on_returning_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_given_up_ends_when_the_server_is_done() {
+async fn a_dropped_stream_ends_when_the_server_is_done() {
     let spans = Spans::new();
     let (_database, builder) = observed::<Pg>("given_up", &spans);
     let pool = builder.build().unwrap();
@@ -438,8 +442,8 @@ async fn each_query_of_a_pipeline_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn echo_shows_binds_only_when_asked() {
-    let lines = log::capture();
+async fn echo_shows_binds_only_when_enabled() {
+    let lines = log_capture::capture();
     for (binds, name) in [(false, "echo_plain"), (true, "echo_binds")] {
         let database = Sqlite::database(name);
         let pool: Pool<Sqlite> = database
@@ -451,16 +455,16 @@ async fn echo_shows_binds_only_when_asked() {
         let mut conn = pool.get().await.unwrap();
         conn.select_bound(name).await.unwrap();
         drop(conn);
-        let told = lines.lines_with(&format!("bind-of-{name}"));
-        assert_eq!(!told.is_empty(), binds, "{told:?}");
-        for line in told {
+        let shown = lines.lines_with(&format!("bind-of-{name}"));
+        assert_eq!(!shown.is_empty(), binds, "{shown:?}");
+        for line in shown {
             assert!(line.contains("took_ms="), "{line}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_existing_pool_is_watched_when_asked() {
+async fn the_queries_of_an_existing_pool_can_be_instrumented() {
     let spans = Spans::new();
     let (_database, observed) = existing("existing_watched", &spans).await;
     for _ in 0..2 {
@@ -470,7 +474,7 @@ async fn an_existing_pool_is_watched_when_asked() {
     let queries = spans.named("SELECT");
     assert_eq!(queries.len(), 2);
     assert_eq!(attribute(&queries[0], "db.system.name"), "postgresql");
-    // The time that the database is at work is known as far as diesel tells.
+    // The busy time of an existing pool is known from diesel's events only.
     let health = observed.health().await;
     assert!(
         health.hold_efficiency.pct.is_some(),
@@ -480,13 +484,13 @@ async fn an_existing_pool_is_watched_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_that_does_not_query_is_found_out() {
+async fn a_hold_without_queries_is_inefficient() {
     let spans = Spans::sampled(Sampler::AlwaysOff);
     let (_database, builder) = observed::<Pg>("efficiency", &spans);
     let pool = builder.query_spans(QuerySpans::Off).build().unwrap();
     let mut conn = pool.get().await.unwrap();
     conn.run("SELECT pg_sleep(0.05)").await.unwrap();
-    // The hold's time without a query.
+    // The part of the hold without a query.
     sleep(Duration::from_millis(500)).await;
     drop(conn);
     let line = line!() - 5;

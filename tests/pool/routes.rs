@@ -1,4 +1,4 @@
-//! The monitoring routes, asked as a server asks them.
+//! The monitoring routes, called as a server calls them.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -15,19 +15,19 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 
-use crate::asking::{ROUTES, get, names, patient, send, strings, until};
 use crate::databases::{Database, Tested, on_each_database};
+use crate::monitor_client::{ROUTES, get, names, patient, send, strings, until};
 
 type Sqlite = AsyncSqliteConnection;
 
 const PREFIX: &str = "/api/v1/monitoring/pool";
 
 on_each_database!(
-    the_five_routes_answer_in_the_words_of_the_contract,
-    counts_add_up_whatever_is_held,
+    the_five_routes_have_the_documented_fields,
+    counts_add_up_for_any_number_of_holders,
 );
 
-async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &str) {
+async fn the_five_routes_have_the_documented_fields<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = patient(database.pool::<C>())
         .pool_size(2)
@@ -36,7 +36,7 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
         .unwrap();
     let _held = pool.get().await.unwrap();
     drop(pool.get().await.unwrap());
-    // While a connect is slow, the pool may begin another one, and closes it when it is not needed.
+    // During a slow connect the pool may begin another one, and closes it if it is not needed.
     let open = async || pool.status().total_connections;
     until("no overflow", open, |open| *open == 2).await;
     let ask = async |report: &str| {
@@ -58,7 +58,7 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
     has(&status, &our_status);
     let mut said = serde_json::to_value(pool.status()).unwrap();
     said["uptime_seconds"] = status["uptime_seconds"].clone();
-    assert_eq!(status, said, "the route says what the method says");
+    assert_eq!(status, said, "the route and the method agree");
 
     let health = ask("health").await;
     has(&health, &seeds_status);
@@ -120,7 +120,7 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
             "pool_utilization_pct": 33.3,
         })
     );
-    // Two checkouts are no ground to stand on.
+    // Two checkouts are not enough data.
     for field in recommended {
         assert_eq!(optimize[field], Value::Null);
     }
@@ -133,7 +133,7 @@ async fn the_five_routes_answer_in_the_words_of_the_contract<C: Tested>(name: &s
     assert_eq!(ask("healthcheck").await, json!({ "status": "ok" }));
 }
 
-async fn counts_add_up_whatever_is_held<C: Tested>(name: &str) {
+async fn counts_add_up_for_any_number_of_holders<C: Tested>(name: &str) {
     let database = C::database(name);
     let pool = database
         .pool::<C>()
@@ -183,14 +183,14 @@ async fn head_is_get_without_the_body() {
         assert!(head.body.is_empty() && !full.body.is_empty(), "{report}");
         assert_eq!(full.header("content-length"), full.body.len().to_string());
         let length: usize = head.header("content-length").parse().unwrap();
-        // Times and ages may have gained a digit since.
+        // Times and ages may have gained a digit.
         assert!(length.abs_diff(full.body.len()) < 60, "{report}: {length}");
         assert_eq!(head.header("cache-control"), "no-store");
     }
 }
 
 #[tokio::test]
-async fn nothing_is_stored_by_anybody() {
+async fn no_answer_may_be_cached() {
     let (_database, pool) = lite("no_store");
     for report in ROUTES.into_iter().chain(["", "nothing"]) {
         let answer = get(pool.monitor(), report).await;
@@ -199,7 +199,7 @@ async fn nothing_is_stored_by_anybody() {
 }
 
 #[tokio::test]
-async fn another_method_is_told_which_there_are() {
+async fn other_methods_get_a_405_that_lists_the_allowed_ones() {
     let (_database, pool) = lite("methods");
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -218,7 +218,7 @@ async fn another_method_is_told_which_there_are() {
 }
 
 #[tokio::test]
-async fn another_path_is_a_problem_that_names_the_reports() {
+async fn an_unknown_path_is_a_problem_that_lists_the_reports() {
     let (_database, pool) = lite("paths");
     for path in [
         "",
@@ -269,13 +269,13 @@ async fn the_prefix_may_stay_on_the_path() {
         assert_eq!(
             found(monitor, usual).await,
             None,
-            "the prefix is another now"
+            "the default prefix no longer matches"
         );
     }
 }
 
 #[tokio::test]
-async fn nested_in_an_axum_router() {
+async fn the_monitor_can_be_nested_in_an_axum_router() {
     let (_database, pool) = lite("nested");
     let app = axum::Router::new()
         .route("/", axum::routing::get(async || "the app"))
@@ -309,7 +309,7 @@ async fn nested_in_an_axum_router() {
     assert_eq!(&ask(Method::GET, "/").await.1[..], b"the app");
 }
 
-/// Whatever a server needs of a service; never run.
+/// The bounds that a server requires of a service; compiled and never run.
 #[test]
 fn the_monitor_is_a_service_for_any_body() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
@@ -326,7 +326,7 @@ fn the_monitor_is_a_service_for_any_body() {
     serves::<Ours, axum::body::Body>();
     serves::<Ours, Full<Bytes>>();
     serves::<Ours, hyper::body::Incoming>();
-    // Nor need it be `Send`, or a body at all: it is dropped unread.
+    // The body need not be `Send`, or a body at all: it is dropped unread.
     serves::<Ours, Rc<str>>();
 }
 
@@ -337,13 +337,13 @@ async fn a_body_that_is_not_send_is_dropped_unread() {
     let request = Request::get("/status").body(Rc::clone(&body)).unwrap();
     let future = pool.monitor().call(request);
     assert_eq!(Rc::strong_count(&body), 1);
-    // On another thread, which the body could not go to.
+    // Runs on another thread, which the body could not move to.
     let answer = tokio::spawn(future).await.unwrap().unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
 }
 
-/// What comes from the internet: no path, method or header makes it panic, none is a 5xx, and what
-/// does not name a report exactly (a slash at the end is fine) gets none.
+/// Hostile input: no path, method or header causes a panic or a 5xx, and a path that does not name a report
+/// exactly (apart from a slash at the end) gets none.
 #[test]
 fn hostile_requests_get_a_report_or_a_refusal() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -381,7 +381,7 @@ fn hostile_requests_get_a_report_or_a_refusal() {
     let outcome = runner.run(&(path, method, headers), |(path, method, headers)| {
         let mut request = match Request::builder().method(&*method).uri(&path).body(()) {
             Ok(request) => request,
-            // Not to be had over HTTP either.
+            // HTTP cannot carry it either.
             Err(_) => return Ok(()),
         };
         for (name, value) in headers {
@@ -393,7 +393,7 @@ fn hostile_requests_get_a_report_or_a_refusal() {
         }
         let reads = matches!(&*method, "GET" | "HEAD");
         let asked = request.uri().path().to_owned();
-        // The one report with parameters refuses those that it does not know.
+        // The one report with parameters rejects unknown ones.
         let refused = asked.trim_end_matches('/').ends_with("/optimize")
             && request
                 .uri()

@@ -1,5 +1,5 @@
-//! Everything that leaves the process, searched for what must not: the password, the monitor's
-//! token, bind values, and the literals of statements where nobody asked to see statements.
+//! Searches everything that leaves the process for secrets: the password, the monitor's token, bind
+//! values, and literals of statements where statements are not enabled.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -19,13 +19,13 @@ use poolscope::service::{PooledGuard, Route};
 use poolscope::{Checkout, Pool, PoolBuilder, RequestLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::asking::{ROUTES, answer_to, get, until};
-use crate::collected::{Meters, Spans};
 use crate::databases::{Database, Tested, on_each_database};
-use crate::log;
+use crate::in_memory_exporters::{Meters, Spans};
+use crate::log_capture;
+use crate::monitor_client::{ROUTES, call, get, until};
 use crate::support::{PASSWORD, mariadb, postgres};
 
-/// Each is found nowhere else, and in the forms in which it may be written.
+/// Each secret is unique, and every form in which it may be written is searched for.
 const TOKEN: &str = "token-Vb5nQ2xK8rTw7";
 const WRONG_PASSWORD: &str = "wrong-Hs6kP3zM9";
 const BOUND: &str = "bound-Jd4wL7cX1";
@@ -33,7 +33,7 @@ const BOUND_NUMBER: i32 = 1_928_374_655;
 const LITERAL: &str = "literal-Gf8vN2bY5";
 const LITERAL_NUMBER: &str = "1647382915";
 
-/// What nobody is to see, whatever was asked for.
+/// Values that no output may contain, whatever is enabled.
 fn secrets() -> [String; 5] {
     [
         PASSWORD,
@@ -45,7 +45,7 @@ fn secrets() -> [String; 5] {
     .map(str::to_owned)
 }
 
-/// Everything that was texts, and where.
+/// Every output, with its origin.
 #[derive(Default)]
 struct Texts(Vec<(String, String)>);
 
@@ -66,14 +66,10 @@ impl Texts {
         }
     }
 
-    /// Nothing of this in any of it.
+    /// Asserts that no text contains any of these.
     #[track_caller]
     fn holds_none_of(&self, secrets: &[String]) {
-        assert!(
-            self.0.len() > 20,
-            "too little was looked at: {}",
-            self.0.len()
-        );
+        assert!(self.0.len() > 20, "too few texts: {}", self.0.len());
         for (place, text) in &self.0 {
             for secret in secrets {
                 assert!(!text.contains(secret), "{secret} in {place}: {text}");
@@ -86,14 +82,14 @@ impl Texts {
     }
 }
 
-/// What one pool tells, by every way out.
-struct Watched<C: Tested> {
+/// Everything that one pool emits.
+struct Outputs<C: Tested> {
     pool: Pool<C>,
     spans: Spans,
     meters: Meters,
 }
 
-impl<C: Tested> Watched<C> {
+impl<C: Tested> Outputs<C> {
     fn new(name: &str, builder: PoolBuilder<C>, texts: &mut Texts) -> Self {
         let (spans, meters) = (Spans::new(), Meters::new());
         let builder = builder
@@ -119,13 +115,13 @@ impl<C: Tested> Watched<C> {
         }
     }
 
-    /// The context of a request that is traced.
+    /// The context of a traced request.
     fn request(&self) -> Context {
         let tracer = self.spans.provider.tracer("app");
         Context::new().with_span(tracer.start("GET /people"))
     }
 
-    /// All routes, to those with and without the token, and all reports from code.
+    /// Calls all routes, with and without the token, and all reports from code.
     async fn ask(&self, texts: &mut Texts) {
         let monitor = self.pool.monitor();
         let others = [
@@ -145,7 +141,7 @@ impl<C: Tested> Watched<C> {
                     .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
                     .header(ACCEPT, accept)
                     .body(());
-                let answer = answer_to(monitor.clone(), request.unwrap()).await;
+                let answer = call(monitor.clone(), request.unwrap()).await;
                 texts.debug(&format!("headers of {path}"), &answer.headers);
                 texts.add(format!("{path} as {accept}"), answer.text());
             }
@@ -167,7 +163,7 @@ impl<C: Tested> Watched<C> {
         texts.debug("Healthcheck", &self.pool.healthcheck().await);
     }
 
-    /// What was written down along the way.
+    /// Collects logs, spans and metrics.
     fn collect(&self, texts: &mut Texts) {
         texts.debug("spans", &self.spans.named_like(""));
         texts.debug("metrics", &self.meters.read());
@@ -178,15 +174,15 @@ impl<C: Tested> Watched<C> {
         texts.debug("Settings", self.pool.settings());
         texts.debug("Monitor", &self.pool.monitor());
         texts.debug("State", &self.pool.state());
-        for event in log::capture().ours() {
-            // Statements are what an echo shows; their values are looked for all the same.
+        for event in log_capture::capture().ours() {
+            // An echo shows statements, but their values are searched for all the same.
             let is_echo = event.starts_with("poolscope::echo");
             texts.add(if is_echo { "echo" } else { "log" }, event);
         }
     }
 }
 
-/// A pool on a server that does not know this password; none on SQLite.
+/// A pool with a wrong password; none on SQLite.
 fn locked_out<C: Tested>() -> Option<Database> {
     match C::database_name() {
         "postgres" => Some(Database::at(
@@ -199,20 +195,20 @@ fn locked_out<C: Tested>() -> Option<Database> {
     }
 }
 
-on_each_database!(nothing_that_is_told_holds_a_secret_or_a_value);
+on_each_database!(no_output_contains_a_secret_or_a_value);
 
-async fn nothing_that_is_told_holds_a_secret_or_a_value<C: Tested>(name: &str) {
-    log::capture();
+async fn no_output_contains_a_secret_or_a_value<C: Tested>(name: &str) {
+    log_capture::capture();
     let mut texts = Texts::default();
     let database = C::database(name);
     let builder = database.pool::<C>().pool_size(1).max_overflow(1);
-    let people = Watched::<C>::new(name, builder, &mut texts);
+    let people = Outputs::<C>::new(name, builder, &mut texts);
 
     succeed_and_fail(&people, &mut texts).await;
     repeat(&people).await;
     run_out(&people, &mut texts).await;
     if C::database_name() != "sqlite" {
-        give_up(&people, &mut texts).await;
+        drop_queries(&people, &mut texts).await;
     }
     people.ask(&mut texts).await;
     assert!(people.pool.close(Duration::from_secs(30)).await);
@@ -222,21 +218,18 @@ async fn nothing_that_is_told_holds_a_secret_or_a_value<C: Tested>(name: &str) {
 
     if let Some(database) = locked_out::<C>() {
         let builder = database.pool::<C>();
-        let outside = Watched::<C>::new(&format!("{name}_outside"), builder, &mut texts);
+        let outside = Outputs::<C>::new(&format!("{name}_outside"), builder, &mut texts);
         let error = outside.pool.get().await.unwrap_err();
         texts.error("locked out", &error);
         let answer = error.into_response().into_body().collect().await.unwrap();
         texts.add("503", String::from_utf8_lossy(&answer.to_bytes()));
         outside.ask(&mut texts).await;
         outside.collect(&mut texts);
-        assert!(
-            texts.says("authentication"),
-            "its error is among what was looked at"
-        );
+        assert!(texts.says("authentication"), "its error is among the texts");
     }
 
     texts.holds_none_of(&secrets());
-    // That all of it happened, and would have been seen.
+    // Everything happened, and would have been found.
     for words in [
         "people",
         "slow wait",
@@ -251,8 +244,8 @@ async fn nothing_that_is_told_holds_a_secret_or_a_value<C: Tested>(name: &str) {
     texts.holds_none_of(&[LITERAL.to_owned(), LITERAL_NUMBER.to_owned()]);
 }
 
-/// Statements that the server takes, and those whose refusal quotes what was sent.
-async fn succeed_and_fail<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
+/// Runs statements that succeed, and statements whose errors quote their input.
+async fn succeed_and_fail<C: Tested>(people: &Outputs<C>, texts: &mut Texts) {
     let work = async {
         let mut conn = people
             .pool
@@ -279,7 +272,7 @@ async fn succeed_and_fail<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
         .await
         .unwrap();
         for refused in [
-            // The same, a check's `Failing row contains (…)`, and input of no use.
+            // The same, a check's `Failing row contains (…)`, and invalid input.
             format!("INSERT INTO people (id, email) VALUES (8, '{LITERAL}')"),
             format!("INSERT INTO people (id, email) VALUES ({LITERAL_NUMBER}, '{LITERAL}!')"),
             format!("INSERT INTO people (id, email) VALUES ('{LITERAL}', 'x')"),
@@ -304,7 +297,7 @@ async fn succeed_and_fail<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
 }
 
 /// An N+1: one statement again and again, each time with other values.
-async fn repeat<C: Tested>(people: &Watched<C>) {
+async fn repeat<C: Tested>(people: &Outputs<C>) {
     let work = service_fn(|_: Request<()>| async {
         let mut conn = people.pool.get().await.unwrap();
         let select = "SELECT id FROM people WHERE id = $1 AND email = $2";
@@ -328,8 +321,8 @@ async fn repeat<C: Tested>(people: &Watched<C>) {
     answer.into_body().collect().await.unwrap();
 }
 
-/// Everything is held, for longer than it should be, and somebody waits in vain.
-async fn run_out<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
+/// All connections are held for too long, and a checkout times out.
+async fn run_out<C: Tested>(people: &Outputs<C>, texts: &mut Texts) {
     let mut held = people.pool.get().await.unwrap();
     held.batch_execute("BEGIN").await.unwrap();
     held.bound(
@@ -350,7 +343,7 @@ async fn run_out<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
     texts.error("timeout", &error);
     let answer = error.into_response().into_body().collect().await.unwrap();
     texts.add("503", String::from_utf8_lossy(&answer.to_bytes()));
-    // One waits for longer than `slow_wait`, and is served.
+    // One checkout waits for longer than `slow_wait`, and is served.
     let late = people.pool.get();
     let (late, ()) = tokio::join!(late, async {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -359,33 +352,33 @@ async fn run_out<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
     drop(late.unwrap());
 }
 
-/// Queries are looked at while they run, and given up.
-async fn give_up<C: Tested>(people: &Watched<C>, texts: &mut Texts) {
+/// Reports are read while queries run, and the queries are dropped.
+async fn drop_queries<C: Tested>(people: &Outputs<C>, texts: &mut Texts) {
     let sleep = match C::database_name() {
         "postgres" => "SELECT pg_sleep(30)",
         _ => "SELECT SLEEP(30)",
     };
     let mut conn = people.pool.get().await.unwrap();
     if C::database_name() == "mariadb" {
-        // The server then writes bind values into what it shows of a statement.
+        // With this, the server includes bind values when it shows a statement.
         conn.run("SET GLOBAL general_log = ON").await.unwrap();
     }
     let bound = format!("{sleep}, $1 AS bound_n, $2 AS bound_word");
     tokio::select! {
         ended = conn.bound(&bound, BOUND_NUMBER, BOUND) => panic!("{ended:?}"),
-        () = look(people, texts, "AS bound_word") => {}
+        () = collect_during(people, texts, "AS bound_word") => {}
     }
     drop(conn);
     let mut conn = people.pool.get().await.unwrap();
     let literal = format!("{sleep}, {LITERAL_NUMBER} AS n, '{LITERAL}' AS written_word");
     tokio::select! {
         ended = conn.run(&literal) => panic!("{ended:?}"),
-        () = look(people, texts, "? AS n, ? AS written_word") => {}
+        () = collect_during(people, texts, "? AS n, ? AS written_word") => {}
     }
 }
 
-/// Asks for everything once the statement is among it.
-async fn look<C: Tested>(people: &Watched<C>, texts: &mut Texts, statement: &str) {
+/// Collects everything once the statement is among it.
+async fn collect_during<C: Tested>(people: &Outputs<C>, texts: &mut Texts, statement: &str) {
     let connections = async || serde_json::to_string(&people.pool.connections().await).unwrap();
     until("seen", connections, |report| report.contains(statement)).await;
     people.ask(texts).await;

@@ -1,4 +1,4 @@
-//! What the server calls the sessions of a pool.
+//! The names of a pool's sessions on the server.
 
 use std::env;
 
@@ -8,9 +8,9 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use poolscope::{Pool, Settings};
 use serde_json::json;
 
-use crate::asking::{get, patient};
+use crate::connections_report::exactly;
 use crate::databases::Tested;
-use crate::reports::exactly;
+use crate::monitor_client::{get, patient};
 use crate::support::postgres::{Options, Postgres};
 
 #[derive(QueryableByName)]
@@ -19,7 +19,7 @@ struct Name {
     name: String,
 }
 
-/// As `pg_stat_activity` shows it to everybody.
+/// The name that `pg_stat_activity` shows.
 async fn name_of(connection: &mut AsyncPgConnection, session: &str) -> String {
     let query =
         format!("SELECT application_name AS name FROM pg_stat_activity WHERE pid = {session}");
@@ -37,12 +37,12 @@ async fn monitoring_session_of(pool: &Pool<AsyncPgConnection>) -> String {
     report["monitoring_process_id"].to_string()
 }
 
-/// `service@instance`: what this process calls itself to telemetry too.
+/// `service@instance`, the identity that telemetry uses too.
 fn assert_names_this_process(name: &str) {
     let (service, instance) = name.split_once('@').unwrap_or_else(|| panic!("{name}"));
     let program = env::current_exe().unwrap();
     let program = program.file_stem().unwrap().to_string_lossy();
-    // Both may be set from outside, by OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+    // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES may set both from outside.
     let service_is_set = ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]
         .iter()
         .any(|variable| env::var_os(variable).is_some());
@@ -67,14 +67,14 @@ async fn every_session_names_the_service_and_its_instance() {
     let monitor = monitoring_session_of(&pool).await;
     assert_eq!(name_of(&mut held, &monitor).await, name);
 
-    // A second pool of this process is the same instance.
+    // A second pool of this process has the same instance.
     let other = AsyncPgConnection::database("session_names_too");
     let other = other.pool::<AsyncPgConnection>().build().unwrap();
     assert_eq!(own_name(&mut other.get().await.unwrap()).await, name);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_in_the_url_stays() {
+async fn a_name_in_the_url_is_kept() {
     let database = AsyncPgConnection::database("named_sessions");
     for (parameter, expected) in [
         ("application_name=orders", "orders"),
@@ -92,7 +92,7 @@ async fn a_name_in_the_url_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_are_not_named_when_that_is_turned_off() {
+async fn sessions_are_not_named_when_turned_off() {
     let database = AsyncPgConnection::database("nameless_sessions");
     let pool = patient(database.pool::<AsyncPgConnection>())
         .settings(|settings| settings.application_name = false)
@@ -104,9 +104,9 @@ async fn sessions_are_not_named_when_that_is_turned_off() {
     assert_eq!(name_of(&mut held, &monitor).await, "");
 }
 
-/// Over a Unix socket nothing tells the server's ids, and the name tells whose sessions are whose.
+/// Over a Unix socket the server's session ids are unknown, and sessions are recognised by name.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_ids_the_name_of_the_process_tells_its_sessions() {
+async fn without_ids_sessions_are_recognised_by_process_name() {
     let server = Postgres::start(Options::new().unix_socket());
     let user_at_socket = server
         .url()
@@ -116,7 +116,7 @@ async fn without_ids_the_name_of_the_process_tells_its_sessions() {
         server.socket_folder().display(),
         server.port()
     );
-    let _stranger = AsyncPgConnection::establish(&server.url()).await.unwrap();
+    let _other_client = AsyncPgConnection::establish(&server.url()).await.unwrap();
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url.as_str()));
     let pool = exactly(2, patient(pool));
     let _held = [pool.get().await.unwrap(), pool.get().await.unwrap()];
@@ -126,13 +126,13 @@ async fn without_ids_the_name_of_the_process_tells_its_sessions() {
     assert_eq!(report["total_connections"], json!(2));
     assert_eq!(report["other_connections"], json!(1));
 
-    // Nameless, those of the same user are taken for ours.
+    // Without names, all sessions of the same user are taken for the pool's.
     let pool = Pool::<AsyncPgConnection>::builder(Settings::new(url));
     let pool = patient(pool).settings(|settings| settings.application_name = false);
     let pool = exactly(1, pool);
     let _held = pool.get().await.unwrap();
     let report = get(pool.monitor(), "connections").await.json();
     assert_eq!(report["scope"], json!("user_and_database"));
-    // One's own, the other pool's two and its monitoring connection's, and the stranger's.
+    // This pool's own session, two of the other pool, its monitoring connection, and the other client's.
     assert_eq!(report["total_connections"], json!(5));
 }

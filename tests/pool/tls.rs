@@ -1,4 +1,4 @@
-//! TLS through the pool. Every `sslmode` against every kind of server is tested beside the code.
+//! TLS through the pool. The unit tests cover every `sslmode` against every kind of server.
 
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use poolscope::backend::{Backend, ConnectErrorKind};
@@ -21,7 +21,7 @@ async fn connect_error<C: Backend>(url: &str) -> poolscope::backend::ConnectErro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_that_demands_tls() {
+async fn connections_to_a_postgres_that_requires_tls() {
     let server = Postgres::start(postgres::Options::new().tls(Tls::Require));
     let (ca, wrong) = (
         &server.certificates().authority,
@@ -55,7 +55,7 @@ async fn postgres_that_demands_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_without_tls() {
+async fn connections_to_a_postgres_without_tls() {
     let server = postgres::shared();
     assert!(pool::<AsyncPgConnection>(&server.url()).get().await.is_ok());
     let error =
@@ -72,12 +72,12 @@ async fn postgres_without_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mariadb_that_demands_tls() {
+async fn connections_to_a_mariadb_that_requires_tls() {
     let server = MariaDb::start(mariadb::Options::new().tls(Tls::Require));
     let lenient = "require_ssl=true&verify_ca=false&verify_identity=false";
     let pool = pool::<AsyncMysqlConnection>(&format!("{}?{lenient}", server.url()));
     assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
-    // Verified against the public authorities, which did not sign a test's certificate.
+    // Verified against the public authorities, which did not sign the test's certificate.
     let error =
         connect_error::<AsyncMysqlConnection>(&format!("{}?require_ssl=true", server.url())).await;
     assert_eq!(error.kind(), ConnectErrorKind::Tls, "{error}");

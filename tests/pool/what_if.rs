@@ -1,4 +1,4 @@
-//! `optimize` for another load, another target, other replicas and another size.
+//! `optimize` for another load, target, number of replicas or size.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use poolscope::backend::AsyncSqliteConnection;
 use poolscope::report::WhatIf;
 use serde_json::{Value, json};
 
-use crate::asking::get;
 use crate::databases::{Database, Tested};
+use crate::monitor_client::get;
 use crate::optimize::load;
 
 type Sqlite = AsyncSqliteConnection;
 
-/// A pool that has seen enough: twelve users, each holding half of the time.
+/// A pool with enough data: twelve users, each holding half of the time.
 async fn used(name: &str) -> (Database, Pool<Sqlite>) {
     let database = Sqlite::database(name);
     let builder = database.pool::<Sqlite>().pool_size(8).max_overflow(4);
@@ -24,7 +24,7 @@ async fn used(name: &str) -> (Database, Pool<Sqlite>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn from_code_and_from_the_route_it_is_the_same() {
+async fn code_and_route_give_the_same_answer() {
     let (_database, pool) = used("what_if").await;
     for (query, what_if) in [
         ("", WhatIf::new()),
@@ -48,7 +48,7 @@ async fn from_code_and_from_the_route_it_is_the_same() {
         let asked = get(pool.monitor(), &format!("optimize{query}")).await;
         assert_eq!(asked.status, StatusCode::OK, "{query}: {}", asked.text());
         let advice = pool.optimize_for(&what_if).await.unwrap();
-        // To text and back: a number has as many digits as it is written with.
+        // To text and back, so that numbers have as many digits as in the response.
         let text = serde_json::to_string(&advice).unwrap();
         let advice: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(asked.json(), advice, "{query}");
@@ -58,7 +58,7 @@ async fn from_code_and_from_the_route_it_is_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_arrivals_need_more_and_a_longer_target_less() {
+async fn more_arrivals_need_more_connections_and_a_longer_target_less() {
     let (_database, pool) = used("what_if_more").await;
     let total = async |what_if: WhatIf| {
         let advice = pool.optimize_for(&what_if).await.unwrap();
@@ -75,12 +75,12 @@ async fn more_arrivals_need_more_and_a_longer_target_less() {
     assert_eq!(
         total(asked).await,
         usual,
-        "what is asked for is only answered"
+        "the question does not change the report"
     );
 }
 
 #[tokio::test]
-async fn what_is_not_allowed_is_a_400_that_says_what_is() {
+async fn an_invalid_parameter_is_a_400_with_the_valid_ones() {
     let database = Sqlite::database("what_if_not");
     let pool = database.pool::<Sqlite>().build().unwrap();
     for (query, detail) in [
@@ -111,11 +111,11 @@ async fn what_is_not_allowed_is_a_400_that_says_what_is() {
             })
         );
     }
-    // Whoever may not see reports is not told of parameters either.
+    // Callers without access do not learn of parameters either.
     let locked = pool.monitor().authorize(|_| false);
     let answer = get(locked, "optimize?rate=fast").await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    // The others have none, and pass over what they are given.
+    // The other routes ignore parameters.
     for route in ["status", "health", "connections", "healthcheck", "metrics"] {
         let answer = get(pool.monitor(), &format!("{route}?rate=fast&rate=")).await;
         assert_eq!(answer.status, StatusCode::OK, "{route}");
@@ -128,7 +128,7 @@ async fn what_is_not_allowed_is_a_400_that_says_what_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn source_lines_are_hidden_where_the_routes_may_not_tell_them() {
+async fn source_lines_are_hidden_in_the_answer_of_the_route() {
     let (_database, pool) = used("what_if_lines").await;
     let shown = get(pool.monitor(), "optimize").await;
     let caller = shown.json()["call_sites"][0]["caller"].clone();

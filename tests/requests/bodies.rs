@@ -1,4 +1,4 @@
-//! A request lasts until its body is sent, which may use the pool too.
+//! A request lasts until its body is sent, and the body may use the pool too.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,9 +16,9 @@ use http_body_util::BodyExt;
 use opentelemetry::trace::Status;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::watched::{Sqlite, Watched, assert_child, attribute, counts, get, query, send};
+use crate::test_app::{Sqlite, TestApp, assert_child, attribute, counts, get, query, send};
 
-/// A row for each query, on one connection.
+/// Streams one row per query, on one connection.
 fn rows(pool: Sqlite, count: usize) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     let state = (pool, None, count);
     stream::unfold(state, async |(pool, mut conn, left)| {
@@ -33,32 +33,32 @@ fn rows(pool: Sqlite, count: usize) -> impl Stream<Item = Result<Bytes, std::io:
     })
 }
 
-fn streaming(watched: &Watched, count: usize) -> Router {
-    let pool = watched.pool.clone();
+fn streaming(test_app: &TestApp, count: usize) -> Router {
+    let pool = test_app.pool.clone();
     let handler = async move || AxumBody::from_stream(rows(pool.clone(), count));
     Router::new()
         .route("/rows", on_get(handler))
-        .layer(watched.layer())
+        .layer(test_app.layer())
 }
 
 #[tokio::test]
-async fn what_a_streaming_body_uses_counts_and_nests() {
-    let watched = Watched::new();
-    let app = streaming(&watched, 3);
+async fn the_pool_use_of_a_streaming_body_belongs_to_the_request() {
+    let test_app = TestApp::new();
+    let app = streaming(&test_app, 3);
     let response = app.oneshot(get("/rows")).await.unwrap();
-    assert_eq!(watched.spans().len(), 0, "the body has not begun");
+    assert_eq!(test_app.spans().len(), 0, "the body has not begun");
     let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
-    assert_eq!(watched.servers().len(), 0, "it is under way");
-    assert_eq!(watched.pool.status().checked_out, 1);
+    assert_eq!(test_app.servers().len(), 0, "the request is in flight");
+    assert_eq!(test_app.pool.status().checked_out, 1);
     assert_eq!(body.collect().await.unwrap().to_bytes().len(), 2 * 4);
 
-    assert_eq!(watched.pool.status().checked_out, 0);
-    let server = watched.server();
+    assert_eq!(test_app.pool.status().checked_out, 0);
+    let server = test_app.server();
     assert_eq!(counts(&server), Some((1, 3)));
     assert_eq!(attribute(&server, "error.type"), None);
-    assert_child(&watched.named("pool.checkout"), &server);
-    // The hold was over when the request was told.
+    assert_child(&test_app.named("pool.checkout"), &server);
+    // The hold ended before the request was recorded.
     let held: f64 = attribute(&server, "poolscope.request.held_time")
         .unwrap()
         .parse()
@@ -67,14 +67,14 @@ async fn what_a_streaming_body_uses_counts_and_nests() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_given_up_cancels_the_request() {
-    let watched = Watched::new();
-    let response = streaming(&watched, 3).oneshot(get("/rows")).await.unwrap();
+async fn a_dropped_body_cancels_the_request() {
+    let test_app = TestApp::new();
+    let response = streaming(&test_app, 3).oneshot(get("/rows")).await.unwrap();
     let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);
-    assert_eq!(watched.pool.status().checked_out, 0);
-    let server = watched.server();
+    assert_eq!(test_app.pool.status().checked_out, 0);
+    let server = test_app.server();
     assert_eq!(counts(&server), Some((1, 1)));
     assert_eq!(attribute(&server, "error.type").unwrap(), "canceled");
     assert_eq!(
@@ -85,15 +85,15 @@ async fn a_body_that_is_given_up_cancels_the_request() {
 }
 
 #[tokio::test]
-async fn an_error_amid_the_body_is_one_of_the_request() {
-    let watched = Watched::new();
+async fn an_error_of_the_body_is_an_error_of_the_request() {
+    let test_app = TestApp::new();
     let handler = async || {
         let frames = [Ok("one"), Err(std::io::Error::other("cut off")), Ok("two")];
         AxumBody::from_stream(stream::iter(frames))
     };
     let app: Router = Router::new()
         .route("/", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let mut body = app.oneshot(get("/")).await.unwrap().into_body();
     assert_eq!(
         body.frame().await.unwrap().unwrap().into_data().unwrap(),
@@ -101,29 +101,32 @@ async fn an_error_amid_the_body_is_one_of_the_request() {
     );
     assert!(body.frame().await.unwrap().is_err());
     assert_eq!(
-        attribute(&watched.server(), "error.type").unwrap(),
+        attribute(&test_app.server(), "error.type").unwrap(),
         "axum_core::error::Error"
     );
-    assert_eq!(watched.server().status, Status::error(""));
+    assert_eq!(test_app.server().status, Status::error(""));
     assert!(body.frame().await.is_none());
 }
 
 #[tokio::test]
-async fn a_panic_amid_the_body_is_told() {
-    let watched = Watched::new();
+async fn a_panic_of_the_body_is_recorded() {
+    let test_app = TestApp::new();
     let handler = async || {
         let panics = stream::once(async { panic!("as the test wants") });
         AxumBody::from_stream(panics.map(Ok::<Bytes, Infallible>))
     };
     let app: Router = Router::new()
         .route("/", on_get(handler))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let body = app.oneshot(get("/")).await.unwrap().into_body();
     assert!(tokio::spawn(body.collect()).await.unwrap_err().is_panic());
-    assert_eq!(attribute(&watched.server(), "error.type").unwrap(), "panic");
+    assert_eq!(
+        attribute(&test_app.server(), "error.type").unwrap(),
+        "panic"
+    );
 }
 
-/// A body of these frames, that says what it is told to.
+/// A body of these frames, with scripted answers about its end and size.
 #[derive(Default)]
 struct Scripted {
     frames: VecDeque<Frame<Bytes>>,
@@ -155,9 +158,9 @@ fn data(text: &'static str) -> Frame<Bytes> {
     Frame::data(Bytes::from_static(text.as_bytes()))
 }
 
-/// The response with this body, through the layer.
+/// Passes a response with this body through the layer.
 async fn through(
-    watched: &Watched,
+    test_app: &TestApp,
     method: Method,
     response: http::response::Builder,
     body: Scripted,
@@ -165,7 +168,7 @@ async fn through(
     let response = std::cell::RefCell::new(Some(response.body(body).unwrap()));
     let service = service_fn(async |_: Request<()>| Ok::<_, Infallible>(response.take().unwrap()));
     let request = Request::builder().method(method).body(()).unwrap();
-    watched
+    test_app
         .layer()
         .layer(service)
         .oneshot(request)
@@ -173,13 +176,13 @@ async fn through(
         .unwrap()
 }
 
-fn error_type(watched: &Watched) -> Option<String> {
-    attribute(&watched.server(), "error.type")
+fn error_type(test_app: &TestApp) -> Option<String> {
+    attribute(&test_app.server(), "error.type")
 }
 
 #[tokio::test]
-async fn the_body_is_what_it_was() {
-    let watched = Watched::new();
+async fn the_body_is_unchanged() {
+    let test_app = TestApp::new();
     let mut hint = SizeHint::new();
     hint.set_lower(3);
     hint.set_upper(30);
@@ -189,7 +192,7 @@ async fn the_body_is_what_it_was() {
         hint,
         knows_its_end: false,
     };
-    let response = through(&watched, Method::GET, Response::builder(), body).await;
+    let response = through(&test_app, Method::GET, Response::builder(), body).await;
     let mut body = response.into_body();
     assert_eq!(
         (body.size_hint().lower(), body.size_hint().upper()),
@@ -202,52 +205,52 @@ async fn the_body_is_what_it_was() {
     }
     let frame = body.frame().await.unwrap().unwrap();
     assert_eq!(frame.into_trailers().unwrap(), trailers);
-    assert_eq!(watched.servers().len(), 0);
+    assert_eq!(test_app.servers().len(), 0);
     drop(body);
-    assert_eq!(error_type(&watched), None, "nothing follows trailers");
+    assert_eq!(error_type(&test_app), None, "nothing follows trailers");
 }
 
 #[tokio::test]
 async fn an_empty_body_ends_the_request_at_once() {
-    let watched = Watched::new();
+    let test_app = TestApp::new();
     let switching = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let body = Scripted {
         knows_its_end: true,
         hint: SizeHint::with_exact(0),
         ..Scripted::default()
     };
-    let response = through(&watched, Method::GET, switching, body).await;
+    let response = through(&test_app, Method::GET, switching, body).await;
     assert_eq!(
-        attribute(&watched.server(), "http.response.status_code").unwrap(),
+        attribute(&test_app.server(), "http.response.status_code").unwrap(),
         "101"
     );
     assert!(response.body().is_end_stream());
     assert_eq!(response.body().size_hint().exact(), Some(0));
     drop(response);
-    assert_eq!(error_type(&watched), None);
+    assert_eq!(error_type(&test_app), None);
 }
 
 #[tokio::test]
-async fn a_body_that_knows_its_end_ends_the_request_with_its_last_frame() {
-    let watched = Watched::new();
+async fn a_known_end_of_the_body_ends_the_request_at_its_last_frame() {
+    let test_app = TestApp::new();
     let body = Scripted {
         frames: [data("abc")].into(),
         knows_its_end: true,
         ..Scripted::default()
     };
-    let mut body = through(&watched, Method::GET, Response::builder(), body)
+    let mut body = through(&test_app, Method::GET, Response::builder(), body)
         .await
         .into_body();
     body.frame().await.unwrap().unwrap();
-    assert_eq!(error_type(&watched), None);
+    assert_eq!(error_type(&test_app), None);
     assert!(body.is_end_stream());
     assert!(body.frame().await.is_none());
 }
 
-/// A server stops asking when it has as many bytes as were promised, and asks for none where none
-/// are sent.
+/// A server stops polling once it has the promised number of bytes, and polls nothing if no body
+/// is sent.
 #[tokio::test]
-async fn a_server_that_need_not_ask_for_the_end_has_canceled_nothing() {
+async fn a_server_that_does_not_poll_the_end_cancels_nothing() {
     let promised = || Response::builder().header(header::CONTENT_LENGTH, 3);
     let no_content = Response::builder().status(StatusCode::NO_CONTENT);
     let not_modified = Response::builder().status(StatusCode::NOT_MODIFIED);
@@ -279,30 +282,30 @@ async fn a_server_that_need_not_ask_for_the_end_has_canceled_nothing() {
         ),
     ];
     for (n, (method, response, hint, frames, expected)) in cases.into_iter().enumerate() {
-        let watched = Watched::new();
+        let test_app = TestApp::new();
         let body = Scripted {
             frames: [data("abc")].into(),
             hint,
             knows_its_end: false,
         };
-        let mut body = through(&watched, method, response, body).await.into_body();
+        let mut body = through(&test_app, method, response, body).await.into_body();
         for _ in 0..frames {
             body.frame().await.unwrap().unwrap();
         }
-        assert_eq!(watched.servers().len(), 0, "case {n}");
+        assert_eq!(test_app.servers().len(), 0, "case {n}");
         drop(body);
-        assert_eq!(error_type(&watched).as_deref(), expected, "case {n}");
+        assert_eq!(error_type(&test_app).as_deref(), expected, "case {n}");
     }
 }
 
 #[tokio::test]
-async fn a_head_request_of_axums_is_whole() {
-    let watched = Watched::new();
+async fn a_head_request_in_axum_is_complete() {
+    let test_app = TestApp::new();
     let app: Router = Router::new()
         .route("/", on_get(async || "four"))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let request = Request::head("/").body(AxumBody::empty()).unwrap();
     assert_eq!(send(&app, request).await, (StatusCode::OK, String::new()));
-    assert_eq!(watched.server().name, "HEAD /");
-    assert_eq!(error_type(&watched), None);
+    assert_eq!(test_app.server().name, "HEAD /");
+    assert_eq!(error_type(&test_app), None);
 }

@@ -1,17 +1,17 @@
-//! What a request's layer makes of requests, in every kind of HTTP stack.
+//! The request layer in every kind of HTTP stack.
 #![allow(unreachable_pub, reason = "a test binary has no API")]
 
 #[path = "../support/waiting.rs"]
 #[allow(dead_code, reason = "shared with other test binaries")]
 mod waiting;
 
+mod aborted_requests;
 mod bodies;
-mod counts;
-mod ends;
-mod parents;
+mod hyper_server;
+mod request_counts;
 mod routes;
-mod servers;
-mod spans;
-mod stacks;
-mod traced;
-mod watched;
+mod server_spans;
+mod span_parents;
+mod test_app;
+mod tower_http_layers;
+mod trace_layer;

@@ -1,4 +1,4 @@
-//! Which route a request is counted for: a template, never a path, and a bounded number of them.
+//! The route of a request: a template, never a path, and a bounded number of them.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use poolscope::RequestLayer;
 use poolscope::service::Route;
 use tower::{Layer, ServiceBuilder, service_fn};
 
-use crate::watched::{Watched, assert_child, attribute, attributes, counts, get, send, use_pool};
+use crate::test_app::{TestApp, assert_child, attribute, attributes, counts, get, send, use_pool};
 
 async fn ok() -> &'static str {
     "ok"
@@ -19,14 +19,14 @@ async fn ok() -> &'static str {
 
 #[tokio::test]
 async fn axums_matched_path_is_the_route() {
-    let watched = Watched::new();
+    let test_app = TestApp::new();
     let app: Router = Router::new()
         .route("/users/{id}", on_get(ok))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     for id in 0..20 {
         send(&app, get(&format!("/users/{id}"))).await;
     }
-    let servers = watched.servers();
+    let servers = test_app.servers();
     assert_eq!(servers.len(), 20);
     for span in servers {
         assert_eq!(span.name, "GET /users/{id}");
@@ -35,15 +35,15 @@ async fn axums_matched_path_is_the_route() {
 }
 
 #[tokio::test]
-async fn under_nested_routers_it_is_the_whole_path() {
-    let watched = Watched::new();
+async fn the_route_of_a_nested_router_is_complete() {
+    let test_app = TestApp::new();
     let inner: Router = Router::new().route("/orders/{order}", post(ok));
     let service: Router = Router::new()
         .route("/files/{file}", on_get(ok))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let app: Router = Router::new()
         .nest("/users/{user}", inner)
-        .layer(watched.layer())
+        .layer(test_app.layer())
         .nest_service("/assets", service);
     send(
         &app,
@@ -51,7 +51,7 @@ async fn under_nested_routers_it_is_the_whole_path() {
     )
     .await;
     send(&app, get("/assets/files/9")).await;
-    let names: Vec<_> = watched.servers().into_iter().map(|s| s.name).collect();
+    let names: Vec<_> = test_app.servers().into_iter().map(|s| s.name).collect();
     assert_eq!(
         names,
         [
@@ -63,53 +63,53 @@ async fn under_nested_routers_it_is_the_whole_path() {
 
 #[tokio::test]
 async fn a_request_that_matches_no_route_has_none() {
-    let watched = Watched::new();
+    let test_app = TestApp::new();
     let app: Router = Router::new()
         .route("/users", on_get(ok))
-        .nest_service("/monitoring", watched.pool.monitor().prefix("/monitoring"))
-        .layer(watched.layer());
+        .nest_service("/monitoring", test_app.pool.monitor().prefix("/monitoring"))
+        .layer(test_app.layer());
     assert_eq!(send(&app, get("/wp-login.php")).await.0, 404);
     assert_eq!(send(&app, get("/monitoring/status")).await.0, 200);
-    for span in watched.servers() {
+    for span in test_app.servers() {
         assert_eq!(span.name, "GET");
         assert_eq!(attribute(&span, "http.route"), None);
     }
-    assert_eq!(watched.servers().len(), 2);
+    assert_eq!(test_app.servers().len(), 2);
 }
 
 #[tokio::test]
-async fn around_the_whole_router_there_is_none_unless_a_layer_inside_tells_it() {
-    let watched = Watched::new();
-    let pool = watched.pool.clone();
+async fn outside_the_router_a_route_needs_a_layer_inside() {
+    let test_app = TestApp::new();
+    let pool = test_app.pool.clone();
     let handler = async move || use_pool(&pool, 2).await;
     let router: Router = Router::new().route("/users/{id}", on_get(handler));
 
-    let outside = watched.layer().layer(router.clone());
+    let outside = test_app.layer().layer(router.clone());
     send(&outside, get("/users/1")).await;
-    let span = watched.server();
+    let span = test_app.server();
     assert_eq!((&*span.name, attribute(&span, "http.route")), ("GET", None));
     assert_eq!(counts(&span), Some((1, 2)));
 
-    // The inner one knows the route, and the outer one has the span.
-    let both = watched.layer().layer(router.layer(RequestLayer::new()));
+    // The inner layer knows the route, and the outer layer has the span.
+    let both = test_app.layer().layer(router.layer(RequestLayer::new()));
     send(&both, get("/users/1")).await;
-    let span = watched.servers().remove(1);
+    let span = test_app.servers().remove(1);
     assert_eq!(span.name, "GET /users/{id}");
     assert_eq!(attribute(&span, "http.route").unwrap(), "/users/{id}");
     assert_eq!(counts(&span), Some((1, 2)));
-    assert_eq!(watched.servers().len(), 2);
-    let checkouts = watched.spans();
+    assert_eq!(test_app.servers().len(), 2);
+    let checkouts = test_app.spans();
     let checkout = checkouts.iter().rfind(|span| span.name == "pool.checkout");
     assert_child(checkout.unwrap(), &span);
 }
 
 #[tokio::test]
-async fn an_extension_tells_it_and_the_apps_own_rule_comes_first() {
-    let watched = Watched::new();
+async fn the_route_may_come_from_an_extension_or_a_custom_rule() {
+    let test_app = TestApp::new();
     let service = service_fn(async |_: Request<axum::body::Body>| {
         Ok::<_, std::convert::Infallible>(axum::response::Response::new(String::from("ok")))
     });
-    let by_extension = watched.layer().layer(service);
+    let by_extension = test_app.layer().layer(service);
     let with_route = |path| {
         let mut request = get(path);
         request
@@ -119,7 +119,7 @@ async fn an_extension_tells_it_and_the_apps_own_rule_comes_first() {
     };
     send(&by_extension, with_route("/by/1")).await;
 
-    let rule = watched.layer().route(|parts| {
+    let rule = test_app.layer().route(|parts| {
         let mut words = parts.uri.path().split('/').skip(1);
         (words.next()? == "own").then(|| format!("/own/{{{}}}", words.count()))
     });
@@ -128,7 +128,7 @@ async fn an_extension_tells_it_and_the_apps_own_rule_comes_first() {
     send(&by_rule, with_route("/other")).await;
     send(&by_rule, get("/other")).await;
 
-    let names: Vec<_> = watched.servers().into_iter().map(|s| s.name).collect();
+    let names: Vec<_> = test_app.servers().into_iter().map(|s| s.name).collect();
     assert_eq!(
         names,
         [
@@ -141,20 +141,20 @@ async fn an_extension_tells_it_and_the_apps_own_rule_comes_first() {
 }
 
 #[tokio::test]
-async fn their_number_is_bounded_in_spans_and_metrics() {
-    let watched = Watched::new();
+async fn the_number_of_routes_is_bounded_in_spans_and_metrics() {
+    let test_app = TestApp::new();
     let exporter = InMemoryMetricExporter::default();
     let meters = SdkMeterProvider::builder()
         .with_periodic_exporter(exporter.clone())
         .build();
-    let pool = watched
+    let pool = test_app
         .another_pool("bounded")
         .request_metrics(true)
         .meter_provider(meters.clone())
         .build()
         .unwrap();
-    // What must not be done: the path itself.
-    let layer = watched
+    // A mistake of an app: the route is the path itself.
+    let layer = test_app
         .layer()
         .max_routes(3)
         .route(|parts| Some(parts.uri.path().to_owned()));
@@ -165,13 +165,13 @@ async fn their_number_is_bounded_in_spans_and_metrics() {
         send(&app, get(&format!("/users/{id}"))).await;
     }
 
-    let told: BTreeSet<_> = watched
+    let counted: BTreeSet<_> = test_app
         .servers()
         .iter()
         .map(|span| attribute(span, "http.route").unwrap())
         .collect();
     let expected = ["/users/0", "/users/1", "/users/2", "_OTHER"].map(String::from);
-    assert_eq!(told, BTreeSet::from(expected));
+    assert_eq!(counted, BTreeSet::from(expected));
 
     meters.force_flush().unwrap();
     let counted = counted_by_route(&exporter, "poolscope.request.checkouts");
@@ -187,7 +187,7 @@ async fn their_number_is_bounded_in_spans_and_metrics() {
     );
 }
 
-/// How many requests a histogram has of each route.
+/// The number of requests that a histogram has of each route.
 fn counted_by_route(exporter: &InMemoryMetricExporter, name: &str) -> BTreeSet<(String, u64)> {
     let finished = exporter.get_finished_metrics().unwrap();
     let last = finished.last().unwrap();
@@ -208,14 +208,14 @@ fn counted_by_route(exporter: &InMemoryMetricExporter, name: &str) -> BTreeSet<(
 }
 
 #[tokio::test]
-async fn a_method_that_nobody_knows_is_another() {
-    let watched = Watched::new();
+async fn an_unknown_method_is_recorded_as_other() {
+    let test_app = TestApp::new();
     let app: Router = Router::new()
         .route("/brew", axum::routing::any(ok))
-        .layer(watched.layer());
+        .layer(test_app.layer());
     let request = Request::builder().method("BREW").uri("/brew");
     send(&app, request.body("".into()).unwrap()).await;
-    let span = watched.server();
+    let span = test_app.server();
     assert_eq!(span.name, "HTTP /brew");
     let attributes = attributes(&span);
     assert_eq!(attributes["http.request.method"], "_OTHER");

@@ -1,11 +1,11 @@
-//! The Prometheus rules, as promtool sees them.
+//! The Prometheus rules, checked by promtool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use crate::expressions::{RULES, list, text};
-use crate::repository;
+use crate::repository_files;
 use crate::support::programs;
 use crate::support::server::output_of;
 
@@ -26,9 +26,9 @@ fn promtool_accepts_the_rules_and_the_configuration() {
     }
 }
 
-/// What each alert fires on, and what it does not.
+/// `rules.test.yml` has a firing and a silent case of each alert.
 #[test]
-fn every_alert_fires_when_it_should_and_not_otherwise() {
+fn every_alert_passes_its_rule_tests() {
     let Some(promtool) = programs::find_or_skip("promtool") else {
         return;
     };
@@ -36,12 +36,12 @@ fn every_alert_fires_when_it_should_and_not_otherwise() {
 }
 
 #[test]
-fn every_alert_is_tested_firing_and_silent() {
+fn every_alert_has_a_firing_and_a_silent_test() {
     let alerts: BTreeSet<_> = alerts().into_keys().collect();
     assert_eq!(alerts.len(), 9);
 
     let (mut firing, mut silent) = (BTreeSet::new(), BTreeSet::new());
-    for test in list(&repository::yaml(TESTS)["tests"]) {
+    for test in list(&repository_files::yaml(TESTS)["tests"]) {
         let instances = list(&test["input_series"]).map(|series| {
             let series = text(&series["series"]);
             let (_, rest) = series.split_once("instance=\"").expect("an instance");
@@ -53,7 +53,7 @@ fn every_alert_is_tested_firing_and_silent() {
             let fires = list(&case["exp_alerts"]).count();
             if fires > 0 {
                 firing.insert(alert.clone());
-                // Others are there at the same time, for which it must be silent.
+                // The test has other instances too, for which the alert must be silent.
                 assert!(fires < instances.len(), "{alert}");
             } else {
                 silent.insert(alert);
@@ -64,7 +64,7 @@ fn every_alert_is_tested_firing_and_silent() {
 }
 
 #[test]
-fn every_alert_says_how_bad_it_is_and_what_to_do() {
+fn every_alert_has_a_severity_and_a_guide() {
     let headings = headings();
     for (alert, rule) in alerts() {
         let severity = text(&rule["labels"]["severity"]);
@@ -85,9 +85,9 @@ fn every_alert_says_how_bad_it_is_and_what_to_do() {
     }
 }
 
-/// By name.
+/// The alerts by name.
 fn alerts() -> BTreeMap<String, serde_json::Value> {
-    let rules = repository::yaml(RULES);
+    let rules = repository_files::yaml(RULES);
     let groups = list(&rules["groups"]);
     groups
         .flat_map(|group| list(&group["rules"]))
@@ -95,17 +95,17 @@ fn alerts() -> BTreeMap<String, serde_json::Value> {
         .collect()
 }
 
-/// As links name them: `## High overflow` is `high-overflow`.
+/// The anchors of the guide's headings: `## High overflow` is `high-overflow`.
 fn headings() -> BTreeSet<String> {
-    let guide = repository::text(GUIDE);
+    let guide = repository_files::text(GUIDE);
     let headings = guide.lines().filter_map(|line| line.strip_prefix("## "));
     let anchor = |heading: &str| heading.to_lowercase().replace(' ', "-");
     headings.map(anchor).collect()
 }
 
-/// In the file's folder, for the files that it names.
+/// Runs promtool in the file's folder, because the file has relative paths.
 fn run(promtool: &Path, arguments: &[&str], file: &str) {
-    let file = repository::path(file);
+    let file = repository_files::path(file);
     let mut command = Command::new(promtool);
     command
         .args(arguments)

@@ -1,4 +1,4 @@
-//! The repository's otel-collector.yaml, with a collector that reads it.
+//! The repository's otel-collector.yaml, run by a collector.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::expressions::{ALL, of_dashboard};
-use crate::repository;
+use crate::repository_files;
 use crate::support::answers::answers;
 use crate::support::folder::Folder;
 use crate::support::jaeger::Jaeger;
@@ -28,14 +28,14 @@ fn the_collector_accepts_its_configuration() {
     };
     let mut validate = Command::new(otelcol);
     validate.arg("validate").arg("--config");
-    validate.arg(repository::path(CONFIG));
+    validate.arg(repository_files::path(CONFIG));
     output_of(&mut validate).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// What limits comes first, and what gathers comes last.
+/// Limiting comes first, and batching last.
 #[test]
 fn every_pipeline_is_limited_and_batched() {
-    let config = repository::yaml(CONFIG);
+    let config = repository_files::yaml(CONFIG);
     let pipelines = config["service"]["pipelines"].as_object();
     let pipelines = pipelines.expect("pipelines");
     assert_eq!(pipelines.len(), 3);
@@ -45,9 +45,9 @@ fn every_pipeline_is_limited_and_batched() {
     }
 }
 
-/// Two replicas of a service: the dashboard shows either, and both added up.
+/// Two replicas of a service: the dashboard shows each of them and their sum.
 #[tokio::test]
-async fn replicas_arrive_through_it_apart_and_together() {
+async fn replicas_can_be_shown_separately_and_together() {
     let Some(jaeger) = Jaeger::start() else {
         return;
     };
@@ -90,7 +90,7 @@ async fn replicas_arrive_through_it_apart_and_together() {
         .iter()
         .map(|sample| sample.labels["instance"].clone())
         .collect();
-    assert_eq!(instances.len(), 2, "each replica is an instance of its own");
+    assert_eq!(instances.len(), 2, "each replica is an instance");
     let mut sizes = Vec::new();
     for instance in &instances {
         sizes.push(prometheus.query(&most_connections(instance)).await[0].value);
@@ -106,7 +106,7 @@ fn most_connections(instance: &str) -> String {
     most.expect("it is there").text
 }
 
-/// A collector as it is configured for the stack, but for the addresses.
+/// A collector with the stack's configuration, except for the addresses.
 struct Stack {
     _server: Server,
     otlp: u16,
@@ -129,7 +129,7 @@ impl Stack {
             otelcol.into(),
             "--config".into(),
         ];
-        arguments.push(repository::path(CONFIG).into());
+        arguments.push(repository_files::path(CONFIG).into());
         let folder = Folder::new("collector", None, "TERM");
         let command = (PathBuf::from("env"), arguments);
         let mut server = Server::new("the collector", folder, Signal::TERM, command);
@@ -148,9 +148,9 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.otlp)
     }
 
-    /// The stack's own jobs.
+    /// The stack's scrape jobs.
     fn scrapes(&self) -> prometheus::Options {
-        let config = repository::text("examples/stack/prometheus/prometheus.yml");
+        let config = repository_files::text("examples/stack/prometheus/prometheus.yml");
         let (_, jobs) = config.split_once("scrape_configs:\n").expect("jobs");
         let jobs = jobs
             .replace("collector:8889", &format!("127.0.0.1:{}", self.metrics))

@@ -1,12 +1,12 @@
-//! The compose file, and what Grafana finds when it starts. There is no Docker here to start it
-//! with; this is what can be known without.
+//! The compose file and Grafana's provisioning. Without Docker, the tests check what the files alone
+//! show.
 
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::expressions::{DASHBOARD, list, text};
-use crate::repository;
+use crate::repository_files;
 
 const COMPOSE: &str = "examples/stack/compose.yaml";
 const FOLDER: &str = "examples/stack";
@@ -18,7 +18,7 @@ fn every_image_is_pinned() {
         .filter_map(|(_, service)| service["image"].as_str().map(str::to_owned))
         .collect();
     assert_eq!(images.len(), 5);
-    let dockerfile = repository::text("examples/stack/Dockerfile");
+    let dockerfile = repository_files::text("examples/stack/Dockerfile");
     let bases = dockerfile.lines().filter_map(|line| {
         let (_, image) = line.split_once("FROM ")?;
         image.split(' ').next().map(str::to_owned)
@@ -31,7 +31,7 @@ fn every_image_is_pinned() {
 }
 
 #[test]
-fn all_that_it_names_is_there() {
+fn every_named_file_exists() {
     let services = services();
     let names: Vec<_> = services.iter().map(|(name, _)| name.as_str()).collect();
     for (name, service) in &services {
@@ -39,7 +39,7 @@ fn all_that_it_names_is_there() {
             let volume = text(volume);
             let (from, to) = volume.split_once(':').expect("from and to");
             assert!(
-                repository::path(FOLDER).join(from).exists(),
+                repository_files::path(FOLDER).join(from).exists(),
                 "{name}: {from}"
             );
             assert!(to.ends_with(":ro"), "{name}: {to}");
@@ -52,23 +52,23 @@ fn all_that_it_names_is_there() {
         for other in &needs {
             assert!(names.contains(&&**other), "{name} depends on {other}");
         }
-        // Not open to the network.
+        // Ports are not open to the network.
         for port in list(&service["ports"]) {
             assert!(text(port).starts_with("127.0.0.1:"), "{name}: {port}");
         }
     }
-    let app = &repository::yaml(COMPOSE)["services"]["app"];
-    let root = repository::path(FOLDER).join(text(&app["build"]["context"]));
+    let app = &repository_files::yaml(COMPOSE)["services"]["app"];
+    let root = repository_files::path(FOLDER).join(text(&app["build"]["context"]));
     assert!(root.join(text(&app["build"]["dockerfile"])).is_file());
     assert!(root.join("Cargo.lock").is_file());
 }
 
-/// Addresses inside of configurations are those of the services.
+/// Addresses in configurations are names of services.
 #[test]
 fn the_services_find_each_other() {
     let services = services();
     let is_service = |host: &str| services.iter().any(|(name, _)| name == host);
-    let prometheus = repository::yaml("examples/stack/prometheus/prometheus.yml");
+    let prometheus = repository_files::yaml("examples/stack/prometheus/prometheus.yml");
     for job in list(&prometheus["scrape_configs"]) {
         for target in list(&job["static_configs"][0]["targets"]) {
             let target = text(target);
@@ -77,23 +77,23 @@ fn the_services_find_each_other() {
         }
     }
     let sources =
-        repository::yaml("examples/stack/grafana/provisioning/datasources/datasources.yaml");
+        repository_files::yaml("examples/stack/grafana/provisioning/datasources/datasources.yaml");
     for source in list(&sources["datasources"]) {
         let url = text(&source["url"]);
         let host = url.trim_start_matches("http://").split(':').next();
         assert!(is_service(host.expect("a host")), "{url}");
     }
-    let collector = repository::text("otel-collector.yaml");
+    let collector = repository_files::text("otel-collector.yaml");
     assert!(collector.contains("${env:JAEGER_ENDPOINT:-jaeger:4317}"));
     assert!(is_service("jaeger"));
 }
 
 #[test]
-fn grafana_is_given_the_dashboard() {
-    let compose = repository::yaml(COMPOSE);
+fn grafana_is_provisioned_with_the_dashboard() {
+    let compose = repository_files::yaml(COMPOSE);
     let grafana = &compose["services"]["grafana"];
     let providers =
-        repository::yaml("examples/stack/grafana/provisioning/dashboards/dashboards.yaml");
+        repository_files::yaml("examples/stack/grafana/provisioning/dashboards/dashboards.yaml");
     let inside = text(&providers["providers"][0]["options"]["path"]);
     let home = text(&grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]);
     let name = Path::new(&home)
@@ -108,15 +108,15 @@ fn grafana_is_given_the_dashboard() {
         })
         .next()
         .expect("the folder is mounted");
-    let dashboard = repository::path(FOLDER).join(outside).join(name);
+    let dashboard = repository_files::path(FOLDER).join(outside).join(name);
     assert_eq!(
         dashboard.canonicalize().ok(),
-        repository::path(DASHBOARD).canonicalize().ok()
+        repository_files::path(DASHBOARD).canonicalize().ok()
     );
 }
 
 fn services() -> Vec<(String, Value)> {
-    let compose = repository::yaml(COMPOSE);
+    let compose = repository_files::yaml(COMPOSE);
     let services = compose["services"].as_object().expect("services");
     let services = services.iter();
     services

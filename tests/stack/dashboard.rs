@@ -1,17 +1,17 @@
-//! The dashboard's JSON: that Grafana shows it, and that a person can read what it shows.
+//! The dashboard's JSON: Grafana accepts it, and every panel is explained.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::expressions::{DASHBOARD, list, text};
-use crate::repository;
+use crate::repository_files;
 
-/// Grafana 12's, which later versions read.
+/// The schema of Grafana 12, which later versions read.
 const SCHEMA: u64 = 41;
 
 #[test]
-fn every_panel_says_what_it_shows() {
+fn every_panel_has_a_title_and_a_description() {
     for panel in panels() {
         let title = text(&panel["title"]);
         assert!(!title.is_empty(), "{panel}");
@@ -38,9 +38,9 @@ fn every_panel_says_what_it_shows() {
     }
 }
 
-/// The five that the first dashboard had to have.
+/// The five panels of the first dashboard.
 #[test]
-fn what_a_pool_is_judged_by_is_there() {
+fn the_essential_panels_exist() {
     let titles: Vec<_> = panels().iter().map(|panel| text(&panel["title"])).collect();
     for wanted in [
         "Utilization",
@@ -55,7 +55,7 @@ fn what_a_pool_is_judged_by_is_there() {
 
 #[test]
 fn no_panel_covers_another() {
-    let dashboard = repository::json(DASHBOARD);
+    let dashboard = repository_files::json(DASHBOARD);
     let mut cells = BTreeSet::new();
     let mut ids = BTreeSet::new();
     for panel in list(&dashboard["panels"]) {
@@ -73,11 +73,11 @@ fn no_panel_covers_another() {
     }
 }
 
-/// One replica, or the whole fleet: each series is chosen by all three variables, and nothing that
-/// must not be added up is.
+/// One replica or the whole fleet: each series is filtered by all three variables, and values that
+/// cannot be added up are not.
 #[test]
-fn the_variables_choose_what_every_panel_shows() {
-    let dashboard = repository::json(DASHBOARD);
+fn the_variables_filter_every_panel() {
+    let dashboard = repository_files::json(DASHBOARD);
     assert_eq!(dashboard["schemaVersion"], SCHEMA);
     assert_eq!(dashboard["uid"], "poolscope");
     assert!(dashboard.get("__inputs").is_none(), "provisioned as it is");
@@ -109,7 +109,7 @@ fn the_variables_choose_what_every_panel_shows() {
 }
 
 fn panels() -> Vec<Value> {
-    let dashboard = repository::json(DASHBOARD);
+    let dashboard = repository_files::json(DASHBOARD);
     let panels = list(&dashboard["panels"]);
     let panels = panels.filter(|panel| panel["type"] != "row");
     panels.cloned().collect()

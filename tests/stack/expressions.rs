@@ -1,25 +1,25 @@
-//! The expressions of the dashboard and of the alerts, ready to be asked.
+//! The expressions of the dashboard and of the alerts, ready to query.
 
 use serde_json::Value;
 
-use crate::repository;
+use crate::repository_files;
 
 pub const DASHBOARD: &str = "examples/stack/grafana/dashboards/poolscope.json";
 pub const RULES: &str = "examples/stack/prometheus/rules.yml";
 
-/// An expression, and what it belongs to.
+/// An expression and its panel or alert.
 #[derive(Clone, Debug)]
 pub struct Expression {
     pub of: String,
     pub text: String,
 }
 
-/// What Grafana puts in for "All".
+/// The value that Grafana substitutes for "All".
 pub const ALL: &str = ".+";
 
-/// Every expression of every panel, as Grafana asks it when this service and instance are chosen.
+/// Every expression of every panel, as Grafana queries it for this service and instance.
 pub fn of_dashboard(job: &str, instance: &str) -> Vec<Expression> {
-    let dashboard = repository::json(DASHBOARD);
+    let dashboard = repository_files::json(DASHBOARD);
     let mut expressions = Vec::new();
     for panel in list(&dashboard["panels"]) {
         for target in list(&panel["targets"]) {
@@ -42,10 +42,10 @@ pub fn of_dashboard(job: &str, instance: &str) -> Vec<Expression> {
     expressions
 }
 
-/// Every alert's expression, with 0 and 1 for its comparisons: while it is silent an alert has no
-/// data, but this has if, and only if, both sides of each comparison do.
+/// Every alert's expression, with `bool` comparisons: a silent alert has no data, but with `bool` it has,
+/// if and only if both sides of each comparison do.
 pub fn of_alerts() -> Vec<Expression> {
-    let rules = repository::yaml(RULES);
+    let rules = repository_files::yaml(RULES);
     let groups = list(&rules["groups"]);
     groups
         .flat_map(|group| list(&group["rules"]))
@@ -56,7 +56,7 @@ pub fn of_alerts() -> Vec<Expression> {
         .collect()
 }
 
-/// `a > b` becomes `a > bool b`. The rules have spaces around each comparison, and none in a text.
+/// Turns `a > b` into `a > bool b`. The rules have spaces around each comparison, and no text contains one.
 fn with_bool(expression: &str) -> String {
     let words = expression.split_whitespace().map(|word| match word {
         "<" | "<=" | ">" | ">=" | "==" | "!=" => format!("{word} bool"),

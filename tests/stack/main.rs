@@ -1,4 +1,4 @@
-//! The programs that telemetry goes to, and the files that set them up.
+//! The programs that receive telemetry, and their configuration files.
 #![allow(unreachable_pub, reason = "a test binary has no API")]
 
 #[path = "../support/mod.rs"]
@@ -8,13 +8,13 @@ mod support;
 #[allow(dead_code, reason = "made for the tests of the examples")]
 mod app;
 mod expressions;
-mod proof;
-mod repository;
+mod repository_files;
+mod telemetry_end_to_end;
 
 mod alerts;
-mod arrival;
 mod collector;
 mod compose;
 mod dashboard;
-mod load;
-mod traffic;
+mod expressions_under_load;
+mod quickstart_traffic;
+mod support_servers;

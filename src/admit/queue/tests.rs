@@ -22,7 +22,7 @@ enum Step {
     Release,
     /// A waiter leaves, whether or not it has an answer.
     ConnectPermit(usize),
-    /// A waiter asks for its answer.
+    /// A waiter collects its answer.
     Collect(usize),
     Resize(u32),
     Suspend,
@@ -51,7 +51,7 @@ struct Model {
     /// The numbers of the waiters, in order of arrival.
     queued: VecDeque<u32>,
     /// Admitted waiters that have not collected their answer.
-    let_in: Vec<u32>,
+    admitted: Vec<u32>,
     /// Rejected waiters that have not collected their answer.
     refused: Vec<u32>,
     suspended: bool,
@@ -66,7 +66,7 @@ impl Model {
             && let Some(next) = self.queued.pop_front()
         {
             self.inside += 1;
-            self.let_in.push(next);
+            self.admitted.push(next);
         }
     }
 }
@@ -112,7 +112,7 @@ proptest! {
                 }
                 Step::Release => {
                     // A waiter that has not collected its answer has no permit to return.
-                    if model.inside as usize > model.let_in.len() {
+                    if model.inside as usize > model.admitted.len() {
                         woken.extend(gate.release(|| now).0.into_iter());
                         model.inside -= 1;
                         model.serve();
@@ -124,8 +124,8 @@ proptest! {
                     woken.extend(gate.leave(key, || now, &mut None).0.into_iter());
                     model.queued.retain(|other| *other != number);
                     model.refused.retain(|other| *other != number);
-                    if model.let_in.contains(&number) {
-                        model.let_in.retain(|other| *other != number);
+                    if model.admitted.contains(&number) {
+                        model.admitted.retain(|other| *other != number);
                         model.inside -= 1;
                         model.serve();
                     }
@@ -135,7 +135,7 @@ proptest! {
                     let at = which % keys.len();
                     let (number, key) = keys[at];
                     let answer = gate.answer(key, |_| None, &mut None);
-                    let expected = if model.let_in.contains(&number) {
+                    let expected = if model.admitted.contains(&number) {
                         Some(Ok(()))
                     } else if model.refused.contains(&number) {
                         Some(Err(Refused::Closed))
@@ -145,7 +145,7 @@ proptest! {
                     prop_assert_eq!(answer, expected);
                     if answer.is_some() {
                         keys.swap_remove(at);
-                        model.let_in.retain(|other| *other != number);
+                        model.admitted.retain(|other| *other != number);
                         model.refused.retain(|other| *other != number);
                     }
                 }
@@ -171,7 +171,7 @@ proptest! {
             }
             // Only waiters with an answer are woken.
             for number in woken {
-                prop_assert!(model.let_in.contains(&number) || model.refused.contains(&number));
+                prop_assert!(model.admitted.contains(&number) || model.refused.contains(&number));
             }
             prop_assert_eq!(gate.admitted, model.inside);
             prop_assert_eq!(gate.pending() as usize, model.queued.len());
@@ -206,7 +206,7 @@ fn shedding(target: u64, interval: u64) -> Rules {
     }
 }
 
-fn come(gate: &mut AdmissionQueue<u32>, now: Instant) -> WaiterKey {
+fn arrive(gate: &mut AdmissionQueue<u32>, now: Instant) -> WaiterKey {
     gate.enter_or_wait(now, 0).unwrap().unwrap()
 }
 
@@ -249,9 +249,9 @@ fn a_queue_faster_than_its_target_sheds_no_checkout() {
     let mut gate = full(shedding(50, 100));
     let at = |ms| start + Duration::from_millis(ms);
     // Each checkout waits for 40 ms, less than the target, over 4 s.
-    let mut waiter = come(&mut gate, at(0));
+    let mut waiter = arrive(&mut gate, at(0));
     for ms in (40..4000).step_by(40) {
-        let next = come(&mut gate, at(ms));
+        let next = arrive(&mut gate, at(ms));
         let _ = gate.release(|| at(ms));
         assert_eq!(gate.answer(waiter, |_| None, &mut None), Some(Ok(())));
         waiter = next;
@@ -263,12 +263,12 @@ fn a_queue_slower_than_its_target_for_an_interval_sheds_the_oldest() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
-    let old: Vec<_> = (0..3).map(|ms| come(&mut gate, at(ms))).collect();
+    let old: Vec<_> = (0..3).map(|ms| arrive(&mut gate, at(ms))).collect();
     // The first is admitted after 60 ms. The second comes up after 164 ms, so the queue was slow for
     // the whole interval that began with the first.
     let _ = gate.release(|| at(60));
     assert_eq!(gate.answer(old[0], |_| None, &mut None), Some(Ok(())));
-    let young = come(&mut gate, at(99));
+    let young = arrive(&mut gate, at(99));
     let _ = gate.release(|| at(165));
     let shed = |queued| {
         Some(Err(Refused::Rejected(Rejection::Shed {
@@ -289,18 +289,18 @@ fn a_newcomer_that_would_queue_too_long_is_rejected_at_once() {
     let mut gate = full(shedding(50, 100));
     // One checkout is admitted every 20 ms, and six wait.
     for _ in 0..6 {
-        come(&mut gate, at(0));
+        arrive(&mut gate, at(0));
     }
     for ms in (20..200).step_by(20) {
         let _ = gate.release(|| at(ms));
-        come(&mut gate, at(ms));
+        arrive(&mut gate, at(ms));
     }
     // Two waiters are shed, the next is admitted, and three still wait.
     let _ = gate.release(|| at(200));
     assert_eq!(gate.pending(), 3);
     // At this rate, five checkouts are admitted within twice the target.
-    come(&mut gate, at(201));
-    come(&mut gate, at(201));
+    arrive(&mut gate, at(201));
+    arrive(&mut gate, at(201));
     let turned_away = gate.enter_or_wait(at(201), 0).unwrap_err();
     assert_eq!(
         turned_away,
@@ -321,7 +321,7 @@ fn waiters_of_a_stalled_queue_give_up() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
-    let waiter = come(&mut gate, at(0));
+    let waiter = arrive(&mut gate, at(0));
     assert_eq!(gate.overdue(waiter, at(99), &mut None), None);
     let shed = gate.overdue(waiter, at(100), &mut None);
     let queued = Duration::from_millis(100);
@@ -342,7 +342,7 @@ fn queue_time_while_suspended_does_not_count() {
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
     let _ = gate.suspend();
-    let waiters = [0, 1, 2, 3].map(|ms| come(&mut gate, at(ms)));
+    let waiters = [0, 1, 2, 3].map(|ms| arrive(&mut gate, at(ms)));
     let _ = gate.release(|| at(500));
     assert_eq!(gate.overdue(waiters[0], at(900), &mut None), None);
     let _ = gate.resume(at(1000));
@@ -363,24 +363,24 @@ fn queue_time_while_suspended_does_not_count() {
 }
 
 #[test]
-fn a_quiet_hour_is_not_slow() {
+fn an_idle_hour_does_not_count_as_slow() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
     let mut gate = full(shedding(50, 100));
-    let first = come(&mut gate, at(0));
+    let first = arrive(&mut gate, at(0));
     let _ = gate.release(|| at(10));
     assert_eq!(gate.answer(first, |_| None, &mut None), Some(Ok(())));
     // The next checkout arrives an hour later.
-    let later = come(&mut gate, at(3_600_000));
+    let later = arrive(&mut gate, at(3_600_000));
     let _ = gate.release(|| at(3_600_200));
     assert_eq!(gate.answer(later, |_| None, &mut None), Some(Ok(())));
 }
 
 #[test]
-fn a_burst_gives_its_memory_back() {
+fn memory_is_freed_after_a_burst() {
     let now = Instant::now();
     let mut gate = full(rules());
-    let keys: Vec<_> = (0..10_000).map(|_| come(&mut gate, now)).collect();
+    let keys: Vec<_> = (0..10_000).map(|_| arrive(&mut gate, now)).collect();
     assert_eq!(gate.pending(), 10_000);
     for key in keys {
         let _ = gate.leave(key, || now, &mut None);

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn open_arrivals_are_no_clients() {
+    fn open_arrivals_are_not_mistaken_for_clients() {
         for (coming, size) in [
             (Coming::Poisson(400.0), 5),
             (Coming::Poisson(600.0), 12),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_is_no_client_and_an_empty_trace_has_none() {
+    fn timers_and_empty_traces_have_no_clients() {
         let checkouts = (0..5000).map(|n| {
             let asked = f64::from(n) * 0.01;
             Checkout {

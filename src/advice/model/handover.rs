@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_time_until_a_waiter_has_the_returned_connection() {
+    fn the_hand_over_is_measured_from_return_to_grant() {
         for (coming, size) in [
             (Coming::Poisson(200.0), 1),
             (Coming::Poisson(400.0), 2),
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_zero_without_waiters() {
+    fn the_hand_over_is_zero_without_waiters() {
         assert_eq!(
             handover(&load(Coming::Poisson(60.0), 0.5).run(50, 2).trace),
             0.0
@@ -83,7 +83,7 @@ mod tests {
 
     /// A hand-over belongs to no hold, but makes a connection unavailable.
     #[test]
-    fn a_replay_takes_as_long_to_hand_over() {
+    fn a_replay_includes_the_hand_over() {
         let load = load(Coming::Poisson(450.0), 0.0006);
         let seen = load.run(2, 2);
         let model = Model::learn(&seen.trace).unwrap();

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_first_that_is_enough() {
+    fn the_smallest_sufficient_size_is_found() {
         for most in [1, 2, 7, 8, 9, 1000, u32::MAX] {
             for need in [1, 2, 3, 7, 8, 9, 500, 1000, u32::MAX] {
                 let found = smallest(most, |size| size >= need);

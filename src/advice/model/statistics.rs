@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_change_is_no_dependence() {
+    fn a_slow_change_is_not_a_dependence() {
         // Both grow from group to group.
         let drift = pairs(|x, y, group| (x + group, y * (1.0 + group)));
         assert!(drift.dependence().abs() < 3.0, "{}", drift.dependence());
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_depend_on_nothing() {
+    fn constants_show_no_dependence() {
         for constant in [
             pairs(|x, _, _| (x, 3.0)),
             pairs(|_, y, _| (3.0, y)),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_of_samples_is_that_of_kolmogorov() {
+    fn the_distance_is_the_kolmogorov_distance() {
         let of = |one: &[f64], other: &[f64]| distance(one.iter().copied(), other.iter().copied());
         assert_eq!(of(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 0.0);
         assert_eq!(of(&[1.0, 2.0], &[3.0, 4.0, 5.0]), 1.0);

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn gives_back(works: &[Work], jobs: &[Job]) {
+    fn assert_recovers(works: &[Work], jobs: &[Job]) {
         assert_eq!(works.len(), jobs.len());
         for (work, job) in works.iter().zip(jobs) {
             for (found, expected) in [
@@ -279,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_undone_gives_back_the_work() {
+    fn undoing_a_lock_recovers_the_work() {
         let (checkouts, jobs) = holds(Station::Lock);
         let all: Vec<&Checkout> = checkouts.iter().collect();
         let line = |share| Timeline::new(&all, move |checkout| Visit::section(checkout, share));
         // There is no time between the queries.
         for share in [0.0, 1.0] {
-            gives_back(&line(share).locked(), &jobs);
+            assert_recovers(&line(share).locked(), &jobs);
         }
         let waited = line(0.0).free();
         let longer = waited
@@ -300,12 +300,12 @@ mod tests {
     }
 
     #[test]
-    fn shared_processors_undone_give_back_the_work() {
+    fn undoing_shared_processors_recovers_the_work() {
         for processors in [1.0, 1.5, 2.0] {
             let (checkouts, jobs) = holds(Station::Shared(processors));
             let all: Vec<&Checkout> = checkouts.iter().collect();
             let line = Timeline::new(&all, Visit::queries);
-            gives_back(&line.shared(processors), &jobs);
+            assert_recovers(&line.shared(processors), &jobs);
             // With more processors, the same times would mean more work.
             let more = line.shared(processors + 1.0);
             assert!(
@@ -321,7 +321,7 @@ mod tests {
         let (checkouts, jobs) = holds(Station::Free);
         let all: Vec<&Checkout> = checkouts.iter().collect();
         let line = |visit: fn(&Checkout) -> Visit| Timeline::new(&all, visit);
-        gives_back(&line(Visit::queries).free(), &jobs);
+        assert_recovers(&line(Visit::queries).free(), &jobs);
         for works in [
             line(Visit::hold).free(),
             line(Visit::outside).free(),

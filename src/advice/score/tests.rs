@@ -63,7 +63,7 @@ fn record(minutes: &[Made]) -> Trace {
 }
 
 /// Compares each minute after it has ended.
-fn told_of<M>(
+fn compare_minutes<M>(
     minutes: &[Made],
     learn: impl Fn(&Trace) -> Result<M, NotEnoughData>,
     at: impl Fn(&M, u32, f64) -> Prediction,
@@ -78,7 +78,7 @@ fn told_of<M>(
 }
 
 /// Learns from any record that has a completed checkout.
-fn anything(before: &Trace) -> Result<(), NotEnoughData> {
+fn learn_always(before: &Trace) -> Result<(), NotEnoughData> {
     match before.completed() {
         0 => Err(NotEnoughData {
             seconds_more: 20.0,
@@ -104,15 +104,15 @@ fn all(connections: u32, p95: f64) -> Prediction {
     }
 }
 
-fn says(minutes: &[Made], p95: f64) -> Option<Accuracy> {
-    told_of(minutes, anything, |(), connections, _| {
+fn accuracy_after(minutes: &[Made], p95: f64) -> Option<Accuracy> {
+    compare_minutes(minutes, learn_always, |(), connections, _| {
         all(connections, p95)
     })
 }
 
 /// Returns the accuracy after a minute with 10 ms queued, preceded by an equal one.
 fn of_ten(p95: f64) -> Accuracy {
-    says(&[minute(4, 1000, 10); 2], p95).unwrap()
+    accuracy_after(&[minute(4, 1000, 10); 2], p95).unwrap()
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn an_error_is_relative_to_the_measured_value() {
 fn the_record_is_scaled_to_the_arrivals_of_the_predicted_minute() {
     let minutes = [600, 600, 600, 600, 600, 600, 1500].map(|arrivals| minute(4, arrivals, 10));
     let asked = RefCell::new(Vec::new());
-    let learn = |before: &Trace| anything(before).map(|()| before.seconds() / MINUTE);
-    told_of(&minutes, learn, |number, connections, demand| {
+    let learn = |before: &Trace| learn_always(before).map(|()| before.seconds() / MINUTE);
+    compare_minutes(&minutes, learn, |number, connections, demand| {
         let rounded = (demand * 1000.0).round() / 1000.0;
         asked.borrow_mut().push((*number, connections, rounded));
         all(connections, 0.01)
@@ -157,16 +157,16 @@ fn the_record_is_scaled_to_the_arrivals_of_the_predicted_minute() {
 #[test]
 fn a_size_is_new_if_it_is_not_in_the_record() {
     let minutes = [4, 4, 8, 8, 4].map(|size| minute(size, 1000, 10));
-    let accuracy = says(&minutes, 0.01).unwrap();
+    let accuracy = accuracy_after(&minutes, 0.01).unwrap();
     assert_eq!((accuracy.compared, accuracy.at_new_sizes), (4, 1));
     assert_eq!(accuracy.last.connections, 4);
 }
 
 #[test]
-fn a_predicted_overload_is_no_error() {
+fn an_overload_that_was_predicted_is_not_an_error() {
     let usual = minute(4, 1000, 10);
     let error = |predicted, made: Made| {
-        let accuracy = says(&[usual, made], predicted).unwrap();
+        let accuracy = accuracy_after(&[usual, made], predicted).unwrap();
         assert_eq!(accuracy.queueing, 1);
         (accuracy.bias_pct.unwrap(), accuracy.last)
     };
@@ -200,7 +200,7 @@ fn a_predicted_overload_is_no_error() {
 #[test]
 fn quiet_minutes_do_not_hide_minutes_with_a_queue() {
     let mut minutes = vec![minute(4, 1000, 0); 20];
-    let idle = says(&minutes, 0.0004).unwrap();
+    let idle = accuracy_after(&minutes, 0.0004).unwrap();
     assert_eq!((idle.compared, idle.queueing), (19, 0));
     assert_eq!(idle.median_error_pct, 0.0);
     assert_eq!(
@@ -209,14 +209,14 @@ fn quiet_minutes_do_not_hide_minutes_with_a_queue() {
     );
 
     minutes.extend([minute(4, 1000, 10); 6]);
-    let busy = says(&minutes, 0.0004).unwrap();
+    let busy = accuracy_after(&minutes, 0.0004).unwrap();
     assert_eq!((busy.compared, busy.queueing), (25, 6));
     assert_eq!(busy.median_error_pct, 0.0);
     assert_eq!(busy.median_error_queueing_pct, Some(96.0), "{busy:?}");
     assert!(busy.verdict().unwrap().contains("mostly too short"));
 
     // Predicted waits that did not occur count too.
-    let alarms = says(&minutes[..20], 0.02).unwrap();
+    let alarms = accuracy_after(&minutes[..20], 0.02).unwrap();
     assert_eq!((alarms.queueing, alarms.bias_pct), (19, Some(1000.0)));
 }
 
@@ -227,23 +227,23 @@ fn minutes_with_too_little_data_are_skipped_and_counted() {
     let few = minute(4, 99, 10);
     // The first minute has no record before it; the last one does.
     let minutes = [usual, silence, few, usual];
-    let accuracy = says(&minutes, 0.01).unwrap();
+    let accuracy = accuracy_after(&minutes, 0.01).unwrap();
     assert_eq!((accuracy.compared, accuracy.skipped), (1, 3));
-    assert_eq!(says(&minutes[..3], 0.01), None);
-    assert_eq!(says(&[], 0.01), None);
+    assert_eq!(accuracy_after(&minutes[..3], 0.01), None);
+    assert_eq!(accuracy_after(&[], 0.01), None);
     // A record without checkouts predicts nothing.
-    assert_eq!(says(&[silence, usual], 0.01), None);
-    assert_eq!(says(&[usual, usual], f64::NAN), None);
+    assert_eq!(accuracy_after(&[silence, usual], 0.01), None);
+    assert_eq!(accuracy_after(&[usual, usual], f64::NAN), None);
     let nothing = |_: &Trace| {
         Err::<(), _>(NotEnoughData {
             seconds_more: 0.0,
             checkouts_more: 1,
         })
     };
-    let never = told_of(&[usual, usual], nothing, |(), n, _| all(n, 0.01));
+    let never = compare_minutes(&[usual, usual], nothing, |(), n, _| all(n, 0.01));
     assert_eq!(never, None);
     // A pool of unknown size cannot be predicted.
-    assert_eq!(says(&[minute(0, 1000, 10); 2], 0.01), None);
+    assert_eq!(accuracy_after(&[minute(0, 1000, 10); 2], 0.01), None);
 
     // The size changes within a minute.
     let trace = |other: u16| {
@@ -253,7 +253,7 @@ fn minutes_with_too_little_data_are_skipped_and_counted() {
         trace.add(checkouts, 0.0, 2.0 * MINUTE, 0.0);
         trace
     };
-    let of = |trace: &Trace| compare(trace, 2, anything, |(), n, _| all(n, 0.01));
+    let of = |trace: &Trace| compare(trace, 2, learn_always, |(), n, _| all(n, 0.01));
     assert!(of(&trace(4)).is_some());
     assert!(of(&trace(5)).is_none());
 }
@@ -276,7 +276,7 @@ fn the_real_model_needs_as_much_data_as_the_advice() {
 fn a_large_error_is_reported_after_enough_comparisons() {
     let of = |minutes: usize, p95| {
         let minutes = vec![minute(4, 1000, 10); minutes];
-        says(&minutes, p95).unwrap().verdict()
+        accuracy_after(&minutes, p95).unwrap().verdict()
     };
     assert_eq!(of(5, 0.03), None, "four comparisons");
     let verdict = of(6, 0.03).unwrap();
@@ -291,11 +291,11 @@ fn an_error_without_bias_is_reported_without_direction() {
     let minutes = [10, 18, 10, 18, 10, 18, 10].map(|millis| minute(4, 1000, millis));
     // Predicts the wait of the previous minute: too long by four fifths, or too short by four ninths.
     let last = |before: &Trace| {
-        anything(before)?;
+        learn_always(before)?;
         let end = before.runs.last().unwrap().until;
         Ok(queued_p95(&before.between(end - MINUTE, end).checkouts))
     };
-    let accuracy = told_of(&minutes, last, |last, connections, _| {
+    let accuracy = compare_minutes(&minutes, last, |last, connections, _| {
         all(connections, *last)
     });
     let verdict = accuracy.unwrap().verdict().unwrap();
@@ -324,7 +324,7 @@ proptest! {
         number in 0_usize..8,
     ) {
         let minutes = vec![Made { connections, arrivals, unserved, queued, held }; number];
-        if let Some(accuracy) = says(&minutes, predicted) {
+        if let Some(accuracy) = accuracy_after(&minutes, predicted) {
             prop_assert_eq!((accuracy.compared + accuracy.skipped) as usize, number);
             prop_assert!((0.0..=1000.0).contains(&accuracy.median_error_pct), "{:?}", accuracy);
             prop_assert!(accuracy.bias_pct.is_none_or(|bias| (-1000.0..=1000.0).contains(&bias)));
@@ -337,7 +337,7 @@ proptest! {
     fn each_minute_is_counted_once_and_forgotten_after_an_hour(
         looks in prop::collection::vec((0_u64..30, any::<bool>()), 1..40),
     ) {
-        let compared = compare(&record(&[minute(4, 1000, 10); 2]), 2, anything, |(), n, _| all(n, 0.02));
+        let compared = compare(&record(&[minute(4, 1000, 10); 2]), 2, learn_always, |(), n, _| all(n, 0.02));
         let (mut score, mut ended) = (Score::default(), 0);
         let mut kept: Vec<(u64, bool)> = Vec::new();
         for (passes, is_enough) in looks {

@@ -36,7 +36,7 @@ fn smallest(demand: Demand<'_>, target: f64) -> u32 {
 }
 
 #[test]
-fn the_smallest_that_meets_the_target_is_found() {
+fn the_smallest_size_that_meets_the_target_is_found() {
     let case = case(&USUAL, (30, 60));
     let sizing = sizing(&case);
     let need = smallest(case.peak, case.target);
@@ -254,7 +254,7 @@ fn connections_that_serve_no_more_are_not_recommended() {
 }
 
 #[test]
-fn how_much_shorter_holds_must_be() {
+fn the_required_reduction_of_holds_is_exact() {
     let demand = case(&USUAL, (0, 0)).peak;
     let need = smallest(demand, 0.005);
     assert_eq!(shorter_holds(demand, need, 0.005), Some(0));

@@ -117,7 +117,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn each_is_called_once_when_its_command_is_answered() {
+    fn each_callback_is_called_once_when_its_command_is_answered() {
         let awaited = Awaited::default();
         let called = Arc::new(Mutex::new(Vec::new()));
         let note = |name: &'static str| {

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_not_over_before_its_last_byte() {
+    fn an_error_ends_at_its_last_byte() {
         let mut fields = ErrorFields::default();
         fields.read(b"SERROR\0C23505\0");
         assert!(!fields.ended());

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn once_off_only_readings_without_headers_remain() {
+    fn a_wire_that_is_off_has_only_readings_without_headers() {
         let wire = Wire::new();
         wire.set_process_id(7);
         wire.set_outstanding(1);

@@ -1,6 +1,6 @@
 //! Tests the handling of connections with scripted connects and pings, in paused time.
 
-mod keeping;
+mod housekeeping;
 mod outages;
 mod sizes;
 mod suspects;

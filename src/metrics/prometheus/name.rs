@@ -45,7 +45,7 @@ mod tests {
     use crate::metrics::catalog::FAMILIES;
 
     #[test]
-    fn names_are_those_of_the_collector() {
+    fn names_match_the_collectors_translation() {
         for (name, unit, kind, family, series) in [
             (
                 "db.client.connection.idle.max",

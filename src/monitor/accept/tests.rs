@@ -181,7 +181,7 @@ proptest! {
 
     /// Compares the ranking with a reference model that needs no parser.
     #[test]
-    fn weights_decide(
+    fn the_highest_weight_decides(
         openmetrics in prop::option::of(0_u16..=1000),
         text in prop::option::of(0_u16..=1000),
         plain in prop::option::of(0_u16..=1000),

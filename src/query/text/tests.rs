@@ -484,7 +484,7 @@ fn the_operation_of_a_statement_is_not_that_of_its_common_table_expressions() {
 }
 
 #[test]
-fn other_statements_have_summaries_too() {
+fn other_statements_have_summaries() {
     summaries(&[
         ("BEGIN", "BEGIN"),
         ("BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE", "BEGIN"),

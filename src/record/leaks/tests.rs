@@ -107,7 +107,7 @@ async fn a_leak_is_logged_once_and_when_it_is_returned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_returned_in_time_is_no_leak() {
+async fn a_connection_returned_in_time_is_not_a_leak() {
     let (log, _listening) = Log::listen();
     let recorder = recorder(MINUTE);
     for seconds in 0..120 {

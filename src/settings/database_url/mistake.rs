@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_url_is_hidden() {
+    fn a_text_that_is_not_a_url_is_hidden() {
         for url in ["hunter2", "a:hunter2@db/shop", "hunter2@db"] {
             assert_eq!(
                 message(url).unwrap(),

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kind_is_known_by_the_form() {
+    fn the_form_determines_the_kind() {
         use DatabaseKind::{Mysql, Postgres, Sqlite};
 
         for (url, kind) in [
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_normalised_and_nothing_else() {
+    fn only_the_scheme_is_normalised() {
         for (text, expected) in [
             (" MariaDB://App:Pw@DB/Shop\n", "mysql://App:Pw@DB/Shop"),
             ("PostgreSQL://App@DB", "postgresql://App@DB"),

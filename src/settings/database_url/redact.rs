@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_that_are_not_secret_are_shown() {
+    fn parts_that_are_not_secret_are_shown() {
         for (url, expected) in [
             (
                 "postgres://app:pw@db:5432/shop",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_was_not_encoded_is_taken_whole() {
+    fn a_password_that_is_not_encoded_is_removed_completely() {
         for password in [
             "p@w", "p/w", "p?w", "p#w", "p:w", "12?a=b", "p?a=b&c", "@@", "?=",
         ] {

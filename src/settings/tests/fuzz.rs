@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_url_that_can_be_asked_anything(text in any::<String>(), other in any::<String>()) {
+    fn any_text_can_be_used_as_a_url(text in any::<String>(), other in any::<String>()) {
         let url = DatabaseUrl::from(text.as_str());
         let _ = (url.scheme(), url.database_kind(), url.is_private_in_memory(), url.mistake());
         let _ = url.redact(&other);
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn any_environment_is_read_or_refused_without_its_secrets(environment in environments()) {
+    fn any_environment_is_read_or_rejected_without_its_secrets(environment in environments()) {
         let lookup = |name: &str| environment.get(name).map(OsString::from);
         match Settings::from_lookup("", lookup) {
             Ok(settings) => {
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn any_field_of_a_config_file_is_read_or_refused_without_the_secrets(
+    fn any_config_field_is_read_or_rejected_without_secrets(
         at in any::<prop::sample::Index>(), text in values(), token in tokens(),
     ) {
         let fields: Vec<_> = variables::WITHOUT_VARIABLE.iter().collect();
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn a_config_file_reads_as_the_environment_does(environment in environments()) {
+    fn config_file_and_environment_give_the_same_settings(environment in environments()) {
         let mut file = serde_json::json!({});
         for variable in Settings::variables() {
             if let Some(text) = environment.get(variable.name()) {

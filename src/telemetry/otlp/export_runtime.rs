@@ -98,7 +98,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn exports_end_at_their_limits() {
+    fn exports_end_at_their_time_limits() {
         let runtime = ExportRuntime::start().unwrap();
         assert_eq!(runtime.run(async { sleep(SHORT).await }, LONG), Ok(()));
         let long = async || sleep(LONG).await;

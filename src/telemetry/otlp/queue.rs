@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_without_a_place_is_counted() {
+    fn an_item_that_does_not_fit_is_counted() {
         let stats = ExportStats::new([const { None }; 3], Default::default());
         let queue = Queue::new(Signal::Traces, &stats, 3);
         let dropped = || stats.read().traces.dropped;

@@ -1,10 +1,10 @@
-//! A page of metrics, read line by line, as strictly as the formats are written down.
+//! A strict parser for a page of metrics.
 
 use std::collections::BTreeMap;
 
 pub type Labels = BTreeMap<String, String>;
 
-/// What a page says.
+/// The content of a page.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     /// The families and their types.
@@ -15,28 +15,31 @@ pub struct Page {
 
 impl Page {
     /// # Panics
-    /// When it is no such page.
+    /// Panics if the page is malformed.
     pub fn read(text: &str) -> Self {
         let mut page = Page::default();
         for line in text.lines() {
-            let Some(told) = line.strip_prefix("# ") else {
+            let Some(comment) = line.strip_prefix("# ") else {
                 let (name, labels, value) = sample(line);
                 let twice = page.series.insert((name, labels), value);
-                assert_eq!(twice, None, "{line} is there twice");
+                assert_eq!(twice, None, "{line} is repeated");
                 continue;
             };
-            if let Some((name, kind)) = told.strip_prefix("TYPE ").and_then(|t| t.split_once(' ')) {
+            if let Some((name, kind)) = comment
+                .strip_prefix("TYPE ")
+                .and_then(|t| t.split_once(' '))
+            {
                 let twice = page.types.insert(name.to_owned(), kind.to_owned());
-                assert_eq!(twice, None, "{name} is told twice");
+                assert_eq!(twice, None, "{name} is repeated");
             }
         }
         page
     }
 
-    /// A series that has these labels beside the pool's name.
+    /// The series with these labels and the pool's name.
     ///
     /// # Panics
-    /// When there is none; so does [`count`](Self::count).
+    /// Panics if there is none; so does [`count`](Self::count).
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let is_it = |of: &Labels| {
             let others = of.iter().filter(|(name, _)| *name != POOL);
@@ -51,7 +54,7 @@ impl Page {
             .1
     }
 
-    /// The same, as a whole number.
+    /// The value as an integer.
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let value = self.value(name, labels);
         assert_eq!(value.fract(), 0.0, "{name}");
@@ -81,7 +84,7 @@ impl Page {
         }
     }
 
-    /// Panics if something went down since `before` that only grows.
+    /// Panics if a counter decreased since `before`.
     pub fn assert_follows(&self, before: &Self) {
         let grows = ["_total", "_bucket", "_sum", "_count"];
         for ((name, labels), &value) in &before.series {
@@ -124,7 +127,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
             Some(more) => rest = more,
             None => {
                 let value = value[end + 1..].strip_prefix("} ").expect("a value");
-                // To Prometheus, what is empty is not there.
+                // Prometheus treats an empty label as absent.
                 labels.retain(|_, value| !value.is_empty());
                 return (name.to_owned(), labels, value.parse().expect("a number"));
             }
@@ -132,7 +135,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
     }
 }
 
-/// The least sum that these buckets allow: each value is above the bound of the bucket before.
+/// The least sum that the buckets allow: each value is above the bound of the previous bucket.
 fn at_least(buckets: &[(f64, f64)]) -> f64 {
     let pairs = buckets.windows(2);
     pairs.map(|pair| pair[0].0 * (pair[1].1 - pair[0].1)).sum()

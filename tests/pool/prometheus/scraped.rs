@@ -1,4 +1,4 @@
-//! What a real Prometheus makes of the pages, also when the pool can't serve.
+//! A real Prometheus reads the pages, also when the pool cannot serve.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 
 use super::page::POOL;
 use super::{LABEL, page, use_a_little};
-use crate::asking::{get, until};
 use crate::databases::Database;
+use crate::monitor_client::{get, until};
 use crate::support::postgres::{self, Postgres, Stop};
 use crate::support::prometheus::{Options, Prometheus, Sample};
 use crate::support::waiting::{NO_OLD_ANSWER, soon};
@@ -25,7 +25,7 @@ type Pg = AsyncPgConnection;
 
 const JOBS: [&str; 3] = ["metrics", "health", "text"];
 
-/// Serves the routes, and under `/text` to those who only read the text format.
+/// Serves the routes, and under `/text` for scrapers that read only the text format.
 async fn serve(pool: &Pool<Pg>) -> SocketAddr {
     let only_text = map_request(async |mut request: Request<axum::body::Body>| {
         let text = HeaderValue::from_static("text/plain;version=0.0.4");
@@ -43,7 +43,7 @@ async fn serve(pool: &Pool<Pg>) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_is_read_whatever_happens_to_the_pool() {
+async fn every_page_is_scraped_in_every_state_of_the_pool() {
     let mut server = Postgres::start(postgres::Options::new());
     let pool = Database::at(&server.url())
         .pool::<Pg>()
@@ -56,7 +56,7 @@ async fn every_page_is_read_whatever_happens_to_the_pool() {
     let address = serve(&pool).await.to_string();
     let options = Options::new()
         .scrape("metrics", &address, "/api/v1/monitoring/pool/metrics")
-        // The Python original's own scrape config.
+        // The original Python system's scrape config.
         .scrape("health", &address, "/api/v1/monitoring/pool/health")
         .scrape("text", &address, "/text/pool/metrics");
     let Some(prometheus) = Prometheus::start(&options) else {
@@ -64,7 +64,7 @@ async fn every_page_is_read_whatever_happens_to_the_pool() {
     };
     use_a_little(&pool).await;
     prometheus.scraped().await;
-    // A series is only there when the last scrape has found it: a page that can't be read has none.
+    // A series exists only if the last scrape succeeded: an unreadable page has none.
     let all_say = async |expression: &str| {
         let all = |samples: &[Sample]| samples.len() == JOBS.len();
         prometheus.query_when(expression, all).await
@@ -76,12 +76,12 @@ async fn every_page_is_read_whatever_happens_to_the_pool() {
         .await;
     };
     serving(1).await;
-    // The last thing that is written down.
+    // The series that is recorded last.
     all_say("poolscope_request_queries_sum == 12").await;
     let labelled = all_say("poolscope_use_checkouts_total{poolscope_checkout_label!=''}").await;
     assert_same_everywhere(&prometheus, &labelled).await;
 
-    // Every connection is out, people wait, and none comes back.
+    // All connections are in use, checkouts wait, and no connection comes back.
     let held = pool.get().await.unwrap();
     let mut waiting = JoinSet::new();
     for _ in 0..4 {
@@ -98,7 +98,7 @@ async fn every_page_is_read_whatever_happens_to_the_pool() {
     all_say("db_client_connection_count{db_client_connection_state='used'} == 1").await;
     all_say("poolscope_pool_database_reachable == 1").await;
 
-    // And then the database is gone, which the stalled pool has not noticed.
+    // Then the database goes down, which the stalled pool has not noticed.
     server.stop(Stop::Immediate);
     all_say("poolscope_pool_database_reachable == 0").await;
     waiting.shutdown().await;
@@ -110,7 +110,7 @@ async fn every_page_is_read_whatever_happens_to_the_pool() {
     json_is(&pool, StatusCode::OK).await;
     serving(1).await;
 
-    // Such as a series that is on a page twice.
+    // For example a duplicate series.
     assert!(
         !prometheus.log().contains("Error on ingesting"),
         "{}",
@@ -123,7 +123,7 @@ async fn json_is(pool: &Pool<Pg>, status: StatusCode) {
     until("so", health, |answer| answer.status == status).await;
 }
 
-/// The same series come from every page, and the labels arrive as they are.
+/// Every page has the same series, and the labels arrive unchanged.
 async fn assert_same_everywhere(prometheus: &Prometheus, labelled: &[Sample]) {
     for sample in labelled {
         assert_eq!(sample.labels["poolscope_checkout_label"], LABEL);
@@ -149,9 +149,9 @@ async fn assert_same_everywhere(prometheus: &Prometheus, labelled: &[Sample]) {
     assert_eq!(pages["metrics"], pages["health"]);
 }
 
-/// A scraper gives up on a page that hangs, and then nobody is told anything.
+/// A scraper cancels a page that hangs, and then it gets no metrics.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_server_is_told_in_time() {
+async fn a_page_of_a_frozen_server_is_answered_in_time() {
     let mut server = Postgres::start(postgres::Options::new());
     let database = Database::at(&server.url());
     let pool = database.pool::<Pg>().build().unwrap();

@@ -21,7 +21,7 @@ const TARGET: f64 = 0.005;
 /// Prints and checks predictions from a record at one size against simulations. `within` limits the
 /// median error of the p95, and is half as much again as the error that is reached.
 #[track_caller]
-fn judge(name: &str, load: &Load, observed: u32, sizes: &[u32], within: f64) {
+fn check(name: &str, load: &Load, observed: u32, sizes: &[u32], within: f64) {
     let truths: Vec<(u32, f64)> = sizes
         .iter()
         .map(|size| (*size, load.truth(*size, TRUTHS)))
@@ -72,42 +72,42 @@ fn open(coming: Coming, hold: Hold, station: Station) -> Load {
 }
 
 #[test]
-fn of_an_application() {
+fn predictions_hold_for_an_application() {
     let steady = Hold::new(Time::Steady(0.02), Time::Steady(0.005));
     let slow = Hold::new(Time::Steady(0.002), Time::TenthSlow(0.023));
     let heavy = Hold::new(Time::Steady(0.002), Time::HeavyTailed(0.02, 1.5));
     let of = |hold| open(Coming::Poisson(200.0), hold, Station::Free);
-    judge("exponential", &of(APPLICATION), 10, &[6, 7, 8, 9, 10], 0.1);
-    judge("steady", &of(steady), 10, &[6, 7, 8, 9, 10], 0.08);
-    judge("a tenth slow", &of(slow), 10, &[6, 7, 8, 9, 10], 0.2);
-    judge("heavy tails", &of(heavy), 10, &[6, 7, 8, 9, 10], 0.5);
+    check("exponential", &of(APPLICATION), 10, &[6, 7, 8, 9, 10], 0.1);
+    check("steady", &of(steady), 10, &[6, 7, 8, 9, 10], 0.08);
+    check("a tenth slow", &of(slow), 10, &[6, 7, 8, 9, 10], 0.2);
+    check("heavy tails", &of(heavy), 10, &[6, 7, 8, 9, 10], 0.5);
 }
 
 #[test]
-fn of_uneven_arrivals() {
+fn predictions_hold_for_uneven_arrivals() {
     let of = |coming| open(coming, APPLICATION, Station::Free);
-    judge(
+    check(
         "bursts",
         &of(Coming::Bursts(200.0)),
         12,
         &[8, 10, 12, 14, 16, 17],
         0.15,
     );
-    judge(
+    check(
         "on and off",
         &of(Coming::OnOff(150.0)),
         12,
         &[8, 9, 10, 11, 12],
         0.1,
     );
-    judge(
+    check(
         "doubling",
         &of(Coming::Doubling(200.0)),
         12,
         &[7, 8, 9, 10, 11],
         0.3,
     );
-    judge(
+    check(
         "three a request",
         &of(Coming::Requests(200.0)),
         12,
@@ -117,7 +117,7 @@ fn of_uneven_arrivals() {
 }
 
 #[test]
-fn of_a_lock() {
+fn predictions_hold_for_a_lock() {
     let hold = Hold::new(Time::Exponential(0.01), Time::Steady(0.003));
     let between = Hold {
         between: Some(Time::Steady(0.002)),
@@ -128,9 +128,9 @@ fn of_a_lock() {
         ..Hold::new(Time::Exponential(0.01), Time::Exponential(0.003))
     };
     let of = |hold| open(Coming::Poisson(240.0), hold, Station::Lock);
-    judge("a lock", &of(hold), 12, &[5, 6, 7, 8], 0.15);
-    judge("a lock, few", &of(hold), 6, &[5, 6, 7, 8], 0.15);
-    judge(
+    check("a lock", &of(hold), 12, &[5, 6, 7, 8], 0.15);
+    check("a lock, few", &of(hold), 6, &[5, 6, 7, 8], 0.15);
+    check(
         "held between queries",
         &of(between),
         12,
@@ -142,19 +142,19 @@ fn of_a_lock() {
         coming: Coming::Poisson(350.0),
         ..of(hold)
     };
-    judge("one of two places", &places, 14, &[6, 7, 8, 9, 10], 0.2);
+    check("one of two places", &places, 14, &[6, 7, 8, 9, 10], 0.2);
 }
 
 #[test]
-fn of_shared_processors() {
+fn predictions_hold_for_shared_processors() {
     let hold = Hold::new(Time::Exponential(0.001), Time::Steady(0.0035));
     let load = open(Coming::Poisson(400.0), hold, Station::Shared(2.0));
-    judge("processors", &load, 12, &[2, 3, 4, 5, 6], 0.07);
-    judge("processors, few", &load, 4, &[2, 3, 4, 5, 6], 0.07);
+    check("processors", &load, 12, &[2, 3, 4, 5, 6], 0.07);
+    check("processors, few", &load, 4, &[2, 3, 4, 5, 6], 0.07);
 }
 
 #[test]
-fn of_clients_who_wait_for_their_answers() {
+fn predictions_hold_for_closed_workloads() {
     let of = |clients, think| {
         Load::new(
             Coming::Clients(clients, think),
@@ -163,14 +163,14 @@ fn of_clients_who_wait_for_their_answers() {
             21.0,
         )
     };
-    judge("workers", &of(12, 0.0), 6, &[4, 8, 10, 11, 12], 0.05);
-    judge("who think", &of(12, 0.03), 5, &[3, 4, 5, 6, 7, 8], 0.05);
+    check("workers", &of(12, 0.0), 6, &[4, 8, 10, 11, 12], 0.05);
+    check("who think", &of(12, 0.03), 5, &[3, 4, 5, 6, 7, 8], 0.05);
     // Counting more clients takes a longer record.
     let room = Load {
         seconds: 40.0,
         ..of(40, 0.1)
     };
-    judge(
+    check(
         "with room for all",
         &room,
         20,
@@ -182,5 +182,5 @@ fn of_clients_who_wait_for_their_answers() {
         station: Station::Lock,
         ..of(20, 0.01)
     };
-    judge("at a lock", &load, 8, &[4, 8, 12, 16, 18, 19, 20], 0.05);
+    check("at a lock", &load, 8, &[4, 8, 12, 16, 18, 19, 20], 0.05);
 }

@@ -179,7 +179,7 @@ fn jobs_are_served_in_order_and_none_is_lost() {
 
 /// A model that is learned from one minute of Erlang's load predicts Erlang's waits.
 #[test]
-fn the_model_of_random_arrivals_and_holds_is_erlang_s() {
+fn the_model_of_random_arrivals_and_holds_agrees_with_erlang() {
     let (rate, held) = (200.0, 0.03);
     let hold = Hold::new(Time::Exponential(held), Time::Steady(1e-6));
     let load = Load::new(Coming::Poisson(rate), hold, Station::Free, 60.0);

@@ -114,7 +114,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
     })
 }
 
-fn sane(found: &Prediction) -> Result<(), TestCaseError> {
+fn check_sane(found: &Prediction) -> Result<(), TestCaseError> {
     let all = [
         found.utilization,
         found.served,
@@ -140,7 +140,7 @@ fn sane(found: &Prediction) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn answers(trace: &Trace, size: u32, load: f64) -> Result<(), TestCaseError> {
+fn check_answers(trace: &Trace, size: u32, load: f64) -> Result<(), TestCaseError> {
     let recorded = Recorded::of(trace);
     let figures = [
         recorded.rate,
@@ -152,9 +152,9 @@ fn answers(trace: &Trace, size: u32, load: f64) -> Result<(), TestCaseError> {
     let Ok(model) = Model::learn(trace) else {
         return Ok(());
     };
-    sane(&model.at(size, load))?;
+    check_sane(&model.at(size, load))?;
     for size in [0, 1, 7] {
-        sane(&model.at(size, 1.0))?;
+        check_sane(&model.at(size, 1.0))?;
     }
     prop_assert!(model.replay.throughput(size % 40) >= 0.0);
     prop_assert!(
@@ -177,13 +177,13 @@ proptest! {
         size in any::<u32>(),
         load in prop_oneof![0.0..3.0, any::<f64>(), Just(f64::NAN), Just(f64::INFINITY)],
     ) {
-        answers(&Trace::of(&segments), size, load)?;
+        check_answers(&Trace::of(&segments), size, load)?;
     }
 
     #[test]
     fn any_checkouts_have_sane_answers(trace in any_trace(), size in 0_u32..20) {
-        answers(&trace, size, 1.0)?;
-        answers(&trace.between(3.0, 35.0), size, 1.0)?;
+        check_answers(&trace, size, 1.0)?;
+        check_answers(&trace.between(3.0, 35.0), size, 1.0)?;
     }
 }
 
@@ -250,7 +250,7 @@ proptest! {
         prop_assert!(!(is_open && model.recorded.clients.is_some()), "{:?}", model.recorded.clients);
         for size in [2, 5, 9, 14] {
             let (at, next) = (model.at(size, 1.0), model.at(size + 1, 1.0));
-            sane(&at)?;
+            check_sane(&at)?;
             prop_assert!(waits_no_longer(&next, &at, TOLERANCE), "{:?} {:?}", at, next);
             let busier = model.at(size, 1.2);
             prop_assert!(waits_no_longer(&at, &busier, TOLERANCE), "{:?} {:?}", at, busier);
@@ -277,7 +277,7 @@ fn open_arrivals_in_every_other_second_are_no_clients() {
 }
 
 #[test]
-fn reports_the_missing_data() {
+fn too_little_data_is_reported() {
     let hold = Hold::new(Time::Steady(0.002), Time::Steady(0.003));
     let missing = |rate, seconds| {
         let load = Load::new(Coming::Poisson(rate), hold, Station::Free, seconds);

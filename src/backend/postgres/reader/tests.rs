@@ -319,7 +319,7 @@ fn a_fatal_error_closes_and_a_plain_one_does_not() {
 }
 
 #[test]
-fn an_error_with_an_odd_code_has_no_code() {
+fn an_error_with_an_invalid_code_has_no_code() {
     let (mut reader, wire) = ready_reader();
     reader.received(&message(b'E', b"SERROR\0C1234567\0Mlong\0\0"));
     assert_eq!(wire.last_sqlstate(), None);
@@ -348,7 +348,7 @@ fn a_command_counts_from_its_first_message_header_on() {
 }
 
 #[test]
-fn a_request_to_cancel_is_understood() {
+fn a_cancel_request_is_recognised() {
     let (mut reader, wire) = new_reader();
     reader.sent(
         &[

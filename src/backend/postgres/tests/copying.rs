@@ -102,7 +102,7 @@ async fn a_copy_by_simple_query_stays_outstanding() {
 }
 
 #[tokio::test]
-async fn a_copy_to_the_client_is_passed_on() {
+async fn a_copy_to_the_client_works() {
     let (client, wire) = client_with_a_table().await;
     client
         .execute("INSERT INTO t SELECT generate_series(1, 5000)", &[])

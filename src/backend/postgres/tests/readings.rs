@@ -25,7 +25,7 @@ async fn a_new_connection_is_idle_and_its_process_known() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_seen_however_it_was_begun() {
+async fn a_transaction_is_detected_whichever_statement_began_it() {
     let mut connected = plain().await.connect().await;
     let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
     run(connection, "BEGIN").await.unwrap();
@@ -47,7 +47,7 @@ async fn a_transaction_is_seen_however_it_was_begun() {
 }
 
 #[tokio::test]
-async fn an_error_after_the_first_rows_is_seen() {
+async fn an_error_after_the_first_rows_is_detected() {
     let mut connected = plain().await.connect().await;
     let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
     let query = sql::<Integer>("1000 / (3000 - g) FROM generate_series(1, 4000) g");
@@ -131,7 +131,7 @@ async fn a_large_row_counts_as_one_row() {
 }
 
 #[tokio::test]
-async fn the_server_is_busy_until_the_last_row_and_not_longer() {
+async fn the_server_is_busy_until_the_last_row() {
     let mut connected = plain().await.connect().await;
     let (connection, wire) = (&mut connected.connection, connected.wire.unwrap());
     let before = wire.busy().unwrap();

@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::{Pool, PoolBuilder, Settings};
 
 /// Runs three queries of two statements without spans, and checks the records.
-async fn known_afterwards<C>(change: impl FnOnce(PoolBuilder<C>) -> PoolBuilder<C>, url: &str)
+async fn check_records<C>(change: impl FnOnce(PoolBuilder<C>) -> PoolBuilder<C>, url: &str)
 where
     C: Backend,
     diesel::query_builder::SqlQuery: diesel_async::methods::ExecuteDsl<C>,
@@ -61,16 +61,16 @@ where
 }
 
 #[tokio::test]
-async fn on_postgres() {
+async fn statements_and_load_are_recorded_on_postgres() {
     let url = plain().await.url("127.0.0.1", "postgres");
-    known_afterwards::<AsyncPgConnection>(|it| it, &url).await;
+    check_records::<AsyncPgConnection>(|it| it, &url).await;
 }
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn on_sqlite() {
+async fn statements_and_load_are_recorded_on_sqlite() {
     let memory = "sqlite://:memory:";
-    known_afterwards::<crate::backend::AsyncSqliteConnection>(
+    check_records::<crate::backend::AsyncSqliteConnection>(
         |it| it.pool_size(1).max_overflow(0),
         memory,
     )

@@ -49,7 +49,7 @@ fn page(format: Format, pool: &str, route: &str) -> String {
 }
 
 /// Returns all lines of a family.
-fn about(page: &str, family: &str) -> String {
+fn lines_of(page: &str, family: &str) -> String {
     let is_of = |line: &&str| {
         let name = line
             .strip_prefix("# ")
@@ -60,29 +60,29 @@ fn about(page: &str, family: &str) -> String {
 }
 
 #[test]
-fn the_text_format() {
+fn a_page_in_the_text_format() {
     let page = page(Format::Text, "orders", "/users/{id}");
     assert_eq!(
-        about(&page, "db_client_connection_count"),
+        lines_of(&page, "db_client_connection_count"),
         r#"# HELP db_client_connection_count The number of connections that are currently in the given state
 # TYPE db_client_connection_count untyped
 db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="idle"} 1
 db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="used"} 3"#
     );
     assert_eq!(
-        about(&page, "db_client_connection_timeouts"),
+        lines_of(&page, "db_client_connection_timeouts"),
         r#"# HELP db_client_connection_timeouts_total The number of connection timeouts that have occurred trying to obtain a connection from the pool
 # TYPE db_client_connection_timeouts_total counter
 db_client_connection_timeouts_total{db_client_connection_pool_name="orders"} 1"#
     );
     assert_eq!(
-        about(&page, "poolscope_wait_target"),
+        lines_of(&page, "poolscope_wait_target"),
         r#"# HELP poolscope_wait_target_seconds The target for the 95th percentile of the time waited for a connection
 # TYPE poolscope_wait_target_seconds gauge
 poolscope_wait_target_seconds{db_client_connection_pool_name="orders"} 0.005"#
     );
     assert_eq!(
-        about(&page, "poolscope_request_queries"),
+        lines_of(&page, "poolscope_request_queries"),
         r#"# HELP poolscope_request_queries Queries of one request
 # TYPE poolscope_request_queries histogram
 poolscope_request_queries_bucket{db_client_connection_pool_name="orders",http_route="/users/{id}",http_request_method="GET",le="1"} 1
@@ -110,15 +110,15 @@ poolscope_request_queries_count{db_client_connection_pool_name="orders",http_rou
 }
 
 #[test]
-fn openmetrics() {
+fn a_page_in_openmetrics() {
     let page = page(Format::OpenMetrics, "orders", "/users/{id}");
     assert_eq!(
-        about(&page, "db_client_connection_timeouts"),
+        lines_of(&page, "db_client_connection_timeouts"),
         r#"# TYPE db_client_connection_timeouts counter
 # HELP db_client_connection_timeouts The number of connection timeouts that have occurred trying to obtain a connection from the pool
 db_client_connection_timeouts_total{db_client_connection_pool_name="orders"} 1"#
     );
-    let held = about(&page, "poolscope_request_held_time");
+    let held = lines_of(&page, "poolscope_request_held_time");
     let held: Vec<_> = held.lines().collect();
     assert_eq!(
         held[..4],
@@ -139,7 +139,7 @@ db_client_connection_timeouts_total{db_client_connection_pool_name="orders"} 1"#
     );
     assert!(held.last().unwrap().ends_with("} 3"));
     assert!(
-        about(&page, "db_client_connection_count")
+        lines_of(&page, "db_client_connection_count")
             .starts_with("# TYPE db_client_connection_count gauge")
     );
     assert!(page.ends_with("\n# EOF\n"));
@@ -170,8 +170,8 @@ fn a_family_without_series_is_left_out() {
             source_lines: true,
         }
         .to_string();
-        assert_eq!(about(&page, "poolscope_request"), "");
-        assert!(!about(&page, "db_client_connection_wait_time_seconds").is_empty());
+        assert_eq!(lines_of(&page, "poolscope_request"), "");
+        assert!(!lines_of(&page, "db_client_connection_wait_time_seconds").is_empty());
         // A second page is identical.
         assert_eq!(
             Page {

@@ -17,7 +17,7 @@ fn uris(variables: &[(&str, &str)]) -> [Option<String>; 3] {
 }
 
 #[test]
-fn off_without_an_endpoint_or_switched_off() {
+fn exports_are_off_without_an_endpoint_or_if_disabled() {
     let bad = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "no URL");
     for off in [
         &[(ENDPOINT, " "), ("OTEL_TRACES_SAMPLER", "xray")][..],
@@ -41,7 +41,7 @@ fn off_without_an_endpoint_or_switched_off() {
 }
 
 #[test]
-fn endpoints_and_their_paths() {
+fn endpoints_get_the_path_of_their_signal() {
     for (endpoint, before) in [
         ("http://collector:4318/", "http://collector:4318"),
         ("http://collector/otlp", "http://collector/otlp"),
@@ -68,9 +68,9 @@ fn endpoints_and_their_paths() {
     assert_eq!(traces.unwrap().shown(), "http://collector:4317");
 }
 
-/// Each of these can't be exported to, and shows no secret.
+/// None of these endpoints can be used, and no error shows a secret.
 #[test]
-fn wrong_endpoints() {
+fn invalid_endpoints_are_rejected() {
     for (endpoint, said) in [
         ("collector:4318", "begins with http:// or https://"),
         (
@@ -90,7 +90,7 @@ fn wrong_endpoints() {
 }
 
 #[test]
-fn encryption() {
+fn tls_settings_are_checked() {
     let https = (ENDPOINT, "https://otlp.example.com");
     if !cfg!(feature = "tls") {
         let error = read(&[https]).unwrap_err().to_string();
@@ -148,13 +148,13 @@ fn a_signals_own_variables_come_first() {
         milliseconds.map(|time| time.as_millis()),
         [1500, 2000, 500, 1000]
     );
-    // The usual batch of 512 is made to fit.
+    // The default batch of 512 is reduced to the queue.
     assert_eq!((traces.queue, traces.batch), (100, 100));
     assert_eq!((logs.queue, logs.batch), (2048, 512));
 }
 
 #[test]
-fn propagators_that_are_known_are_used() {
+fn known_propagators_are_used() {
     let of = |value, more: &[_]| {
         let settings = read(&[&[("OTEL_PROPAGATORS", value)], more].concat()).unwrap();
         let propagators = settings.propagators?;
@@ -171,7 +171,7 @@ fn propagators_that_are_known_are_used() {
 }
 
 #[test]
-fn numbers_and_lists_that_are_ignored() {
+fn invalid_numbers_and_lists_are_ignored() {
     for (variable, value, expected) in [
         ("OTEL_LOGS_EXPORTER", "None,console", "otlp or none"),
         (

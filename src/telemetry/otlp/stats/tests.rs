@@ -48,7 +48,7 @@ fn health_shows_the_active_counts() {
     assert_eq!(Exports::snapshot(), None);
 }
 
-/// The messages that were logged since the last look.
+/// The messages logged since the last call of `take`.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -137,14 +137,14 @@ fn a_signal_with_nothing_left_to_export_does_not_delay_the_end_of_an_outage() {
     assert!(begins(fail(Signal::Traces)));
     assert_eq!(fail(Signal::Metrics), [""; 0]);
     spans_left(2);
-    // The metrics are read again later, and spans are in the queue.
+    // Metrics are read again later, and spans are in the queue.
     assert_eq!(succeed(Signal::Logs), [""; 0]);
     assert_eq!(succeed(Signal::Metrics), [""; 0]);
     spans_left(0);
     let lost = ends("5 spans, 5 data points");
     assert_eq!(succeed(Signal::Logs), lost);
     assert_eq!(succeed(Signal::Logs), [""; 0]);
-    // A server that never takes spans does not seem to work again each time the queue is empty.
+    // A server that rejects every span is not reported as working whenever the queue is empty.
     assert!(begins(fail(Signal::Traces)));
     assert_eq!(succeed(Signal::Logs), [""; 0]);
     assert_eq!(succeed(Signal::Traces), ends("5 spans"));
