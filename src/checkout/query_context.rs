@@ -198,7 +198,7 @@ pub(crate) struct Repeat<'a> {
 /// How a query failed, without the server's text, because that may quote data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct QueryFailure {
-    /// `error.type`: the SQLSTATE, else diesel's kind of the error, else `canceled`.
+    /// `error.type`: the SQLSTATE on Postgres, else diesel's kind of the error, else `canceled`.
     pub(crate) error_type: Cow<'static, str>,
     /// `db.response.status_code`: the SQLSTATE, if it is known.
     pub(crate) status_code: Option<String>,

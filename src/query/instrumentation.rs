@@ -11,6 +11,7 @@ use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanKind};
 use tokio::time::Instant;
 
+use super::failure::lost;
 use super::in_flight::InFlight;
 use super::options::QueryOptions;
 use super::running::{Echo, Running};
@@ -22,9 +23,7 @@ use super::text;
 use super::transaction::Transaction;
 use crate::backend::Session;
 use crate::checkout::TransactionState;
-use crate::checkout::query_context::{
-    Known, QueryContext, QueryFailure, QueryObserver, StatementId,
-};
+use crate::checkout::query_context::{Known, QueryContext, QueryObserver, StatementId};
 use crate::settings::DatabaseKind;
 
 /// Observes the queries on a connection: counts and times them, opens their spans, logs them if that
@@ -293,8 +292,9 @@ impl Drop for QueryInstrumentation {
         if self.wire.as_ref().is_some_and(|wire| wire.is_closed())
             && !self.state.given_up.load(Relaxed)
         {
+            let lost = lost(self.wire.as_deref());
             for running in self.under_way.drain() {
-                running.end(Instant::now(), Some(&QueryFailure::LOST), None);
+                running.end(Instant::now(), Some(&lost), None);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the end of a query leads to.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -8,9 +9,9 @@ use diesel::result::Error;
 use tokio::time::Instant;
 
 use super::QueryInstrumentation;
-use crate::backend::{Outcome, is_connection_failure};
-use crate::checkout::query_context::{QueryContext, QueryFailure, Repeat};
-use crate::query::failure::{by_code, failure};
+use crate::backend::{Session, is_connection_failure};
+use crate::checkout::query_context::{QueryContext, Repeat};
+use crate::query::failure::{by_code, failure, lost};
 use crate::query::in_flight::Finished;
 use crate::query::running::Running;
 use crate::query::{statement, text};
@@ -62,7 +63,7 @@ impl QueryInstrumentation {
         let known = outcome.filter(|_| !running.shared);
         let code = known.and_then(|outcome| outcome.error);
         let failure = match error {
-            Some(error) => Some(failure(error, code)),
+            Some(error) => Some(failure(error, code, self.options.kind, wire.map(|wire| &**wire))),
             // The query failed after the first row, and diesel has seen no more than that row.
             None => code.map(by_code),
         };
@@ -76,7 +77,7 @@ impl QueryInstrumentation {
                 if failure.is_none() && !outcome.answered =>
             {
                 let (of, last) = (Arc::clone(wire), *commands.end());
-                let done = move || end_by(running, of.outcome(commands));
+                let done = move || end_by(running, &*of, commands);
                 wire.when_answered(last, Box::new(done));
             }
             _ => running.end(now, failure.as_ref(), known.map(|outcome| outcome.rows)),
@@ -113,11 +114,12 @@ impl QueryInstrumentation {
 }
 
 /// Ends a query with the server's outcome, after diesel has seen only the first response.
-fn end_by(running: Running, outcome: Option<Outcome>) {
+fn end_by(running: Running, wire: &dyn Session, commands: RangeInclusive<u64>) {
+    let outcome = wire.outcome(commands);
     let known = outcome.filter(|_| !running.shared);
     let failure = match (known.and_then(|outcome| outcome.error), outcome) {
         (Some(code), _) => Some(by_code(code)),
-        (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
+        (None, Some(outcome)) if !outcome.answered => Some(lost(Some(wire))),
         (None, _) => None,
     };
     let rows = known.map(|outcome| outcome.rows);
