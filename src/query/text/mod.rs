@@ -5,19 +5,21 @@
 //! the text, and `summary.rs` the summary of [OpenTelemetry's conventions]. There is one pass, without
 //! regular expressions, over the first 16 KiB of a statement.
 //!
-//! The content of a literal is never shown, nor anything after an unterminated one. This assumes two
-//! default settings of the server: Postgres has `standard_conforming_strings` on, and MySQL does not
-//! have `NO_BACKSLASH_ESCAPES`. SQLite reads `"text"` as a string if there is no such column. It is
-//! hidden where a value is likely: after an operator, in `VALUES` and `IN`, or if it does not look like
-//! a name.
+//! What is not known to be a keyword or a name is not shown. The content of a literal is never shown, nor
+//! anything after an unterminated one. Whether a backslash escapes a quote depends on settings of the server
+//! (`standard_conforming_strings`, `NO_BACKSLASH_ESCAPES`), so nothing is shown after a string in which that
+//! matters. A word in a statement that is not a query may be a value (`values.rs`), and so may SQLite's
+//! `"text"` (`double_quotes.rs`).
 //!
 //! [OpenTelemetry's conventions]: https://opentelemetry.io/docs/specs/semconv/db/database-spans/
 
 mod blanks;
+mod double_quotes;
 mod keyword;
 mod lexer;
 mod sanitized;
 mod summary;
+mod values;
 
 use self::lexer::Lexer;
 use self::sanitized::Sanitized;

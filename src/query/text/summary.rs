@@ -327,6 +327,11 @@ fn is_set(bits: u64) -> bool {
     bits & 1 == 1
 }
 
+/// Returns whether a statement that is not a query may begin with this word.
+pub(super) fn is_command(word: &str) -> bool {
+    one_of(COMMANDS, word).is_some()
+}
+
 fn one_of(words: &'static str, word: &str) -> Option<&'static str> {
     let mut words = words.split(' ');
     words.find(|known| known.eq_ignore_ascii_case(word))
