@@ -65,8 +65,8 @@ async fn an_error_of_a_stream_given_up_is_not_the_next_querys() {
     assert_eq!(attribute(next, "error.type"), "", "{next:?}");
     assert_eq!(attribute(next, "db.response.returned_rows"), "1");
     let given_up = &ended(&spans, "wide", 1).await[0];
-    assert_eq!(attribute(given_up, "error.type"), "22012");
-    assert_eq!(attribute(given_up, "db.response.returned_rows"), "2");
+    assert_eq!(attribute(given_up, "error.type"), "", "nobody has seen it");
+    assert!(given_up.end_time <= next.start_time, "{given_up:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,10 +211,7 @@ async fn a_query_whose_server_dies_is_lost_and_not_canceled() {
     }
     for span in ended(&spans, "pg_sleep", 8).await {
         let kind = attribute(&span, "error.type");
-        assert!(
-            ["connection_closed", "57P02"].contains(&&*kind),
-            "{kind}"
-        );
+        assert!(["connection_closed", "57P02"].contains(&&*kind), "{kind}");
     }
 }
 
@@ -248,8 +245,15 @@ async fn a_terminated_session_has_one_error_type_whoever_saw_it_first() {
     let server = crate::support::postgres::shared();
     let sessions = "FROM pg_stat_activity WHERE datname = 'terminated'";
     let at_work = format!("SELECT count(*) {sessions} AND query LIKE '%60%' AND state = 'active'");
-    until("four are at work", async || server.psql(&at_work), |n| n == "4").await;
-    server.psql(&format!("SELECT count(pg_terminate_backend(pid)) {sessions}"));
+    until(
+        "four are at work",
+        async || server.psql(&at_work),
+        |n| n == "4",
+    )
+    .await;
+    server.psql(&format!(
+        "SELECT count(pg_terminate_backend(pid)) {sessions}"
+    ));
     let left = format!("SELECT count(*) {sessions}");
     until("all have ended", async || server.psql(&left), |n| n == "0").await;
     for (killed, task) in asking {

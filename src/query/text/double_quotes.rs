@@ -46,7 +46,9 @@ impl Names {
     pub(super) fn follow(&mut self, token: &Token<'_>) {
         let is = |words: &str| {
             matches!(token.kind, Kind::Word(_))
-                && words.split(' ').any(|one| one.eq_ignore_ascii_case(token.text))
+                && words
+                    .split(' ')
+                    .any(|one| one.eq_ignore_ascii_case(token.text))
         };
         if token.kind == Kind::Symbol(b';') {
             *self = Self::default();

@@ -118,7 +118,9 @@ impl<'a> Lexer<'a> {
     /// Returns whether a string such as `$tag$…$tag$` begins here. In MySQL, a name may begin with `$`, too.
     fn begins_dollar_quote(&self) -> bool {
         let rest = &self.bytes[self.at + 1..];
-        let tag = rest.iter().take_while(|byte| is_word(**byte) && **byte != b'$');
+        let tag = rest
+            .iter()
+            .take_while(|byte| is_word(**byte) && **byte != b'$');
         rest.get(tag.count()) == Some(&b'$')
     }
 
@@ -228,7 +230,9 @@ impl<'a> Lexer<'a> {
         let word = &self.statement[start..self.at];
         if word.len() == 1 {
             match (word.as_bytes()[0].to_ascii_uppercase(), self.ahead(0)) {
-                (b'E', b'\'') if self.is(DatabaseKind::Postgres) => return self.strings(Backslash::Escapes),
+                (b'E', b'\'') if self.is(DatabaseKind::Postgres) => {
+                    return self.strings(Backslash::Escapes);
+                }
                 (b'N', b'\'') => return self.strings(self.backslash()),
                 (b'X' | b'B', b'\'') => return self.strings(Backslash::Plain),
                 (b'U', b'&') if self.is(DatabaseKind::Postgres) => match self.ahead(1) {

@@ -1,4 +1,4 @@
-//! Describes a statement for telemetry: its text without data, a summary, and its operation.
+//! Describes a statement for telemetry: its text without data, and a summary.
 //!
 //! There is no SQL parser here. A lexer (`lexer.rs`) distinguishes literals, names and words by the
 //! rules of each database. Two consumers of its tokens write at the same time: `sanitized.rs` writes
@@ -32,9 +32,9 @@ const READ: usize = 16 * 1024;
 
 /// Describes a statement, which must not contain bind values.
 ///
-/// The text has no literals and comments, and shortened lists of values. The operation is `None`, and
-/// the summary empty, if the statement does not begin with an SQL keyword. The operation of several
-/// statements is `BATCH`, followed by their operation if all have the same.
+/// The text has no literals and comments, and shortened lists of values. The summary is empty if the statement
+/// does not begin with an SQL keyword. That of several statements is `BATCH`, followed by their summary if all
+/// have the same.
 pub(crate) fn describe(statement: &str, dialect: DatabaseKind) -> Statement {
     let read = &statement[..boundary(statement, READ)];
     let mut text = Sanitized::new(dialect, read.len());
@@ -43,11 +43,9 @@ pub(crate) fn describe(statement: &str, dialect: DatabaseKind) -> Statement {
         text.push(&token);
         summary.push(&token);
     }
-    let (summary, operation) = summary.finish();
     Statement {
         text: text.finish(read.len() < statement.len()).into(),
-        summary: summary.into(),
-        operation: operation.map(Into::into),
+        summary: summary.finish().into(),
     }
 }
 

@@ -170,7 +170,11 @@ impl Values {
         let of_set = self.kind == Statement::Set;
         self.place = match token.next {
             b'=' | b'.' => Place::Named,
-            _ if is(token, "LOCAL SESSION GLOBAL PERSIST PERSIST_ONLY TIME CHARACTER") => {
+            _ if is(
+                token,
+                "LOCAL SESSION GLOBAL PERSIST PERSIST_ONLY TIME CHARACTER",
+            ) =>
+            {
                 Place::Setting
             }
             _ if is(token, "NAMES ROLE ZONE AUTHORIZATION CHARSET SET") => Place::Values,

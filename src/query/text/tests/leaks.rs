@@ -25,7 +25,11 @@ fn nor_is_it_shown_of_the_beginning_of_a_statement() {
     for (dialect, statement, _) in STATEMENTS {
         for end in (0..statement.len()).filter(|end| statement.is_char_boundary(*end)) {
             let all = format!("{:?}", describe(&statement[..end], *dialect));
-            assert!(!all.contains("hunter"), "{dialect:?} {}: {all}", &statement[..end]);
+            assert!(
+                !all.contains("hunter"),
+                "{dialect:?} {}: {all}",
+                &statement[..end]
+            );
         }
     }
 }
