@@ -20,7 +20,7 @@ const CONNECTION_FAILURES: [&str; 10] = [
     "the database system is",
 ];
 
-pub(crate) fn is_lost(message: &str) -> bool {
+fn is_lost(message: &str) -> bool {
     CONNECTION_FAILURES
         .iter()
         .any(|start| message.starts_with(start))

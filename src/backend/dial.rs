@@ -98,6 +98,17 @@ pub trait Session: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns the SQLSTATE of an error of this session with this text; `None` if there was none lately.
+    fn code_of(&self, text: &str) -> Option<[u8; 5]> {
+        let _ = text;
+        None
+    }
+
+    /// Returns the SQLSTATE of the error with which the server ended the session.
+    fn ended_by(&self) -> Option<[u8; 5]> {
+        None
+    }
+
     /// Calls `done` when the server has answered a command, or when it never will because the
     /// connection is closed.
     ///

@@ -28,7 +28,6 @@ pub(crate) use self::activity::{Activity, ServerSession, SessionState};
 pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::connection_failure::is_connection_failure;
-pub(crate) use self::connection_failure::is_lost;
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
 pub(crate) use self::monitor_connection::{

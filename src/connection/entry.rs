@@ -42,7 +42,7 @@ pub struct Entry<C> {
 pub(super) struct EntryState {
     born: Instant,
     session: Option<Arc<dyn Session>>,
-    queries: Arc<QueryState>,
+    pub(super) queries: Arc<QueryState>,
 }
 
 /// Registers a connection in the pool's shared state until it is dropped.
@@ -127,6 +127,7 @@ impl<C: Backend> Entry<C> {
 
     /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
     pub(super) fn judge(&mut self, policy: &ConnectionPolicy) -> Option<CloseReason> {
+        self.state.queries.returned();
         if let Some(reason) = self.retired {
             return Some(reason);
         }

@@ -314,7 +314,9 @@ impl<C: Backend> Deref for Lease<C> {
 
 impl<C: Backend> DerefMut for Lease<C> {
     fn deref_mut(&mut self) -> &mut C {
-        self.0.connection_mut()
+        let entry = &mut *self.0;
+        entry.state.queries.borrowed_exclusively();
+        entry.connection_mut()
     }
 }
 

@@ -158,7 +158,7 @@ impl Begun {
             return;
         };
         if waiting.phase != phase {
-            waiting.end_phase(waiting.woken, self.span.as_mut());
+            waiting.end_phase(waiting.woken);
             (waiting.phase, waiting.since) = (phase, waiting.woken);
             recorder.waits_for(waiting.key, phase);
         }
@@ -173,7 +173,10 @@ impl Begun {
                 phases: None,
             };
         };
-        waiting.end_phase(now, self.span.as_mut());
+        waiting.end_phase(now);
+        if let (Some(span), Some(phases)) = (&mut self.span, &waiting.phases) {
+            span.waited(phases);
+        }
         Waited {
             asked: waiting.asked,
             time: now.saturating_duration_since(waiting.asked),
@@ -276,13 +279,10 @@ impl Attempt {
 }
 
 impl Wait {
-    fn end_phase(&mut self, at: Instant, span: Option<&mut CheckoutSpan>) {
+    fn end_phase(&mut self, at: Instant) {
         let Some(phase) = self.phase else { return };
         let time = at.saturating_duration_since(self.since);
         self.phases.get_or_insert_default().add(phase, time);
-        if let Some(span) = span {
-            span.waited(phase, time);
-        }
     }
 }
 

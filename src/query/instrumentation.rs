@@ -8,13 +8,14 @@ use std::sync::{Arc, Weak};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
 use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanKind};
+use opentelemetry::trace::SpanKind;
 use tokio::time::Instant;
 
+use super::failure::lost;
 use super::in_flight::InFlight;
 use super::options::QueryOptions;
 use super::running::{Echo, Running};
-use super::span::{describe, open};
+use super::span::{Start, describe, open};
 use super::state::QueryState;
 use super::statement::{self, Printed, transaction_open};
 use super::statement_cache::{CachedStatement, StatementCache};
@@ -22,9 +23,7 @@ use super::text;
 use super::transaction::Transaction;
 use crate::backend::Session;
 use crate::checkout::TransactionState;
-use crate::checkout::query_context::{
-    Known, QueryContext, QueryFailure, QueryObserver, StatementId,
-};
+use crate::checkout::query_context::{Known, QueryContext, QueryObserver, Statement, StatementId};
 use crate::settings::DatabaseKind;
 
 /// Observes the queries on a connection: counts and times them, opens their spans, logs them if that
@@ -134,12 +133,14 @@ impl QueryInstrumentation {
                 self.state.in_transaction.store(open, Relaxed);
             }
         }
+        // The commands of an abandoned query may still be sent before those of this one.
+        let shared = self.state.take_exclusive() && {
+            self.state.streams.give_up();
+            self.under_way.abandon()
+        };
         let owner = self.owner();
+        let spans = self.options.spans;
         let occupant = owner.as_ref().and_then(|owner| owner.occupant.as_ref());
-        let mut span = occupant
-            .filter(|_| self.options.spans)
-            .and_then(|occupant| open(occupant, SpanKind::Client, self.recorded));
-        self.recorded = span.is_some();
         // Do not log the pool's own pings.
         let echo = occupant.filter(|_| self.options.echo).map(|occupant| {
             let statement = match self.options.echo_binds {
@@ -152,18 +153,32 @@ impl QueryInstrumentation {
             let context = occupant.context.clone();
             Box::new(Echo { statement, context })
         });
+        // Identify the statement now if its text was printed, so that an abandoned query is attributed and the
+        // sampler is told. Otherwise that would be expensive, so identify it when it is recorded or finishes.
+        let printed = hash.filter(|_| owner.is_some());
+        let mut statement = printed.map(|hash| self.identify(hash, query));
+        let known = statement.filter(|_| spans && occupant.is_some());
+        let known = known.and_then(|statement| self.known_statement(statement, query));
+        let mut span = occupant.filter(|_| spans).and_then(|occupant| {
+            let start = Start {
+                name: None,
+                statement: known.as_deref(),
+                kind: SpanKind::Client,
+                likely: self.recorded,
+            };
+            open(occupant, &self.options, &start)
+        });
+        self.recorded = span.is_some();
         // A second query in flight must be distinguishable from the first.
         if hash.is_none() && (span.is_some() || self.under_way.len() > 0) {
             hash = Some(statement::hash(query));
+            statement = hash
+                .filter(|_| owner.is_some())
+                .map(|hash| self.identify(hash, query));
         }
-        // Identify the statement now, so that an abandoned query is attributed. If the text has not
-        // been printed, that would be expensive, so identify the statement when the query finishes.
-        let statement = hash
-            .filter(|_| owner.is_some())
-            .map(|hash| self.identify(hash, query));
         if let Some(statement) = statement {
             if let Some(span) = &mut span {
-                self.describe_on(span, statement, query);
+                self.describe_on(span, statement, query, known);
             }
             self.keep(statement, query);
         }
@@ -185,7 +200,7 @@ impl QueryInstrumentation {
             sent_after: None,
             finished_before: 0,
             overtaken: None,
-            shared: false,
+            shared,
             ended: false,
         });
     }
@@ -215,13 +230,15 @@ impl QueryInstrumentation {
         let occupant = self
             .occupant()
             .filter(|occupant| self.options.spans && occupant.observer.listens());
+        let start = Start {
+            name: Some("transaction"),
+            statement: None,
+            kind: SpanKind::Internal,
+            likely: false,
+        };
         self.transaction = occupant
-            .and_then(|occupant| open(&occupant, SpanKind::Internal, false))
-            .map(|mut span| {
-                span.update_name("transaction");
-                span.set_attributes(self.options.attributes.iter().cloned());
-                Transaction::new(span)
-            });
+            .and_then(|occupant| open(&occupant, &self.options, &start))
+            .map(Transaction::new);
     }
 
     fn transaction_ends(&mut self, commits: bool) {
@@ -232,26 +249,35 @@ impl QueryInstrumentation {
         }
     }
 
-    /// Records the statement of a query on its span.
+    /// Returns the statement, unless there are too many distinct ones.
+    fn known_statement(
+        &mut self,
+        statement: CachedStatement,
+        query: &dyn Display,
+    ) -> Option<Arc<Statement>> {
+        match statement.id {
+            StatementId::OTHER => None,
+            _ => self
+                .known(statement.hash, query)
+                .map(|known| Arc::clone(&known.statement)),
+        }
+    }
+
+    /// Records the statement of a query on its span, which has started with `known`.
     fn describe_on(
         &mut self,
         span: &mut BoxedSpan,
         statement: CachedStatement,
         query: &dyn Display,
+        known: Option<Arc<Statement>>,
     ) {
-        span.set_attributes(self.options.attributes.iter().cloned());
-        let known = match statement.id {
-            StatementId::OTHER => None,
-            _ => self.known(statement.hash, query),
-        };
-        let known = match known {
-            Some(known) => Arc::clone(&known.statement),
-            None => {
-                let text = self.printed.of(statement.hash, query);
-                Arc::new(text::describe(text, self.options.kind))
-            }
-        };
-        describe(span, &known, &self.options);
+        let is_named = known.is_some();
+        let known = known.or_else(|| self.known_statement(statement, query));
+        let known = known.unwrap_or_else(|| {
+            let text = self.printed.of(statement.hash, query);
+            Arc::new(text::describe(text, self.options.kind))
+        });
+        describe(span, &known, &self.options, is_named);
     }
 }
 
@@ -293,8 +319,9 @@ impl Drop for QueryInstrumentation {
         if self.wire.as_ref().is_some_and(|wire| wire.is_closed())
             && !self.state.given_up.load(Relaxed)
         {
+            let lost = lost(self.wire.as_deref());
             for running in self.under_way.drain() {
-                running.end(Instant::now(), Some(&QueryFailure::LOST), None);
+                running.end(Instant::now(), Some(&lost), None);
             }
         }
     }
@@ -310,10 +337,10 @@ mod tests {
     use crate::checkout::query_context::{Ended, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
-    use opentelemetry::Context;
     use opentelemetry::trace::{
         SpanBuilder, SpanContext, TraceContextExt, TraceFlags, Tracer, TracerProvider,
     };
+    use opentelemetry::{Context, KeyValue};
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
     fn watch(see_transactions: bool) -> QueryInstrumentation {
@@ -326,7 +353,7 @@ mod tests {
     ) -> QueryInstrumentation {
         let options = QueryOptions {
             kind: DatabaseKind::Mysql,
-            attributes: Vec::new(),
+            attributes: vec![KeyValue::new("db.system.name", "mysql")],
             spans: true,
             span_text: true,
             echo: false,
@@ -341,6 +368,7 @@ mod tests {
     #[derive(Default)]
     struct Written {
         opened: AtomicUsize,
+        builders: Mutex<Vec<SpanBuilder>>,
         read: Mutex<Vec<Statement>>,
         ended: Mutex<Vec<Option<StatementId>>>,
     }
@@ -352,6 +380,7 @@ mod tests {
 
         fn open_span(&self, builder: SpanBuilder, _: &Context) -> BoxedSpan {
             self.opened.fetch_add(1, Relaxed);
+            self.builders.lock().unwrap().push(builder.clone());
             let tracer = opentelemetry::global::tracer("none");
             opentelemetry::trace::Tracer::build(&tracer, builder)
         }
@@ -451,6 +480,27 @@ mod tests {
             let observer = occupied_in(&watch, context.clone());
             run(&mut watch, "SELECT 1", true);
             assert_eq!(observer.opened.load(Relaxed), asked, "{context:?}");
+        }
+    }
+
+    #[test]
+    fn a_sampler_sees_the_database_and_the_summary_where_it_is_known() {
+        for (printed, name, keys) in [
+            (
+                true,
+                "SELECT users",
+                &["db.system.name", "db.query.summary"][..],
+            ),
+            (false, "query", &["db.system.name"]),
+        ] {
+            let mut watch = watch(printed);
+            let observer = occupied(&watch);
+            run(&mut watch, "SELECT name FROM users WHERE id = 7", true);
+            let builders = observer.builders.lock().unwrap();
+            assert_eq!(builders[0].name, name);
+            let attributes = builders[0].attributes.iter().flatten();
+            let given: Vec<_> = attributes.map(|it| it.key.as_str()).collect();
+            assert_eq!(given, keys);
         }
     }
 

@@ -9,6 +9,7 @@ mod span;
 mod state;
 mod statement;
 mod statement_cache;
+mod streams;
 mod text;
 mod transaction;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::streams::Streams;
 use super::text::describe;
 use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
@@ -20,6 +21,9 @@ pub(crate) struct QueryState {
     pub(super) in_transaction: AtomicBool,
     pub(super) failed: AtomicBool,
     pub(super) given_up: AtomicBool,
+    /// Whether a holder has the connection to itself while queries seem to be in flight: it has dropped them.
+    exclusive: AtomicBool,
+    pub(super) streams: Streams,
     /// Whether statements are inspected.
     pub(super) sees_transactions: bool,
     base: Instant,
@@ -43,6 +47,8 @@ impl QueryState {
             in_transaction: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            exclusive: AtomicBool::new(false),
+            streams: Streams::default(),
             sees_transactions,
             base: Instant::now(),
             busy: AtomicU64::new(0),
@@ -68,6 +74,24 @@ impl QueryState {
     /// connection is not the reason why they fail.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
+    }
+
+    /// Records that the holder borrows the connection exclusively. A query borrows it until it ends, so those
+    /// in flight were abandoned.
+    pub(crate) fn borrowed_exclusively(&self) {
+        if self.in_flight() > 0 || self.streams.any() {
+            self.exclusive.store(true, Relaxed);
+        }
+    }
+
+    /// Returns whether the queries in flight were abandoned, as far as is known.
+    pub(super) fn take_exclusive(&self) -> bool {
+        self.exclusive.load(Relaxed) && self.exclusive.swap(false, Relaxed)
+    }
+
+    /// Records that the connection was returned. Nobody reads its streams any more.
+    pub(crate) fn returned(&self) {
+        self.streams.give_up();
     }
 
     // There is only one writer at a time, because diesel locks the instrumentation.

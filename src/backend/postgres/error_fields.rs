@@ -1,10 +1,13 @@
-//! Reads the two fields of an `ErrorResponse` that concern the connection.
+//! Reads the fields of an `ErrorResponse` that concern the connection.
 
-/// Finds the SQLSTATE and the severity in the fields of an error, which may arrive in pieces.
+use super::server_errors::TextHash;
+
+/// Finds the SQLSTATE, the severity and the text in the fields of an error, which may arrive in pieces.
 #[derive(Debug, Default)]
 pub(super) struct ErrorFields {
     sqlstate: Option<[u8; 5]>,
     fatal: bool,
+    message: TextHash,
     ended: bool,
     /// The type of the current field.
     field: Option<u8>,
@@ -29,6 +32,11 @@ impl ErrorFields {
         self.fatal
     }
 
+    /// Returns the hash of the primary text.
+    pub(super) fn message(&self) -> TextHash {
+        self.message
+    }
+
     /// Reads a piece of the body.
     pub(super) fn read(&mut self, piece: &[u8]) {
         for &byte in piece {
@@ -42,7 +50,10 @@ impl ErrorFields {
                     self.end_field(kind);
                     self.field = None;
                 }
-                (Some(_), letter) => {
+                (Some(kind), letter) => {
+                    if kind == b'M' {
+                        self.message.push(letter);
+                    }
                     if let Some(place) = self.text.get_mut(self.filled) {
                         *place = letter;
                         self.filled += 1;

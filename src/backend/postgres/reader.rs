@@ -250,8 +250,12 @@ impl Reader {
                 fields.read(piece);
                 if fields.ended() {
                     let (code, fatal) = (fields.sqlstate(), fields.is_fatal());
+                    let message = fields.message();
                     self.inspect = Inspect::Skip;
                     self.wire.add_error(self.current(), code);
+                    if let Some(code) = code {
+                        self.wire.add_server_error(message, code, fatal);
+                    }
                     if fatal {
                         // Publish first, so that callbacks of answered commands see the answer;
                         // closing then calls all the others.

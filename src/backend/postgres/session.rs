@@ -120,6 +120,14 @@ impl Session for PgSession {
         Some(all)
     }
 
+    fn code_of(&self, text: &str) -> Option<[u8; 5]> {
+        self.wire.as_ref()?.code_of(text)
+    }
+
+    fn ended_by(&self) -> Option<[u8; 5]> {
+        self.wire.as_ref()?.fatal()
+    }
+
     fn when_answered(&self, command: u64, done: Box<dyn FnOnce() + Send>) {
         match &self.wire {
             Some(wire) => wire.when_answered(command, done),

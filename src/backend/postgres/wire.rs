@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::awaited::Awaited;
 use super::outcomes::{Outcomes, code_in, word_of};
+use super::server_errors::{ServerErrors, TextHash};
 use crate::checkout::TransactionState;
 
 /// The readings of one connection.
@@ -44,6 +45,7 @@ pub(crate) struct Wire {
     /// The last SQLSTATE, encoded by [`word_of`].
     sqlstate: AtomicU64,
     outcomes: Outcomes,
+    errors: ServerErrors,
     awaited: Awaited,
 }
 
@@ -63,6 +65,7 @@ impl Wire {
             process_id: AtomicU64::new(0),
             sqlstate: AtomicU64::new(0),
             outcomes: Outcomes::default(),
+            errors: ServerErrors::default(),
             awaited: Awaited::default(),
         }
     }
@@ -121,6 +124,16 @@ impl Wire {
         code_in(self.sqlstate.load(Relaxed)).filter(|_| !self.is_off())
     }
 
+    /// Returns the SQLSTATE of the latest error with this text.
+    pub(crate) fn code_of(&self, text: &str) -> Option<[u8; 5]> {
+        self.errors.code_of(text)
+    }
+
+    /// Returns the SQLSTATE of the error that ended the session.
+    pub(crate) fn fatal(&self) -> Option<[u8; 5]> {
+        self.errors.fatal()
+    }
+
     /// Returns the number of the last command sent.
     pub(crate) fn sent(&self) -> Option<u64> {
         (!self.is_off()).then(|| self.awaited.sent())
@@ -175,6 +188,14 @@ impl Wire {
         }
         if let Some(code) = code {
             self.sqlstate.store(word_of(code), Relaxed);
+        }
+    }
+
+    /// Records the text of an error, and whether the session ends with it.
+    pub(super) fn add_server_error(&self, text: TextHash, code: [u8; 5], fatal: bool) {
+        self.errors.add(text, code);
+        if fatal {
+            self.errors.end(code);
         }
     }
 

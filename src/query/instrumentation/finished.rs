@@ -8,11 +8,10 @@ use diesel::result::Error;
 use tokio::time::Instant;
 
 use super::QueryInstrumentation;
-use crate::backend::{Outcome, is_connection_failure};
-use crate::checkout::query_context::{QueryContext, QueryFailure, Repeat};
+use crate::backend::is_connection_failure;
+use crate::checkout::query_context::{QueryContext, Repeat};
 use crate::query::failure::{by_code, failure};
 use crate::query::in_flight::Finished;
-use crate::query::running::Running;
 use crate::query::{statement, text};
 
 impl QueryInstrumentation {
@@ -62,7 +61,12 @@ impl QueryInstrumentation {
         let known = outcome.filter(|_| !running.shared);
         let code = known.and_then(|outcome| outcome.error);
         let failure = match error {
-            Some(error) => Some(failure(error, code)),
+            Some(error) => Some(failure(
+                error,
+                code,
+                self.options.kind,
+                wire.map(|wire| &**wire),
+            )),
             // The query failed after the first row, and diesel has seen no more than that row.
             None => code.map(by_code),
         };
@@ -75,9 +79,7 @@ impl QueryInstrumentation {
             (Some(wire), Some(commands), Some(outcome))
                 if failure.is_none() && !outcome.answered =>
             {
-                let (of, last) = (Arc::clone(wire), *commands.end());
-                let done = move || end_by(running, of.outcome(commands));
-                wire.when_answered(last, Box::new(done));
+                self.state.streams.add(running, wire, commands);
             }
             _ => running.end(now, failure.as_ref(), known.map(|outcome| outcome.rows)),
         }
@@ -110,16 +112,4 @@ impl QueryInstrumentation {
             observer.repeated(&request, &repeat);
         }
     }
-}
-
-/// Ends a query with the server's outcome, after diesel has seen only the first response.
-fn end_by(running: Running, outcome: Option<Outcome>) {
-    let known = outcome.filter(|_| !running.shared);
-    let failure = match (known.and_then(|outcome| outcome.error), outcome) {
-        (Some(code), _) => Some(by_code(code)),
-        (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
-        (None, _) => None,
-    };
-    let rows = known.map(|outcome| outcome.rows);
-    running.end(Instant::now(), failure.as_ref(), rows);
 }

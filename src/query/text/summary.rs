@@ -3,8 +3,6 @@
 //! Follows OpenTelemetry's "Generating a summary of the query", with two exceptions: operations are
 //! always in capitals, and names that do not need their quotes have none.
 
-use std::borrow::Cow;
-
 use super::boundary;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
@@ -32,7 +30,6 @@ pub(super) struct Summary {
     current: Statement,
     several: bool,
     differs: bool,
-    operation_differs: bool,
 }
 
 impl Summary {
@@ -43,25 +40,16 @@ impl Summary {
         }
     }
 
-    /// Returns the summary and the operation.
-    pub(super) fn finish(mut self) -> (String, Option<Cow<'static, str>>) {
+    pub(super) fn finish(mut self) -> String {
         self.end_statement();
-        let Some(Statement {
-            text, operation, ..
-        }) = self.first
-        else {
-            return (String::new(), None);
+        let Some(Statement { text, .. }) = self.first else {
+            return String::new();
         };
-        if !self.several {
-            return (cut(text), operation.map(Cow::Borrowed));
-        }
-        let text = match text.is_empty() || self.differs {
+        match text.is_empty() || self.differs {
+            _ if !self.several => cut(text),
             true => BATCH.to_owned(),
             false => cut(format!("{BATCH} {text}")),
-        };
-        let operation = operation.filter(|_| !self.operation_differs);
-        let operation = operation.map(|operation| format!("{BATCH} {operation}").into());
-        (text, operation.or(Some(BATCH.into())))
+        }
     }
 
     fn end_statement(&mut self) {
@@ -72,7 +60,6 @@ impl Summary {
         if let Some(first) = &self.first {
             self.several = true;
             self.differs |= statement.text != first.text;
-            self.operation_differs |= statement.operation != first.operation;
         } else {
             self.first = Some(statement);
         }
@@ -92,16 +79,12 @@ fn cut(mut text: String) -> String {
 #[derive(Default)]
 struct Statement {
     text: String,
-    /// The first operation outside of the parentheses of common table expressions.
-    operation: Option<&'static str>,
     stage: Stage,
     expected: Expected,
     before: Before,
     /// Whether another operation follows, as after `EXPLAIN` and `PREPARE`.
     introduces: bool,
     depth: u32,
-    /// The depth of the first word.
-    base: u32,
     /// Whether a comma is followed by another table: a bit for each level of parentheses, the
     /// innermost lowest.
     tables: u64,
@@ -158,7 +141,6 @@ impl Statement {
     }
 
     fn start(&mut self, token: &Token<'_>) {
-        self.base = self.depth;
         self.stage = Stage::Query;
         match token.kind {
             Kind::Symbol(b'(') => {
@@ -176,7 +158,6 @@ impl Statement {
     }
 
     fn command(&mut self, command: &'static str) {
-        self.operation = Some(command);
         self.add(command);
         set(
             &mut self.tables,
@@ -264,9 +245,6 @@ impl Statement {
     }
 
     fn operation(&mut self, operation: &'static str) {
-        if self.depth == self.base {
-            self.operation = self.operation.or(Some(operation));
-        }
         self.add(operation);
         self.introduces = false;
         // MySQL has `UPDATE a, b SET`, and Postgres has `UPDATE a SET … FROM b`.
@@ -325,6 +303,11 @@ fn set(bits: &mut u64, on: bool) {
 
 fn is_set(bits: u64) -> bool {
     bits & 1 == 1
+}
+
+/// Returns whether a statement that is not a query may begin with this word.
+pub(super) fn is_command(word: &str) -> bool {
+    one_of(COMMANDS, word).is_some()
 }
 
 fn one_of(words: &'static str, word: &str) -> Option<&'static str> {

@@ -70,8 +70,10 @@ impl<E> Watched<E> {
             return Ok(());
         }
         self.last_error.send_replace(None);
+        stats.begin_sending(signal, items);
         let run = || runtime.run(export, self.timeout);
         let sent = dispatcher::with_default(&self.dispatch, run);
+        stats.end_sending(signal, items);
         let rejected = self.exporter_log.take();
         let last_error = self.last_error.send_replace(None);
         let limit = self.timeout.as_secs_f64();

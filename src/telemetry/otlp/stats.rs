@@ -36,6 +36,8 @@ pub(super) struct ExportStats {
     /// Numbers of occupied places in the queues; at least the numbers of items in the SDK's queues.
     /// Metrics have no queue.
     pub(super) queued: [AtomicU64; 3],
+    /// Numbers of items that are being exported.
+    sending: [AtomicU64; 3],
     by_export: Mutex<ByExport>,
 }
 
@@ -80,6 +82,7 @@ impl ExportStats {
             origins,
             dropped: Default::default(),
             queued: Default::default(),
+            sending: Default::default(),
             by_export: Mutex::new(ByExport {
                 signals: Default::default(),
                 marker: Marker::new(Instant::now()),
@@ -102,6 +105,19 @@ impl ExportStats {
 
     pub(super) fn add_dropped(&self, signal: Signal, items: u64) {
         self.dropped[signal as usize].fetch_add(items, Relaxed);
+    }
+
+    pub(super) fn begin_sending(&self, signal: Signal, items: u64) {
+        self.sending[signal as usize].fetch_add(items, Relaxed);
+    }
+
+    pub(super) fn end_sending(&self, signal: Signal, items: u64) {
+        self.sending[signal as usize].fetch_sub(items, Relaxed);
+    }
+
+    /// Returns the items that are queued or being exported.
+    pub(super) fn pending(&self) -> [u64; 3] {
+        std::array::from_fn(|at| self.queued[at].load(Relaxed) + self.sending[at].load(Relaxed))
     }
 
     /// Records a successful export of which the receiver rejected some items, with its reason.
