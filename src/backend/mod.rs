@@ -4,6 +4,8 @@
 // A build with a single backend does not use everything that the backends share.
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod activity;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod addresses;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod connect_error;
 mod connection_failure;

@@ -17,6 +17,10 @@ use crate::settings::DatabaseUrl;
 pub(crate) type OnConnect<C> =
     Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
 
+/// The additional time for a backend that ends an attempt itself when the limit is reached: its
+/// error names each address and why it failed.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// Opens the pool's connections and dedicated connections.
 pub(crate) struct Opener<C> {
     dial: Arc<dyn Dial<C>>,
@@ -49,7 +53,7 @@ impl<C: Backend> Opener<C> {
     /// count the connection attempt as finished.
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
-        match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
+        match timeout(self.limit + GRACE, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
             Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
             Ok(Err(_)) => error(
                 ConnectErrorKind::Other,

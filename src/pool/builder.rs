@@ -222,6 +222,7 @@ fn dialer<C: Backend>(
     let url = &settings.database_url;
     let options = DialOptions {
         application_name: settings.application_name,
+        connect_timeout: settings.connect_timeout,
     };
     let wrong = |expected, hint: Option<String>| {
         SettingsError::from(Problem::wrong(url_name, &url.to_string(), expected).with_hint(hint))

@@ -6,8 +6,10 @@ mod awaited;
 pub(crate) mod commands;
 pub(crate) mod connect;
 pub(crate) mod error_fields;
+mod open;
 mod outcomes;
 pub(crate) mod reader;
+mod role;
 mod session;
 pub(crate) mod tap;
 #[cfg(test)]
