@@ -44,12 +44,12 @@ pub(super) async fn open(target: &Target) -> Result<(Opened, Connector), Connect
         target,
         config: target.config().clone(),
         connector,
-        turns: Turns::new(target.limit(), target.connect_timeout()),
+        turns: Turns::new(target.limit, target.connect_timeout),
         second_best: None,
     };
-    let mut hosts: Vec<_> = target.hosts().iter().enumerate().collect();
+    let mut hosts: Vec<_> = target.hosts.iter().enumerate().collect();
     dial.shuffle(&mut hosts);
-    target.hanging().to_the_end(&mut hosts, |(number, _)| (*number, None));
+    target.hanging.to_the_end(&mut hosts, |(number, _)| (*number, None));
     let mut left = hosts.len();
     for (number, host) in hosts {
         match dial.host(number, host, left).await {
@@ -78,7 +78,7 @@ struct Dialing<'a> {
 impl Dialing<'_> {
     /// Tries the addresses of one host. `left` hosts are still to be tried, this one included.
     async fn host(&mut self, number: usize, host: &Host, left: usize) -> Next {
-        let hanging = self.target.hanging();
+        let hanging = &self.target.hanging;
         let mut addresses = match &host.socket {
             #[cfg(unix)]
             Place::Unix(_) => vec![None],
@@ -98,7 +98,7 @@ impl Dialing<'_> {
         };
         self.shuffle(&mut addresses);
         hanging.to_the_end(&mut addresses, |address| (number, *address));
-        let several = self.target.hosts().len() > 1 || addresses.len() > 1;
+        let several = self.target.hosts.len() > 1 || addresses.len() > 1;
         let mut all_hang = true;
         for (tried, &address) in addresses.iter().enumerate() {
             let left = addresses.len() - tried + left - 1;
@@ -141,7 +141,7 @@ impl Dialing<'_> {
         host: &Host,
         address: Option<IpAddr>,
     ) -> Next {
-        let role = self.target.role();
+        let role = self.target.role;
         if role == Role::PreferStandby {
             self.second_best.get_or_insert(opened);
         }
@@ -155,7 +155,7 @@ impl Dialing<'_> {
     }
 
     fn shuffle<T>(&self, items: &mut [T]) {
-        if self.target.is_shuffled() {
+        if self.target.shuffled {
             // The standard library's hash keys are random enough to spread load.
             items.sort_by_cached_key(|_| RandomState::new().hash_one(0_u8));
         }
@@ -183,7 +183,7 @@ async fn attempt(
     }
     let connected = config.connect(&mut *connector).await;
     let (client, mut connection) = connected.map_err(|error| describe(&error))?;
-    let mismatch = target.role().mismatch(&client, &mut connection).await;
+    let mismatch = target.role.mismatch(&client, &mut connection).await;
     let mismatch = mismatch.map_err(|error| describe(&error))?;
     let opened = Opened {
         client,

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{percent_decode, percent_decode_str};
+use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 
@@ -31,12 +31,16 @@ pub(crate) struct Target {
     config: Config,
     tls: TlsSettings,
     unix: bool,
-    hosts: Arc<[Host]>,
-    role: Role,
-    shuffled: bool,
-    connect_timeout: Option<Duration>,
-    limit: Duration,
-    hanging: Arc<Hanging<Tried>>,
+    pub(super) hosts: Arc<[Host]>,
+    /// Which of the servers is wanted.
+    pub(super) role: Role,
+    /// Whether the hosts and their addresses are tried in a random order.
+    pub(super) shuffled: bool,
+    /// How long one address may take, if the URL says so.
+    pub(super) connect_timeout: Option<Duration>,
+    /// How long all addresses together may take.
+    pub(super) limit: Duration,
+    pub(super) hanging: Arc<Hanging<Tried>>,
 }
 
 /// A host by its number, or one of its addresses.
@@ -68,23 +72,7 @@ impl Target {
         let mut roots = TlsRoots::Unset;
         let mut parameters = Parameters::default();
         let mut lists = Lists::default();
-        let authority = match place.split_once('@') {
-            Some((credentials, authority)) => {
-                let (user, password) = match credentials.split_once(':') {
-                    Some((user, password)) => (user, Some(password)),
-                    None => (credentials, None),
-                };
-                if !user.is_empty() {
-                    parameters.config.user(decode(user)?);
-                }
-                if let Some(password) = password {
-                    let password = Cow::from(percent_decode(password.as_bytes()));
-                    parameters.config.password(password);
-                }
-                authority
-            }
-            None => place,
-        };
+        let authority = parameters.read_credentials(place)?;
         let (authority, database) = authority.split_once('/').unwrap_or((authority, ""));
         lists.read_authority(authority)?;
         if !database.is_empty() {
@@ -200,36 +188,19 @@ impl Target {
         &self.config
     }
 
-    pub(super) fn hosts(&self) -> &[Host] {
-        &self.hosts
-    }
-
-    /// Returns which of the servers is wanted.
-    pub(super) fn role(&self) -> Role {
-        self.role
-    }
-
-    /// Returns whether the hosts and their addresses are tried in a random order.
-    pub(super) fn is_shuffled(&self) -> bool {
-        self.shuffled
-    }
-
-    /// Returns how long one address may take, if the URL says so.
-    pub(super) fn connect_timeout(&self) -> Option<Duration> {
-        self.connect_timeout
-    }
-
-    /// Returns how long all addresses together may take.
-    pub(super) fn limit(&self) -> Duration {
-        self.limit
-    }
-
-    pub(super) fn set_limit(&mut self, limit: Duration) {
-        self.limit = limit;
-    }
-
-    pub(super) fn hanging(&self) -> &Hanging<Tried> {
-        &self.hanging
+    /// Looks up all names in another way than by the operating system.
+    #[cfg(test)]
+    pub(super) fn set_resolver<F>(&mut self, resolve: F)
+    where
+        F: Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Clone + Send + Sync + 'static,
+    {
+        let mut hosts = self.hosts.to_vec();
+        for host in &mut hosts {
+            if let Socket::Tcp { name, lookup } = &mut host.socket {
+                *lookup = crate::backend::addresses::Lookup::by(name, resolve.clone());
+            }
+        }
+        self.hosts = hosts.into();
     }
 
     pub(super) fn tls(&self) -> &TlsSettings {

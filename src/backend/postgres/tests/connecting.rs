@@ -1,9 +1,14 @@
 //! Connect errors without TLS, and cancelling.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use super::server::{eventually, plain, refused, run, target};
 use crate::backend::connect_error::ConnectErrorKind;
 use crate::backend::postgres::application_name::joined;
 use crate::backend::postgres::connect::connect;
+use crate::backend::postgres::url::Target;
 
 #[tokio::test]
 async fn each_connect_error_has_its_kind_and_message() {
@@ -98,6 +103,105 @@ async fn only_the_wire_of_the_host_that_connects_is_kept() {
     let wire = connected.wire.unwrap();
     assert!(!wire.is_closed());
     assert_eq!(wire.outstanding(), Some(0));
+}
+
+/// A name with these addresses, which no resolver has to know.
+fn named(addresses: &'static [&str], port: u16, parameters: &str) -> Target {
+    let url = format!("postgres://postgres@db.example:{port}/postgres?{parameters}");
+    let mut target = target(&url);
+    target.set_resolver(move |_| Ok(addresses.iter().map(|it| it.parse().unwrap()).collect()));
+    target
+}
+
+/// Takes connections at `127.0.0.2` and never answers.
+async fn silent(port: u16) -> tokio::net::TcpListener {
+    tokio::net::TcpListener::bind(("127.0.0.2", port)).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_address_of_a_name_gets_its_turn() {
+    let server = plain().await;
+    let port = server.port;
+    let listener = silent(port).await;
+    let addresses = &["127.0.0.2", "127.0.0.1"];
+    // Without the parameter, the time of the pool is divided.
+    for (parameters, limit) in [("connect_timeout=1", 3600), ("", 2)] {
+        let mut target = named(addresses, port, parameters);
+        target.limit = Duration::from_secs(limit);
+        let mut connected = connect(&target).await.unwrap();
+        run(&mut connected.connection, "SELECT 1").await.unwrap();
+        connected.cancel.cancel().await.unwrap();
+        // The silent address is remembered and not tried again at once.
+        drop(listener.accept().await.unwrap());
+        connect(&target).await.unwrap();
+        tokio::select! {
+            biased;
+            _ = listener.accept() => panic!("tried again"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_error_names_each_address_and_why_it_failed() {
+    let server = plain().await;
+    let port = server.port;
+    let _listener = silent(port).await;
+    let addresses = &["127.0.0.3", "127.0.0.2", "127.0.0.4"];
+    let error = connect(&named(addresses, port, "connect_timeout=1"))
+        .await
+        .expect_err("nobody is there");
+    assert_eq!(
+        error.message(),
+        format!(
+            "connection refused (db.example:{port}, 127.0.0.3); \
+             no connection within 1s (db.example:{port}, 127.0.0.2); \
+             connection refused (db.example:{port}, 127.0.0.4)"
+        )
+    );
+    assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
+}
+
+/// As in libpq: the next one would count another failed login.
+#[tokio::test]
+async fn a_refused_login_is_not_tried_at_the_next_host() {
+    let port = plain().await.port;
+    let url = format!("postgres://scram:wrong@127.0.0.1:{port},127.0.0.1:1/offers");
+    let error = refused(&url).await;
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ConnectErrorKind::Authentication, Some("28P01"))
+    );
+    assert_eq!(
+        error.message(),
+        format!("password authentication failed for user \"scram\" (127.0.0.1:{port})")
+    );
+}
+
+#[tokio::test]
+async fn a_resolver_that_hangs_has_one_thread_and_is_named() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let mut target = target("postgres://db.example/postgres");
+    target.limit = Duration::from_millis(1);
+    target.set_resolver({
+        let begun = Arc::clone(&begun);
+        move |_| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            loop {
+                std::thread::park();
+            }
+        }
+    });
+    for _ in 0..20 {
+        let error = connect(&target).await.expect_err("nothing is found");
+        assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
+        let message = error.message();
+        assert!(
+            message.starts_with("looking up db.example: no answer within"),
+            "{message}"
+        );
+    }
+    eventually("begun", || begun.load(Ordering::SeqCst) == 1).await;
 }
 
 #[tokio::test]

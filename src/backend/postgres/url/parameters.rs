@@ -4,13 +4,15 @@
 //! read here. One that poolscope cannot follow is an error, because without an effect it would
 //! mislead.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use percent_encoding::percent_decode;
 use tokio_postgres::Config;
 use tokio_postgres::config::ChannelBinding;
 
-use super::{ENCODE, expected};
+use super::{ENCODE, decode, expected};
 use crate::backend::postgres::role::Role;
 
 /// What the parameters say, except for the hosts and TLS.
@@ -55,6 +57,25 @@ const FIXED: [(&str, &str, &str); 16] = [
 const LONGEST_KEEPALIVE: i32 = 32767;
 
 impl Parameters {
+    /// Reads the user and the password that a URL begins with, and returns the rest.
+    pub(super) fn read_credentials<'a>(&mut self, place: &'a str) -> Result<&'a str, String> {
+        let Some((credentials, rest)) = place.split_once('@') else {
+            return Ok(place);
+        };
+        let (user, password) = match credentials.split_once(':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (credentials, None),
+        };
+        if !user.is_empty() {
+            self.config.user(decode(user)?);
+        }
+        if let Some(password) = password {
+            let password = Cow::from(percent_decode(password.as_bytes()));
+            self.config.password(password);
+        }
+        Ok(rest)
+    }
+
     /// Sets a parameter.
     ///
     /// `mangled` says that it may be part of an unescaped password: an unknown name is then not
