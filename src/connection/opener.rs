@@ -17,9 +17,11 @@ use crate::settings::DatabaseUrl;
 pub(crate) type OnConnect<C> =
     Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
 
-/// The additional time for a backend that ends an attempt itself when the limit is reached: its
-/// error names each address and why it failed.
-const GRACE: Duration = Duration::from_millis(50);
+/// Returns how long a backend may take if a connection attempt may take `limit`: a little less, so
+/// that its error comes first. It names each address and why it failed.
+pub(crate) fn limit_of_backend(limit: Duration) -> Duration {
+    limit - (limit / 100).min(Duration::from_millis(50))
+}
 
 /// Opens the pool's connections and dedicated connections.
 pub(crate) struct Opener<C> {
@@ -53,7 +55,7 @@ impl<C: Backend> Opener<C> {
     /// count the connection attempt as finished.
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
-        match timeout(self.limit + GRACE, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
+        match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
             Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
             Ok(Err(_)) => error(
                 ConnectErrorKind::Other,

@@ -113,16 +113,16 @@ fn named(addresses: &'static [&str], port: u16, parameters: &str) -> Target {
     target
 }
 
-/// Takes connections at `127.0.0.2` and never answers.
-async fn silent(port: u16) -> tokio::net::TcpListener {
-    tokio::net::TcpListener::bind(("127.0.0.2", port)).await.unwrap()
+/// Takes connections and never answers.
+async fn silent(address: &str, port: u16) -> tokio::net::TcpListener {
+    tokio::net::TcpListener::bind((address, port)).await.unwrap()
 }
 
 #[tokio::test]
 async fn each_address_of_a_name_gets_its_turn() {
     let server = plain().await;
     let port = server.port;
-    let listener = silent(port).await;
+    let listener = silent("127.0.0.2", port).await;
     let addresses = &["127.0.0.2", "127.0.0.1"];
     // Without the parameter, the time of the pool is divided.
     for (parameters, limit) in [("connect_timeout=1", 3600), ("", 2)] {
@@ -146,8 +146,8 @@ async fn each_address_of_a_name_gets_its_turn() {
 async fn the_error_names_each_address_and_why_it_failed() {
     let server = plain().await;
     let port = server.port;
-    let _listener = silent(port).await;
-    let addresses = &["127.0.0.3", "127.0.0.2", "127.0.0.4"];
+    let _listener = silent("127.0.0.5", port).await;
+    let addresses = &["127.0.0.3", "127.0.0.5", "127.0.0.4"];
     let error = connect(&named(addresses, port, "connect_timeout=1"))
         .await
         .expect_err("nobody is there");
@@ -155,7 +155,7 @@ async fn the_error_names_each_address_and_why_it_failed() {
         error.message(),
         format!(
             "connection refused (db.example:{port}, 127.0.0.3); \
-             no connection within 1s (db.example:{port}, 127.0.0.2); \
+             no connection within 1s (db.example:{port}, 127.0.0.5); \
              connection refused (db.example:{port}, 127.0.0.4)"
         )
     );
