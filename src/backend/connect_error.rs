@@ -197,7 +197,10 @@ impl ConnectErrorKind {
             (Self::Configuration, "invalid configuration"),
             (Self::Tls, "error performing TLS"),
             // `database "shop" does not exist`.
-            (Self::Database, "Unknown database|no such database|database \""),
+            (
+                Self::Database,
+                "Unknown database|no such database|database \"",
+            ),
             (
                 Self::Unreachable,
                 // The second line is what PgBouncer says if its server is gone.

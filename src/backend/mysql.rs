@@ -131,12 +131,11 @@ impl Target {
     async fn connect(&self) -> Result<Conn, ConnectError> {
         if let Some(path) = self.opts.socket() {
             let connected = Conn::new(self.opts.clone()).await;
-            return connected.map_err(|error| self.explain(&error, path, false));
+            return connected.map_err(|error| self.explain(&error).at(path));
         }
         let (host, port) = (self.lookup.host(), self.opts.tcp_port());
         let mut turns = Turns::new(self.limit, None);
-        let doing = format!("looking up {host}: no answer");
-        let found = turns.take(1, &doing, self.lookup.addresses()).await;
+        let found = turns.look_up(1, &self.lookup).await;
         let mut addresses = found.map_err(|error| error.at(format_args!("{host}:{port}")))?;
         self.hanging.to_the_end(&mut addresses, |address| *address);
         for (tried, &address) in addresses.iter().enumerate() {
@@ -148,32 +147,30 @@ impl Target {
                 true => format!("{host}:{port}"),
                 false => format!("{host}:{port}, {address}"),
             };
-            let turn = async {
-                let connected = Conn::new(opts).await;
-                connected.map_err(|error| self.explain(&error, &at, addresses.len() > 1))
-            };
-            let left = addresses.len() - tried;
-            let doing = format!("no connection to {at}");
-            match turns.take(left, &doing, turn).await {
+            let turn = async { Conn::new(opts).await.map_err(|error| self.explain(&error)) };
+            let error = match turns.take(addresses.len() - tried, turn).await {
                 Ok(connection) => {
                     self.hanging.answered(&address);
                     return Ok(connection);
                 }
-                Err(error) => {
-                    if error.kind() == ConnectErrorKind::TimedOut {
-                        self.hanging.timed_out(address);
-                    }
-                    if !turns.failed(error) {
-                        break;
-                    }
-                }
+                Err(error) => error,
+            };
+            if error.kind() == ConnectErrorKind::TimedOut {
+                self.hanging.timed_out(address);
+            }
+            // The server's own words need no address if there is no other server.
+            let error = match addresses.len() > 1 || error.code().is_none() {
+                true => error.at(at),
+                false => error,
+            };
+            if !turns.failed(error) {
+                break;
             }
         }
         Err(turns.error())
     }
 
-    /// Describes an error. The server's own words get the address only if there are `several`.
-    fn explain(&self, error: &mysql_async::Error, at: &str, several: bool) -> ConnectError {
+    fn explain(&self, error: &mysql_async::Error) -> ConnectError {
         let (kind, text, code) = match error {
             mysql_async::Error::Server(server) => {
                 let code = Some(server.code.to_string());
@@ -189,11 +186,7 @@ impl Target {
                 (ConnectErrorKind::of_text(&text), text, None)
             }
         };
-        let error = ConnectError::new(kind, text, code).redacted(&self.url);
-        match several || error.code().is_none() {
-            true => error.at(at),
-            false => error,
-        }
+        ConnectError::new(kind, text, code).redacted(&self.url)
     }
 }
 

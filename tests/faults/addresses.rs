@@ -17,7 +17,10 @@ type Pg = AsyncPgConnection;
 
 /// A URL of these ports of this machine.
 fn url(ports: &[u16], rest: &str) -> String {
-    let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let hosts: Vec<_> = ports
+        .iter()
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
     format!("postgres://poolscope:{PASSWORD}@{}/{rest}", hosts.join(","))
 }
 
@@ -51,7 +54,10 @@ async fn the_first_of_two_hosts_refuses_connections() {
 async fn the_error_names_each_host_that_was_tried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (silent, gone) = (listener.local_addr().unwrap().port(), free_port());
-    let url = url(&[silent, gone], "shop?connect_timeout=1&target_session_attrs=primary");
+    let url = url(
+        &[silent, gone],
+        "shop?connect_timeout=1&target_session_attrs=primary",
+    );
     let pool: Pool<Pg> = Database::at(&url).pool().build().unwrap();
     let error = within_patience("the cause", pool.get()).await.unwrap_err();
     let PoolError::ConnectFailed(error) = error else {
@@ -72,7 +78,10 @@ async fn a_standby_is_promoted() {
     tokio::task::block_in_place(|| standby.make_standby());
     let ports = [standby.port(), primary.port()];
     let of = |role: &str| -> Pool<Pg> {
-        pool(&url(&ports, &format!("poolscope?target_session_attrs={role}")))
+        pool(&url(
+            &ports,
+            &format!("poolscope?target_session_attrs={role}"),
+        ))
     };
     for (role, port) in [
         ("any", standby.port()),
@@ -109,6 +118,14 @@ async fn a_standby_is_promoted() {
     let found = conn.number("SELECT inet_server_port() AS n").await.unwrap();
     assert_eq!(found, i32::from(standby.port()));
     let pool = of("standby");
-    let refused = async || pool.get().await.err().map(|error| error.error_type().to_owned());
-    until("no standby", refused, |kind| kind.as_deref() == Some("unreachable")).await;
+    let refused = async || {
+        pool.get()
+            .await
+            .err()
+            .map(|error| error.error_type().to_owned())
+    };
+    until("no standby", refused, |kind| {
+        kind.as_deref() == Some("unreachable")
+    })
+    .await;
 }

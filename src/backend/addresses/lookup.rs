@@ -92,7 +92,11 @@ impl Lookup {
 
     fn failed(&self, whole: &str) -> ConnectError {
         let why = whole.strip_prefix("failed to lookup address information: ");
-        let message = format!("looking up {}: {}", self.host, lower_first(why.unwrap_or(whole)));
+        let message = format!(
+            "looking up {}: {}",
+            self.host,
+            lower_first(why.unwrap_or(whole))
+        );
         ConnectError::new(ConnectErrorKind::Unreachable, message, None)
     }
 }

@@ -1,10 +1,12 @@
 //! Divides the time of a connection attempt among the addresses, and collects their errors.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::Lookup;
 use crate::backend::connect_error::{ConnectError, ConnectErrorKind};
 
 /// The turns of one connection attempt.
@@ -31,21 +33,36 @@ impl Turns {
     ///
     /// # Errors
     ///
-    /// Returns the error of the turn, or says that the time is over, after `doing`.
+    /// Returns the error of the turn, or says that the time is over.
     pub(in crate::backend) async fn take<T>(
         &self,
         left: usize,
-        doing: &str,
         turn: impl Future<Output = Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
-        let time = self.deadline.saturating_duration_since(Instant::now());
-        let share = time / u32::try_from(left.max(1)).unwrap_or(u32::MAX);
+        let share = self.share(left);
         let share = self.longest.map_or(share, |longest| longest.min(share));
         let answer = timeout(share, turn).await;
+        answer.unwrap_or_else(|_| Err(late("no connection", share)))
+    }
+
+    /// Looks up a host, for the same share of the time. As in libpq, the URL's limit does not cover
+    /// the lookup.
+    pub(in crate::backend) async fn look_up(
+        &self,
+        left: usize,
+        lookup: &Lookup,
+    ) -> Result<Vec<IpAddr>, ConnectError> {
+        let share = self.share(left);
+        let answer = timeout(share, lookup.addresses()).await;
         answer.unwrap_or_else(|_| {
-            let message = format!("{doing} within {:?}", shown(share));
-            Err(ConnectError::new(ConnectErrorKind::TimedOut, message, None))
+            let doing = format!("looking up {}: no answer", lookup.host());
+            Err(late(&doing, share))
         })
+    }
+
+    fn share(&self, left: usize) -> Duration {
+        let time = self.deadline.saturating_duration_since(Instant::now());
+        time / u32::try_from(left.max(1)).unwrap_or(u32::MAX)
     }
 
     /// Notes that an address has failed. Returns whether the next address should be tried.
@@ -91,6 +108,11 @@ fn is_final(kind: ConnectErrorKind) -> bool {
     )
 }
 
+fn late(what: &str, time: Duration) -> ConnectError {
+    let message = format!("{what} within {:?}", shown(time));
+    ConnectError::new(ConnectErrorKind::TimedOut, message, None)
+}
+
 /// Rounds a time to tenths of a second, from one second on.
 fn shown(time: Duration) -> Duration {
     let millis = time.as_millis() as u64;
@@ -108,9 +130,9 @@ mod tests {
     async fn hang(turns: &Turns, left: usize) -> Duration {
         let start = Instant::now();
         let hangs = pending::<Result<(), ConnectError>>();
-        let error = turns.take(left, "no answer", hangs).await.unwrap_err();
+        let error = turns.take(left, hangs).await.unwrap_err();
         let took = start.elapsed();
-        let expected = format!("no answer within {took:?}");
+        let expected = format!("no connection within {took:?}");
         assert_eq!(
             (error.kind(), error.message()),
             (ConnectErrorKind::TimedOut, &*expected)
@@ -122,7 +144,7 @@ mod tests {
     async fn the_time_is_divided_and_what_is_left_over_goes_to_the_next() {
         let turns = Turns::new(Duration::from_secs(12), None);
         assert_eq!(hang(&turns, 3).await, Duration::from_secs(4));
-        let quick = turns.take(2, "", async { Ok(()) }).await;
+        let quick = turns.take(2, async { Ok(()) }).await;
         assert!(quick.is_ok());
         assert_eq!(hang(&turns, 1).await, Duration::from_secs(8));
     }

@@ -183,7 +183,11 @@ mod unit {
             ("3D000", "", ConnectErrorKind::Database),
             ("08006", "", ConnectErrorKind::Unreachable),
             ("XX000", "", ConnectErrorKind::Other),
-            ("08P01", "invalid frontend message type", ConnectErrorKind::Other),
+            (
+                "08P01",
+                "invalid frontend message type",
+                ConnectErrorKind::Other,
+            ),
         ] {
             assert_eq!(kind_of(code, message), kind, "{code} {message}");
         }
@@ -203,7 +207,10 @@ mod unit {
             ("server conn crashed?", ConnectErrorKind::Unreachable),
             ("client_login_timeout", ConnectErrorKind::Unreachable),
             ("query_wait_timeout", ConnectErrorKind::Unreachable),
-            ("pgbouncer cannot connect to server", ConnectErrorKind::Unreachable),
+            (
+                "pgbouncer cannot connect to server",
+                ConnectErrorKind::Unreachable,
+            ),
             (
                 "no more connections allowed (max_client_conn)",
                 ConnectErrorKind::TooManyConnections,

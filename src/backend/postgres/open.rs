@@ -49,7 +49,9 @@ pub(super) async fn open(target: &Target) -> Result<(Opened, Connector), Connect
     };
     let mut hosts: Vec<_> = target.hosts.iter().enumerate().collect();
     dial.shuffle(&mut hosts);
-    target.hanging.to_the_end(&mut hosts, |(number, _)| (*number, None));
+    target
+        .hanging
+        .to_the_end(&mut hosts, |(number, _)| (*number, None));
     let mut left = hosts.len();
     for (number, host) in hosts {
         match dial.host(number, host, left).await {
@@ -82,19 +84,16 @@ impl Dialing<'_> {
         let mut addresses = match &host.socket {
             #[cfg(unix)]
             Place::Unix(_) => vec![None],
-            Place::Tcp { lookup, .. } => {
-                let doing = format!("looking up {}: no answer", lookup.host());
-                match self.turns.take(left, &doing, lookup.addresses()).await {
-                    Ok(addresses) => addresses.into_iter().map(Some).collect(),
-                    Err(error) => {
-                        if error.kind() == ConnectErrorKind::TimedOut {
-                            hanging.timed_out((number, None));
-                        }
-                        self.turns.failed(error.at(host));
-                        return Next::Another;
+            Place::Tcp { lookup, .. } => match self.turns.look_up(left, lookup).await {
+                Ok(addresses) => addresses.into_iter().map(Some).collect(),
+                Err(error) => {
+                    if error.kind() == ConnectErrorKind::TimedOut {
+                        hanging.timed_out((number, None));
                     }
+                    self.turns.failed(error.at(host));
+                    return Next::Another;
                 }
-            }
+            },
         };
         self.shuffle(&mut addresses);
         hanging.to_the_end(&mut addresses, |address| (number, *address));
@@ -102,8 +101,14 @@ impl Dialing<'_> {
         let mut all_hang = true;
         for (tried, &address) in addresses.iter().enumerate() {
             let left = addresses.len() - tried + left - 1;
-            let turn = attempt(self.target, &self.config, &mut self.connector, host, address);
-            let error = match self.turns.take(left, "no connection", turn).await {
+            let turn = attempt(
+                self.target,
+                &self.config,
+                &mut self.connector,
+                host,
+                address,
+            );
+            let error = match self.turns.take(left, turn).await {
                 Ok((opened, mismatch)) => {
                     hanging.answered(&(number, None));
                     hanging.answered(&(number, address));

@@ -89,7 +89,7 @@ fn reported(connection: &Connection<Socket, Tap<Transport>>, name: &str) -> Opti
 }
 
 /// Returns whether the server answers with a true value.
-async fn query(
+pub(super) async fn query(
     client: &Client,
     connection: &mut Connection<Socket, Tap<Transport>>,
     statement: &str,

@@ -1,5 +1,6 @@
 //! Connect errors without TLS, and cancelling.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use super::server::{eventually, plain, refused, run, target};
 use crate::backend::connect_error::ConnectErrorKind;
 use crate::backend::postgres::application_name::joined;
 use crate::backend::postgres::connect::connect;
+use crate::backend::postgres::role::query;
 use crate::backend::postgres::url::Target;
 
 #[tokio::test]
@@ -115,7 +117,9 @@ fn named(addresses: &'static [&str], port: u16, parameters: &str) -> Target {
 
 /// Takes connections and never answers.
 async fn silent(address: &str, port: u16) -> tokio::net::TcpListener {
-    tokio::net::TcpListener::bind((address, port)).await.unwrap()
+    tokio::net::TcpListener::bind((address, port))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -202,6 +206,53 @@ async fn a_resolver_that_hangs_has_one_thread_and_is_named() {
         );
     }
     eventually("begun", || begun.load(Ordering::SeqCst) == 1).await;
+}
+
+/// Servers before Postgres 14 do not report what they are.
+#[tokio::test]
+async fn a_server_that_does_not_report_what_it_is_is_queried() {
+    let mut opened = plain().await.open().await;
+    for (set, statement, is) in [
+        ("SELECT 1", "SHOW transaction_read_only", false),
+        (
+            "SET default_transaction_read_only = on",
+            "SHOW transaction_read_only",
+            true,
+        ),
+        ("SELECT 1", "SELECT pg_catalog.pg_is_in_recovery()", false),
+    ] {
+        let (client, connection) = (&opened.client, &mut opened.connection);
+        query(client, connection, set).await.unwrap();
+        let found = query(client, connection, statement).await;
+        assert_eq!(found.unwrap(), is, "{statement}");
+    }
+    assert!(
+        query(&opened.client, &mut opened.connection, "SELECT 1/0")
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn hosts_are_tried_in_their_order_or_in_a_random_one() {
+    for (order, orders) in [("disable", 1), ("random", 2)] {
+        let url = format!("postgres://a.example,b.example/db?load_balance_hosts={order}");
+        let mut target = target(&url);
+        target.set_resolver(|_| Ok(Vec::new()));
+        let mut seen = BTreeSet::new();
+        // The chance that all are the same is one in 2^199.
+        for _ in 0..200 {
+            let error = connect(&target).await.expect_err("no address");
+            seen.insert(error.message().to_owned());
+        }
+        assert_eq!(seen.len(), orders, "{seen:?}");
+        assert!(
+            seen.first()
+                .unwrap()
+                .starts_with("looking up a.example: no address"),
+            "{seen:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -105,7 +105,9 @@ impl Lists {
             );
         }
         if !addresses.is_empty() && addresses.len() != hosts.len() {
-            return Err("the URL has the wrong number of hostaddr: expected one per host".to_owned());
+            return Err(
+                "the URL has the wrong number of hostaddr: expected one per host".to_owned(),
+            );
         }
         if hosts.iter().any(|host| host.starts_with('@')) {
             return Err("the URL has an abstract Unix socket, which is not supported".to_owned());
@@ -114,7 +116,11 @@ impl Lists {
             .into_iter()
             .enumerate()
             .map(|(at, host)| Host {
-                port: ports.get(at).or(ports.first()).and_then(|port| read_port(port)).unwrap_or(DEFAULT_PORT),
+                port: ports
+                    .get(at)
+                    .or(ports.first())
+                    .and_then(|port| read_port(port))
+                    .unwrap_or(DEFAULT_PORT),
                 socket: Socket::new(host, addresses.get(at).filter(|text| !text.is_empty())),
             })
             .collect();

@@ -35,7 +35,11 @@ const NAMES: &str = "sslmode, sslrootcert, user, password, dbname, host, hostadd
 /// The parameters of libpq for which only the value that describes what the pool does is accepted;
 /// other values would have no effect. The values are separated by spaces.
 const FIXED: [(&str, &str, &str); 16] = [
-    ("client_encoding", "UTF8 auto", "UTF8 or auto: diesel uses UTF-8"),
+    (
+        "client_encoding",
+        "UTF8 auto",
+        "UTF8 or auto: diesel uses UTF-8",
+    ),
     ("sslnegotiation", "postgres", "postgres"),
     ("gssencmode", "disable prefer", "disable or prefer"),
     ("sslcompression", "0", "0"),
@@ -44,12 +48,28 @@ const FIXED: [(&str, &str, &str); 16] = [
     ("ssl_min_protocol_version", "TLSv1.2", "TLSv1.2"),
     ("ssl_max_protocol_version", "TLSv1.3", "TLSv1.3"),
     ("min_protocol_version", "3.0", "3.0"),
-    ("max_protocol_version", "3.0 3.2 latest", "3.0, 3.2 or latest"),
-    ("replication", "false off no 0", "false: the pool has no replication connections"),
+    (
+        "max_protocol_version",
+        "3.0 3.2 latest",
+        "3.0, 3.2 or latest",
+    ),
+    (
+        "replication",
+        "false off no 0",
+        "false: the pool has no replication connections",
+    ),
     ("gssdelegation", "0", "0"),
     ("krbsrvname", "", "no value: GSSAPI is not supported"),
-    ("requirepeer", "", "no value: the owner of a Unix socket's server is not checked"),
-    ("passfile", "", "no value: no password file is read, the password belongs into the URL"),
+    (
+        "requirepeer",
+        "",
+        "no value: the owner of a Unix socket's server is not checked",
+    ),
+    (
+        "passfile",
+        "",
+        "no value: no password file is read, the password belongs into the URL",
+    ),
     ("service", "", "no value: no service file is read"),
 ];
 
@@ -195,12 +215,7 @@ fn fixed(key: &str, text: &str, mangled: bool) -> Result<(), String> {
 
 /// Reads a whole number as libpq does: with blanks around it, in 32 bits. Most numbers below one
 /// mean the default.
-fn number(
-    key: &str,
-    text: &str,
-    unit: &str,
-    range: RangeInclusive<i32>,
-) -> Result<i32, String> {
+fn number(key: &str, text: &str, unit: &str, range: RangeInclusive<i32>) -> Result<i32, String> {
     let number = text.trim().parse().ok().filter(|it| range.contains(it));
     number.ok_or_else(|| {
         let of = if unit.is_empty() { "" } else { " of " };

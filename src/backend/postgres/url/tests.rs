@@ -77,7 +77,10 @@ fn several_hosts_are_kept() {
     }
     for (url, part) in [
         ("postgres://a:1,b:2/db?port=3,4,5", "wrong number of ports"),
-        ("postgres://a,b/db?hostaddr=10.0.0.1", "wrong number of hostaddr"),
+        (
+            "postgres://a,b/db?hostaddr=10.0.0.1",
+            "wrong number of hostaddr",
+        ),
         ("postgres://a,,b/db", "no host"),
         ("postgres://[::1/db", "unfinished"),
         ("postgres:///db?host=@abstract", "abstract"),
@@ -100,12 +103,20 @@ fn each_parameter_has_the_meaning_of_libpq_or_is_refused() {
         ("connect_timeout", "", "! a whole number of seconds"),
         ("tcp_user_timeout", "10000", "Some(10s)"),
         ("tcp_user_timeout", "0", "Some(0ns)"),
-        ("tcp_user_timeout", "10s", "! a whole number of milliseconds"),
+        (
+            "tcp_user_timeout",
+            "10s",
+            "! a whole number of milliseconds",
+        ),
         ("keepalives", "1", "true"),
         ("keepalives", "0", "false"),
         ("keepalives", "on", "! 0 or 1"),
         ("keepalives_idle", "30", "30s"),
-        ("keepalives_idle", "40000", "! a whole number of seconds, at most 32767"),
+        (
+            "keepalives_idle",
+            "40000",
+            "! a whole number of seconds, at most 32767",
+        ),
         ("keepalives_interval", "5", "Some(5s)"),
         ("keepalives_interval", "0", "None"),
         ("keepalives_count", "4", "Some(4)"),
@@ -135,15 +146,31 @@ fn each_parameter_has_the_meaning_of_libpq_or_is_refused() {
         ("dbname", "shop", r#"Some("shop")"#),
         ("port", "6432", "h:6432"),
         ("port", "0", "! numbers from 1 to 65535 separated by commas"),
-        ("port", "70000", "! numbers from 1 to 65535 separated by commas"),
+        (
+            "port",
+            "70000",
+            "! numbers from 1 to 65535 separated by commas",
+        ),
         ("hostaddr", "10.0.0.1", "h:5432"),
-        ("hostaddr", "db.example", "! IP addresses separated by commas"),
+        (
+            "hostaddr",
+            "db.example",
+            "! IP addresses separated by commas",
+        ),
         ("client_encoding", "UTF8", IGNORED),
         ("client_encoding", "utf-8", IGNORED),
         ("client_encoding", "auto", IGNORED),
-        ("client_encoding", "LATIN1", "! UTF8 or auto: diesel uses UTF-8"),
+        (
+            "client_encoding",
+            "LATIN1",
+            "! UTF8 or auto: diesel uses UTF-8",
+        ),
         ("sslmode", "disable", "Disable"),
-        ("sslmode", "on", "! disable, prefer, require, verify-ca or verify-full"),
+        (
+            "sslmode",
+            "on",
+            "! disable, prefer, require, verify-ca or verify-full",
+        ),
         ("sslnegotiation", "postgres", IGNORED),
         ("sslnegotiation", "direct", "! postgres"),
         ("gssencmode", "prefer", IGNORED),
@@ -158,9 +185,17 @@ fn each_parameter_has_the_meaning_of_libpq_or_is_refused() {
         ("min_protocol_version", "3.2", "! 3.0"),
         ("max_protocol_version", "latest", IGNORED),
         ("replication", "false", IGNORED),
-        ("replication", "database", "! false: the pool has no replication connections"),
+        (
+            "replication",
+            "database",
+            "! false: the pool has no replication connections",
+        ),
         ("gssdelegation", "1", "! 0"),
-        ("krbsrvname", "postgres", "! no value: GSSAPI is not supported"),
+        (
+            "krbsrvname",
+            "postgres",
+            "! no value: GSSAPI is not supported",
+        ),
         (
             "requirepeer",
             "postgres",
@@ -178,7 +213,10 @@ fn each_parameter_has_the_meaning_of_libpq_or_is_refused() {
         let target = match (parsed, outcome.strip_prefix("! ")) {
             (Ok(target), None) => target,
             (Err(error), Some(allowed)) => {
-                assert_eq!(error, format!("parameter {key}={value:?}: expected {allowed}"));
+                assert_eq!(
+                    error,
+                    format!("parameter {key}={value:?}: expected {allowed}")
+                );
                 continue;
             }
             (Ok(_), Some(_)) => panic!("{key}={value} is accepted"),
