@@ -40,7 +40,7 @@ async fn the_first_of_two_hosts_is_silent() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     // Without the parameter, the time of the pool is divided.
-    for parameters in ["?connect_timeout=1", ""] {
+    for parameters in ["?connect_timeout=4", ""] {
         is_served_by_the_second(port, parameters).await;
     }
 }

@@ -32,7 +32,7 @@ async fn each_address_of_a_name_gets_its_turn() {
     // Takes connections and never answers.
     let _listener = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
     let addresses = &["127.0.0.2", "127.0.0.1"];
-    let target = named(addresses, &server.url(), Duration::from_secs(2));
+    let target = named(addresses, &server.url(), Duration::from_secs(6));
     for _ in 0..2 {
         let dialed = target.dial().await.unwrap();
         assert!(dialed.session.unwrap().process_id() > Some(0));

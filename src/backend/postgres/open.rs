@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Config, Connection, Socket};
@@ -20,16 +21,6 @@ pub(super) struct Opened {
     pub(super) client: Client,
     pub(super) connection: Connection<Socket, Tap<Transport>>,
     pub(super) wire: Option<Arc<Wire>>,
-}
-
-/// What follows after a host was tried.
-enum Next {
-    /// Nothing: this is the session.
-    Done(Opened),
-    /// The next host is tried.
-    Another,
-    /// Nothing: the others would refuse, too.
-    GiveUp,
 }
 
 /// Opens a session and waits until the server is ready for queries.
@@ -55,9 +46,9 @@ pub(super) async fn open(target: &Target) -> Result<(Opened, Connector), Connect
     let mut left = hosts.len();
     for (number, host) in hosts {
         match dial.host(number, host, left).await {
-            Next::Done(opened) => return Ok((opened, dial.connector)),
-            Next::Another => left -= 1,
-            Next::GiveUp => break,
+            ControlFlow::Continue(()) => left -= 1,
+            ControlFlow::Break(Some(opened)) => return Ok((opened, dial.connector)),
+            ControlFlow::Break(None) => break,
         }
     }
     match dial.second_best {
@@ -78,8 +69,14 @@ struct Dialing<'a> {
 }
 
 impl Dialing<'_> {
-    /// Tries the addresses of one host. `left` hosts are still to be tried, this one included.
-    async fn host(&mut self, number: usize, host: &Host, left: usize) -> Next {
+    /// Tries the addresses of one host. `left` hosts are still to be tried, this one included. Breaks
+    /// with the session, or with none if the other hosts would refuse, too.
+    async fn host(
+        &mut self,
+        number: usize,
+        host: &Host,
+        left: usize,
+    ) -> ControlFlow<Option<Opened>> {
         let hanging = &self.target.hanging;
         let mut addresses = match &host.socket {
             #[cfg(unix)]
@@ -91,7 +88,7 @@ impl Dialing<'_> {
                         hanging.timed_out((number, None));
                     }
                     self.turns.failed(error.at(host));
-                    return Next::Another;
+                    return ControlFlow::Continue(());
                 }
             },
         };
@@ -112,10 +109,11 @@ impl Dialing<'_> {
                 Ok((opened, mismatch)) => {
                     hanging.answered(&(number, None));
                     hanging.answered(&(number, address));
-                    return match mismatch {
-                        None => Next::Done(opened),
-                        Some(found) => self.not_wanted(opened, found, host, address),
+                    let Some(found) = mismatch else {
+                        return ControlFlow::Break(Some(opened));
                     };
+                    self.put_aside(opened, found, &host.at(address));
+                    return ControlFlow::Continue(());
                 }
                 Err(error) => error,
             };
@@ -129,34 +127,25 @@ impl Dialing<'_> {
                 false => error,
             };
             if !self.turns.failed(error) {
-                return Next::GiveUp;
+                return ControlFlow::Break(None);
             }
         }
         if all_hang {
             hanging.timed_out((number, None));
         }
-        Next::Another
+        ControlFlow::Continue(())
     }
 
     /// Puts aside a server that is not what the URL asks for. Its other addresses would not be either.
-    fn not_wanted(
-        &mut self,
-        opened: Opened,
-        found: &str,
-        host: &Host,
-        address: Option<IpAddr>,
-    ) -> Next {
+    fn put_aside(&mut self, opened: Opened, found: &str, at: &str) {
         let role = self.target.role;
         if role == Role::PreferStandby {
             self.second_best.get_or_insert(opened);
         }
-        let message = format!(
-            "the server is {found}, expected target_session_attrs={}",
-            role.as_str()
-        );
+        let asked = role.as_str();
+        let message = format!("the server is {found}, expected target_session_attrs={asked}");
         let error = ConnectError::new(ConnectErrorKind::Unreachable, message, None);
-        self.turns.failed(error.at(host.at(address)));
-        Next::Another
+        self.turns.failed(error.at(at));
     }
 
     fn shuffle<T>(&self, items: &mut [T]) {

@@ -129,7 +129,7 @@ async fn each_address_of_a_name_gets_its_turn() {
     let listener = silent("127.0.0.2", port).await;
     let addresses = &["127.0.0.2", "127.0.0.1"];
     // Without the parameter, the time of the pool is divided.
-    for (parameters, limit) in [("connect_timeout=1", 3600), ("", 2)] {
+    for (parameters, limit) in [("connect_timeout=3", 3600), ("", 6)] {
         let mut target = named(addresses, port, parameters);
         target.limit = Duration::from_secs(limit);
         let mut connected = connect(&target).await.unwrap();
