@@ -18,6 +18,14 @@ mod mysql;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(test, any(feature = "postgres", feature = "mysql")))]
+#[path = "../../tests/support/mod.rs"]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "shared with the integration tests"
+)]
+mod support;
 
 use diesel::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;

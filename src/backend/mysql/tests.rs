@@ -1,18 +1,9 @@
 //! The addresses of a host, on a real server.
 
-#[path = "../../../tests/support/mod.rs"]
-#[allow(
-    dead_code,
-    missing_debug_implementations,
-    unreachable_pub,
-    reason = "shared with the integration tests"
-)]
-mod support;
-
 use tokio::net::TcpListener;
 
-use self::support::mariadb;
 use super::*;
+use crate::backend::support::mariadb;
 
 /// A name with these addresses, which no resolver has to know.
 fn named(addresses: &'static [&str], url: &str, limit: Duration) -> Target {
