@@ -37,7 +37,8 @@ pub struct ConnectError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectErrorKind {
     /// No server responds at this address: the connection was refused or reset, there is no route,
-    /// or the host name does not resolve.
+    /// the host name does not resolve, or a pooler responds that its server is gone. Also if no
+    /// server is what the URL's `target_session_attrs` asks for.
     Unreachable,
     /// The server rejects this user: wrong password, unknown user, or missing permission.
     Authentication,
@@ -122,6 +123,12 @@ impl ConnectError {
         )
     }
 
+    /// Appends to the message where the attempt was made.
+    pub(crate) fn at(self, place: impl fmt::Display) -> Self {
+        let message = format!("{} ({place})", self.message);
+        Self { message, ..self }
+    }
+
     /// Removes the secrets of this URL from the message.
     pub(crate) fn redacted(self, url: &DatabaseUrl) -> Self {
         Self {
@@ -179,20 +186,27 @@ impl ConnectErrorKind {
                 Self::Authentication,
                 // `role "app" does not exist`, `role "app" is not permitted to log in`.
                 "password authentication failed|password missing|authentication error|\
-                 Access denied|permission denied for database|role \"",
+                 Access denied|permission denied for database|no such user|role \"",
             ),
             (
                 Self::TooManyConnections,
-                "too many clients|Too many connections|remaining connection slots",
+                "too many clients|Too many connections|remaining connection slots|\
+                 no more connections allowed",
             ),
             (Self::Starting, "starting up|shutting down"),
             (Self::Configuration, "invalid configuration"),
             (Self::Tls, "error performing TLS"),
             // `database "shop" does not exist`.
-            (Self::Database, "Unknown database|database \""),
+            (
+                Self::Database,
+                "Unknown database|no such database|database \"",
+            ),
             (
                 Self::Unreachable,
-                "refused|error connecting|Input/output error|timed out|reset",
+                // The second line is what PgBouncer says if its server is gone.
+                "refused|error connecting|Input/output error|timed out|reset|\
+                 server login has been failing|server conn crashed|query_wait_timeout|\
+                 client_login_timeout|cannot connect to server",
             ),
         ];
         let mut kinds = parts.into_iter();

@@ -20,6 +20,8 @@ use crate::checkout::TransactionState;
 pub struct DialOptions {
     /// Whether sessions send an application name, if the server supports it.
     pub application_name: bool,
+    /// How long opening a connection may take.
+    pub connect_timeout: Duration,
 }
 
 /// Opens connections, and probes them.

@@ -4,6 +4,8 @@
 // A build with a single backend does not use everything that the backends share.
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod activity;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod addresses;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod connect_error;
 mod connection_failure;
@@ -16,6 +18,14 @@ mod mysql;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(test, any(feature = "postgres", feature = "mysql")))]
+#[path = "../../tests/support/mod.rs"]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "shared with the integration tests"
+)]
+mod support;
 
 use diesel::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;

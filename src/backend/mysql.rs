@@ -1,6 +1,7 @@
 //! The backend for MySQL and MariaDB, on the driver that diesel-async uses.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use opentelemetry::KeyValue;
 use tokio::time::timeout;
 
 use self::activity::activity;
+use super::addresses::{Hanging, Lookup, Turns};
 use super::connect_error::io_message;
 use super::dial::{from_connection, place};
 use super::{
@@ -20,6 +22,8 @@ use super::{
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 mod activity;
+#[cfg(test)]
+mod tests;
 
 /// The time limit of cancelling a query. Cancelling takes a connection of its own, which an
 /// overloaded server may not grant.
@@ -28,7 +32,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
 
-    fn dialer(url: &DatabaseUrl, _: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
+    fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         if verifies_without_tls(url.expose()) {
             return Err(
                 "verify_ca and verify_identity have no effect without require_ssl=true: the \
@@ -47,10 +51,7 @@ impl Backend for AsyncMysqlConnection {
             .stmt_cache_size(0)
             .client_found_rows(true)
             .into();
-        Ok(Box::new(Target {
-            opts,
-            url: url.clone(),
-        }))
+        Ok(Box::new(Target::new(opts, url, options.connect_timeout)))
     }
 
     fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>> {
@@ -78,14 +79,15 @@ fn verifies_without_tls(url: &str) -> bool {
 struct Target {
     opts: Opts,
     url: DatabaseUrl,
+    lookup: Lookup,
+    limit: Duration,
+    hanging: Hanging<IpAddr>,
 }
 
 impl Dial<AsyncMysqlConnection> for Target {
     fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
         Box::pin(async {
-            let connection = Conn::new(self.opts.clone())
-                .await
-                .map_err(|e| self.explain(&e))?;
+            let connection = self.connect().await?;
             let id = connection.id();
             let connection = AsyncMysqlConnection::try_from(connection)
                 .await
@@ -111,6 +113,63 @@ impl Dial<AsyncMysqlConnection> for Target {
 }
 
 impl Target {
+    fn new(opts: Opts, url: &DatabaseUrl, limit: Duration) -> Self {
+        let host = opts.ip_or_hostname();
+        // The driver keeps the brackets of an IPv6 address.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Self {
+            lookup: Lookup::new(host),
+            opts,
+            url: url.clone(),
+            limit,
+            hanging: Hanging::default(),
+        }
+    }
+
+    /// Opens a connection with the first of the host's addresses that works. Each gets its turn; the
+    /// driver itself would wait for the first one that accepts.
+    async fn connect(&self) -> Result<Conn, ConnectError> {
+        if let Some(path) = self.opts.socket() {
+            let connected = Conn::new(self.opts.clone()).await;
+            return connected.map_err(|error| self.explain(&error).at(path));
+        }
+        let (host, port) = (self.lookup.host(), self.opts.tcp_port());
+        let mut turns = Turns::new(self.limit, None);
+        let found = turns.look_up(1, &self.lookup).await;
+        let mut addresses = found.map_err(|error| error.at(format_args!("{host}:{port}")))?;
+        self.hanging.to_the_end(&mut addresses, |address| *address);
+        for (tried, &address) in addresses.iter().enumerate() {
+            let opts = OptsBuilder::from_opts(self.opts.clone())
+                .resolved_ips(Some(vec![address]))
+                // The driver would take any name of this machine for one to prefer the socket for.
+                .prefer_socket(self.opts.prefer_socket() && self.opts.addr_is_loopback());
+            let at = match host.parse() == Ok(address) {
+                true => format!("{host}:{port}"),
+                false => format!("{host}:{port}, {address}"),
+            };
+            let turn = async { Conn::new(opts).await.map_err(|error| self.explain(&error)) };
+            let error = match turns.take(addresses.len() - tried, turn).await {
+                Ok(connection) => {
+                    self.hanging.answered(&address);
+                    return Ok(connection);
+                }
+                Err(error) => error,
+            };
+            if error.kind() == ConnectErrorKind::TimedOut {
+                self.hanging.timed_out(address);
+            }
+            // The server's own words need no address if there is no other server.
+            let error = match addresses.len() > 1 || error.code().is_none() {
+                true => error.at(at),
+                false => error,
+            };
+            if !turns.failed(error) {
+                break;
+            }
+        }
+        Err(turns.error())
+    }
+
     fn explain(&self, error: &mysql_async::Error) -> ConnectError {
         let (kind, text, code) = match error {
             mysql_async::Error::Server(server) => {
@@ -118,9 +177,7 @@ impl Target {
                 (kind_of(server.code), server.message.clone(), code)
             }
             mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
-                let (host, port) = (self.opts.ip_or_hostname(), self.opts.tcp_port());
-                let text = format!("{} ({host}:{port})", io_message(io));
-                (ConnectErrorKind::of_io(io), text, None)
+                (ConnectErrorKind::of_io(io), io_message(io), None)
             }
             #[cfg(feature = "tls")]
             mysql_async::Error::Io(_) => (ConnectErrorKind::Tls, error.to_string(), None),

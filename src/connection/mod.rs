@@ -31,7 +31,7 @@ pub use self::existing_pool::{ExistingLease, ExistingShared};
 pub use self::future::ResponseFuture;
 pub use self::lease::Lease;
 pub use self::manager::Manager;
-pub(crate) use self::opener::{OnConnect, Opener};
+pub(crate) use self::opener::{OnConnect, Opener, limit_of_backend};
 pub use self::own_pool::OwnShared;
 pub(crate) use self::policy::{ConnectionPolicy, PolicySettings};
 pub use self::service::{Managed, PoolService};

@@ -17,6 +17,12 @@ use crate::settings::DatabaseUrl;
 pub(crate) type OnConnect<C> =
     Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
 
+/// Returns how long a backend may take if a connection attempt may take `limit`: a little less, so
+/// that its error comes first. It names each address and why it failed.
+pub(crate) fn limit_of_backend(limit: Duration) -> Duration {
+    limit - (limit / 100).min(Duration::from_millis(50))
+}
+
 /// Opens the pool's connections and dedicated connections.
 pub(crate) struct Opener<C> {
     dial: Arc<dyn Dial<C>>,

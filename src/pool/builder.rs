@@ -21,7 +21,7 @@ use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
 use crate::backend::{Backend, Dial, DialOptions};
 use crate::connection::{
-    ConnectionPolicy, Manager, OnConnect, Opener, PolicySettings, PoolService,
+    ConnectionPolicy, Manager, OnConnect, Opener, PolicySettings, PoolService, limit_of_backend,
 };
 use crate::observe::ObserveLayer;
 use crate::query::QueryOptions;
@@ -222,6 +222,7 @@ fn dialer<C: Backend>(
     let url = &settings.database_url;
     let options = DialOptions {
         application_name: settings.application_name,
+        connect_timeout: limit_of_backend(settings.connect_timeout),
     };
     let wrong = |expected, hint: Option<String>| {
         SettingsError::from(Problem::wrong(url_name, &url.to_string(), expected).with_hint(hint))

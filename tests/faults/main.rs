@@ -20,6 +20,7 @@ mod load;
 mod lost;
 mod servers;
 
+mod addresses;
 mod documented;
 mod dropped;
 mod holders;

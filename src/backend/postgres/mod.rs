@@ -6,9 +6,11 @@ mod awaited;
 pub(crate) mod commands;
 pub(crate) mod connect;
 pub(crate) mod error_fields;
+mod open;
 mod outcomes;
 pub(crate) mod reader;
 mod server_errors;
+mod role;
 mod session;
 pub(crate) mod tap;
 #[cfg(test)]

@@ -27,6 +27,7 @@ impl Backend for AsyncPgConnection {
 
     fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         let mut target = Target::parse(url.expose())?;
+        target.limit = options.connect_timeout;
         if options.application_name && !target.has_application_name() {
             target.set_application_name(&application_name::of_this_process());
         }

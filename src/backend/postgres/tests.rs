@@ -5,12 +5,7 @@ mod copying;
 mod readings;
 mod server;
 mod statements;
-#[path = "../../../tests/support/mod.rs"]
-#[allow(
-    missing_debug_implementations,
-    unreachable_pub,
-    reason = "shared with the integration tests"
-)]
-mod support;
 #[cfg(feature = "tls")]
 mod tls;
+
+use crate::backend::support;

@@ -1,33 +1,56 @@
 //! Parses a Postgres URL.
 //!
-//! tokio-postgres knows neither `verify-ca` and `verify-full` nor `sslrootcert`. This parser reads
-//! the TLS parameters and passes the rest to tokio-postgres. tokio-postgres also reports only
-//! "invalid value"; the errors here name the parameter, its value and the allowed values. They
-//! never contain the password, even if an unescaped password broke the URL into the wrong parts.
+//! tokio-postgres knows only some of libpq's parameters, gives some another unit or meaning, and
+//! reports only "invalid value". So the URL is parsed here. The errors name the parameter, its value
+//! and the allowed values. They never contain the password, even if an unescaped password broke the
+//! URL into the wrong parts.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::config::{SslMode, SslNegotiation};
 
+use self::hosts::Lists;
+pub(super) use self::hosts::{Host, Socket};
+use self::parameters::Parameters;
+use super::role::Role;
 use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
+use crate::backend::addresses::Hanging;
+
+mod hosts;
+mod parameters;
 
 /// A parsed Postgres URL.
 #[derive(Clone)]
 pub(crate) struct Target {
+    /// Everything but the hosts.
     config: Config,
     tls: TlsSettings,
     unix: bool,
+    pub(super) hosts: Arc<[Host]>,
+    /// Which of the servers is wanted.
+    pub(super) role: Role,
+    /// Whether the hosts and their addresses are tried in a random order.
+    pub(super) shuffled: bool,
+    /// How long one address may take, if the URL says so.
+    pub(super) connect_timeout: Option<Duration>,
+    /// How long all addresses together may take.
+    pub(super) limit: Duration,
+    pub(super) hanging: Arc<Hanging<Tried>>,
 }
 
-mod parameters;
+/// A host by its number, or one of its addresses.
+pub(super) type Tried = (usize, Option<std::net::IpAddr>);
 
 const MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 const EXAMPLE: &str = "postgres://user:password@host:5432/database";
 const ENCODE: &str = "in a user name or password, write @ : / ? # as %40 %3A %2F %3F %23";
+/// How long an attempt to connect may take if the pool sets no time.
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Target {
     /// Parses a `postgres://` or `postgresql://` URL.
@@ -40,13 +63,21 @@ impl Target {
     ///
     /// Returns a message with the parameter, its value and the allowed values; never the password.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let prefixes = ["postgres://", "postgresql://"];
+        let Some(rest) = prefixes.iter().find_map(|prefix| url.strip_prefix(prefix)) else {
             return Err(format!("expected a URL such as {EXAMPLE}"));
-        }
-        let (place, query) = split_query(url)?;
+        };
+        let (place, query) = split_query(rest)?;
         let mut sslmode = None;
         let mut roots = TlsRoots::Unset;
-        let mut kept = Vec::new();
+        let mut parameters = Parameters::default();
+        let mut lists = Lists::default();
+        let authority = parameters.read_credentials(place)?;
+        let (authority, database) = authority.split_once('/').unwrap_or((authority, ""));
+        lists.read_authority(authority)?;
+        if !database.is_empty() {
+            parameters.config.dbname(decode(database)?);
+        }
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let Some((key, value)) = parameter.split_once('=') else {
                 return Err(format!(
@@ -62,52 +93,22 @@ impl Target {
                 ("sslrootcert", "system") => roots = TlsRoots::System,
                 ("sslrootcert", "") => {}
                 ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
-                // These values match what the pool does. Other values would silently have no
-                // effect.
-                ("sslnegotiation", "postgres") | ("gssencmode", "disable" | "prefer") => {}
-                ("sslnegotiation", _) => return Err(expected("sslnegotiation", &text, "postgres")),
-                ("gssencmode", _) => {
-                    return Err(expected("gssencmode", &text, "disable or prefer"));
-                }
-                // tokio-postgres splits a list of hosts in the authority part of a URL, but not in
-                // this parameter.
-                ("host", _) => kept.extend(value.split(',').map(|host| format!("host={host}"))),
-                _ => {
-                    parameters::check(&key, value, &text, query.contains('@'))?;
-                    kept.push(parameter.to_owned());
-                }
+                _ if lists.set(&key, &text)? => {}
+                _ => parameters.set(&key, &text, query.contains('@'))?,
             }
         }
-        // tokio-postgres would take a raw @ anywhere as the end of the credentials.
-        let rest = kept.join("&").replace('@', "%40");
-        let config: Config = format!("{place}?{rest}")
-            .parse()
-            .map_err(|error| format!("the URL is invalid: {}; {ENCODE}", cause(&error)))?;
-        Self::new(config, sslmode, roots)
+        parameters.finish();
+        Self::new(parameters, lists.hosts()?, sslmode, roots)
     }
 
-    fn new(mut config: Config, sslmode: Option<TlsMode>, roots: TlsRoots) -> Result<Self, String> {
-        if config.get_hosts().is_empty() {
-            // tokio-postgres calls a TLS connector only if there is a host name.
-            for address in config.get_hostaddrs().to_vec() {
-                config.host(address.to_string());
-            }
-        }
-        let hosts = config.get_hosts();
-        if hosts.is_empty() || hosts.contains(&Host::Tcp(String::new())) {
-            return Err(format!("the URL has no host: expected {EXAMPLE}"));
-        }
-        if !matches!(config.get_ports().len(), 0 | 1) && config.get_ports().len() != hosts.len() {
-            return Err(
-                "the URL has the wrong number of ports: expected one, or one per host".to_owned(),
-            );
-        }
-        let unix = hosts.iter().any(is_unix);
-        if unix && !hosts.iter().all(is_unix) {
-            return Err(
-                "the URL mixes Unix sockets and TCP hosts: expected only one kind".to_owned(),
-            );
-        }
+    fn new(
+        parameters: Parameters,
+        hosts: Vec<Host>,
+        sslmode: Option<TlsMode>,
+        roots: TlsRoots,
+    ) -> Result<Self, String> {
+        let mut config = parameters.config;
+        let unix = hosts.iter().any(Host::is_unix);
         let tls = TlsSettings {
             mode: effective_mode(sslmode, &roots, unix)?,
             roots,
@@ -123,21 +124,27 @@ impl Target {
                 .ssl_mode(SslMode::Require)
                 .ssl_negotiation(SslNegotiation::Direct);
         }
-        Ok(Self { config, tls, unix })
+        Ok(Self {
+            config,
+            tls,
+            unix,
+            hosts: hosts.into(),
+            role: parameters.role,
+            shuffled: parameters.shuffled,
+            connect_timeout: parameters.connect_timeout,
+            limit: LIMIT,
+            hanging: Arc::default(),
+        })
     }
 
     /// Returns the first host: a name, an address, or the directory of a Unix socket.
     pub(crate) fn host(&self) -> Option<&str> {
-        match self.config.get_hosts().first()? {
-            Host::Tcp(name) => Some(name),
-            #[cfg(unix)]
-            Host::Unix(folder) => folder.to_str(),
-        }
+        self.hosts.first()?.name()
     }
 
     /// Returns the port of the first host; 5432 if the URL has none.
     pub(crate) fn port(&self) -> u16 {
-        self.config.get_ports().first().copied().unwrap_or(5432)
+        self.hosts.first().map_or(5432, |host| host.port)
     }
 
     /// Returns the database, if the URL names one. Otherwise the server uses the user's name.
@@ -176,8 +183,24 @@ impl Target {
         self.unix
     }
 
+    /// Returns what tokio-postgres is told, without a host.
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Looks up all names in another way than by the operating system.
+    #[cfg(test)]
+    pub(super) fn set_resolver<F>(&mut self, resolve: F)
+    where
+        F: Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Clone + Send + Sync + 'static,
+    {
+        let mut hosts = self.hosts.to_vec();
+        for host in &mut hosts {
+            if let Socket::Tcp { name, lookup } = &mut host.socket {
+                *lookup = crate::backend::addresses::Lookup::by(name, resolve.clone());
+            }
+        }
+        self.hosts = hosts.into();
     }
 
     pub(super) fn tls(&self) -> &TlsSettings {
@@ -186,16 +209,8 @@ impl Target {
 
     /// Returns each `host:port`, separated by commas, for error messages.
     pub(super) fn addresses(&self) -> String {
-        let ports = self.config.get_ports();
-        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
-        let hosts = self.config.get_hosts().iter().enumerate();
-        let addresses = hosts.map(|(at, host)| match host {
-            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(at)),
-            Host::Tcp(name) => format!("{name}:{}", port(at)),
-            #[cfg(unix)]
-            Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(at)),
-        });
-        addresses.collect::<Vec<_>>().join(", ")
+        let hosts = self.hosts.iter().map(ToString::to_string);
+        hosts.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -276,18 +291,6 @@ fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Resul
             mode.as_str()
         )),
     }
-}
-
-/// Returns the cause of a parse error.
-///
-/// tokio-postgres puts the cause only in the source of its error, and never quotes a value.
-fn cause(error: &tokio_postgres::Error) -> String {
-    let source = error.source().map(ToString::to_string);
-    source.unwrap_or_else(|| error.to_string())
-}
-
-fn is_unix(host: &Host) -> bool {
-    !matches!(host, Host::Tcp(_))
 }
 
 #[cfg(test)]

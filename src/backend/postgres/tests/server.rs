@@ -11,7 +11,8 @@ use super::support::ports::free_port;
 use super::support::postgres::{find_programs, is_ready};
 use super::support::server::{Server as Process, output_of};
 use crate::backend::connect_error::ConnectError;
-use crate::backend::postgres::connect::{Connected, Opened, connect, open};
+use crate::backend::postgres::connect::{Connected, connect};
+use crate::backend::postgres::open::{Opened, open};
 use crate::backend::postgres::url::Target;
 
 /// A running server.
@@ -102,6 +103,7 @@ impl Server {
         open(&target(&self.url("127.0.0.1", "postgres")))
             .await
             .unwrap()
+            .0
     }
 }
 
