@@ -182,6 +182,7 @@ impl<C: Backend> PoolBuilder<C> {
         let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
         let leak_threshold = settings.leak_threshold;
         let request_metrics = settings.request_metrics;
+        let nested_checkouts = settings.nested_checkouts;
         let stack = Stack {
             admit,
             built: Arc::new(Built {
@@ -196,6 +197,7 @@ impl<C: Backend> PoolBuilder<C> {
                 .slow_wait(slow_wait)
                 .leak_threshold(leak_threshold)
                 .request_metrics(request_metrics)
+                .nested_checkouts(nested_checkouts)
                 .layer(stack),
         );
         if let Some(deadline) = warm_up {

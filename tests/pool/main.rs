@@ -28,6 +28,7 @@ mod hostile;
 mod leaks;
 mod log;
 mod n_plus_one;
+mod nested;
 mod optimize;
 mod outages;
 mod overflow;
