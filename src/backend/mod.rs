@@ -31,6 +31,8 @@ pub use self::connection_failure::is_connection_failure;
 pub(crate) use self::connection_failure::is_lost;
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
+#[cfg(test)]
+pub(crate) use self::monitor_connection::Known;
 pub(crate) use self::monitor_connection::{
     MonitorConnection, MonitorError, MonitorSession, OpenMonitorConnection,
 };

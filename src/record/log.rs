@@ -88,6 +88,7 @@ impl PoolEvents for Recorder {
             let mut state = self.state();
             state.totals.connections_opened += 1;
             back = state.last_connect_error.take().is_some();
+            state.last_opened = Some(Instant::now());
             state.windows.at(self.clock.now()).create.record(took);
             state.creates.record_time(took);
         }

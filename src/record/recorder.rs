@@ -32,7 +32,7 @@ use crate::record::windows::{Interval, Span, Windows};
 use crate::telemetry::Tracing;
 
 /// How long the result of a report's query on the monitoring connection is used.
-const VERDICT_AGE: Duration = Duration::from_secs(60);
+pub(crate) const VERDICT_AGE: Duration = Duration::from_secs(60);
 
 /// The target of all log events, so that one word selects them in a filter.
 pub(crate) const TARGET: &str = "poolscope";
@@ -88,6 +88,8 @@ pub(crate) struct PoolState {
     pub(crate) creates: Buckets,
     pub(crate) phases: [Buckets; 3],
     pub(crate) last_granted: Option<Instant>,
+    /// When a connection was last opened.
+    pub(crate) last_opened: Option<Instant>,
     pub(crate) last_returned: Option<Instant>,
     /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
@@ -145,6 +147,7 @@ impl Recorder {
                 creates: Buckets::new(SECONDS),
                 phases: [SECONDS; 3].map(Buckets::new),
                 last_granted: None,
+                last_opened: None,
                 last_returned: None,
                 last_connect_error: None,
                 monitor_verdict: None,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use diesel_async::AsyncPgConnection;
 use poolscope::Pool;
+use tokio::time::sleep;
 
 use crate::asking::until;
 use crate::databases::{Database, Tested};
@@ -10,22 +12,21 @@ use crate::load::Load;
 use crate::lost::nothing_is_lost;
 use crate::outages::{is_refused, is_served_again};
 use crate::servers::{Faulty, on_each_server};
+use crate::support::Tls;
+use crate::support::postgres::{self, Postgres};
 use crate::support::proxy::Proxy;
-use crate::support::waiting::PATIENCE;
+use crate::support::waiting::{NO_OLD_ANSWER, PATIENCE};
 
 on_each_server!(
     connections_are_refused,
     connections_are_reset,
     a_black_hole,
     a_slow_network,
+    a_slow_network_without_traffic,
 );
 
-/// A pool whose server is behind a proxy. Only where a timeout is the fault, it is short: a dial may take
-/// seconds on a busy machine.
-async fn behind_a_proxy<S: Faulty>(
-    name: &str,
-    connect_timeout: Duration,
-) -> (Proxy, Pool<S::Connection>) {
+/// A proxy before the shared server, and the URL of a new database by way of it.
+async fn proxied<S: Faulty>(name: &str) -> (Proxy, String) {
     let server = S::shared();
     let url = tokio::task::block_in_place(|| server.create_database(name));
     let proxy = Proxy::to(server.port()).await;
@@ -35,7 +36,17 @@ async fn behind_a_proxy<S: Faulty>(
         _ => "",
     };
     let url = server.url_by(&url, proxy.port());
-    let pool = Database::at(&format!("{url}{direct}"))
+    (proxy, format!("{url}{direct}"))
+}
+
+/// A pool whose server is behind a proxy. Only where a timeout is the fault, it is short: a dial may take
+/// seconds on a busy machine.
+async fn behind_a_proxy<S: Faulty>(
+    name: &str,
+    connect_timeout: Duration,
+) -> (Proxy, Pool<S::Connection>) {
+    let (proxy, url) = proxied::<S>(name).await;
+    let pool = Database::at(&url)
         .pool::<S::Connection>()
         .pool_size(4)
         .max_overflow(4)
@@ -122,4 +133,68 @@ async fn a_slow_network<S: Faulty>(name: &str) {
         "{seen:?}"
     );
     nothing_is_lost(&pool).await;
+}
+
+/// Another continent, and nobody uses the pool: it is ready as soon as its connections are open, and stays
+/// so. To open the monitoring connection takes longer than a report waits.
+async fn a_slow_network_without_traffic<S: Faulty>(name: &str) {
+    let (proxy, url) = proxied::<S>(name).await;
+    is_ready_without_traffic::<S::Connection>(proxy, &url, Duration::from_millis(200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_network_with_tls_and_without_traffic() {
+    let server = postgres::Options::new().tls(Tls::Require);
+    let server = tokio::task::block_in_place(|| Postgres::start(server));
+    let proxy = Proxy::to(server.port()).await;
+    let url = server.url_by(&server.url(), proxy.port());
+    let url = format!("{url}?sslmode=require");
+    is_ready_without_traffic::<AsyncPgConnection>(proxy, &url, Duration::from_millis(100)).await;
+}
+
+async fn is_ready_without_traffic<C: Tested>(mut proxy: Proxy, url: &str, each_way: Duration) {
+    proxy.delay(each_way);
+    let pool = Database::at(url)
+        .pool::<C>()
+        .pool_size(10)
+        .max_overflow(0)
+        .connect_timeout(PATIENCE)
+        .warm_up(PATIENCE)
+        .build()
+        .unwrap();
+    until("idle", async || pool.status().idle, |&idle| idle == 10).await;
+
+    // At once, and whenever it is asked, while the monitoring connection is being opened.
+    let is_ready = async || {
+        let check = pool.healthcheck().await;
+        assert!(check.is_ok(), "{check:?}");
+    };
+    is_ready().await;
+    let health = until(
+        "the answer of the database",
+        async || {
+            is_ready().await;
+            let health = pool.health().await;
+            assert!(health.can_serve(), "{health:#?}");
+            health
+        },
+        |health| health.database.server_max_connections.is_some(),
+    )
+    .await;
+    assert!(health.database.reachable, "{health:#?}");
+    assert_eq!(health.database.error, None);
+
+    // An answer that takes longer than a healthcheck waits is an answer.
+    proxy.delay(Duration::from_millis(450));
+    for _ in 0..6 {
+        is_ready().await;
+        sleep(NO_OLD_ANSWER).await;
+    }
+
+    // None at all is none.
+    proxy.pause();
+    let is_ok = async || pool.healthcheck().await.is_ok();
+    until("unavailable", is_ok, |&ok| !ok).await;
+    proxy.pass().await;
+    until("available", is_ok, |&ok| ok).await;
 }
