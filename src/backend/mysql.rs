@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use diesel::QueryResult;
 use diesel_async::{AsyncMysqlConnection, MysqlCancelToken, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use opentelemetry::KeyValue;
-use tokio::time::timeout;
 
 use self::activity::activity;
 use super::connect_error::io_message;
@@ -20,10 +18,6 @@ use super::{
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 mod activity;
-
-/// The time limit of cancelling a query. Cancelling takes a connection of its own, which an
-/// overloaded server may not grant.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
@@ -158,8 +152,7 @@ impl Session for Thread {
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         let cancel = self.cancel.clone();
         Some(Box::pin(async move {
-            // Best effort: the connection is closed in any case.
-            let _ = timeout(CANCEL_TIMEOUT, cancel.cancel_query()).await;
+            let _ = cancel.cancel_query().await;
         }))
     }
 }

@@ -256,6 +256,7 @@ impl PolicySettings {
             pre_ping: settings.pool_pre_ping,
             pre_ping_bypass: settings.pre_ping_bypass,
             pre_ping_timeout: settings.effective_pre_ping_timeout(),
+            connect_timeout: settings.connect_timeout,
             raw_transactions: settings.raw_transactions,
             queries: Arc::new(queries),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
+use futures_util::FutureExt;
 use poolscope::Pool;
 use tokio::time::sleep;
 
@@ -23,6 +24,7 @@ on_each_server!(
     a_black_hole,
     a_slow_network,
     a_slow_network_without_traffic,
+    a_query_is_dropped_on_a_slow_network,
 );
 
 /// A proxy before the shared server, and the URL of a new database by way of it.
@@ -197,4 +199,45 @@ async fn is_ready_without_traffic<C: Tested>(mut proxy: Proxy, url: &str, each_w
     until("unavailable", is_ok, |&ok| !ok).await;
     proxy.pass().await;
     until("available", is_ok, |&ok| ok).await;
+}
+
+/// To end it on the server takes a connection of its own, which takes as long as any other.
+async fn a_query_is_dropped_on_a_slow_network<S: Faulty>(name: &str) {
+    let (mut proxy, pool) = behind_a_proxy::<S>(name, PATIENCE).await;
+    let mut conn = pool.get().await.unwrap();
+    let is_postgres = S::Connection::database_name() == "postgres";
+    let (query, running) = match is_postgres {
+        true => (
+            "SELECT pg_sleep(3000)",
+            "SELECT count(*)::int AS n FROM pg_stat_activity \
+             WHERE datname = current_database() AND query LIKE '%sleep(3000)' AND state = 'active'",
+        ),
+        false => (
+            "SELECT sleep(3000)",
+            "SELECT CAST(count(*) AS SIGNED) AS n FROM information_schema.PROCESSLIST \
+             WHERE DB = database() AND INFO LIKE '%sleep(3000)'",
+        ),
+    };
+    let mut other = pool.dedicated_connection().await.unwrap();
+    let mut query = Box::pin(conn.run(query));
+    until(
+        "runs",
+        async || {
+            assert!(query.as_mut().now_or_never().is_none());
+            other.number(running).await.unwrap()
+        },
+        |&n| n == 1,
+    )
+    .await;
+    proxy.delay(Duration::from_millis(700));
+    drop(query);
+    drop(conn);
+    until(
+        "is ended",
+        async || other.number(running).await.unwrap(),
+        |&n| n == 0,
+    )
+    .await;
+    proxy.pass().await;
+    nothing_is_lost(&pool).await;
 }
