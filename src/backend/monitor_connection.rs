@@ -46,7 +46,7 @@ pub(crate) struct MonitorError {
     /// The time at which the request began. A checkout that succeeded later contradicts the error.
     pub(crate) asked: Instant,
     /// `None` if the request has failed. Otherwise it goes on, and this is what is known meanwhile.
-    pub(crate) pending: Option<Known>,
+    pub(crate) pending: Option<Box<Known>>,
 }
 
 /// What earlier requests have found out.
@@ -161,7 +161,10 @@ impl MonitorConnection {
             Ok(Err(_)) => late("the runtime is shutting down", None),
             Err(_) => {
                 let known = self.known().clone();
-                late(&format!("no answer within {deadline:?}"), Some(known))
+                late(
+                    &format!("no answer within {deadline:?}"),
+                    Some(Box::new(known)),
+                )
             }
         }
     }

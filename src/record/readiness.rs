@@ -259,7 +259,7 @@ mod tests {
         let late = |known| MonitorError {
             cause: ConnectError::new(ConnectErrorKind::TimedOut, "late", None),
             asked: now,
-            pending: Some(known),
+            pending: Some(Box::new(known)),
         };
         let nothing_known = late(Known::default());
         assert_eq!(evidence().unreachable(Err(&nothing_known)), None);

@@ -109,7 +109,8 @@ async fn a_request_that_waits_for_itself_is_named<C: Tested>(name: &str) {
             "{warning}"
         );
         let health = pool.health().await;
-        assert_eq!(&health.warnings[0], warning, "the most urgent first");
+        let is_first = health.warnings[0].starts_with("nested checkouts: 1 waiting: ");
+        assert!(is_first, "the most urgent first: {:?}", health.warnings);
         let nested = health.longest_holders[0].nested_checkout.as_ref().unwrap();
         assert_eq!(
             (&*nested.caller, nested.by),
