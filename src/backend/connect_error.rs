@@ -79,6 +79,12 @@ impl ConnectError {
         Self::new(ConnectErrorKind::Other, "the pool is closed", None)
     }
 
+    /// Returns the error of a connection attempt that took longer than its time limit.
+    pub(crate) fn no_connection_within(limit: Duration) -> Self {
+        let why = format!("no connection within {limit:?}");
+        Self::new(ConnectErrorKind::TimedOut, why, None)
+    }
+
     /// Returns the error of an attempt that would exceed the pool's maximum number of connections.
     pub(crate) fn no_room() -> Self {
         let why = "the pool is at its maximum number of connections";

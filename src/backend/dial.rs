@@ -120,7 +120,8 @@ pub trait Session: fmt::Debug + Send + Sync {
         done();
     }
 
-    /// Returns a future that cancels the query that the server runs for this session.
+    /// Returns a future that cancels the query that the server runs for this session. It has no time
+    /// limit.
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         None
     }

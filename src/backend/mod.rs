@@ -40,6 +40,8 @@ pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::connection_failure::is_connection_failure;
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
+#[cfg(test)]
+pub(crate) use self::monitor_connection::Known;
 pub(crate) use self::monitor_connection::{
     MonitorConnection, MonitorError, MonitorSession, OpenMonitorConnection,
 };

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use diesel::QueryResult;
 use diesel_async::{AsyncMysqlConnection, MysqlCancelToken, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use opentelemetry::KeyValue;
-use tokio::time::timeout;
 
 use self::activity::activity;
 use super::addresses::{Hanging, Lookup, Turns};
@@ -24,10 +22,6 @@ use crate::settings::{DatabaseKind, DatabaseUrl};
 mod activity;
 #[cfg(test)]
 mod tests;
-
-/// The time limit of cancelling a query. Cancelling takes a connection of its own, which an
-/// overloaded server may not grant.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
@@ -215,8 +209,7 @@ impl Session for Thread {
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         let cancel = self.cancel.clone();
         Some(Box::pin(async move {
-            // Best effort: the connection is closed in any case.
-            let _ = timeout(CANCEL_TIMEOUT, cancel.cancel_query()).await;
+            let _ = cancel.cancel_query().await;
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel_async::TransactionManager;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::connection_counter::{Open, Place};
 use super::jitter;
@@ -185,7 +185,12 @@ impl<C: Backend> Entry<C> {
             .as_ref()
             .and_then(|session| session.cancel())
         {
-            self.registered.policy.runtime().spawn(cancel);
+            let policy = &self.registered.policy;
+            let limit = policy.settings.connect_timeout;
+            // Best effort: the connection is closed in any case.
+            policy
+                .runtime()
+                .spawn(async move { timeout(limit, cancel).await });
         }
     }
 

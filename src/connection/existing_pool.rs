@@ -11,6 +11,7 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as
 use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
+use tokio::time::timeout;
 
 use super::future::Awaited;
 use super::service::{Managed, PoolService, Shared};
@@ -21,6 +22,9 @@ use crate::query::{QueryInstrumentation, QueryOptions, QueryState};
 use crate::record::inventory::Counts;
 use crate::record::totals::Totals;
 use crate::settings::{DatabaseKind, Settings};
+
+/// The time limit of opening a connection outside of the pool, if the pool's own is shorter.
+const SHORTEST_DIAL: Duration = Duration::from_secs(2);
 
 /// The guard of an existing pool. Information that bb8 does not provide is unknown, never guessed.
 pub struct ExistingLease<C: Backend>
@@ -142,7 +146,12 @@ where
         _: &ExistingShared,
     ) -> BoxFuture<'static, Result<C, ConnectError>> {
         let pool = pool.clone();
-        Box::pin(async move { pool.dedicated_connection().await.map_err(from_diesel) })
+        Box::pin(async move {
+            let limit = pool.config().connection_timeout.max(SHORTEST_DIAL);
+            let dial = timeout(limit, pool.dedicated_connection()).await;
+            dial.map_err(|_| ConnectError::no_connection_within(limit))?
+                .map_err(from_diesel)
+        })
     }
 
     fn database(_: &ExistingShared) -> Vec<KeyValue> {

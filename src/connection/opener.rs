@@ -54,17 +54,13 @@ impl<C: Backend> Opener<C> {
     /// Opens one connection. A panic in the app's set-up becomes an error; otherwise bb8 would never
     /// count the connection attempt as finished.
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
-        let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
         match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
             Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
-            Ok(Err(_)) => error(
-                ConnectErrorKind::Other,
-                "setting up the connection panicked".to_owned(),
-            ),
-            Err(_) => error(
-                ConnectErrorKind::TimedOut,
-                format!("no connection within {:?}", self.limit),
-            ),
+            Ok(Err(_)) => {
+                let why = "setting up the connection panicked";
+                Err(ConnectError::new(ConnectErrorKind::Other, why, None))
+            }
+            Err(_) => Err(ConnectError::no_connection_within(self.limit)),
         }
     }
 

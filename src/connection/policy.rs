@@ -30,6 +30,8 @@ pub(crate) struct PolicySettings {
     pub(crate) pre_ping: bool,
     pub(crate) pre_ping_bypass: Duration,
     pub(crate) pre_ping_timeout: Duration,
+    /// Also limits cancelling a query, which takes a connection of its own.
+    pub(crate) connect_timeout: Duration,
     pub(crate) raw_transactions: bool,
     pub(crate) queries: Arc<QueryOptions>,
 }

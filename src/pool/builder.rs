@@ -182,6 +182,7 @@ impl<C: Backend> PoolBuilder<C> {
         let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
         let leak_threshold = settings.leak_threshold;
         let request_metrics = settings.request_metrics;
+        let nested_checkouts = settings.nested_checkouts;
         let stack = Stack {
             admit,
             built: Arc::new(Built {
@@ -196,6 +197,7 @@ impl<C: Backend> PoolBuilder<C> {
                 .slow_wait(slow_wait)
                 .leak_threshold(leak_threshold)
                 .request_metrics(request_metrics)
+                .nested_checkouts(nested_checkouts)
                 .layer(stack),
         );
         if let Some(deadline) = warm_up {
@@ -255,6 +257,7 @@ impl PolicySettings {
             pre_ping: settings.pool_pre_ping,
             pre_ping_bypass: settings.pre_ping_bypass,
             pre_ping_timeout: settings.effective_pre_ping_timeout(),
+            connect_timeout: settings.connect_timeout,
             raw_transactions: settings.raw_transactions,
             queries: Arc::new(queries),
         }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::builder::PoolBuilder;
 use crate::backend::Backend;
-use crate::settings::{DatabaseUrl, Preset, QuerySpans, Secret, Settings, Thresholds};
+use crate::settings::{
+    DatabaseUrl, NestedCheckouts, Preset, QuerySpans, Secret, Settings, Thresholds,
+};
 
 /// The settings. [`build`](Self::build) checks their ranges. A method without a variable sets what only
 /// code and config files have.
@@ -143,6 +145,13 @@ impl<C: Backend> PoolBuilder<C> {
     /// false.
     pub fn fail_when_suspended(mut self, fail: bool) -> Self {
         self.settings.fail_when_suspended = fail;
+        self
+    }
+
+    /// Sets what happens to a checkout of a request that already holds a connection while the pool is
+    /// full. Defaults to [`NestedCheckouts::Warn`].
+    pub fn nested_checkouts(mut self, policy: NestedCheckouts) -> Self {
+        self.settings.nested_checkouts = policy;
         self
     }
 
@@ -305,6 +314,7 @@ mod tests {
             .queue_target(second)
             .queue_interval(second)
             .fail_when_suspended(true)
+            .nested_checkouts(NestedCheckouts::Deny)
             .echo(true)
             .echo_binds(true)
             .leak_threshold(None)
@@ -343,7 +353,7 @@ mod tests {
             fields
         };
         let (before, after) = (fields(&builder().settings), fields(&changed));
-        assert_eq!(before.len(), 35);
+        assert_eq!(before.len(), 36);
         for (before, after) in before.iter().zip(&after) {
             assert_ne!(before, after);
         }

@@ -8,6 +8,7 @@ use crate::backend::ConnectError;
 use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{LongestHolder, PoolSnapshot};
+use crate::record::nested::Borrower;
 use crate::record::pool_events::{CloseReason, PoolEvents};
 use crate::record::recorder::{Recorder, TARGET};
 
@@ -50,9 +51,10 @@ impl Recorder {
         state.last_connect_error = Some((error.clone(), Instant::now()));
     }
 
-    /// Returns the pool snapshot for a timeout's error.
-    pub(crate) fn scene(&self, now: Instant) -> PoolSnapshot {
+    /// Returns the pool snapshot for the error of a timeout of this borrower.
+    pub(crate) fn scene(&self, now: Instant, borrower: &Borrower<'_>) -> PoolSnapshot {
         let counts = self.counts();
+        let already_held = self.held_at_timeout(borrower, now);
         let state = self.state();
         PoolSnapshot {
             pool: self.name.to_string(),
@@ -65,6 +67,7 @@ impl Recorder {
                 label: holder.checkout.label_text(),
                 held: holder.held(now),
             }),
+            already_held,
             last_connect_error: state
                 .last_connect_error
                 .as_ref()
@@ -85,6 +88,7 @@ impl PoolEvents for Recorder {
             let mut state = self.state();
             state.totals.connections_opened += 1;
             back = state.last_connect_error.take().is_some();
+            state.last_opened = Some(Instant::now());
             state.windows.at(self.clock.now()).create.record(took);
             state.creates.record_time(took);
         }

@@ -21,6 +21,7 @@ use crate::record::history::{History, Recorded};
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::leaks::Leaks;
 use crate::record::ledger::Ledger;
+use crate::record::nested::Nested;
 use crate::record::queries::QueryDurations;
 use crate::record::readiness::Readiness;
 use crate::record::requests::Requests;
@@ -31,7 +32,7 @@ use crate::record::windows::{Interval, Span, Windows};
 use crate::telemetry::Tracing;
 
 /// How long the result of a report's query on the monitoring connection is used.
-const VERDICT_AGE: Duration = Duration::from_secs(60);
+pub(crate) const VERDICT_AGE: Duration = Duration::from_secs(60);
 
 /// The target of all log events, so that one word selects them in a filter.
 pub(crate) const TARGET: &str = "poolscope";
@@ -47,6 +48,7 @@ pub(crate) struct Recorder {
     pub(crate) lasting_outages: LogLimiter,
     pub(crate) n_plus_ones: LogLimiter,
     pub(crate) leaks: Leaks,
+    pub(crate) nested: Nested,
     /// Whether the use per request is recorded in histograms by route and method.
     pub(crate) request_metrics: bool,
     pub(crate) inventory: Box<dyn Inventory>,
@@ -59,6 +61,14 @@ pub(crate) struct Recorder {
     requests: Mutex<Requests>,
     scraped: Scraped,
     pub(crate) advisor: Arc<Advisor>,
+}
+
+/// The options of a [`Recorder`].
+pub(crate) struct RecorderOptions {
+    pub(crate) slow_wait: Duration,
+    pub(crate) leaks: Leaks,
+    pub(crate) request_metrics: bool,
+    pub(crate) nested: Nested,
 }
 
 /// The pool state that is under one lock.
@@ -78,6 +88,8 @@ pub(crate) struct PoolState {
     pub(crate) creates: Buckets,
     pub(crate) phases: [Buckets; 3],
     pub(crate) last_granted: Option<Instant>,
+    /// When a connection was last opened.
+    pub(crate) last_opened: Option<Instant>,
     pub(crate) last_returned: Option<Instant>,
     /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
@@ -91,11 +103,15 @@ impl Recorder {
         name: Arc<str>,
         tracing: Tracing,
         metrics: Box<dyn DurationSink>,
-        slow_wait: Duration,
-        leaks: Leaks,
-        request_metrics: bool,
+        options: RecorderOptions,
         inventory: Box<dyn Inventory>,
     ) -> Arc<Self> {
+        let RecorderOptions {
+            slow_wait,
+            leaks,
+            request_metrics,
+            nested,
+        } = options;
         let now = Instant::now();
         let size = inventory.counts().max_connections();
         let mut shed = ByRoute::new(now);
@@ -111,6 +127,7 @@ impl Recorder {
             lasting_outages: LogLimiter::default(),
             n_plus_ones: LogLimiter::default(),
             leaks,
+            nested,
             request_metrics,
             database: inventory.database(),
             inventory,
@@ -130,6 +147,7 @@ impl Recorder {
                 creates: Buckets::new(SECONDS),
                 phases: [SECONDS; 3].map(Buckets::new),
                 last_granted: None,
+                last_opened: None,
                 last_returned: None,
                 last_connect_error: None,
                 monitor_verdict: None,

@@ -24,7 +24,7 @@ pub use self::efficiency::HoldEfficiency;
 pub use self::fleet::Fleet;
 pub use self::health::{DatabaseHealth, Health, Windows};
 pub use self::healthcheck::Healthcheck;
-pub use self::holders::HolderReport;
+pub use self::holders::{HolderReport, NestedCheckout};
 pub use self::repeats::RepeatedStatement;
 pub use self::shed::{ShedReport, ShedRoute};
 pub use self::source::Configuration;

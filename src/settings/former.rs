@@ -95,7 +95,7 @@ mod tests {
             assert!(error.starts_with(&expected), "{error}");
             assert_eq!(errors("", &[(name, " ")]), [""; 0]);
         }
-        assert_eq!(names().count(), 19);
+        assert_eq!(names().count(), 20);
     }
 
     #[test]

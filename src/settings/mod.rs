@@ -34,6 +34,7 @@ mod duration;
 mod environment;
 mod error;
 mod former;
+mod nested_checkouts;
 mod preset;
 mod query_spans;
 mod read;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 pub use self::database_url::{DatabaseKind, DatabaseUrl};
 pub use self::error::{Problem, SettingsError};
+pub use self::nested_checkouts::NestedCheckouts;
 pub use self::preset::Preset;
 pub use self::query_spans::QuerySpans;
 pub use self::secret::Secret;
@@ -152,6 +154,10 @@ pub struct Settings {
     /// False by default.
     pub fail_when_suspended: bool,
 
+    /// What happens to a checkout of a request that already holds a connection while the pool is full.
+    /// [`NestedCheckouts::Warn`] by default.
+    pub nested_checkouts: NestedCheckouts,
+
     /// Whether to log each statement, without its bind values. `DB_ECHO`; false by default.
     pub echo: bool,
 
@@ -252,6 +258,7 @@ impl Settings {
             queue_target: None,
             queue_interval: Duration::from_millis(100),
             fail_when_suspended: false,
+            nested_checkouts: NestedCheckouts::Warn,
             echo: false,
             echo_binds: false,
             leak_threshold: Some(Duration::from_secs(60)),

@@ -183,6 +183,8 @@ pub(super) static WITHOUT_VARIABLE: &[Variable] = &[
         "Time for which queue times must exceed `queue_target` before load is shed."),
     row("DB_POOL_FAIL_WHEN_SUSPENDED", "fail_when_suspended", "false", Kind::Flag(|s| &mut s.fail_when_suspended),
         "While the pool is suspended, checkouts fail at once instead of waiting until it is resumed."),
+    row("DB_POOL_NESTED_CHECKOUTS", "nested_checkouts", "warn", Kind::NestedCheckouts,
+        "A request that holds a connection asks for another while the pool is full: off, warn (it waits; the log, `health` and the error of a timeout say so) or deny (it fails at once; requires `RequestLayer`)."),
     row("DB_POOL_DETECT_RAW_TRANSACTIONS", "raw_transactions", "true", Kind::Flag(|s| &mut s.raw_transactions),
         "On MySQL and SQLite, inspect the first word of each statement to detect a BEGIN sent as plain SQL. On Postgres it is always detected."),
     row("DB_POOL_ADVICE_HEADROOM_PCT", "advice_headroom_pct", "20",
@@ -255,7 +257,7 @@ mod tests {
             let mut after = before.clone();
             let other = match variable.kind() {
                 Kind::Flag(slot) => (!*slot(&mut after)).to_string(),
-                Kind::QuerySpans => "off".to_owned(),
+                Kind::QuerySpans | Kind::NestedCheckouts => "off".to_owned(),
                 _ => "7".to_owned(),
             };
             variable.kind().set(&mut after, &other).unwrap();

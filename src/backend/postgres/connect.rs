@@ -4,7 +4,6 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
@@ -75,9 +74,6 @@ impl fmt::Debug for Cancel {
 }
 
 impl Cancel {
-    /// The time limit of a cancel request.
-    pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
-
     /// Sends a cancel request over a separate connection, with the same TLS settings.
     ///
     /// The server does not report whether it acted on the request. The request has no effect if no
@@ -85,16 +81,8 @@ impl Cancel {
     /// it only on a connection that will be closed.
     pub(crate) async fn cancel(mut self) -> Result<(), ConnectError> {
         let request = self.token.cancel_query(&mut self.connector);
-        match tokio::time::timeout(Self::TIMEOUT, request).await {
-            Ok(result) => result.map_err(|error| describe(&error).at(self.target.addresses())),
-            Err(_) => {
-                let message = format!(
-                    "no answer to the cancel request ({})",
-                    self.target.addresses()
-                );
-                Err(ConnectError::new(ConnectErrorKind::TimedOut, message, None))
-            }
-        }
+        let result = request.await;
+        result.map_err(|error| describe(&error).at(self.target.addresses()))
     }
 }
 

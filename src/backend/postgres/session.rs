@@ -139,7 +139,6 @@ impl Session for PgSession {
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
         let cancel = self.cancel.clone();
         Some(Box::pin(async move {
-            // Best effort: the connection is closed in any case.
             let _ = cancel.cancel().await;
         }))
     }

@@ -176,6 +176,7 @@ impl Tested {
             pre_ping: true,
             pre_ping_bypass: Duration::from_secs(3600),
             pre_ping_timeout: Duration::from_secs(2),
+            connect_timeout: CONNECT_TIMEOUT,
             raw_transactions: false,
             queries: Arc::new(queries),
         };
