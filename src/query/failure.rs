@@ -12,7 +12,7 @@ pub(super) fn failure(error: &Error, sqlstate: Option<[u8; 5]>) -> QueryFailure 
     match sqlstate {
         Some(code) => by_code(code),
         None => QueryFailure {
-            error_type: Cow::Borrowed(kind(error)),
+            error_type: Cow::Borrowed(error_type(error)),
             status_code: None,
         },
     }
@@ -26,7 +26,8 @@ pub(super) fn by_code(sqlstate: [u8; 5]) -> QueryFailure {
     }
 }
 
-fn kind(error: &Error) -> &'static str {
+/// Returns the kind of an error, without the server's text.
+pub(crate) fn error_type(error: &Error) -> &'static str {
     match error {
         Error::DatabaseError(kind, info) => match kind {
             DatabaseErrorKind::UniqueViolation => "unique_violation",

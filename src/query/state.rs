@@ -1,11 +1,11 @@
 //! The state of the queries on a connection, readable from other tasks.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::text::describe;
+use super::text::{SessionChange, describe};
 use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::settings::DatabaseKind;
@@ -20,8 +20,12 @@ pub(crate) struct QueryState {
     pub(super) in_transaction: AtomicBool,
     pub(super) failed: AtomicBool,
     pub(super) given_up: AtomicBool,
+    /// Whether a nested transaction has ended successfully inside the one that is open.
+    pub(super) nested_commit: AtomicBool,
     /// Whether statements are inspected.
     pub(super) sees_transactions: bool,
+    /// What the statements so far have left in the session: a [`SessionChange`].
+    change: AtomicU8,
     base: Instant,
     /// Nanoseconds with a query in flight, excluding the current busy period.
     busy: AtomicU64,
@@ -43,7 +47,9 @@ impl QueryState {
             in_transaction: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            nested_commit: AtomicBool::new(false),
             sees_transactions,
+            change: AtomicU8::new(0),
             base: Instant::now(),
             busy: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
@@ -68,6 +74,32 @@ impl QueryState {
     /// connection is not the reason why they fail.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
+    }
+
+    /// Returns whether a nested transaction has ended successfully inside the one that is open.
+    pub(crate) fn has_nested_commit(&self) -> bool {
+        self.nested_commit.load(Relaxed)
+    }
+
+    /// Returns whether a statement has left something in the session.
+    pub(crate) fn is_session_changed(&self) -> bool {
+        self.change.load(Relaxed) != SessionChange::None as u8
+    }
+
+    /// Returns whether a statement has left something in the session that a reset does not remove.
+    pub(crate) fn is_session_changed_for_good(&self) -> bool {
+        self.change.load(Relaxed) == SessionChange::Lasting as u8
+    }
+
+    /// Records that the session was reset.
+    pub(crate) fn session_is_reset(&self) {
+        self.change.store(SessionChange::None as u8, Relaxed);
+    }
+
+    pub(super) fn leaves(&self, change: SessionChange) {
+        if change != SessionChange::None {
+            self.change.fetch_max(change as u8, Relaxed);
+        }
     }
 
     // There is only one writer at a time, because diesel locks the instrumentation.

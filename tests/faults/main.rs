@@ -12,6 +12,9 @@ mod asking;
 #[allow(dead_code, reason = "the tests of the pool use all of it")]
 #[path = "../pool/databases.rs"]
 mod databases;
+#[allow(dead_code, reason = "the tests of the pool use all of it")]
+#[path = "../pool/log.rs"]
+mod log;
 #[allow(dead_code, reason = "the tests of telemetry use all of it")]
 #[path = "../telemetry/receiver.rs"]
 mod receiver;
@@ -28,6 +31,7 @@ mod network;
 mod outages;
 mod pgbouncer;
 mod refused;
+mod session_state;
 mod sqlite;
 mod telemetry;
 mod timeouts;

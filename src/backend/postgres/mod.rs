@@ -8,6 +8,7 @@ pub(crate) mod connect;
 pub(crate) mod error_fields;
 mod outcomes;
 pub(crate) mod reader;
+mod reset;
 mod session;
 pub(crate) mod tap;
 #[cfg(test)]
