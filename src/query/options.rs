@@ -32,7 +32,7 @@ impl QueryOptions {
             echo: settings.echo,
             echo_binds: settings.echo_binds,
             n_plus_one: settings.n_plus_one,
-            session_changes: settings.reset_on_return == ResetOnReturn::WhenDirty,
+            session_changes: settings.reset_on_return != ResetOnReturn::Never,
         }
     }
 }

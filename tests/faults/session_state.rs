@@ -179,7 +179,12 @@ async fn session_state_does_not_reach_the_next_borrower<C: Tested>(name: &str) {
             conn.batch_execute(leaves).await.unwrap();
             assert_eq!(asked(&mut conn, asks).await, 1, "{leaves}");
             drop(conn);
-            assert_eq!(asked(&mut get(&pool).await, asks).await, 0, "{leaves}");
+            assert_eq!(
+                asked(&mut get(&pool).await, asks).await,
+                0,
+                "{when:?} {leaves} {:?}",
+                pool.status().totals.connections_closed
+            );
             if !leaves.contains(';') && get(&pool).await.run(leaves).await.is_ok() {
                 assert_eq!(asked(&mut get(&pool).await, asks).await, 0, "{leaves}");
             }
@@ -297,14 +302,14 @@ async fn leaves_a_transaction_open<C: Tested>(pool: &Pool<C>) {
     conn.batch_execute("CREATE TABLE t (n INTEGER)")
         .await
         .unwrap();
-    conn.batch_execute("INSERT INTO t VALUES (1); BEGIN")
+    conn.batch_execute("SELECT 1; BEGIN")
         .await
         .unwrap();
-    conn.run("INSERT INTO t VALUES (2)").await.unwrap();
+    conn.run("INSERT INTO t VALUES (1)").await.unwrap();
     drop(conn);
     at_rest(pool).await;
     assert_eq!(pool.status().totals.connections_closed.broken, 1);
-    assert_eq!(get(pool).await.count("t").await, Ok(1));
+    assert_eq!(get(pool).await.count("t").await, Ok(0));
 }
 
 /// The app's own dial has no wire, so the text decides.
@@ -377,15 +382,14 @@ async fn inserts<C: Tested>(conn: &mut PooledConnection<C>, n: i32) -> QueryResu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_keeps_what_belongs_to_the_pool() {
     let database = Pg::database("reset_keeps");
-    let connects = Arc::<AtomicU32>::default();
     let pool = one(database
         .pool::<Pg>()
-        .on_connect(counted!(connects, "SET search_path = mine")));
+        .on_connect(|conn| Box::pin(conn.batch_execute("SET search_path = mine"))));
     let mine = "SELECT (current_setting('search_path') = 'mine' AND current_setting('TimeZone') = 'UTC' \
                 AND current_setting('client_encoding') = 'UTF8' \
                 AND current_setting('application_name') LIKE '%@%')::int AS n";
     let prepared =
-        "SELECT count(*)::int AS n FROM pg_prepared_statements WHERE statement LIKE '%40 + %'";
+        "SELECT count(*)::int AS n FROM pg_prepared_statements WHERE statement LIKE '%$1 + ' || '$2%'";
     for n in 1..=3 {
         let mut conn = get(&pool).await;
         assert_eq!(conn.number(mine).await, Ok(1));
@@ -399,7 +403,6 @@ async fn a_reset_keeps_what_belongs_to_the_pool() {
         .unwrap();
         drop(conn);
         at_rest(&pool).await;
-        assert_eq!(connects.load(SeqCst), n as u32 + 1);
     }
     assert_eq!(pool.status().totals.connections_opened, 1);
 }
