@@ -121,6 +121,7 @@ impl<C: Backend> Lease<C> {
             // Broken: the connection fails for another reason.
             Err(_) if entry.is_gone() => drop(self),
             Err(Unclean { why, error_type }) => {
+                entry.abandon();
                 own.policy
                     .notify(|observer| observer.closed_because(why, error_type));
                 self.retire(CloseReason::Dirty);
@@ -129,7 +130,8 @@ impl<C: Backend> Lease<C> {
         drop(permit);
     }
 
-    /// Runs the app's `on_checkout`. If the checkout is cancelled meanwhile, the connection is closed.
+    /// Runs the app's `on_checkout`. If the checkout is cancelled meanwhile, the connection is returned as
+    /// if its holder had been.
     pub(super) async fn prepared(
         mut self,
         own: &Arc<OwnShared<C>>,
@@ -141,13 +143,12 @@ impl<C: Backend> Lease<C> {
                     Rejection::WouldWait,
                 )));
             }
+            self = self.lent();
             let entry = self.entry();
-            entry.probing = true;
             let limit = own.policy.settings.pre_ping_timeout;
             let result = timeout(limit, on_checkout(entry.connection_mut())).await;
-            entry.probing = false;
             let (why, error, lost) = match result {
-                Ok(Ok(())) => return Ok(self.lent()),
+                Ok(Ok(())) => return Ok(self),
                 Ok(Err(error)) => {
                     let lost = entry.is_gone() || is_connection_failure(&error);
                     (error_type(&error), from_query(&error), lost)
@@ -158,7 +159,10 @@ impl<C: Backend> Lease<C> {
                     ("timed_out", error, false)
                 }
             };
-            own.policy.suspect(entry.generation);
+            entry.abandon();
+            if lost {
+                own.policy.suspect(entry.generation);
+            }
             own.policy
                 .notify(|observer| observer.closed_because("on_checkout failed", why));
             self.retire(CloseReason::Dirty);

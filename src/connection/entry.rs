@@ -148,9 +148,7 @@ impl<C: Backend> Entry<C> {
         if self.is_gone() {
             return Some(self.gone(policy));
         }
-        if self.state.queries.in_flight() > 0 {
-            self.state.queries.give_up();
-            self.cancel();
+        if self.abandon() {
             // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
             // the socket dies while the last statement is closed). Only the wire state
             // distinguishes the two.
@@ -193,6 +191,16 @@ impl<C: Backend> Entry<C> {
         let connection = self.connection_mut();
         let status = C::TransactionManager::transaction_manager_status_mut(connection);
         matches!(status.transaction_depth(), Ok(Some(_))) && !connection.is_broken()
+    }
+
+    /// Cancels the queries whose futures were dropped. Returns whether there are any.
+    pub(super) fn abandon(&self) -> bool {
+        let any = self.state.queries.in_flight() > 0;
+        if any {
+            self.state.queries.give_up();
+            self.cancel();
+        }
+        any
     }
 
     /// Cancels the abandoned query on the server, which would otherwise keep running after the close.

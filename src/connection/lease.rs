@@ -372,11 +372,11 @@ impl<C: Backend> PooledGuard for Lease<C> {
     }
 
     fn clean(&mut self, permit: &mut dyn FnMut() -> Box<dyn Send>) {
-        let needed = self
-            .connection
-            .as_deref_mut()
-            .is_some_and(|entry| entry.needs_cleaning());
-        if !needed {
+        let Some(entry) = self.connection.as_deref_mut() else {
+            return;
+        };
+        if !entry.needs_cleaning() {
+            entry.lent = false;
             return;
         }
         let mut lease = Self {

@@ -302,9 +302,7 @@ async fn leaves_a_transaction_open<C: Tested>(pool: &Pool<C>) {
     conn.batch_execute("CREATE TABLE t (n INTEGER)")
         .await
         .unwrap();
-    conn.batch_execute("SELECT 1; BEGIN")
-        .await
-        .unwrap();
+    conn.batch_execute("SELECT 1; BEGIN").await.unwrap();
     conn.run("INSERT INTO t VALUES (1)").await.unwrap();
     drop(conn);
     at_rest(pool).await;
@@ -388,8 +386,7 @@ async fn a_reset_keeps_what_belongs_to_the_pool() {
     let mine = "SELECT (current_setting('search_path') = 'mine' AND current_setting('TimeZone') = 'UTC' \
                 AND current_setting('client_encoding') = 'UTF8' \
                 AND current_setting('application_name') LIKE '%@%')::int AS n";
-    let prepared =
-        "SELECT count(*)::int AS n FROM pg_prepared_statements WHERE statement LIKE '%$1 + ' || '$2%'";
+    let prepared = "SELECT count(*)::int AS n FROM pg_prepared_statements WHERE statement LIKE '%$1 + ' || '$2%'";
     for n in 1..=3 {
         let mut conn = get(&pool).await;
         assert_eq!(conn.number(mine).await, Ok(1));
