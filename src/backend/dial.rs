@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel::result::ConnectionError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError};
 use futures_util::future::BoxFuture;
@@ -33,6 +34,13 @@ pub trait Dial<C: Backend>: Send + Sync {
     /// Returns the telemetry attributes of the database: its name, address and port, if known.
     fn attributes(&self) -> Vec<KeyValue> {
         Vec::new()
+    }
+
+    /// Resets the session of a connection to the state in which [`dial`](Self::dial) returned it, and
+    /// keeps its prepared statements. `None` if that is not possible.
+    fn reset<'a>(&'a self, connection: &'a mut C) -> Option<BoxFuture<'a, QueryResult<()>>> {
+        let _ = connection;
+        None
     }
 
     /// Probes a connection.
@@ -118,6 +126,16 @@ pub trait Session: fmt::Debug + Send + Sync {
     fn when_answered(&self, command: u64, done: Box<dyn FnOnce() + Send>) {
         let _ = command;
         done();
+    }
+
+    /// Records whether the connection is idle: nobody should receive notifications on it.
+    fn set_idle(&self, idle: bool) {
+        let _ = idle;
+    }
+
+    /// Returns whether the connection was closed because a notification arrived while it was idle.
+    fn is_notified_while_idle(&self) -> bool {
+        false
     }
 
     /// Returns a future that cancels the query that the server runs for this session. It has no time

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connection_counter::{Open, Place};
 use super::jitter;
+use super::own_pool::OwnShared;
 use super::policy::ConnectionPolicy;
 use crate::backend::{Backend, Session};
 use crate::checkout::query_context::ContextSlot;
@@ -17,7 +18,8 @@ use crate::query::QueryState;
 use crate::record::pool_events::CloseReason;
 
 /// The connection type that bb8 stores.
-pub struct Entry<C> {
+pub struct Entry<C: Backend> {
+    pub(super) own: Arc<OwnShared<C>>,
     /// `None` once the app has taken the connection out of the pool.
     connection: Option<C>,
     pub(super) state: Arc<EntryState>,
@@ -30,7 +32,9 @@ pub struct Entry<C> {
     pub(super) retired: Option<CloseReason>,
     /// Set if the connection was taken out of bb8 only for inspection and is put back unchanged.
     pub(super) untouched: bool,
-    /// Set while a probe runs. A probe that is cancelled proves nothing.
+    /// Set while the connection is, or was, in the hands of a borrower, and not cleaned since.
+    pub(super) lent: bool,
+    /// Set while a probe, a hook or a reset runs. One that is cancelled proves nothing.
     pub(super) probing: bool,
     /// When the connection becomes too old to be handed out. `None` means never.
     expires: Option<Instant>,
@@ -64,9 +68,10 @@ impl<C: Backend> Entry<C> {
         connection: C,
         session: Option<Arc<dyn Session>>,
         queries: Arc<QueryState>,
-        policy: &Arc<ConnectionPolicy>,
+        own: &Arc<OwnShared<C>>,
         place: Place,
     ) -> Self {
+        let policy = &own.policy;
         let now = Instant::now();
         let state = Arc::new(EntryState {
             born: now,
@@ -88,6 +93,7 @@ impl<C: Backend> Entry<C> {
             .recycle
             .map(|age| now + jitter::shortened(age, settings.recycle_jitter_pct));
         Self {
+            own: Arc::clone(own),
             connection: Some(connection),
             state,
             last_used: now,
@@ -95,6 +101,7 @@ impl<C: Backend> Entry<C> {
             generation: policy.generation(),
             retired: None,
             untouched: false,
+            lent: false,
             probing: false,
             expires,
             registered,
@@ -103,6 +110,7 @@ impl<C: Backend> Entry<C> {
 
     /// Marks the connection as in use.
     pub(super) fn take(&mut self) {
+        self.set_idle(false);
         self.registered.open.taken();
     }
 
@@ -138,13 +146,10 @@ impl<C: Backend> Entry<C> {
         if self.probing {
             return Some(CloseReason::PingFailed);
         }
-        if self.state.failed() {
-            policy.suspect_all();
-            return Some(CloseReason::Broken);
+        if self.is_gone() {
+            return Some(self.gone(policy));
         }
-        if self.state.queries.in_flight() > 0 {
-            self.state.queries.give_up();
-            self.cancel();
+        if self.abandon() {
             // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
             // the socket dies while the last statement is closed). Only the wire state
             // distinguishes the two.
@@ -154,9 +159,21 @@ impl<C: Backend> Entry<C> {
             return Some(CloseReason::Broken);
         }
         if self.connection_mut().is_broken() || !self.may_be_reused() {
+            self.report_lost_work(policy);
             return Some(CloseReason::Broken);
         }
         policy.is_closed().then_some(CloseReason::Shutdown)
+    }
+
+    /// Reports that work is rolled back whose caller has seen `Ok`. A transaction whose future was
+    /// dropped, by a timeout or a caught panic, stays open; one that is begun on the same connection
+    /// after that is a savepoint inside it.
+    fn report_lost_work(&self, policy: &ConnectionPolicy) {
+        if self.state.queries.has_nested_commit() {
+            let why = "it was returned inside a transaction that was dropped half-way; transactions \
+                that succeeded inside it are rolled back";
+            policy.notify(|observer| observer.closed_because(why, ""));
+        }
     }
 
     /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
@@ -175,6 +192,16 @@ impl<C: Backend> Entry<C> {
         let connection = self.connection_mut();
         let status = C::TransactionManager::transaction_manager_status_mut(connection);
         matches!(status.transaction_depth(), Ok(Some(_))) && !connection.is_broken()
+    }
+
+    /// Cancels the queries whose futures were dropped. Returns whether there are any.
+    pub(super) fn abandon(&self) -> bool {
+        let any = self.state.queries.in_flight() > 0;
+        if any {
+            self.state.queries.give_up();
+            self.cancel();
+        }
+        any
     }
 
     /// Cancels the abandoned query on the server, which would otherwise keep running after the close.
@@ -220,6 +247,42 @@ impl<C: Backend> Entry<C> {
         self.state.failed()
     }
 
+    /// Returns why a connection that [is gone](Self::is_gone) is closed. If it has failed, so may have
+    /// the others.
+    pub(super) fn gone(&self, policy: &ConnectionPolicy) -> CloseReason {
+        let session = self.state.session.as_ref();
+        if session.is_some_and(|session| session.is_notified_while_idle()) {
+            let why = "a notification arrived while nobody held it: LISTEN without UNLISTEN";
+            policy.notify(|observer| observer.closed_because(why, ""));
+            return CloseReason::Dirty;
+        }
+        policy.suspect_all();
+        CloseReason::Broken
+    }
+
+    /// Returns whether nothing speaks against another use of the connection, without side effects.
+    pub(super) fn is_sound(&mut self) -> bool {
+        self.retired.is_none()
+            && !self.probing
+            && !std::thread::panicking()
+            && !self.is_gone()
+            && self.state.queries.in_flight() == 0
+            && !matches!(
+                self.state.transaction(),
+                Some(TransactionState::Open | TransactionState::Failed)
+            )
+            && !self.registered.policy.is_closed()
+            && !self.connection_mut().is_broken()
+            && !self.is_in_test_transaction()
+    }
+
+    /// Records whether the connection is idle.
+    pub(super) fn set_idle(&self, idle: bool) {
+        if let Some(session) = &self.state.session {
+            session.set_idle(idle);
+        }
+    }
+
     pub(super) fn is_too_old(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| now >= expires)
     }
@@ -254,6 +317,18 @@ impl<C: Backend> Entry<C> {
 }
 
 impl EntryState {
+    pub(super) fn is_session_changed(&self) -> bool {
+        self.queries.is_session_changed()
+    }
+
+    pub(super) fn is_session_changed_for_good(&self) -> bool {
+        self.queries.is_session_changed_for_good()
+    }
+
+    pub(super) fn session_is_reset(&self) {
+        self.queries.session_is_reset();
+    }
+
     fn failed(&self) -> bool {
         self.queries.connection_failed()
             || self
@@ -307,7 +382,7 @@ impl ConnectionFacts for EntryState {
     }
 }
 
-impl<C> std::fmt::Debug for Entry<C> {
+impl<C: Backend> std::fmt::Debug for Entry<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Entry")
             .field("state", &self.state)

@@ -79,7 +79,11 @@ where
     /// ```
     #[must_use]
     pub fn watch_queries(self, settings: &Settings) -> Self {
-        let options = QueryOptions::new(C::KIND, settings, Vec::new());
+        let options = QueryOptions {
+            // The app's pool resets nothing.
+            session_changes: false,
+            ..QueryOptions::new(C::KIND, settings, Vec::new())
+        };
         self.with_state(ExistingShared {
             queries: Some(Arc::new(options)),
         })

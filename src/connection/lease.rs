@@ -12,6 +12,8 @@ use std::time::Duration;
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
+use super::between::Unprepared;
+use super::entry::Entry;
 use super::handoff::HandoffEntry;
 use super::manager::Manager;
 use super::own_pool::OwnShared;
@@ -23,11 +25,17 @@ use crate::checkout::{Checkout, ConnectionFacts, PooledGuard};
 use crate::error::PoolError;
 use crate::record::pool_events::CloseReason;
 
+/// A guard is not used while, or after, it is dropped.
+const HELD: &str = "the guard holds its connection until it is dropped";
+
 /// The time after which a waiting checkout asks bb8 again, which connects if no attempt is running.
 const REDIAL: Duration = Duration::from_millis(200);
 
 /// The innermost guard: a bb8 connection that derefs to the diesel connection.
-pub struct Lease<C: Backend>(bb8::PooledConnection<'static, Manager<C>>);
+pub struct Lease<C: Backend> {
+    /// `None` once the connection is being cleaned.
+    connection: Option<bb8::PooledConnection<'static, Manager<C>>>,
+}
 
 /// The action needed before a connection is handed out.
 enum Need {
@@ -80,7 +88,7 @@ impl<C: Backend> Lease<C> {
             .offer(None, Self::taken(connection))
             .ok_or(None)?;
         match lease.need(&own.policy) {
-            Need::Nothing => Ok(lease),
+            Need::Nothing if own.opener.hooks().on_checkout.is_none() => Ok(lease.lent()),
             _ => Err(Some(lease)),
         }
     }
@@ -102,17 +110,23 @@ impl<C: Backend> Lease<C> {
                     during(Phase::Connecting, taking).await?
                 }
             };
-            match lease.need(&own.policy) {
-                Need::Nothing => return Ok(lease),
-                Need::Replace(reason) => lease.retire(reason),
+            let fit = match lease.need(&own.policy) {
+                Need::Nothing => Some(lease),
+                Need::Replace(reason) => {
+                    lease.retire(reason);
+                    None
+                }
                 // One ping has timed out: do not ping other old connections one after the other.
-                Need::Ping if hung => lease.retire(CloseReason::PingFailed),
+                Need::Ping if hung => {
+                    lease.retire(CloseReason::PingFailed);
+                    None
+                }
                 need => {
                     // Probe in a separate task. If the checkout is cancelled, the probe still finds
                     // out whether the connection is fit, and SQLite's probe must not be cancelled on
                     // a current-thread runtime. If the runtime has shut down, the task is dropped at
                     // once together with the connection.
-                    lease.0.probing = true;
+                    lease.entry().probing = true;
                     let ping = matches!(need, Need::Ping);
                     let probed = Self::probed(lease, Arc::clone(own), ping);
                     let probing = own.policy.runtime().spawn(probed);
@@ -120,12 +134,21 @@ impl<C: Backend> Lease<C> {
                         continue;
                     }
                     match during(Phase::Pinging, probing).await {
-                        Ok(Probed::Fit(lease)) => return Ok(lease),
-                        Ok(Probed::Hung) => hung = true,
-                        // The connection is closed: try the next.
-                        Ok(Probed::Unfit) | Err(_) => {}
+                        Ok(Probed::Fit(lease)) => Some(lease),
+                        Ok(Probed::Hung) => {
+                            hung = true;
+                            None
+                        }
+                        Ok(Probed::Unfit) | Err(_) => None,
                     }
                 }
+            };
+            // If the connection is closed, try the next.
+            let Some(lease) = fit else { continue };
+            match lease.prepared(own, checkout.waits()).await {
+                Ok(lease) => return Ok(lease),
+                Err(Unprepared::Lost) => {}
+                Err(Unprepared::Failed(error)) => return Err(error),
             }
         }
     }
@@ -216,18 +239,36 @@ impl<C: Backend> Lease<C> {
 
     fn taken(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
         connection.take();
-        Self(connection)
+        Self {
+            connection: Some(connection),
+        }
+    }
+
+    /// Marks the connection as handed to a borrower.
+    pub(super) fn lent(mut self) -> Self {
+        self.entry().lent = true;
+        self
+    }
+
+    pub(super) fn entry(&mut self) -> &mut Entry<C> {
+        self.connection.as_deref_mut().expect(HELD)
     }
 
     /// Wraps a connection taken out only for inspection. It still counts as idle and is put back
     /// unchanged.
     pub(super) fn looked_at(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
         connection.untouched = true;
-        Self(connection)
+        Self {
+            connection: Some(connection),
+        }
     }
 
     pub(super) fn last_used(&self) -> Instant {
-        self.0.last_used
+        self.read().last_used
+    }
+
+    fn read(&self) -> &Entry<C> {
+        self.connection.as_deref().expect(HELD)
     }
 
     /// Returns the action needed before this connection is handed out.
@@ -237,11 +278,10 @@ impl<C: Backend> Lease<C> {
             pre_ping_bypass,
             ..
         } = policy.settings;
-        let entry = &mut *self.0;
+        let entry = self.entry();
         let now = Instant::now();
         if entry.is_gone() {
-            policy.suspect_all();
-            Need::Replace(CloseReason::Broken)
+            Need::Replace(entry.gone(policy))
         } else if entry.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
         } else if entry.generation != policy.generation()
@@ -266,7 +306,7 @@ impl<C: Backend> Lease<C> {
     pub(super) async fn probed(mut lease: Self, own: Arc<OwnShared<C>>, ping: bool) -> Probed<C> {
         let policy = &own.policy;
         let generation = policy.generation();
-        let entry = &mut *lease.0;
+        let entry = lease.entry();
         entry.untouched = false;
         entry.probing = true;
         let limit = policy.settings.pre_ping_timeout;
@@ -295,12 +335,12 @@ impl<C: Backend> Lease<C> {
 
     /// Takes the connection out of the pool.
     pub(crate) fn detach(&mut self) -> C {
-        self.0.detach()
+        self.entry().detach()
     }
 
     /// Closes the connection instead of putting it back.
     pub(super) fn retire(mut self, reason: CloseReason) {
-        self.0.retired = Some(reason);
+        self.entry().retired = Some(reason);
     }
 }
 
@@ -308,13 +348,13 @@ impl<C: Backend> Deref for Lease<C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        self.0.connection()
+        self.read().connection()
     }
 }
 
 impl<C: Backend> DerefMut for Lease<C> {
     fn deref_mut(&mut self) -> &mut C {
-        let entry = &mut *self.0;
+        let entry = self.entry();
         entry.state.queries.borrowed_exclusively();
         entry.connection_mut()
     }
@@ -322,20 +362,48 @@ impl<C: Backend> DerefMut for Lease<C> {
 
 impl<C: Backend> PooledGuard for Lease<C> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
-        Some(Arc::clone(&self.0.state) as Arc<dyn ConnectionFacts>)
+        Some(Arc::clone(&self.read().state) as Arc<dyn ConnectionFacts>)
     }
 
     fn since(&self) -> Option<Instant> {
-        Some(self.0.last_used)
+        Some(self.read().last_used)
     }
 
     fn comes_back(&mut self, at: Instant) {
-        self.0.came_back = Some(at);
+        self.entry().came_back = Some(at);
+    }
+
+    fn clean(&mut self, permit: &mut dyn FnMut() -> Box<dyn Send>) {
+        let Some(entry) = self.connection.as_deref_mut() else {
+            return;
+        };
+        if !entry.needs_cleaning() {
+            entry.lent = false;
+            return;
+        }
+        let mut lease = Self {
+            connection: self.connection.take(),
+        };
+        let entry = lease.entry();
+        entry.lent = false;
+        entry.probing = true;
+        let own = Arc::clone(&entry.own);
+        let runtime = own.policy.runtime().clone();
+        // If the runtime has shut down, the task is dropped at once together with the connection.
+        runtime.spawn(lease.cleaned(own, permit()));
+    }
+}
+
+impl<C: Backend> Drop for Lease<C> {
+    fn drop(&mut self) {
+        self.clean(&mut || Box::new(()));
     }
 }
 
 impl<C: Backend> fmt::Debug for Lease<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lease").field(&*self.0).finish()
+        f.debug_tuple("Lease")
+            .field(&self.connection.as_deref())
+            .finish()
     }
 }

@@ -5,17 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::QueryResult;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
+use super::hooks::Hooks;
 use crate::backend::{Backend, ConnectError, ConnectErrorKind, Dial, Dialed, from_query};
 use crate::settings::DatabaseUrl;
-
-/// The app's set-up of each new connection.
-pub(crate) type OnConnect<C> =
-    Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
 
 /// Returns how long a backend may take if a connection attempt may take `limit`: a little less, so
 /// that its error comes first. It names each address and why it failed.
@@ -26,7 +21,7 @@ pub(crate) fn limit_of_backend(limit: Duration) -> Duration {
 /// Opens the pool's connections and dedicated connections.
 pub(crate) struct Opener<C> {
     dial: Arc<dyn Dial<C>>,
-    on_connect: Option<OnConnect<C>>,
+    hooks: Hooks<C>,
     limit: Duration,
     /// Contains the secrets that are redacted from the driver's error messages.
     url: DatabaseUrl,
@@ -35,13 +30,13 @@ pub(crate) struct Opener<C> {
 impl<C: Backend> Opener<C> {
     pub(crate) fn new(
         dial: Arc<dyn Dial<C>>,
-        on_connect: Option<OnConnect<C>>,
+        hooks: Hooks<C>,
         limit: Duration,
         url: DatabaseUrl,
     ) -> Self {
         Self {
             dial,
-            on_connect,
+            hooks,
             limit,
             url,
         }
@@ -51,11 +46,20 @@ impl<C: Backend> Opener<C> {
         &self.dial
     }
 
+    pub(super) fn hooks(&self) -> &Hooks<C> {
+        &self.hooks
+    }
+
+    /// Removes the secrets of the database URL from an error.
+    pub(super) fn redacted(&self, error: ConnectError) -> ConnectError {
+        error.redacted(&self.url)
+    }
+
     /// Opens one connection. A panic in the app's set-up becomes an error; otherwise bb8 would never
     /// count the connection attempt as finished.
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
         match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
-            Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
+            Ok(Ok(opened)) => opened.map_err(|error| self.redacted(error)),
             Ok(Err(_)) => {
                 let why = "setting up the connection panicked";
                 Err(ConnectError::new(ConnectErrorKind::Other, why, None))
@@ -66,7 +70,7 @@ impl<C: Backend> Opener<C> {
 
     async fn set_up(&self) -> Result<Dialed<C>, ConnectError> {
         let mut dialed = self.dial.dial().await?;
-        if let Some(set_up) = &self.on_connect {
+        if let Some(set_up) = &self.hooks.on_connect {
             set_up(&mut dialed.connection)
                 .await
                 .map_err(|error| from_query(&error))?;
@@ -79,7 +83,7 @@ impl<C> Clone for Opener<C> {
     fn clone(&self) -> Self {
         Self {
             dial: Arc::clone(&self.dial),
-            on_connect: self.on_connect.clone(),
+            hooks: self.hooks.clone(),
             limit: self.limit,
             url: self.url.clone(),
         }

@@ -182,7 +182,7 @@ impl<C: Backend> OwnShared<C> {
         opened
     }
 
-    fn entry(&self, dialed: Dialed<C>, place: Place) -> Box<Entry<C>> {
+    fn entry(self: &Arc<Self>, dialed: Dialed<C>, place: Place) -> Box<Entry<C>> {
         let settings = &self.policy.settings;
         let mut connection = dialed.connection;
         let wired = dialed
@@ -196,17 +196,11 @@ impl<C: Backend> OwnShared<C> {
         );
         let queries = Arc::clone(&watch.state);
         connection.set_instrumentation(watch);
-        Box::new(Entry::new(
-            connection,
-            dialed.session,
-            queries,
-            &self.policy,
-            place,
-        ))
+        Box::new(Entry::new(connection, dialed.session, queries, self, place))
     }
 
     /// Ends the outage. The probe's connection goes to a waiting request or into the pool.
-    pub(super) fn recovered(&self, dialed: Dialed<C>) {
+    pub(super) fn recovered(self: &Arc<Self>, dialed: Dialed<C>) {
         let Some(dialed) = self.breaker.over(Some(dialed)) else {
             return;
         };

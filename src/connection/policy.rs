@@ -17,6 +17,7 @@ use crate::checkout::ConnectionFacts;
 use crate::query::QueryOptions;
 use crate::record::inventory::Counts;
 use crate::record::pool_events::{CloseReason, PoolEvents};
+use crate::settings::ResetOnReturn;
 
 /// The settings that apply to connections.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ pub(crate) struct PolicySettings {
     /// Also limits cancelling a query, which takes a connection of its own.
     pub(crate) connect_timeout: Duration,
     pub(crate) raw_transactions: bool,
+    pub(crate) reset_on_return: ResetOnReturn,
     pub(crate) queries: Arc<QueryOptions>,
 }
 

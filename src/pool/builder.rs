@@ -21,11 +21,11 @@ use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
 use crate::backend::{Backend, Dial, DialOptions};
 use crate::connection::{
-    ConnectionPolicy, Manager, OnConnect, Opener, PolicySettings, PoolService, limit_of_backend,
+    ConnectionPolicy, Hooks, Manager, Opener, PolicySettings, PoolService, limit_of_backend,
 };
 use crate::observe::ObserveLayer;
 use crate::query::QueryOptions;
-use crate::settings::{Problem, Settings, SettingsError};
+use crate::settings::{Problem, ResetOnReturn, Settings, SettingsError};
 
 /// Builds a [`Pool`]. Returned by [`Pool::builder`].
 ///
@@ -52,7 +52,7 @@ pub struct PoolBuilder<C> {
     url_name: Cow<'static, str>,
     layer: ObserveLayer,
     dial: Option<Arc<dyn Dial<C>>>,
-    on_connect: Option<OnConnect<C>>,
+    hooks: Hooks<C>,
 }
 
 impl<C: Backend> PoolBuilder<C> {
@@ -62,7 +62,7 @@ impl<C: Backend> PoolBuilder<C> {
             url_name: Cow::Borrowed("database_url"),
             layer: ObserveLayer::new(""),
             dial: None,
-            on_connect: None,
+            hooks: Hooks::default(),
         }
     }
 
@@ -97,7 +97,8 @@ impl<C: Backend> PoolBuilder<C> {
         self.manager(AsyncDieselConnectionManager::new_with_config(url, config))
     }
 
-    /// Sets a callback that sets up each new connection: session variables, functions, `SET ROLE`.
+    /// Sets a callback that sets up each new connection: session variables, functions, `SET ROLE`. It
+    /// runs again after a reset of the session.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")] mod doc {
@@ -118,7 +119,52 @@ impl<C: Backend> PoolBuilder<C> {
     where
         F: for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync + 'static,
     {
-        self.on_connect = Some(Arc::new(set_up));
+        self.hooks.on_connect = Some(Arc::new(set_up));
+        self
+    }
+
+    /// Sets a callback that prepares each connection for its next holder, in the task of the checkout:
+    /// a tenant, a role.
+    ///
+    /// It has `pre_ping_timeout`. If it fails, the connection is closed and the checkout fails, unless
+    /// the connection was lost: then the next one is tried. With it, [`Pool::try_get`] never succeeds,
+    /// because it does not wait.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] mod doc {
+    /// use diesel_async::SimpleAsyncConnection;
+    /// use poolscope::{Pool, Settings};
+    /// use poolscope::backend::AsyncSqliteConnection;
+    ///
+    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
+    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url))
+    ///     .on_checkout(|conn| Box::pin(conn.batch_execute("PRAGMA query_only = ON")))
+    ///     .on_return(|conn| Box::pin(conn.batch_execute("PRAGMA query_only = OFF")))
+    ///     .reset_on_return(poolscope::settings::ResetOnReturn::Never)
+    ///     .build()?;
+    /// # drop(pool.get().await?);
+    /// # Ok(()) }
+    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// ```
+    pub fn on_checkout<F>(mut self, prepare: F) -> Self
+    where
+        F: for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync + 'static,
+    {
+        self.hooks.on_checkout = Some(Arc::new(prepare));
+        self
+    }
+
+    /// Sets a callback that cleans each returned connection before it is idle, in a background task.
+    ///
+    /// It runs before the reset of the session, and not for a connection that is closed anyway. Both
+    /// together have `pre_ping_timeout`. If it fails, the connection is closed. Until it is done, the
+    /// connection counts as in use. See [`on_checkout`](Self::on_checkout) for an example.
+    pub fn on_return<F>(mut self, clean: F) -> Self
+    where
+        F: for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync + 'static,
+    {
+        self.hooks.on_return = Some(Arc::new(clean));
         self
     }
 
@@ -152,7 +198,7 @@ impl<C: Backend> PoolBuilder<C> {
             url_name,
             layer,
             dial,
-            on_connect,
+            hooks,
         } = self;
         settings.validate()?;
         let dial = match dial {
@@ -168,7 +214,7 @@ impl<C: Backend> PoolBuilder<C> {
         );
         let opener = Opener::new(
             dial,
-            on_connect,
+            hooks,
             settings.connect_timeout,
             settings.database_url.clone(),
         );
@@ -259,6 +305,11 @@ impl PolicySettings {
             pre_ping_timeout: settings.effective_pre_ping_timeout(),
             connect_timeout: settings.connect_timeout,
             raw_transactions: settings.raw_transactions,
+            // The same holds here.
+            reset_on_return: match settings.database_url.is_private_in_memory() {
+                true => ResetOnReturn::Never,
+                false => settings.reset_on_return,
+            },
             queries: Arc::new(queries),
         }
     }

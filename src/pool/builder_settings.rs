@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::builder::PoolBuilder;
 use crate::backend::Backend;
 use crate::settings::{
-    DatabaseUrl, NestedCheckouts, Preset, QuerySpans, Secret, Settings, Thresholds,
+    DatabaseUrl, NestedCheckouts, Preset, QuerySpans, ResetOnReturn, Secret, Settings, Thresholds,
 };
 
 /// The settings. [`build`](Self::build) checks their ranges. A method without a variable sets what only
@@ -77,8 +77,8 @@ impl<C: Backend> PoolBuilder<C> {
         self
     }
 
-    /// Sets the time limit for the answer to a ping, 1 ms to 7 days, after which the connection is
-    /// closed. Defaults to 2 s, and is never more than the rest of the checkout's `pool_timeout`.
+    /// Sets the time limit for the answer to a ping, and for a hook with a reset, 1 ms to 7 days, after
+    /// which the connection is closed. Defaults to 2 s, and is never more than the rest of the checkout's `pool_timeout`.
     pub fn pre_ping_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pre_ping_timeout = timeout;
         self
@@ -102,6 +102,13 @@ impl<C: Backend> PoolBuilder<C> {
     /// that a pool's connections do not all expire at once. Defaults to 10.
     pub fn recycle_jitter_pct(mut self, percent: f64) -> Self {
         self.settings.recycle_jitter_pct = percent;
+        self
+    }
+
+    /// Sets when the session of a returned connection is reset. Defaults to
+    /// [`ResetOnReturn::WhenDirty`]. `DB_POOL_RESET_ON_RETURN`.
+    pub fn reset_on_return(mut self, when: ResetOnReturn) -> Self {
+        self.settings.reset_on_return = when;
         self
     }
 
@@ -308,6 +315,7 @@ mod tests {
             .connect_timeout(second)
             .max_connecting(1)
             .recycle_jitter_pct(1.0)
+            .reset_on_return(ResetOnReturn::Never)
             .keepalive(second)
             .warm_up(second)
             .max_pending(1)

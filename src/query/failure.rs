@@ -34,7 +34,7 @@ pub(super) fn failure(
         return lost(session);
     }
     QueryFailure {
-        error_type: Cow::Borrowed(kind(error)),
+        error_type: Cow::Borrowed(error_type(error)),
         status_code: None,
     }
 }
@@ -69,7 +69,8 @@ fn code_of(kind: &DatabaseErrorKind) -> Option<[u8; 5]> {
     })
 }
 
-fn kind(error: &Error) -> &'static str {
+/// Returns the kind of an error, without the server's text.
+pub(crate) fn error_type(error: &Error) -> &'static str {
     match error {
         Error::DatabaseError(kind, _) => match kind {
             DatabaseErrorKind::UniqueViolation => "unique_violation",

@@ -18,12 +18,12 @@ use super::running::{Echo, Running};
 use super::span::{Start, describe, open};
 use super::state::QueryState;
 use super::statement::{self, Printed, transaction_open};
-use super::statement_cache::{CachedStatement, StatementCache};
-use super::text;
+use super::statement_cache::{CachedStatement, Remembered, StatementCache};
+use super::text::{self, SessionChange};
 use super::transaction::Transaction;
 use crate::backend::Session;
 use crate::checkout::TransactionState;
-use crate::checkout::query_context::{Known, QueryContext, QueryObserver, Statement, StatementId};
+use crate::checkout::query_context::{QueryContext, QueryObserver, Statement, StatementId};
 use crate::settings::DatabaseKind;
 
 /// Observes the queries on a connection: counts and times them, opens their spans, logs them if that
@@ -79,15 +79,37 @@ impl QueryInstrumentation {
 
     /// Identifies the statement that has this hash.
     fn identify(&mut self, hash: u64, query: &dyn Display) -> CachedStatement {
-        let known = self.known(hash, query);
-        let id = known.map_or(StatementId::OTHER, |known| known.id);
-        CachedStatement { hash, id }
+        let Self {
+            printed,
+            identities,
+            options,
+            ..
+        } = self;
+        let mut read = || text::describe(printed.of(hash, query), options.kind);
+        let remembered = identities.find(hash, &mut read);
+        let mut change = || change_of(printed.of(hash, query), options);
+        let (id, change) = match remembered {
+            Some(Remembered { known, change: old }) => {
+                (known.id, *old.get_or_insert_with(&mut change))
+            }
+            None => (StatementId::OTHER, change()),
+        };
+        CachedStatement { hash, id, change }
     }
 
-    fn known(&mut self, hash: u64, query: &dyn Display) -> Option<&Known> {
+    fn remembered(&mut self, hash: u64, query: &dyn Display) -> Option<&mut Remembered> {
         let (printed, kind) = (&mut self.printed, self.options.kind);
         let mut read = || text::describe(printed.of(hash, query), kind);
         self.identities.find(hash, &mut read)
+    }
+
+    /// Returns what a statement that nobody identifies leaves in its session.
+    fn change(&mut self, query: &dyn Display) -> SessionChange {
+        if !self.options.session_changes {
+            return SessionChange::None;
+        }
+        let hash = self.printed.print(query);
+        change_of(self.printed.of(hash, query), &self.options)
     }
 
     /// Stores the statement sent last in the context slot of the connection.
@@ -129,7 +151,7 @@ impl QueryInstrumentation {
         let mut hash = None;
         if self.state.sees_transactions {
             let hash = *hash.insert(self.printed.print(query));
-            if let Some(open) = transaction_open(self.printed.of(hash, query)) {
+            if let Some(open) = transaction_open(self.printed.of(hash, query), self.options.kind) {
                 self.state.in_transaction.store(open, Relaxed);
             }
         }
@@ -227,6 +249,7 @@ impl QueryInstrumentation {
     }
 
     fn transaction_begins(&mut self) {
+        self.state.nested_commit.store(false, Relaxed);
         let occupant = self
             .occupant()
             .filter(|occupant| self.options.spans && occupant.observer.listens());
@@ -242,6 +265,7 @@ impl QueryInstrumentation {
     }
 
     fn transaction_ends(&mut self, commits: bool) {
+        self.state.nested_commit.store(false, Relaxed);
         if let Some(transaction) = &mut self.transaction {
             // The server executes the COMMIT of a failed transaction as a rollback.
             let failed = || self.wire.as_deref().is_some_and(is_in_failed_transaction);
@@ -258,8 +282,8 @@ impl QueryInstrumentation {
         match statement.id {
             StatementId::OTHER => None,
             _ => self
-                .known(statement.hash, query)
-                .map(|known| Arc::clone(&known.statement)),
+                .remembered(statement.hash, query)
+                .map(|it| Arc::clone(&it.known.statement)),
         }
     }
 
@@ -287,6 +311,9 @@ impl Instrumentation for QueryInstrumentation {
             InstrumentationEvent::StartQuery { query, .. } => self.started(query),
             InstrumentationEvent::FinishQuery { query, error, .. } => self.finished(query, *error),
             InstrumentationEvent::CacheQuery { sql, .. } => self.prepared(sql),
+            InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() > 1 => {
+                self.state.nested_commit.store(true, Relaxed);
+            }
             InstrumentationEvent::BeginTransaction { depth, .. } if depth.get() == 1 => {
                 self.transaction_begins();
             }
@@ -301,6 +328,14 @@ impl Instrumentation for QueryInstrumentation {
         if let Some(next) = &mut self.next {
             next.on_connection_event(event);
         }
+    }
+}
+
+/// Returns what a statement leaves in its session, if that is of interest.
+fn change_of(text: &str, options: &QueryOptions) -> SessionChange {
+    match options.session_changes {
+        true => text::session_change(text, options.kind),
+        false => SessionChange::None,
     }
 }
 
@@ -334,7 +369,7 @@ mod tests {
 
     use super::*;
     use crate::checkout::ConnectionFacts;
-    use crate::checkout::query_context::{Ended, Repeat, Statement};
+    use crate::checkout::query_context::{Ended, Known, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
     use opentelemetry::trace::{
@@ -359,6 +394,7 @@ mod tests {
             echo: false,
             echo_binds: false,
             n_plus_one: None,
+            session_changes: true,
         };
         QueryInstrumentation::new(Arc::new(options), session, see_transactions)
     }

@@ -13,6 +13,7 @@ mod streams;
 mod text;
 mod transaction;
 
+pub(crate) use self::failure::error_type;
 pub(crate) use self::instrumentation::QueryInstrumentation;
 pub(crate) use self::options::QueryOptions;
 pub(crate) use self::state::QueryState;

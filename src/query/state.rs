@@ -1,12 +1,12 @@
 //! The state of the queries on a connection, readable from other tasks.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::streams::Streams;
-use super::text::describe;
+use super::text::{SessionChange, describe};
 use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::settings::DatabaseKind;
@@ -24,8 +24,12 @@ pub(crate) struct QueryState {
     /// Whether a holder has the connection to itself while queries seem to be in flight: it has dropped them.
     exclusive: AtomicBool,
     pub(super) streams: Streams,
+    /// Whether a nested transaction has ended successfully inside the one that is open.
+    pub(super) nested_commit: AtomicBool,
     /// Whether statements are inspected.
     pub(super) sees_transactions: bool,
+    /// What the statements so far have left in the session: a [`SessionChange`].
+    change: AtomicU8,
     base: Instant,
     /// Nanoseconds with a query in flight, excluding the current busy period.
     busy: AtomicU64,
@@ -49,7 +53,9 @@ impl QueryState {
             given_up: AtomicBool::new(false),
             exclusive: AtomicBool::new(false),
             streams: Streams::default(),
+            nested_commit: AtomicBool::new(false),
             sees_transactions,
+            change: AtomicU8::new(0),
             base: Instant::now(),
             busy: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
@@ -92,6 +98,32 @@ impl QueryState {
     /// Records that the connection was returned. Nobody reads its streams any more.
     pub(crate) fn returned(&self) {
         self.streams.give_up();
+    }
+
+    /// Returns whether a nested transaction has ended successfully inside the one that is open.
+    pub(crate) fn has_nested_commit(&self) -> bool {
+        self.nested_commit.load(Relaxed)
+    }
+
+    /// Returns whether a statement has left something in the session.
+    pub(crate) fn is_session_changed(&self) -> bool {
+        self.change.load(Relaxed) != SessionChange::None as u8
+    }
+
+    /// Returns whether a statement has left something in the session that a reset does not remove.
+    pub(crate) fn is_session_changed_for_good(&self) -> bool {
+        self.change.load(Relaxed) == SessionChange::Lasting as u8
+    }
+
+    /// Records that the session was reset.
+    pub(crate) fn session_is_reset(&self) {
+        self.change.store(SessionChange::None as u8, Relaxed);
+    }
+
+    pub(super) fn leaves(&self, change: SessionChange) {
+        if change != SessionChange::None {
+            self.change.fetch_max(change as u8, Relaxed);
+        }
     }
 
     // There is only one writer at a time, because diesel locks the instrumentation.

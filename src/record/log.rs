@@ -1,5 +1,6 @@
 //! Log events of a pool, and the pool snapshot in a timeout's error.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,11 +9,12 @@ use crate::backend::ConnectError;
 use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{LongestHolder, PoolSnapshot};
+use crate::log_limiter::LogLimiter;
 use crate::record::nested::Borrower;
 use crate::record::pool_events::{CloseReason, PoolEvents};
 use crate::record::recorder::{Recorder, TARGET};
 
-/// Interval at which a lasting outage is logged again.
+/// Interval at which a lasting outage, or the reason for closing connections, is logged again.
 const LASTING: Duration = Duration::from_secs(60);
 
 impl Recorder {
@@ -131,6 +133,30 @@ impl PoolEvents for Recorder {
 
     fn waiting(&self) -> u32 {
         self.state().ledger.waiters.len()
+    }
+
+    fn closed_because(&self, why: &'static str, error_type: &'static str) {
+        let logged = {
+            let mut log = self
+                .closed_because_log
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = log.iter().position(|(other, _)| *other == why);
+            let at = at.unwrap_or_else(|| {
+                log.push((why, LogLimiter::default()));
+                log.len() - 1
+            });
+            log[at].1.try_log_every(LASTING, Instant::now())
+        };
+        if let Some(suppressed) = logged {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                error.type = (!error_type.is_empty()).then_some(error_type),
+                others_within_a_minute = suppressed,
+                "a connection is closed: {why}",
+            );
+        }
     }
 
     fn closed(&self, reason: CloseReason) {

@@ -22,11 +22,14 @@ pub enum CloseReason {
     Resize,
     /// The app took it out of the pool.
     Taken,
+    /// Its session could not be reset, one of the app's hooks failed, or it listened to notifications
+    /// while nobody held it.
+    Dirty,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Recycle,
         Self::Overflow,
         Self::Broken,
@@ -34,6 +37,7 @@ impl CloseReason {
         Self::Shutdown,
         Self::Resize,
         Self::Taken,
+        Self::Dirty,
     ];
 
     /// Returns the name of the reason in reports and telemetry.
@@ -47,6 +51,7 @@ impl CloseReason {
             Self::Shutdown => "shutdown",
             Self::Resize => "resize",
             Self::Taken => "taken",
+            Self::Dirty => "dirty",
         }
     }
 }
@@ -77,6 +82,11 @@ pub trait PoolEvents: Send + Sync {
 
     /// Reports that the allowed number of connections has changed.
     fn resized(&self) {}
+
+    /// Reports why a connection is about to be closed, with the kind of the error if there is one.
+    fn closed_because(&self, why: &'static str, error_type: &'static str) {
+        let _ = (why, error_type);
+    }
 
     /// Reports that a connection was closed.
     fn closed(&self, reason: CloseReason) {

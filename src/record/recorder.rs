@@ -46,6 +46,8 @@ pub(crate) struct Recorder {
     pub(crate) slow_waits: LogLimiter,
     pub(crate) connect_failures_log: LogLimiter,
     pub(crate) lasting_outages: LogLimiter,
+    /// The reasons for closing connections that were logged.
+    pub(crate) closed_because_log: Mutex<Vec<(&'static str, LogLimiter)>>,
     pub(crate) n_plus_ones: LogLimiter,
     pub(crate) leaks: Leaks,
     pub(crate) nested: Nested,
@@ -125,6 +127,7 @@ impl Recorder {
             slow_waits: LogLimiter::default(),
             connect_failures_log: LogLimiter::default(),
             lasting_outages: LogLimiter::default(),
+            closed_because_log: Mutex::default(),
             n_plus_ones: LogLimiter::default(),
             leaks,
             nested,

@@ -38,6 +38,7 @@ mod nested_checkouts;
 mod preset;
 mod query_spans;
 mod read;
+mod reset_on_return;
 mod secret;
 mod suggest;
 mod thresholds;
@@ -51,6 +52,7 @@ pub use self::error::{Problem, SettingsError};
 pub use self::nested_checkouts::NestedCheckouts;
 pub use self::preset::Preset;
 pub use self::query_spans::QuerySpans;
+pub use self::reset_on_return::ResetOnReturn;
 pub use self::secret::Secret;
 pub use self::suggest::UnknownVariable;
 pub use self::thresholds::Thresholds;
@@ -114,7 +116,8 @@ pub struct Settings {
     /// 500 ms by default.
     pub pre_ping_bypass: Duration,
 
-    /// The maximum time for the answer to a ping, after which the connection is closed. See
+    /// The maximum time for the answer to a ping, and for a hook with a reset, after which the
+    /// connection is closed. See
     /// [`effective_pre_ping_timeout`](Self::effective_pre_ping_timeout).
     /// 2 s by default.
     pub pre_ping_timeout: Duration,
@@ -128,6 +131,11 @@ pub struct Settings {
     /// The maximum random reduction of each connection's `pool_recycle`, in percent, 0 to 50, so
     /// that a pool's connections do not all expire at once. 10 by default.
     pub recycle_jitter_pct: f64,
+
+    /// When to reset the session of a returned connection. On Postgres a reset is one round trip in
+    /// the background; elsewhere the connection is closed instead. `DB_POOL_RESET_ON_RETURN`, where
+    /// the values are never, when_dirty and always; [`ResetOnReturn::WhenDirty`] by default.
+    pub reset_on_return: ResetOnReturn,
 
     /// The time a connection may be idle before it is pinged in the background; `None`: never.
     /// `DB_POOL_KEEPALIVE`, where 0 means never; `None` by default.
@@ -252,6 +260,7 @@ impl Settings {
             connect_timeout: Duration::from_secs(10),
             max_connecting: 8,
             recycle_jitter_pct: 10.0,
+            reset_on_return: ResetOnReturn::WhenDirty,
             keepalive: None,
             warm_up: None,
             max_pending: None,

@@ -10,6 +10,8 @@ mod support;
 #[path = "../pool/databases.rs"]
 mod databases;
 #[allow(dead_code, reason = "the tests of the pool use all of it")]
+#[path = "../pool/log_capture.rs"]
+mod log_capture;
 #[path = "../pool/monitor_client.rs"]
 mod monitor_client;
 #[allow(dead_code, reason = "the tests of telemetry use all of it")]
@@ -29,6 +31,7 @@ mod network;
 mod outages;
 mod pgbouncer;
 mod refused;
+mod session_state;
 mod sqlite;
 mod telemetry;
 mod timeouts;

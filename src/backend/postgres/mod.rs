@@ -9,8 +9,9 @@ pub(crate) mod error_fields;
 mod open;
 mod outcomes;
 pub(crate) mod reader;
-mod server_errors;
+mod reset;
 mod role;
+mod server_errors;
 mod session;
 pub(crate) mod tap;
 #[cfg(test)]

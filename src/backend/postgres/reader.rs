@@ -26,6 +26,8 @@ pub(super) struct Reader {
     /// The rows of the current command that are not published yet.
     rows: u64,
     off: bool,
+    /// Whether the transport must be closed.
+    refused: bool,
 }
 
 /// How the reader treats the body of the server's current message.
@@ -66,7 +68,13 @@ impl Reader {
             inspect: Inspect::Skip,
             rows: 0,
             off: false,
+            refused: false,
         }
+    }
+
+    /// Returns whether the transport must be closed, because nobody is there for what the server sends.
+    pub(super) fn refuses(&self) -> bool {
+        self.refused
     }
 
     /// Reads bytes of the client that the transport has accepted.
@@ -207,6 +215,7 @@ impl Reader {
         self.inspect = Inspect::Skip;
         match kind {
             b'D' => self.rows += 1,
+            b'A' => self.refused |= self.wire.notified(),
             b'Z' => self.inspect = Inspect::Ready,
             b'K' => {
                 self.inspect = Inspect::Key {

@@ -13,6 +13,7 @@ use opentelemetry::KeyValue;
 use super::activity::activity;
 use super::application_name;
 use super::connect::{Cancel, connect};
+use super::reset::reset;
 use super::url::Target;
 use super::wire::Wire;
 use crate::backend::dial::place;
@@ -56,6 +57,13 @@ impl Dial<AsyncPgConnection> for Target {
                 session: Some(Arc::new(session)),
             })
         })
+    }
+
+    fn reset<'a>(
+        &'a self,
+        connection: &'a mut AsyncPgConnection,
+    ) -> Option<BoxFuture<'a, QueryResult<()>>> {
+        Some(Box::pin(reset(connection)))
     }
 
     fn attributes(&self) -> Vec<KeyValue> {
@@ -134,6 +142,18 @@ impl Session for PgSession {
             Some(wire) => wire.when_answered(command, done),
             None => done(),
         }
+    }
+
+    fn set_idle(&self, idle: bool) {
+        if let Some(wire) = &self.wire {
+            wire.set_idle(idle);
+        }
+    }
+
+    fn is_notified_while_idle(&self) -> bool {
+        self.wire
+            .as_ref()
+            .is_some_and(|wire| wire.is_notified_while_idle())
     }
 
     fn cancel(&self) -> Option<BoxFuture<'static, ()>> {

@@ -14,7 +14,7 @@
 //! A command that still waits in tokio-postgres's own queue is not included, because it has not
 //! been sent.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::awaited::Awaited;
@@ -44,6 +44,8 @@ pub(crate) struct Wire {
     process_id: AtomicU64,
     /// The last SQLSTATE, encoded by [`word_of`].
     sqlstate: AtomicU64,
+    /// Whether nobody holds the connection. Written by the pool.
+    idle: AtomicBool,
     outcomes: Outcomes,
     errors: ServerErrors,
     awaited: Awaited,
@@ -52,6 +54,7 @@ pub(crate) struct Wire {
 const TRANSACTION_SHIFT: u32 = 32;
 const OFF: u64 = 1 << 40;
 const CLOSED: u64 = 1 << 41;
+const NOTIFIED: u64 = 1 << 42;
 const RUNNING: u64 = 1 << 63;
 const KNOWN: u64 = 1 << 63;
 
@@ -64,6 +67,7 @@ impl Wire {
             work: AtomicU64::new(0),
             process_id: AtomicU64::new(0),
             sqlstate: AtomicU64::new(0),
+            idle: AtomicBool::new(false),
             outcomes: Outcomes::default(),
             errors: ServerErrors::default(),
             awaited: Awaited::default(),
@@ -117,6 +121,16 @@ impl Wire {
     /// that it will (a `FATAL` error), the socket failed, or this side dropped it.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.load(Relaxed) & CLOSED != 0
+    }
+
+    /// Records whether the connection is idle.
+    pub(crate) fn set_idle(&self, idle: bool) {
+        self.idle.store(idle, Relaxed);
+    }
+
+    /// Returns whether the connection was closed because a notification arrived while it was idle.
+    pub(crate) fn is_notified_while_idle(&self) -> bool {
+        self.state.load(Relaxed) & NOTIFIED != 0
     }
 
     /// Returns the SQLSTATE of the last error that the server reported.
@@ -233,6 +247,18 @@ impl Wire {
         let state = self.state.load(Relaxed) & !(0xff << TRANSACTION_SHIFT);
         self.state
             .store(state | u64::from(status) << TRANSACTION_SHIFT, Relaxed);
+    }
+
+    /// Records a notification. Returns whether the connection must be closed, because nobody would
+    /// read the notifications and they would fill the memory.
+    pub(super) fn notified(&self) -> bool {
+        let idle = self.idle.load(Relaxed);
+        if idle {
+            self.state
+                .store(self.state.load(Relaxed) | NOTIFIED, Relaxed);
+            self.set_closed();
+        }
+        idle
     }
 
     /// Records that a header was invalid, and turns the readings from headers off.

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{ConnectionPolicy, Lease, Manager, Opener, PolicySettings, PoolService};
+use super::{ConnectionPolicy, Hooks, Lease, Manager, Opener, PolicySettings, PoolService};
 use crate::backend::{AsyncSqliteConnection, ConnectError, ConnectErrorKind, Dial, Dialed};
 use crate::checkout::Checkout;
 use crate::error::PoolError;
@@ -178,6 +178,7 @@ impl Tested {
             pre_ping_timeout: Duration::from_secs(2),
             connect_timeout: CONNECT_TIMEOUT,
             raw_transactions: false,
+            reset_on_return: settings.reset_on_return,
             queries: Arc::new(queries),
         };
         change(&mut policy);
@@ -185,7 +186,7 @@ impl Tested {
         let (script, events) = (Scripted::new(), Arc::<Events>::default());
         let opener = Opener::new(
             Arc::new(script.clone()),
-            None,
+            Hooks::default(),
             CONNECT_TIMEOUT,
             settings.database_url,
         );

@@ -40,11 +40,15 @@ impl QueryInstrumentation {
                 None => self.identify(statement::hash(query), query),
             };
             running.statement = Some(statement);
+            self.state.leaves(statement.change);
             if running.in_request {
                 self.count_in_request(query, statement.hash);
             }
             // Of several queries in flight, the last one that has finished counts as the last query.
             self.keep(statement, query);
+        } else {
+            let change = self.change(query);
+            self.state.leaves(change);
         }
         // The commands of the query: to prepare, to execute and to close. Later commands belong to the
         // queries behind it. If nothing was sent for the query, it failed on the client's side.

@@ -18,11 +18,13 @@ mod double_quotes;
 mod keyword;
 mod lexer;
 mod sanitized;
+mod session_change;
 mod summary;
 mod values;
 
-use self::lexer::Lexer;
+use self::lexer::{Kind, Lexer};
 use self::sanitized::Sanitized;
+pub(crate) use self::session_change::{SessionChange, session_change};
 use self::summary::Summary;
 use crate::checkout::query_context::Statement;
 use crate::settings::DatabaseKind;
@@ -47,6 +49,23 @@ pub(crate) fn describe(statement: &str, dialect: DatabaseKind) -> Statement {
         text: text.finish(read.len() < statement.len()).into(),
         summary: summary.finish().into(),
     }
+}
+
+/// Calls `each` with each statement of a batch.
+pub(super) fn each_statement<'a>(
+    statements: &'a str,
+    dialect: DatabaseKind,
+    mut each: impl FnMut(&'a str),
+) {
+    let mut lexer = Lexer::new(statements, dialect);
+    let mut start = 0;
+    while let Some(token) = lexer.next() {
+        if token.kind == Kind::Symbol(b';') {
+            each(&statements[start..lexer.at - 1]);
+            start = lexer.at;
+        }
+    }
+    each(&statements[start..]);
 }
 
 /// Returns the last character boundary that is at most `most` bytes from the start.
