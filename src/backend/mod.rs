@@ -9,11 +9,13 @@ mod connect_error;
 mod connection_failure;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
+mod invalidation;
 mod monitor_connection;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod read_only;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -31,9 +33,16 @@ pub use self::connection_failure::is_connection_failure;
 pub(crate) use self::connection_failure::is_lost;
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
+pub(crate) use self::invalidation::Affects;
+#[cfg(feature = "postgres")]
+pub(crate) use self::invalidation::KNOWN_TEXT;
+pub use self::invalidation::{Errors, InvalidatingError};
 pub(crate) use self::monitor_connection::{
     MonitorConnection, MonitorError, MonitorSession, OpenMonitorConnection,
 };
+#[cfg(feature = "postgres")]
+pub(crate) use self::read_only::asks_read_only;
+pub(crate) use self::read_only::statement_asks_read_only;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::AsyncSqliteConnection;
 use crate::settings::{DatabaseKind, DatabaseUrl};

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::connection_counter::{Open, Place};
 use super::jitter;
 use super::policy::ConnectionPolicy;
-use crate::backend::{Backend, Session};
+use crate::backend::{Backend, Dialed, Errors, InvalidatingError, Session};
 use crate::checkout::query_context::ContextSlot;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::query::QueryState;
@@ -26,6 +26,8 @@ pub struct Entry<C> {
     /// The time of the return, if the holder has already read the clock.
     pub(super) came_back: Option<Instant>,
     pub(super) generation: u64,
+    /// The era in which opening the connection began.
+    era: u64,
     /// Set if the connection must be closed instead of returned to the pool.
     pub(super) retired: Option<CloseReason>,
     /// Set if the connection was taken out of bb8 only for inspection and is put back unchanged.
@@ -43,6 +45,10 @@ pub(super) struct EntryState {
     born: Instant,
     session: Option<Arc<dyn Session>>,
     queries: Arc<QueryState>,
+    /// Whether the URL or the app's set-up asked for a read-only session.
+    asked_read_only: bool,
+    /// Whether the session was read-only when it was opened; `None` if that is unknown.
+    opened_read_only: Option<bool>,
 }
 
 /// Registers a connection in the pool's shared state until it is dropped.
@@ -61,15 +67,18 @@ impl Drop for Registered {
 
 impl<C: Backend> Entry<C> {
     pub(super) fn new(
-        connection: C,
-        session: Option<Arc<dyn Session>>,
+        dialed: Dialed<C>,
         queries: Arc<QueryState>,
         policy: &Arc<ConnectionPolicy>,
         place: Place,
+        era: u64,
     ) -> Self {
         let now = Instant::now();
+        let session = dialed.session;
         let state = Arc::new(EntryState {
             born: now,
+            opened_read_only: session.as_ref().and_then(|session| session.read_only()),
+            asked_read_only: dialed.asked_read_only,
             session,
             queries,
         });
@@ -88,11 +97,16 @@ impl<C: Backend> Entry<C> {
             .recycle
             .map(|age| now + jitter::shortened(age, settings.recycle_jitter_pct));
         Self {
-            connection: Some(connection),
+            connection: Some(dialed.connection),
             state,
             last_used: now,
             came_back: None,
-            generation: policy.generation(),
+            generation: match era == policy.era() {
+                true => policy.generation(),
+                // A checkout looks closer at a connection of another generation.
+                false => u64::MAX,
+            },
+            era,
             retired: None,
             untouched: false,
             probing: false,
@@ -152,10 +166,28 @@ impl<C: Backend> Entry<C> {
             }
             return Some(CloseReason::Broken);
         }
+        if let Some(error) = self.state.take_invalidating() {
+            policy.invalidated(error, self.state.became_read_only());
+            return Some(CloseReason::Invalidated);
+        }
         if self.connection_mut().is_broken() || !self.may_be_reused() {
             return Some(CloseReason::Broken);
         }
+        if self.is_replaced(policy) {
+            return Some(CloseReason::Invalidated);
+        }
         policy.is_closed().then_some(CloseReason::Shutdown)
+    }
+
+    /// Returns whether connections of this era are to be replaced.
+    pub(super) fn is_replaced(&self, policy: &ConnectionPolicy) -> bool {
+        self.era != policy.era()
+    }
+
+    /// Returns whether the session can no longer write, although it could when it was opened. Asked of
+    /// a suspect only.
+    pub(super) fn became_read_only(&self) -> bool {
+        self.state.became_read_only()
     }
 
     /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
@@ -248,6 +280,36 @@ impl<C: Backend> Entry<C> {
 }
 
 impl EntryState {
+    fn read_only(&self) -> Option<bool> {
+        self.session.as_ref()?.read_only()
+    }
+
+    fn became_read_only(&self) -> bool {
+        self.opened_read_only == Some(false)
+            && !self.asked_read_only
+            && self.read_only() == Some(true)
+    }
+
+    /// Returns the error since the last call that has invalidated the connection, if there was one.
+    fn take_invalidating(&self) -> Option<&'static InvalidatingError> {
+        let session = self.session.as_ref();
+        let seen = session.map_or(Errors::NONE, |session| session.take_invalidating());
+        let mut shown = self.queries.take_invalidating();
+        if seen.is_empty() && shown.is_empty() {
+            return None;
+        }
+        // The session knows better than diesel's error whether it can write.
+        if self.read_only().is_some() {
+            shown = shown.without_read_only();
+        }
+        let errors = Errors(seen.0 | shown.0);
+        let errors = match self.asked_read_only {
+            true => errors.without_read_only(),
+            false => errors,
+        };
+        errors.iter().next()
+    }
+
     fn failed(&self) -> bool {
         self.queries.connection_failed()
             || self

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -11,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::backend::{Backend, ConnectError, ConnectErrorKind, Dial, Dialed, from_query};
+use crate::query::SetUpInstrumentation;
 use crate::settings::DatabaseUrl;
 
 /// The app's set-up of each new connection.
@@ -48,8 +50,19 @@ impl<C: Backend> Opener<C> {
     /// Opens one connection. A panic in the app's set-up becomes an error; otherwise bb8 would never
     /// count the connection attempt as finished.
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
+        self.open_and_watch(true).await
+    }
+
+    /// Opens one connection that the pool does not watch.
+    pub(super) async fn open_dedicated(&self) -> Result<C, ConnectError> {
+        let dialed = self.open_and_watch(false).await?;
+        Ok(dialed.connection)
+    }
+
+    async fn open_and_watch(&self, watch: bool) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
-        match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
+        let set_up = AssertUnwindSafe(self.set_up(watch)).catch_unwind();
+        match timeout(self.limit, set_up).await {
             Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
             Ok(Err(_)) => error(
                 ConnectErrorKind::Other,
@@ -62,12 +75,17 @@ impl<C: Backend> Opener<C> {
         }
     }
 
-    async fn set_up(&self) -> Result<Dialed<C>, ConnectError> {
+    async fn set_up(&self, watch: bool) -> Result<Dialed<C>, ConnectError> {
         let mut dialed = self.dial.dial().await?;
         if let Some(set_up) = &self.on_connect {
+            let (instrumentation, asked) = SetUpInstrumentation::new();
+            if watch {
+                dialed.connection.set_instrumentation(instrumentation);
+            }
             set_up(&mut dialed.connection)
                 .await
                 .map_err(|error| from_query(&error))?;
+            dialed.asked_read_only |= asked.load(Relaxed);
         }
         Ok(dialed)
     }

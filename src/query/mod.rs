@@ -5,6 +5,7 @@ mod in_flight;
 mod instrumentation;
 mod options;
 mod running;
+mod set_up;
 mod span;
 mod state;
 mod statement;
@@ -14,5 +15,6 @@ mod transaction;
 
 pub(crate) use self::instrumentation::QueryInstrumentation;
 pub(crate) use self::options::QueryOptions;
+pub(crate) use self::set_up::SetUpInstrumentation;
 pub(crate) use self::state::QueryState;
 pub(crate) use self::text::describe;

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 use crate::advice::advisor::Advisor;
-use crate::backend::ConnectError;
+use crate::backend::{ConnectError, InvalidatingError};
 use crate::log_limiter::LogLimiter;
 use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
@@ -45,6 +45,7 @@ pub(crate) struct Recorder {
     pub(crate) slow_waits: LogLimiter,
     pub(crate) connect_failures_log: LogLimiter,
     pub(crate) lasting_outages: LogLimiter,
+    pub(crate) invalidations_log: LogLimiter,
     pub(crate) n_plus_ones: LogLimiter,
     pub(crate) leaks: Leaks,
     /// Whether the use per request is recorded in histograms by route and method.
@@ -81,6 +82,8 @@ pub(crate) struct PoolState {
     pub(crate) last_returned: Option<Instant>,
     /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
+    /// The last error that has invalidated a connection.
+    pub(crate) last_invalidation: Option<(&'static InvalidatingError, Instant)>,
     /// Whether a report could last reach the database over the monitoring connection, and when.
     monitor_verdict: Option<(bool, Instant)>,
     pub(crate) next_bind: Instant,
@@ -109,6 +112,7 @@ impl Recorder {
             slow_waits: LogLimiter::default(),
             connect_failures_log: LogLimiter::default(),
             lasting_outages: LogLimiter::default(),
+            invalidations_log: LogLimiter::default(),
             n_plus_ones: LogLimiter::default(),
             leaks,
             request_metrics,
@@ -132,6 +136,7 @@ impl Recorder {
                 last_granted: None,
                 last_returned: None,
                 last_connect_error: None,
+                last_invalidation: None,
                 monitor_verdict: None,
                 next_bind: now,
             }),

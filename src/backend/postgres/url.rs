@@ -14,6 +14,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
 use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
+use crate::backend::asks_read_only;
 
 /// A parsed Postgres URL.
 #[derive(Clone)]
@@ -164,6 +165,11 @@ impl Target {
         let options = self.config.get_options().unwrap_or_default();
         let options = options.to_ascii_lowercase().replace('-', "_");
         self.application_name().is_some() || options.contains("application_name=")
+    }
+
+    /// Returns whether the URL's `options` ask for read-only sessions.
+    pub(crate) fn asks_read_only(&self) -> bool {
+        self.config.get_options().is_some_and(asks_read_only)
     }
 
     /// Sets the name that the server shows for the sessions.

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 use super::awaited::Awaited;
 use super::outcomes::{Outcomes, code_in, word_of};
+use super::parameter_status::ReadOnlyParameter;
+use super::validity::Validity;
+use crate::backend::Errors;
 use crate::checkout::TransactionState;
 
 /// The readings of one connection.
@@ -45,6 +48,7 @@ pub(crate) struct Wire {
     sqlstate: AtomicU64,
     outcomes: Outcomes,
     awaited: Awaited,
+    validity: Validity,
 }
 
 const TRANSACTION_SHIFT: u32 = 32;
@@ -64,6 +68,7 @@ impl Wire {
             sqlstate: AtomicU64::new(0),
             outcomes: Outcomes::default(),
             awaited: Awaited::default(),
+            validity: Validity::default(),
         }
     }
 
@@ -148,6 +153,16 @@ impl Wire {
         }
     }
 
+    /// Returns the errors since the last call that invalidate the session.
+    pub(crate) fn take_invalidating(&self) -> Errors {
+        self.validity.take_errors()
+    }
+
+    /// Returns whether the session's transactions are read-only unless they say otherwise.
+    pub(crate) fn read_only(&self) -> Option<bool> {
+        self.validity.read_only().filter(|_| !self.is_off())
+    }
+
     fn is_off(&self) -> bool {
         self.state.load(Relaxed) & OFF != 0
     }
@@ -176,6 +191,16 @@ impl Wire {
         if let Some(code) = code {
             self.sqlstate.store(word_of(code), Relaxed);
         }
+    }
+
+    /// Records invalidating errors, and whether they ended a transaction.
+    pub(super) fn add_invalidating(&self, errors: Errors, in_transaction: bool) {
+        self.validity.add(errors, in_transaction);
+    }
+
+    /// Records the value of a parameter that makes transactions read-only.
+    pub(super) fn set_read_only(&self, parameter: ReadOnlyParameter, on: bool) {
+        self.validity.set(parameter, on);
     }
 
     /// Records rows of a command.

@@ -107,6 +107,7 @@ impl Dial<Connection> for Scripted {
             Ok(Dialed {
                 connection,
                 session: None,
+                asked_read_only: false,
             })
         })
     }
