@@ -12,6 +12,9 @@ mod asking;
 #[allow(dead_code, reason = "the tests of the pool use all of it")]
 #[path = "../pool/databases.rs"]
 mod databases;
+#[allow(dead_code, reason = "the tests of the pool use all of it")]
+#[path = "../pool/log.rs"]
+mod log;
 #[allow(dead_code, reason = "the tests of telemetry use all of it")]
 #[path = "../telemetry/receiver.rs"]
 mod receiver;
@@ -23,6 +26,7 @@ mod servers;
 mod documented;
 mod dropped;
 mod holders;
+mod invalidated;
 mod monitoring;
 mod network;
 mod outages;
