@@ -28,6 +28,8 @@ pub struct InvalidatingError {
     /// The beginnings of its text, where neither the code nor the function is known or is enough.
     begins: &'static [&'static str],
     ends: &'static str,
+    /// Whether its text names a statement of the driver, and not one of the app's own.
+    names_statement: bool,
     pub(crate) affects: Affects,
     /// What it means, in words for a log. Contains nothing of the statement.
     pub(crate) meaning: &'static str,
@@ -43,6 +45,9 @@ pub(crate) enum Affects {
     Session,
     /// Every session that was opened before.
     EarlierSessions,
+    /// Every session that was opened before, or none, because the app's statement is wrong. Believed once
+    /// in a while.
+    PerhapsEarlierSessions,
 }
 
 const READ_ONLY: &str = "the session is read-only, and was not opened to be: the primary was demoted or a default changed";
@@ -58,6 +63,7 @@ const fn postgres(code: &'static str, name: &'static str, affects: Affects) -> I
         routines: &[],
         begins: &[],
         ends: "",
+        names_statement: false,
         affects,
         meaning: ENDING,
     }
@@ -71,7 +77,7 @@ const fn mysql(code: &'static str, name: &'static str, affects: Affects) -> Inva
 }
 
 /// The errors that invalidate a connection.
-pub(crate) static ERRORS: [InvalidatingError; 14] = [
+pub(crate) static ERRORS: [InvalidatingError; 15] = [
     // Source: Postgrex; PostgreSQL, tcop/utility.c. A foreign server's has another function.
     InvalidatingError {
         routines: &["PreventCommandIfReadOnly", "PreventCommandDuringRecovery"],
@@ -100,6 +106,7 @@ pub(crate) static ERRORS: [InvalidatingError; 14] = [
         ],
         begins: &["prepared statement \""],
         ends: "does not exist",
+        names_statement: true,
         meaning: STALE,
         ..postgres("26000", "invalid_sql_statement_name", Affects::Session)
     },
@@ -117,6 +124,18 @@ pub(crate) static ERRORS: [InvalidatingError; 14] = [
         ends: "does not exist",
         meaning: CHANGED,
         ..postgres("42704", "undefined_object", Affects::EarlierSessions)
+    },
+    // Source: PostgreSQL, parser/parse_oper.c: `= ANY($1)` with the old id of a type's array is "op ANY/ALL
+    // (array) requires array on right side".
+    InvalidatingError {
+        routines: &["make_scalar_array_op"],
+        begins: &["op ANY/ALL (array) requires array on right side"],
+        meaning: CHANGED,
+        ..postgres(
+            "42809",
+            "wrong_object_type",
+            Affects::PerhapsEarlierSessions,
+        )
     },
     // Source: PostgreSQL, tcop/postgres.c: the parameters sent are those of another statement.
     InvalidatingError {
@@ -215,6 +234,7 @@ impl Errors {
         Self(!0).filter(|error| {
             error.database == DatabaseKind::Postgres
                 && error.code.as_bytes() == code
+                && (!error.names_statement || names_statement(text))
                 && if error.routines.is_empty() || routine.is_empty() {
                     // Only the beginning of the text is known.
                     let begins = |with: &&str| {
@@ -243,6 +263,7 @@ impl Errors {
                     error.database == database
                         && error.begins.iter().any(|with| text.starts_with(with))
                         && text.ends_with(error.ends)
+                        && (!error.names_statement || names_statement(text.as_bytes()))
                 })
             }
             _ => Self::NONE,
@@ -251,7 +272,16 @@ impl Errors {
 }
 
 /// The bytes of a text, or of a function's name, that Postgres' wire keeps.
-pub(crate) const KNOWN_TEXT: usize = 32;
+#[cfg(any(test, feature = "postgres"))]
+pub(crate) const KNOWN_TEXT: usize = 64;
+
+/// Returns whether a text contains a name as tokio-postgres gives it to statements: `s` and a number.
+fn names_statement(text: &[u8]) -> bool {
+    let words = text.split(|byte| !byte.is_ascii_alphanumeric());
+    words
+        .filter_map(|word| word.strip_prefix(b"s"))
+        .any(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+}
 
 /// The code of diesel's `ReadOnlyTransaction`.
 fn by_kind(database: DatabaseKind) -> &'static str {
@@ -302,6 +332,20 @@ mod tests {
             ["XX000"]
         );
         assert!(of_postgres(b"XX000", function, "cache lookup failed for relation 1").is_empty());
+        // In English, German and Japanese.
+        for text in [
+            "prepared statement \"s31\" does not exist",
+            "vorbereitete Anweisung »s31« existiert nicht",
+            "プリペアド文\"s31\"は存在しません",
+        ] {
+            assert_eq!(
+                of_postgres(b"26000", "FetchPreparedStatement", text),
+                ["26000"]
+            );
+        }
+        // The app's own PREPARE and EXECUTE.
+        let text = "prepared statement \"orders\" does not exist";
+        assert!(of_postgres(b"26000", "FetchPreparedStatement", text).is_empty());
         assert_eq!(of_postgres(b"08P01", "exec_bind_message", ""), ["08P01"]);
         assert!(of_postgres(b"08P01", "SocketBackend", "invalid message").is_empty());
     }

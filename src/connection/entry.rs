@@ -166,8 +166,9 @@ impl<C: Backend> Entry<C> {
             }
             return Some(CloseReason::Broken);
         }
-        if let Some(error) = self.state.take_invalidating() {
-            policy.invalidated(error, self.state.became_read_only());
+        if let Some(error) = self.state.take_invalidating()
+            && policy.invalidates(error, self.state.became_read_only())
+        {
             return Some(CloseReason::Invalidated);
         }
         if self.connection_mut().is_broken() || !self.may_be_reused() {

@@ -189,24 +189,36 @@ impl ConnectionPolicy {
         self.suspect_all();
     }
 
-    /// Reports the error that has invalidated a connection, and draws the conclusion for the others.
+    /// Returns whether an error invalidates its connection. Reports it, and draws the conclusion for the
+    /// others.
     ///
     /// One error replaces one connection, or once in a while all that were opened before it. So a
     /// primary that stays read-only, or an app whose statements fail like this again and again, causes
     /// no storm of reconnects.
-    pub(super) fn invalidated(&self, error: &'static InvalidatingError, became_read_only: bool) {
-        self.notify(|observer| observer.invalidated(error));
+    pub(super) fn invalidates(
+        &self,
+        error: &'static InvalidatingError,
+        became_read_only: bool,
+    ) -> bool {
+        let begins_era = || self.eras_begun.try_log_every(ERA, Instant::now()).is_some();
         match error.affects {
             Affects::EarlierSessions => {
-                let now = Instant::now();
-                if self.eras_begun.try_log_every(ERA, now).is_some() {
+                if begins_era() {
                     self.replace_all();
                 }
+            }
+            Affects::PerhapsEarlierSessions => {
+                if !begins_era() {
+                    return false;
+                }
+                self.replace_all();
             }
             // If the session was read-only from its first moment, the others were, too, or are not.
             Affects::ReadOnlySession if became_read_only => self.suspect_all(),
             Affects::ReadOnlySession | Affects::Session => {}
         }
+        self.notify(|observer| observer.invalidated(error));
+        true
     }
 
     /// Returns the number of requests that wait for a connection, as counted by the observer.

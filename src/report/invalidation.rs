@@ -46,7 +46,7 @@ impl Invalidation {
             Affects::Session => {
                 "Each connection with this error is replaced. If it comes again, find what resets the sessions: DISCARD, DEALLOCATE, or a pooler that does not track prepared statements."
             }
-            Affects::EarlierSessions => {
+            Affects::EarlierSessions | Affects::PerhapsEarlierSessions => {
                 "All connections opened before are replaced. No action needed after a change of the schema."
             }
         };

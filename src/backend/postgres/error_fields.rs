@@ -18,10 +18,19 @@ pub(super) struct ErrorFields {
 }
 
 /// The beginning of a text.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Beginning {
     bytes: [u8; KNOWN_TEXT],
     filled: usize,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Self {
+            bytes: [0; KNOWN_TEXT],
+            filled: 0,
+        }
+    }
 }
 
 impl Beginning {

@@ -44,7 +44,8 @@ enum Inspect {
         seen: u8,
     },
     /// `ErrorResponse`: fields of a type byte and a zero-terminated text.
-    Error(ErrorFields),
+    /// Boxed, because it is larger than all the rest, and rare.
+    Error(Box<ErrorFields>),
     /// `ParameterStatus`: a name and a value, both zero-terminated.
     Parameter(ParameterStatus),
 }
@@ -221,7 +222,7 @@ impl Reader {
                     seen: 0,
                 }
             }
-            b'E' => self.inspect = Inspect::Error(ErrorFields::default()),
+            b'E' => self.inspect = Inspect::Error(Box::default()),
             b'S' => self.inspect = Inspect::Parameter(ParameterStatus::default()),
             b'G' => self.commands.copy_began().map_err(|_| Nonsense)?,
             _ => {}
