@@ -15,6 +15,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use crate::settings::DatabaseKind;
 
 /// An error that invalidates the connection on which it occurs.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct InvalidatingError {
     pub(crate) database: DatabaseKind,
@@ -193,6 +194,7 @@ pub(crate) static ERRORS: [InvalidatingError; 15] = [
 ];
 
 /// Some of [`ERRORS`], as one bit each.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Errors(pub(crate) u32);
 

@@ -84,6 +84,7 @@ pub trait PoolEvents: Send + Sync {
     fn resized(&self) {}
 
     /// Reports that an error has invalidated a connection, which is closed because of it.
+    #[doc(hidden)]
     fn invalidated(&self, error: &'static InvalidatingError) {
         let _ = error;
     }

@@ -199,6 +199,10 @@ impl Tested {
         }
     }
 
+    fn suspect_all(&self) {
+        self.service.policy().policy.suspect_all();
+    }
+
     fn get(&self) -> BoxFuture<'static, Result<Lease<Connection>, PoolError>> {
         self.checkout(Checkout::new())
     }
