@@ -9,6 +9,7 @@ mod connect_error;
 mod connection_failure;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 mod invalidation;
 mod monitor_connection;
 #[cfg(feature = "mysql")]

@@ -166,9 +166,7 @@ impl<C: Backend> Entry<C> {
             }
             return Some(CloseReason::Broken);
         }
-        if let Some(error) = self.state.take_invalidating()
-            && policy.invalidates(error, self.state.became_read_only())
-        {
+        if self.is_invalidated(policy) {
             return Some(CloseReason::Invalidated);
         }
         if self.connection_mut().is_broken() || !self.may_be_reused() {
@@ -183,6 +181,16 @@ impl<C: Backend> Entry<C> {
     /// Returns whether connections of this era are to be replaced.
     pub(super) fn is_replaced(&self, policy: &ConnectionPolicy) -> bool {
         self.era != policy.era()
+    }
+
+    /// Returns whether an error has invalidated the connection since the last call. If the server has not
+    /// answered completely, suspects the connection, so that it is asked again after a ping.
+    pub(super) fn is_invalidated(&mut self, policy: &ConnectionPolicy) -> bool {
+        let (error, undecided) = self.state.take_invalidating();
+        if undecided && self.is_busy() {
+            self.generation = u64::MAX;
+        }
+        error.is_some_and(|error| policy.invalidates(error, self.state.became_read_only()))
     }
 
     /// Returns whether the session can no longer write, although it could when it was opened. Asked of
@@ -291,14 +299,16 @@ impl EntryState {
             && self.read_only() == Some(true)
     }
 
-    /// Returns the error since the last call that has invalidated the connection, if there was one.
-    fn take_invalidating(&self) -> Option<&'static InvalidatingError> {
+    /// Returns the error since the last call that has invalidated the connection, if there was one, and
+    /// whether there was another that the session has not confirmed.
+    fn take_invalidating(&self) -> (Option<&'static InvalidatingError>, bool) {
         let session = self.session.as_ref();
         let seen = session.map_or(Errors::NONE, |session| session.take_invalidating());
         let mut shown = self.queries.take_invalidating();
         if seen.is_empty() && shown.is_empty() {
-            return None;
+            return (None, false);
         }
+        let is_shown = !shown.is_empty();
         // The session knows better than diesel's error whether it can write.
         if self.read_only().is_some() {
             shown = shown.without_read_only();
@@ -308,7 +318,7 @@ impl EntryState {
             true => errors.without_read_only(),
             false => errors,
         };
-        errors.iter().next()
+        (errors.iter().next(), is_shown && errors.is_empty())
     }
 
     fn failed(&self) -> bool {

@@ -284,7 +284,10 @@ impl<C: Backend> Lease<C> {
         };
         entry.probing = false;
         // The answer to a ping has told whether a suspect can still write.
-        if answered == Some(true) && entry.generation != generation && entry.became_read_only() {
+        if answered == Some(true)
+            && (entry.is_invalidated(policy)
+                || entry.generation != generation && entry.became_read_only())
+        {
             lease.retire(CloseReason::Invalidated);
             return Probed::Unfit;
         }

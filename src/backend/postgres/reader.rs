@@ -27,7 +27,7 @@ pub(super) struct Reader {
     inspect: Inspect,
     /// The rows of the current command that are not published yet.
     rows: u64,
-    /// The invalidating errors since the last `ReadyForQuery`.
+    /// The invalidating errors that the next `ReadyForQuery` decides about.
     invalidating: Errors,
     off: bool,
 }
@@ -270,7 +270,15 @@ impl Reader {
                 fields.read(piece);
                 if fields.ended() {
                     let (code, fatal) = (fields.sqlstate(), fields.is_fatal());
-                    self.invalidating.0 |= fields.invalidating().0;
+                    // The caller sees the error now, and may return the connection before the
+                    // `ReadyForQuery`. Only that tells whether a read-only error ended a transaction.
+                    let errors = fields.invalidating();
+                    let known = match self.wire.read_only() {
+                        Some(true) => errors,
+                        _ => errors.without_read_only(),
+                    };
+                    self.wire.add_invalidating(known, false);
+                    self.invalidating.0 |= errors.0 & !known.0;
                     self.inspect = Inspect::Skip;
                     self.wire.add_error(self.current(), code);
                     if fatal {

@@ -21,6 +21,9 @@ const KNOWN: u8 = 0b0101;
 impl Validity {
     /// Records errors of a command, after which the session was in a transaction or not.
     pub(super) fn add(&self, errors: Errors, in_transaction: bool) {
+        if errors.is_empty() {
+            return;
+        }
         match in_transaction {
             true => self.inside.fetch_or(errors.0, Relaxed),
             false => self.outside.fetch_or(errors.0, Relaxed),
