@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::{DB_NAMESPACE, SERVER_ADDRESS, SERVER_PORT};
 
-use super::{Backend, ConnectError, ConnectErrorKind, is_connection_failure};
+use super::{Backend, ConnectError, ConnectErrorKind, Errors, is_connection_failure};
 use crate::checkout::TransactionState;
 
 /// Options for opening connections, in addition to the URL.
@@ -59,6 +59,8 @@ pub struct Dialed<C> {
     pub connection: C,
     /// The observed state of the connection; `None` if the backend does not observe it.
     pub session: Option<Arc<dyn Session>>,
+    /// Whether the URL or the app's set-up asked for a read-only session.
+    pub asked_read_only: bool,
 }
 
 /// The observed state of an open connection, readable while a caller uses the connection.
@@ -73,6 +75,16 @@ pub trait Session: fmt::Debug + Send + Sync {
     /// Returns whether the connection is known to be closed.
     fn is_closed(&self) -> bool {
         false
+    }
+
+    /// Returns the errors since the last call that invalidate the connection.
+    fn take_invalidating(&self) -> Errors {
+        Errors::default()
+    }
+
+    /// Returns whether the session's transactions are read-only unless they say otherwise.
+    fn read_only(&self) -> Option<bool> {
+        None
     }
 
     /// Returns the number of commands sent and not yet answered.
@@ -179,6 +191,7 @@ where
             Ok(Dialed {
                 connection,
                 session: None,
+                asked_read_only: false,
             })
         })
     }

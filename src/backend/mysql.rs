@@ -93,6 +93,7 @@ impl Dial<AsyncMysqlConnection> for Target {
             Ok(Dialed {
                 connection,
                 session: Some(Arc::new(session)),
+                asked_read_only: false,
             })
         })
     }

@@ -142,6 +142,7 @@ impl Dial<AsyncSqliteConnection> for Target {
                         return Ok(Dialed {
                             connection,
                             session: None,
+                            asked_read_only: false,
                         });
                     }
                     // SQLite ignores the busy timeout while it switches a new file to WAL, so this

@@ -60,9 +60,14 @@ impl<C: Backend> PoolService<Manager<C>> {
         while too_many() && self.close_one_idle(CloseReason::Resize) {}
     }
 
-    /// Marks every open connection to be pinged before its next use, however recently it was used.
+    /// Replaces every open connection: idle ones close now, those in use when they are returned.
     pub(crate) fn invalidate(&self) {
-        self.shared.policy.policy.suspect_all();
+        let policy = &self.shared.policy.policy;
+        let _runtime = policy.runtime().enter();
+        policy.replace_all();
+        for _ in 0..policy.counts().idle {
+            self.close_one_idle(CloseReason::Invalidated);
+        }
     }
 
     /// Opens connections until `pool_size` are open or the deadline has passed.

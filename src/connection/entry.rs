@@ -11,7 +11,7 @@ use super::connection_counter::{Open, Place};
 use super::jitter;
 use super::own_pool::OwnShared;
 use super::policy::ConnectionPolicy;
-use crate::backend::{Backend, Session};
+use crate::backend::{Backend, Dialed, Errors, InvalidatingError, Session};
 use crate::checkout::query_context::ContextSlot;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::query::QueryState;
@@ -28,6 +28,8 @@ pub struct Entry<C: Backend> {
     /// The time of the return, if the holder has already read the clock.
     pub(super) came_back: Option<Instant>,
     pub(super) generation: u64,
+    /// The era in which opening the connection began.
+    era: u64,
     /// Set if the connection must be closed instead of returned to the pool.
     pub(super) retired: Option<CloseReason>,
     /// Set if the connection was taken out of bb8 only for inspection and is put back unchanged.
@@ -47,6 +49,10 @@ pub(super) struct EntryState {
     born: Instant,
     session: Option<Arc<dyn Session>>,
     pub(super) queries: Arc<QueryState>,
+    /// Whether the URL or the app's set-up asked for a read-only session.
+    asked_read_only: bool,
+    /// Whether the session was read-only when it was opened; `None` if that is unknown.
+    opened_read_only: Option<bool>,
 }
 
 /// Registers a connection in the pool's shared state until it is dropped.
@@ -65,16 +71,19 @@ impl Drop for Registered {
 
 impl<C: Backend> Entry<C> {
     pub(super) fn new(
-        connection: C,
-        session: Option<Arc<dyn Session>>,
+        dialed: Dialed<C>,
         queries: Arc<QueryState>,
         own: &Arc<OwnShared<C>>,
         place: Place,
+        era: u64,
     ) -> Self {
         let policy = &own.policy;
         let now = Instant::now();
+        let session = dialed.session;
         let state = Arc::new(EntryState {
             born: now,
+            opened_read_only: session.as_ref().and_then(|session| session.read_only()),
+            asked_read_only: dialed.asked_read_only,
             session,
             queries,
         });
@@ -94,11 +103,16 @@ impl<C: Backend> Entry<C> {
             .map(|age| now + jitter::shortened(age, settings.recycle_jitter_pct));
         Self {
             own: Arc::clone(own),
-            connection: Some(connection),
+            connection: Some(dialed.connection),
             state,
             last_used: now,
             came_back: None,
-            generation: policy.generation(),
+            generation: match era == policy.era() {
+                true => policy.generation(),
+                // A checkout looks closer at a connection of another generation.
+                false => u64::MAX,
+            },
+            era,
             retired: None,
             untouched: false,
             lent: false,
@@ -158,9 +172,15 @@ impl<C: Backend> Entry<C> {
             }
             return Some(CloseReason::Broken);
         }
+        if self.is_invalidated(policy) {
+            return Some(CloseReason::Invalidated);
+        }
         if self.connection_mut().is_broken() || !self.may_be_reused() {
             self.report_lost_work(policy);
             return Some(CloseReason::Broken);
+        }
+        if self.is_replaced(policy) {
+            return Some(CloseReason::Invalidated);
         }
         policy.is_closed().then_some(CloseReason::Shutdown)
     }
@@ -174,6 +194,27 @@ impl<C: Backend> Entry<C> {
                 that succeeded inside it are rolled back";
             policy.notify(|observer| observer.closed_because(why, ""));
         }
+    }
+
+    /// Returns whether connections of this era are to be replaced.
+    pub(super) fn is_replaced(&self, policy: &ConnectionPolicy) -> bool {
+        self.era != policy.era()
+    }
+
+    /// Returns whether an error has invalidated the connection since the last call. If the server has not
+    /// answered completely, suspects the connection, so that it is asked again after a ping.
+    pub(super) fn is_invalidated(&mut self, policy: &ConnectionPolicy) -> bool {
+        let (error, undecided) = self.state.take_invalidating();
+        if undecided && self.is_busy() {
+            self.generation = u64::MAX;
+        }
+        error.is_some_and(|error| policy.invalidates(error, self.state.became_read_only()))
+    }
+
+    /// Returns whether the session can no longer write, although it could when it was opened. Asked of
+    /// a suspect only.
+    pub(super) fn became_read_only(&self) -> bool {
+        self.state.became_read_only()
     }
 
     /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
@@ -327,6 +368,38 @@ impl EntryState {
 
     pub(super) fn session_is_reset(&self) {
         self.queries.session_is_reset();
+    }
+
+    fn read_only(&self) -> Option<bool> {
+        self.session.as_ref()?.read_only()
+    }
+
+    fn became_read_only(&self) -> bool {
+        self.opened_read_only == Some(false)
+            && !self.asked_read_only
+            && self.read_only() == Some(true)
+    }
+
+    /// Returns the error since the last call that has invalidated the connection, if there was one, and
+    /// whether there was another that the session has not confirmed.
+    fn take_invalidating(&self) -> (Option<&'static InvalidatingError>, bool) {
+        let session = self.session.as_ref();
+        let seen = session.map_or(Errors::NONE, |session| session.take_invalidating());
+        let mut shown = self.queries.take_invalidating();
+        if seen.is_empty() && shown.is_empty() {
+            return (None, false);
+        }
+        let is_shown = !shown.is_empty();
+        // The session knows better than diesel's error whether it can write.
+        if self.read_only().is_some() {
+            shown = shown.without_read_only();
+        }
+        let errors = Errors(seen.0 | shown.0);
+        let errors = match self.asked_read_only {
+            true => errors.without_read_only(),
+            false => errors,
+        };
+        (errors.iter().next(), is_shown && errors.is_empty())
     }
 
     fn failed(&self) -> bool {

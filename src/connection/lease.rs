@@ -284,12 +284,16 @@ impl<C: Backend> Lease<C> {
             Need::Replace(entry.gone(policy))
         } else if entry.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
-        } else if entry.generation != policy.generation()
-            || (pre_ping
-                && entry
-                    .last_used
-                    .checked_add(pre_ping_bypass)
-                    .is_some_and(|from| now >= from))
+        } else if entry.generation != policy.generation() {
+            match entry.is_replaced(policy) || entry.became_read_only() {
+                true => Need::Replace(CloseReason::Invalidated),
+                false => Need::Ping,
+            }
+        } else if pre_ping
+            && entry
+                .last_used
+                .checked_add(pre_ping_bypass)
+                .is_some_and(|from| now >= from)
         {
             Need::Ping
         } else if entry.is_busy() {
@@ -319,6 +323,14 @@ impl<C: Backend> Lease<C> {
             answered.map(|_| !entry.is_gone())
         };
         entry.probing = false;
+        // The answer to a ping has told whether a suspect can still write.
+        if answered == Some(true)
+            && (entry.is_invalidated(policy)
+                || entry.generation != generation && entry.became_read_only())
+        {
+            lease.retire(CloseReason::Invalidated);
+            return Probed::Unfit;
+        }
         // The outstanding command may have left a transaction open.
         if answered == Some(true) && entry.may_be_reused() {
             entry.generation = generation;

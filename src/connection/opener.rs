@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 use super::hooks::Hooks;
 use crate::backend::{Backend, ConnectError, ConnectErrorKind, Dial, Dialed, from_query};
+use crate::query::SetUpInstrumentation;
 use crate::settings::DatabaseUrl;
 
 /// Returns how long a backend may take if a connection attempt may take `limit`: a little less, so
@@ -58,7 +60,18 @@ impl<C: Backend> Opener<C> {
     /// Opens one connection. A panic in the app's set-up becomes an error; otherwise bb8 would never
     /// count the connection attempt as finished.
     pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
-        match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
+        self.open_and_watch(true).await
+    }
+
+    /// Opens one connection that the pool does not watch.
+    pub(super) async fn open_dedicated(&self) -> Result<C, ConnectError> {
+        let dialed = self.open_and_watch(false).await?;
+        Ok(dialed.connection)
+    }
+
+    async fn open_and_watch(&self, watch: bool) -> Result<Dialed<C>, ConnectError> {
+        let set_up = AssertUnwindSafe(self.set_up(watch)).catch_unwind();
+        match timeout(self.limit, set_up).await {
             Ok(Ok(opened)) => opened.map_err(|error| self.redacted(error)),
             Ok(Err(_)) => {
                 let why = "setting up the connection panicked";
@@ -68,12 +81,17 @@ impl<C: Backend> Opener<C> {
         }
     }
 
-    async fn set_up(&self) -> Result<Dialed<C>, ConnectError> {
+    async fn set_up(&self, watch: bool) -> Result<Dialed<C>, ConnectError> {
         let mut dialed = self.dial.dial().await?;
         if let Some(set_up) = &self.hooks.on_connect {
+            let (instrumentation, asked) = SetUpInstrumentation::new();
+            if watch {
+                dialed.connection.set_instrumentation(instrumentation);
+            }
             set_up(&mut dialed.connection)
                 .await
                 .map_err(|error| from_query(&error))?;
+            dialed.asked_read_only |= asked.load(Relaxed);
         }
         Ok(dialed)
     }

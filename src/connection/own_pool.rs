@@ -64,8 +64,9 @@ impl<C: Backend> OwnShared<C> {
         let Some(place) = place else {
             return Err(ConnectError::no_room());
         };
+        let era = self.policy.era();
         let dialed = self.opened().await?;
-        let mut entry = self.entry(dialed, place);
+        let mut entry = self.entry(dialed, place, era);
         // The pool has shrunk meanwhile.
         if entry.is_one_too_many(&self.policy) {
             entry.closing(CloseReason::Resize);
@@ -182,9 +183,8 @@ impl<C: Backend> OwnShared<C> {
         opened
     }
 
-    fn entry(self: &Arc<Self>, dialed: Dialed<C>, place: Place) -> Box<Entry<C>> {
+    fn entry(self: &Arc<Self>, mut dialed: Dialed<C>, place: Place, era: u64) -> Box<Entry<C>> {
         let settings = &self.policy.settings;
-        let mut connection = dialed.connection;
         let wired = dialed
             .session
             .as_ref()
@@ -195,8 +195,8 @@ impl<C: Backend> OwnShared<C> {
             settings.raw_transactions && !wired,
         );
         let queries = Arc::clone(&watch.state);
-        connection.set_instrumentation(watch);
-        Box::new(Entry::new(connection, dialed.session, queries, self, place))
+        dialed.connection.set_instrumentation(watch);
+        Box::new(Entry::new(dialed, queries, self, place, era))
     }
 
     /// Ends the outage. The probe's connection goes to a waiting request or into the pool.
@@ -206,7 +206,7 @@ impl<C: Backend> OwnShared<C> {
         };
         match self.policy.place() {
             Some(place) => {
-                self.admit(self.entry(dialed, place));
+                self.admit(self.entry(dialed, place, self.policy.era()));
             }
             None => {
                 drop(dialed);

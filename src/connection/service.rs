@@ -176,7 +176,7 @@ impl<C: Backend> Managed for Manager<C> {
         own: &Arc<OwnShared<C>>,
     ) -> BoxFuture<'static, Result<C, ConnectError>> {
         let opener = own.opener.clone();
-        Box::pin(async move { opener.open().await.map(|dialed| dialed.connection) })
+        Box::pin(async move { opener.open_dedicated().await })
     }
 
     fn observe(own: &Arc<OwnShared<C>>, observer: Weak<dyn PoolEvents>) {

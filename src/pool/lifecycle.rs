@@ -52,8 +52,13 @@ impl<C: Backend> Pool<C> {
         tracing::info!(target: "poolscope", pool = self.name(), "pool suspended");
     }
 
-    /// Ends a [`suspend`](Self::suspend) and serves waiting checkouts in order. Every open connection
-    /// is pinged before its next use, because the server may have been replaced.
+    /// Ends a [`suspend`](Self::suspend) and serves waiting checkouts in order.
+    ///
+    /// Every connection that was opened before is replaced, with
+    /// [`CloseReason::Invalidated`](crate::service::CloseReason::Invalidated): idle ones close now, those
+    /// in use when they are returned. A pool is suspended so that its database can change, and a connection
+    /// that outlives a failover answers every ping and yet may lead to the old primary. Opening a few
+    /// connections costs less than that.
     pub fn resume(&self) {
         self.service().invalidate();
         self.observed.get_ref().gate().resume();

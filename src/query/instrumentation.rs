@@ -44,6 +44,9 @@ pub(crate) struct QueryInstrumentation {
     identities: StatementCache,
     /// Whether the last query had a span that was recorded.
     recorded: bool,
+    /// Whether the next statement begins a transaction, and the session does not show whether it is
+    /// read-only.
+    begins: bool,
 }
 
 /// The part of the query context that a query in flight keeps.
@@ -73,6 +76,7 @@ impl QueryInstrumentation {
             printed: Printed::default(),
             identities: StatementCache::default(),
             recorded: false,
+            begins: false,
             options,
         }
     }
@@ -149,11 +153,14 @@ impl QueryInstrumentation {
         self.state.started();
         // Printing a statement is expensive, so print it only if something needs its text.
         let mut hash = None;
-        if self.state.sees_transactions {
+        if self.state.sees_transactions || std::mem::take(&mut self.begins) {
             let hash = *hash.insert(self.printed.print(query));
-            if let Some(open) = transaction_open(self.printed.of(hash, query), self.options.kind) {
+            let text = self.printed.of(hash, query);
+            let open = transaction_open(text, self.options.kind);
+            if let Some(open) = open {
                 self.state.in_transaction.store(open, Relaxed);
             }
+            self.state.sees_read_only(open, text);
         }
         // The commands of an abandoned query may still be sent before those of this one.
         let shared = self.state.take_exclusive() && {
@@ -250,6 +257,8 @@ impl QueryInstrumentation {
 
     fn transaction_begins(&mut self) {
         self.state.nested_commit.store(false, Relaxed);
+        let shows = self.wire.as_ref().and_then(|wire| wire.read_only());
+        self.begins = shows.is_none();
         let occupant = self
             .occupant()
             .filter(|occupant| self.options.spans && occupant.observer.listens());
@@ -266,6 +275,7 @@ impl QueryInstrumentation {
 
     fn transaction_ends(&mut self, commits: bool) {
         self.state.nested_commit.store(false, Relaxed);
+        self.state.in_read_only_transaction.store(false, Relaxed);
         if let Some(transaction) = &mut self.transaction {
             // The server executes the COMMIT of a failed transaction as a rollback.
             let failed = || self.wire.as_deref().is_some_and(is_in_failed_transaction);

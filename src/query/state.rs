@@ -7,11 +7,14 @@ use tokio::time::Instant;
 
 use super::streams::Streams;
 use super::text::{SessionChange, describe};
+use crate::backend::{Errors, statement_asks_read_only};
 use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::settings::DatabaseKind;
 
 const LIVE: u64 = 1 << 63;
+
+const SET_TRANSACTION: &str = "SET TRANSACTION ";
 
 /// The state of the queries on a connection, written by its [`QueryInstrumentation`](super::QueryInstrumentation).
 #[derive(Debug)]
@@ -26,6 +29,10 @@ pub(crate) struct QueryState {
     pub(super) streams: Streams,
     /// Whether a nested transaction has ended successfully inside the one that is open.
     pub(super) nested_commit: AtomicBool,
+    /// Whether a statement has opened the current transaction as read-only.
+    pub(super) in_read_only_transaction: AtomicBool,
+    /// The invalidating errors, as far as diesel shows them.
+    invalidating: AtomicU32,
     /// Whether statements are inspected.
     pub(super) sees_transactions: bool,
     /// What the statements so far have left in the session: a [`SessionChange`].
@@ -54,6 +61,8 @@ impl QueryState {
             exclusive: AtomicBool::new(false),
             streams: Streams::default(),
             nested_commit: AtomicBool::new(false),
+            in_read_only_transaction: AtomicBool::new(false),
+            invalidating: AtomicU32::new(0),
             sees_transactions,
             change: AtomicU8::new(0),
             base: Instant::now(),
@@ -74,6 +83,42 @@ impl QueryState {
     /// Returns whether a query failed because its connection failed.
     pub(crate) fn connection_failed(&self) -> bool {
         self.failed.load(Relaxed)
+    }
+
+    /// Records a query's error, if it is one that invalidates the connection. In a transaction that was
+    /// opened as read-only, an error because of that is none.
+    pub(super) fn failed_with(&self, error: &diesel::result::Error) {
+        let mut errors = Errors::of_diesel(self.kind, error);
+        if self.in_read_only_transaction.load(Relaxed) {
+            errors = errors.without_read_only();
+        }
+        if !errors.is_empty() {
+            self.invalidating.fetch_or(errors.0, Relaxed);
+        }
+    }
+
+    /// Records whether the transaction that a statement opens is read-only; `open` is what the statement
+    /// does to the transaction. `SET TRANSACTION` concerns the current or the next one.
+    pub(super) fn sees_read_only(&self, open: Option<bool>, statement: &str) {
+        let concerns = match open {
+            Some(open) => open,
+            None => statement
+                .get(..SET_TRANSACTION.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(SET_TRANSACTION)),
+        };
+        if open == Some(false) {
+            self.in_read_only_transaction.store(false, Relaxed);
+        } else if concerns && statement_asks_read_only(statement) {
+            self.in_read_only_transaction.store(true, Relaxed);
+        }
+    }
+
+    /// Returns the errors since the last call that invalidate the connection.
+    pub(crate) fn take_invalidating(&self) -> Errors {
+        match self.invalidating.load(Relaxed) {
+            0 => Errors::NONE,
+            _ => Errors(self.invalidating.swap(0, Relaxed)),
+        }
     }
 
     /// Records that the connection is closed because its queries were abandoned: the end of the

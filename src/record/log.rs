@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::ConnectError;
+use crate::backend::{ConnectError, InvalidatingError};
 use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{LongestHolder, PoolSnapshot};
@@ -159,10 +159,26 @@ impl PoolEvents for Recorder {
         }
     }
 
+    fn invalidated(&self, error: &'static InvalidatingError) {
+        let now = Instant::now();
+        self.state().last_invalidation = Some((error, now));
+        if let Some(suppressed) = self.invalidations_log.try_log(now) {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                db.response.status_code = error.code,
+                error.type = error.name,
+                others_within_a_second = suppressed,
+                "connection invalidated: {}",
+                error.meaning,
+            );
+        }
+    }
+
     fn closed(&self, reason: CloseReason) {
         self.state().totals.connections_closed.count(reason);
         match reason {
-            CloseReason::Broken | CloseReason::PingFailed => {
+            CloseReason::Broken | CloseReason::PingFailed | CloseReason::Invalidated => {
                 tracing::info!(target: TARGET, pool = &*self.name,
                     reason = reason.as_str(),
                     "connection closed"

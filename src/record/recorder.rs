@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 use crate::advice::advisor::Advisor;
-use crate::backend::ConnectError;
+use crate::backend::{ConnectError, InvalidatingError};
 use crate::log_limiter::LogLimiter;
 use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
@@ -48,6 +48,7 @@ pub(crate) struct Recorder {
     pub(crate) lasting_outages: LogLimiter,
     /// The reasons for closing connections that were logged.
     pub(crate) closed_because_log: Mutex<Vec<(&'static str, LogLimiter)>>,
+    pub(crate) invalidations_log: LogLimiter,
     pub(crate) n_plus_ones: LogLimiter,
     pub(crate) leaks: Leaks,
     pub(crate) nested: Nested,
@@ -95,6 +96,8 @@ pub(crate) struct PoolState {
     pub(crate) last_returned: Option<Instant>,
     /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
+    /// The last error that has invalidated a connection.
+    pub(crate) last_invalidation: Option<(&'static InvalidatingError, Instant)>,
     /// Whether a report could last reach the database over the monitoring connection, and when.
     monitor_verdict: Option<(bool, Instant)>,
     pub(crate) next_bind: Instant,
@@ -128,6 +131,7 @@ impl Recorder {
             connect_failures_log: LogLimiter::default(),
             lasting_outages: LogLimiter::default(),
             closed_because_log: Mutex::default(),
+            invalidations_log: LogLimiter::default(),
             n_plus_ones: LogLimiter::default(),
             leaks,
             nested,
@@ -153,6 +157,7 @@ impl Recorder {
                 last_opened: None,
                 last_returned: None,
                 last_connect_error: None,
+                last_invalidation: None,
                 monitor_verdict: None,
                 next_bind: now,
             }),

@@ -52,6 +52,8 @@ pub struct Closed {
     /// Its session could not be reset, one of the app's hooks failed, or it listened to notifications
     /// while nobody held it.
     pub dirty: u64,
+    /// Of no use any more, as an error said, or opened before the pool was resumed.
+    pub invalidated: u64,
     /// Idle longer than an existing pool's idle timeout; this crate's pool has none.
     pub idle_timeout: u64,
 }
@@ -94,6 +96,7 @@ impl Closed {
             CloseReason::Resize => &mut self.resize,
             CloseReason::Taken => &mut self.taken,
             CloseReason::Dirty => &mut self.dirty,
+            CloseReason::Invalidated => &mut self.invalidated,
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod grant;
 mod health;
 mod healthcheck;
 mod holders;
+mod invalidation;
 mod repeats;
 pub(crate) mod sessions;
 mod shed;

@@ -363,6 +363,7 @@ mod tests {
                 reachable: true,
                 error: None,
                 last_connect_error: None,
+                last_invalidation: None,
                 idle_in_transaction: Some(0),
                 longest_query_seconds: Some(0.1),
                 server_max_connections: None,

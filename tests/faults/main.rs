@@ -26,6 +26,7 @@ mod addresses;
 mod documented;
 mod dropped;
 mod holders;
+mod invalidated;
 mod monitoring;
 mod network;
 mod outages;

@@ -1,7 +1,7 @@
 //! Reads the message headers of one connection, in both directions.
 //!
 //! Each message has a type byte and a length (the client's first message has no type). The reader
-//! skips all bodies except three small ones. It keeps only the current header, so a message may be
+//! skips all bodies except four small ones. It keeps only the current header, so a message may be
 //! split anywhere, and a row of a gigabyte costs as little as a short one. The first invalid header
 //! turns the reader off permanently.
 
@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::commands::Commands;
 use super::error_fields::ErrorFields;
+use super::parameter_status::ParameterStatus;
 use super::wire::Wire;
+use crate::backend::Errors;
 
 /// The reader of one connection, and the only writer of its [`Wire`].
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Reader {
     inspect: Inspect,
     /// The rows of the current command that are not published yet.
     rows: u64,
+    /// The invalidating errors that the next `ReadyForQuery` decides about.
+    invalidating: Errors,
     off: bool,
     /// Whether the transport must be closed.
     refused: bool,
@@ -42,7 +46,10 @@ enum Inspect {
         seen: u8,
     },
     /// `ErrorResponse`: fields of a type byte and a zero-terminated text.
-    Error(ErrorFields),
+    /// Boxed, because it is larger than all the rest, and rare.
+    Error(Box<ErrorFields>),
+    /// `ParameterStatus`: a name and a value, both zero-terminated.
+    Parameter(ParameterStatus),
 }
 
 /// The error of bytes that are not valid in the Postgres protocol.
@@ -67,6 +74,7 @@ impl Reader {
             server_body: 0,
             inspect: Inspect::Skip,
             rows: 0,
+            invalidating: Errors::NONE,
             off: false,
             refused: false,
         }
@@ -223,7 +231,8 @@ impl Reader {
                     seen: 0,
                 }
             }
-            b'E' => self.inspect = Inspect::Error(ErrorFields::default()),
+            b'E' => self.inspect = Inspect::Error(Box::default()),
+            b'S' => self.inspect = Inspect::Parameter(ParameterStatus::default()),
             b'G' => self.commands.copy_began().map_err(|_| Nonsense)?,
             _ => {}
         }
@@ -242,6 +251,10 @@ impl Reader {
                     self.publish_rows();
                     self.commands.ready().map_err(|_| Nonsense)?;
                     self.wire.set_transaction(status);
+                    if !self.invalidating.is_empty() {
+                        let errors = std::mem::take(&mut self.invalidating);
+                        self.wire.add_invalidating(errors, status != b'I');
+                    }
                     self.inspect = Inspect::Skip;
                 }
             }
@@ -255,15 +268,31 @@ impl Reader {
                     self.inspect = Inspect::Skip;
                 }
             }
+            Inspect::Parameter(status) => {
+                status.read(piece);
+                if let Some((parameter, on)) = status.read_only() {
+                    self.wire.set_read_only(parameter, on);
+                    self.inspect = Inspect::Skip;
+                }
+            }
             Inspect::Error(fields) => {
                 fields.read(piece);
                 if fields.ended() {
                     let (code, fatal) = (fields.sqlstate(), fields.is_fatal());
-                    let message = fields.message();
+                    let text = fields.text_hash();
+                    // The caller sees the error now, and may return the connection before the
+                    // `ReadyForQuery`. Only that shows whether a read-only error ended a transaction.
+                    let errors = fields.invalidating();
+                    let known = match self.wire.read_only() {
+                        Some(true) => errors,
+                        _ => errors.without_read_only(),
+                    };
+                    self.wire.add_invalidating(known, false);
+                    self.invalidating.0 |= errors.0 & !known.0;
                     self.inspect = Inspect::Skip;
                     self.wire.add_error(self.current(), code);
                     if let Some(code) = code {
-                        self.wire.add_server_error(message, code, fatal);
+                        self.wire.add_server_error(text, code, fatal);
                     }
                     if fatal {
                         // Publish first, so that callbacks of answered commands see the answer;

@@ -18,7 +18,7 @@ use super::url::Target;
 use super::wire::Wire;
 use crate::backend::dial::place;
 use crate::backend::{
-    Activity, Backend, ConnectError, Dial, DialOptions, Dialed, Outcome, Session,
+    Activity, Backend, ConnectError, Dial, DialOptions, Dialed, Errors, Outcome, Session,
 };
 use crate::checkout::TransactionState;
 use crate::settings::{DatabaseKind, DatabaseUrl};
@@ -55,6 +55,7 @@ impl Dial<AsyncPgConnection> for Target {
             Ok(Dialed {
                 connection: connected.connection,
                 session: Some(Arc::new(session)),
+                asked_read_only: self.asks_read_only(),
             })
         })
     }
@@ -91,6 +92,15 @@ impl Session for PgSession {
 
     fn is_closed(&self) -> bool {
         self.wire.as_ref().is_some_and(|wire| wire.is_closed())
+    }
+
+    fn take_invalidating(&self) -> Errors {
+        let wire = self.wire.as_ref();
+        wire.map_or(Errors::NONE, |wire| wire.take_invalidating())
+    }
+
+    fn read_only(&self) -> Option<bool> {
+        self.wire.as_ref()?.read_only()
     }
 
     fn outstanding(&self) -> Option<u32> {

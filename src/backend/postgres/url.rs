@@ -20,6 +20,7 @@ use self::parameters::Parameters;
 use super::role::Role;
 use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
 use crate::backend::addresses::Hanging;
+use crate::backend::asks_read_only;
 
 mod hosts;
 mod parameters;
@@ -171,6 +172,11 @@ impl Target {
         let options = self.config.get_options().unwrap_or_default();
         let options = options.to_ascii_lowercase().replace('-', "_");
         self.application_name().is_some() || options.contains("application_name=")
+    }
+
+    /// Returns whether the URL's `options` ask for read-only sessions.
+    pub(crate) fn asks_read_only(&self) -> bool {
+        self.config.get_options().is_some_and(asks_read_only)
     }
 
     /// Sets the name that the server shows for the sessions.

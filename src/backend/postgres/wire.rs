@@ -19,7 +19,10 @@ use std::time::{Duration, Instant};
 
 use super::awaited::Awaited;
 use super::outcomes::{Outcomes, code_in, word_of};
+use super::parameter_status::ReadOnlyParameter;
 use super::server_errors::{ServerErrors, TextHash};
+use super::validity::Validity;
+use crate::backend::Errors;
 use crate::checkout::TransactionState;
 
 /// The readings of one connection.
@@ -49,6 +52,7 @@ pub(crate) struct Wire {
     outcomes: Outcomes,
     errors: ServerErrors,
     awaited: Awaited,
+    validity: Validity,
 }
 
 const TRANSACTION_SHIFT: u32 = 32;
@@ -71,6 +75,7 @@ impl Wire {
             outcomes: Outcomes::default(),
             errors: ServerErrors::default(),
             awaited: Awaited::default(),
+            validity: Validity::default(),
         }
     }
 
@@ -175,6 +180,16 @@ impl Wire {
         }
     }
 
+    /// Returns the errors since the last call that invalidate the session.
+    pub(crate) fn take_invalidating(&self) -> Errors {
+        self.validity.take_errors()
+    }
+
+    /// Returns whether the session's transactions are read-only unless they say otherwise.
+    pub(crate) fn read_only(&self) -> Option<bool> {
+        self.validity.read_only().filter(|_| !self.is_off())
+    }
+
     fn is_off(&self) -> bool {
         self.state.load(Relaxed) & OFF != 0
     }
@@ -211,6 +226,16 @@ impl Wire {
         if fatal {
             self.errors.end(code);
         }
+    }
+
+    /// Records invalidating errors, and whether they ended a transaction.
+    pub(super) fn add_invalidating(&self, errors: Errors, in_transaction: bool) {
+        self.validity.add(errors, in_transaction);
+    }
+
+    /// Records the value of a parameter that makes transactions read-only.
+    pub(super) fn set_read_only(&self, parameter: ReadOnlyParameter, on: bool) {
+        self.validity.set(parameter, on);
     }
 
     /// Records rows of a command.

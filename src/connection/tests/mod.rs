@@ -107,6 +107,7 @@ impl Dial<Connection> for Scripted {
             Ok(Dialed {
                 connection,
                 session: None,
+                asked_read_only: false,
             })
         })
     }
@@ -198,6 +199,10 @@ impl Tested {
             script,
             events,
         }
+    }
+
+    fn suspect_all(&self) {
+        self.service.policy().policy.suspect_all();
     }
 
     fn get(&self) -> BoxFuture<'static, Result<Lease<Connection>, PoolError>> {

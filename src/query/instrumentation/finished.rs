@@ -18,8 +18,11 @@ impl QueryInstrumentation {
     pub(super) fn finished(&mut self, query: &dyn Display, error: Option<&Error>) {
         let now = Instant::now();
         self.state.finished();
-        if error.is_some_and(is_connection_failure) {
-            self.state.failed.store(true, Relaxed);
+        if let Some(error) = error {
+            self.state.failed_with(error);
+            if is_connection_failure(error) {
+                self.state.failed.store(true, Relaxed);
+            }
         }
         let Some(Finished {
             mut running,
