@@ -22,7 +22,7 @@ use crate::error::PoolError;
 use crate::observe::{Observe, ObserveLayer, Observed};
 use crate::record::clock::SECOND;
 use crate::record::inventory::{Counts, Inventory};
-use crate::record::traffic::Level;
+use crate::record::traffic::GaugeValues;
 use crate::record::windows::{Span, Windows};
 
 /// An event of the windows.
@@ -30,7 +30,7 @@ use crate::record::windows::{Span, Windows};
 enum Event {
     Passes(u64),
     Arrives,
-    Level(u32),
+    GaugeValues(u32),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -42,7 +42,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => passes(290_000..320_000),
         1 => Just(Event::Passes(100_000 * SECOND)),
         6 => Just(Event::Arrives),
-        6 => (0_u32..20).prop_map(Event::Level),
+        6 => (0_u32..20).prop_map(Event::GaugeValues),
     ];
     prop::collection::vec(event, 0..120)
 }
@@ -117,8 +117,8 @@ proptest! {
                     windows.at(now).traffic.arrivals += 1;
                     memory.arrivals.push(now);
                 }
-                Event::Level(checked_out) => {
-                    windows.set_level(now, Level { checked_out, ..Level::default() });
+                Event::GaugeValues(checked_out) => {
+                    windows.set_level(now, GaugeValues { checked_out, ..GaugeValues::default() });
                     memory.levels.push((now, checked_out));
                 }
             }
