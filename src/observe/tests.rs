@@ -30,7 +30,7 @@ use crate::record::windows::{Span, Windows};
 enum Event {
     Passes(u64),
     Arrives,
-    GaugeValues(u32),
+    Level(u32),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -42,7 +42,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => passes(290_000..320_000),
         1 => Just(Event::Passes(100_000 * SECOND)),
         6 => Just(Event::Arrives),
-        6 => (0_u32..20).prop_map(Event::GaugeValues),
+        6 => (0_u32..20).prop_map(Event::Level),
     ];
     prop::collection::vec(event, 0..120)
 }
@@ -117,7 +117,7 @@ proptest! {
                     windows.at(now).traffic.arrivals += 1;
                     memory.arrivals.push(now);
                 }
-                Event::GaugeValues(checked_out) => {
+                Event::Level(checked_out) => {
                     windows.set_level(now, GaugeValues { checked_out, ..GaugeValues::default() });
                     memory.levels.push((now, checked_out));
                 }
