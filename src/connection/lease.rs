@@ -206,6 +206,10 @@ impl<C: Backend> Lease<C> {
     ) -> Result<Next<C>, PoolError> {
         let policy = &own.policy;
         let mut ticket = policy.connect_errors.ticket(since);
+        // The ticket may be younger than the failure that a close delivers to all.
+        if policy.is_closed() {
+            return Err(PoolError::Closed);
+        }
         let mut failed = pin!(ticket.failed());
         let mut give_up = pin!(own.breaker.give_up(asked));
         let failed = select(failed.as_mut(), give_up.as_mut());

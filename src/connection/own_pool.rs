@@ -4,10 +4,12 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::admin::close_one_idle;
 use super::circuit_breaker::{CircuitBreaker, Verdict};
 use super::connection_counter::Place;
 use super::entry::Entry;
@@ -21,6 +23,9 @@ use super::service::Shared;
 use crate::backend::{Backend, ConnectError, Dialed};
 use crate::query::QueryInstrumentation;
 use crate::record::pool_events::{CloseReason, PoolEvents};
+
+/// How long a connection beyond `pool_size` stays open for the next checkout, if its own was dropped.
+const SURPLUS: Duration = Duration::from_millis(100);
 
 #[doc(hidden)]
 pub struct OwnShared<C: Backend> {
@@ -74,9 +79,32 @@ impl<C: Backend> OwnShared<C> {
         }
         // The pool was closed meanwhile, so no checkout would take the connection.
         if self.policy.is_closed() {
+            entry.closing(CloseReason::Shutdown);
             return Err(ConnectError::pool_closed());
         }
+        if self.handoff.is_empty() {
+            self.close_surplus_soon();
+        }
         Ok(entry)
+    }
+
+    /// Closes idle connections beyond `pool_size`, in a moment, when bb8 has them. They were opened for
+    /// checkouts that were dropped; otherwise a connection beyond `pool_size` closes when it is returned.
+    fn close_surplus_soon(self: &Arc<Self>) {
+        let counts = self.policy.counts();
+        if counts.open <= counts.pool_size {
+            return;
+        }
+        let own = Arc::clone(self);
+        self.policy.runtime().spawn(async move {
+            sleep(SURPLUS).await;
+            let Some(pool) = own.pool() else { return };
+            let surplus = || {
+                let counts = own.policy.counts();
+                counts.idle > 0 && counts.open > counts.pool_size && own.handoff.is_empty()
+            };
+            while surplus() && close_one_idle(&pool.pool, CloseReason::Overflow) {}
+        });
     }
 
     /// Connects for a waiting checkout if the limit permits and no attempt is running. bb8 counts the
