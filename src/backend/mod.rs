@@ -7,6 +7,7 @@ mod activity;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod connect_error;
 mod connection_failure;
+mod credentials;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
 mod monitor_connection;
@@ -29,6 +30,7 @@ pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::connection_failure::is_connection_failure;
 pub(crate) use self::connection_failure::is_lost;
+pub use self::credentials::{Credentials, CredentialsProvider};
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
 pub(crate) use self::monitor_connection::{

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel_async::{AsyncMysqlConnection, MysqlCancelToken, SimpleAsyncConnection};
+use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
+use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use opentelemetry::KeyValue;
 use tokio::time::timeout;
@@ -15,7 +16,8 @@ use self::activity::activity;
 use super::connect_error::io_message;
 use super::dial::{from_connection, place};
 use super::{
-    Activity, Backend, ConnectError, ConnectErrorKind, Dial, DialOptions, Dialed, Session,
+    Activity, Backend, ConnectError, ConnectErrorKind, Credentials, CredentialsProvider, Dial,
+    DialOptions, Dialed, Session,
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
@@ -28,7 +30,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
 
-    fn dialer(url: &DatabaseUrl, _: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
+    fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         if verifies_without_tls(url.expose()) {
             return Err(
                 "verify_ca and verify_identity have no effect without require_ssl=true: the \
@@ -50,6 +52,7 @@ impl Backend for AsyncMysqlConnection {
         Ok(Box::new(Target {
             opts,
             url: url.clone(),
+            credentials: options.credentials,
         }))
     }
 
@@ -75,24 +78,28 @@ fn verifies_without_tls(url: &str) -> bool {
     (has("verify_ca") || has("verify_identity")) && !has("require_ssl")
 }
 
+#[derive(Clone)]
 struct Target {
     opts: Opts,
     url: DatabaseUrl,
+    /// Asked before a query is cancelled, which takes another login.
+    credentials: Option<CredentialsProvider>,
 }
 
 impl Dial<AsyncMysqlConnection> for Target {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
-        Box::pin(async {
-            let connection = Conn::new(self.opts.clone())
-                .await
-                .map_err(|e| self.explain(&e))?;
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
+        Box::pin(async move {
+            let connection = self.open(credentials).await?;
             let id = connection.id();
             let connection = AsyncMysqlConnection::try_from(connection)
                 .await
                 .map_err(|error| from_connection(&error).redacted(&self.url))?;
             let session = Thread {
                 id,
-                cancel: connection.cancel_token(),
+                target: self.clone(),
             };
             Ok(Dialed {
                 connection,
@@ -111,6 +118,33 @@ impl Dial<AsyncMysqlConnection> for Target {
 }
 
 impl Target {
+    async fn open(&self, credentials: Option<&Credentials>) -> Result<Conn, ConnectError> {
+        let mut opts = self.opts.clone();
+        if let Some(credentials) = credentials {
+            let user = credentials.user().or(self.opts.user());
+            opts = OptsBuilder::from_opts(opts)
+                .user(user)
+                .pass(Some(credentials.password().expose()))
+                .into();
+        }
+        Conn::new(opts).await.map_err(|error| self.explain(&error))
+    }
+
+    /// Cancels the query of a connection, over a connection of its own.
+    async fn cancel(&self, id: u32) -> Result<(), ConnectError> {
+        let credentials = match &self.credentials {
+            None => None,
+            Some(provider) => Some(provider.ask().await?),
+        };
+        let mut connection = self.open(credentials.as_ref()).await?;
+        let killed = connection.query_drop(format!("KILL QUERY {id}")).await;
+        killed.map_err(|error| self.explain(&error))?;
+        connection
+            .disconnect()
+            .await
+            .map_err(|error| self.explain(&error))
+    }
+
     fn explain(&self, error: &mysql_async::Error) -> ConnectError {
         let (kind, text, code) = match error {
             mysql_async::Error::Server(server) => {
@@ -137,17 +171,21 @@ impl Target {
 fn kind_of(code: u16) -> ConnectErrorKind {
     match code {
         1040 | 1203 | 1226 => ConnectErrorKind::TooManyConnections,
-        1044 | 1045 | 1698 | 3118 => ConnectErrorKind::Authentication,
+        // Access denied; this client host may not connect; the password has expired; the account is
+        // locked (4151 on MariaDB), for a time (3955) or after too many wrong passwords (4150).
+        1044 | 1045 | 1130 | 1698 | 1820 | 1862 | 3118 | 3955 | 4150 | 4151 => {
+            ConnectErrorKind::Authentication
+        }
         1049 => ConnectErrorKind::Database,
         1053 => ConnectErrorKind::Starting,
         _ => ConnectErrorKind::Other,
     }
 }
 
-/// The id of a connection on the server, and the token that cancels its query.
+/// The id of a connection on the server, and what is needed to cancel its query.
 struct Thread {
     id: u32,
-    cancel: MysqlCancelToken,
+    target: Target,
 }
 
 impl Session for Thread {
@@ -155,11 +193,16 @@ impl Session for Thread {
         Some(u64::from(self.id))
     }
 
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
-        let cancel = self.cancel.clone();
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
+        let (id, target) = (self.id, self.target.clone());
         Some(Box::pin(async move {
-            // Best effort: the connection is closed in any case.
-            let _ = timeout(CANCEL_TIMEOUT, cancel.cancel_query()).await;
+            match timeout(CANCEL_TIMEOUT, target.cancel(id)).await {
+                Ok(result) => result,
+                Err(_) => {
+                    let late = format!("no cancellation within {CANCEL_TIMEOUT:?}");
+                    Err(ConnectError::new(ConnectErrorKind::TimedOut, late, None))
+                }
+            }
         }))
     }
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod circuit_breaker;
+mod connect_attempts;
 mod connect_errors;
 mod connect_limiter;
 mod connection_counter;

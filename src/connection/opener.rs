@@ -1,25 +1,35 @@
-//! Opens one connection: connects and runs the app's set-up within a time limit.
+//! Opens one connection: asks for credentials, connects and runs the app's set-up within a time limit.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::QueryResult;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::backend::{Backend, ConnectError, ConnectErrorKind, Dial, Dialed, from_query};
+use crate::backend::{
+    Backend, ConnectError, ConnectErrorKind, Credentials, CredentialsProvider, Dial, Dialed,
+    from_query,
+};
 use crate::settings::DatabaseUrl;
 
 /// The app's set-up of each new connection.
 pub(crate) type OnConnect<C> =
     Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync>;
 
+/// How often, and how far apart, the provider is asked for other credentials than those that the server
+/// has just rejected, because they are just being rotated.
+const ASKED_AGAIN: u32 = 5;
+const APART: Duration = Duration::from_millis(100);
+
 /// Opens the pool's connections and dedicated connections.
 pub(crate) struct Opener<C> {
     dial: Arc<dyn Dial<C>>,
+    credentials: Option<CredentialsProvider>,
     on_connect: Option<OnConnect<C>>,
     limit: Duration,
     /// Contains the secrets that are redacted from the driver's error messages.
@@ -29,12 +39,14 @@ pub(crate) struct Opener<C> {
 impl<C: Backend> Opener<C> {
     pub(crate) fn new(
         dial: Arc<dyn Dial<C>>,
+        credentials: Option<CredentialsProvider>,
         on_connect: Option<OnConnect<C>>,
         limit: Duration,
         url: DatabaseUrl,
     ) -> Self {
         Self {
             dial,
+            credentials,
             on_connect,
             limit,
             url,
@@ -47,13 +59,31 @@ impl<C: Backend> Opener<C> {
 
     /// Opens one connection. A panic in the app's set-up becomes an error; otherwise bb8 would never
     /// count the connection attempt as finished.
-    pub(super) async fn open(&self) -> Result<Dialed<C>, ConnectError> {
+    ///
+    /// If `twice`, a login that the server rejects is repeated once with newer credentials, if the
+    /// provider has any.
+    pub(super) async fn open(&self, twice: bool) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
-        match timeout(self.limit, AssertUnwindSafe(self.set_up()).catch_unwind()).await {
+        let asking = AtomicBool::new(false);
+        let opening = AssertUnwindSafe(self.log_in(&asking, twice)).catch_unwind();
+        let limited = timeout(self.limit, opening).await;
+        let asking = asking.into_inner();
+        match limited {
             Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
+            Ok(Err(_)) if asking => error(
+                ConnectErrorKind::Authentication,
+                "the credentials provider panicked".to_owned(),
+            ),
             Ok(Err(_)) => error(
                 ConnectErrorKind::Other,
                 "setting up the connection panicked".to_owned(),
+            ),
+            Err(_) if asking => error(
+                ConnectErrorKind::Authentication,
+                format!(
+                    "the credentials provider did not answer within {:?}",
+                    self.limit
+                ),
             ),
             Err(_) => error(
                 ConnectErrorKind::TimedOut,
@@ -62,25 +92,48 @@ impl<C: Backend> Opener<C> {
         }
     }
 
-    async fn set_up(&self) -> Result<Dialed<C>, ConnectError> {
-        let mut dialed = self.dial.dial().await?;
-        if let Some(set_up) = &self.on_connect {
-            set_up(&mut dialed.connection)
-                .await
-                .map_err(|error| from_query(&error))?;
+    /// Opens one connection with the provider's credentials, if there is a provider. Sets `asking`
+    /// while the provider is asked.
+    async fn log_in(&self, asking: &AtomicBool, twice: bool) -> Result<Dialed<C>, ConnectError> {
+        let Some(provider) = &self.credentials else {
+            return self.set_up(None).await;
+        };
+        let ask = async || {
+            asking.store(true, Ordering::Relaxed);
+            let asked = provider.ask().await;
+            asking.store(false, Ordering::Relaxed);
+            asked
+        };
+        let used = ask().await?;
+        let rejected = match self.set_up(Some(&used)).await {
+            Err(error) if twice && error.kind() == ConnectErrorKind::Authentication => error,
+            result => return result,
+        };
+        for _ in 0..ASKED_AGAIN {
+            match ask().await {
+                Ok(newer) if newer != used => return self.set_up(Some(&newer)).await,
+                _ => sleep(APART).await,
+            }
         }
-        Ok(dialed)
+        Err(rejected)
     }
-}
 
-impl<C> Clone for Opener<C> {
-    fn clone(&self) -> Self {
-        Self {
-            dial: Arc::clone(&self.dial),
-            on_connect: self.on_connect.clone(),
-            limit: self.limit,
-            url: self.url.clone(),
-        }
+    async fn set_up(&self, credentials: Option<&Credentials>) -> Result<Dialed<C>, ConnectError> {
+        let opened = async {
+            let mut dialed = self.dial.dial(credentials).await?;
+            if let Some(set_up) = &self.on_connect {
+                set_up(&mut dialed.connection)
+                    .await
+                    .map_err(|error| from_query(&error))?;
+            }
+            Ok(dialed)
+        };
+        opened
+            .await
+            .map_err(|error: ConnectError| match credentials {
+                Some(credentials) => error.without(credentials.password()),
+                None => error,
+            })
     }
 }
 

@@ -17,7 +17,7 @@ use super::url::Target;
 use super::wire::Wire;
 use crate::backend::dial::place;
 use crate::backend::{
-    Activity, Backend, ConnectError, Dial, DialOptions, Dialed, Outcome, Session,
+    Activity, Backend, ConnectError, Credentials, Dial, DialOptions, Dialed, Outcome, Session,
 };
 use crate::checkout::TransactionState;
 use crate::settings::{DatabaseKind, DatabaseUrl};
@@ -43,9 +43,15 @@ impl Backend for AsyncPgConnection {
 }
 
 impl Dial<AsyncPgConnection> for Target {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncPgConnection>, ConnectError>> {
-        Box::pin(async {
-            let connected = connect(self).await?;
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<AsyncPgConnection>, ConnectError>> {
+        Box::pin(async move {
+            let connected = match credentials {
+                None => connect(self).await?,
+                Some(credentials) => connect(&self.with_credentials(credentials)).await?,
+            };
             let session = PgSession {
                 wire: connected.wire,
                 cancel: connected.cancel,
@@ -127,11 +133,7 @@ impl Session for PgSession {
         }
     }
 
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
-        let cancel = self.cancel.clone();
-        Some(Box::pin(async move {
-            // Best effort: the connection is closed in any case.
-            let _ = cancel.cancel().await;
-        }))
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
+        Some(Box::pin(self.cancel.clone().cancel()))
     }
 }

@@ -14,6 +14,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
 use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
+use crate::backend::Credentials;
 
 /// A parsed Postgres URL.
 #[derive(Clone)]
@@ -169,6 +170,16 @@ impl Target {
     /// Sets the name that the server shows for the sessions.
     pub(crate) fn set_application_name(&mut self, name: &str) {
         self.config.application_name(name);
+    }
+
+    /// Returns the same with other credentials.
+    pub(super) fn with_credentials(&self, credentials: &Credentials) -> Self {
+        let mut target = self.clone();
+        if let Some(user) = credentials.user() {
+            target.config.user(user);
+        }
+        target.config.password(credentials.password().expose());
+        target
     }
 
     /// Returns whether this is a Unix socket, which has no TLS and cannot be tapped.
