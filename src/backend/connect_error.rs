@@ -322,6 +322,18 @@ mod tests {
                 ConnectErrorKind::Authentication,
             ),
             (
+                "FATAL: PAM authentication failed for user \"app\"",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "FATAL: SASL authentication failed",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "Access denied, this account is locked",
+                ConnectErrorKind::Authentication,
+            ),
+            (
                 "permission denied for database \"shop\"",
                 ConnectErrorKind::Authentication,
             ),

@@ -23,6 +23,7 @@ mod servers;
 mod documented;
 mod dropped;
 mod holders;
+mod logins;
 mod monitoring;
 mod network;
 mod outages;

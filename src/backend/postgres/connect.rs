@@ -126,11 +126,12 @@ impl Cancel {
 fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
     if let Some(answer) = error.as_db_error() {
         let code = answer.code().code();
-        return ConnectError::new(
-            kind_of(code),
-            lower_first(answer.message()),
-            Some(code.to_owned()),
-        );
+        // A pooler has one code for most of its errors.
+        let kind = match kind_of(code) {
+            ConnectErrorKind::Other => ConnectErrorKind::of_text(answer.message()),
+            kind => kind,
+        };
+        return ConnectError::new(kind, lower_first(answer.message()), Some(code.to_owned()));
     }
     let source = error.source();
     let (kind, message) =

@@ -8,12 +8,13 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
-use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
+use super::tls::{self, ClientFiles, Connector, TlsMode, TlsRoots, TlsSettings};
 use crate::backend::Credentials;
 
 /// A parsed Postgres URL.
@@ -47,6 +48,7 @@ impl Target {
         let (place, query) = split_query(url)?;
         let mut sslmode = None;
         let mut roots = TlsRoots::Unset;
+        let (mut sslcert, mut sslkey) = (None, None);
         let mut kept = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let Some((key, value)) = parameter.split_once('=') else {
@@ -63,6 +65,9 @@ impl Target {
                 ("sslrootcert", "system") => roots = TlsRoots::System,
                 ("sslrootcert", "") => {}
                 ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
+                ("sslcert" | "sslkey", "") => {}
+                ("sslcert", _) => sslcert = Some(text.as_ref().into()),
+                ("sslkey", _) => sslkey = Some(text.as_ref().into()),
                 // These values match what the pool does. Other values would silently have no
                 // effect.
                 ("sslnegotiation", "postgres") | ("gssencmode", "disable" | "prefer") => {}
@@ -84,10 +89,15 @@ impl Target {
         let config: Config = format!("{place}?{rest}")
             .parse()
             .map_err(|error| format!("the URL is invalid: {}; {ENCODE}", cause(&error)))?;
-        Self::new(config, sslmode, roots)
+        Self::new(config, sslmode, roots, client_files(sslcert, sslkey)?)
     }
 
-    fn new(mut config: Config, sslmode: Option<TlsMode>, roots: TlsRoots) -> Result<Self, String> {
+    fn new(
+        mut config: Config,
+        sslmode: Option<TlsMode>,
+        roots: TlsRoots,
+        client: Option<ClientFiles>,
+    ) -> Result<Self, String> {
         if config.get_hosts().is_empty() {
             // tokio-postgres calls a TLS connector only if there is a host name.
             for address in config.get_hostaddrs().to_vec() {
@@ -112,6 +122,7 @@ impl Target {
         let tls = TlsSettings {
             mode: effective_mode(sslmode, &roots, unix)?,
             roots,
+            client,
         };
         // The certificate files must exist and be readable.
         Connector::new(&tls)?;
@@ -254,6 +265,26 @@ fn parse_mode(text: &str) -> Result<TlsMode, String> {
         _ => "",
     };
     mode.ok_or_else(|| expected("sslmode", text, MODES) + hint)
+}
+
+/// Returns the files of `sslcert` and `sslkey`, which need each other.
+fn client_files(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<ClientFiles>, String> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        _ if !tls::AVAILABLE => Err(
+            "parameter sslcert: this build has no TLS: enable poolscope's feature `tls`".to_owned(),
+        ),
+        (Some(certificate), Some(key)) => Ok(Some(ClientFiles { certificate, key })),
+        (Some(_), None) => {
+            Err("parameter sslcert requires sslkey, the file of its private key".to_owned())
+        }
+        (None, Some(_)) => {
+            Err("parameter sslkey requires sslcert, the file of its certificate".to_owned())
+        }
+    }
 }
 
 /// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.

@@ -40,7 +40,7 @@ pub(super) fn check(key: &str, value: &str, text: &str, mangled: bool) -> Result
         let names: Vec<_> = PARAMETERS.iter().map(|(name, _)| *name).collect();
         let names = names.join(", ");
         return Err(format!(
-            "parameter {key} is not supported: expected sslmode, sslrootcert, {names}"
+            "parameter {key} is not supported: expected sslmode, sslrootcert, sslcert, sslkey, {names}"
         ));
     };
     let alone = format!("postgres:///?{key}={}", value.replace('@', "%40"));
