@@ -56,7 +56,8 @@ impl Attempts {
                 return Verdict::Refused(refusal.error.clone());
             }
             Some(refusal) => alone.max(refusal.ended + pause(&refusal.error)),
-            None if self.last_success.is_some_and(|at| now < at + LOGIN_PAUSE) => now,
+            // A login has succeeded since the request, so the others may run beside each other.
+            None if self.last_success.is_some_and(|at| at >= since) => now,
             None => alone,
         };
         if due <= now {

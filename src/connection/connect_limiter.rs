@@ -12,9 +12,9 @@ use crate::backend::{ConnectError, ConnectErrorKind};
 
 /// All connection attempts of a pool.
 ///
-/// At most `max_connecting` run at a time, first come, first served. While they succeed, they run
-/// independently. An attempt without a success in the second before it runs alone for up to a second,
-/// because the server may refuse it. After the server has refused one, only one at a time runs, and the
+/// At most `max_connecting` run at a time, first come, first served. The first of several runs alone,
+/// for a second at most, because the server may refuse it; once it has succeeded, the others run
+/// independently. After the server has refused one, only one at a time runs, and the
 /// attempts that were requested before it began share its failure. So a refusing server does not get
 /// an attempt from every checkout, and at most one login a second fails. (An unreachable server
 /// opens the [`CircuitBreaker`](super::circuit_breaker::CircuitBreaker).)
@@ -364,11 +364,20 @@ mod tests {
     #[tokio::test]
     async fn attempts_are_limited_and_first_come_first_served() {
         let limiter = limiter(2);
-        limiter.succeeded();
-        let first = limiter.permit().await.unwrap();
-        let second = limiter.permit().await.unwrap();
-        let mut third = Box::pin(limiter.permit());
-        let mut fourth = Box::pin(limiter.permit());
+        let leader = limiter.permit().await.unwrap();
+        let mut all: Vec<_> = (0..4).map(|_| Box::pin(limiter.permit())).collect();
+        for waiting in &mut all {
+            assert!(
+                waiting.as_mut().now_or_never().is_none(),
+                "the first runs alone"
+            );
+        }
+        leader.ended(None);
+        let mut fourth = all.pop().unwrap();
+        let mut third = all.pop().unwrap();
+        let second = all.pop().unwrap();
+        let first = all.pop().unwrap().now_or_never().unwrap().unwrap();
+        let second = second.now_or_never().unwrap().unwrap();
         assert!(third.as_mut().now_or_never().is_none());
         assert!(fourth.as_mut().now_or_never().is_none());
         first.ended(None);
@@ -381,10 +390,9 @@ mod tests {
         assert_eq!(limiter.state().under_way, 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_unreachable_database_counts_unless_an_attempt_has_succeeded_since() {
         let limiter = limiter(8);
-        limiter.succeeded();
         let gone = error(ConnectErrorKind::TimedOut);
         let (hangs, luckier) = (
             limiter.permit().await.unwrap(),

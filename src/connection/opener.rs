@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -25,6 +24,20 @@ pub(crate) type OnConnect<C> =
 /// has just rejected, because they are just being rotated.
 const ASKED_AGAIN: u32 = 5;
 const APART: Duration = Duration::from_millis(100);
+
+/// Set while an attempt asks for credentials, with the reason for which the server rejected others.
+#[derive(Default)]
+struct Asking(Mutex<Option<Option<ConnectError>>>);
+
+impl Asking {
+    fn set(&self, now: Option<Option<ConnectError>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    fn into_inner(self) -> Option<Option<ConnectError>> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Opens the pool's connections and dedicated connections.
 pub(crate) struct Opener<C> {
@@ -64,54 +77,54 @@ impl<C: Backend> Opener<C> {
     /// provider has any.
     pub(super) async fn open(&self, twice: bool) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
-        let asking = AtomicBool::new(false);
+        let asking = Asking::default();
         let opening = AssertUnwindSafe(self.log_in(&asking, twice)).catch_unwind();
         let limited = timeout(self.limit, opening).await;
-        let asking = asking.into_inner();
-        match limited {
-            Ok(Ok(opened)) => opened.map_err(|error| error.redacted(&self.url)),
-            Ok(Err(_)) if asking => error(
+        let opened = match (limited, asking.into_inner()) {
+            (Ok(Ok(opened)), _) => opened,
+            (_, Some(Some(rejected))) => Err(rejected),
+            (Ok(Err(_)), Some(None)) => error(
                 ConnectErrorKind::Authentication,
                 "the credentials provider panicked".to_owned(),
             ),
-            Ok(Err(_)) => error(
+            (Ok(Err(_)), None) => error(
                 ConnectErrorKind::Other,
                 "setting up the connection panicked".to_owned(),
             ),
-            Err(_) if asking => error(
+            (Err(_), Some(None)) => error(
                 ConnectErrorKind::Authentication,
                 format!(
                     "the credentials provider did not answer within {:?}",
                     self.limit
                 ),
             ),
-            Err(_) => error(
+            (Err(_), None) => error(
                 ConnectErrorKind::TimedOut,
                 format!("no connection within {:?}", self.limit),
             ),
-        }
+        };
+        opened.map_err(|error| error.redacted(&self.url))
     }
 
-    /// Opens one connection with the provider's credentials, if there is a provider. Sets `asking`
-    /// while the provider is asked.
-    async fn log_in(&self, asking: &AtomicBool, twice: bool) -> Result<Dialed<C>, ConnectError> {
+    /// Opens one connection with the provider's credentials, if there is a provider.
+    async fn log_in(&self, asking: &Asking, twice: bool) -> Result<Dialed<C>, ConnectError> {
         let Some(provider) = &self.credentials else {
             return self.set_up(None).await;
         };
-        let ask = async || {
-            asking.store(true, Ordering::Relaxed);
-            let asked = provider.ask().await;
-            asking.store(false, Ordering::Relaxed);
-            asked
-        };
-        let used = ask().await?;
+        asking.set(Some(None));
+        let used = provider.ask().await?;
+        asking.set(None);
         let rejected = match self.set_up(Some(&used)).await {
             Err(error) if twice && error.kind() == ConnectErrorKind::Authentication => error,
             result => return result,
         };
+        asking.set(Some(Some(rejected.clone())));
         for _ in 0..ASKED_AGAIN {
-            match ask().await {
-                Ok(newer) if newer != used => return self.set_up(Some(&newer)).await,
+            match provider.ask().await {
+                Ok(newer) if newer != used => {
+                    asking.set(None);
+                    return self.set_up(Some(&newer)).await;
+                }
                 _ => sleep(APART).await,
             }
         }
