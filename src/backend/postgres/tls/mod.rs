@@ -66,7 +66,7 @@ pub(super) struct TlsSettings {
 }
 
 /// The files of `sslcert` and `sslkey`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[cfg_attr(
     not(feature = "tls"),
     expect(dead_code, reason = "there is no encryption without the feature")
