@@ -32,7 +32,7 @@ pub(super) struct Identity {
 /// The user `full` (see [`SET_UP`]) cannot connect, because its connection limit is zero. `ldap` and `pam`
 /// cannot either, because there is nothing to ask.
 const ACCESS: &str = "
-host    offers  ldap    127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport=1 ldapprefix="cn="
+host    offers  ldap    127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport=1 ldapprefix=cn-
 host    offers  pam     127.0.0.1/32 pam pamservice=poolscope-none
 local   all     all                 trust
 host    all     scram   127.0.0.1/32 scram-sha-256
