@@ -171,7 +171,7 @@ async fn an_error_says_what_to_change_in_the_certificate() {
     expired.not_before = date_time_ymd(2001, 1, 1);
     expired.not_after = date_time_ymd(2002, 1, 1);
     for (identity, mode, root, expected) in [
-        (self_signed(&expired), "verify-ca", None, "expired"),
+        (self_signed(&expired), "verify-ca", None, "Expired"),
         (
             self_signed(&of_localhost()),
             "verify-ca",
