@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,9 @@ use self::hosts::Lists;
 pub(super) use self::hosts::{Host, Socket};
 use self::parameters::Parameters;
 use super::role::Role;
-use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
+use super::tls::{self, ClientFiles, Connector, TlsMode, TlsRoots, TlsSettings};
 use crate::backend::addresses::Hanging;
-use crate::backend::asks_read_only;
+use crate::backend::{Credentials, asks_read_only};
 
 mod hosts;
 mod parameters;
@@ -71,6 +72,7 @@ impl Target {
         let (place, query) = split_query(rest)?;
         let mut sslmode = None;
         let mut roots = TlsRoots::Unset;
+        let (mut sslcert, mut sslkey) = (None, None);
         let mut parameters = Parameters::default();
         let mut lists = Lists::default();
         let authority = parameters.read_credentials(place)?;
@@ -94,12 +96,16 @@ impl Target {
                 ("sslrootcert", "system") => roots = TlsRoots::System,
                 ("sslrootcert", "") => {}
                 ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
+                ("sslcert" | "sslkey", "") => {}
+                ("sslcert", _) => sslcert = Some(text.as_ref().into()),
+                ("sslkey", _) => sslkey = Some(text.as_ref().into()),
                 _ if lists.set(&key, &text)? => {}
                 _ => parameters.set(&key, &text, query.contains('@'))?,
             }
         }
         parameters.finish();
-        Self::new(parameters, lists.hosts()?, sslmode, roots)
+        let client = client_files(sslcert, sslkey)?;
+        Self::new(parameters, lists.hosts()?, sslmode, roots, client)
     }
 
     fn new(
@@ -107,12 +113,14 @@ impl Target {
         hosts: Vec<Host>,
         sslmode: Option<TlsMode>,
         roots: TlsRoots,
+        client: Option<ClientFiles>,
     ) -> Result<Self, String> {
         let mut config = parameters.config;
         let unix = hosts.iter().any(Host::is_unix);
         let tls = TlsSettings {
             mode: effective_mode(sslmode, &roots, unix)?,
             roots,
+            client,
         };
         // The certificate files must exist and be readable.
         Connector::new(&tls)?;
@@ -182,6 +190,16 @@ impl Target {
     /// Sets the name that the server shows for the sessions.
     pub(crate) fn set_application_name(&mut self, name: &str) {
         self.config.application_name(name);
+    }
+
+    /// Returns the same with other credentials.
+    pub(super) fn with_credentials(&self, credentials: &Credentials) -> Self {
+        let mut target = self.clone();
+        if let Some(user) = credentials.user() {
+            target.config.user(user);
+        }
+        target.config.password(credentials.password().expose());
+        target
     }
 
     /// Returns whether this is a Unix socket, which has no TLS and cannot be tapped.
@@ -264,6 +282,26 @@ fn parse_mode(text: &str) -> Result<TlsMode, String> {
         _ => "",
     };
     mode.ok_or_else(|| expected("sslmode", text, MODES) + hint)
+}
+
+/// Returns the files of `sslcert` and `sslkey`, which need each other.
+fn client_files(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<ClientFiles>, String> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        _ if !tls::AVAILABLE => Err(
+            "parameter sslcert: this build has no TLS: enable poolscope's feature `tls`".to_owned(),
+        ),
+        (Some(certificate), Some(key)) => Ok(Some(ClientFiles { certificate, key })),
+        (Some(_), None) => {
+            Err("parameter sslcert requires sslkey, the file of its private key".to_owned())
+        }
+        (None, Some(_)) => {
+            Err("parameter sslkey requires sslcert, the file of its certificate".to_owned())
+        }
+    }
 }
 
 /// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.
