@@ -33,11 +33,11 @@ where
 {
     /// Boxed, because it contains the connection and every layer moves it.
     connection: Box<bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>>,
-    queries: Option<Watched>,
+    queries: Option<WatchedQueries>,
 }
 
 /// The query state of a held connection whose queries are watched.
-struct Watched {
+struct WatchedQueries {
     state: Arc<QueryState>,
     options: Arc<QueryOptions>,
 }
@@ -171,11 +171,11 @@ where
     }
 }
 
-fn watch<C: AsyncConnection>(connection: &mut C, options: Arc<QueryOptions>) -> Watched {
+fn watch<C: AsyncConnection>(connection: &mut C, options: Arc<QueryOptions>) -> WatchedQueries {
     let watch = QueryInstrumentation::new(Arc::clone(&options), None, false);
     let state = Arc::clone(&watch.state);
     connection.set_instrumentation(watch);
-    Watched { state, options }
+    WatchedQueries { state, options }
 }
 
 impl<C: Backend> Drop for ExistingLease<C>
@@ -185,7 +185,7 @@ where
     fn drop(&mut self) {
         // A cancelled query ends now, not at the connection's next checkout. SQLite's query has already
         // been waited for.
-        if let Some(Watched { state, options }) = &self.queries
+        if let Some(WatchedQueries { state, options }) = &self.queries
             && state.in_flight() > 0
             && C::KIND != DatabaseKind::Sqlite
         {

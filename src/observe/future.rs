@@ -27,7 +27,7 @@ pin_project! {
     /// The future of [`Observe`](crate::observe::Observe).
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
-        attempt: Option<Attempt>,
+        attempt: Option<PendingCheckout>,
         // Dropped early if the checkout is denied: it must leave the queue at once.
         #[pin]
         inner: Option<F>,
@@ -43,7 +43,7 @@ pin_project! {
 }
 
 /// A checkout that has not completed.
-struct Attempt {
+struct PendingCheckout {
     recorder: Arc<Recorder>,
     checkout: Checkout,
     begun: Option<Begun>,
@@ -87,7 +87,7 @@ struct Waited {
 
 impl<F> ResponseFuture<F> {
     pub(crate) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
-        let attempt = Attempt {
+        let attempt = PendingCheckout {
             recorder: Arc::clone(recorder),
             checkout,
             begun: None,
@@ -225,7 +225,7 @@ impl Begun {
     }
 }
 
-impl Attempt {
+impl PendingCheckout {
     fn granted<T: PooledGuard>(self, inner: T) -> Observed<T> {
         let Self {
             recorder, checkout, ..

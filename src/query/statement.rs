@@ -21,7 +21,7 @@ static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 /// Returns the hash of a query's statement. Printing stops where the bind values begin, so that they
 /// are not formatted.
 pub(super) fn hash(query: &dyn Display) -> u64 {
-    let mut statement = Statement::new(None);
+    let mut statement = StatementHasher::new(None);
     let _ = write!(statement, "{query}");
     statement.hasher.finish()
 }
@@ -40,7 +40,7 @@ impl Printed {
             true => self.text = String::new(),
             false => self.text.clear(),
         }
-        let mut statement = Statement::new(Some(&mut self.text));
+        let mut statement = StatementHasher::new(Some(&mut self.text));
         // A query that cannot be printed cannot be sent either, and diesel reports that error.
         let _ = write!(statement, "{query}");
         let (hash, ended) = (statement.hasher.finish(), statement.ended);
@@ -71,13 +71,13 @@ impl Printed {
 }
 
 /// A writer that accepts the pieces of a query up to [`BINDS`].
-struct Statement<'a> {
+struct StatementHasher<'a> {
     hasher: FoldHasher<'static>,
     buffer: Option<&'a mut String>,
     ended: bool,
 }
 
-impl<'a> Statement<'a> {
+impl<'a> StatementHasher<'a> {
     fn new(buffer: Option<&'a mut String>) -> Self {
         Self {
             hasher: SEED.build_hasher(),
@@ -87,7 +87,7 @@ impl<'a> Statement<'a> {
     }
 }
 
-impl Write for Statement<'_> {
+impl Write for StatementHasher<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         // The statement is a single earlier piece, even if its text contains the separator.
         self.ended |= piece == BINDS;

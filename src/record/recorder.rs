@@ -26,7 +26,7 @@ use crate::record::queries::QueryDurations;
 use crate::record::readiness::Readiness;
 use crate::record::requests::Requests;
 use crate::record::totals::Totals;
-use crate::record::traffic::{Level, Traffic};
+use crate::record::traffic::{GaugeValues, Traffic};
 use crate::record::usage::{BySite, Scraped, Usage, by_site};
 use crate::record::windows::{Interval, Span, Windows};
 use crate::telemetry::Tracing;
@@ -261,7 +261,7 @@ impl Recorder {
 
     /// Records the current gauge values in the windows.
     pub(crate) fn level(&self, state: &mut PoolState, now: u64) {
-        let level = Level {
+        let level = GaugeValues {
             checked_out: state.ledger.holders.len(),
             pending: state.ledger.waiters.len(),
             overflow: self.inventory.overflow(),

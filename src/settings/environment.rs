@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::read::{Found, Source, read};
+use super::read::{RawValue, Source, read};
 use super::{Settings, SettingsError};
 
 impl Settings {
@@ -75,7 +75,11 @@ impl Settings {
         let source = Source::Environment { prefix };
         read(source, Vec::new(), |name| {
             let value = lookup(name)?;
-            Some(value.into_string().map_or(Found::NotUtf8, Found::Text))
+            Some(
+                value
+                    .into_string()
+                    .map_or(RawValue::NotUtf8, RawValue::Text),
+            )
         })
     }
 }

@@ -5,8 +5,11 @@
 //! split anywhere, and a row of a gigabyte costs as little as a short one. The first invalid header
 //! turns the reader off permanently.
 
+mod header;
+
 use std::sync::Arc;
 
+use self::header::{Header, LONGEST, LONGEST_SHORT, Nonsense, body_length, skip};
 use super::commands::Commands;
 use super::error_fields::ErrorFields;
 use super::parameter_status::ParameterStatus;
@@ -51,15 +54,6 @@ enum Inspect {
     /// `ParameterStatus`: a name and a value, both zero-terminated.
     Parameter(ParameterStatus),
 }
-
-/// The error of bytes that are not valid in the Postgres protocol.
-#[derive(Debug)]
-struct Nonsense;
-
-/// The longest message: the limit of a `StringInfo` in the server.
-const LONGEST: u32 = 1 << 30;
-/// libpq's limit for message types that are never long. libpq, too, treats a longer one as garbage.
-const LONGEST_SHORT: u32 = 30_000;
 
 impl Reader {
     /// Creates a reader for a connection on which nothing was sent yet.
@@ -304,51 +298,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-}
-
-/// Returns the length of the body. The length in a header includes its own four bytes.
-fn body_length(length: u32, shortest: u32, longest: u32) -> Result<u32, Nonsense> {
-    if length < 4 + shortest || length > longest {
-        return Err(Nonsense);
-    }
-    Ok(length - 4)
-}
-
-/// Skips the part of the body that has arrived.
-fn skip(bytes: &mut &[u8], body: &mut u32) {
-    let here = bytes.len().min(*body as usize);
-    *bytes = &bytes[here..];
-    *body -= here as u32;
-}
-
-/// Collects the bytes of a header that may arrive in pieces.
-#[derive(Debug, Default)]
-struct Header {
-    bytes: [u8; 8],
-    filled: usize,
-}
-
-impl Header {
-    /// Returns the next `N` bytes if they have all arrived. Otherwise keeps those that have.
-    #[inline]
-    fn take<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
-        if self.filled == 0
-            && let Some((whole, rest)) = bytes.split_first_chunk::<N>()
-        {
-            *bytes = rest;
-            return Some(*whole);
-        }
-        let here = bytes.len().min(N - self.filled);
-        let (piece, rest) = bytes.split_at(here);
-        self.bytes[self.filled..self.filled + here].copy_from_slice(piece);
-        self.filled += here;
-        *bytes = rest;
-        if self.filled < N {
-            return None;
-        }
-        self.filled = 0;
-        self.bytes.first_chunk().copied()
     }
 }
 

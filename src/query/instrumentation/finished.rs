@@ -1,4 +1,4 @@
-//! What the end of a query leads to.
+//! Records the end of a query: the times, the outcome, and the repeats within a request.
 
 use std::fmt::Display;
 use std::sync::Arc;

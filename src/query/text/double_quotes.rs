@@ -19,12 +19,12 @@ pub(super) struct Names {
     creates: bool,
     started: bool,
     depth: u32,
-    list: List,
+    list: ColumnList,
 }
 
 /// A list of columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum List {
+enum ColumnList {
     #[default]
     None,
     /// After `INTO`, before the name of the table.
@@ -75,24 +75,26 @@ impl Names {
             _ => {}
         }
         self.list = match (self.list, token.kind) {
-            (_, Kind::Word(_)) if !dot && is("INTO") => List::Into,
-            (_, Kind::Word(_)) if !dot && is("TABLE") && self.creates => List::Table,
-            (List::Into, Kind::Word(_) | Kind::Quoted) => List::Target,
-            (List::Target, Kind::Symbol(b'.')) => List::Into,
-            (List::Target, Kind::Symbol(b'(')) => List::Columns,
-            (List::Columns, Kind::Symbol(b',') | Kind::Word(_) | Kind::Quoted) => List::Columns,
-            (List::Table, Kind::Word(_)) if is("AS SELECT USING") => List::None,
-            (List::Table, _) => List::Table,
-            _ => List::None,
+            (_, Kind::Word(_)) if !dot && is("INTO") => ColumnList::Into,
+            (_, Kind::Word(_)) if !dot && is("TABLE") && self.creates => ColumnList::Table,
+            (ColumnList::Into, Kind::Word(_) | Kind::Quoted) => ColumnList::Target,
+            (ColumnList::Target, Kind::Symbol(b'.')) => ColumnList::Into,
+            (ColumnList::Target, Kind::Symbol(b'(')) => ColumnList::Columns,
+            (ColumnList::Columns, Kind::Symbol(b',') | Kind::Word(_) | Kind::Quoted) => {
+                ColumnList::Columns
+            }
+            (ColumnList::Table, Kind::Word(_)) if is("AS SELECT USING") => ColumnList::None,
+            (ColumnList::Table, _) => ColumnList::Table,
+            _ => ColumnList::None,
         };
     }
 
     fn begins_column(&self, token: &Token<'_>) -> bool {
         let opens = token.kind == Kind::Symbol(b'(');
         match self.list {
-            List::Target => opens,
-            List::Columns => !opens,
-            List::Table => self.depth == u32::from(!opens),
+            ColumnList::Target => opens,
+            ColumnList::Columns => !opens,
+            ColumnList::Table => self.depth == u32::from(!opens),
             _ => false,
         }
     }

@@ -16,8 +16,8 @@ pub(super) const LONGEST: usize = 2048;
 pub(super) struct Sanitized {
     text: String,
     /// The previous token, as far as it determines the meaning of the next one.
-    before: Before,
-    list: Option<List>,
+    before: Preceding,
+    list: Option<ValueList>,
     rows: Rows,
     values: Values,
     /// SQLite reads `"text"` as a string where it is not a name.
@@ -29,7 +29,7 @@ pub(super) struct Sanitized {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
+enum Preceding {
     /// `IN` or `ARRAY`: the following parentheses contain a list of values.
     List,
     Values,
@@ -40,7 +40,7 @@ enum Before {
 }
 
 /// A list that has contained only values so far.
-struct List {
+struct ValueList {
     /// The position in the text after its opening parenthesis.
     start: usize,
     depth: u32,
@@ -64,7 +64,7 @@ impl Sanitized {
     pub(super) fn new(dialect: DatabaseKind, length: usize) -> Self {
         Self {
             text: String::with_capacity(length.min(LONGEST) + '…'.len_utf8()),
-            before: Before::Other,
+            before: Preceding::Other,
             list: None,
             rows: Rows::None,
             values: Values::default(),
@@ -134,7 +134,7 @@ impl Sanitized {
     fn is_literal(&self, token: &Token<'_>, is_name: bool) -> bool {
         match token.kind {
             Kind::Literal => true,
-            Kind::Word(Keyword::Truth) => self.before != Before::Dot && token.next != b'.',
+            Kind::Word(Keyword::Truth) => self.before != Preceding::Dot && token.next != b'.',
             Kind::Quoted => token.text.starts_with('"') && !is_name,
             _ => false,
         }
@@ -165,15 +165,15 @@ impl Sanitized {
     fn begin(&mut self, token: &Token<'_>) {
         let opens = matches!(token.kind, Kind::Symbol(b'(' | b'['));
         match self.before {
-            Before::List if opens && self.list.is_none() => {
-                self.list = Some(List {
+            Preceding::List if opens && self.list.is_none() => {
+                self.list = Some(ValueList {
                     start: self.text.len(),
                     depth: 1,
                     numbered: false,
                     empty: true,
                 });
             }
-            Before::Values if opens && self.rows == Rows::None => self.rows = Rows::First(1),
+            Preceding::Values if opens && self.rows == Rows::None => self.rows = Rows::First(1),
             _ => {}
         }
     }
@@ -194,7 +194,7 @@ impl Sanitized {
             }
             Kind::Symbol(b',' | b':' | b'-' | b'+') | Kind::Placeholder => true,
             Kind::Word(Keyword::Nothing | Keyword::Array) => true,
-            Kind::Word(_) => literal || self.before == Before::Colon,
+            Kind::Word(_) => literal || self.before == Preceding::Colon,
             _ => literal,
         };
         if !value {
@@ -216,13 +216,13 @@ impl Sanitized {
     }
 }
 
-fn before(token: &Token<'_>) -> Before {
+fn before(token: &Token<'_>) -> Preceding {
     match token.kind {
-        Kind::Word(Keyword::In | Keyword::Array) => Before::List,
-        Kind::Word(Keyword::Values) => Before::Values,
-        Kind::Symbol(b'.') => Before::Dot,
-        Kind::Symbol(b':') => Before::Colon,
-        _ => Before::Other,
+        Kind::Word(Keyword::In | Keyword::Array) => Preceding::List,
+        Kind::Word(Keyword::Values) => Preceding::Values,
+        Kind::Symbol(b'.') => Preceding::Dot,
+        Kind::Symbol(b':') => Preceding::Colon,
+        _ => Preceding::Other,
     }
 }
 

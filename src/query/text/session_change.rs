@@ -27,11 +27,11 @@ pub(crate) enum SessionChange {
 pub(crate) fn session_change(statements: &str, dialect: DatabaseKind) -> SessionChange {
     let read = &statements[..boundary(statements, READ)];
     let mut whole = SessionChange::None;
-    let mut current = Statement::new(dialect);
+    let mut current = ChangeReader::new(dialect);
     for token in Lexer::new(read, dialect) {
         if token.kind == Kind::Symbol(b';') {
             whole = whole.max(current.change);
-            current = Statement::new(dialect);
+            current = ChangeReader::new(dialect);
         } else {
             current.push(&token);
         }
@@ -43,7 +43,7 @@ pub(crate) fn session_change(statements: &str, dialect: DatabaseKind) -> Session
 }
 
 /// One statement of a batch, as read so far.
-struct Statement<'a> {
+struct ChangeReader<'a> {
     dialect: DatabaseKind,
     change: SessionChange,
     /// The first word, and the number of tokens so far.
@@ -56,7 +56,7 @@ struct Statement<'a> {
     set_config: usize,
 }
 
-impl<'a> Statement<'a> {
+impl<'a> ChangeReader<'a> {
     fn new(dialect: DatabaseKind) -> Self {
         Self {
             dialect,

@@ -26,8 +26,8 @@ const OBJECTS: &str = "DATABASE DOMAIN EVENT EXTENSION FUNCTION INDEX MATERIALIZ
 /// The summary of one or several statements.
 #[derive(Default)]
 pub(super) struct Summary {
-    first: Option<Statement>,
-    current: Statement,
+    first: Option<StatementReader>,
+    current: StatementReader,
     several: bool,
     differs: bool,
 }
@@ -42,7 +42,7 @@ impl Summary {
 
     pub(super) fn finish(mut self) -> String {
         self.end_statement();
-        let Some(Statement { text, .. }) = self.first else {
+        let Some(StatementReader { text, .. }) = self.first else {
             return String::new();
         };
         match text.is_empty() || self.differs {
@@ -54,7 +54,7 @@ impl Summary {
 
     fn end_statement(&mut self) {
         let statement = std::mem::take(&mut self.current);
-        if statement.before == Before::Nothing {
+        if statement.before == PreviousToken::Nothing {
             return;
         }
         if let Some(first) = &self.first {
@@ -77,11 +77,11 @@ fn cut(mut text: String) -> String {
 
 /// What has been read of one statement.
 #[derive(Default)]
-struct Statement {
+struct StatementReader {
     text: String,
     stage: Stage,
     expected: Expected,
-    before: Before,
+    before: PreviousToken,
     /// Whether another operation follows, as after `EXPLAIN` and `PREPARE`.
     introduces: bool,
     depth: u32,
@@ -118,7 +118,7 @@ enum Expected {
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Before {
+enum PreviousToken {
     #[default]
     Nothing,
     Parenthesis,
@@ -126,7 +126,7 @@ enum Before {
     Other,
 }
 
-impl Statement {
+impl StatementReader {
     fn push(&mut self, token: &Token<'_>) {
         match self.stage {
             Stage::Start => self.start(token),
@@ -134,9 +134,9 @@ impl Statement {
             Stage::Done => {}
         }
         self.before = match token.kind {
-            Kind::Symbol(b'(' | b')') => Before::Parenthesis,
-            Kind::Word(Keyword::Distinct) => Before::Distinct,
-            _ => Before::Other,
+            Kind::Symbol(b'(' | b')') => PreviousToken::Parenthesis,
+            Kind::Word(Keyword::Distinct) => PreviousToken::Distinct,
+            _ => PreviousToken::Other,
         };
     }
 
@@ -222,7 +222,7 @@ impl Statement {
             }
             (Expected::Table | Expected::Target, Keyword::Or) => self.expected = Expected::Conflict,
             (Expected::Table | Expected::Target, Keyword::Filler) => {}
-            (_, Keyword::From) if is_set(self.from) && self.before != Before::Distinct => {
+            (_, Keyword::From) if is_set(self.from) && self.before != PreviousToken::Distinct => {
                 set(&mut self.from, false);
                 self.expect_tables();
             }
@@ -240,7 +240,7 @@ impl Statement {
     /// Returns whether the token begins an operation. `UPDATE` may be part of `FOR UPDATE` and `ON
     /// UPDATE`, and `REPLACE` may be a function.
     fn begins(&self, operation: &str, token: &Token<'_>) -> bool {
-        let place = self.before == Before::Parenthesis || self.introduces && self.depth == 0;
+        let place = self.before == PreviousToken::Parenthesis || self.introduces && self.depth == 0;
         operation == "SELECT" || place && token.next != b'('
     }
 

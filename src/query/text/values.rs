@@ -20,15 +20,15 @@ const OF_COPY: &str = "AS BINARY CSV DEFAULT DELIMITER DELIMITERS ENCODING ESCAP
 /// The position in a statement, as far as it decides what a word is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Values {
-    kind: Statement,
-    place: Place,
+    kind: StatementKind,
+    place: Position,
     depth: u32,
     /// Whether the previous token was a dot.
     dot: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Statement {
+enum StatementKind {
     #[default]
     Begin,
     Query,
@@ -45,7 +45,7 @@ enum Statement {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
+enum Position {
     #[default]
     Plain,
     /// After `SET`, before the name.
@@ -72,7 +72,7 @@ impl Values {
                 *self = Self::default();
                 return false;
             }
-            _ if self.kind == Statement::Begin => self.begin(token),
+            _ if self.kind == StatementKind::Begin => self.begin(token),
             Kind::Word(_) | Kind::Quoted => self.word(token),
             Kind::Symbol(symbol) => {
                 self.symbol(symbol);
@@ -91,41 +91,41 @@ impl Values {
         self.kind = match token.kind {
             // `(SELECT …) UNION …`.
             Kind::Symbol(b'(') => return false,
-            Kind::Word(Keyword::Query(_) | Keyword::With | Keyword::Values) => Statement::Query,
+            Kind::Word(Keyword::Query(_) | Keyword::With | Keyword::Values) => StatementKind::Query,
             Kind::Word(_) if is_command(token.text) => statement(token.text),
-            _ => Statement::Unknown,
+            _ => StatementKind::Unknown,
         };
-        if self.kind == Statement::Set {
-            self.place = Place::Setting;
+        if self.kind == StatementKind::Set {
+            self.place = Position::Setting;
         }
-        self.kind == Statement::Unknown && matches!(token.kind, Kind::Word(_) | Kind::Quoted)
+        self.kind == StatementKind::Unknown && matches!(token.kind, Kind::Word(_) | Kind::Quoted)
     }
 
     fn word(&mut self, token: &Token<'_>) -> bool {
-        if self.place == Place::Values {
+        if self.place == Position::Values {
             return true;
         }
         match self.kind {
-            Statement::Query => return false,
-            Statement::Unknown => return true,
-            Statement::Attach => return !is(token, "AS DATABASE KEY"),
-            Statement::Copy if self.place == Place::Valued => {
+            StatementKind::Query => return false,
+            StatementKind::Unknown => return true,
+            StatementKind::Attach => return !is(token, "AS DATABASE KEY"),
+            StatementKind::Copy if self.place == Position::Valued => {
                 if is(token, "WHERE") {
-                    self.kind = Statement::Query;
+                    self.kind = StatementKind::Query;
                 }
-                return self.kind == Statement::Copy && !is(token, OF_COPY);
+                return self.kind == StatementKind::Copy && !is(token, OF_COPY);
             }
-            Statement::Copy => {
+            StatementKind::Copy => {
                 if self.depth == 0 && is(token, "FROM TO") {
-                    self.place = Place::Valued;
+                    self.place = Position::Valued;
                 }
                 return false;
             }
-            Statement::Vacuum if is(token, "INTO") => self.place = Place::Values,
-            Statement::Introduction if is_query(token) => self.kind = Statement::Query,
+            StatementKind::Vacuum if is(token, "INTO") => self.place = Position::Values,
+            StatementKind::Introduction if is_query(token) => self.kind = StatementKind::Query,
             // No other query begins with a reserved word.
-            Statement::Other if token.kind == Kind::Word(Keyword::Query("SELECT")) => {
-                self.kind = Statement::Query;
+            StatementKind::Other if token.kind == Kind::Word(Keyword::Query("SELECT")) => {
+                self.kind = StatementKind::Query;
             }
             _ => return self.option(token),
         }
@@ -135,53 +135,53 @@ impl Values {
     /// Reads a word of a statement with settings or options.
     fn option(&mut self, token: &Token<'_>) -> bool {
         let value = match self.place {
-            Place::Value => !is(token, NO_VALUES) && token.next != b'(',
-            Place::Valued => self.dot,
-            Place::Setting => return self.setting(token),
+            Position::Value => !is(token, NO_VALUES) && token.next != b'(',
+            Position::Valued => self.dot,
+            Position::Setting => return self.setting(token),
             // A name, or what is not known after one.
-            Place::Named if !is(token, "TO FOR") => !self.dot && self.kind == Statement::Set,
+            Position::Named if !is(token, "TO FOR") => !self.dot && self.kind == StatementKind::Set,
             _ => false,
         };
         if value {
             self.place = match self.kind {
-                Statement::Set => Place::Values,
-                _ => Place::Valued,
+                StatementKind::Set => Position::Values,
+                _ => Position::Valued,
             };
             return true;
         }
         self.place = match self.place {
-            Place::Named if is(token, "TO") => Place::Values,
-            Place::Named => Place::Named,
-            Place::Identified if is(token, "BY") => Place::Value,
-            Place::Virtual => Place::Virtual,
-            _ if is(token, "SET") => Place::Setting,
-            _ if is(token, "DEFAULT IS") => Place::Value,
+            Position::Named if is(token, "TO") => Position::Values,
+            Position::Named => Position::Named,
+            Position::Identified if is(token, "BY") => Position::Value,
+            Position::Virtual => Position::Virtual,
+            _ if is(token, "SET") => Position::Setting,
+            _ if is(token, "DEFAULT IS") => Position::Value,
             // And not a column with this name.
-            _ if is(token, "PASSWORD") && self.depth == 0 => Place::Value,
-            _ if is(token, "IDENTIFIED") => Place::Identified,
-            _ if is(token, "VIRTUAL") => Place::Virtual,
-            _ => Place::Plain,
+            _ if is(token, "PASSWORD") && self.depth == 0 => Position::Value,
+            _ if is(token, "IDENTIFIED") => Position::Identified,
+            _ if is(token, "VIRTUAL") => Position::Virtual,
+            _ => Position::Plain,
         };
         false
     }
 
     /// Reads the word after `SET`, or after another word that belongs to it.
     fn setting(&mut self, token: &Token<'_>) -> bool {
-        let of_set = self.kind == Statement::Set;
+        let of_set = self.kind == StatementKind::Set;
         self.place = match token.next {
-            b'=' | b'.' => Place::Named,
+            b'=' | b'.' => Position::Named,
             _ if is(
                 token,
                 "LOCAL SESSION GLOBAL PERSIST PERSIST_ONLY TIME CHARACTER",
             ) =>
             {
-                Place::Setting
+                Position::Setting
             }
-            _ if is(token, "NAMES ROLE ZONE AUTHORIZATION CHARSET SET") => Place::Values,
-            _ if of_set && is(token, "SCHEMA CATALOG") => Place::Values,
-            _ if is(token, "CHARACTERISTICS CONSTRAINTS TRANSACTION NOT NULL") => Place::Plain,
-            _ if is(token, "DEFAULT") => Place::Value,
-            _ => Place::Named,
+            _ if is(token, "NAMES ROLE ZONE AUTHORIZATION CHARSET SET") => Position::Values,
+            _ if of_set && is(token, "SCHEMA CATALOG") => Position::Values,
+            _ if is(token, "CHARACTERISTICS CONSTRAINTS TRANSACTION NOT NULL") => Position::Plain,
+            _ if is(token, "DEFAULT") => Position::Value,
+            _ => Position::Named,
         };
         false
     }
@@ -193,37 +193,39 @@ impl Values {
             _ => {}
         }
         self.place = match (self.kind, self.place, symbol) {
-            (Statement::Query | Statement::Copy, place, _) => place,
-            (_, Place::Values, _) => Place::Values,
-            (Statement::Notify, _, b',') | (Statement::Pragma, _, b'=' | b'(') => Place::Values,
-            (_, Place::Setting | Place::Named, b'=') => Place::Values,
-            (Statement::Other, Place::Setting | Place::Named, b',') => Place::Plain,
-            (_, Place::Virtual, b'(') => Place::Values,
-            (_, Place::Plain | Place::Valued | Place::Identified, b'=') => Place::Value,
-            (_, Place::Valued, b'.') => Place::Valued,
-            (_, Place::Value, b',' | b')') | (_, Place::Valued, _) => Place::Plain,
+            (StatementKind::Query | StatementKind::Copy, place, _) => place,
+            (_, Position::Values, _) => Position::Values,
+            (StatementKind::Notify, _, b',') | (StatementKind::Pragma, _, b'=' | b'(') => {
+                Position::Values
+            }
+            (_, Position::Setting | Position::Named, b'=') => Position::Values,
+            (StatementKind::Other, Position::Setting | Position::Named, b',') => Position::Plain,
+            (_, Position::Virtual, b'(') => Position::Values,
+            (_, Position::Plain | Position::Valued | Position::Identified, b'=') => Position::Value,
+            (_, Position::Valued, b'.') => Position::Valued,
+            (_, Position::Value, b',' | b')') | (_, Position::Valued, _) => Position::Plain,
             (_, place, _) => place,
         };
     }
 
     fn literal(&mut self) {
-        if matches!(self.place, Place::Value | Place::Identified) {
-            self.place = Place::Plain;
+        if matches!(self.place, Position::Value | Position::Identified) {
+            self.place = Position::Plain;
         }
     }
 }
 
-fn statement(command: &str) -> Statement {
+fn statement(command: &str) -> StatementKind {
     let named = |words| any(words, command);
     match () {
-        () if named("SET") => Statement::Set,
-        () if named("PRAGMA") => Statement::Pragma,
-        () if named("ATTACH DETACH") => Statement::Attach,
-        () if named("COPY") => Statement::Copy,
-        () if named("NOTIFY") => Statement::Notify,
-        () if named("VACUUM") => Statement::Vacuum,
-        () if named("EXPLAIN DESCRIBE DESC PREPARE DECLARE") => Statement::Introduction,
-        () => Statement::Other,
+        () if named("SET") => StatementKind::Set,
+        () if named("PRAGMA") => StatementKind::Pragma,
+        () if named("ATTACH DETACH") => StatementKind::Attach,
+        () if named("COPY") => StatementKind::Copy,
+        () if named("NOTIFY") => StatementKind::Notify,
+        () if named("VACUUM") => StatementKind::Vacuum,
+        () if named("EXPLAIN DESCRIBE DESC PREPARE DECLARE") => StatementKind::Introduction,
+        () => StatementKind::Other,
     }
 }
 

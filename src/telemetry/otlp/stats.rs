@@ -44,12 +44,12 @@ pub(super) struct ExportStats {
 /// Changes once an export.
 #[derive(Debug)]
 struct ByExport {
-    signals: [Counts; 3],
+    signals: [SignalCounts; 3],
     marker: Marker,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct SignalCounts {
     exported: u64,
     failed: u64,
     /// The dropped items that `lost` includes.
@@ -210,7 +210,7 @@ impl ExportStats {
 
     /// Returns what was lost in an outage that is over: each signal of the server that has lost something
     /// has been exported again, or has nothing left to export.
-    fn end_of_outage(&self, signals: &mut [Counts; 3], at: usize) -> Option<[u64; 3]> {
+    fn end_of_outage(&self, signals: &mut [SignalCounts; 3], at: usize) -> Option<[u64; 3]> {
         let still_fails = |other: usize| {
             let counts = &signals[other];
             // There is always a next reading of the metrics.
@@ -254,7 +254,7 @@ impl ExportStats {
     }
 }
 
-impl Counts {
+impl SignalCounts {
     /// Returns the number of items dropped since the last export. Not logged where an item is dropped,
     /// which would slow the app.
     fn dropped_since_export(&mut self) -> u64 {
