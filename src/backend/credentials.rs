@@ -58,12 +58,12 @@ impl Credentials {
     }
 }
 
-type Asked = BoxFuture<'static, Result<Credentials, ConnectError>>;
+type CredentialsFuture = BoxFuture<'static, Result<Credentials, ConnectError>>;
 
 /// The app's function that returns the credentials of the next login.
 #[doc(hidden)]
 #[derive(Clone)]
-pub struct CredentialsProvider(Arc<dyn Fn() -> Asked + Send + Sync>);
+pub struct CredentialsProvider(Arc<dyn Fn() -> CredentialsFuture + Send + Sync>);
 
 impl CredentialsProvider {
     pub(crate) fn new<F, R, E>(provider: F) -> Self

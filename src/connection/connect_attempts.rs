@@ -37,7 +37,7 @@ pub(super) struct RefusedConnect {
 }
 
 /// The answer to a request to connect now.
-pub(super) enum Verdict {
+pub(super) enum AttemptVerdict {
     Connect,
     Refused(ConnectError),
     Wait(Instant),
@@ -45,7 +45,7 @@ pub(super) enum Verdict {
 
 impl Attempts {
     /// Returns the verdict on a request made at `since`, when `asked` attempts had begun.
-    pub(super) fn verdict(&self, asked: u64, since: Instant) -> Verdict {
+    pub(super) fn verdict(&self, asked: u64, since: Instant) -> AttemptVerdict {
         let now = Instant::now();
         let alone = match self.last_began {
             Some(began) if self.under_way > 0 => began + LOGIN_PAUSE,
@@ -53,7 +53,7 @@ impl Attempts {
         };
         let due = match &self.last_refusal {
             Some(refusal) if refusal.number > asked => {
-                return Verdict::Refused(refusal.error.clone());
+                return AttemptVerdict::Refused(refusal.error.clone());
             }
             Some(refusal) => alone.max(refusal.ended + pause(&refusal.error)),
             // A login has succeeded since the request, so the others may run beside each other.
@@ -61,14 +61,14 @@ impl Attempts {
             None => alone,
         };
         if due <= now {
-            return Verdict::Connect;
+            return AttemptVerdict::Connect;
         }
         match &self.last_refusal {
             Some(refusal) if is_login(&refusal.error) => match since + PATIENCE {
-                until if until <= now => Verdict::Refused(refusal.error.clone()),
-                until => Verdict::Wait(due.min(until)),
+                until if until <= now => AttemptVerdict::Refused(refusal.error.clone()),
+                until => AttemptVerdict::Wait(due.min(until)),
             },
-            _ => Verdict::Wait(due),
+            _ => AttemptVerdict::Wait(due),
         }
     }
 

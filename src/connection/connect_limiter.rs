@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::connect_attempts::{Attempts, LOGIN_PAUSE, PATIENCE, RefusedConnect, Verdict, is_login};
+use super::connect_attempts::{
+    AttemptVerdict, Attempts, LOGIN_PAUSE, PATIENCE, RefusedConnect, is_login,
+};
 use super::connect_errors::ConnectErrors;
 use super::connection_counter::Counter;
 use crate::backend::{ConnectError, ConnectErrorKind};
@@ -83,9 +85,9 @@ impl ConnectLimiter {
         loop {
             let verdict = self.state().verdict(asked, since);
             match verdict {
-                Verdict::Connect => {}
-                Verdict::Refused(error) => return Err(error),
-                Verdict::Wait(until) => {
+                AttemptVerdict::Connect => {}
+                AttemptVerdict::Refused(error) => return Err(error),
+                AttemptVerdict::Wait(until) => {
                     drop(timeout_at(until, news.changed()).await);
                     continue;
                 }
@@ -99,7 +101,7 @@ impl ConnectLimiter {
             };
             // Another attempt may have begun or failed before this turn came.
             let mut state = self.state();
-            if let Verdict::Connect = state.verdict(asked, since) {
+            if let AttemptVerdict::Connect = state.verdict(asked, since) {
                 let began = Instant::now();
                 return Ok(ConnectPermit {
                     limiter: self,

@@ -30,9 +30,9 @@ const APART: Duration = Duration::from_millis(100);
 
 /// Set while an attempt asks for credentials, with the reason for which the server rejected others.
 #[derive(Default)]
-struct Asking(Mutex<Option<Option<ConnectError>>>);
+struct ProviderCall(Mutex<Option<Option<ConnectError>>>);
 
-impl Asking {
+impl ProviderCall {
     fn set(&self, now: Option<Option<ConnectError>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
@@ -99,10 +99,10 @@ impl<C: Backend> Opener<C> {
 
     async fn open_and_watch(&self, twice: bool, watch: bool) -> Result<Dialed<C>, ConnectError> {
         let error = |kind, message: String| Err(ConnectError::new(kind, message, None));
-        let asking = Asking::default();
-        let opening = AssertUnwindSafe(self.log_in(&asking, twice, watch)).catch_unwind();
+        let call = ProviderCall::default();
+        let opening = AssertUnwindSafe(self.log_in(&call, twice, watch)).catch_unwind();
         let limited = timeout(self.limit, opening).await;
-        let opened = match (limited, asking.into_inner()) {
+        let opened = match (limited, call.into_inner()) {
             (Ok(Ok(opened)), _) => opened,
             (_, Some(Some(rejected))) => Err(rejected),
             (Ok(Err(_)), Some(None)) => error(
@@ -128,25 +128,25 @@ impl<C: Backend> Opener<C> {
     /// Opens one connection with the provider's credentials, if there is a provider.
     async fn log_in(
         &self,
-        asking: &Asking,
+        call: &ProviderCall,
         twice: bool,
         watch: bool,
     ) -> Result<Dialed<C>, ConnectError> {
         let Some(provider) = &self.credentials else {
             return self.set_up(None, watch).await;
         };
-        asking.set(Some(None));
+        call.set(Some(None));
         let used = provider.ask().await?;
-        asking.set(None);
+        call.set(None);
         let rejected = match self.set_up(Some(&used), watch).await {
             Err(error) if twice && error.kind() == ConnectErrorKind::Authentication => error,
             result => return result,
         };
-        asking.set(Some(Some(rejected.clone())));
+        call.set(Some(Some(rejected.clone())));
         for _ in 0..ASKED_AGAIN {
             match provider.ask().await {
                 Ok(newer) if newer != used => {
-                    asking.set(None);
+                    call.set(None);
                     return self.set_up(Some(&newer), watch).await;
                 }
                 _ => sleep(APART).await,

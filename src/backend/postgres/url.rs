@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +14,16 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 
+use self::encryption::TlsParameters;
 use self::hosts::Lists;
 pub(super) use self::hosts::{Host, Socket};
 use self::parameters::Parameters;
 use super::role::Role;
-use super::tls::{self, ClientFiles, Connector, TlsMode, TlsRoots, TlsSettings};
+use super::tls::{Connector, TlsSettings};
 use crate::backend::addresses::Hanging;
 use crate::backend::{Credentials, asks_read_only};
 
+mod encryption;
 mod hosts;
 mod parameters;
 
@@ -48,7 +49,6 @@ pub(crate) struct Target {
 /// A host by its number, or one of its addresses.
 pub(super) type Tried = (usize, Option<std::net::IpAddr>);
 
-const MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 const EXAMPLE: &str = "postgres://user:password@host:5432/database";
 const ENCODE: &str = "in a user name or password, write @ : / ? # as %40 %3A %2F %3F %23";
 /// How long an attempt to connect may take if the pool sets no time.
@@ -70,9 +70,7 @@ impl Target {
             return Err(format!("expected a URL such as {EXAMPLE}"));
         };
         let (place, query) = split_query(rest)?;
-        let mut sslmode = None;
-        let mut roots = TlsRoots::Unset;
-        let (mut sslcert, mut sslkey) = (None, None);
+        let mut encryption = TlsParameters::new();
         let mut parameters = Parameters::default();
         let mut lists = Lists::default();
         let authority = parameters.read_credentials(place)?;
@@ -88,40 +86,22 @@ impl Target {
                 ));
             };
             let (key, text) = (decode(key)?, decode(value)?);
-            match (&*key, &*text) {
-                ("sslmode", _) => sslmode = Some(parse_mode(&text)?),
-                // libpq accepts this for compatibility with JDBC, and the instructions of hosted
-                // databases use it.
-                ("ssl", "true") => sslmode = Some(TlsMode::Require),
-                ("sslrootcert", "system") => roots = TlsRoots::System,
-                ("sslrootcert", "") => {}
-                ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
-                ("sslcert" | "sslkey", "") => {}
-                ("sslcert", _) => sslcert = Some(text.as_ref().into()),
-                ("sslkey", _) => sslkey = Some(text.as_ref().into()),
-                _ if lists.set(&key, &text)? => {}
-                _ => parameters.set(&key, &text, query.contains('@'))?,
+            if !encryption.set(&key, &text)? && !lists.set(&key, &text)? {
+                parameters.set(&key, &text, query.contains('@'))?;
             }
         }
         parameters.finish();
-        let client = client_files(sslcert, sslkey)?;
-        Self::new(parameters, lists.hosts()?, sslmode, roots, client)
+        Self::new(parameters, lists.hosts()?, encryption)
     }
 
     fn new(
         parameters: Parameters,
         hosts: Vec<Host>,
-        sslmode: Option<TlsMode>,
-        roots: TlsRoots,
-        client: Option<ClientFiles>,
+        encryption: TlsParameters,
     ) -> Result<Self, String> {
         let mut config = parameters.config;
         let unix = hosts.iter().any(Host::is_unix);
-        let tls = TlsSettings {
-            mode: effective_mode(sslmode, &roots, unix)?,
-            roots,
-            client,
-        };
+        let tls = encryption.settings(unix)?;
         // The certificate files must exist and be readable.
         Connector::new(&tls)?;
         if unix {
@@ -272,69 +252,6 @@ fn expected(key: &str, value: &str, allowed: &str) -> String {
         return format!("parameter {key}: expected {allowed}; {ENCODE}");
     }
     format!("parameter {key}={value:?}: expected {allowed}")
-}
-
-fn parse_mode(text: &str) -> Result<TlsMode, String> {
-    let mut modes = TlsMode::ALL.into_iter();
-    let mode = modes.find(|mode| mode.as_str() == text);
-    let hint = match text {
-        "allow" => "; allow is not supported, use prefer instead",
-        _ => "",
-    };
-    mode.ok_or_else(|| expected("sslmode", text, MODES) + hint)
-}
-
-/// Returns the files of `sslcert` and `sslkey`, which need each other.
-fn client_files(
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Result<Option<ClientFiles>, String> {
-    match (certificate, key) {
-        (None, None) => Ok(None),
-        _ if !tls::AVAILABLE => Err(
-            "parameter sslcert: this build has no TLS: enable poolscope's feature `tls`".to_owned(),
-        ),
-        (Some(certificate), Some(key)) => Ok(Some(ClientFiles { certificate, key })),
-        (Some(_), None) => {
-            Err("parameter sslcert requires sslkey, the file of its private key".to_owned())
-        }
-        (None, Some(_)) => {
-            Err("parameter sslkey requires sslcert, the file of its certificate".to_owned())
-        }
-    }
-}
-
-/// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.
-fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Result<TlsMode, String> {
-    if unix {
-        return Ok(TlsMode::Disable);
-    }
-    let mode = match (asked, roots) {
-        (None, TlsRoots::System) => TlsMode::VerifyFull,
-        (None, _) => TlsMode::Prefer,
-        // Anyone can get a certificate of a public authority, so it proves nothing unless the host
-        // name is checked too.
-        (Some(mode), TlsRoots::System)
-            if !matches!(mode, TlsMode::VerifyFull | TlsMode::Disable) =>
-        {
-            return Err(expected(
-                "sslmode",
-                mode.as_str(),
-                "verify-full, because of sslrootcert=system",
-            ));
-        }
-        (Some(TlsMode::Require), TlsRoots::File(_)) => TlsMode::VerifyCa,
-        (Some(mode), _) => mode,
-    };
-    match mode {
-        TlsMode::Disable => Ok(mode),
-        _ if tls::AVAILABLE => Ok(mode),
-        TlsMode::Prefer => Ok(TlsMode::Disable),
-        _ => Err(format!(
-            "parameter sslmode={:?}: this build has no TLS: enable poolscope's feature `tls`",
-            mode.as_str()
-        )),
-    }
 }
 
 #[cfg(test)]

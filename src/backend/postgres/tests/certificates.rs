@@ -248,6 +248,9 @@ async fn a_client_certificate_is_a_login() {
         .unwrap();
     let error = refused(&url("sslmode=require")).await;
     assert_eq!(error.kind(), ConnectErrorKind::Authentication, "{error}");
+    let kept = format!("{}&sslcertmode=disable", with(&certificate, &sslkey));
+    let error = refused(&kept).await;
+    assert_eq!(error.kind(), ConnectErrorKind::Authentication, "{error}");
 
     // A file that is replaced is used by the next connection.
     let other = self_signed(&params);
