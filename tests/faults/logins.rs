@@ -25,8 +25,8 @@ use crate::support::postgres::Postgres;
 use crate::support::waiting::{SOON, soon, until};
 
 on_each_server!(
-    a_password_that_is_rotated,
-    a_wrong_password_while_connections_are_held,
+    a_rotated_password_fails_no_checkout,
+    a_wrong_password_is_tried_once_a_second,
 );
 
 /// A pool whose password is that of the mutex.
@@ -42,7 +42,7 @@ fn rotating<C: Tested>(url: &str) -> (PoolBuilder<C>, Arc<Mutex<Secret>>) {
 }
 
 /// Connections are opened all the time, and only the latest password is right.
-async fn a_password_that_is_rotated<S: Faulty>(name: &str) {
+async fn a_rotated_password_fails_no_checkout<S: Faulty>(name: &str) {
     let server = S::shared();
     let (builder, password) = rotating::<S::Connection>(&server.create_user(name));
     let pool = builder
@@ -89,9 +89,9 @@ fn failed_logins(log: &str, user: &str) -> usize {
     failed.count()
 }
 
-/// Who has to connect is told so, and the account is not locked: checkouts, reports and a warm-up
-/// together try one login a second at most.
-async fn a_wrong_password_while_connections_are_held<S: Faulty>(name: &str) {
+/// A checkout that has to connect gets the error although other connections are held. Checkouts, reports
+/// and a warm-up together try one login a second at most, so that the account is not locked.
+async fn a_wrong_password_is_tried_once_a_second<S: Faulty>(name: &str) {
     let server = S::shared();
     let pool = pool::<S::Connection>(&server.create_user(name));
     let held = try_join_all((0..3).map(|_| pool.get())).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_wrong_password_while_connections_are_held<S: Faulty>(name: &str) {
         failed as u64 <= seconds.as_secs() + 1,
         "{failed} in {seconds:?}"
     );
-    // Who waits for a connection gets one that is returned.
+    // A checkout that waits gets a connection that is returned.
     let waiting = pool.get();
     let returning = async {
         sleep(Duration::from_millis(50)).await;
@@ -164,7 +164,7 @@ async fn a_query_is_cancelled_after_a_rotation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_is_locked_or_expired() {
+async fn a_locked_or_expired_account_is_an_authentication_error() {
     let server =
         MariaDb::start(mariadb::Options::new().argument("--disconnect-on-expired-password=ON"));
     for (name, change, code) in [
@@ -186,9 +186,9 @@ async fn an_account_that_is_locked_or_expired() {
     }
 }
 
-/// Its error is the app's own, so only the words that it chose for everybody's eyes are shown.
+/// The text of the provider's error may contain a secret. Only that of a `ConnectError` is shown.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credentials_provider_that_fails_or_hangs() {
+async fn a_failing_credentials_provider_is_an_authentication_error() {
     let server = Postgres::shared();
     let secret = "hunter2-secret";
     let url = server.create_user("without_credentials");

@@ -210,7 +210,7 @@ async fn a_server_that_is_back_and_refuses_ends_the_outage() {
 /// Each checkout is answered soon, and few logins are tried: by checkouts, by the monitoring connection
 /// and by a warm-up.
 #[tokio::test(start_paused = true)]
-async fn a_refused_login_is_said_soon_while_others_are_held() {
+async fn a_refused_login_is_reported_soon_while_connections_are_held() {
     let pool = Tested::new(|_| {});
     let held = pool.held(3).await;
     sleep(Duration::from_secs(1)).await;

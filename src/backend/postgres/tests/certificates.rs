@@ -204,7 +204,7 @@ async fn an_error_says_what_to_change_in_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_a_login() {
+async fn a_client_certificate_logs_in() {
     let authority = of_localhost();
     let signer = KeyPair::generate().unwrap();
     let root = authority.self_signed(&signer).unwrap().pem();
