@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::settings::DatabaseUrl;
+use crate::settings::{DatabaseUrl, Secret};
 
 /// The error returned when a connection to the database cannot be opened.
 ///
@@ -135,10 +135,29 @@ impl ConnectError {
         Self { message, ..self }
     }
 
+    /// Returns whether the server will go on rejecting the connection until somebody changes a setting.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(
+            self.kind,
+            ConnectErrorKind::Authentication
+                | ConnectErrorKind::Tls
+                | ConnectErrorKind::Database
+                | ConnectErrorKind::Configuration
+        )
+    }
+
     /// Removes the secrets of this URL from the message.
     pub(crate) fn redacted(self, url: &DatabaseUrl) -> Self {
         Self {
             message: url.redact(&self.message),
+            ..self
+        }
+    }
+
+    /// Removes this secret from the message.
+    pub(crate) fn without(self, secret: &Secret) -> Self {
+        Self {
+            message: secret.redact(&self.message),
             ..self
         }
     }
@@ -191,8 +210,11 @@ impl ConnectErrorKind {
             (
                 Self::Authentication,
                 // `role "app" does not exist`, `role "app" is not permitted to log in`.
-                "password authentication failed|password missing|authentication error|\
-                 Access denied|permission denied for database|no such user|role \"",
+                // Postgres names the method before "authentication failed": password, PAM, LDAP,
+                // GSSAPI, RADIUS and others.
+                "authentication failed|password missing|authentication error|pg_hba.conf|\
+                 Access denied|Account is locked|Account is blocked|account is locked|\
+                 password has expired|permission denied for database|no such user|role \"",
             ),
             (
                 Self::TooManyConnections,
@@ -317,6 +339,18 @@ mod tests {
         for (text, kind) in [
             (
                 "FATAL: role \"app\" does not exist",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "FATAL: PAM authentication failed for user \"app\"",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "FATAL: SASL authentication failed",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "Access denied, this account is locked",
                 ConnectErrorKind::Authentication,
             ),
             (

@@ -12,24 +12,32 @@ use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::{DB_NAMESPACE, SERVER_ADDRESS, SERVER_PORT};
 
-use super::{Backend, ConnectError, ConnectErrorKind, Errors, is_connection_failure};
+use super::{
+    Backend, ConnectError, ConnectErrorKind, Credentials, CredentialsProvider, Errors,
+    is_connection_failure,
+};
 use crate::checkout::TransactionState;
 
 /// Options for opening connections, in addition to the URL.
 #[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DialOptions {
     /// Whether sessions send an application name, if the server supports it.
     pub application_name: bool,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
+    /// Returns the credentials of each login, if they are not in the URL.
+    pub credentials: Option<CredentialsProvider>,
 }
 
 /// Opens connections, and probes them.
 #[doc(hidden)]
 pub trait Dial<C: Backend>: Send + Sync {
-    /// Opens a connection.
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>>;
+    /// Opens a connection, with these credentials or else with those of the URL.
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<C>, ConnectError>>;
 
     /// Returns the telemetry attributes of the database: its name, address and port, if known.
     fn attributes(&self) -> Vec<KeyValue> {
@@ -152,7 +160,7 @@ pub trait Session: fmt::Debug + Send + Sync {
 
     /// Returns a future that cancels the query that the server runs for this session. It has no time
     /// limit.
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
         None
     }
 }
@@ -183,7 +191,10 @@ impl<C: Backend> Dial<C> for AsyncDieselConnectionManager<C>
 where
     Self: bb8::ManageConnection<Connection = C, Error = PoolError>,
 {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>> {
+    fn dial<'a>(
+        &'a self,
+        _: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<C>, ConnectError>> {
         Box::pin(async {
             let connection = bb8::ManageConnection::connect(self)
                 .await

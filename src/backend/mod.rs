@@ -9,6 +9,7 @@ mod addresses;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod connect_error;
 mod connection_failure;
+mod credentials;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
 #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
@@ -41,6 +42,7 @@ pub(crate) use self::activity::{Activity, ServerSession, SessionState};
 pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::connection_failure::is_connection_failure;
+pub use self::credentials::{Credentials, CredentialsProvider};
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
 pub(crate) use self::invalidation::Affects;

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel_async::{AsyncMysqlConnection, MysqlCancelToken, SimpleAsyncConnection};
+use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
+use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use opentelemetry::KeyValue;
 
@@ -15,7 +17,8 @@ use super::addresses::{Hanging, Lookup, Turns};
 use super::connect_error::io_message;
 use super::dial::{from_connection, place};
 use super::{
-    Activity, Backend, ConnectError, ConnectErrorKind, Dial, DialOptions, Dialed, Session,
+    Activity, Backend, ConnectError, ConnectErrorKind, Credentials, CredentialsProvider, Dial,
+    DialOptions, Dialed, Session,
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
@@ -45,7 +48,10 @@ impl Backend for AsyncMysqlConnection {
             .stmt_cache_size(0)
             .client_found_rows(true)
             .into();
-        Ok(Box::new(Target::new(opts, url, options.connect_timeout)))
+        Ok(Box::new(Target {
+            credentials: options.credentials,
+            ..Target::new(opts, url, options.connect_timeout)
+        }))
     }
 
     fn probe(&mut self) -> BoxFuture<'_, QueryResult<()>> {
@@ -76,20 +82,30 @@ struct Target {
     lookup: Lookup,
     limit: Duration,
     hanging: Hanging<IpAddr>,
+    /// Asked before a query is cancelled, which takes another login.
+    credentials: Option<CredentialsProvider>,
 }
 
 impl Dial<AsyncMysqlConnection> for Target {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
-        Box::pin(async {
-            let connection = self.connect().await?;
-            let id = connection.id();
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
+        Box::pin(async move {
+            let connection = self.connect(credentials).await?;
+            let session = Thread {
+                id: connection.id(),
+                // The same server, with the login of the URL.
+                opts: OptsBuilder::from_opts(connection.opts().clone())
+                    .user(self.opts.user())
+                    .pass(self.opts.pass())
+                    .into(),
+                url: self.url.clone(),
+                credentials: self.credentials.clone(),
+            };
             let connection = AsyncMysqlConnection::try_from(connection)
                 .await
                 .map_err(|error| from_connection(&error).redacted(&self.url))?;
-            let session = Thread {
-                id,
-                cancel: connection.cancel_token(),
-            };
             Ok(Dialed {
                 connection,
                 session: Some(Arc::new(session)),
@@ -118,15 +134,17 @@ impl Target {
             url: url.clone(),
             limit,
             hanging: Hanging::default(),
+            credentials: None,
         }
     }
 
     /// Opens a connection with the first of the host's addresses that works. Each gets its turn; the
     /// driver itself would wait for the first one that accepts.
-    async fn connect(&self) -> Result<Conn, ConnectError> {
-        if let Some(path) = self.opts.socket() {
-            let connected = Conn::new(self.opts.clone()).await;
-            return connected.map_err(|error| self.explain(&error).at(path));
+    async fn connect(&self, credentials: Option<&Credentials>) -> Result<Conn, ConnectError> {
+        let opts = with_credentials(&self.opts, credentials);
+        if let Some(path) = opts.socket() {
+            let connected = Conn::new(opts.clone()).await;
+            return connected.map_err(|error| explain(&error, &self.url).at(path));
         }
         let (host, port) = (self.lookup.host(), self.opts.tcp_port());
         let mut turns = Turns::new(self.limit, None);
@@ -134,15 +152,18 @@ impl Target {
         let mut addresses = found.map_err(|error| error.at(format_args!("{host}:{port}")))?;
         self.hanging.to_the_end(&mut addresses, |address| *address);
         for (tried, &address) in addresses.iter().enumerate() {
-            let opts = OptsBuilder::from_opts(self.opts.clone())
+            let opts = OptsBuilder::from_opts(opts.clone())
                 .resolved_ips(Some(vec![address]))
                 // The driver would take any name of this machine for one to prefer the socket for.
-                .prefer_socket(self.opts.prefer_socket() && self.opts.addr_is_loopback());
+                .prefer_socket(opts.prefer_socket() && opts.addr_is_loopback());
             let at = match host.parse() == Ok(address) {
                 true => format!("{host}:{port}"),
                 false => format!("{host}:{port}, {address}"),
             };
-            let turn = async { Conn::new(opts).await.map_err(|error| self.explain(&error)) };
+            let turn = async {
+                let connected = Conn::new(opts).await;
+                connected.map_err(|error| explain(&error, &self.url))
+            };
             let error = match turns.take(addresses.len() - tried, turn).await {
                 Ok(connection) => {
                     self.hanging.answered(&address);
@@ -164,42 +185,83 @@ impl Target {
         }
         Err(turns.error())
     }
+}
 
-    fn explain(&self, error: &mysql_async::Error) -> ConnectError {
-        let (kind, text, code) = match error {
-            mysql_async::Error::Server(server) => {
-                let code = Some(server.code.to_string());
-                (kind_of(server.code), server.message.clone(), code)
-            }
-            mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
-                (ConnectErrorKind::of_io(io), io_message(io), None)
-            }
-            #[cfg(feature = "tls")]
-            mysql_async::Error::Io(_) => (ConnectErrorKind::Tls, error.to_string(), None),
-            _ => {
-                let text = error.to_string();
-                (ConnectErrorKind::of_text(&text), text, None)
-            }
-        };
-        ConnectError::new(kind, text, code).redacted(&self.url)
-    }
+fn with_credentials(opts: &Opts, credentials: Option<&Credentials>) -> Opts {
+    let Some(credentials) = credentials else {
+        return opts.clone();
+    };
+    OptsBuilder::from_opts(opts.clone())
+        .user(credentials.user().or(opts.user()))
+        .pass(Some(credentials.password().expose()))
+        .into()
+}
+
+fn explain(error: &mysql_async::Error, url: &DatabaseUrl) -> ConnectError {
+    let (kind, text, code) = match error {
+        mysql_async::Error::Server(server) => {
+            let code = Some(server.code.to_string());
+            (kind_of(server.code), server.message.clone(), code)
+        }
+        mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
+            (ConnectErrorKind::of_io(io), io_message(io), None)
+        }
+        #[cfg(feature = "tls")]
+        mysql_async::Error::Io(_) => (ConnectErrorKind::Tls, error.to_string(), None),
+        _ => {
+            let text = error.to_string();
+            (ConnectErrorKind::of_text(&text), text, None)
+        }
+    };
+    ConnectError::new(kind, text, code).redacted(url)
 }
 
 /// Returns the error kind that a server's error number stands for while connecting.
 fn kind_of(code: u16) -> ConnectErrorKind {
     match code {
         1040 | 1203 | 1226 => ConnectErrorKind::TooManyConnections,
-        1044 | 1045 | 1698 | 3118 => ConnectErrorKind::Authentication,
+        // Access denied; this client host may not connect; the password has expired; the account is
+        // locked (4151 on MariaDB), for a time (3955) or after too many wrong passwords (4150).
+        1044 | 1045 | 1130 | 1698 | 1820 | 1862 | 3118 | 3955 | 4150 | 4151 => {
+            ConnectErrorKind::Authentication
+        }
         1049 => ConnectErrorKind::Database,
         1053 => ConnectErrorKind::Starting,
         _ => ConnectErrorKind::Other,
     }
 }
 
-/// The id of a connection on the server, and the token that cancels its query.
+/// The id of a connection on the server, and what is needed to cancel its query.
+#[derive(Clone)]
 struct Thread {
     id: u32,
-    cancel: MysqlCancelToken,
+    opts: Opts,
+    url: DatabaseUrl,
+    credentials: Option<CredentialsProvider>,
+}
+
+impl Thread {
+    /// Cancels the query of the connection, over another connection to the same server.
+    async fn kill_query(self) -> Result<(), ConnectError> {
+        let credentials = match &self.credentials {
+            None => None,
+            Some(provider) => Some(provider.ask().await?),
+        };
+        let killed = async {
+            let opts = with_credentials(&self.opts, credentials.as_ref());
+            let mut connection = Conn::new(opts).await?;
+            let statement = format!("KILL QUERY {}", self.id);
+            connection.query_drop(statement).await?;
+            connection.disconnect().await
+        };
+        killed.await.map_err(|error| {
+            let error = explain(&error, &self.url);
+            match &credentials {
+                Some(credentials) => error.without(credentials.password()),
+                None => error,
+            }
+        })
+    }
 }
 
 impl Session for Thread {
@@ -207,11 +269,8 @@ impl Session for Thread {
         Some(u64::from(self.id))
     }
 
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
-        let cancel = self.cancel.clone();
-        Some(Box::pin(async move {
-            let _ = cancel.cancel_query().await;
-        }))
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
+        Some(Box::pin(self.clone().kill_query()))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::checkout::query_context::ContextSlot;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::query::QueryState;
 use crate::record::pool_events::CloseReason;
+use crate::settings::DatabaseKind;
 
 /// The connection type that bb8 stores.
 pub struct Entry<C: Backend> {
@@ -246,20 +247,24 @@ impl<C: Backend> Entry<C> {
     }
 
     /// Cancels the abandoned query on the server, which would otherwise keep running after the close.
+    /// This is best effort.
     fn cancel(&self) {
-        if let Some(cancel) = self
-            .state
-            .session
-            .as_ref()
-            .and_then(|session| session.cancel())
-        {
-            let policy = &self.registered.policy;
-            let limit = policy.settings.connect_timeout;
-            // Best effort: the connection is closed in any case.
-            policy
-                .runtime()
-                .spawn(async move { timeout(limit, cancel).await });
-        }
+        let session = self.state.session.as_ref();
+        let Some(cancel) = session.and_then(|session| session.cancel()) else {
+            return;
+        };
+        let policy = Arc::clone(&self.registered.policy);
+        let limit = policy.settings.connect_timeout;
+        let cancelling = async move {
+            // On MySQL this takes a login.
+            if C::KIND != DatabaseKind::Mysql {
+                let _ = cancel.await;
+            } else if let Ok(permit) = policy.limiter.permit_outside().await {
+                permit.ended_outside(cancel.await.as_ref().err());
+            }
+        };
+        let runtime = self.registered.policy.runtime();
+        runtime.spawn(async move { timeout(limit, cancelling).await });
     }
 
     /// Keeps the connection as idle, or returns why to close it.

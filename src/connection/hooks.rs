@@ -28,13 +28,3 @@ impl<C> Default for Hooks<C> {
         }
     }
 }
-
-impl<C> Clone for Hooks<C> {
-    fn clone(&self) -> Self {
-        Self {
-            on_connect: self.on_connect.clone(),
-            on_checkout: self.on_checkout.clone(),
-            on_return: self.on_return.clone(),
-        }
-    }
-}

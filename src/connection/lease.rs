@@ -13,6 +13,7 @@ use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
 use super::between::Unprepared;
+use super::connect_attempts::PATIENCE;
 use super::entry::Entry;
 use super::handoff::HandoffEntry;
 use super::manager::Manager;
@@ -162,7 +163,7 @@ impl<C: Backend> Lease<C> {
         own: &Arc<OwnShared<C>>,
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
-        let (mut asked, mut place) = (None, None);
+        let (mut waits, mut place) = (None, None);
         loop {
             let since = own.policy.connect_errors.failures();
             let mut get = pin!(pool.get_owned());
@@ -170,11 +171,12 @@ impl<C: Backend> Lease<C> {
             let next = match first {
                 Poll::Ready(got) => Next::Got(got),
                 Poll::Pending => {
-                    let asked = *asked.get_or_insert_with(|| checkout.asked());
+                    let (asked, began) =
+                        *waits.get_or_insert_with(|| (checkout.asked(), Instant::now()));
                     let place = place.get_or_insert_with(|| own.handoff.join());
                     // Box the waiting future: it is larger than all the rest, which is moved and
                     // allocated for each checkout.
-                    Box::pin(Self::next(get, own, since, asked, place)).await?
+                    Box::pin(Self::next(get, own, since, asked, began, place)).await?
                 }
             };
             let lease = match next {
@@ -202,6 +204,7 @@ impl<C: Backend> Lease<C> {
         own: &Arc<OwnShared<C>>,
         since: u64,
         asked: Instant,
+        began: Instant,
         place: &mut HandoffEntry<'_, Self>,
     ) -> Result<Next<C>, PoolError> {
         let policy = &own.policy;
@@ -212,7 +215,13 @@ impl<C: Backend> Lease<C> {
         }
         let mut failed = pin!(ticket.failed());
         let mut give_up = pin!(own.breaker.give_up(asked));
-        let failed = select(failed.as_mut(), give_up.as_mut());
+        let until = match policy.limiter.any_open() {
+            true => began + PATIENCE,
+            false => asked + PATIENCE,
+        };
+        let mut refused = pin!(policy.limiter.login_refused(began, until));
+        let give_up = select(give_up.as_mut(), refused.as_mut());
+        let failed = select(failed.as_mut(), give_up);
         let mut handed = pin!(place.handed());
         let got = select(get, handed.as_mut());
         // Limit the wait: this checkout's attempt may have served another, whose own attempt failed.
@@ -224,8 +233,11 @@ impl<C: Backend> Lease<C> {
             Ok(Either::Left((got, _))) => got,
             Ok(Either::Right(_)) if policy.is_closed() => return Err(PoolError::Closed),
             Ok(Either::Right((failure, got))) => {
-                let error = failure.factor_first().0;
-                if !own.others_may_come(&error) {
+                let error = match failure {
+                    Either::Left((error, _)) => error,
+                    Either::Right((error, _)) => error.factor_first().0,
+                };
+                if !own.others_may_come(&error, began) {
                     return Err(PoolError::ConnectFailed(error));
                 }
                 // Wait for a returned connection; if none arrives soon, connect again.

@@ -6,6 +6,7 @@
 mod admin;
 mod between;
 mod circuit_breaker;
+mod connect_attempts;
 mod connect_errors;
 mod connect_limiter;
 mod connection_counter;

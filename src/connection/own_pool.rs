@@ -166,14 +166,14 @@ impl<C: Backend> OwnShared<C> {
         }
     }
 
-    /// Returns whether a checkout should keep waiting after a failed connection attempt. During an
-    /// outage, only while healthy connections are returned.
-    pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
+    /// Returns whether a checkout that has waited since `began` should keep waiting after a failed
+    /// connection attempt. During an outage, only while healthy connections are returned.
+    pub(super) fn others_may_come(&self, failure: &ConnectError, began: Instant) -> bool {
         let limiter = &self.policy.limiter;
         if self.breaker.is_down() {
             limiter.any_open() && self.breaker.shows_life()
         } else {
-            limiter.others_may_come(failure)
+            limiter.others_may_come(failure, began)
         }
     }
 
@@ -194,6 +194,7 @@ impl<C: Backend> OwnShared<C> {
 
     /// Connects in the background during an outage and reports the result to the observer.
     pub(super) async fn probe(&self) -> Result<Dialed<C>, ConnectError> {
+        self.policy.limiter.login_due().await;
         self.dial_and_report(|observer, error| observer.still_down(error, self.breaker.lasts()))
             .await
     }
@@ -203,11 +204,25 @@ impl<C: Backend> OwnShared<C> {
         failed: impl FnOnce(&dyn PoolEvents, &ConnectError),
     ) -> Result<Dialed<C>, ConnectError> {
         let start = Instant::now();
-        let opened = self.opener.open().await;
+        let opened = self.opener.open(self.may_log_in_twice()).await;
         self.policy.notify(|observer| match &opened {
             Ok(_) => observer.opened(start.elapsed()),
             Err(error) => failed(observer, error),
         });
+        opened
+    }
+
+    /// Returns whether newer credentials are tried at once: only if the last login was accepted, so that
+    /// at most one login a second fails.
+    fn may_log_in_twice(&self) -> bool {
+        !self.policy.limiter.is_refusing()
+    }
+
+    /// Opens a connection that is not the pool's: the monitoring connection.
+    pub(super) async fn open_outside(&self) -> Result<C, ConnectError> {
+        let permit = self.policy.limiter.permit_outside().await?;
+        let opened = self.opener.open_dedicated(self.may_log_in_twice()).await;
+        permit.ended_outside(opened.as_ref().err());
         opened
     }
 

@@ -2,7 +2,9 @@
 //! `builder_settings.rs`.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use tower_layer::Layer;
 use super::handle::Pool;
 use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
-use crate::backend::{Backend, Dial, DialOptions};
+use crate::backend::{Backend, Credentials, CredentialsProvider, Dial, DialOptions};
 use crate::connection::{
     ConnectionPolicy, Hooks, Manager, Opener, PolicySettings, PoolService, limit_of_backend,
 };
@@ -52,6 +54,7 @@ pub struct PoolBuilder<C> {
     url_name: Cow<'static, str>,
     layer: ObserveLayer,
     dial: Option<Arc<dyn Dial<C>>>,
+    credentials: Option<CredentialsProvider>,
     hooks: Hooks<C>,
 }
 
@@ -62,6 +65,7 @@ impl<C: Backend> PoolBuilder<C> {
             url_name: Cow::Borrowed("database_url"),
             layer: ObserveLayer::new(""),
             dial: None,
+            credentials: None,
             hooks: Hooks::default(),
         }
     }
@@ -95,6 +99,52 @@ impl<C: Backend> PoolBuilder<C> {
     {
         let url = self.settings.database_url.expose().to_owned();
         self.manager(AsyncDieselConnectionManager::new_with_config(url, config))
+    }
+
+    /// Sets a function that returns the credentials of each login, instead of those in the database
+    /// URL: for passwords that are rotated, and for tokens that live for minutes.
+    ///
+    /// It is called before each connection is opened (for the pool, for the monitoring connection and,
+    /// on MySQL and MariaDB, for canceling a query), so it should keep what is still valid and return
+    /// it. Its time is part of the connect timeout. If the server rejects the credentials, it is called
+    /// again, and newer ones are tried at once.
+    ///
+    /// Its error becomes a [`ConnectError`](crate::backend::ConnectError) of the kind `authentication`.
+    /// The text of its error is not shown, because it may contain a secret, unless it is a
+    /// `ConnectError`, too. SQLite and pools with a [`manager`](Self::manager) do not support it.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "postgres")] mod doc {
+    /// use std::sync::Arc;
+    /// use diesel_async::AsyncPgConnection;
+    /// use poolscope::backend::Credentials;
+    /// use poolscope::settings::{Secret, Settings, SettingsError};
+    /// use poolscope::Pool;
+    /// use tokio::sync::watch;
+    ///
+    /// # pub fn build() -> Result<(), SettingsError> {
+    /// // Another task receives each new password.
+    /// let (_renewed, password) = watch::channel(Secret::from("the-first"));
+    /// let pool = Pool::<AsyncPgConnection>::builder(Settings::new("postgres://app@db/shop"))
+    ///     .credentials(move || {
+    ///         let password = password.clone();
+    ///         async move {
+    ///             let current = password.borrow().clone();
+    ///             Ok::<_, std::io::Error>(Credentials::new(current))
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # drop(pool); Ok(()) }
+    /// # } fn main() {}
+    /// ```
+    pub fn credentials<F, R, E>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Credentials, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.credentials = Some(CredentialsProvider::new(provider));
+        self
     }
 
     /// Sets a callback that sets up each new connection: session variables, functions, `SET ROLE`. It
@@ -198,12 +248,18 @@ impl<C: Backend> PoolBuilder<C> {
             url_name,
             layer,
             dial,
+            credentials,
             hooks,
         } = self;
         settings.validate()?;
         let dial = match dial {
+            Some(_) if credentials.is_some() => {
+                let expected =
+                    "none beside a manager, which opens the connections itself".to_owned();
+                return Err(Problem::wrong("credentials", "a provider", expected).into());
+            }
             Some(dial) => dial,
-            None => Arc::from(dialer::<C>(&settings, &url_name)?),
+            None => Arc::from(dialer::<C>(&settings, &url_name, credentials.clone())?),
         };
         let policy = ConnectionPolicy::new(
             PolicySettings::new(
@@ -214,6 +270,7 @@ impl<C: Backend> PoolBuilder<C> {
         );
         let opener = Opener::new(
             dial,
+            credentials,
             hooks,
             settings.connect_timeout,
             settings.database_url.clone(),
@@ -266,11 +323,13 @@ fn admission(settings: &Settings) -> AdmitLayer {
 fn dialer<C: Backend>(
     settings: &Settings,
     url_name: &str,
+    credentials: Option<CredentialsProvider>,
 ) -> Result<Box<dyn Dial<C>>, SettingsError> {
     let url = &settings.database_url;
     let options = DialOptions {
         application_name: settings.application_name,
         connect_timeout: limit_of_backend(settings.connect_timeout),
+        credentials,
     };
     let wrong = |expected, hint: Option<String>| {
         SettingsError::from(Problem::wrong(url_name, &url.to_string(), expected).with_hint(hint))

@@ -27,6 +27,7 @@ mod documented;
 mod dropped;
 mod holders;
 mod invalidated;
+mod logins;
 mod monitoring;
 mod network;
 mod outages;

@@ -25,13 +25,13 @@ async fn each_address_of_a_name_gets_its_turn() {
     let addresses = &["127.0.0.2", "127.0.0.1"];
     let target = named(addresses, &server.url(), Duration::from_secs(6));
     for _ in 0..2 {
-        let dialed = target.dial().await.unwrap();
+        let dialed = target.dial(None).await.unwrap();
         assert!(dialed.session.unwrap().process_id() > Some(0));
     }
 
     let addresses = &["127.0.0.3", "127.0.0.2"];
     let target = named(addresses, &server.url(), Duration::from_secs(1));
-    let error = target.dial().await.expect_err("nobody is there");
+    let error = target.dial(None).await.expect_err("nobody is there");
     let refused = format!("connection refused (db.example:{port}, 127.0.0.3)");
     let silent = format!("(db.example:{port}, 127.0.0.2)");
     let message = error.message();

@@ -136,10 +136,8 @@ fn setup_failed(error: &ConnectionError, wire: Option<&Wire>) -> ConnectError {
 /// Returns the error kind that an SQLSTATE stands for while connecting.
 fn kind_of(sqlstate: &str, message: &str) -> ConnectErrorKind {
     match sqlstate {
-        // protocol_violation: PgBouncer's code for all its own errors.
-        "08P01" => ConnectErrorKind::of_text(message),
-        // The other connection exceptions, which poolers send if their server is gone.
-        code if code.starts_with("08") => ConnectErrorKind::Unreachable,
+        // The connection exceptions, which poolers send if their server is gone.
+        code if code.starts_with("08") && code != "08P01" => ConnectErrorKind::Unreachable,
         // insufficient_privilege: "permission denied for database", which needs a GRANT.
         "42501" => ConnectErrorKind::Authentication,
         "53300" => ConnectErrorKind::TooManyConnections,
@@ -153,7 +151,8 @@ fn kind_of(sqlstate: &str, message: &str) -> ConnectErrorKind {
         // A session variable in `options` that the server does not know or does not accept.
         "22023" | "42704" | "42601" => ConnectErrorKind::Configuration,
         code if code.starts_with("28") => ConnectErrorKind::Authentication,
-        _ => ConnectErrorKind::Other,
+        // A pooler has one code for all its own errors. That of PgBouncer is 08P01, protocol_violation.
+        _ => ConnectErrorKind::of_text(message),
     }
 }
 

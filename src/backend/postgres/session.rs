@@ -18,7 +18,8 @@ use super::url::Target;
 use super::wire::Wire;
 use crate::backend::dial::place;
 use crate::backend::{
-    Activity, Backend, ConnectError, Dial, DialOptions, Dialed, Errors, Outcome, Session,
+    Activity, Backend, ConnectError, Credentials, Dial, DialOptions, Dialed, Errors, Outcome,
+    Session,
 };
 use crate::checkout::TransactionState;
 use crate::settings::{DatabaseKind, DatabaseUrl};
@@ -45,9 +46,15 @@ impl Backend for AsyncPgConnection {
 }
 
 impl Dial<AsyncPgConnection> for Target {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncPgConnection>, ConnectError>> {
-        Box::pin(async {
-            let connected = connect(self).await?;
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<AsyncPgConnection>, ConnectError>> {
+        Box::pin(async move {
+            let connected = match credentials {
+                None => connect(self).await?,
+                Some(credentials) => connect(&self.with_credentials(credentials)).await?,
+            };
             let session = PgSession {
                 wire: connected.wire,
                 cancel: connected.cancel,
@@ -166,10 +173,7 @@ impl Session for PgSession {
             .is_some_and(|wire| wire.is_notified_while_idle())
     }
 
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
-        let cancel = self.cancel.clone();
-        Some(Box::pin(async move {
-            let _ = cancel.cancel().await;
-        }))
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
+        Some(Box::pin(self.cancel.clone().cancel()))
     }
 }

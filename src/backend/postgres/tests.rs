@@ -1,5 +1,7 @@
 //! Tests against real servers, which the tests start themselves: one with TLS and one without.
 
+#[cfg(feature = "tls")]
+mod certificates;
 mod connecting;
 mod copying;
 mod readings;

@@ -14,14 +14,16 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 
+use self::encryption::TlsParameters;
 use self::hosts::Lists;
 pub(super) use self::hosts::{Host, Socket};
 use self::parameters::Parameters;
 use super::role::Role;
-use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
+use super::tls::{Connector, TlsSettings};
 use crate::backend::addresses::Hanging;
-use crate::backend::asks_read_only;
+use crate::backend::{Credentials, asks_read_only};
 
+mod encryption;
 mod hosts;
 mod parameters;
 
@@ -47,7 +49,6 @@ pub(crate) struct Target {
 /// A host by its number, or one of its addresses.
 pub(super) type Tried = (usize, Option<std::net::IpAddr>);
 
-const MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 const EXAMPLE: &str = "postgres://user:password@host:5432/database";
 const ENCODE: &str = "in a user name or password, write @ : / ? # as %40 %3A %2F %3F %23";
 /// How long an attempt to connect may take if the pool sets no time.
@@ -69,8 +70,7 @@ impl Target {
             return Err(format!("expected a URL such as {EXAMPLE}"));
         };
         let (place, query) = split_query(rest)?;
-        let mut sslmode = None;
-        let mut roots = TlsRoots::Unset;
+        let mut encryption = TlsParameters::new();
         let mut parameters = Parameters::default();
         let mut lists = Lists::default();
         let authority = parameters.read_credentials(place)?;
@@ -86,34 +86,22 @@ impl Target {
                 ));
             };
             let (key, text) = (decode(key)?, decode(value)?);
-            match (&*key, &*text) {
-                ("sslmode", _) => sslmode = Some(parse_mode(&text)?),
-                // libpq accepts this for compatibility with JDBC, and the instructions of hosted
-                // databases use it.
-                ("ssl", "true") => sslmode = Some(TlsMode::Require),
-                ("sslrootcert", "system") => roots = TlsRoots::System,
-                ("sslrootcert", "") => {}
-                ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
-                _ if lists.set(&key, &text)? => {}
-                _ => parameters.set(&key, &text, query.contains('@'))?,
+            if !encryption.set(&key, &text)? && !lists.set(&key, &text)? {
+                parameters.set(&key, &text, query.contains('@'))?;
             }
         }
         parameters.finish();
-        Self::new(parameters, lists.hosts()?, sslmode, roots)
+        Self::new(parameters, lists.hosts()?, encryption)
     }
 
     fn new(
         parameters: Parameters,
         hosts: Vec<Host>,
-        sslmode: Option<TlsMode>,
-        roots: TlsRoots,
+        encryption: TlsParameters,
     ) -> Result<Self, String> {
         let mut config = parameters.config;
         let unix = hosts.iter().any(Host::is_unix);
-        let tls = TlsSettings {
-            mode: effective_mode(sslmode, &roots, unix)?,
-            roots,
-        };
+        let tls = encryption.settings(unix)?;
         // The certificate files must exist and be readable.
         Connector::new(&tls)?;
         if unix {
@@ -182,6 +170,16 @@ impl Target {
     /// Sets the name that the server shows for the sessions.
     pub(crate) fn set_application_name(&mut self, name: &str) {
         self.config.application_name(name);
+    }
+
+    /// Returns the same with other credentials.
+    pub(super) fn with_credentials(&self, credentials: &Credentials) -> Self {
+        let mut target = self.clone();
+        if let Some(user) = credentials.user() {
+            target.config.user(user);
+        }
+        target.config.password(credentials.password().expose());
+        target
     }
 
     /// Returns whether this is a Unix socket, which has no TLS and cannot be tapped.
@@ -254,49 +252,6 @@ fn expected(key: &str, value: &str, allowed: &str) -> String {
         return format!("parameter {key}: expected {allowed}; {ENCODE}");
     }
     format!("parameter {key}={value:?}: expected {allowed}")
-}
-
-fn parse_mode(text: &str) -> Result<TlsMode, String> {
-    let mut modes = TlsMode::ALL.into_iter();
-    let mode = modes.find(|mode| mode.as_str() == text);
-    let hint = match text {
-        "allow" => "; allow is not supported, use prefer instead",
-        _ => "",
-    };
-    mode.ok_or_else(|| expected("sslmode", text, MODES) + hint)
-}
-
-/// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.
-fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Result<TlsMode, String> {
-    if unix {
-        return Ok(TlsMode::Disable);
-    }
-    let mode = match (asked, roots) {
-        (None, TlsRoots::System) => TlsMode::VerifyFull,
-        (None, _) => TlsMode::Prefer,
-        // Anyone can get a certificate of a public authority, so it proves nothing unless the host
-        // name is checked too.
-        (Some(mode), TlsRoots::System)
-            if !matches!(mode, TlsMode::VerifyFull | TlsMode::Disable) =>
-        {
-            return Err(expected(
-                "sslmode",
-                mode.as_str(),
-                "verify-full, because of sslrootcert=system",
-            ));
-        }
-        (Some(TlsMode::Require), TlsRoots::File(_)) => TlsMode::VerifyCa,
-        (Some(mode), _) => mode,
-    };
-    match mode {
-        TlsMode::Disable => Ok(mode),
-        _ if tls::AVAILABLE => Ok(mode),
-        TlsMode::Prefer => Ok(TlsMode::Disable),
-        _ => Err(format!(
-            "parameter sslmode={:?}: this build has no TLS: enable poolscope's feature `tls`",
-            mode.as_str()
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -215,7 +215,8 @@ async fn a_warm_up_ends_at_its_deadline_and_late_connections_are_used() {
     assert_eq!((warm_up.opened, warm_up.failed), (0, 3));
     assert_eq!(warm_up.error.unwrap().kind(), ConnectErrorKind::TimedOut);
     assert_eq!(warm_up.took, Duration::from_secs(2));
-    sleep(Duration::from_secs(4)).await;
+    // Until one has succeeded, they begin a second apart.
+    sleep(Duration::from_secs(6)).await;
     assert_eq!(pool.counts(), (3, 3));
 
     // Late connections of a dropped pool are closed.

@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{ConnectionPolicy, Hooks, Lease, Manager, Opener, PolicySettings, PoolService};
-use crate::backend::{AsyncSqliteConnection, ConnectError, ConnectErrorKind, Dial, Dialed};
+use crate::backend::{
+    AsyncSqliteConnection, ConnectError, ConnectErrorKind, Credentials, Dial, Dialed,
+};
 use crate::checkout::Checkout;
 use crate::error::PoolError;
 use crate::query::QueryOptions;
@@ -98,7 +100,10 @@ fn refuse() -> Step {
 }
 
 impl Dial<Connection> for Scripted {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<Connection>, ConnectError>> {
+    fn dial<'a>(
+        &'a self,
+        _: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<Connection>, ConnectError>> {
         self.0.dials.fetch_add(1, Ordering::SeqCst);
         let step = self.0.dial.lock().unwrap()();
         Box::pin(async {
@@ -187,6 +192,7 @@ impl Tested {
         let (script, events) = (Scripted::new(), Arc::<Events>::default());
         let opener = Opener::new(
             Arc::new(script.clone()),
+            None,
             Hooks::default(),
             CONNECT_TIMEOUT,
             settings.database_url,

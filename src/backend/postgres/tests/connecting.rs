@@ -48,6 +48,17 @@ async fn each_connect_error_has_its_kind_and_message() {
     );
     assert_eq!(error.message(), "database \"nowhere\" does not exist");
 
+    for method in ["ldap", "pam"] {
+        let error = refused(&format!("postgres://{method}:x@127.0.0.1:{port}/offers")).await;
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ConnectErrorKind::Authentication, Some("28000")),
+            "{error}"
+        );
+        let failed = format!("{} authentication failed", method.to_uppercase());
+        assert!(error.message().starts_with(&failed), "{error}");
+    }
+
     let error = refused(&format!("postgres://full@127.0.0.1:{port}/postgres")).await;
     assert_eq!(
         (error.kind(), error.code()),

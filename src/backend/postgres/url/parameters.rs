@@ -27,10 +27,10 @@ pub(super) struct Parameters {
 }
 
 /// The parameters with an effect, as the message about an unknown one lists them.
-const NAMES: &str = "sslmode, sslrootcert, user, password, dbname, host, hostaddr, port, \
-    application_name, fallback_application_name, options, connect_timeout, tcp_user_timeout, \
-    keepalives, keepalives_idle, keepalives_interval, keepalives_count, target_session_attrs, \
-    load_balance_hosts, channel_binding";
+const NAMES: &str = "sslmode, sslrootcert, sslcert, sslkey, sslcertmode, user, password, dbname, \
+    host, hostaddr, port, application_name, fallback_application_name, options, connect_timeout, \
+    tcp_user_timeout, keepalives, keepalives_idle, keepalives_interval, keepalives_count, \
+    target_session_attrs, load_balance_hosts, channel_binding";
 
 /// The parameters of libpq for which only the value that describes what the pool does is accepted;
 /// other values would have no effect. The values are separated by spaces.

@@ -1,6 +1,7 @@
 //! Tests which Postgres URLs are accepted, and the errors of those that are rejected.
 
 use super::*;
+use crate::backend::postgres::tls::TlsMode;
 
 fn refused(url: &str) -> String {
     Target::parse(url).expect_err(url)
@@ -288,10 +289,11 @@ fn errors_name_the_parameter_its_value_and_the_allowed_values() {
         refused("postgres://h/db?connect_timeout=soon"),
         r#"parameter connect_timeout="soon": expected a whole number of seconds"#
     );
-    let unknown = refused("postgres://h/db?sslcert=me.crt");
+    let unknown = refused("postgres://h/db?sslcrl=them.crl");
     assert!(
-        unknown
-            .starts_with("parameter sslcert is not supported: expected sslmode, sslrootcert, user"),
+        unknown.starts_with(
+            "parameter sslcrl is not supported: expected sslmode, sslrootcert, sslcert, "
+        ),
         "{unknown}"
     );
     assert_eq!(
