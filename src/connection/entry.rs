@@ -1,22 +1,21 @@
 //! [`Entry`]: a pooled connection with its age, last use, generation and query state.
 
+mod state;
+mod verdict;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use diesel_async::TransactionManager;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+pub(super) use self::state::EntryState;
 use super::connection_counter::{Open, Place};
 use super::jitter;
 use super::own_pool::OwnShared;
 use super::policy::ConnectionPolicy;
-use crate::backend::{Backend, Dialed, Errors, InvalidatingError, Session};
-use crate::checkout::query_context::ContextSlot;
-use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::backend::{Backend, Dialed};
 use crate::query::QueryState;
 use crate::record::pool_events::CloseReason;
-use crate::settings::DatabaseKind;
 
 /// The connection type that bb8 stores.
 pub struct Entry<C: Backend> {
@@ -42,18 +41,6 @@ pub struct Entry<C: Backend> {
     /// When the connection becomes too old to be handed out. `None` means never.
     expires: Option<Instant>,
     registered: Registered,
-}
-
-/// The part of an entry that reports read while the connection is in use.
-#[derive(Debug)]
-pub(super) struct EntryState {
-    born: Instant,
-    session: Option<Arc<dyn Session>>,
-    pub(super) queries: Arc<QueryState>,
-    /// Whether the URL or the app's set-up asked for a read-only session.
-    asked_read_only: bool,
-    /// Whether the session was read-only when it was opened; `None` if that is unknown.
-    opened_read_only: Option<bool>,
 }
 
 /// Registers a connection in the pool's shared state until it is dropped.
@@ -148,125 +135,6 @@ impl<C: Backend> Entry<C> {
         connection.expect("the guard is gone once the connection is taken")
     }
 
-    /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
-    pub(super) fn judge(&mut self, policy: &ConnectionPolicy) -> Option<CloseReason> {
-        self.state.queries.returned();
-        if let Some(reason) = self.retired {
-            return Some(reason);
-        }
-        // First, because a holder that panicked may have left any state, even a poisoned lock.
-        if std::thread::panicking() {
-            return Some(CloseReason::Broken);
-        }
-        if self.probing {
-            return Some(CloseReason::PingFailed);
-        }
-        if self.is_gone() {
-            return Some(self.gone(policy));
-        }
-        if self.abandon() {
-            // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
-            // the socket dies while the last statement is closed). Only the wire state
-            // distinguishes the two.
-            if self.wired().is_none() {
-                policy.suspect(self.generation);
-            }
-            return Some(CloseReason::Broken);
-        }
-        if self.is_invalidated(policy) {
-            return Some(CloseReason::Invalidated);
-        }
-        if self.connection_mut().is_broken() || !self.may_be_reused() {
-            self.report_lost_work(policy);
-            return Some(CloseReason::Broken);
-        }
-        if self.is_replaced(policy) {
-            return Some(CloseReason::Invalidated);
-        }
-        policy.is_closed().then_some(CloseReason::Shutdown)
-    }
-
-    /// Reports that work is rolled back whose caller has seen `Ok`. A transaction whose future was
-    /// dropped, by a timeout or a caught panic, stays open; one that is begun on the same connection
-    /// after that is a savepoint inside it.
-    fn report_lost_work(&self, policy: &ConnectionPolicy) {
-        if self.state.queries.has_nested_commit() {
-            let why = "it was returned inside a transaction that was dropped half-way; transactions \
-                that succeeded inside it are rolled back";
-            policy.notify(|observer| observer.closed_because(why, ""));
-        }
-    }
-
-    /// Returns whether connections of this era are to be replaced.
-    pub(super) fn is_replaced(&self, policy: &ConnectionPolicy) -> bool {
-        self.era != policy.era()
-    }
-
-    /// Returns whether an error has invalidated the connection since the last call. If the server has not
-    /// answered completely, suspects the connection, so that it is asked again after a ping.
-    pub(super) fn is_invalidated(&mut self, policy: &ConnectionPolicy) -> bool {
-        let (error, undecided) = self.state.take_invalidating();
-        if undecided && self.is_busy() {
-            self.generation = u64::MAX;
-        }
-        error.is_some_and(|error| policy.invalidates(error, self.state.became_read_only()))
-    }
-
-    /// Returns whether the session can no longer write, although it could when it was opened. Asked of
-    /// a suspect only.
-    pub(super) fn became_read_only(&self) -> bool {
-        self.state.became_read_only()
-    }
-
-    /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
-    /// which a pool keeps open from test to test.
-    pub(super) fn may_be_reused(&mut self) -> bool {
-        match self.state.transaction() {
-            None | Some(TransactionState::Idle) => true,
-            Some(TransactionState::Failed) => false,
-            Some(TransactionState::Open) => self.is_in_test_transaction(),
-        }
-    }
-
-    /// Returns whether diesel knows of a transaction and yet takes the connection for reusable. It does
-    /// so only after `begin_test_transaction`.
-    fn is_in_test_transaction(&mut self) -> bool {
-        let connection = self.connection_mut();
-        let status = C::TransactionManager::transaction_manager_status_mut(connection);
-        matches!(status.transaction_depth(), Ok(Some(_))) && !connection.is_broken()
-    }
-
-    /// Cancels the queries whose futures were dropped. Returns whether there are any.
-    pub(super) fn abandon(&self) -> bool {
-        let any = self.state.queries.in_flight() > 0;
-        if any {
-            self.state.queries.give_up();
-            self.cancel();
-        }
-        any
-    }
-
-    /// Cancels the abandoned query on the server, which would otherwise keep running after the close.
-    /// This is best effort.
-    fn cancel(&self) {
-        let session = self.state.session.as_ref();
-        let Some(cancel) = session.and_then(|session| session.cancel()) else {
-            return;
-        };
-        let policy = Arc::clone(&self.registered.policy);
-        let limit = policy.settings.connect_timeout;
-        let cancelling = async move {
-            // On MySQL this takes a login.
-            if C::KIND != DatabaseKind::Mysql {
-                let _ = cancel.await;
-            } else if let Ok(permit) = policy.limiter.permit_outside().await {
-                permit.ended_outside(cancel.await.as_ref().err());
-            }
-        };
-        let runtime = self.registered.policy.runtime();
-        runtime.spawn(async move { timeout(limit, cancelling).await });
-    }
-
     /// Keeps the connection as idle, or returns why to close it.
     pub(super) fn keep(&mut self, policy: &ConnectionPolicy) -> Result<(), CloseReason> {
         // A connection that was only inspected or pinged in the background still counts as idle.
@@ -286,40 +154,6 @@ impl<C: Backend> Entry<C> {
     pub(super) fn closing(&mut self, reason: CloseReason) {
         self.registered.reason = reason;
         self.registered.open.closes();
-    }
-
-    /// Returns whether the connection is known to be closed, without a round trip.
-    pub(super) fn is_gone(&self) -> bool {
-        self.state.failed()
-    }
-
-    /// Returns why a connection that [is gone](Self::is_gone) is closed. If it has failed, so may have
-    /// the others.
-    pub(super) fn gone(&self, policy: &ConnectionPolicy) -> CloseReason {
-        let session = self.state.session.as_ref();
-        if session.is_some_and(|session| session.is_notified_while_idle()) {
-            let why = "a notification arrived while nobody held it: LISTEN without UNLISTEN";
-            policy.notify(|observer| observer.closed_because(why, ""));
-            return CloseReason::Dirty;
-        }
-        policy.suspect_all();
-        CloseReason::Broken
-    }
-
-    /// Returns whether nothing speaks against another use of the connection, without side effects.
-    pub(super) fn is_sound(&mut self) -> bool {
-        self.retired.is_none()
-            && !self.probing
-            && !std::thread::panicking()
-            && !self.is_gone()
-            && self.state.queries.in_flight() == 0
-            && !matches!(
-                self.state.transaction(),
-                Some(TransactionState::Open | TransactionState::Failed)
-            )
-            && !self.registered.policy.is_closed()
-            && !self.connection_mut().is_broken()
-            && !self.is_in_test_transaction()
     }
 
     /// Records whether the connection is idle.
@@ -359,104 +193,6 @@ impl<C: Backend> Entry<C> {
     /// Returns the number of unanswered commands, or `None` if the wire is not observed.
     fn wired(&self) -> Option<u32> {
         self.state.session.as_ref()?.outstanding()
-    }
-}
-
-impl EntryState {
-    pub(super) fn is_session_changed(&self) -> bool {
-        self.queries.is_session_changed()
-    }
-
-    pub(super) fn is_session_changed_for_good(&self) -> bool {
-        self.queries.is_session_changed_for_good()
-    }
-
-    pub(super) fn session_is_reset(&self) {
-        self.queries.session_is_reset();
-    }
-
-    fn read_only(&self) -> Option<bool> {
-        self.session.as_ref()?.read_only()
-    }
-
-    fn became_read_only(&self) -> bool {
-        self.opened_read_only == Some(false)
-            && !self.asked_read_only
-            && self.read_only() == Some(true)
-    }
-
-    /// Returns the error since the last call that has invalidated the connection, if there was one, and
-    /// whether there was another that the session has not confirmed.
-    fn take_invalidating(&self) -> (Option<&'static InvalidatingError>, bool) {
-        let session = self.session.as_ref();
-        let seen = session.map_or(Errors::NONE, |session| session.take_invalidating());
-        let mut shown = self.queries.take_invalidating();
-        if seen.is_empty() && shown.is_empty() {
-            return (None, false);
-        }
-        let is_shown = !shown.is_empty();
-        // The session knows better than diesel's error whether it can write.
-        if self.read_only().is_some() {
-            shown = shown.without_read_only();
-        }
-        let errors = Errors(seen.0 | shown.0);
-        let errors = match self.asked_read_only {
-            true => errors.without_read_only(),
-            false => errors,
-        };
-        (errors.iter().next(), is_shown && errors.is_empty())
-    }
-
-    fn failed(&self) -> bool {
-        self.queries.connection_failed()
-            || self
-                .session
-                .as_ref()
-                .is_some_and(|session| session.is_closed())
-    }
-}
-
-impl ConnectionFacts for EntryState {
-    fn process_id(&self) -> Option<u64> {
-        self.session.as_ref()?.process_id()
-    }
-
-    fn age(&self) -> Option<Duration> {
-        Some(self.born.elapsed())
-    }
-
-    fn busy(&self) -> Option<Duration> {
-        let wire = self.session.as_ref().and_then(|session| session.busy());
-        wire.or_else(|| self.queries.busy())
-    }
-
-    fn queried(&self, start: Instant) -> Option<(u64, u64)> {
-        self.queries.queried(start)
-    }
-
-    fn hold_begins(&self) {
-        self.queries.hold_begins();
-    }
-
-    fn transaction(&self) -> Option<TransactionState> {
-        // Prefer the wire protocol; otherwise use the state derived from the statements' first words.
-        let wire = self
-            .session
-            .as_ref()
-            .and_then(|session| session.transaction());
-        wire.or_else(|| self.queries.transaction())
-    }
-
-    fn queries_in_flight(&self) -> Option<u32> {
-        self.queries.queries_in_flight()
-    }
-
-    fn last_query(&self) -> Option<String> {
-        self.queries.last_query()
-    }
-
-    fn slot(&self) -> Option<&ContextSlot> {
-        self.queries.slot()
     }
 }
 

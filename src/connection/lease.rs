@@ -1,6 +1,8 @@
 //! [`Lease`]: a connection checked out of poolscope's own pool, and the checks before it is handed
 //! out.
 
+mod probe;
+
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -12,13 +14,14 @@ use std::time::Duration;
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
+use self::probe::Need;
+pub(super) use self::probe::Probed;
 use super::between::Unprepared;
 use super::connect_attempts::PATIENCE;
 use super::entry::Entry;
 use super::handoff::HandoffEntry;
 use super::manager::Manager;
 use super::own_pool::OwnShared;
-use super::policy::{ConnectionPolicy, PolicySettings};
 use super::service::Shared;
 use crate::backend::{Backend, ConnectError};
 use crate::checkout::wait_phase::{Phase, during};
@@ -36,23 +39,6 @@ const REDIAL: Duration = Duration::from_millis(200);
 pub struct Lease<C: Backend> {
     /// `None` once the connection is being cleaned.
     connection: Option<bb8::PooledConnection<'static, Manager<C>>>,
-}
-
-/// The action needed before a connection is handed out.
-enum Need {
-    Nothing,
-    /// Wait until the server has answered an outstanding command, such as closing a statement.
-    Quiet,
-    Ping,
-    Replace(CloseReason),
-}
-
-/// The result of a probe. A connection that is not fit is closed.
-pub(super) enum Probed<C: Backend> {
-    Fit(Lease<C>),
-    Unfit,
-    /// The server did not answer in time.
-    Hung,
 }
 
 /// The answer of bb8.
@@ -285,80 +271,6 @@ impl<C: Backend> Lease<C> {
 
     fn read(&self) -> &Entry<C> {
         self.connection.as_deref().expect(HELD)
-    }
-
-    /// Returns the action needed before this connection is handed out.
-    fn need(&mut self, policy: &ConnectionPolicy) -> Need {
-        let PolicySettings {
-            pre_ping,
-            pre_ping_bypass,
-            ..
-        } = policy.settings;
-        let entry = self.entry();
-        let now = Instant::now();
-        if entry.is_gone() {
-            Need::Replace(entry.gone(policy))
-        } else if entry.is_too_old(now) {
-            Need::Replace(CloseReason::Recycle)
-        } else if entry.generation != policy.generation() {
-            match entry.is_replaced(policy) || entry.became_read_only() {
-                true => Need::Replace(CloseReason::Invalidated),
-                false => Need::Ping,
-            }
-        } else if pre_ping
-            && entry
-                .last_used
-                .checked_add(pre_ping_bypass)
-                .is_some_and(|from| now >= from)
-        {
-            Need::Ping
-        } else if entry.is_busy() {
-            Need::Quiet
-        } else {
-            entry.last_used = now;
-            Need::Nothing
-        }
-    }
-
-    /// Probes a connection within the pre-ping timeout, and retires it if the probe fails or hangs.
-    /// The probe is a ping or, if `ping` is false, the answer to an outstanding command, which arrives
-    /// sooner and proves as much.
-    pub(super) async fn probed(mut lease: Self, own: Arc<OwnShared<C>>, ping: bool) -> Probed<C> {
-        let policy = &own.policy;
-        let generation = policy.generation();
-        let entry = lease.entry();
-        entry.untouched = false;
-        entry.probing = true;
-        let limit = policy.settings.pre_ping_timeout;
-        // `None` means no answer in time.
-        let answered = if ping {
-            let ping = own.opener.dial().ping(entry.connection_mut());
-            timeout(limit, ping).await.ok().map(|pong| pong.is_ok())
-        } else {
-            let answered = timeout(limit, entry.answered()).await.ok();
-            answered.map(|_| !entry.is_gone())
-        };
-        entry.probing = false;
-        // The answer to a ping has told whether a suspect can still write.
-        if answered == Some(true)
-            && (entry.is_invalidated(policy)
-                || entry.generation != generation && entry.became_read_only())
-        {
-            lease.retire(CloseReason::Invalidated);
-            return Probed::Unfit;
-        }
-        // The outstanding command may have left a transaction open.
-        if answered == Some(true) && entry.may_be_reused() {
-            entry.generation = generation;
-            entry.last_used = Instant::now();
-            return Probed::Fit(lease);
-        }
-        policy.suspect_all();
-        lease.retire(CloseReason::PingFailed);
-        match answered {
-            None => Probed::Hung,
-            Some(_) => Probed::Unfit,
-        }
     }
 
     /// Takes the connection out of the pool.

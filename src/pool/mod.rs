@@ -1,6 +1,7 @@
 //! [`Pool`], its builder, the tower stack inside it, and drop-in names for bb8's types.
 
 mod builder;
+mod builder_hooks;
 mod builder_settings;
 pub mod drop_in;
 mod handle;
