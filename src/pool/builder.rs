@@ -2,17 +2,13 @@
 //! `builder_settings.rs`, the app's functions in `builder_hooks.rs`.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diesel::QueryResult;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolError as DieselPoolError,
 };
-use futures_util::future::BoxFuture;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tokio::runtime::Handle;
@@ -21,7 +17,7 @@ use tower_layer::Layer;
 use super::handle::Pool;
 use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
-use crate::backend::{Backend, Credentials, CredentialsProvider, Dial, DialOptions};
+use crate::backend::{Backend, CredentialsProvider, Dial, DialOptions};
 use crate::connection::{
     ConnectionPolicy, Hooks, Manager, Opener, PolicySettings, PoolService, limit_of_backend,
 };

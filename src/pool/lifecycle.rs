@@ -126,7 +126,7 @@ impl<C: Backend> Pool<C> {
         let (gate, service) = (Arc::clone(stack.gate()), stack.admit.get_ref().clone());
         gate.close();
         service.start_close();
-        let runtime = service.policy().policy.runtime();
+        let runtime = service.policy().policy.runtime().clone();
         let closing = runtime.spawn(async move {
             let all_back = timeout(deadline, gate.drained()).await.is_ok();
             service.finish_close().await;

@@ -247,6 +247,7 @@ mod tests {
     use crate::checkout::query_context::{Ended, Known, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
+    use opentelemetry::global::BoxedSpan;
     use opentelemetry::trace::{
         SpanBuilder, SpanContext, TraceContextExt, TraceFlags, Tracer, TracerProvider,
     };

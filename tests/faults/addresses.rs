@@ -4,10 +4,10 @@ use diesel_async::AsyncPgConnection;
 use poolscope::{Pool, PoolError};
 use tokio::net::TcpListener;
 
-use crate::asking::until;
 use crate::databases::{Database, Tested};
 use crate::load::Load;
 use crate::lost::{nothing_is_lost, within_patience};
+use crate::monitor_client::until;
 use crate::outages::{is_refused, is_served_again, pool};
 use crate::support::PASSWORD;
 use crate::support::ports::free_port;

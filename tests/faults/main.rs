@@ -12,6 +12,7 @@ mod databases;
 #[allow(dead_code, reason = "the tests of the pool use all of it")]
 #[path = "../pool/log_capture.rs"]
 mod log_capture;
+#[allow(dead_code, reason = "the tests of the pool use all of it")]
 #[path = "../pool/monitor_client.rs"]
 mod monitor_client;
 #[allow(dead_code, reason = "the tests of telemetry use all of it")]

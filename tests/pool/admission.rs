@@ -224,7 +224,6 @@ async fn a_wait_is_split_into_its_phases() {
     assert!(phases.queued.max_ms.unwrap() >= 300.0);
     assert!((70.0..300.0).contains(&phases.connecting.max_ms.unwrap()));
 
-
     // On a clock that stands still a ping takes no time, and has no attribute.
     let checkouts = spans.checkouts();
     let waited = |index: usize, phase: &str| -> f64 {

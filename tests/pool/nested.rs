@@ -23,9 +23,9 @@ use poolscope::settings::NestedCheckouts;
 use poolscope::{Checkout, ObserveLayer, Pool, PoolError, PoolService, RequestLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::monitor_client::get;
 use crate::databases::{Database, Tested, on_each_database};
-use crate::log;
+use crate::log_capture;
+use crate::monitor_client::get;
 use crate::support::waiting::{PATIENCE, soon};
 
 type Sqlite = AsyncSqliteConnection;
@@ -58,7 +58,7 @@ async fn in_a_request<W: Future<Output = ()>>(work: impl Fn() -> W + Clone) {
 /// The lines of the log about this pool's nested checkouts.
 fn lines(name: &str) -> Vec<String> {
     let pool = format!(" pool=\"{name}\"");
-    let mut lines = log::capture().ours();
+    let mut lines = log_capture::capture().ours();
     lines.retain(|line| line.contains(LINE) && line.contains(&pool));
     lines
 }
@@ -76,7 +76,7 @@ on_each_database!(
 );
 
 async fn a_request_that_waits_for_itself_is_named<C: Tested>(name: &str) {
-    log::capture();
+    log_capture::capture();
     let (_database, pool) = pool::<C>(name, NestedCheckouts::Warn, SHORT);
     in_a_request(|| async {
         let (labelled, held) = (Checkout::new().label("first"), line!());
@@ -196,7 +196,7 @@ async fn a_request_that_would_wait_for_itself_is_denied<C: Tested>(name: &str) {
 
 /// Without a `RequestLayer`. The policy `deny` needs more than that.
 async fn a_task_that_waits_for_itself_is_named<C: Tested>(name: &str) {
-    log::capture();
+    log_capture::capture();
     let (_database, pool) = pool::<C>(name, NestedCheckouts::Deny, SHORT);
     let (its, own) = (pool.clone(), name.to_owned());
     let task = tokio::spawn(async move {
@@ -232,7 +232,7 @@ async fn a_task_that_waits_for_itself_is_named<C: Tested>(name: &str) {
 
 #[tokio::test]
 async fn nothing_is_said_if_it_is_off() {
-    log::capture();
+    log_capture::capture();
     let name = "nothing_is_said_if_it_is_off";
     let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Off, SHORT);
     in_a_request(|| async {
@@ -260,7 +260,7 @@ fn trace(number: u128) -> Context {
 
 #[tokio::test]
 async fn the_trace_is_evidence_too() {
-    log::capture();
+    log_capture::capture();
     let name = "the_trace_is_evidence_too";
     let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Warn, SHORT);
     let held = pool.get().with_context(trace(1)).await.unwrap();
@@ -282,7 +282,7 @@ async fn the_trace_is_evidence_too() {
 /// A task may do several things at a time, each on a connection of its own.
 #[tokio::test]
 async fn a_task_whose_connections_are_at_work_does_not_wait_for_itself() {
-    log::capture();
+    log_capture::capture();
     let name = "a_task_whose_connections_are_at_work";
     let (_database, pool) = pool::<AsyncPgConnection>(name, NestedCheckouts::Warn, SHORT);
     let task = tokio::spawn(async move {
@@ -304,7 +304,7 @@ async fn a_task_whose_connections_are_at_work_does_not_wait_for_itself() {
 
 #[tokio::test]
 async fn a_suspended_pool_makes_nobody_wait_for_itself() {
-    log::capture();
+    log_capture::capture();
     let name = "a_suspended_pool_makes_nobody_wait";
     let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Deny, PATIENCE);
     in_a_request(|| async {
@@ -322,7 +322,7 @@ async fn a_suspended_pool_makes_nobody_wait_for_itself() {
 
 #[tokio::test]
 async fn it_is_found_over_an_existing_pool() {
-    log::capture();
+    log_capture::capture();
     let database = Sqlite::database("nested_over_an_existing_pool");
     let manager = AsyncDieselConnectionManager::<Sqlite>::new(&database.url);
     let builder = TheirPool::builder()

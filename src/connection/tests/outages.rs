@@ -278,7 +278,8 @@ async fn the_prober_ends_with_the_pool() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);
-    pool.service.close().await;
+    pool.service.start_close();
+    pool.service.finish_close().await;
     sleep(Duration::from_secs(1)).await;
     let dialled = pool.script.dials();
     pool.script.dials_that(succeeds);
