@@ -113,12 +113,11 @@ fn late(what: &str, time: Duration) -> ConnectError {
     ConnectError::new(ConnectErrorKind::TimedOut, message, None)
 }
 
-/// Rounds a time to tenths of a second, from one second on.
+/// Rounds a time up to tenths of a second, from about a second on: a turn ends a little before its limit.
 fn shown(time: Duration) -> Duration {
-    let millis = time.as_millis() as u64;
-    match millis + 50 {
-        rounded if rounded >= 1000 => Duration::from_millis(rounded / 100 * 100),
-        _ => Duration::from_millis(millis),
+    match time.as_millis() as u64 {
+        millis @ 901.. => Duration::from_millis(millis.div_ceil(100) * 100),
+        millis => Duration::from_millis(millis),
     }
 }
 
