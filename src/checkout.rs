@@ -126,6 +126,13 @@ pub trait PooledGuard {
     fn comes_back(&mut self, at: Instant) {
         let _ = at;
     }
+
+    /// If the connection must be cleaned before its next use, takes it, cleans it in the background,
+    /// returns it, and then drops the permit.
+    #[doc(hidden)]
+    fn clean(&mut self, permit: &mut dyn FnMut() -> Box<dyn Send>) {
+        let _ = permit;
+    }
 }
 
 /// Information about an open connection that is available without asking the server.

@@ -1,5 +1,6 @@
 //! The error of a failed checkout: its kind, its duration and its cause.
 
+mod already_held;
 #[cfg(feature = "axum")]
 mod response;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use crate::backend::ConnectError;
 
+pub use self::already_held::{AlreadyHeld, HeldBy};
 pub use crate::checkout::wait_phase::{Phase, Phases};
 
 /// A boxed error, as the tower ecosystem uses it.
@@ -120,6 +122,9 @@ pub enum Rejection {
         /// The time the checkout had queued.
         queued: Duration,
     },
+    /// The pool is full, the request already holds a connection, and
+    /// [`nested_checkouts`](crate::Settings::nested_checkouts) is `deny`.
+    Nested(AlreadyHeld),
 }
 
 impl fmt::Display for Rejection {
@@ -136,6 +141,10 @@ impl fmt::Display for Rejection {
             Self::Shed { queued } => write!(
                 f,
                 "the pool is overloaded and sheds load: this checkout queued for {queued:.1?}, and queue times have exceeded DB_POOL_QUEUE_TARGET for a while"
+            ),
+            Self::Nested(held) => write!(
+                f,
+                "{held}, and the pool is full: it would wait for itself (nested_checkouts is deny)"
             ),
         }
     }
@@ -187,6 +196,9 @@ pub struct PoolSnapshot {
     pub pending: u32,
     /// The holder that has held a connection longest.
     pub longest_holder: Option<LongestHolder>,
+    /// The connection that the request itself held when its checkout timed out, unless
+    /// [`nested_checkouts`](crate::Settings::nested_checkouts) is `off`.
+    pub already_held: Option<AlreadyHeld>,
     /// The last connect error, if no attempt has succeeded since, and the time since then.
     pub last_connect_error: Option<(ConnectError, Duration)>,
 }
@@ -238,6 +250,9 @@ impl fmt::Display for TimedOut {
             }
             write!(f, " for {:.1?}", holder.held)?;
         }
+        if let Some(held) = &scene.already_held {
+            write!(f, "; {held}")?;
+        }
         if let Some((error, ago)) = &scene.last_connect_error {
             write!(f, "; last connect error {ago:.1?} ago: {error}")?;
         }
@@ -271,6 +286,12 @@ mod tests {
                 label: Some("report"),
                 held: Duration::from_millis(31_500),
             }),
+            already_held: Some(AlreadyHeld {
+                by: HeldBy::Request,
+                caller: Location::caller(),
+                label: Some("first"),
+                held: Duration::from_secs(30),
+            }),
             last_connect_error: None,
         });
         let text = error.to_string();
@@ -280,6 +301,12 @@ mod tests {
         );
         assert!(text.contains("error.rs:"), "{text}");
         assert!(text.contains("(report) for 31.5s"), "{text}");
+        let (_, own) = text.split_once("; this request").unwrap();
+        assert!(
+            own.starts_with(" already holds a connection, taken at src/error.rs:"),
+            "{text}"
+        );
+        assert!(own.ends_with(" (first) 30.0s ago"), "{text}");
     }
 
     #[test]
@@ -292,6 +319,7 @@ mod tests {
             checked_out: 0,
             pending: 0,
             longest_holder: None,
+            already_held: None,
             last_connect_error: Some((error.clone(), Duration::from_secs(3))),
         };
         let timeout = TimedOut {

@@ -125,7 +125,7 @@ where
         match mem::replace(this.step, Progress::Done) {
             Progress::Inside(permit) => Poll::Ready(Ok(Admitted {
                 inner,
-                _permit: permit,
+                permit: Some(permit),
             })),
             _ => unreachable!("a response implies a permit"),
         }

@@ -24,7 +24,8 @@ pub struct Admitted<T> {
     // The field order matters: the connection must be returned before its permit. Otherwise the next
     // checkout would find no connection and open one too many.
     pub(super) inner: T,
-    pub(super) _permit: Permit,
+    /// `None` once the task that cleans the connection holds it.
+    pub(super) permit: Option<Permit>,
 }
 
 impl<T> Admitted<T> {
@@ -64,5 +65,7 @@ impl<T: PooledGuard> PooledGuard for Admitted<T> {
 
     fn comes_back(&mut self, at: Instant) {
         self.inner.comes_back(at);
+        let Self { inner, permit } = self;
+        inner.clean(&mut || Box::new(permit.take()));
     }
 }

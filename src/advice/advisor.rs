@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use super::Optimization;
 use super::learned::{Forecast, Learned, Measured};
 use super::model::{Model, Trace, queued_p95};
-use super::recommendation::{Asking, Found, advise};
+use super::recommendation::{Asking, Findings, advise};
 use super::score::{Accuracy, Score, compare};
 use crate::record::clock::{MINUTE, SECOND, seconds};
 use crate::record::recorder::Recorder;
@@ -38,7 +38,7 @@ impl Recorder {
         self: &Arc<Self>,
         configuration: Configuration,
         asking: Asking,
-        mut found: Found,
+        mut found: Findings,
     ) -> Optimization {
         let mut latest = Arc::clone(&self.advisor.latest).lock_owned().await;
         let recorder = Arc::clone(self);

@@ -32,7 +32,7 @@ pub use self::score::{Accuracy, Comparison};
 pub use self::statements::StatementShare;
 pub use self::what_if::{WhatIf, WhatIfError};
 
-use self::recommendation::{Asking, Found};
+use self::recommendation::{Asking, Findings};
 use crate::backend::MonitorConnection;
 use crate::observe::Observe;
 use crate::record::statements::OTHER;
@@ -148,7 +148,7 @@ impl<S: Source> Observe<S> {
         };
         let (mut call_sites, _) = CallSite::read(&self.recorder, facts.source_lines);
         call_sites.truncate(NAMED);
-        let found = Found {
+        let found = Findings {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
             call_sites,

@@ -37,7 +37,7 @@ impl Asking {
 
 /// The findings in addition to the loads.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct Findings {
     pub(super) fleet: Option<Fleet>,
     pub(super) server_can_grant: Option<u32>,
     pub(super) call_sites: Vec<CallSite>,
@@ -52,7 +52,7 @@ pub(super) struct Found {
 /// A recommended size, and what it is derived from.
 pub(super) struct Recommendation<'a> {
     pub(super) asking: &'a Asking,
-    pub(super) found: &'a Found,
+    pub(super) found: &'a Findings,
     pub(super) measured: &'a Measured,
     /// The window of `peak`: `busiest` or `recent`.
     pub(super) window: &'static str,
@@ -71,7 +71,7 @@ pub(super) struct Recommendation<'a> {
 impl<'a> Recommendation<'a> {
     fn new(
         asking: &'a Asking,
-        found: &'a Found,
+        found: &'a Findings,
         learned: &'a Learned,
     ) -> Result<Self, NotEnoughData> {
         let (window, peak) = learned.peak()?;
@@ -145,7 +145,7 @@ pub(super) fn advise(
     configuration: Configuration,
     asking: &Asking,
     learned: &Learned,
-    found: Found,
+    found: Findings,
 ) -> Optimization {
     let (counts, measured) = (asking.counts, &learned.measured);
     let in_use = f64::from(counts.checked_out()) * 100.0;

@@ -33,7 +33,7 @@ const FALLING_FROM_8: Erlang = Erlang {
 struct Scene {
     asking: Asking,
     learned: Learned,
-    found: Found,
+    found: Findings,
 }
 
 impl Scene {
@@ -47,7 +47,7 @@ impl Scene {
                 overflows: true,
                 counts: Counts::new(4, 1, pool_size, max_overflow),
             },
-            found: Found {
+            found: Findings {
                 places: HashMap::new(),
                 fleet: None,
                 server_can_grant: None,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::settings::DatabaseUrl;
+use crate::settings::{DatabaseUrl, Secret};
 
 /// The error returned when a connection to the database cannot be opened.
 ///
@@ -37,7 +37,8 @@ pub struct ConnectError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectErrorKind {
     /// No server responds at this address: the connection was refused or reset, there is no route,
-    /// or the host name does not resolve.
+    /// the host name does not resolve, or a pooler responds that its server is gone. Also if no
+    /// server is what the URL's `target_session_attrs` asks for.
     Unreachable,
     /// The server rejects this user: wrong password, unknown user, or missing permission.
     Authentication,
@@ -76,6 +77,12 @@ impl ConnectError {
     /// Returns the error of a connection attempt in a closed pool.
     pub(crate) fn pool_closed() -> Self {
         Self::new(ConnectErrorKind::Other, "the pool is closed", None)
+    }
+
+    /// Returns the error of a connection attempt that took longer than its time limit.
+    pub(crate) fn no_connection_within(limit: Duration) -> Self {
+        let why = format!("no connection within {limit:?}");
+        Self::new(ConnectErrorKind::TimedOut, why, None)
     }
 
     /// Returns the error of an attempt that would exceed the pool's maximum number of connections.
@@ -122,10 +129,35 @@ impl ConnectError {
         )
     }
 
+    /// Appends to the message where the attempt was made.
+    pub(crate) fn at(self, place: impl fmt::Display) -> Self {
+        let message = format!("{} ({place})", self.message);
+        Self { message, ..self }
+    }
+
+    /// Returns whether the server will go on rejecting the connection until somebody changes a setting.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(
+            self.kind,
+            ConnectErrorKind::Authentication
+                | ConnectErrorKind::Tls
+                | ConnectErrorKind::Database
+                | ConnectErrorKind::Configuration
+        )
+    }
+
     /// Removes the secrets of this URL from the message.
     pub(crate) fn redacted(self, url: &DatabaseUrl) -> Self {
         Self {
             message: url.redact(&self.message),
+            ..self
+        }
+    }
+
+    /// Removes this secret from the message.
+    pub(crate) fn without(self, secret: &Secret) -> Self {
+        Self {
+            message: secret.redact(&self.message),
             ..self
         }
     }
@@ -178,21 +210,31 @@ impl ConnectErrorKind {
             (
                 Self::Authentication,
                 // `role "app" does not exist`, `role "app" is not permitted to log in`.
-                "password authentication failed|password missing|authentication error|\
-                 Access denied|permission denied for database|role \"",
+                // Postgres names the method before "authentication failed": password, PAM, LDAP,
+                // GSSAPI, RADIUS and others.
+                "authentication failed|password missing|authentication error|pg_hba.conf|\
+                 Access denied|Account is locked|Account is blocked|account is locked|\
+                 password has expired|permission denied for database|no such user|role \"",
             ),
             (
                 Self::TooManyConnections,
-                "too many clients|Too many connections|remaining connection slots",
+                "too many clients|Too many connections|remaining connection slots|\
+                 no more connections allowed",
             ),
             (Self::Starting, "starting up|shutting down"),
             (Self::Configuration, "invalid configuration"),
             (Self::Tls, "error performing TLS"),
             // `database "shop" does not exist`.
-            (Self::Database, "Unknown database|database \""),
+            (
+                Self::Database,
+                "Unknown database|no such database|database \"",
+            ),
             (
                 Self::Unreachable,
-                "refused|error connecting|Input/output error|timed out|reset",
+                // The second line is what PgBouncer says if its server is gone.
+                "refused|error connecting|Input/output error|timed out|reset|\
+                 server login has been failing|server conn crashed|query_wait_timeout|\
+                 client_login_timeout|cannot connect to server",
             ),
         ];
         let mut kinds = parts.into_iter();
@@ -297,6 +339,18 @@ mod tests {
         for (text, kind) in [
             (
                 "FATAL: role \"app\" does not exist",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "FATAL: PAM authentication failed for user \"app\"",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "FATAL: SASL authentication failed",
+                ConnectErrorKind::Authentication,
+            ),
+            (
+                "Access denied, this account is locked",
                 ConnectErrorKind::Authentication,
             ),
             (

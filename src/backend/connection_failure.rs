@@ -3,7 +3,7 @@
 use diesel::result::{DatabaseErrorKind, Error};
 
 /// The beginnings of the error texts that mean that a connection is lost.
-const CONNECTION_FAILURES: [&str; 10] = [
+const CONNECTION_FAILURES: [&str; 15] = [
     // mysql_async: the socket failed, the connection was closed, or its state cannot be trusted.
     "Input/output error",
     "Driver error",
@@ -18,9 +18,15 @@ const CONNECTION_FAILURES: [&str; 10] = [
     "Connection to the server is closed",
     // 57P03.
     "the database system is",
+    // PgBouncer, whose code for all its own errors is 08P01.
+    "server conn crashed?",
+    "server login has been failing",
+    "pgbouncer cannot connect to server",
+    "client_login_timeout",
+    "query_wait_timeout",
 ];
 
-pub(crate) fn is_lost(message: &str) -> bool {
+fn is_lost(message: &str) -> bool {
     CONNECTION_FAILURES
         .iter()
         .any(|start| message.starts_with(start))
@@ -74,6 +80,7 @@ mod tests {
             DatabaseErrorKind::Unknown,
             "Input/output error: Broken pipe"
         ));
+        assert!(of(DatabaseErrorKind::Unknown, "server conn crashed?"));
         assert!(!of(DatabaseErrorKind::UniqueViolation, "duplicate key"));
         assert!(!of(DatabaseErrorKind::Unknown, "syntax error"));
     }

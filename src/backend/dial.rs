@@ -5,32 +5,50 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel::result::ConnectionError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError};
 use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::{DB_NAMESPACE, SERVER_ADDRESS, SERVER_PORT};
 
-use super::{Backend, ConnectError, ConnectErrorKind, is_connection_failure};
+use super::{
+    Backend, ConnectError, ConnectErrorKind, Credentials, CredentialsProvider, Errors,
+    is_connection_failure,
+};
 use crate::checkout::TransactionState;
 
 /// Options for opening connections, in addition to the URL.
 #[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DialOptions {
     /// Whether sessions send an application name, if the server supports it.
     pub application_name: bool,
+    /// How long opening a connection may take.
+    pub connect_timeout: Duration,
+    /// Returns the credentials of each login, if they are not in the URL.
+    pub credentials: Option<CredentialsProvider>,
 }
 
 /// Opens connections, and probes them.
 #[doc(hidden)]
 pub trait Dial<C: Backend>: Send + Sync {
-    /// Opens a connection.
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>>;
+    /// Opens a connection, with these credentials or else with those of the URL.
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<C>, ConnectError>>;
 
     /// Returns the telemetry attributes of the database: its name, address and port, if known.
     fn attributes(&self) -> Vec<KeyValue> {
         Vec::new()
+    }
+
+    /// Resets the session of a connection to the state in which [`dial`](Self::dial) returned it, and
+    /// keeps its prepared statements. `None` if that is not possible.
+    fn reset<'a>(&'a self, connection: &'a mut C) -> Option<BoxFuture<'a, QueryResult<()>>> {
+        let _ = connection;
+        None
     }
 
     /// Probes a connection.
@@ -49,6 +67,8 @@ pub struct Dialed<C> {
     pub connection: C,
     /// The observed state of the connection; `None` if the backend does not observe it.
     pub session: Option<Arc<dyn Session>>,
+    /// Whether the URL or the app's set-up asked for a read-only session.
+    pub asked_read_only: bool,
 }
 
 /// The observed state of an open connection, readable while a caller uses the connection.
@@ -63,6 +83,16 @@ pub trait Session: fmt::Debug + Send + Sync {
     /// Returns whether the connection is known to be closed.
     fn is_closed(&self) -> bool {
         false
+    }
+
+    /// Returns the errors since the last call that invalidate the connection.
+    fn take_invalidating(&self) -> Errors {
+        Errors::default()
+    }
+
+    /// Returns whether the session's transactions are read-only unless they say otherwise.
+    fn read_only(&self) -> Option<bool> {
+        None
     }
 
     /// Returns the number of commands sent and not yet answered.
@@ -98,6 +128,17 @@ pub trait Session: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns the SQLSTATE of an error of this session with this text; `None` if there was none lately.
+    fn code_of(&self, text: &str) -> Option<[u8; 5]> {
+        let _ = text;
+        None
+    }
+
+    /// Returns the SQLSTATE of the error with which the server ended the session.
+    fn ended_by(&self) -> Option<[u8; 5]> {
+        None
+    }
+
     /// Calls `done` when the server has answered a command, or when it never will because the
     /// connection is closed.
     ///
@@ -107,8 +148,19 @@ pub trait Session: fmt::Debug + Send + Sync {
         done();
     }
 
-    /// Returns a future that cancels the query that the server runs for this session.
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
+    /// Records whether the connection is idle: nobody should receive notifications on it.
+    fn set_idle(&self, idle: bool) {
+        let _ = idle;
+    }
+
+    /// Returns whether the connection was closed because a notification arrived while it was idle.
+    fn is_notified_while_idle(&self) -> bool {
+        false
+    }
+
+    /// Returns a future that cancels the query that the server runs for this session. It has no time
+    /// limit.
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
         None
     }
 }
@@ -139,7 +191,10 @@ impl<C: Backend> Dial<C> for AsyncDieselConnectionManager<C>
 where
     Self: bb8::ManageConnection<Connection = C, Error = PoolError>,
 {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<C>, ConnectError>> {
+    fn dial<'a>(
+        &'a self,
+        _: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<C>, ConnectError>> {
         Box::pin(async {
             let connection = bb8::ManageConnection::connect(self)
                 .await
@@ -147,6 +202,7 @@ where
             Ok(Dialed {
                 connection,
                 session: None,
+                asked_read_only: false,
             })
         })
     }

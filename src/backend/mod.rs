@@ -4,18 +4,32 @@
 // A build with a single backend does not use everything that the backends share.
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod activity;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod addresses;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod connect_error;
 mod connection_failure;
+mod credentials;
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 mod dial;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+mod invalidation;
 mod monitor_connection;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod read_only;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(test, any(feature = "postgres", feature = "mysql")))]
+#[path = "../../tests/support/mod.rs"]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "shared with the integration tests"
+)]
+mod support;
 
 use diesel::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;
@@ -28,12 +42,21 @@ pub(crate) use self::activity::{Activity, ServerSession, SessionState};
 pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::connection_failure::is_connection_failure;
-pub(crate) use self::connection_failure::is_lost;
+pub use self::credentials::{Credentials, CredentialsProvider};
 pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
+pub(crate) use self::invalidation::Affects;
+#[cfg(feature = "postgres")]
+pub(crate) use self::invalidation::KNOWN_TEXT;
+pub use self::invalidation::{Errors, InvalidatingError};
+#[cfg(test)]
+pub(crate) use self::monitor_connection::Known;
 pub(crate) use self::monitor_connection::{
     MonitorConnection, MonitorError, MonitorSession, OpenMonitorConnection,
 };
+#[cfg(feature = "postgres")]
+pub(crate) use self::read_only::asks_read_only;
+pub(crate) use self::read_only::statement_asks_read_only;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::AsyncSqliteConnection;
 use crate::settings::{DatabaseKind, DatabaseUrl};

@@ -1,23 +1,28 @@
 //! The monitoring connection: a separate connection to the database, outside the pool.
 //!
 //! Reports must work exactly when the pool is exhausted or the server is down, so they never queue
-//! for a pooled connection. The monitoring connection is opened when first needed, has its own
-//! timeout, shares one response among all requests within a second, and is closed after a minute
-//! without use.
+//! for a pooled connection. The monitoring connection is opened when first needed, shares one response
+//! among all requests within a second, and is closed after a minute without use.
+//!
+//! A report waits for a short time only, and a slow network needs longer to open a connection. So a
+//! request that is late goes on, and the report is made from what is known ([`Known`]).
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Activity, ConnectError, ConnectErrorKind};
 
-/// The time limit of one request, including the time to open the connection.
+/// The time limit of one request, unless the network is slow. To open the connection may take as long as
+/// for any other connection of the pool.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// The time limit of one request at most, however slow the network is.
+const LONGEST: Duration = Duration::from_secs(10);
 /// A response younger than this is reused.
 const FRESH: Duration = Duration::from_secs(1);
 /// The connection is closed after this time without use.
@@ -40,6 +45,17 @@ pub(crate) struct MonitorError {
     pub(crate) cause: ConnectError,
     /// The time at which the request began. A checkout that succeeded later contradicts the error.
     pub(crate) asked: Instant,
+    /// `None` if the request has failed. Otherwise it goes on, and this is what is known meanwhile.
+    pub(crate) pending: Option<Box<Known>>,
+}
+
+/// What earlier requests have found out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// When the server last answered.
+    pub(crate) answered: Option<Instant>,
+    /// The last failure, if the server has not answered since, and when its request began.
+    pub(crate) failed: Option<(ConnectError, Instant)>,
 }
 
 type Answer<T> = Result<Arc<T>, MonitorError>;
@@ -47,7 +63,8 @@ type Answer<T> = Result<Arc<T>, MonitorError>;
 /// Sends requests over the monitoring connection and shares their responses.
 pub(crate) struct MonitorConnection {
     open: OpenMonitorConnection,
-    closed: AtomicBool,
+    closed: watch::Sender<bool>,
+    known: Mutex<Known>,
     connection: tokio::sync::Mutex<Idle>,
     pings: Mutex<Shared<()>>,
     activities: Mutex<Shared<Activity>>,
@@ -62,19 +79,26 @@ struct Shared<T> {
 
 #[derive(Default)]
 struct Idle {
-    session: Option<Box<dyn MonitorSession>>,
+    session: Option<OpenSession>,
     last_used: Option<Instant>,
     closer: bool,
 }
 
+struct OpenSession {
+    session: Box<dyn MonitorSession>,
+    /// The time limit of one request. The time that it took to connect shows how slow the network is.
+    limit: Duration,
+}
+
 impl MonitorConnection {
-    /// The longest time for which a report may wait: the time limit of a request.
+    /// The longest time for which a report may wait.
     pub(crate) const TIMEOUT: Duration = TIMEOUT;
 
     pub(crate) fn new(open: OpenMonitorConnection) -> Arc<Self> {
         Arc::new(Self {
             open,
-            closed: AtomicBool::new(false),
+            closed: watch::Sender::new(false),
+            known: Mutex::default(),
             connection: tokio::sync::Mutex::default(),
             pings: Mutex::default(),
             activities: Mutex::default(),
@@ -124,15 +148,29 @@ impl MonitorConnection {
                 }
             }
         };
-        let late = |what: &str| {
+        let late = |what: &str, pending| {
             let cause = ConnectError::new(ConnectErrorKind::TimedOut, what, None);
-            Err(MonitorError { cause, asked })
+            Err(MonitorError {
+                cause,
+                asked,
+                pending,
+            })
         };
         match timeout(deadline, answer.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().expect("waited for an answer"),
-            Ok(Err(_)) => late("the runtime is shutting down"),
-            Err(_) => late(&format!("no answer within {deadline:?}")),
+            Ok(Err(_)) => late("the runtime is shutting down", None),
+            Err(_) => {
+                let known = self.known().clone();
+                late(
+                    &format!("no answer within {deadline:?}"),
+                    Some(Box::new(known)),
+                )
+            }
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer<T: Send + Sync + 'static>(
@@ -142,15 +180,25 @@ impl MonitorConnection {
         question: for<'a> fn(&'a mut dyn MonitorSession) -> BoxFuture<'a, Result<T, ConnectError>>,
         sender: watch::Sender<Option<Answer<T>>>,
     ) {
-        let answer = match timeout(TIMEOUT, self.question(question)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let late = format!("the database did not answer within {TIMEOUT:?}");
-                Err(ConnectError::new(ConnectErrorKind::TimedOut, late, None))
-            }
+        let mut closed = self.closed.subscribe();
+        let closed = async { drop(closed.wait_for(|closed| *closed).await) };
+        let answer = match select(pin!(self.question(question)), pin!(closed)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(ConnectError::pool_closed()),
         };
+        if let Err(cause) = &answer {
+            let mut known = self.known();
+            // Not if the server answered with an error.
+            if known.answered.is_none_or(|at| at < asked) {
+                known.failed = Some((cause.clone(), asked));
+            }
+        }
         let answer = answer.map(Arc::new);
-        let answer = answer.map_err(|cause| MonitorError { cause, asked });
+        let answer = answer.map_err(|cause| MonitorError {
+            cause,
+            asked,
+            pending: None,
+        });
         let mut state = shared(&self).lock().unwrap_or_else(PoisonError::into_inner);
         state.latest = Some((Instant::now(), answer.clone()));
         state.under_way = None;
@@ -164,34 +212,77 @@ impl MonitorConnection {
         let mut idle = self.connection.lock().await;
         // The session is taken out while in use, so that a request cut off by the timeout drops its
         // connection.
-        if let Some(mut session) = idle.session.take() {
-            match question(&mut *session).await {
+        if let Some(open) = idle.session.take() {
+            match self.asked(&mut idle, open, question).await? {
                 // The connection is lost. The server may be up again, so open a new one.
                 Err(error) if error.is_absence() => {}
-                answer => {
-                    self.keep(&mut idle, session);
-                    return answer;
-                }
+                answer => return answer,
             }
         }
-        if self.closed.load(Ordering::Acquire) {
+        if *self.closed.borrow() {
             return Err(ConnectError::pool_closed());
         }
-        let mut session = (self.open)().await?;
-        let answer = question(&mut *session).await;
+        let open = self.opened().await?;
+        self.asked(&mut idle, open, question).await?
+    }
+
+    /// Sends a request over an open connection, and keeps the connection unless it is lost.
+    ///
+    /// # Errors
+    /// Returns an error if the server does not answer in time.
+    async fn asked<T>(
+        self: &Arc<Self>,
+        idle: &mut Idle,
+        mut open: OpenSession,
+        question: for<'a> fn(&'a mut dyn MonitorSession) -> BoxFuture<'a, Result<T, ConnectError>>,
+    ) -> Result<Result<T, ConnectError>, ConnectError> {
+        let limit = open.limit;
+        let answer = match timeout(limit, question(&mut *open.session)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let late = format!("the database did not answer within {limit:.1?}");
+                return Err(ConnectError::new(ConnectErrorKind::TimedOut, late, None));
+            }
+        };
         if !answer.as_ref().is_err_and(ConnectError::is_absence) {
-            self.keep(&mut idle, session);
+            *self.known() = Known {
+                answered: Some(Instant::now()),
+                failed: None,
+            };
+            self.keep(idle, open);
         }
-        answer
+        Ok(answer)
+    }
+
+    /// Opens the connection.
+    async fn opened(&self) -> Result<OpenSession, ConnectError> {
+        let open = async || {
+            let began = Instant::now();
+            let session = (self.open)().await?;
+            let limit = (began.elapsed() * 2).clamp(TIMEOUT, LONGEST);
+            Ok(OpenSession { session, limit })
+        };
+        let mut first = pin!(open());
+        if let Ok(opened) = timeout(TIMEOUT, first.as_mut()).await {
+            return opened;
+        }
+        loop {
+            // The first attempt may use its whole time limit, because the network may only be slow. A
+            // younger one gets through where it waits for a lost packet.
+            match select(first.as_mut(), pin!(timeout(TIMEOUT, open()))).await {
+                Either::Left((opened, _)) | Either::Right((Ok(opened), _)) => return opened,
+                Either::Right((Err(_), _)) => {}
+            }
+        }
     }
 
     /// Closes the monitoring connection and opens no new one from now on.
     pub(crate) async fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.closed.send_replace(true);
         *self.connection.lock().await = Idle::default();
     }
 
-    fn keep(self: &Arc<Self>, idle: &mut Idle, session: Box<dyn MonitorSession>) {
+    fn keep(self: &Arc<Self>, idle: &mut Idle, session: OpenSession) {
         idle.session = Some(session);
         idle.last_used = Some(Instant::now());
         if !std::mem::replace(&mut idle.closer, true) {

@@ -1,34 +1,35 @@
 //! The backend for MySQL and MariaDB, on the driver that diesel-async uses.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel_async::{AsyncMysqlConnection, MysqlCancelToken, SimpleAsyncConnection};
+use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
+use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use opentelemetry::KeyValue;
-use tokio::time::timeout;
 
 use self::activity::activity;
+use super::addresses::{Hanging, Lookup, Turns};
 use super::connect_error::io_message;
 use super::dial::{from_connection, place};
 use super::{
-    Activity, Backend, ConnectError, ConnectErrorKind, Dial, DialOptions, Dialed, Session,
+    Activity, Backend, ConnectError, ConnectErrorKind, Credentials, CredentialsProvider, Dial,
+    DialOptions, Dialed, Session,
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 mod activity;
-
-/// The time limit of cancelling a query. Cancelling takes a connection of its own, which an
-/// overloaded server may not grant.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+#[cfg(test)]
+mod tests;
 
 impl Backend for AsyncMysqlConnection {
     const KIND: DatabaseKind = DatabaseKind::Mysql;
 
-    fn dialer(url: &DatabaseUrl, _: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
+    fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         if verifies_without_tls(url.expose()) {
             return Err(
                 "verify_ca and verify_identity have no effect without require_ssl=true: the \
@@ -48,8 +49,8 @@ impl Backend for AsyncMysqlConnection {
             .client_found_rows(true)
             .into();
         Ok(Box::new(Target {
-            opts,
-            url: url.clone(),
+            credentials: options.credentials,
+            ..Target::new(opts, url, options.connect_timeout)
         }))
     }
 
@@ -78,25 +79,37 @@ fn verifies_without_tls(url: &str) -> bool {
 struct Target {
     opts: Opts,
     url: DatabaseUrl,
+    lookup: Lookup,
+    limit: Duration,
+    hanging: Hanging<IpAddr>,
+    /// Asked before a query is cancelled, which takes another login.
+    credentials: Option<CredentialsProvider>,
 }
 
 impl Dial<AsyncMysqlConnection> for Target {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
-        Box::pin(async {
-            let connection = Conn::new(self.opts.clone())
-                .await
-                .map_err(|e| self.explain(&e))?;
-            let id = connection.id();
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<AsyncMysqlConnection>, ConnectError>> {
+        Box::pin(async move {
+            let connection = self.connect(credentials).await?;
+            let session = Thread {
+                id: connection.id(),
+                // The same server, with the login of the URL.
+                opts: OptsBuilder::from_opts(connection.opts().clone())
+                    .user(self.opts.user())
+                    .pass(self.opts.pass())
+                    .into(),
+                url: self.url.clone(),
+                credentials: self.credentials.clone(),
+            };
             let connection = AsyncMysqlConnection::try_from(connection)
                 .await
                 .map_err(|error| from_connection(&error).redacted(&self.url))?;
-            let session = Thread {
-                id,
-                cancel: connection.cancel_token(),
-            };
             Ok(Dialed {
                 connection,
                 session: Some(Arc::new(session)),
+                asked_read_only: false,
             })
         })
     }
@@ -111,43 +124,144 @@ impl Dial<AsyncMysqlConnection> for Target {
 }
 
 impl Target {
-    fn explain(&self, error: &mysql_async::Error) -> ConnectError {
-        let (kind, text, code) = match error {
-            mysql_async::Error::Server(server) => {
-                let code = Some(server.code.to_string());
-                (kind_of(server.code), server.message.clone(), code)
-            }
-            mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
-                let (host, port) = (self.opts.ip_or_hostname(), self.opts.tcp_port());
-                let text = format!("{} ({host}:{port})", io_message(io));
-                (ConnectErrorKind::of_io(io), text, None)
-            }
-            #[cfg(feature = "tls")]
-            mysql_async::Error::Io(_) => (ConnectErrorKind::Tls, error.to_string(), None),
-            _ => {
-                let text = error.to_string();
-                (ConnectErrorKind::of_text(&text), text, None)
-            }
-        };
-        ConnectError::new(kind, text, code).redacted(&self.url)
+    fn new(opts: Opts, url: &DatabaseUrl, limit: Duration) -> Self {
+        let host = opts.ip_or_hostname();
+        // The driver keeps the brackets of an IPv6 address.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Self {
+            lookup: Lookup::new(host),
+            opts,
+            url: url.clone(),
+            limit,
+            hanging: Hanging::default(),
+            credentials: None,
+        }
     }
+
+    /// Opens a connection with the first of the host's addresses that works. Each gets its turn; the
+    /// driver itself would wait for the first one that accepts.
+    async fn connect(&self, credentials: Option<&Credentials>) -> Result<Conn, ConnectError> {
+        let opts = with_credentials(&self.opts, credentials);
+        if let Some(path) = opts.socket() {
+            let connected = Conn::new(opts.clone()).await;
+            return connected.map_err(|error| explain(&error, &self.url).at(path));
+        }
+        let (host, port) = (self.lookup.host(), self.opts.tcp_port());
+        let mut turns = Turns::new(self.limit, None);
+        let found = turns.look_up(1, &self.lookup).await;
+        let mut addresses = found.map_err(|error| error.at(format_args!("{host}:{port}")))?;
+        self.hanging.to_the_end(&mut addresses, |address| *address);
+        for (tried, &address) in addresses.iter().enumerate() {
+            let opts = OptsBuilder::from_opts(opts.clone())
+                .resolved_ips(Some(vec![address]))
+                // The driver would take any name of this machine for one to prefer the socket for.
+                .prefer_socket(opts.prefer_socket() && opts.addr_is_loopback());
+            let at = match host.parse() == Ok(address) {
+                true => format!("{host}:{port}"),
+                false => format!("{host}:{port}, {address}"),
+            };
+            let turn = async {
+                let connected = Conn::new(opts).await;
+                connected.map_err(|error| explain(&error, &self.url))
+            };
+            let error = match turns.take(addresses.len() - tried, turn).await {
+                Ok(connection) => {
+                    self.hanging.answered(&address);
+                    return Ok(connection);
+                }
+                Err(error) => error,
+            };
+            if error.kind() == ConnectErrorKind::TimedOut {
+                self.hanging.timed_out(address);
+            }
+            // The server's own words need no address if there is no other server.
+            let error = match addresses.len() > 1 || error.code().is_none() {
+                true => error.at(at),
+                false => error,
+            };
+            if !turns.failed(error) {
+                break;
+            }
+        }
+        Err(turns.error())
+    }
+}
+
+fn with_credentials(opts: &Opts, credentials: Option<&Credentials>) -> Opts {
+    let Some(credentials) = credentials else {
+        return opts.clone();
+    };
+    OptsBuilder::from_opts(opts.clone())
+        .user(credentials.user().or(opts.user()))
+        .pass(Some(credentials.password().expose()))
+        .into()
+}
+
+fn explain(error: &mysql_async::Error, url: &DatabaseUrl) -> ConnectError {
+    let (kind, text, code) = match error {
+        mysql_async::Error::Server(server) => {
+            let code = Some(server.code.to_string());
+            (kind_of(server.code), server.message.clone(), code)
+        }
+        mysql_async::Error::Io(mysql_async::IoError::Io(io)) => {
+            (ConnectErrorKind::of_io(io), io_message(io), None)
+        }
+        #[cfg(feature = "tls")]
+        mysql_async::Error::Io(_) => (ConnectErrorKind::Tls, error.to_string(), None),
+        _ => {
+            let text = error.to_string();
+            (ConnectErrorKind::of_text(&text), text, None)
+        }
+    };
+    ConnectError::new(kind, text, code).redacted(url)
 }
 
 /// Returns the error kind that a server's error number stands for while connecting.
 fn kind_of(code: u16) -> ConnectErrorKind {
     match code {
         1040 | 1203 | 1226 => ConnectErrorKind::TooManyConnections,
-        1044 | 1045 | 1698 | 3118 => ConnectErrorKind::Authentication,
+        // Access denied; this client host may not connect; the password has expired; the account is
+        // locked (4151 on MariaDB), for a time (3955) or after too many wrong passwords (4150).
+        1044 | 1045 | 1130 | 1698 | 1820 | 1862 | 3118 | 3955 | 4150 | 4151 => {
+            ConnectErrorKind::Authentication
+        }
         1049 => ConnectErrorKind::Database,
         1053 => ConnectErrorKind::Starting,
         _ => ConnectErrorKind::Other,
     }
 }
 
-/// The id of a connection on the server, and the token that cancels its query.
+/// The id of a connection on the server, and what is needed to cancel its query.
+#[derive(Clone)]
 struct Thread {
     id: u32,
-    cancel: MysqlCancelToken,
+    opts: Opts,
+    url: DatabaseUrl,
+    credentials: Option<CredentialsProvider>,
+}
+
+impl Thread {
+    /// Cancels the query of the connection, over another connection to the same server.
+    async fn kill_query(self) -> Result<(), ConnectError> {
+        let credentials = match &self.credentials {
+            None => None,
+            Some(provider) => Some(provider.ask().await?),
+        };
+        let killed = async {
+            let opts = with_credentials(&self.opts, credentials.as_ref());
+            let mut connection = Conn::new(opts).await?;
+            let statement = format!("KILL QUERY {}", self.id);
+            connection.query_drop(statement).await?;
+            connection.disconnect().await
+        };
+        killed.await.map_err(|error| {
+            let error = explain(&error, &self.url);
+            match &credentials {
+                Some(credentials) => error.without(credentials.password()),
+                None => error,
+            }
+        })
+    }
 }
 
 impl Session for Thread {
@@ -155,12 +269,8 @@ impl Session for Thread {
         Some(u64::from(self.id))
     }
 
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
-        let cancel = self.cancel.clone();
-        Some(Box::pin(async move {
-            // Best effort: the connection is closed in any case.
-            let _ = timeout(CANCEL_TIMEOUT, cancel.cancel_query()).await;
-        }))
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
+        Some(Box::pin(self.clone().kill_query()))
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 use super::dial::from_connection;
-use super::{Activity, Backend, ConnectError, Dial, DialOptions, Dialed};
+use super::{Activity, Backend, ConnectError, Credentials, Dial, DialOptions, Dialed};
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 /// A short name for diesel-async's connection to SQLite.
@@ -20,7 +20,10 @@ const JOURNAL_MODES: [&str; 6] = ["delete", "truncate", "persist", "memory", "wa
 impl Backend for AsyncSqliteConnection {
     const KIND: DatabaseKind = DatabaseKind::Sqlite;
 
-    fn dialer(url: &DatabaseUrl, _: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
+    fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
+        if options.credentials.is_some() {
+            return Err("SQLite has no logins: remove `credentials`".to_owned());
+        }
         Ok(Box::new(Target::parse(url.expose())?))
     }
 
@@ -133,7 +136,10 @@ fn is_locked(error: &ConnectionError) -> bool {
 }
 
 impl Dial<AsyncSqliteConnection> for Target {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncSqliteConnection>, ConnectError>> {
+    fn dial<'a>(
+        &'a self,
+        _: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<AsyncSqliteConnection>, ConnectError>> {
         Box::pin(async {
             let start = Instant::now();
             loop {
@@ -142,6 +148,7 @@ impl Dial<AsyncSqliteConnection> for Target {
                         return Ok(Dialed {
                             connection,
                             session: None,
+                            asked_read_only: false,
                         });
                     }
                     // SQLite ignores the busy timeout while it switches a new file to WAL, so this

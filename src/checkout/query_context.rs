@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use opentelemetry::Context;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::SpanBuilder;
-use opentelemetry::{Context, StringValue};
 use tokio::time::Instant;
 
 use crate::request::attribution::Attribution;
@@ -156,8 +156,6 @@ pub(crate) struct Statement {
     pub(crate) text: Arc<str>,
     /// Its operations and their tables; empty if it does not begin with an SQL keyword.
     pub(crate) summary: Arc<str>,
-    /// Its first operation in capitals, if there is one.
-    pub(crate) operation: Option<StringValue>,
 }
 
 /// A statement that has an id.
@@ -198,7 +196,7 @@ pub(crate) struct Repeat<'a> {
 /// How a query failed, without the server's text, because that may quote data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct QueryFailure {
-    /// `error.type`: the SQLSTATE, else diesel's kind of the error, else `canceled`.
+    /// `error.type`: the SQLSTATE on Postgres, else diesel's kind of the error, else `canceled`.
     pub(crate) error_type: Cow<'static, str>,
     /// `db.response.status_code`: the SQLSTATE, if it is known.
     pub(crate) status_code: Option<String>,

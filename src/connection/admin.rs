@@ -10,7 +10,7 @@ use super::manager::Manager;
 use super::policy::ConnectionPolicy;
 use super::service::PoolService;
 use super::warm_up::{WarmUp, warm_up};
-use crate::backend::Backend;
+use crate::backend::{Backend, ConnectError};
 use crate::record::pool_events::CloseReason;
 use crate::settings::Settings;
 
@@ -60,9 +60,14 @@ impl<C: Backend> PoolService<Manager<C>> {
         while too_many() && self.close_one_idle(CloseReason::Resize) {}
     }
 
-    /// Marks every open connection to be pinged before its next use, however recently it was used.
+    /// Replaces every open connection: idle ones close now, those in use when they are returned.
     pub(crate) fn invalidate(&self) {
-        self.shared.policy.policy.suspect_all();
+        let policy = &self.shared.policy.policy;
+        let _runtime = policy.runtime().enter();
+        policy.replace_all();
+        for _ in 0..policy.counts().idle {
+            self.close_one_idle(CloseReason::Invalidated);
+        }
     }
 
     /// Opens connections until `pool_size` are open or the deadline has passed.
@@ -74,9 +79,18 @@ impl<C: Backend> PoolService<Manager<C>> {
         }
     }
 
-    /// Closes idle connections. Connections in use close when they are returned.
-    pub(crate) async fn close(&self) {
-        self.shared.policy.policy.close();
+    /// Closes idle connections, and rejects the checkouts that wait for one to be opened. Connections in
+    /// use close when they are returned.
+    pub(crate) fn start_close(&self) {
+        let policy = &self.shared.policy.policy;
+        let _runtime = policy.runtime().enter();
+        policy.close();
+        policy.connect_errors.fail_all(&ConnectError::pool_closed());
+        while self.close_one_idle(CloseReason::Shutdown) {}
+    }
+
+    /// Closes the monitoring connection, and the pool's connections that were returned meanwhile.
+    pub(crate) async fn finish_close(&self) {
         self.shared.monitor.close().await;
         // bb8 cannot empty a pool, so take the connections one by one; the closed manager opens no
         // more. A connection that is being returned counts as idle a moment before bb8 has it.
@@ -89,15 +103,22 @@ impl<C: Backend> PoolService<Manager<C>> {
         }
     }
 
-    /// Closes one idle connection. Returns false if bb8 has none.
     fn close_one_idle(&self, reason: CloseReason) -> bool {
-        let Some(mut entry) = take_idle(&self.shared.pool) else {
-            return false;
-        };
-        entry.take();
-        entry.retired = Some(reason);
-        true
+        close_one_idle(&self.shared.pool, reason)
     }
+}
+
+/// Closes one idle connection. Returns false if bb8 has none.
+pub(super) fn close_one_idle<C: Backend>(
+    pool: &bb8::Pool<Manager<C>>,
+    reason: CloseReason,
+) -> bool {
+    let Some(mut entry) = take_idle(pool) else {
+        return false;
+    };
+    entry.take();
+    entry.retired = Some(reason);
+    true
 }
 
 /// Takes an idle connection, if bb8 has one. Checks first, because otherwise bb8 would open one.

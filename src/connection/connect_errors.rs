@@ -74,6 +74,17 @@ impl ConnectErrors {
         let failure = Failure { number, error };
         state.deliver(failure);
     }
+
+    /// Delivers a failure to every checkout that waits.
+    pub(super) fn fail_all(&self, error: &ConnectError) {
+        let mut state = self.state();
+        let number = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
+        for ticket in state.tickets.drain(..) {
+            let error = error.clone();
+            // One that has left needs no answer.
+            let _ = ticket.send(Failure { number, error });
+        }
+    }
 }
 
 impl ErrorsState {

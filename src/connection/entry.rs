@@ -1,23 +1,25 @@
 //! [`Entry`]: a pooled connection with its age, last use, generation and query state.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod state;
+mod verdict;
 
-use diesel_async::TransactionManager;
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub(super) use self::state::EntryState;
 use super::connection_counter::{Open, Place};
 use super::jitter;
+use super::own_pool::OwnShared;
 use super::policy::ConnectionPolicy;
-use crate::backend::{Backend, Session};
-use crate::checkout::query_context::ContextSlot;
-use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::backend::{Backend, Dialed};
 use crate::query::QueryState;
 use crate::record::pool_events::CloseReason;
 
 /// The connection type that bb8 stores.
-pub struct Entry<C> {
+pub struct Entry<C: Backend> {
+    pub(super) own: Arc<OwnShared<C>>,
     /// `None` once the app has taken the connection out of the pool.
     connection: Option<C>,
     pub(super) state: Arc<EntryState>,
@@ -26,23 +28,19 @@ pub struct Entry<C> {
     /// The time of the return, if the holder has already read the clock.
     pub(super) came_back: Option<Instant>,
     pub(super) generation: u64,
+    /// The era in which opening the connection began.
+    era: u64,
     /// Set if the connection must be closed instead of returned to the pool.
     pub(super) retired: Option<CloseReason>,
     /// Set if the connection was taken out of bb8 only for inspection and is put back unchanged.
     pub(super) untouched: bool,
-    /// Set while a probe runs. A probe that is cancelled proves nothing.
+    /// Set while the connection is, or was, in the hands of a borrower, and not cleaned since.
+    pub(super) lent: bool,
+    /// Set while a probe, a hook or a reset runs. One that is cancelled proves nothing.
     pub(super) probing: bool,
     /// When the connection becomes too old to be handed out. `None` means never.
     expires: Option<Instant>,
     registered: Registered,
-}
-
-/// The part of an entry that reports read while the connection is in use.
-#[derive(Debug)]
-pub(super) struct EntryState {
-    born: Instant,
-    session: Option<Arc<dyn Session>>,
-    queries: Arc<QueryState>,
 }
 
 /// Registers a connection in the pool's shared state until it is dropped.
@@ -61,15 +59,19 @@ impl Drop for Registered {
 
 impl<C: Backend> Entry<C> {
     pub(super) fn new(
-        connection: C,
-        session: Option<Arc<dyn Session>>,
+        dialed: Dialed<C>,
         queries: Arc<QueryState>,
-        policy: &Arc<ConnectionPolicy>,
+        own: &Arc<OwnShared<C>>,
         place: Place,
+        era: u64,
     ) -> Self {
+        let policy = &own.policy;
         let now = Instant::now();
+        let session = dialed.session;
         let state = Arc::new(EntryState {
             born: now,
+            opened_read_only: session.as_ref().and_then(|session| session.read_only()),
+            asked_read_only: dialed.asked_read_only,
             session,
             queries,
         });
@@ -88,13 +90,20 @@ impl<C: Backend> Entry<C> {
             .recycle
             .map(|age| now + jitter::shortened(age, settings.recycle_jitter_pct));
         Self {
-            connection: Some(connection),
+            own: Arc::clone(own),
+            connection: Some(dialed.connection),
             state,
             last_used: now,
             came_back: None,
-            generation: policy.generation(),
+            generation: match era == policy.era() {
+                true => policy.generation(),
+                // A checkout looks closer at a connection of another generation.
+                false => u64::MAX,
+            },
+            era,
             retired: None,
             untouched: false,
+            lent: false,
             probing: false,
             expires,
             registered,
@@ -103,6 +112,7 @@ impl<C: Backend> Entry<C> {
 
     /// Marks the connection as in use.
     pub(super) fn take(&mut self) {
+        self.set_idle(false);
         self.registered.open.taken();
     }
 
@@ -123,69 +133,6 @@ impl<C: Backend> Entry<C> {
     pub(super) fn connection_mut(&mut self) -> &mut C {
         let connection = self.connection.as_mut();
         connection.expect("the guard is gone once the connection is taken")
-    }
-
-    /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
-    pub(super) fn judge(&mut self, policy: &ConnectionPolicy) -> Option<CloseReason> {
-        if let Some(reason) = self.retired {
-            return Some(reason);
-        }
-        // First, because a holder that panicked may have left any state, even a poisoned lock.
-        if std::thread::panicking() {
-            return Some(CloseReason::Broken);
-        }
-        if self.probing {
-            return Some(CloseReason::PingFailed);
-        }
-        if self.state.failed() {
-            policy.suspect_all();
-            return Some(CloseReason::Broken);
-        }
-        if self.state.queries.in_flight() > 0 {
-            self.state.queries.give_up();
-            self.cancel();
-            // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
-            // the socket dies while the last statement is closed). Only the wire state
-            // distinguishes the two.
-            if self.wired().is_none() {
-                policy.suspect(self.generation);
-            }
-            return Some(CloseReason::Broken);
-        }
-        if self.connection_mut().is_broken() || !self.may_be_reused() {
-            return Some(CloseReason::Broken);
-        }
-        policy.is_closed().then_some(CloseReason::Shutdown)
-    }
-
-    /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
-    /// which a pool keeps open from test to test.
-    pub(super) fn may_be_reused(&mut self) -> bool {
-        match self.state.transaction() {
-            None | Some(TransactionState::Idle) => true,
-            Some(TransactionState::Failed) => false,
-            Some(TransactionState::Open) => self.is_in_test_transaction(),
-        }
-    }
-
-    /// Returns whether diesel knows of a transaction and yet takes the connection for reusable. It does
-    /// so only after `begin_test_transaction`.
-    fn is_in_test_transaction(&mut self) -> bool {
-        let connection = self.connection_mut();
-        let status = C::TransactionManager::transaction_manager_status_mut(connection);
-        matches!(status.transaction_depth(), Ok(Some(_))) && !connection.is_broken()
-    }
-
-    /// Cancels the abandoned query on the server, which would otherwise keep running after the close.
-    fn cancel(&self) {
-        if let Some(cancel) = self
-            .state
-            .session
-            .as_ref()
-            .and_then(|session| session.cancel())
-        {
-            self.registered.policy.runtime().spawn(cancel);
-        }
     }
 
     /// Keeps the connection as idle, or returns why to close it.
@@ -209,9 +156,11 @@ impl<C: Backend> Entry<C> {
         self.registered.open.closes();
     }
 
-    /// Returns whether the connection is known to be closed, without a round trip.
-    pub(super) fn is_gone(&self) -> bool {
-        self.state.failed()
+    /// Records whether the connection is idle.
+    pub(super) fn set_idle(&self, idle: bool) {
+        if let Some(session) = &self.state.session {
+            session.set_idle(idle);
+        }
     }
 
     pub(super) fn is_too_old(&self, now: Instant) -> bool {
@@ -247,61 +196,7 @@ impl<C: Backend> Entry<C> {
     }
 }
 
-impl EntryState {
-    fn failed(&self) -> bool {
-        self.queries.connection_failed()
-            || self
-                .session
-                .as_ref()
-                .is_some_and(|session| session.is_closed())
-    }
-}
-
-impl ConnectionFacts for EntryState {
-    fn process_id(&self) -> Option<u64> {
-        self.session.as_ref()?.process_id()
-    }
-
-    fn age(&self) -> Option<Duration> {
-        Some(self.born.elapsed())
-    }
-
-    fn busy(&self) -> Option<Duration> {
-        let wire = self.session.as_ref().and_then(|session| session.busy());
-        wire.or_else(|| self.queries.busy())
-    }
-
-    fn queried(&self, start: Instant) -> Option<(u64, u64)> {
-        self.queries.queried(start)
-    }
-
-    fn hold_begins(&self) {
-        self.queries.hold_begins();
-    }
-
-    fn transaction(&self) -> Option<TransactionState> {
-        // Prefer the wire protocol; otherwise use the state derived from the statements' first words.
-        let wire = self
-            .session
-            .as_ref()
-            .and_then(|session| session.transaction());
-        wire.or_else(|| self.queries.transaction())
-    }
-
-    fn queries_in_flight(&self) -> Option<u32> {
-        self.queries.queries_in_flight()
-    }
-
-    fn last_query(&self) -> Option<String> {
-        self.queries.last_query()
-    }
-
-    fn slot(&self) -> Option<&ContextSlot> {
-        self.queries.slot()
-    }
-}
-
-impl<C> std::fmt::Debug for Entry<C> {
+impl<C: Backend> std::fmt::Debug for Entry<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Entry")
             .field("state", &self.state)

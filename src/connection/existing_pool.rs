@@ -11,6 +11,7 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError as
 use futures_util::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
+use tokio::time::timeout;
 
 use super::future::Awaited;
 use super::service::{Managed, PoolService, Shared};
@@ -22,6 +23,9 @@ use crate::record::inventory::Counts;
 use crate::record::totals::Totals;
 use crate::settings::{DatabaseKind, Settings};
 
+/// The time limit of opening a connection outside of the pool, if the pool's own is shorter.
+const SHORTEST_DIAL: Duration = Duration::from_secs(2);
+
 /// The guard of an existing pool. Information that bb8 does not provide is unknown, never guessed.
 pub struct ExistingLease<C: Backend>
 where
@@ -29,11 +33,11 @@ where
 {
     /// Boxed, because it contains the connection and every layer moves it.
     connection: Box<bb8::PooledConnection<'static, AsyncDieselConnectionManager<C>>>,
-    queries: Option<Watched>,
+    queries: Option<WatchedQueries>,
 }
 
 /// The query state of a held connection whose queries are watched.
-struct Watched {
+struct WatchedQueries {
     state: Arc<QueryState>,
     options: Arc<QueryOptions>,
 }
@@ -75,7 +79,11 @@ where
     /// ```
     #[must_use]
     pub fn watch_queries(self, settings: &Settings) -> Self {
-        let options = QueryOptions::new(C::KIND, settings, Vec::new());
+        let options = QueryOptions {
+            // The app's pool resets nothing.
+            session_changes: false,
+            ..QueryOptions::new(C::KIND, settings, Vec::new())
+        };
         self.with_state(ExistingShared {
             queries: Some(Arc::new(options)),
         })
@@ -142,7 +150,12 @@ where
         _: &ExistingShared,
     ) -> BoxFuture<'static, Result<C, ConnectError>> {
         let pool = pool.clone();
-        Box::pin(async move { pool.dedicated_connection().await.map_err(from_diesel) })
+        Box::pin(async move {
+            let limit = pool.config().connection_timeout.max(SHORTEST_DIAL);
+            let dial = timeout(limit, pool.dedicated_connection()).await;
+            dial.map_err(|_| ConnectError::no_connection_within(limit))?
+                .map_err(from_diesel)
+        })
     }
 
     fn database(_: &ExistingShared) -> Vec<KeyValue> {
@@ -158,11 +171,11 @@ where
     }
 }
 
-fn watch<C: AsyncConnection>(connection: &mut C, options: Arc<QueryOptions>) -> Watched {
+fn watch<C: AsyncConnection>(connection: &mut C, options: Arc<QueryOptions>) -> WatchedQueries {
     let watch = QueryInstrumentation::new(Arc::clone(&options), None, false);
     let state = Arc::clone(&watch.state);
     connection.set_instrumentation(watch);
-    Watched { state, options }
+    WatchedQueries { state, options }
 }
 
 impl<C: Backend> Drop for ExistingLease<C>
@@ -172,7 +185,7 @@ where
     fn drop(&mut self) {
         // A cancelled query ends now, not at the connection's next checkout. SQLite's query has already
         // been waited for.
-        if let Some(Watched { state, options }) = &self.queries
+        if let Some(WatchedQueries { state, options }) = &self.queries
             && state.in_flight() > 0
             && C::KIND != DatabaseKind::Sqlite
         {

@@ -46,6 +46,10 @@ impl<T> Handoff<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.length.load(Ordering::Acquire) == 0
+    }
+
     /// Appends an entry to the queue.
     pub(super) fn join(&self) -> HandoffEntry<'_, T> {
         let (hand, handed) = oneshot::channel();

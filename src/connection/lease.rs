@@ -1,6 +1,8 @@
 //! [`Lease`]: a connection checked out of poolscope's own pool, and the checks before it is handed
 //! out.
 
+mod probe;
+
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -12,10 +14,14 @@ use std::time::Duration;
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::{Instant, timeout};
 
+use self::probe::Need;
+pub(super) use self::probe::Probed;
+use super::between::Unprepared;
+use super::connect_attempts::PATIENCE;
+use super::entry::Entry;
 use super::handoff::HandoffEntry;
 use super::manager::Manager;
 use super::own_pool::OwnShared;
-use super::policy::{ConnectionPolicy, PolicySettings};
 use super::service::Shared;
 use crate::backend::{Backend, ConnectError};
 use crate::checkout::wait_phase::{Phase, during};
@@ -23,27 +29,16 @@ use crate::checkout::{Checkout, ConnectionFacts, PooledGuard};
 use crate::error::PoolError;
 use crate::record::pool_events::CloseReason;
 
+/// A guard is not used while, or after, it is dropped.
+const HELD: &str = "the guard holds its connection until it is dropped";
+
 /// The time after which a waiting checkout asks bb8 again, which connects if no attempt is running.
 const REDIAL: Duration = Duration::from_millis(200);
 
 /// The innermost guard: a bb8 connection that derefs to the diesel connection.
-pub struct Lease<C: Backend>(bb8::PooledConnection<'static, Manager<C>>);
-
-/// The action needed before a connection is handed out.
-enum Need {
-    Nothing,
-    /// Wait until the server has answered an outstanding command, such as closing a statement.
-    Quiet,
-    Ping,
-    Replace(CloseReason),
-}
-
-/// The result of a probe. A connection that is not fit is closed.
-pub(super) enum Probed<C: Backend> {
-    Fit(Lease<C>),
-    Unfit,
-    /// The server did not answer in time.
-    Hung,
+pub struct Lease<C: Backend> {
+    /// `None` once the connection is being cleaned.
+    connection: Option<bb8::PooledConnection<'static, Manager<C>>>,
 }
 
 /// The answer of bb8.
@@ -80,7 +75,7 @@ impl<C: Backend> Lease<C> {
             .offer(None, Self::taken(connection))
             .ok_or(None)?;
         match lease.need(&own.policy) {
-            Need::Nothing => Ok(lease),
+            Need::Nothing if own.opener.hooks().on_checkout.is_none() => Ok(lease.lent()),
             _ => Err(Some(lease)),
         }
     }
@@ -102,17 +97,23 @@ impl<C: Backend> Lease<C> {
                     during(Phase::Connecting, taking).await?
                 }
             };
-            match lease.need(&own.policy) {
-                Need::Nothing => return Ok(lease),
-                Need::Replace(reason) => lease.retire(reason),
+            let fit = match lease.need(&own.policy) {
+                Need::Nothing => Some(lease),
+                Need::Replace(reason) => {
+                    lease.retire(reason);
+                    None
+                }
                 // One ping has timed out: do not ping other old connections one after the other.
-                Need::Ping if hung => lease.retire(CloseReason::PingFailed),
+                Need::Ping if hung => {
+                    lease.retire(CloseReason::PingFailed);
+                    None
+                }
                 need => {
                     // Probe in a separate task. If the checkout is cancelled, the probe still finds
                     // out whether the connection is fit, and SQLite's probe must not be cancelled on
                     // a current-thread runtime. If the runtime has shut down, the task is dropped at
                     // once together with the connection.
-                    lease.0.probing = true;
+                    lease.entry().probing = true;
                     let ping = matches!(need, Need::Ping);
                     let probed = Self::probed(lease, Arc::clone(own), ping);
                     let probing = own.policy.runtime().spawn(probed);
@@ -120,12 +121,21 @@ impl<C: Backend> Lease<C> {
                         continue;
                     }
                     match during(Phase::Pinging, probing).await {
-                        Ok(Probed::Fit(lease)) => return Ok(lease),
-                        Ok(Probed::Hung) => hung = true,
-                        // The connection is closed: try the next.
-                        Ok(Probed::Unfit) | Err(_) => {}
+                        Ok(Probed::Fit(lease)) => Some(lease),
+                        Ok(Probed::Hung) => {
+                            hung = true;
+                            None
+                        }
+                        Ok(Probed::Unfit) | Err(_) => None,
                     }
                 }
+            };
+            // If the connection is closed, try the next.
+            let Some(lease) = fit else { continue };
+            match lease.prepared(own, checkout.waits()).await {
+                Ok(lease) => return Ok(lease),
+                Err(Unprepared::Lost) => {}
+                Err(Unprepared::Failed(error)) => return Err(error),
             }
         }
     }
@@ -139,7 +149,7 @@ impl<C: Backend> Lease<C> {
         own: &Arc<OwnShared<C>>,
         checkout: Checkout,
     ) -> Result<Self, PoolError> {
-        let (mut asked, mut place) = (None, None);
+        let (mut waits, mut place) = (None, None);
         loop {
             let since = own.policy.connect_errors.failures();
             let mut get = pin!(pool.get_owned());
@@ -147,11 +157,12 @@ impl<C: Backend> Lease<C> {
             let next = match first {
                 Poll::Ready(got) => Next::Got(got),
                 Poll::Pending => {
-                    let asked = *asked.get_or_insert_with(|| checkout.asked());
+                    let (asked, began) =
+                        *waits.get_or_insert_with(|| (checkout.asked(), Instant::now()));
                     let place = place.get_or_insert_with(|| own.handoff.join());
                     // Box the waiting future: it is larger than all the rest, which is moved and
                     // allocated for each checkout.
-                    Box::pin(Self::next(get, own, since, asked, place)).await?
+                    Box::pin(Self::next(get, own, since, asked, began, place)).await?
                 }
             };
             let lease = match next {
@@ -179,13 +190,24 @@ impl<C: Backend> Lease<C> {
         own: &Arc<OwnShared<C>>,
         since: u64,
         asked: Instant,
+        began: Instant,
         place: &mut HandoffEntry<'_, Self>,
     ) -> Result<Next<C>, PoolError> {
         let policy = &own.policy;
         let mut ticket = policy.connect_errors.ticket(since);
+        // The ticket may be younger than the failure that a close delivers to all.
+        if policy.is_closed() {
+            return Err(PoolError::Closed);
+        }
         let mut failed = pin!(ticket.failed());
         let mut give_up = pin!(own.breaker.give_up(asked));
-        let failed = select(failed.as_mut(), give_up.as_mut());
+        let until = match policy.limiter.any_open() {
+            true => began + PATIENCE,
+            false => asked + PATIENCE,
+        };
+        let mut refused = pin!(policy.limiter.login_refused(began, until));
+        let give_up = select(give_up.as_mut(), refused.as_mut());
+        let failed = select(failed.as_mut(), give_up);
         let mut handed = pin!(place.handed());
         let got = select(get, handed.as_mut());
         // Limit the wait: this checkout's attempt may have served another, whose own attempt failed.
@@ -197,8 +219,11 @@ impl<C: Backend> Lease<C> {
             Ok(Either::Left((got, _))) => got,
             Ok(Either::Right(_)) if policy.is_closed() => return Err(PoolError::Closed),
             Ok(Either::Right((failure, got))) => {
-                let error = failure.factor_first().0;
-                if !own.others_may_come(&error) {
+                let error = match failure {
+                    Either::Left((error, _)) => error,
+                    Either::Right((error, _)) => error.factor_first().0,
+                };
+                if !own.others_may_come(&error, began) {
                     return Err(PoolError::ConnectFailed(error));
                 }
                 // Wait for a returned connection; if none arrives soon, connect again.
@@ -216,91 +241,46 @@ impl<C: Backend> Lease<C> {
 
     fn taken(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
         connection.take();
-        Self(connection)
+        Self {
+            connection: Some(connection),
+        }
+    }
+
+    /// Marks the connection as handed to a borrower.
+    pub(super) fn lent(mut self) -> Self {
+        self.entry().lent = true;
+        self
+    }
+
+    pub(super) fn entry(&mut self) -> &mut Entry<C> {
+        self.connection.as_deref_mut().expect(HELD)
     }
 
     /// Wraps a connection taken out only for inspection. It still counts as idle and is put back
     /// unchanged.
     pub(super) fn looked_at(mut connection: bb8::PooledConnection<'static, Manager<C>>) -> Self {
         connection.untouched = true;
-        Self(connection)
+        Self {
+            connection: Some(connection),
+        }
     }
 
     pub(super) fn last_used(&self) -> Instant {
-        self.0.last_used
+        self.read().last_used
     }
 
-    /// Returns the action needed before this connection is handed out.
-    fn need(&mut self, policy: &ConnectionPolicy) -> Need {
-        let PolicySettings {
-            pre_ping,
-            pre_ping_bypass,
-            ..
-        } = policy.settings;
-        let entry = &mut *self.0;
-        let now = Instant::now();
-        if entry.is_gone() {
-            policy.suspect_all();
-            Need::Replace(CloseReason::Broken)
-        } else if entry.is_too_old(now) {
-            Need::Replace(CloseReason::Recycle)
-        } else if entry.generation != policy.generation()
-            || (pre_ping
-                && entry
-                    .last_used
-                    .checked_add(pre_ping_bypass)
-                    .is_some_and(|from| now >= from))
-        {
-            Need::Ping
-        } else if entry.is_busy() {
-            Need::Quiet
-        } else {
-            entry.last_used = now;
-            Need::Nothing
-        }
-    }
-
-    /// Probes a connection within the pre-ping timeout, and retires it if the probe fails or hangs.
-    /// The probe is a ping or, if `ping` is false, the answer to an outstanding command, which arrives
-    /// sooner and proves as much.
-    pub(super) async fn probed(mut lease: Self, own: Arc<OwnShared<C>>, ping: bool) -> Probed<C> {
-        let policy = &own.policy;
-        let generation = policy.generation();
-        let entry = &mut *lease.0;
-        entry.untouched = false;
-        entry.probing = true;
-        let limit = policy.settings.pre_ping_timeout;
-        // `None` means no answer in time.
-        let answered = if ping {
-            let ping = own.opener.dial().ping(entry.connection_mut());
-            timeout(limit, ping).await.ok().map(|pong| pong.is_ok())
-        } else {
-            let answered = timeout(limit, entry.answered()).await.ok();
-            answered.map(|_| !entry.is_gone())
-        };
-        entry.probing = false;
-        // The outstanding command may have left a transaction open.
-        if answered == Some(true) && entry.may_be_reused() {
-            entry.generation = generation;
-            entry.last_used = Instant::now();
-            return Probed::Fit(lease);
-        }
-        policy.suspect_all();
-        lease.retire(CloseReason::PingFailed);
-        match answered {
-            None => Probed::Hung,
-            Some(_) => Probed::Unfit,
-        }
+    fn read(&self) -> &Entry<C> {
+        self.connection.as_deref().expect(HELD)
     }
 
     /// Takes the connection out of the pool.
     pub(crate) fn detach(&mut self) -> C {
-        self.0.detach()
+        self.entry().detach()
     }
 
     /// Closes the connection instead of putting it back.
     pub(super) fn retire(mut self, reason: CloseReason) {
-        self.0.retired = Some(reason);
+        self.entry().retired = Some(reason);
     }
 }
 
@@ -308,32 +288,62 @@ impl<C: Backend> Deref for Lease<C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        self.0.connection()
+        self.read().connection()
     }
 }
 
 impl<C: Backend> DerefMut for Lease<C> {
     fn deref_mut(&mut self) -> &mut C {
-        self.0.connection_mut()
+        let entry = self.entry();
+        entry.state.queries.borrowed_exclusively();
+        entry.connection_mut()
     }
 }
 
 impl<C: Backend> PooledGuard for Lease<C> {
     fn facts(&self) -> Option<Arc<dyn ConnectionFacts>> {
-        Some(Arc::clone(&self.0.state) as Arc<dyn ConnectionFacts>)
+        Some(Arc::clone(&self.read().state) as Arc<dyn ConnectionFacts>)
     }
 
     fn since(&self) -> Option<Instant> {
-        Some(self.0.last_used)
+        Some(self.read().last_used)
     }
 
     fn comes_back(&mut self, at: Instant) {
-        self.0.came_back = Some(at);
+        self.entry().came_back = Some(at);
+    }
+
+    fn clean(&mut self, permit: &mut dyn FnMut() -> Box<dyn Send>) {
+        let Some(entry) = self.connection.as_deref_mut() else {
+            return;
+        };
+        if !entry.needs_cleaning() {
+            entry.lent = false;
+            return;
+        }
+        let mut lease = Self {
+            connection: self.connection.take(),
+        };
+        let entry = lease.entry();
+        entry.lent = false;
+        entry.probing = true;
+        let own = Arc::clone(&entry.own);
+        let runtime = own.policy.runtime().clone();
+        // If the runtime has shut down, the task is dropped at once together with the connection.
+        runtime.spawn(lease.cleaned(own, permit()));
+    }
+}
+
+impl<C: Backend> Drop for Lease<C> {
+    fn drop(&mut self) {
+        self.clean(&mut || Box::new(()));
     }
 }
 
 impl<C: Backend> fmt::Debug for Lease<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lease").field(&*self.0).finish()
+        f.debug_tuple("Lease")
+            .field(&self.connection.as_deref())
+            .finish()
     }
 }

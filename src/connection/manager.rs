@@ -55,6 +55,8 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
             }
             Ok(()) => {
                 entry.last_used = entry.came_back.take().unwrap_or_else(Instant::now);
+                entry.lent = false;
+                entry.set_idle(true);
                 if self.own.breaker.is_down() {
                     self.own.breaker.life();
                 }

@@ -4,7 +4,9 @@
 //! stack, over poolscope's own bb8 pool or an existing one of the app.
 
 mod admin;
+mod between;
 mod circuit_breaker;
+mod connect_attempts;
 mod connect_errors;
 mod connect_limiter;
 mod connection_counter;
@@ -12,6 +14,7 @@ mod entry;
 mod existing_pool;
 mod future;
 mod handoff;
+mod hooks;
 mod jitter;
 mod keepalive;
 mod lease;
@@ -29,9 +32,10 @@ mod warm_up;
 
 pub use self::existing_pool::{ExistingLease, ExistingShared};
 pub use self::future::ResponseFuture;
+pub(crate) use self::hooks::Hooks;
 pub use self::lease::Lease;
 pub use self::manager::Manager;
-pub(crate) use self::opener::{OnConnect, Opener};
+pub(crate) use self::opener::{Opener, limit_of_backend};
 pub use self::own_pool::OwnShared;
 pub(crate) use self::policy::{ConnectionPolicy, PolicySettings};
 pub use self::service::{Managed, PoolService};

@@ -4,10 +4,12 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::admin::close_one_idle;
 use super::circuit_breaker::{CircuitBreaker, Verdict};
 use super::connection_counter::Place;
 use super::entry::Entry;
@@ -21,6 +23,9 @@ use super::service::Shared;
 use crate::backend::{Backend, ConnectError, Dialed};
 use crate::query::QueryInstrumentation;
 use crate::record::pool_events::{CloseReason, PoolEvents};
+
+/// How long a connection beyond `pool_size` stays open for the next checkout, if its own was dropped.
+const SURPLUS: Duration = Duration::from_millis(100);
 
 #[doc(hidden)]
 pub struct OwnShared<C: Backend> {
@@ -64,8 +69,9 @@ impl<C: Backend> OwnShared<C> {
         let Some(place) = place else {
             return Err(ConnectError::no_room());
         };
+        let era = self.policy.era();
         let dialed = self.opened().await?;
-        let mut entry = self.entry(dialed, place);
+        let mut entry = self.entry(dialed, place, era);
         // The pool has shrunk meanwhile.
         if entry.is_one_too_many(&self.policy) {
             entry.closing(CloseReason::Resize);
@@ -73,9 +79,32 @@ impl<C: Backend> OwnShared<C> {
         }
         // The pool was closed meanwhile, so no checkout would take the connection.
         if self.policy.is_closed() {
+            entry.closing(CloseReason::Shutdown);
             return Err(ConnectError::pool_closed());
         }
+        if self.handoff.is_empty() {
+            self.close_surplus_soon();
+        }
         Ok(entry)
+    }
+
+    /// Closes idle connections beyond `pool_size`, in a moment, when bb8 has them. They were opened for
+    /// checkouts that were dropped; otherwise a connection beyond `pool_size` closes when it is returned.
+    fn close_surplus_soon(self: &Arc<Self>) {
+        let counts = self.policy.counts();
+        if counts.open <= counts.pool_size {
+            return;
+        }
+        let own = Arc::clone(self);
+        self.policy.runtime().spawn(async move {
+            sleep(SURPLUS).await;
+            let Some(pool) = own.pool() else { return };
+            let surplus = || {
+                let counts = own.policy.counts();
+                counts.idle > 0 && counts.open > counts.pool_size && own.handoff.is_empty()
+            };
+            while surplus() && close_one_idle(&pool.pool, CloseReason::Overflow) {}
+        });
     }
 
     /// Connects for a waiting checkout if the limit permits and no attempt is running. bb8 counts the
@@ -137,14 +166,14 @@ impl<C: Backend> OwnShared<C> {
         }
     }
 
-    /// Returns whether a checkout should keep waiting after a failed connection attempt. During an
-    /// outage, only while healthy connections are returned.
-    pub(super) fn others_may_come(&self, failure: &ConnectError) -> bool {
+    /// Returns whether a checkout that has waited since `began` should keep waiting after a failed
+    /// connection attempt. During an outage, only while healthy connections are returned.
+    pub(super) fn others_may_come(&self, failure: &ConnectError, began: Instant) -> bool {
         let limiter = &self.policy.limiter;
         if self.breaker.is_down() {
             limiter.any_open() && self.breaker.shows_life()
         } else {
-            limiter.others_may_come(failure)
+            limiter.others_may_come(failure, began)
         }
     }
 
@@ -165,6 +194,7 @@ impl<C: Backend> OwnShared<C> {
 
     /// Connects in the background during an outage and reports the result to the observer.
     pub(super) async fn probe(&self) -> Result<Dialed<C>, ConnectError> {
+        self.policy.limiter.login_due().await;
         self.dial_and_report(|observer, error| observer.still_down(error, self.breaker.lasts()))
             .await
     }
@@ -174,7 +204,7 @@ impl<C: Backend> OwnShared<C> {
         failed: impl FnOnce(&dyn PoolEvents, &ConnectError),
     ) -> Result<Dialed<C>, ConnectError> {
         let start = Instant::now();
-        let opened = self.opener.open().await;
+        let opened = self.opener.open(self.may_log_in_twice()).await;
         self.policy.notify(|observer| match &opened {
             Ok(_) => observer.opened(start.elapsed()),
             Err(error) => failed(observer, error),
@@ -182,9 +212,22 @@ impl<C: Backend> OwnShared<C> {
         opened
     }
 
-    fn entry(&self, dialed: Dialed<C>, place: Place) -> Box<Entry<C>> {
+    /// Returns whether newer credentials are tried at once: only if the last login was accepted, so that
+    /// at most one login a second fails.
+    fn may_log_in_twice(&self) -> bool {
+        !self.policy.limiter.is_refusing()
+    }
+
+    /// Opens a connection that is not the pool's: the monitoring connection.
+    pub(super) async fn open_outside(&self) -> Result<C, ConnectError> {
+        let permit = self.policy.limiter.permit_outside().await?;
+        let opened = self.opener.open_dedicated(self.may_log_in_twice()).await;
+        permit.ended_outside(opened.as_ref().err());
+        opened
+    }
+
+    fn entry(self: &Arc<Self>, mut dialed: Dialed<C>, place: Place, era: u64) -> Box<Entry<C>> {
         let settings = &self.policy.settings;
-        let mut connection = dialed.connection;
         let wired = dialed
             .session
             .as_ref()
@@ -195,24 +238,18 @@ impl<C: Backend> OwnShared<C> {
             settings.raw_transactions && !wired,
         );
         let queries = Arc::clone(&watch.state);
-        connection.set_instrumentation(watch);
-        Box::new(Entry::new(
-            connection,
-            dialed.session,
-            queries,
-            &self.policy,
-            place,
-        ))
+        dialed.connection.set_instrumentation(watch);
+        Box::new(Entry::new(dialed, queries, self, place, era))
     }
 
     /// Ends the outage. The probe's connection goes to a waiting request or into the pool.
-    pub(super) fn recovered(&self, dialed: Dialed<C>) {
+    pub(super) fn recovered(self: &Arc<Self>, dialed: Dialed<C>) {
         let Some(dialed) = self.breaker.over(Some(dialed)) else {
             return;
         };
         match self.policy.place() {
             Some(place) => {
-                self.admit(self.entry(dialed, place));
+                self.admit(self.entry(dialed, place, self.policy.era()));
             }
             None => {
                 drop(dialed);

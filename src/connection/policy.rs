@@ -7,16 +7,23 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::connect_errors::ConnectErrors;
 use super::connect_limiter::ConnectLimiter;
 use super::connection_counter::{Counter, Open, Place};
 use super::entry::EntryState;
 use super::limits::Limits;
+use crate::backend::{Affects, InvalidatingError};
 use crate::checkout::ConnectionFacts;
+use crate::log_limiter::LogLimiter;
 use crate::query::QueryOptions;
 use crate::record::inventory::Counts;
 use crate::record::pool_events::{CloseReason, PoolEvents};
+use crate::settings::ResetOnReturn;
+
+/// The shortest time between two errors that replace all connections.
+const ERA: Duration = Duration::from_secs(60);
 
 /// The settings that apply to connections.
 #[derive(Debug, Clone)]
@@ -30,7 +37,10 @@ pub(crate) struct PolicySettings {
     pub(crate) pre_ping: bool,
     pub(crate) pre_ping_bypass: Duration,
     pub(crate) pre_ping_timeout: Duration,
+    /// Also limits cancelling a query, which takes a connection of its own.
+    pub(crate) connect_timeout: Duration,
     pub(crate) raw_transactions: bool,
+    pub(crate) reset_on_return: ResetOnReturn,
     pub(crate) queries: Arc<QueryOptions>,
 }
 
@@ -44,6 +54,10 @@ pub(crate) struct ConnectionPolicy {
     /// Incremented by every connection failure. Connections of an older generation are pinged before
     /// their next use, at any age, because the cause of one failure often affects them all.
     generation: AtomicU64,
+    /// Incremented to replace every connection of an earlier era, which is closed when it is returned or
+    /// before its next use.
+    era: AtomicU64,
+    eras_begun: LogLimiter,
     closed: AtomicBool,
     /// Whether the keepalive has taken all idle connections out of bb8 for a moment.
     gathered: AtomicBool,
@@ -70,6 +84,8 @@ impl ConnectionPolicy {
             counter,
             connect_errors,
             generation: AtomicU64::new(0),
+            era: AtomicU64::new(0),
+            eras_begun: LogLimiter::default(),
             closed: AtomicBool::new(false),
             gathered: AtomicBool::new(false),
             observer: OnceLock::new(),
@@ -163,6 +179,50 @@ impl ConnectionPolicy {
     /// everything known about the others is older than that failure.
     pub(super) fn suspect_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// Replaces every connection that was opened before: each is closed when it is returned or before
+    /// its next use.
+    pub(super) fn replace_all(&self) {
+        self.era.fetch_add(1, Ordering::AcqRel);
+        // So that a checkout, which compares generations only, notices.
+        self.suspect_all();
+    }
+
+    /// Returns whether an error invalidates its connection. Reports it, and draws the conclusion for the
+    /// others.
+    ///
+    /// One error replaces one connection, or once in a while all that were opened before it. So a
+    /// primary that stays read-only, or an app whose statements fail like this again and again, causes
+    /// no storm of reconnects.
+    pub(super) fn invalidates(
+        &self,
+        error: &'static InvalidatingError,
+        became_read_only: bool,
+    ) -> bool {
+        let begins_era = || self.eras_begun.try_log_every(ERA, Instant::now()).is_some();
+        match error.affects {
+            Affects::EarlierSessions => {
+                if begins_era() {
+                    self.replace_all();
+                }
+            }
+            Affects::PerhapsEarlierSessions => {
+                if !begins_era() {
+                    return false;
+                }
+                self.replace_all();
+            }
+            // If the session was read-only from its first moment, the others were, too, or are not.
+            Affects::ReadOnlySession if became_read_only => self.suspect_all(),
+            Affects::ReadOnlySession | Affects::Session => {}
+        }
+        self.notify(|observer| observer.invalidated(error));
+        true
     }
 
     /// Returns the number of requests that wait for a connection, as counted by the observer.

@@ -53,8 +53,8 @@ async fn probe_until_over<C: Backend>(own: Arc<OwnShared<C>>, number: u64) {
         }
         let due = pace.next(!limiter.is_empty(), demanded);
         match next(&mut limiter, due, own.breaker.demanded()).await {
-            Event::Demand => {}
-            Event::Due => {
+            ProbeEvent::Demand => {}
+            ProbeEvent::Due => {
                 let now = Instant::now();
                 // The oldest attempt may use its whole time limit, because the server may only be
                 // slow. The next oldest is cancelled for a new one, which gets through where an old
@@ -70,16 +70,16 @@ async fn probe_until_over<C: Backend>(own: Arc<OwnShared<C>>, number: u64) {
                 own.breaker.tries(now);
                 pace.began(now);
             }
-            Event::Ended(_, Ok(dialed)) => {
+            ProbeEvent::Ended(_, Ok(dialed)) => {
                 own.policy.limiter.succeeded();
                 own.recovered(dialed);
                 return;
             }
-            Event::Ended(began, Err(error)) if error.is_absence() => {
+            ProbeEvent::Ended(began, Err(error)) if error.is_absence() => {
                 pace.failed(Instant::now());
                 own.breaker.failed(began, error);
             }
-            Event::Ended(began, Err(error)) => {
+            ProbeEvent::Ended(began, Err(error)) => {
                 own.policy.limiter.refused(error.clone());
                 own.breaker.refused(began, error);
                 return;
@@ -104,7 +104,7 @@ struct Probe<C> {
     dial: BoxFuture<'static, Result<Dialed<C>, ConnectError>>,
 }
 
-enum Event<C> {
+enum ProbeEvent<C> {
     /// An attempt that began at this instant has ended.
     Ended(Instant, Result<Dialed<C>, ConnectError>),
     /// The next attempt is due.
@@ -117,18 +117,18 @@ async fn next<C>(
     limiter: &mut Vec<Probe<C>>,
     due: Instant,
     demand: impl Future<Output = ()>,
-) -> Event<C> {
+) -> ProbeEvent<C> {
     let (mut due, mut demand) = (pin!(sleep_until(due)), pin!(demand));
     poll_fn(|cx| {
         for index in 0..limiter.len() {
             if let Poll::Ready(outcome) = Pin::new(&mut limiter[index].dial).poll(cx) {
-                return Poll::Ready(Event::Ended(limiter.remove(index).began, outcome));
+                return Poll::Ready(ProbeEvent::Ended(limiter.remove(index).began, outcome));
             }
         }
         if due.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Event::Due);
+            return Poll::Ready(ProbeEvent::Due);
         }
-        demand.as_mut().poll(cx).map(|()| Event::Demand)
+        demand.as_mut().poll(cx).map(|()| ProbeEvent::Demand)
     })
     .await
 }

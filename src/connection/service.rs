@@ -175,8 +175,8 @@ impl<C: Backend> Managed for Manager<C> {
         _: &bb8::Pool<Self>,
         own: &Arc<OwnShared<C>>,
     ) -> BoxFuture<'static, Result<C, ConnectError>> {
-        let opener = own.opener.clone();
-        Box::pin(async move { opener.open().await.map(|dialed| dialed.connection) })
+        let own = Arc::clone(own);
+        Box::pin(async move { own.open_outside().await })
     }
 
     fn observe(own: &Arc<OwnShared<C>>, observer: Weak<dyn PoolEvents>) {

@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use crate::checkout::query_context::{QueryContext, QueryObserver};
 use crate::checkout::wait_phase::{self, Phase, Phases};
 use crate::checkout::{Checkout, PooledGuard};
-use crate::error::{BoxError, PoolError};
+use crate::error::{AlreadyHeld, BoxError, PoolError, Rejection};
 use crate::observe::guard::Observed;
 use crate::observe::span::{self, CheckoutSpan, trace_of};
 use crate::record::checkouts::NotGranted;
 use crate::record::ledger::Holder;
+use crate::record::nested::{Borrower, task_of};
 use crate::record::recorder::Recorder;
 use crate::request::attribution::Attribution;
 
@@ -26,9 +27,10 @@ pin_project! {
     /// The future of [`Observe`](crate::observe::Observe).
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
-        attempt: Option<Attempt>,
+        attempt: Option<PendingCheckout>,
+        // Dropped early if the checkout is denied: it must leave the queue at once.
         #[pin]
-        inner: F,
+        inner: Option<F>,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
@@ -41,7 +43,7 @@ pin_project! {
 }
 
 /// A checkout that has not completed.
-struct Attempt {
+struct PendingCheckout {
     recorder: Arc<Recorder>,
     checkout: Checkout,
     begun: Option<Begun>,
@@ -85,14 +87,14 @@ struct Waited {
 
 impl<F> ResponseFuture<F> {
     pub(crate) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
-        let attempt = Attempt {
+        let attempt = PendingCheckout {
             recorder: Arc::clone(recorder),
             checkout,
             begun: None,
         };
         Self {
             attempt: Some(attempt),
-            inner,
+            inner: Some(inner),
         }
     }
 }
@@ -106,7 +108,7 @@ where
     type Output = Result<Observed<T>, PoolError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let attempt = this.attempt.as_mut().expect("polled after completion");
         let begun = match &mut attempt.begun {
             Some(begun) => begun.woken(),
@@ -114,9 +116,17 @@ where
         };
         // Clears the phase that an unobserved checkout may have left.
         wait_phase::reason();
-        let Poll::Ready(answer) = this.inner.poll(cx) else {
-            begun.waits(&attempt.recorder, wait_phase::reason());
-            return Poll::Pending;
+        let inner = this.inner.as_mut().as_pin_mut();
+        let inner = inner.expect("polled after completion");
+        let Poll::Ready(answer) = inner.poll(cx) else {
+            let waits = begun.waits(&attempt.recorder, attempt.checkout, wait_phase::reason());
+            let Err(held) = waits else {
+                return Poll::Pending;
+            };
+            this.inner.set(None);
+            let attempt = this.attempt.take().expect("it was there above");
+            let denied = PoolError::Rejected(Rejection::Nested(held));
+            return Poll::Ready(Err(attempt.refused(denied)));
         };
         let attempt = this.attempt.take().expect("it was there above");
         Poll::Ready(match answer {
@@ -144,24 +154,41 @@ impl Begun {
         self
     }
 
-    fn waits(&mut self, recorder: &Recorder, phase: Option<Phase>) {
+    /// Returns the checkout's borrower. Its trace is that of the checkout's span.
+    fn borrower(&self) -> Borrower<'_> {
+        Borrower {
+            request: self.request.as_ref(),
+            trace: trace_of(self.span.as_ref(), &self.context),
+        }
+    }
+
+    /// Records that the checkout waits. Returns the connection that its request already holds if it may
+    /// not.
+    fn waits(
+        &mut self,
+        recorder: &Recorder,
+        checkout: Checkout,
+        phase: Option<Phase>,
+    ) -> Result<(), AlreadyHeld> {
         let Some(waiting) = &mut self.waiting else {
             let asked = Instant::now();
+            let key = recorder.queued(checkout, asked, phase, &self.borrower())?;
             self.waiting = Some(Box::new(Wait {
                 asked,
-                key: recorder.queued(asked, phase),
+                key,
                 phase,
                 since: asked,
                 woken: asked,
                 phases: None,
             }));
-            return;
+            return Ok(());
         };
         if waiting.phase != phase {
-            waiting.end_phase(waiting.woken, self.span.as_mut());
+            waiting.end_phase(waiting.woken);
             (waiting.phase, waiting.since) = (phase, waiting.woken);
             recorder.waits_for(waiting.key, phase);
         }
+        Ok(())
     }
 
     fn end_waiting(&mut self, now: Instant) -> Waited {
@@ -173,7 +200,10 @@ impl Begun {
                 phases: None,
             };
         };
-        waiting.end_phase(now, self.span.as_mut());
+        waiting.end_phase(now);
+        if let (Some(span), Some(phases)) = (&mut self.span, &waiting.phases) {
+            span.waited(phases);
+        }
         Waited {
             asked: waiting.asked,
             time: now.saturating_duration_since(waiting.asked),
@@ -195,7 +225,7 @@ impl Begun {
     }
 }
 
-impl Attempt {
+impl PendingCheckout {
     fn granted<T: PooledGuard>(self, inner: T) -> Observed<T> {
         let Self {
             recorder, checkout, ..
@@ -232,6 +262,7 @@ impl Attempt {
             at: 0,
             waited: time,
             trace,
+            task: task_of(request.as_ref()),
             request,
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
@@ -255,7 +286,7 @@ impl Attempt {
         if let PoolError::TimedOut(timeout) = &mut error {
             timeout.waited = waited.time.max(timeout.waited);
             timeout.phases = waited.phases;
-            timeout.scene = Some(self.recorder.scene(now));
+            timeout.scene = Some(self.recorder.scene(now, &begun.borrower()));
         }
         if let Some(span) = begun.span {
             span.failed(&error);
@@ -276,13 +307,10 @@ impl Attempt {
 }
 
 impl Wait {
-    fn end_phase(&mut self, at: Instant, span: Option<&mut CheckoutSpan>) {
+    fn end_phase(&mut self, at: Instant) {
         let Some(phase) = self.phase else { return };
         let time = at.saturating_duration_since(self.since);
         self.phases.get_or_insert_default().add(phase, time);
-        if let Some(span) = span {
-            span.waited(phase, time);
-        }
     }
 }
 

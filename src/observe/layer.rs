@@ -11,8 +11,10 @@ use crate::metrics::instruments::{Metrics, SharedMeterProvider};
 use crate::observe::service::Observe;
 use crate::record::inventory::Inventory;
 use crate::record::leaks::Leaks;
+use crate::record::nested::Nested;
 use crate::record::pool_events::PoolEvents;
-use crate::record::recorder::Recorder;
+use crate::record::recorder::{Recorder, RecorderOptions};
+use crate::settings::NestedCheckouts;
 use crate::telemetry::Tracing;
 use crate::telemetry::scope;
 
@@ -26,6 +28,7 @@ pub struct ObserveLayer {
     slow_wait: Duration,
     leak_threshold: Option<Duration>,
     request_metrics: bool,
+    nested_checkouts: NestedCheckouts,
 }
 
 impl ObserveLayer {
@@ -40,6 +43,7 @@ impl ObserveLayer {
             slow_wait: Duration::from_millis(50),
             leak_threshold: Some(Duration::from_secs(60)),
             request_metrics: false,
+            nested_checkouts: NestedCheckouts::Warn,
         }
     }
 
@@ -94,6 +98,14 @@ impl ObserveLayer {
         self.request_metrics = recorded;
         self
     }
+
+    /// Sets what happens to a checkout of a request that already holds a connection while the pool is
+    /// full. Defaults to [`NestedCheckouts::Warn`].
+    #[must_use]
+    pub fn nested_checkouts(mut self, policy: NestedCheckouts) -> Self {
+        self.nested_checkouts = policy;
+        self
+    }
 }
 
 impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
@@ -104,9 +116,12 @@ impl<S: Inventory + Clone> Layer<S> for ObserveLayer {
             Arc::clone(&self.name),
             Tracing::new(self.tracers.as_ref().map(|tracer| tracer())),
             Box::new(Metrics::new(self.meters.clone())),
-            self.slow_wait,
-            Leaks::new(self.leak_threshold),
-            self.request_metrics,
+            RecorderOptions {
+                slow_wait: self.slow_wait,
+                leaks: Leaks::new(self.leak_threshold),
+                request_metrics: self.request_metrics,
+                nested: Nested::new(self.nested_checkouts),
+            },
             Box::new(inner.clone()),
         );
         let observer: Arc<dyn PoolEvents> = recorder.clone();

@@ -1,7 +1,6 @@
 //! The span of a checkout, through the OpenTelemetry API.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanBuilder, SpanContext, Status, TraceContextExt, TraceId};
@@ -11,10 +10,9 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 
 use crate::checkout::Checkout;
-use crate::checkout::wait_phase::Phase;
+use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::PoolError;
 use crate::metrics::catalog::LABEL;
-use crate::metrics::histograms::PHASE_TIME;
 use crate::telemetry::Tracing;
 
 /// Name of the span. The pool's name is an attribute.
@@ -62,11 +60,18 @@ pub(crate) fn trace_of(span: Option<&CheckoutSpan>, context: &Context) -> Option
 pub(crate) struct CheckoutSpan(BoxedSpan);
 
 impl CheckoutSpan {
-    /// Adds an event for a completed phase of the wait.
-    pub(crate) fn waited(&mut self, phase: Phase, time: Duration) {
-        if self.0.is_recording() {
-            let took = KeyValue::new(PHASE_TIME.name, time.as_secs_f64());
-            self.0.add_event(phase.as_str(), vec![took]);
+    /// Adds the time of each phase of the wait.
+    pub(crate) fn waited(&mut self, phases: &Phases) {
+        if !self.0.is_recording() {
+            return;
+        }
+        for (phase, time) in phases.spent() {
+            let key = match phase {
+                Phase::Queued => "poolscope.checkout.queued_time",
+                Phase::Connecting => "poolscope.checkout.connecting_time",
+                Phase::Pinging => "poolscope.checkout.pinging_time",
+            };
+            self.0.set_attribute(KeyValue::new(key, time.as_secs_f64()));
         }
     }
 

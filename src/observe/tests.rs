@@ -22,7 +22,7 @@ use crate::error::PoolError;
 use crate::observe::{Observe, ObserveLayer, Observed};
 use crate::record::clock::SECOND;
 use crate::record::inventory::{Counts, Inventory};
-use crate::record::traffic::Level;
+use crate::record::traffic::GaugeValues;
 use crate::record::windows::{Span, Windows};
 
 /// An event of the windows.
@@ -118,7 +118,7 @@ proptest! {
                     memory.arrivals.push(now);
                 }
                 Event::Level(checked_out) => {
-                    windows.set_level(now, Level { checked_out, ..Level::default() });
+                    windows.set_level(now, GaugeValues { checked_out, ..GaugeValues::default() });
                     memory.levels.push((now, checked_out));
                 }
             }

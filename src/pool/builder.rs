@@ -1,16 +1,14 @@
 //! [`PoolBuilder`]: what is in code only, and how the pool is built. The settings are in
-//! `builder_settings.rs`.
+//! `builder_settings.rs`, the app's functions in `builder_hooks.rs`.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diesel::QueryResult;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolError as DieselPoolError,
 };
-use futures_util::future::BoxFuture;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tokio::runtime::Handle;
@@ -19,13 +17,13 @@ use tower_layer::Layer;
 use super::handle::Pool;
 use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
-use crate::backend::{Backend, Dial, DialOptions};
+use crate::backend::{Backend, CredentialsProvider, Dial, DialOptions};
 use crate::connection::{
-    ConnectionPolicy, Manager, OnConnect, Opener, PolicySettings, PoolService,
+    ConnectionPolicy, Hooks, Manager, Opener, PolicySettings, PoolService, limit_of_backend,
 };
 use crate::observe::ObserveLayer;
 use crate::query::QueryOptions;
-use crate::settings::{Problem, Settings, SettingsError};
+use crate::settings::{Problem, ResetOnReturn, Settings, SettingsError};
 
 /// Builds a [`Pool`]. Returned by [`Pool::builder`].
 ///
@@ -52,7 +50,8 @@ pub struct PoolBuilder<C> {
     url_name: Cow<'static, str>,
     layer: ObserveLayer,
     dial: Option<Arc<dyn Dial<C>>>,
-    on_connect: Option<OnConnect<C>>,
+    pub(super) credentials: Option<CredentialsProvider>,
+    pub(super) hooks: Hooks<C>,
 }
 
 impl<C: Backend> PoolBuilder<C> {
@@ -62,7 +61,8 @@ impl<C: Backend> PoolBuilder<C> {
             url_name: Cow::Borrowed("database_url"),
             layer: ObserveLayer::new(""),
             dial: None,
-            on_connect: None,
+            credentials: None,
+            hooks: Hooks::default(),
         }
     }
 
@@ -97,31 +97,6 @@ impl<C: Backend> PoolBuilder<C> {
         self.manager(AsyncDieselConnectionManager::new_with_config(url, config))
     }
 
-    /// Sets a callback that sets up each new connection: session variables, functions, `SET ROLE`.
-    ///
-    /// ```
-    /// # #[cfg(feature = "sqlite")] mod doc {
-    /// use diesel_async::SimpleAsyncConnection;
-    /// use poolscope::{Pool, Settings};
-    /// use poolscope::backend::AsyncSqliteConnection;
-    ///
-    /// # #[tokio::main] pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?; let url = format!("sqlite://{}/app.db", folder.path().display());
-    /// let pool = Pool::<AsyncSqliteConnection>::builder(Settings::new(url))
-    ///     .on_connect(|conn| Box::pin(conn.batch_execute("PRAGMA foreign_keys = ON")))
-    ///     .build()?;
-    /// # drop(pool.get().await?);
-    /// # Ok(()) }
-    /// # } #[cfg(feature = "sqlite")] fn main() { doc::main().unwrap() } #[cfg(not(feature = "sqlite"))] fn main() {}
-    /// ```
-    pub fn on_connect<F>(mut self, set_up: F) -> Self
-    where
-        F: for<'a> Fn(&'a mut C) -> BoxFuture<'a, QueryResult<()>> + Send + Sync + 'static,
-    {
-        self.on_connect = Some(Arc::new(set_up));
-        self
-    }
-
     /// Records metrics with this provider. Defaults to the global one, even if it is set later.
     pub fn meter_provider(mut self, provider: impl MeterProvider + Send + Sync + 'static) -> Self {
         self.layer = self.layer.meter_provider(provider);
@@ -152,12 +127,18 @@ impl<C: Backend> PoolBuilder<C> {
             url_name,
             layer,
             dial,
-            on_connect,
+            credentials,
+            hooks,
         } = self;
         settings.validate()?;
         let dial = match dial {
+            Some(_) if credentials.is_some() => {
+                let expected =
+                    "none beside a manager, which opens the connections itself".to_owned();
+                return Err(Problem::wrong("credentials", "a provider", expected).into());
+            }
             Some(dial) => dial,
-            None => Arc::from(dialer::<C>(&settings, &url_name)?),
+            None => Arc::from(dialer::<C>(&settings, &url_name, credentials.clone())?),
         };
         let policy = ConnectionPolicy::new(
             PolicySettings::new(
@@ -168,7 +149,8 @@ impl<C: Backend> PoolBuilder<C> {
         );
         let opener = Opener::new(
             dial,
-            on_connect,
+            credentials,
+            hooks,
             settings.connect_timeout,
             settings.database_url.clone(),
         );
@@ -182,6 +164,7 @@ impl<C: Backend> PoolBuilder<C> {
         let slow_wait = settings.slow_wait.unwrap_or(Duration::MAX);
         let leak_threshold = settings.leak_threshold;
         let request_metrics = settings.request_metrics;
+        let nested_checkouts = settings.nested_checkouts;
         let stack = Stack {
             admit,
             built: Arc::new(Built {
@@ -196,6 +179,7 @@ impl<C: Backend> PoolBuilder<C> {
                 .slow_wait(slow_wait)
                 .leak_threshold(leak_threshold)
                 .request_metrics(request_metrics)
+                .nested_checkouts(nested_checkouts)
                 .layer(stack),
         );
         if let Some(deadline) = warm_up {
@@ -218,10 +202,13 @@ fn admission(settings: &Settings) -> AdmitLayer {
 fn dialer<C: Backend>(
     settings: &Settings,
     url_name: &str,
+    credentials: Option<CredentialsProvider>,
 ) -> Result<Box<dyn Dial<C>>, SettingsError> {
     let url = &settings.database_url;
     let options = DialOptions {
         application_name: settings.application_name,
+        connect_timeout: limit_of_backend(settings.connect_timeout),
+        credentials,
     };
     let wrong = |expected, hint: Option<String>| {
         SettingsError::from(Problem::wrong(url_name, &url.to_string(), expected).with_hint(hint))
@@ -254,7 +241,13 @@ impl PolicySettings {
             pre_ping: settings.pool_pre_ping,
             pre_ping_bypass: settings.pre_ping_bypass,
             pre_ping_timeout: settings.effective_pre_ping_timeout(),
+            connect_timeout: settings.connect_timeout,
             raw_transactions: settings.raw_transactions,
+            // The same holds here.
+            reset_on_return: match settings.database_url.is_private_in_memory() {
+                true => ResetOnReturn::Never,
+                false => settings.reset_on_return,
+            },
             queries: Arc::new(queries),
         }
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::builder::PoolBuilder;
 use crate::backend::Backend;
-use crate::settings::{DatabaseUrl, Preset, QuerySpans, Secret, Settings, Thresholds};
+use crate::settings::{
+    DatabaseUrl, NestedCheckouts, Preset, QuerySpans, ResetOnReturn, Secret, Settings, Thresholds,
+};
 
 /// The settings. [`build`](Self::build) checks their ranges. A method without a variable sets what only
 /// code and config files have.
@@ -75,8 +77,8 @@ impl<C: Backend> PoolBuilder<C> {
         self
     }
 
-    /// Sets the time limit for the answer to a ping, 1 ms to 7 days, after which the connection is
-    /// closed. Defaults to 2 s, and is never more than the rest of the checkout's `pool_timeout`.
+    /// Sets the time limit for the answer to a ping, and for a hook with a reset, 1 ms to 7 days, after
+    /// which the connection is closed. Defaults to 2 s, and is never more than the rest of the checkout's `pool_timeout`.
     pub fn pre_ping_timeout(mut self, timeout: Duration) -> Self {
         self.settings.pre_ping_timeout = timeout;
         self
@@ -100,6 +102,13 @@ impl<C: Backend> PoolBuilder<C> {
     /// that a pool's connections do not all expire at once. Defaults to 10.
     pub fn recycle_jitter_pct(mut self, percent: f64) -> Self {
         self.settings.recycle_jitter_pct = percent;
+        self
+    }
+
+    /// Sets when the session of a returned connection is reset. Defaults to
+    /// [`ResetOnReturn::WhenDirty`]. `DB_POOL_RESET_ON_RETURN`.
+    pub fn reset_on_return(mut self, when: ResetOnReturn) -> Self {
+        self.settings.reset_on_return = when;
         self
     }
 
@@ -143,6 +152,13 @@ impl<C: Backend> PoolBuilder<C> {
     /// false.
     pub fn fail_when_suspended(mut self, fail: bool) -> Self {
         self.settings.fail_when_suspended = fail;
+        self
+    }
+
+    /// Sets what happens to a checkout of a request that already holds a connection while the pool is
+    /// full. Defaults to [`NestedCheckouts::Warn`].
+    pub fn nested_checkouts(mut self, policy: NestedCheckouts) -> Self {
+        self.settings.nested_checkouts = policy;
         self
     }
 
@@ -299,12 +315,14 @@ mod tests {
             .connect_timeout(second)
             .max_connecting(1)
             .recycle_jitter_pct(1.0)
+            .reset_on_return(ResetOnReturn::Never)
             .keepalive(second)
             .warm_up(second)
             .max_pending(1)
             .queue_target(second)
             .queue_interval(second)
             .fail_when_suspended(true)
+            .nested_checkouts(NestedCheckouts::Deny)
             .echo(true)
             .echo_binds(true)
             .leak_threshold(None)
@@ -343,7 +361,7 @@ mod tests {
             fields
         };
         let (before, after) = (fields(&builder().settings), fields(&changed));
-        assert_eq!(before.len(), 35);
+        assert_eq!(before.len(), 37);
         for (before, after) in before.iter().zip(&after) {
             assert_ne!(before, after);
         }

@@ -37,5 +37,5 @@ pub trait Borrowed<'a>: Backend {
 }
 
 impl<C: Backend> Borrowed<'_> for C {
-    type Connection = super::handle::PooledConnection<C>;
+    type Connection = super::PooledConnection<C>;
 }

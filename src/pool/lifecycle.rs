@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::handle::Pool;
@@ -52,8 +53,13 @@ impl<C: Backend> Pool<C> {
         tracing::info!(target: "poolscope", pool = self.name(), "pool suspended");
     }
 
-    /// Ends a [`suspend`](Self::suspend) and serves waiting checkouts in order. Every open connection
-    /// is pinged before its next use, because the server may have been replaced.
+    /// Ends a [`suspend`](Self::suspend) and serves waiting checkouts in order.
+    ///
+    /// Every connection that was opened before is replaced, with
+    /// [`CloseReason::Invalidated`](crate::service::CloseReason::Invalidated): idle ones close now, those
+    /// in use when they are returned. A pool is suspended so that its database can change, and a connection
+    /// that outlives a failover answers every ping and yet may lead to the old primary. Opening a few
+    /// connections costs less than that.
     pub fn resume(&self) {
         self.service().invalidate();
         self.observed.get_ref().gate().resume();
@@ -108,16 +114,28 @@ impl<C: Backend> Pool<C> {
         });
     }
 
-    /// Stops handing out connections, waits up to `deadline` for those in use to be returned, and
-    /// closes them. `healthcheck` answers 503 as soon as the close begins. Returns true if all
-    /// connections were returned in time; the others close when they are returned.
+    /// Stops handing out connections, also to checkouts that wait, closes idle ones, and waits up to
+    /// `deadline` for those in use to be returned and closed. `healthcheck` answers 503 as soon as the close
+    /// begins. Returns true if all connections were returned in time; the others close when they are
+    /// returned.
+    ///
+    /// Dropping the future does not stop the close: it continues in the background until the same
+    /// deadline.
     pub async fn close(&self, deadline: Duration) -> bool {
         let stack = self.observed.get_ref();
-        stack.admit.gate().close();
-        let all_back = timeout(deadline, stack.admit.gate().drained())
-            .await
-            .is_ok();
-        stack.admit.get_ref().close().await;
-        all_back
+        let (gate, service) = (Arc::clone(stack.gate()), stack.admit.get_ref().clone());
+        gate.close();
+        service.start_close();
+        let runtime = service.policy().policy.runtime().clone();
+        let closing = runtime.spawn(async move {
+            let all_back = timeout(deadline, gate.drained()).await.is_ok();
+            service.finish_close().await;
+            all_back
+        });
+        // The task is dropped if the pool's runtime has ended. Its connections have ended with it.
+        match closing.await {
+            Ok(all_back) => all_back,
+            Err(_) => stack.gate().drained().now_or_never().is_some(),
+        }
     }
 }

@@ -105,6 +105,13 @@ impl InFlight {
         })
     }
 
+    /// Ends all queries as cancelled, because they were abandoned. Returns whether there were any.
+    pub(super) fn abandon(&mut self) -> bool {
+        let any = !self.running.is_empty();
+        self.running.clear();
+        any
+    }
+
     /// Removes all queries, in the order of their start.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Running> {
         self.running.drain(..)

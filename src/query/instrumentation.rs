@@ -1,30 +1,28 @@
 //! The diesel instrumentation of each connection that the pool opens.
 
 mod finished;
+mod started;
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
-use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanKind};
+use opentelemetry::trace::SpanKind;
 use tokio::time::Instant;
 
+use super::failure::lost;
 use super::in_flight::InFlight;
 use super::options::QueryOptions;
-use super::running::{Echo, Running};
-use super::span::{describe, open};
+use super::span::{Start, open};
 use super::state::QueryState;
-use super::statement::{self, Printed, transaction_open};
-use super::statement_cache::{CachedStatement, StatementCache};
-use super::text;
+use super::statement::Printed;
+use super::statement_cache::{CachedStatement, Remembered, StatementCache};
+use super::text::{self, SessionChange};
 use super::transaction::Transaction;
 use crate::backend::Session;
 use crate::checkout::TransactionState;
-use crate::checkout::query_context::{
-    Known, QueryContext, QueryFailure, QueryObserver, StatementId,
-};
+use crate::checkout::query_context::{QueryContext, QueryObserver, StatementId};
 use crate::settings::DatabaseKind;
 
 /// Observes the queries on a connection: counts and times them, opens their spans, logs them if that
@@ -45,6 +43,9 @@ pub(crate) struct QueryInstrumentation {
     identities: StatementCache,
     /// Whether the last query had a span that was recorded.
     recorded: bool,
+    /// Whether the next statement begins a transaction, and the session does not show whether it is
+    /// read-only.
+    begins: bool,
 }
 
 /// The part of the query context that a query in flight keeps.
@@ -74,21 +75,44 @@ impl QueryInstrumentation {
             printed: Printed::default(),
             identities: StatementCache::default(),
             recorded: false,
+            begins: false,
             options,
         }
     }
 
     /// Identifies the statement that has this hash.
     fn identify(&mut self, hash: u64, query: &dyn Display) -> CachedStatement {
-        let known = self.known(hash, query);
-        let id = known.map_or(StatementId::OTHER, |known| known.id);
-        CachedStatement { hash, id }
+        let Self {
+            printed,
+            identities,
+            options,
+            ..
+        } = self;
+        let mut read = || text::describe(printed.of(hash, query), options.kind);
+        let remembered = identities.find(hash, &mut read);
+        let mut change = || change_of(printed.of(hash, query), options);
+        let (id, change) = match remembered {
+            Some(Remembered { known, change: old }) => {
+                (known.id, *old.get_or_insert_with(&mut change))
+            }
+            None => (StatementId::OTHER, change()),
+        };
+        CachedStatement { hash, id, change }
     }
 
-    fn known(&mut self, hash: u64, query: &dyn Display) -> Option<&Known> {
+    fn remembered(&mut self, hash: u64, query: &dyn Display) -> Option<&mut Remembered> {
         let (printed, kind) = (&mut self.printed, self.options.kind);
         let mut read = || text::describe(printed.of(hash, query), kind);
         self.identities.find(hash, &mut read)
+    }
+
+    /// Returns what a statement that nobody identifies leaves in its session.
+    fn change(&mut self, query: &dyn Display) -> SessionChange {
+        if !self.options.session_changes {
+            return SessionChange::None;
+        }
+        let hash = self.printed.print(query);
+        change_of(self.printed.of(hash, query), &self.options)
     }
 
     /// Stores the statement sent last in the context slot of the connection.
@@ -123,135 +147,36 @@ impl QueryInstrumentation {
         })
     }
 
-    fn started(&mut self, query: &dyn Display) {
-        let now = Instant::now();
-        self.state.started();
-        // Printing a statement is expensive, so print it only if something needs its text.
-        let mut hash = None;
-        if self.state.sees_transactions {
-            let hash = *hash.insert(self.printed.print(query));
-            if let Some(open) = transaction_open(self.printed.of(hash, query)) {
-                self.state.in_transaction.store(open, Relaxed);
-            }
-        }
-        let owner = self.owner();
-        let occupant = owner.as_ref().and_then(|owner| owner.occupant.as_ref());
-        let mut span = occupant
-            .filter(|_| self.options.spans)
-            .and_then(|occupant| open(occupant, SpanKind::Client, self.recorded));
-        self.recorded = span.is_some();
-        // Do not log the pool's own pings.
-        let echo = occupant.filter(|_| self.options.echo).map(|occupant| {
-            let statement = match self.options.echo_binds {
-                true => query.to_string(),
-                false => {
-                    let hash = *hash.get_or_insert_with(|| self.printed.print(query));
-                    self.printed.of(hash, query).to_owned()
-                }
-            };
-            let context = occupant.context.clone();
-            Box::new(Echo { statement, context })
-        });
-        // A second query in flight must be distinguishable from the first.
-        if hash.is_none() && (span.is_some() || self.under_way.len() > 0) {
-            hash = Some(statement::hash(query));
-        }
-        // Identify the statement now, so that an abandoned query is attributed. If the text has not
-        // been printed, that would be expensive, so identify the statement when the query finishes.
-        let statement = hash
-            .filter(|_| owner.is_some())
-            .map(|hash| self.identify(hash, query));
-        if let Some(statement) = statement {
-            if let Some(span) = &mut span {
-                self.describe_on(span, statement, query);
-            }
-            self.keep(statement, query);
-        }
-        let wire = self.wire.as_ref();
-        let answered_before = wire.and_then(|wire| wire.answered());
-        self.state.set_live(true, now);
-        let sent_before = wire.and_then(|wire| wire.sent());
-        let in_request = owner.as_ref().is_some_and(|owner| owner.in_request);
-        self.under_way.push(Running {
-            since: now,
-            observer: owner.map(|owner| owner.observer),
-            in_request,
-            span,
-            hash,
-            statement,
-            echo,
-            answered_before,
-            sent_before,
-            sent_after: None,
-            finished_before: 0,
-            overtaken: None,
-            shared: false,
-            ended: false,
-        });
-    }
-
-    /// Identifies a statement that is prepared, if it was not printed at its start.
-    fn prepared(&mut self, statement: &str) {
-        // In a pipeline, it is unknown which query the statement belongs to.
-        if let Some(Running {
-            observer: Some(_),
-            statement: None,
-            ..
-        }) = self.under_way.only()
-        {
-            let identified = self.identify(statement::hash(&statement), &statement);
-            self.keep(identified, &statement);
-            if let Some(running) = self.under_way.only() {
-                running.statement = Some(identified);
-            }
-        }
-    }
-
     fn occupant(&self) -> Option<QueryContext> {
         self.state.slot.read(QueryContext::clone)
     }
 
     fn transaction_begins(&mut self) {
+        self.state.nested_commit.store(false, Relaxed);
+        let shows = self.wire.as_ref().and_then(|wire| wire.read_only());
+        self.begins = shows.is_none();
         let occupant = self
             .occupant()
             .filter(|occupant| self.options.spans && occupant.observer.listens());
+        let start = Start {
+            name: Some("transaction"),
+            statement: None,
+            kind: SpanKind::Internal,
+            likely: false,
+        };
         self.transaction = occupant
-            .and_then(|occupant| open(&occupant, SpanKind::Internal, false))
-            .map(|mut span| {
-                span.update_name("transaction");
-                span.set_attributes(self.options.attributes.iter().cloned());
-                Transaction::new(span)
-            });
+            .and_then(|occupant| open(&occupant, &self.options, &start))
+            .map(Transaction::new);
     }
 
     fn transaction_ends(&mut self, commits: bool) {
+        self.state.nested_commit.store(false, Relaxed);
+        self.state.in_read_only_transaction.store(false, Relaxed);
         if let Some(transaction) = &mut self.transaction {
             // The server executes the COMMIT of a failed transaction as a rollback.
             let failed = || self.wire.as_deref().is_some_and(is_in_failed_transaction);
             transaction.ends(commits && !failed());
         }
-    }
-
-    /// Records the statement of a query on its span.
-    fn describe_on(
-        &mut self,
-        span: &mut BoxedSpan,
-        statement: CachedStatement,
-        query: &dyn Display,
-    ) {
-        span.set_attributes(self.options.attributes.iter().cloned());
-        let known = match statement.id {
-            StatementId::OTHER => None,
-            _ => self.known(statement.hash, query),
-        };
-        let known = match known {
-            Some(known) => Arc::clone(&known.statement),
-            None => {
-                let text = self.printed.of(statement.hash, query);
-                Arc::new(text::describe(text, self.options.kind))
-            }
-        };
-        describe(span, &known, &self.options);
     }
 }
 
@@ -261,6 +186,9 @@ impl Instrumentation for QueryInstrumentation {
             InstrumentationEvent::StartQuery { query, .. } => self.started(query),
             InstrumentationEvent::FinishQuery { query, error, .. } => self.finished(query, *error),
             InstrumentationEvent::CacheQuery { sql, .. } => self.prepared(sql),
+            InstrumentationEvent::CommitTransaction { depth, .. } if depth.get() > 1 => {
+                self.state.nested_commit.store(true, Relaxed);
+            }
             InstrumentationEvent::BeginTransaction { depth, .. } if depth.get() == 1 => {
                 self.transaction_begins();
             }
@@ -275,6 +203,14 @@ impl Instrumentation for QueryInstrumentation {
         if let Some(next) = &mut self.next {
             next.on_connection_event(event);
         }
+    }
+}
+
+/// Returns what a statement leaves in its session, if that is of interest.
+fn change_of(text: &str, options: &QueryOptions) -> SessionChange {
+    match options.session_changes {
+        true => text::session_change(text, options.kind),
+        false => SessionChange::None,
     }
 }
 
@@ -293,8 +229,9 @@ impl Drop for QueryInstrumentation {
         if self.wire.as_ref().is_some_and(|wire| wire.is_closed())
             && !self.state.given_up.load(Relaxed)
         {
+            let lost = lost(self.wire.as_deref());
             for running in self.under_way.drain() {
-                running.end(Instant::now(), Some(&QueryFailure::LOST), None);
+                running.end(Instant::now(), Some(&lost), None);
             }
         }
     }
@@ -307,13 +244,14 @@ mod tests {
 
     use super::*;
     use crate::checkout::ConnectionFacts;
-    use crate::checkout::query_context::{Ended, Repeat, Statement};
+    use crate::checkout::query_context::{Ended, Known, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
-    use opentelemetry::Context;
+    use opentelemetry::global::BoxedSpan;
     use opentelemetry::trace::{
         SpanBuilder, SpanContext, TraceContextExt, TraceFlags, Tracer, TracerProvider,
     };
+    use opentelemetry::{Context, KeyValue};
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
     fn watch(see_transactions: bool) -> QueryInstrumentation {
@@ -326,12 +264,13 @@ mod tests {
     ) -> QueryInstrumentation {
         let options = QueryOptions {
             kind: DatabaseKind::Mysql,
-            attributes: Vec::new(),
+            attributes: vec![KeyValue::new("db.system.name", "mysql")],
             spans: true,
             span_text: true,
             echo: false,
             echo_binds: false,
             n_plus_one: None,
+            session_changes: true,
         };
         QueryInstrumentation::new(Arc::new(options), session, see_transactions)
     }
@@ -341,6 +280,7 @@ mod tests {
     #[derive(Default)]
     struct Written {
         opened: AtomicUsize,
+        builders: Mutex<Vec<SpanBuilder>>,
         read: Mutex<Vec<Statement>>,
         ended: Mutex<Vec<Option<StatementId>>>,
     }
@@ -352,6 +292,7 @@ mod tests {
 
         fn open_span(&self, builder: SpanBuilder, _: &Context) -> BoxedSpan {
             self.opened.fetch_add(1, Relaxed);
+            self.builders.lock().unwrap().push(builder.clone());
             let tracer = opentelemetry::global::tracer("none");
             opentelemetry::trace::Tracer::build(&tracer, builder)
         }
@@ -451,6 +392,27 @@ mod tests {
             let observer = occupied_in(&watch, context.clone());
             run(&mut watch, "SELECT 1", true);
             assert_eq!(observer.opened.load(Relaxed), asked, "{context:?}");
+        }
+    }
+
+    #[test]
+    fn a_sampler_sees_the_database_and_the_summary_where_it_is_known() {
+        for (printed, name, keys) in [
+            (
+                true,
+                "SELECT users",
+                &["db.system.name", "db.query.summary"][..],
+            ),
+            (false, "query", &["db.system.name"]),
+        ] {
+            let mut watch = watch(printed);
+            let observer = occupied(&watch);
+            run(&mut watch, "SELECT name FROM users WHERE id = 7", true);
+            let builders = observer.builders.lock().unwrap();
+            assert_eq!(builders[0].name, name);
+            let attributes = builders[0].attributes.iter().flatten();
+            let given: Vec<_> = attributes.map(|it| it.key.as_str()).collect();
+            assert_eq!(given, keys);
         }
     }
 

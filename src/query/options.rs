@@ -1,7 +1,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry_semantic_conventions::attribute::DB_SYSTEM_NAME;
 
-use crate::settings::{DatabaseKind, QuerySpans, Settings};
+use crate::settings::{DatabaseKind, QuerySpans, ResetOnReturn, Settings};
 
 /// Which telemetry of a pool's queries is recorded, and how.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub(crate) struct QueryOptions {
     pub(crate) echo_binds: bool,
     /// A statement sent more often than this in one request is reported; `None` = never.
     pub(crate) n_plus_one: Option<u32>,
+    /// Whether statements are inspected for what they leave in their session.
+    pub(crate) session_changes: bool,
 }
 
 impl QueryOptions {
@@ -30,6 +32,7 @@ impl QueryOptions {
             echo: settings.echo,
             echo_binds: settings.echo_binds,
             n_plus_one: settings.n_plus_one,
+            session_changes: settings.reset_on_return != ResetOnReturn::Never,
         }
     }
 }

@@ -1,16 +1,20 @@
 //! The state of the queries on a connection, readable from other tasks.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::text::describe;
+use super::streams::Streams;
+use super::text::{SessionChange, describe};
+use crate::backend::{Errors, statement_asks_read_only};
 use crate::checkout::query_context::{ContextSlot, LastStatement};
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::settings::DatabaseKind;
 
 const LIVE: u64 = 1 << 63;
+
+const SET_TRANSACTION: &str = "SET TRANSACTION ";
 
 /// The state of the queries on a connection, written by its [`QueryInstrumentation`](super::QueryInstrumentation).
 #[derive(Debug)]
@@ -20,8 +24,19 @@ pub(crate) struct QueryState {
     pub(super) in_transaction: AtomicBool,
     pub(super) failed: AtomicBool,
     pub(super) given_up: AtomicBool,
+    /// Whether a holder has the connection to itself while queries seem to be in flight: it has dropped them.
+    exclusive: AtomicBool,
+    pub(super) streams: Streams,
+    /// Whether a nested transaction has ended successfully inside the one that is open.
+    pub(super) nested_commit: AtomicBool,
+    /// Whether a statement has opened the current transaction as read-only.
+    pub(super) in_read_only_transaction: AtomicBool,
+    /// The invalidating errors, as far as diesel shows them.
+    invalidating: AtomicU32,
     /// Whether statements are inspected.
     pub(super) sees_transactions: bool,
+    /// What the statements so far have left in the session: a [`SessionChange`].
+    change: AtomicU8,
     base: Instant,
     /// Nanoseconds with a query in flight, excluding the current busy period.
     busy: AtomicU64,
@@ -43,7 +58,13 @@ impl QueryState {
             in_transaction: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            exclusive: AtomicBool::new(false),
+            streams: Streams::default(),
+            nested_commit: AtomicBool::new(false),
+            in_read_only_transaction: AtomicBool::new(false),
+            invalidating: AtomicU32::new(0),
             sees_transactions,
+            change: AtomicU8::new(0),
             base: Instant::now(),
             busy: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
@@ -64,10 +85,90 @@ impl QueryState {
         self.failed.load(Relaxed)
     }
 
+    /// Records a query's error, if it is one that invalidates the connection. In a transaction that was
+    /// opened as read-only, an error because of that is none.
+    pub(super) fn failed_with(&self, error: &diesel::result::Error) {
+        let mut errors = Errors::of_diesel(self.kind, error);
+        if self.in_read_only_transaction.load(Relaxed) {
+            errors = errors.without_read_only();
+        }
+        if !errors.is_empty() {
+            self.invalidating.fetch_or(errors.0, Relaxed);
+        }
+    }
+
+    /// Records whether the transaction that a statement opens is read-only; `open` is what the statement
+    /// does to the transaction. `SET TRANSACTION` concerns the current or the next one.
+    pub(super) fn sees_read_only(&self, open: Option<bool>, statement: &str) {
+        let concerns = match open {
+            Some(open) => open,
+            None => statement
+                .get(..SET_TRANSACTION.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(SET_TRANSACTION)),
+        };
+        if open == Some(false) {
+            self.in_read_only_transaction.store(false, Relaxed);
+        } else if concerns && statement_asks_read_only(statement) {
+            self.in_read_only_transaction.store(true, Relaxed);
+        }
+    }
+
+    /// Returns the errors since the last call that invalidate the connection.
+    pub(crate) fn take_invalidating(&self) -> Errors {
+        match self.invalidating.load(Relaxed) {
+            0 => Errors::NONE,
+            _ => Errors(self.invalidating.swap(0, Relaxed)),
+        }
+    }
+
     /// Records that the connection is closed because its queries were abandoned: the end of the
     /// connection is not the reason why they fail.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
+    }
+
+    /// Records that the holder borrows the connection exclusively. A query borrows it until it ends, so those
+    /// in flight were abandoned.
+    pub(crate) fn borrowed_exclusively(&self) {
+        if self.in_flight() > 0 || self.streams.any() {
+            self.exclusive.store(true, Relaxed);
+        }
+    }
+
+    /// Returns whether the queries in flight were abandoned, as far as is known.
+    pub(super) fn take_exclusive(&self) -> bool {
+        self.exclusive.load(Relaxed) && self.exclusive.swap(false, Relaxed)
+    }
+
+    /// Records that the connection was returned. Nobody reads its streams any more.
+    pub(crate) fn returned(&self) {
+        self.streams.give_up();
+    }
+
+    /// Returns whether a nested transaction has ended successfully inside the one that is open.
+    pub(crate) fn has_nested_commit(&self) -> bool {
+        self.nested_commit.load(Relaxed)
+    }
+
+    /// Returns whether a statement has left something in the session.
+    pub(crate) fn is_session_changed(&self) -> bool {
+        self.change.load(Relaxed) != SessionChange::None as u8
+    }
+
+    /// Returns whether a statement has left something in the session that a reset does not remove.
+    pub(crate) fn is_session_changed_for_good(&self) -> bool {
+        self.change.load(Relaxed) == SessionChange::Lasting as u8
+    }
+
+    /// Records that the session was reset.
+    pub(crate) fn session_is_reset(&self) {
+        self.change.store(SessionChange::None as u8, Relaxed);
+    }
+
+    pub(super) fn leaves(&self, change: SessionChange) {
+        if change != SessionChange::None {
+            self.change.fetch_max(change as u8, Relaxed);
+        }
     }
 
     // There is only one writer at a time, because diesel locks the instrumentation.

@@ -5,6 +5,8 @@ use std::fmt::{self, Display, Write};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
+use super::text::each_statement;
+use crate::settings::DatabaseKind;
 use foldhash::quality::{FoldHasher, RandomState};
 
 /// The separator that diesel's `DebugQuery` prints between a statement and its bind values.
@@ -19,7 +21,7 @@ static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 /// Returns the hash of a query's statement. Printing stops where the bind values begin, so that they
 /// are not formatted.
 pub(super) fn hash(query: &dyn Display) -> u64 {
-    let mut statement = Statement::new(None);
+    let mut statement = StatementHasher::new(None);
     let _ = write!(statement, "{query}");
     statement.hasher.finish()
 }
@@ -38,7 +40,7 @@ impl Printed {
             true => self.text = String::new(),
             false => self.text.clear(),
         }
-        let mut statement = Statement::new(Some(&mut self.text));
+        let mut statement = StatementHasher::new(Some(&mut self.text));
         // A query that cannot be printed cannot be sent either, and diesel reports that error.
         let _ = write!(statement, "{query}");
         let (hash, ended) = (statement.hasher.finish(), statement.ended);
@@ -69,13 +71,13 @@ impl Printed {
 }
 
 /// A writer that accepts the pieces of a query up to [`BINDS`].
-struct Statement<'a> {
+struct StatementHasher<'a> {
     hasher: FoldHasher<'static>,
     buffer: Option<&'a mut String>,
     ended: bool,
 }
 
-impl<'a> Statement<'a> {
+impl<'a> StatementHasher<'a> {
     fn new(buffer: Option<&'a mut String>) -> Self {
         Self {
             hasher: SEED.build_hasher(),
@@ -85,7 +87,7 @@ impl<'a> Statement<'a> {
     }
 }
 
-impl Write for Statement<'_> {
+impl Write for StatementHasher<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         // The statement is a single earlier piece, even if its text contains the separator.
         self.ended |= piece == BINDS;
@@ -100,19 +102,30 @@ impl Write for Statement<'_> {
     }
 }
 
-/// Returns whether a transaction is open after a statement; `None` if it neither begins nor ends one.
+/// Returns whether a transaction is open after a statement, or after a batch of statements; `None` if
+/// none of them begins or ends one.
 ///
-/// It reads the first words of the statement, or of the first and the last statement of a batch.
-pub(super) fn transaction_open(statement: &str) -> Option<bool> {
-    if !open_after_one(statement)? {
-        return Some(false);
+/// It reads the first words of each statement.
+pub(super) fn transaction_open(statements: &str, dialect: DatabaseKind) -> Option<bool> {
+    let statements = statements.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    if !statements.contains(';') {
+        return open_after_one(statements);
     }
-    // `BEGIN; …; COMMIT` in one batch leaves nothing open.
-    let last = statement
-        .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
-        .rsplit(';')
-        .next();
-    Some(last.and_then(open_after_one) != Some(false))
+    let (mut open, mut may_have_body) = (None, false);
+    each_statement(statements, dialect, |statement| {
+        let statement = skip_comments(statement);
+        may_have_body |= begins_with(statement, "create");
+        // The `END` of a trigger or a procedure ends no transaction.
+        if !(may_have_body && begins_with(statement, "end")) {
+            open = open_after_one(statement).or(open);
+        }
+    });
+    open
+}
+
+fn begins_with(statement: &str, word: &str) -> bool {
+    let first = statement.split(|c: char| !c.is_ascii_alphabetic()).next();
+    first.is_some_and(|first| first.eq_ignore_ascii_case(word))
 }
 
 fn open_after_one(statement: &str) -> Option<bool> {
@@ -167,11 +180,32 @@ mod tests {
             ("ROLLBACK TO SAVEPOINT a", None),
             ("BEGIN; INSERT INTO t VALUES (1); COMMIT;", Some(false)),
             ("BEGIN; INSERT INTO t VALUES (1)", Some(true)),
+            ("SELECT 1; BEGIN", Some(true)),
+            ("SELECT 'COMMIT;'; BEGIN; -- ;", Some(true)),
+            ("SELECT 1; BEGIN; SELECT ';'", Some(true)),
+            ("COMMIT; BEGIN", Some(true)),
+            ("BEGIN; COMMIT; SELECT 1", Some(false)),
+            ("BEGIN; SELECT '; COMMIT'", Some(true)),
+            ("SELECT 1; SELECT 2", None),
+            (
+                "CREATE TRIGGER a AFTER INSERT ON t BEGIN DELETE FROM u; END",
+                None,
+            ),
+            (
+                "CREATE TRIGGER a AFTER INSERT ON t BEGIN DELETE FROM u; END; BEGIN",
+                Some(true),
+            ),
             ("SET autocommit=0", None),
             ("", None),
             ("/* never closed", None),
         ] {
-            assert_eq!(transaction_open(statement), open, "{statement}");
+            for dialect in [
+                DatabaseKind::Postgres,
+                DatabaseKind::Mysql,
+                DatabaseKind::Sqlite,
+            ] {
+                assert_eq!(transaction_open(statement, dialect), open, "{statement}");
+            }
         }
     }
 

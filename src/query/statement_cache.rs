@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
 
+use super::text::SessionChange;
 use crate::checkout::query_context::{Known, QueryObserver, Statement, StatementId};
 use foldhash::fast::FixedState;
 
@@ -11,11 +12,19 @@ use foldhash::fast::FixedState;
 /// needed because an app that writes values into its statements sends new texts all the time.
 const REMEMBERED: usize = 512;
 
-/// The hash of a text, and the id of its statement.
+/// The hash of a text, the id of its statement, and what it leaves in its session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CachedStatement {
     pub(super) hash: u64,
     pub(super) id: StatementId,
+    pub(super) change: SessionChange,
+}
+
+/// A statement that is remembered.
+pub(super) struct Remembered {
+    pub(super) known: Known,
+    /// What the text leaves in its session. Texts that differ only in their values may differ here.
+    pub(super) change: Option<SessionChange>,
 }
 
 /// A connection's cache of the statements of one observer.
@@ -23,7 +32,7 @@ pub(super) struct CachedStatement {
 pub(super) struct StatementCache {
     /// The observer. The weak handle keeps its allocation, so that no other one has the same address.
     by: Option<Weak<dyn QueryObserver>>,
-    remembered: HashMap<u64, Known, FixedState>,
+    remembered: HashMap<u64, Remembered, FixedState>,
 }
 
 impl StatementCache {
@@ -54,7 +63,7 @@ impl StatementCache {
         &mut self,
         hash: u64,
         read: &mut dyn FnMut() -> Statement,
-    ) -> Option<&Known> {
+    ) -> Option<&mut Remembered> {
         if self.remembered.len() >= REMEMBERED && !self.remembered.contains_key(&hash) {
             self.remembered.clear();
         }
@@ -62,7 +71,10 @@ impl StatementCache {
             Entry::Occupied(known) => Some(known.into_mut()),
             Entry::Vacant(place) => {
                 let observer = self.by.as_ref()?.upgrade()?;
-                Some(place.insert(observer.statement(hash, read)?))
+                Some(place.insert(Remembered {
+                    known: observer.statement(hash, read)?,
+                    change: None,
+                }))
             }
         }
     }

@@ -16,12 +16,12 @@ const OUTCOME: &str = "poolscope.transaction.outcome";
 pub(super) struct Transaction {
     span: BoxedSpan,
     /// The effect of the statement in flight: `BEGIN`, `COMMIT` or `ROLLBACK`; `None` for any other.
-    step: Option<Step>,
+    step: Option<Effect>,
     ended: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Step {
+enum Effect {
     Begin,
     Commit,
     Rollback,
@@ -32,7 +32,7 @@ impl Transaction {
     pub(super) fn new(span: BoxedSpan) -> Self {
         Self {
             span,
-            step: Some(Step::Begin),
+            step: Some(Effect::Begin),
             ended: false,
         }
     }
@@ -40,17 +40,17 @@ impl Transaction {
     /// Records that the next statement ends the transaction.
     pub(super) fn ends(&mut self, commits: bool) {
         self.step = Some(match commits {
-            true => Step::Commit,
-            false => Step::Rollback,
+            true => Effect::Commit,
+            false => Effect::Rollback,
         });
     }
 
     /// Records the end of a statement. Returns whether the transaction has ended with it.
     pub(super) fn statement_ended(&mut self, failure: Option<&QueryFailure>) -> bool {
         let outcome = match (self.step.take(), failure) {
-            (Some(Step::Begin), None) | (None, _) => return false,
-            (Some(Step::Commit), None) => "committed",
-            (Some(Step::Rollback), None) => "rolled_back",
+            (Some(Effect::Begin), None) | (None, _) => return false,
+            (Some(Effect::Commit), None) => "committed",
+            (Some(Effect::Rollback), None) => "rolled_back",
             (Some(_), Some(_)) => "failed",
         };
         self.end(outcome, failure);

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{Phase, Phases};
-use crate::error::{PoolError, Rejection};
+use crate::error::{AlreadyHeld, PoolError, Rejection};
 use crate::record::clock::nanos;
 use crate::record::history::Asked;
-use crate::record::ledger::{Holder, Waiter};
+use crate::record::ledger::Holder;
+use crate::record::nested::Borrower;
 use crate::record::recorder::{PoolState, Recorder};
 use crate::record::usage::SiteKey;
 
@@ -42,15 +44,28 @@ impl From<&PoolError> for NotGranted {
 }
 
 impl Recorder {
-    /// Records that a checkout begins to wait. Returns the key of its waiter.
-    pub(crate) fn queued(&self, since: Instant, phase: Option<Phase>) -> u32 {
+    /// Records that a checkout begins to wait. Returns the key of its waiter, or the connection that its
+    /// request already holds if the policy denies a nested checkout.
+    pub(crate) fn queued(
+        &self,
+        checkout: Checkout,
+        since: Instant,
+        phase: Option<Phase>,
+        borrower: &Borrower<'_>,
+    ) -> Result<u32, AlreadyHeld> {
         let now = self.clock.at(since);
-        let mut state = self.state();
-        state.windows.at(now).traffic.arrivals += 1;
-        state.history.asked();
-        let key = state.ledger.waiters.insert(Waiter { since, phase });
-        self.level(&mut state, now);
-        key
+        let (key, held) = {
+            let mut state = self.state();
+            let entered = self.enter_waiter(&mut state, checkout, since, phase, borrower)?;
+            state.windows.at(now).traffic.arrivals += 1;
+            state.history.asked();
+            self.level(&mut state, now);
+            entered
+        };
+        if let Some(held) = held {
+            self.log_nested(checkout, borrower, held);
+        }
+        Ok(key)
     }
 
     /// Records that a waiting checkout enters another phase.

@@ -48,7 +48,7 @@ impl Hour {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::traffic::Level;
+    use crate::record::traffic::GaugeValues;
     use crate::record::windows::Windows;
     use std::time::Duration;
 
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn a_held_connection_counts_in_each_sample() {
         let mut windows = Windows::new();
-        let level = |checked_out| Level {
+        let level = |checked_out| GaugeValues {
             checked_out,
-            ..Level::default()
+            ..GaugeValues::default()
         };
         windows.set_level(0, level(7));
         windows.set_level(SECOND, level(3));

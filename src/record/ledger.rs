@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::TraceId;
 use slab::Slab;
+use tokio::task;
 use tokio::time::Instant;
 
 use crate::backend::SessionState;
@@ -13,6 +14,7 @@ use crate::checkout::wait_phase::Phase;
 use crate::checkout::{Checkout, ConnectionFacts};
 use crate::record::clock::{Clock, nanos};
 use crate::record::history::{Position, Queries};
+use crate::record::nested::OwnHold;
 use crate::request::attribution::Attribution;
 
 /// A checkout that holds a connection; read through [`Recorder`](crate::record::recorder::Recorder).
@@ -27,6 +29,8 @@ pub(crate) struct Holder {
     pub(crate) trace: Option<TraceId>,
     /// The HTTP request that the checkout belongs to, if any.
     pub(crate) request: Option<Arc<Attribution>>,
+    /// The task that it was checked out in; `None` if the request is known, or outside a task.
+    pub(crate) task: Option<task::Id>,
     pub(crate) facts: Option<Arc<dyn ConnectionFacts>>,
     /// Time the database had worked for the connection before this hold; `None` if not measured.
     pub(crate) busy_before: Option<Duration>,
@@ -86,6 +90,7 @@ impl Holder {
             waited: Duration::ZERO,
             trace: None,
             request: None,
+            task: None,
             facts: None,
             busy_before: None,
             position: None,
@@ -100,6 +105,10 @@ pub(crate) struct Waiter {
     pub(crate) since: Instant,
     /// Current phase of the wait; `None` if unknown.
     pub(crate) phase: Option<Phase>,
+    /// The source line of its checkout.
+    pub(crate) caller: &'static Location<'static>,
+    /// The hold of the same request, if the wait began beside one.
+    pub(crate) own_hold: Option<OwnHold>,
 }
 
 /// Capacity above which the memory is freed when the last entry is removed, after a burst.
@@ -128,6 +137,10 @@ impl<T> Entries<T> {
         entry
     }
 
+    pub(crate) fn get(&self, key: u32) -> Option<&T> {
+        self.0.get(key as usize)
+    }
+
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
         self.0.get_mut(key as usize)
     }
@@ -138,6 +151,10 @@ impl<T> Entries<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|(_, entry)| entry)
+    }
+
+    pub(crate) fn iter_with_keys(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.0.iter().map(|(key, entry)| (key as u32, entry))
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {

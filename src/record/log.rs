@@ -1,17 +1,20 @@
 //! Log events of a pool, and the pool snapshot in a timeout's error.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::ConnectError;
+use crate::backend::{ConnectError, InvalidatingError};
 use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{LongestHolder, PoolSnapshot};
+use crate::log_limiter::LogLimiter;
+use crate::record::nested::Borrower;
 use crate::record::pool_events::{CloseReason, PoolEvents};
 use crate::record::recorder::{Recorder, TARGET};
 
-/// Interval at which a lasting outage is logged again.
+/// Interval at which a lasting outage, or the reason for closing connections, is logged again.
 const LASTING: Duration = Duration::from_secs(60);
 
 impl Recorder {
@@ -50,9 +53,10 @@ impl Recorder {
         state.last_connect_error = Some((error.clone(), Instant::now()));
     }
 
-    /// Returns the pool snapshot for a timeout's error.
-    pub(crate) fn scene(&self, now: Instant) -> PoolSnapshot {
+    /// Returns the pool snapshot for the error of a timeout of this borrower.
+    pub(crate) fn scene(&self, now: Instant, borrower: &Borrower<'_>) -> PoolSnapshot {
         let counts = self.counts();
+        let already_held = self.held_at_timeout(borrower, now);
         let state = self.state();
         PoolSnapshot {
             pool: self.name.to_string(),
@@ -65,6 +69,7 @@ impl Recorder {
                 label: holder.checkout.label_text(),
                 held: holder.held(now),
             }),
+            already_held,
             last_connect_error: state
                 .last_connect_error
                 .as_ref()
@@ -85,6 +90,7 @@ impl PoolEvents for Recorder {
             let mut state = self.state();
             state.totals.connections_opened += 1;
             back = state.last_connect_error.take().is_some();
+            state.last_opened = Some(Instant::now());
             state.windows.at(self.clock.now()).create.record(took);
             state.creates.record_time(took);
         }
@@ -129,10 +135,50 @@ impl PoolEvents for Recorder {
         self.state().ledger.waiters.len()
     }
 
+    fn closed_because(&self, why: &'static str, error_type: &'static str) {
+        let logged = {
+            let mut log = self
+                .closed_because_log
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = log.iter().position(|(other, _)| *other == why);
+            let at = at.unwrap_or_else(|| {
+                log.push((why, LogLimiter::default()));
+                log.len() - 1
+            });
+            log[at].1.try_log_every(LASTING, Instant::now())
+        };
+        if let Some(suppressed) = logged {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                error.type = (!error_type.is_empty()).then_some(error_type),
+                others_within_a_minute = suppressed,
+                "a connection is closed: {why}",
+            );
+        }
+    }
+
+    fn invalidated(&self, error: &'static InvalidatingError) {
+        let now = Instant::now();
+        self.state().last_invalidation = Some((error, now));
+        if let Some(suppressed) = self.invalidations_log.try_log(now) {
+            tracing::warn!(
+                target: TARGET,
+                pool = &*self.name,
+                db.response.status_code = error.code,
+                error.type = error.name,
+                others_within_a_second = suppressed,
+                "connection invalidated: {}",
+                error.meaning,
+            );
+        }
+    }
+
     fn closed(&self, reason: CloseReason) {
         self.state().totals.connections_closed.count(reason);
         match reason {
-            CloseReason::Broken | CloseReason::PingFailed => {
+            CloseReason::Broken | CloseReason::PingFailed | CloseReason::Invalidated => {
                 tracing::info!(target: TARGET, pool = &*self.name,
                     reason = reason.as_str(),
                     "connection closed"

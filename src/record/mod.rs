@@ -15,6 +15,7 @@ pub(crate) mod inventory;
 pub(crate) mod leaks;
 pub(crate) mod ledger;
 mod log;
+pub(crate) mod nested;
 pub(crate) mod pool_events;
 pub(crate) mod queries;
 pub(crate) mod readiness;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backend::ConnectError;
+use crate::backend::{ConnectError, InvalidatingError};
 
 /// Why a connection was closed.
 #[non_exhaustive]
@@ -22,11 +22,17 @@ pub enum CloseReason {
     Resize,
     /// The app took it out of the pool.
     Taken,
+    /// Its session could not be reset, one of the app's hooks failed, or it listened to notifications
+    /// while nobody held it.
+    Dirty,
+    /// It worked, and yet was of no use: an error said so, on this connection or for all that were
+    /// opened before, or the pool was resumed after it was opened.
+    Invalidated,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Recycle,
         Self::Overflow,
         Self::Broken,
@@ -34,6 +40,8 @@ impl CloseReason {
         Self::Shutdown,
         Self::Resize,
         Self::Taken,
+        Self::Dirty,
+        Self::Invalidated,
     ];
 
     /// Returns the name of the reason in reports and telemetry.
@@ -47,6 +55,8 @@ impl CloseReason {
             Self::Shutdown => "shutdown",
             Self::Resize => "resize",
             Self::Taken => "taken",
+            Self::Dirty => "dirty",
+            Self::Invalidated => "invalidated",
         }
     }
 }
@@ -77,6 +87,17 @@ pub trait PoolEvents: Send + Sync {
 
     /// Reports that the allowed number of connections has changed.
     fn resized(&self) {}
+
+    /// Reports why a connection is about to be closed, with the kind of the error if there is one.
+    fn closed_because(&self, why: &'static str, error_type: &'static str) {
+        let _ = (why, error_type);
+    }
+
+    /// Reports that an error has invalidated a connection, which is closed because of it.
+    #[doc(hidden)]
+    fn invalidated(&self, error: &'static InvalidatingError) {
+        let _ = error;
+    }
 
     /// Reports that a connection was closed.
     fn closed(&self, reason: CloseReason) {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{ConnectErrorKind, MonitorError};
+use crate::backend::{ConnectError, ConnectErrorKind, MonitorError};
 use crate::record::inventory::{Availability, Counts};
-use crate::record::recorder::Recorder;
+use crate::record::recorder::{Recorder, VERDICT_AGE};
 
 /// Maximum age of a checkout that proves that the pool serves.
 const RECENT: Duration = Duration::from_secs(1);
@@ -27,7 +27,10 @@ pub(crate) struct Readiness {
     /// Age of the newest hold: every connection in use has been in use for at least this time.
     pub(crate) newest_hold: Option<Duration>,
     pub(crate) since_last_return: Option<Duration>,
-    pub(crate) last_granted: Option<Instant>,
+    /// When a checkout last got a connection, or a connection was last opened.
+    pub(crate) last_success: Option<Instant>,
+    /// The last connect error if no server answered and nothing has succeeded since, and when it occurred.
+    pub(crate) absence: Option<(ConnectError, Instant)>,
 }
 
 impl Readiness {
@@ -36,6 +39,10 @@ impl Readiness {
         let now = Instant::now();
         let ago = |at: Instant| now.saturating_duration_since(at);
         let state = recorder.state();
+        let last_success = state.last_granted.max(state.last_opened);
+        let absence = state.last_connect_error.as_ref().filter(|(error, at)| {
+            error.is_absence() && last_success.is_none_or(|success| success < *at)
+        });
         Self {
             availability: recorder.inventory.availability(),
             counts,
@@ -47,7 +54,8 @@ impl Readiness {
                 .map(|waiter| ago(waiter.since)),
             newest_hold: state.ledger.newest_hold().map(ago),
             since_last_return: state.last_returned.map(ago),
-            last_granted: state.last_granted,
+            last_success,
+            absence: absence.cloned(),
         }
     }
 
@@ -89,33 +97,48 @@ impl Readiness {
 
     /// Returns why the database cannot be reached, given the result of the monitoring connection. Its
     /// failure alone is no evidence while checkouts succeed, or while the server has no free slots
-    /// because of the pool's own connections.
+    /// because of the pool's own connections. An answer that is late is no failure.
     pub(crate) fn unreachable(&self, monitor: Result<(), &MonitorError>) -> Option<String> {
         let error = monitor.err()?;
-        let kind = error.cause.kind();
+        let Some(known) = &error.pending else {
+            return self.failed(&error.cause, error.asked);
+        };
+        if let Some((cause, at)) = known.failed.as_ref().or(self.absence.as_ref()) {
+            return self.failed(cause, *at);
+        }
+        let recently = |at: Instant| at.elapsed() < VERDICT_AGE;
+        if self.counts.open > 0 || known.answered.is_some_and(recently) {
+            return None;
+        }
+        self.failed(&error.cause, error.asked)
+    }
+
+    /// Returns why the database cannot be reached after a request, made at `asked`, has failed.
+    fn failed(&self, cause: &ConnectError, asked: Instant) -> Option<String> {
+        let kind = cause.kind();
         // If no server answers, a connection handed out before the question proves nothing. If the
         // server rejects the monitoring connection, a recent one does: the rejection takes only
         // milliseconds, and not every app has a checkout in that time.
         let since = match kind {
-            ConnectErrorKind::Unreachable | ConnectErrorKind::Starting => error.asked,
-            _ => error.asked.checked_sub(RECENT).unwrap_or(error.asked),
+            ConnectErrorKind::Unreachable | ConnectErrorKind::Starting => asked,
+            _ => asked.checked_sub(RECENT).unwrap_or(asked),
         };
-        if self.last_granted.is_some_and(|at| at >= since) {
+        if self.last_success.is_some_and(|at| at >= since) {
             return None;
         }
         // The server rejects new connections, but open ones still serve. An unused pool has no checkout
         // to prove it.
-        if !error.cause.is_absence() && self.counts.open > 0 {
+        if !cause.is_absence() && self.counts.open > 0 {
             return None;
         }
-        Some(format!("the database can't be reached: {}", error.cause))
+        Some(format!("the database can't be reached: {cause}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ConnectError;
+    use crate::backend::Known;
 
     fn evidence() -> Readiness {
         Readiness {
@@ -126,7 +149,8 @@ mod tests {
             longest_wait: Some(Duration::from_secs(29)),
             newest_hold: Some(Duration::from_secs(31)),
             since_last_return: None,
-            last_granted: None,
+            last_success: None,
+            absence: None,
         }
     }
 
@@ -186,6 +210,7 @@ mod tests {
         let error = |kind| MonitorError {
             cause: ConnectError::new(kind, "refused", None),
             asked: now,
+            pending: None,
         };
         let refused = error(ConnectErrorKind::Unreachable);
         assert_eq!(evidence().unreachable(Ok(())), None);
@@ -194,12 +219,12 @@ mod tests {
             "the database can't be reached: refused"
         );
         let succeeding = Readiness {
-            last_granted: Some(now),
+            last_success: Some(now),
             ..evidence()
         };
         assert_eq!(succeeding.unreachable(Err(&refused)), None);
         let just_before = Readiness {
-            last_granted: now.checked_sub(RECENT / 2),
+            last_success: now.checked_sub(RECENT / 2),
             ..evidence()
         };
         assert!(just_before.unreachable(Err(&refused)).is_some());
@@ -224,5 +249,47 @@ mod tests {
             ..evidence()
         };
         assert!(full_and_none_ours.unreachable(Err(&full)).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_is_late_is_no_failure() {
+        let now = Instant::now();
+        let before = now.checked_sub(RECENT * 2).unwrap();
+        let cause = || ConnectError::new(ConnectErrorKind::TimedOut, "silent", None);
+        let late = |known| MonitorError {
+            cause: ConnectError::new(ConnectErrorKind::TimedOut, "late", None),
+            asked: now,
+            pending: Some(Box::new(known)),
+        };
+        let nothing_known = late(Known::default());
+        assert_eq!(evidence().unreachable(Err(&nothing_known)), None);
+        let none_open = Readiness {
+            counts: Counts::new(0, 0, 3, 5),
+            ..evidence()
+        };
+        let reason = none_open.unreachable(Err(&nothing_known)).unwrap();
+        assert!(reason.ends_with("late"), "{reason}");
+        let answered = late(Known {
+            answered: Some(before),
+            failed: None,
+        });
+        assert_eq!(none_open.unreachable(Err(&answered)), None);
+        // A failure stands until something contradicts it.
+        let failed = late(Known {
+            answered: Some(before),
+            failed: Some((cause(), now)),
+        });
+        let reason = evidence().unreachable(Err(&failed)).unwrap();
+        assert!(reason.ends_with("silent"), "{reason}");
+        let served = Readiness {
+            last_success: Some(now),
+            ..evidence()
+        };
+        assert_eq!(served.unreachable(Err(&failed)), None);
+        let no_dial_succeeds = Readiness {
+            absence: Some((cause(), before)),
+            ..evidence()
+        };
+        assert!(no_dial_succeeds.unreachable(Err(&nothing_known)).is_some());
     }
 }

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 use crate::advice::advisor::Advisor;
-use crate::backend::ConnectError;
+use crate::backend::{ConnectError, InvalidatingError};
 use crate::log_limiter::LogLimiter;
 use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
@@ -21,17 +21,18 @@ use crate::record::history::{History, Recorded};
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::leaks::Leaks;
 use crate::record::ledger::Ledger;
+use crate::record::nested::Nested;
 use crate::record::queries::QueryDurations;
 use crate::record::readiness::Readiness;
 use crate::record::requests::Requests;
 use crate::record::totals::Totals;
-use crate::record::traffic::{Level, Traffic};
+use crate::record::traffic::{GaugeValues, Traffic};
 use crate::record::usage::{BySite, Scraped, Usage, by_site};
 use crate::record::windows::{Interval, Span, Windows};
 use crate::telemetry::Tracing;
 
 /// How long the result of a report's query on the monitoring connection is used.
-const VERDICT_AGE: Duration = Duration::from_secs(60);
+pub(crate) const VERDICT_AGE: Duration = Duration::from_secs(60);
 
 /// The target of all log events, so that one word selects them in a filter.
 pub(crate) const TARGET: &str = "poolscope";
@@ -45,8 +46,12 @@ pub(crate) struct Recorder {
     pub(crate) slow_waits: LogLimiter,
     pub(crate) connect_failures_log: LogLimiter,
     pub(crate) lasting_outages: LogLimiter,
+    /// The reasons for closing connections that were logged.
+    pub(crate) closed_because_log: Mutex<Vec<(&'static str, LogLimiter)>>,
+    pub(crate) invalidations_log: LogLimiter,
     pub(crate) n_plus_ones: LogLimiter,
     pub(crate) leaks: Leaks,
+    pub(crate) nested: Nested,
     /// Whether the use per request is recorded in histograms by route and method.
     pub(crate) request_metrics: bool,
     pub(crate) inventory: Box<dyn Inventory>,
@@ -59,6 +64,14 @@ pub(crate) struct Recorder {
     requests: Mutex<Requests>,
     scraped: Scraped,
     pub(crate) advisor: Arc<Advisor>,
+}
+
+/// The options of a [`Recorder`].
+pub(crate) struct RecorderOptions {
+    pub(crate) slow_wait: Duration,
+    pub(crate) leaks: Leaks,
+    pub(crate) request_metrics: bool,
+    pub(crate) nested: Nested,
 }
 
 /// The pool state that is under one lock.
@@ -78,9 +91,13 @@ pub(crate) struct PoolState {
     pub(crate) creates: Buckets,
     pub(crate) phases: [Buckets; 3],
     pub(crate) last_granted: Option<Instant>,
+    /// When a connection was last opened.
+    pub(crate) last_opened: Option<Instant>,
     pub(crate) last_returned: Option<Instant>,
     /// The last connect error; cleared when a connection is opened.
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
+    /// The last error that has invalidated a connection.
+    pub(crate) last_invalidation: Option<(&'static InvalidatingError, Instant)>,
     /// Whether a report could last reach the database over the monitoring connection, and when.
     monitor_verdict: Option<(bool, Instant)>,
     pub(crate) next_bind: Instant,
@@ -91,11 +108,15 @@ impl Recorder {
         name: Arc<str>,
         tracing: Tracing,
         metrics: Box<dyn DurationSink>,
-        slow_wait: Duration,
-        leaks: Leaks,
-        request_metrics: bool,
+        options: RecorderOptions,
         inventory: Box<dyn Inventory>,
     ) -> Arc<Self> {
+        let RecorderOptions {
+            slow_wait,
+            leaks,
+            request_metrics,
+            nested,
+        } = options;
         let now = Instant::now();
         let size = inventory.counts().max_connections();
         let mut shed = ByRoute::new(now);
@@ -109,8 +130,11 @@ impl Recorder {
             slow_waits: LogLimiter::default(),
             connect_failures_log: LogLimiter::default(),
             lasting_outages: LogLimiter::default(),
+            closed_because_log: Mutex::default(),
+            invalidations_log: LogLimiter::default(),
             n_plus_ones: LogLimiter::default(),
             leaks,
+            nested,
             request_metrics,
             database: inventory.database(),
             inventory,
@@ -130,8 +154,10 @@ impl Recorder {
                 creates: Buckets::new(SECONDS),
                 phases: [SECONDS; 3].map(Buckets::new),
                 last_granted: None,
+                last_opened: None,
                 last_returned: None,
                 last_connect_error: None,
+                last_invalidation: None,
                 monitor_verdict: None,
                 next_bind: now,
             }),
@@ -235,7 +261,7 @@ impl Recorder {
 
     /// Records the current gauge values in the windows.
     pub(crate) fn level(&self, state: &mut PoolState, now: u64) {
-        let level = Level {
+        let level = GaugeValues {
             checked_out: state.ledger.holders.len(),
             pending: state.ledger.waiters.len(),
             overflow: self.inventory.overflow(),

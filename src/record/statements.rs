@@ -66,7 +66,6 @@ impl Statements {
         let other = Statement {
             summary: OTHER.into(),
             text: "".into(),
-            operation: None,
         };
         Self {
             all: vec![(Arc::new(other), Recent::default())],
@@ -155,7 +154,6 @@ mod tests {
         Statement {
             text: text.into(),
             summary: text.split(' ').next().unwrap_or_default().into(),
-            operation: None,
         }
     }
 

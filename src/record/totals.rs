@@ -49,6 +49,11 @@ pub struct Closed {
     pub resize: u64,
     /// The app took it out of the pool with [`PooledConnection::take`](crate::PooledConnection::take).
     pub taken: u64,
+    /// Its session could not be reset, one of the app's hooks failed, or it listened to notifications
+    /// while nobody held it.
+    pub dirty: u64,
+    /// Of no use any more, as an error said, or opened before the pool was resumed.
+    pub invalidated: u64,
     /// Idle longer than an existing pool's idle timeout; this crate's pool has none.
     pub idle_timeout: u64,
 }
@@ -90,6 +95,8 @@ impl Closed {
             CloseReason::Shutdown => &mut self.shutdown,
             CloseReason::Resize => &mut self.resize,
             CloseReason::Taken => &mut self.taken,
+            CloseReason::Dirty => &mut self.dirty,
+            CloseReason::Invalidated => &mut self.invalidated,
         }
     }
 }

@@ -6,13 +6,13 @@ use crate::record::clock::seconds;
 
 /// Gauge values at an instant, integrated over time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Level {
+pub(crate) struct GaugeValues {
     pub(crate) checked_out: u32,
     pub(crate) pending: u32,
     pub(crate) overflow: u32,
 }
 
-impl Level {
+impl GaugeValues {
     /// Raises each value to the other's if that is higher.
     pub(super) fn reach(&mut self, other: Self) {
         self.checked_out = self.checked_out.max(other.checked_out);
@@ -42,7 +42,7 @@ pub(crate) struct Traffic {
     pub(crate) checked_out_time: u64,
     pub(crate) pending_time: u64,
     pub(crate) overflow_time: u64,
-    pub(crate) peak: Level,
+    pub(crate) peak: GaugeValues,
 }
 
 impl Traffic {
@@ -62,7 +62,7 @@ impl Traffic {
     }
 
     /// Adds a time in which the gauge values did not change.
-    pub(super) fn elapse(&mut self, time: u64, level: Level) {
+    pub(super) fn elapse(&mut self, time: u64, level: GaugeValues) {
         let of = |level: u32| time.saturating_mul(u64::from(level));
         self.observed += time;
         self.checked_out_time = self.checked_out_time.saturating_add(of(level.checked_out));

@@ -10,7 +10,7 @@ use crate::checkout::wait_phase::Phases;
 use crate::record::clock::SECOND;
 use crate::record::histogram::Histogram;
 use crate::record::hour::Hour;
-use crate::record::traffic::{Level, Traffic};
+use crate::record::traffic::{GaugeValues, Traffic};
 
 const SECONDS: usize = 10;
 /// Seconds merged into one coarse slot.
@@ -96,7 +96,7 @@ pub(crate) struct Windows {
     ends: u64,
     /// Time up to which the level has been integrated.
     integrated: u64,
-    level: Level,
+    level: GaugeValues,
     seconds: VecDeque<Interval>,
     /// 5-second slots, the newest first. The front one may not be complete.
     coarse: VecDeque<Interval>,
@@ -111,7 +111,7 @@ impl Windows {
             current: Interval::default(),
             ends: SECOND,
             integrated: 0,
-            level: Level::default(),
+            level: GaugeValues::default(),
             seconds: VecDeque::with_capacity(SECONDS),
             coarse: VecDeque::with_capacity(COARSE_SLOTS),
             filling: 0,
@@ -142,7 +142,7 @@ impl Windows {
     }
 
     /// Sets the gauge values from `now` on.
-    pub(crate) fn set_level(&mut self, now: u64, level: Level) {
+    pub(crate) fn set_level(&mut self, now: u64, level: GaugeValues) {
         self.at(now).traffic.peak.reach(level);
         self.level = level;
     }
@@ -214,10 +214,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn level(checked_out: u32) -> Level {
-        Level {
+    fn level(checked_out: u32) -> GaugeValues {
+        GaugeValues {
             checked_out,
-            ..Level::default()
+            ..GaugeValues::default()
         }
     }
 

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::efficiency::HoldEfficiency;
 use super::grant::{Grant, Own};
 use super::holders::HolderReport;
+use super::invalidation::Invalidation;
 use super::repeats::RepeatedStatement;
 use super::sessions::count;
 use super::shed::ShedReport;
@@ -72,6 +73,8 @@ pub struct DatabaseHealth {
     pub error: Option<String>,
     /// The last connect error, if no connection attempt has succeeded since.
     pub last_connect_error: Option<String>,
+    /// The last error that invalidated a connection: its code and name, its meaning, and its age.
+    pub last_invalidation: Option<String>,
     /// Number of this pool's sessions that are idle in a transaction; `null` if unknown.
     pub idle_in_transaction: Option<u32>,
     /// How long this pool's longest current query has been running, in seconds.
@@ -165,6 +168,10 @@ impl<S: Source> Observe<S> {
                 )
             })
         };
+        let last_invalidation = {
+            let state = self.recorder.state();
+            state.last_invalidation.map(Invalidation::at)
+        };
         let mut health = Health {
             utilization_pct: round(
                 f64::from(status.checked_out) * 100.0 / f64::from(status.max_connections.max(1)),
@@ -177,6 +184,7 @@ impl<S: Source> Observe<S> {
                 reachable: reached.is_ok(),
                 error: answer.as_ref().err().map(|error| error.cause.to_string()),
                 last_connect_error,
+                last_invalidation: last_invalidation.as_ref().map(Invalidation::sentence),
                 idle_in_transaction: tally.idle_in_transaction,
                 longest_query_seconds: tally.longest_query,
                 server_max_connections: grant.map(|grant| grant.max_connections),
@@ -209,7 +217,8 @@ impl<S: Source> Observe<S> {
             warning,
             recommendation: cannot_serve_advice(evidence.availability).to_owned(),
         });
-        for finding in cannot_serve.into_iter().chain(findings) {
+        let invalidation = last_invalidation.and_then(|last| last.finding(&health.status));
+        for finding in cannot_serve.into_iter().chain(invalidation).chain(findings) {
             health.warnings.push(finding.warning);
             health.recommendations.push(finding.recommendation);
         }

@@ -1,5 +1,8 @@
 //! Holders of connections, as shown in reports.
 
+use std::collections::HashMap;
+use std::panic::Location;
+
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -7,6 +10,7 @@ use super::source::SourceFacts;
 use super::timings::{lasting, seconds};
 use crate::backend::SessionState;
 use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::error::HeldBy;
 use crate::observe::Observe;
 use crate::record::ledger::Holder;
 use crate::record::usage::HIDDEN;
@@ -40,6 +44,18 @@ pub struct HolderReport {
     pub last_query: Option<String>,
     /// Whether the hold exceeds the leak threshold.
     pub leak: bool,
+    /// A checkout of the same request that waits for another connection; `null` if there is none.
+    pub nested_checkout: Option<NestedCheckout>,
+}
+
+/// A checkout that waits while its own request holds a connection.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NestedCheckout {
+    /// The source line that waits; `_HIDDEN` if the routes may not show source lines.
+    pub caller: String,
+    /// What both checkouts have in common: `request`, `task` or `trace`.
+    pub by: &'static str,
 }
 
 impl HolderReport {
@@ -57,11 +73,28 @@ impl HolderReport {
             let name = self.label.or(self.route.as_deref()).unwrap_or("a checkout");
             return format!("{name} for {}", lasting(self.held_seconds));
         }
-        let label = self
-            .label
-            .map(|label| format!(" ({label})"))
-            .unwrap_or_default();
-        format!("{}{label} for {}", self.caller, lasting(self.held_seconds))
+        format!("{} for {}", self.named(), lasting(self.held_seconds))
+    }
+
+    /// Returns `src/orders.rs:41 (label)`.
+    fn named(&self) -> String {
+        let label = self.label.map(|label| format!(" ({label})"));
+        format!("{}{}", self.caller, label.unwrap_or_default())
+    }
+
+    /// Returns text for a sentence about a checkout of the same request that waits: `src/b.rs:20 waits, and
+    /// this request already holds a connection, taken at src/a.rs:10 3.2 s ago`. `None` if none waits.
+    pub(super) fn nested_sentence(&self) -> Option<String> {
+        let NestedCheckout { caller, by } = self.nested_checkout.as_ref()?;
+        let holds = format!("this {by} already holds a connection");
+        Some(match self.caller == HIDDEN {
+            true => format!("a checkout waits, and {holds}: {}", self.sentence()),
+            false => format!(
+                "{caller} waits, and {holds}, taken at {} {} ago",
+                self.named(),
+                lasting(self.held_seconds)
+            ),
+        })
     }
 }
 
@@ -70,17 +103,28 @@ impl<S> Observe<S> {
     pub(crate) fn holder_reports(&self, facts: &SourceFacts) -> Vec<HolderReport> {
         let now = Instant::now();
         let state = self.recorder.state();
-        let mut holders: Vec<_> = state.ledger.holders.iter().cloned().collect();
+        let nested: HashMap<_, _> = state
+            .ledger
+            .nested()
+            .map(|(key, by, caller)| (key, (by, caller)))
+            .collect();
+        let mut holders: Vec<_> = state
+            .ledger
+            .holders
+            .iter_with_keys()
+            .map(|(key, holder)| (holder.clone(), nested.get(&key).copied()))
+            .collect();
         drop(state);
-        holders.sort_by_key(|holder| holder.since);
-        let report = |holder: Holder| {
+        holders.sort_by_key(|(holder, _)| holder.since);
+        let line = |caller: &Location<'_>| match facts.source_lines {
+            true => format!("{}:{}", caller.file(), caller.line()),
+            false => HIDDEN.to_owned(),
+        };
+        let report = |(holder, nested): (Holder, Option<(HeldBy, &'static Location<'static>)>)| {
             let held = holder.held(now);
-            let (caller, seen) = (holder.caller(), holder.facts.as_deref());
+            let seen = holder.facts.as_deref();
             HolderReport {
-                caller: match facts.source_lines {
-                    true => format!("{}:{}", caller.file(), caller.line()),
-                    false => HIDDEN.to_owned(),
-                },
+                caller: line(holder.caller()),
                 label: holder.checkout.label_text(),
                 route: holder.route().map(|route| route.to_string()),
                 trace_id: holder.trace.map(|trace| trace.to_string()),
@@ -91,6 +135,10 @@ impl<S> Observe<S> {
                 state: holder.state().map(SessionState::as_str),
                 last_query: seen.and_then(ConnectionFacts::last_query),
                 leak: self.recorder.leaks.is_leak(held),
+                nested_checkout: nested.map(|(by, caller)| NestedCheckout {
+                    caller: line(caller),
+                    by: by.as_str(),
+                }),
             }
         };
         holders.into_iter().map(report).collect()

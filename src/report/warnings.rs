@@ -33,6 +33,7 @@ pub(super) fn judge(
     names: &SettingNames,
 ) -> Vec<Finding> {
     [
+        nested(health),
         exhausted(health, names),
         leaks(health, names),
         utilization(health, minute, limits, names),
@@ -62,6 +63,24 @@ fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding
         warning,
         recommendation: recommendation.into(),
     })
+}
+
+/// Warns of requests that wait for a connection while they hold one. Nothing else can end such a wait than
+/// the return of another connection.
+fn nested(health: &Health) -> Option<Finding> {
+    let nested: Vec<_> = health
+        .longest_holders
+        .iter()
+        .filter_map(HolderReport::nested_sentence)
+        .collect();
+    let (number, shown) = (nested.len(), &nested[..nested.len().min(3)]);
+    if number == 0 {
+        return None;
+    }
+    finding(
+        format!("nested checkouts: {number} waiting: {}", shown.join("; ")),
+        "Return the first connection before you ask for the second, or pass it on and use it for both; `nested_checkouts` = deny makes the second checkout fail at once while the pool is full.",
+    )
 }
 
 /// Warns of an exhausted pool at once, without waiting for a mean over a minute.
@@ -344,6 +363,7 @@ mod tests {
                 reachable: true,
                 error: None,
                 last_connect_error: None,
+                last_invalidation: None,
                 idle_in_transaction: Some(0),
                 longest_query_seconds: Some(0.1),
                 server_max_connections: None,

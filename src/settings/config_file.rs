@@ -10,7 +10,7 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::read::{Found, Source, read};
+use super::read::{RawValue, Source, read};
 use super::suggest::nearest;
 use super::{Problem, Settings, variables};
 
@@ -27,7 +27,7 @@ impl<'de> Deserialize<'de> for Settings {
             .filter(|field| !known_fields().any(|known| known == *field));
         problems.extend(unknown.map(|field| unknown_field(field)));
         read(Source::Fields, problems, |field| {
-            texts.remove(field).map(Found::Text)
+            texts.remove(field).map(RawValue::Text)
         })
         .map_err(de::Error::custom)
     }

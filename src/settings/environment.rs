@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::read::{Found, Source, read};
+use super::read::{RawValue, Source, read};
 use super::{Settings, SettingsError};
 
 impl Settings {
@@ -75,7 +75,11 @@ impl Settings {
         let source = Source::Environment { prefix };
         read(source, Vec::new(), |name| {
             let value = lookup(name)?;
-            Some(value.into_string().map_or(Found::NotUtf8, Found::Text))
+            Some(
+                value
+                    .into_string()
+                    .map_or(RawValue::NotUtf8, RawValue::Text),
+            )
         })
     }
 }
@@ -85,7 +89,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::settings::QuerySpans;
+    use crate::settings::{QuerySpans, ResetOnReturn};
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         read_prefixed("", variables)
@@ -147,6 +151,7 @@ mod tests {
             ("DB_POOL_TARGET_WAIT", "20ms"),
             ("DB_POOL_REPLICAS", "3"),
             ("DB_POOL_MONITOR_TOKEN", " mW9xJ4cQ7tRb2VzK "),
+            ("DB_POOL_RESET_ON_RETURN", "Always"),
             ("DB_POOL_KEEPALIVE", "60"),
             ("DB_POOL_WARM_UP", "5m"),
             ("DB_POOL_MAX_PENDING", "100"),
@@ -161,6 +166,7 @@ mod tests {
         assert!(!settings.pool_pre_ping && settings.echo && settings.query_text);
         assert!(settings.echo_binds && !settings.application_name);
         assert_eq!(settings.query_spans, QuerySpans::Off);
+        assert_eq!(settings.reset_on_return, ResetOnReturn::Always);
         assert_eq!(settings.n_plus_one, None);
         assert_eq!(settings.target_wait, Duration::from_millis(20));
         assert_eq!(settings.replicas, Some(3));
@@ -234,6 +240,11 @@ mod tests {
                 "1 to 64 characters out of A-Z a-z 0-9 _ . -",
             ),
             ("DB_POOL_QUERY_SPANS", "all", "off, summary or text"),
+            (
+                "DB_POOL_RESET_ON_RETURN",
+                "rollback",
+                "never, when_dirty or always",
+            ),
         ] {
             assert_eq!(
                 errors(&[(name, value)]),

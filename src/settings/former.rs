@@ -1,6 +1,6 @@
 //! Variables that are no longer read. One that is set is an error that names its replacement.
 
-use super::read::{Found, redact};
+use super::read::{RawValue, redact};
 use super::{Problem, Settings, variables};
 
 /// The two flags that became values of `DB_POOL_QUERY_SPANS`.
@@ -11,14 +11,14 @@ const QUERY_SPANS: [&str; 2] = ["DB_POOL_QUERY_SPAN_TEXT", "DB_POOL_QUERY_SPAN_S
 pub(super) fn find(
     prefix: &str,
     settings: &Settings,
-    mut lookup: impl FnMut(&str) -> Option<Found>,
+    mut lookup: impl FnMut(&str) -> Option<RawValue>,
 ) -> Vec<Problem> {
     let mut former = |bare: &str, instead: String| {
         let name = format!("{prefix}{bare}");
         let value = match lookup(&name)? {
-            Found::Text(text) if text.trim().is_empty() => return None,
-            Found::Text(text) => Some(redact(settings, text.trim())),
-            Found::NotUtf8 => None,
+            RawValue::Text(text) if text.trim().is_empty() => return None,
+            RawValue::Text(text) => Some(redact(settings, text.trim())),
+            RawValue::NotUtf8 => None,
         };
         Some(Problem::former(name, value.as_deref(), instead))
     };
@@ -95,7 +95,7 @@ mod tests {
             assert!(error.starts_with(&expected), "{error}");
             assert_eq!(errors("", &[(name, " ")]), [""; 0]);
         }
-        assert_eq!(names().count(), 19);
+        assert_eq!(names().count(), 20);
     }
 
     #[test]

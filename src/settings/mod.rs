@@ -34,9 +34,11 @@ mod duration;
 mod environment;
 mod error;
 mod former;
+mod nested_checkouts;
 mod preset;
 mod query_spans;
 mod read;
+mod reset_on_return;
 mod secret;
 mod suggest;
 mod thresholds;
@@ -47,8 +49,10 @@ use std::time::Duration;
 
 pub use self::database_url::{DatabaseKind, DatabaseUrl};
 pub use self::error::{Problem, SettingsError};
+pub use self::nested_checkouts::NestedCheckouts;
 pub use self::preset::Preset;
 pub use self::query_spans::QuerySpans;
+pub use self::reset_on_return::ResetOnReturn;
 pub use self::secret::Secret;
 pub use self::suggest::UnknownVariable;
 pub use self::thresholds::Thresholds;
@@ -112,7 +116,8 @@ pub struct Settings {
     /// 500 ms by default.
     pub pre_ping_bypass: Duration,
 
-    /// The maximum time for the answer to a ping, after which the connection is closed. See
+    /// The maximum time for the answer to a ping, and for a hook with a reset, after which the
+    /// connection is closed. See
     /// [`effective_pre_ping_timeout`](Self::effective_pre_ping_timeout).
     /// 2 s by default.
     pub pre_ping_timeout: Duration,
@@ -126,6 +131,11 @@ pub struct Settings {
     /// The maximum random reduction of each connection's `pool_recycle`, in percent, 0 to 50, so
     /// that a pool's connections do not all expire at once. 10 by default.
     pub recycle_jitter_pct: f64,
+
+    /// When to reset the session of a returned connection. On Postgres a reset is one round trip in
+    /// the background; elsewhere the connection is closed instead. `DB_POOL_RESET_ON_RETURN`, where
+    /// the values are never, when_dirty and always; [`ResetOnReturn::WhenDirty`] by default.
+    pub reset_on_return: ResetOnReturn,
 
     /// The time a connection may be idle before it is pinged in the background; `None`: never.
     /// `DB_POOL_KEEPALIVE`, where 0 means never; `None` by default.
@@ -151,6 +161,10 @@ pub struct Settings {
     /// Whether checkouts fail at once, instead of waiting, while the pool is suspended.
     /// False by default.
     pub fail_when_suspended: bool,
+
+    /// What happens to a checkout of a request that already holds a connection while the pool is full.
+    /// [`NestedCheckouts::Warn`] by default.
+    pub nested_checkouts: NestedCheckouts,
 
     /// Whether to log each statement, without its bind values. `DB_ECHO`; false by default.
     pub echo: bool,
@@ -246,12 +260,14 @@ impl Settings {
             connect_timeout: Duration::from_secs(10),
             max_connecting: 8,
             recycle_jitter_pct: 10.0,
+            reset_on_return: ResetOnReturn::WhenDirty,
             keepalive: None,
             warm_up: None,
             max_pending: None,
             queue_target: None,
             queue_interval: Duration::from_millis(100),
             fail_when_suspended: false,
+            nested_checkouts: NestedCheckouts::Warn,
             echo: false,
             echo_binds: false,
             leak_threshold: Some(Duration::from_secs(60)),

@@ -42,7 +42,7 @@ impl Source<'_> {
 
 /// The value found under the name of a setting.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum RawValue {
     Text(String),
     NotUtf8,
 }
@@ -51,7 +51,7 @@ pub(super) enum Found {
 pub(super) fn read(
     source: Source<'_>,
     mut problems: Vec<Problem>,
-    mut find: impl FnMut(&str) -> Option<Found>,
+    mut find: impl FnMut(&str) -> Option<RawValue>,
 ) -> Result<Settings, SettingsError> {
     let mut settings = Settings::new("");
     let mut unread = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn read(
         .collect();
     for (variable, found) in source.settings().zip(&found) {
         // Read secrets before any other value, so that no message shows one.
-        if let (Kind::Secret(_), Some(Found::Text(text))) = (variable.kind(), found)
+        if let (Kind::Secret(_), Some(RawValue::Text(text))) = (variable.kind(), found)
             && !text.trim().is_empty()
         {
             variable.kind().set(&mut settings, text.trim());
@@ -69,10 +69,10 @@ pub(super) fn read(
     }
     for (variable, found) in source.settings().zip(found) {
         let problem = match found {
-            Some(Found::Text(text)) if !text.trim().is_empty() => {
+            Some(RawValue::Text(text)) if !text.trim().is_empty() => {
                 apply(variable, source, &mut settings, text.trim())
             }
-            Some(Found::NotUtf8) => Some(Problem::not_text(
+            Some(RawValue::NotUtf8) => Some(Problem::not_text(
                 source.name_of(variable),
                 variable.kind().expected(),
             )),

@@ -34,7 +34,7 @@ impl Secret {
 
     /// Replaces the secret in a text. A secret of fewer than four characters is not replaced, because
     /// it would also match parts of ordinary words; it is too short to be accepted as a token.
-    pub(super) fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         match self.0.chars().count() {
             0..4 => text.to_owned(),
             _ => text.replace(&*self.0, HIDDEN),

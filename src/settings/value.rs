@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::secret::HIDDEN;
-use super::{Preset, QuerySpans, Secret, Settings, database_url, duration};
+use super::{
+    NestedCheckouts, Preset, QuerySpans, ResetOnReturn, Secret, Settings, database_url, duration,
+};
 
 /// Returns the field of the settings that holds the value.
 type Slot<T> = fn(&mut Settings) -> &mut T;
@@ -17,6 +19,8 @@ pub(super) enum Kind {
     Name,
     Flag(Slot<bool>),
     QuerySpans,
+    NestedCheckouts,
+    ResetOnReturn,
     /// A bearer token, never shown.
     Secret(Slot<Option<Secret>>),
     Count(Slot<u32>, RangeInclusive<u32>),
@@ -51,6 +55,8 @@ impl Kind {
             Self::Url => database_url::EXPECTED.to_owned(),
             Self::Preset => Preset::EXPECTED.to_owned(),
             Self::QuerySpans => QuerySpans::EXPECTED.to_owned(),
+            Self::NestedCheckouts => NestedCheckouts::EXPECTED.to_owned(),
+            Self::ResetOnReturn => ResetOnReturn::EXPECTED.to_owned(),
             Self::Name => "1 to 64 characters out of A-Z a-z 0-9 _ . -".to_owned(),
             Self::Secret(_) => format!(
                 "{} to {} random characters out of A-Z a-z 0-9 - . _ ~ + / =, for example from `openssl rand -hex 32`",
@@ -79,6 +85,8 @@ impl Kind {
             Self::Secret(slot) => *slot(settings) = Some(Secret::from(text)),
             Self::Flag(slot) => *slot(settings) = flag(text)?,
             Self::QuerySpans => settings.query_spans = QuerySpans::find(text)?,
+            Self::NestedCheckouts => settings.nested_checkouts = NestedCheckouts::find(text)?,
+            Self::ResetOnReturn => settings.reset_on_return = ResetOnReturn::find(text)?,
             Self::Count(slot, _) => *slot(settings) = digits(text)?.parse().ok()?,
             Self::CountOr(slot, ..) => {
                 *slot(settings) = Some(digits(text)?.parse().ok()?).filter(|count| *count != 0);
@@ -108,7 +116,11 @@ impl Kind {
                 .database_url
                 .mistake()
                 .map(|_| settings.database_url.to_string()),
-            Self::Preset | Self::Flag(_) | Self::QuerySpans => None,
+            Self::Preset
+            | Self::Flag(_)
+            | Self::QuerySpans
+            | Self::NestedCheckouts
+            | Self::ResetOnReturn => None,
             Self::Name => settings.name.clone().filter(|name| !is_name(name)),
             Self::Secret(slot) => slot(settings)
                 .as_ref()

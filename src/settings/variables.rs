@@ -134,6 +134,8 @@ static VARIABLES: &[Variable] = &[
         "Ping a connection before it is handed out; a dead one is replaced without an error for the caller."),
     row("DB_POOL_CONNECT_TIMEOUT", "connect_timeout", "10", Kind::Time(|s| &mut s.connect_timeout, SHORTEST),
         "Maximum time to open one connection."),
+    row("DB_POOL_RESET_ON_RETURN", "reset_on_return", "when_dirty", Kind::ResetOnReturn,
+        "When to reset the session of a returned connection: never, when_dirty (a statement has changed it) or always. On MySQL and SQLite the connection is closed instead."),
     row("DB_POOL_KEEPALIVE", "keepalive", "0", Kind::TimeOr(|s| &mut s.keepalive, "0", "off"),
         "Ping a connection that has been idle for this time, so that firewalls do not drop it; 0 = off."),
     row("DB_POOL_WARM_UP", "warm_up", "0", Kind::TimeOr(|s| &mut s.warm_up, "0", "off"),
@@ -174,7 +176,7 @@ pub(super) static WITHOUT_VARIABLE: &[Variable] = &[
     row("DB_POOL_PRE_PING_BYPASS", "pre_ping_bypass", "500ms", Kind::Time(|s| &mut s.pre_ping_bypass, Duration::ZERO),
         "Skip the pre-ping if the connection was used within this time; 0 = always ping."),
     row("DB_POOL_PRE_PING_TIMEOUT", "pre_ping_timeout", "2", Kind::Time(|s| &mut s.pre_ping_timeout, SHORTEST),
-        "Maximum time for the answer to a ping, after which the connection is closed. Never more than the rest of `pool_timeout`."),
+        "Maximum time for the answer to a ping, and for a hook with a reset, after which the connection is closed. Never more than the rest of `pool_timeout`."),
     row("DB_POOL_MAX_CONNECTING", "max_connecting", "8", Kind::Count(|s| &mut s.max_connecting, 1..=MOST),
         "Maximum number of connections being opened at the same time, so that a recovering database is not overrun."),
     row("DB_POOL_RECYCLE_JITTER_PCT", "recycle_jitter_pct", "10", Kind::Number(|s| &mut s.recycle_jitter_pct, 0.0..=50.0),
@@ -183,6 +185,8 @@ pub(super) static WITHOUT_VARIABLE: &[Variable] = &[
         "Time for which queue times must exceed `queue_target` before load is shed."),
     row("DB_POOL_FAIL_WHEN_SUSPENDED", "fail_when_suspended", "false", Kind::Flag(|s| &mut s.fail_when_suspended),
         "While the pool is suspended, checkouts fail at once instead of waiting until it is resumed."),
+    row("DB_POOL_NESTED_CHECKOUTS", "nested_checkouts", "warn", Kind::NestedCheckouts,
+        "A request that holds a connection asks for another while the pool is full: off, warn (it waits; the log, `health` and the error of a timeout say so) or deny (it fails at once; requires `RequestLayer`)."),
     row("DB_POOL_DETECT_RAW_TRANSACTIONS", "raw_transactions", "true", Kind::Flag(|s| &mut s.raw_transactions),
         "On MySQL and SQLite, inspect the first word of each statement to detect a BEGIN sent as plain SQL. On Postgres it is always detected."),
     row("DB_POOL_ADVICE_HEADROOM_PCT", "advice_headroom_pct", "20",
@@ -255,7 +259,8 @@ mod tests {
             let mut after = before.clone();
             let other = match variable.kind() {
                 Kind::Flag(slot) => (!*slot(&mut after)).to_string(),
-                Kind::QuerySpans => "off".to_owned(),
+                Kind::QuerySpans | Kind::NestedCheckouts => "off".to_owned(),
+                Kind::ResetOnReturn => "never".to_owned(),
                 _ => "7".to_owned(),
             };
             variable.kind().set(&mut after, &other).unwrap();

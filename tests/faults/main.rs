@@ -10,6 +10,9 @@ mod support;
 #[path = "../pool/databases.rs"]
 mod databases;
 #[allow(dead_code, reason = "the tests of the pool use all of it")]
+#[path = "../pool/log_capture.rs"]
+mod log_capture;
+#[allow(dead_code, reason = "the tests of the pool use all of it")]
 #[path = "../pool/monitor_client.rs"]
 mod monitor_client;
 #[allow(dead_code, reason = "the tests of telemetry use all of it")]
@@ -20,14 +23,18 @@ mod load;
 mod lost;
 mod servers;
 
+mod addresses;
 mod documented;
 mod dropped;
 mod holders;
+mod invalidated;
+mod logins;
 mod monitoring;
 mod network;
 mod outages;
 mod pgbouncer;
 mod refused;
+mod session_state;
 mod sqlite;
 mod telemetry;
 mod timeouts;

@@ -6,6 +6,7 @@ use diesel::QueryResult;
 use diesel::result::Error;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::future::join_all;
+use poolscope::backend::is_connection_failure;
 use poolscope::{Pool, PoolError, PooledConnection};
 use serde_json::{Value, json};
 
@@ -13,9 +14,10 @@ use crate::databases::{Database, Tested};
 use crate::load::Load;
 use crate::lost::{at_rest, nothing_is_lost, within_patience};
 use crate::monitor_client::{get, until};
+use crate::outages;
 use crate::servers::Faulty;
 use crate::support::pgbouncer::PgBouncer;
-use crate::support::postgres;
+use crate::support::postgres::{self, Postgres};
 
 type Pg = AsyncPgConnection;
 
@@ -110,6 +112,30 @@ async fn pgbouncer_with_several_sessions_breaks_prepared_statements() {
     assert!(matches!(pool.try_get(), Err(PoolError::Rejected(_))));
     drop(held);
     at_rest(&pool).await;
+}
+
+/// The pooler is there, and says in its own words that its server is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_without_its_server() {
+    let mut server = Postgres::start(postgres::Options::new());
+    let Some(pooler) = PgBouncer::in_transaction_mode(server.port(), 1) else {
+        return;
+    };
+    let pool: Pool<Pg> = outages::pool(&server.url_by(&server.url(), pooler.port()));
+    let mut held = pool.get().await.unwrap();
+    assert_eq!(held.select(1).await, Ok(1));
+    let load = Load::start(&pool, 16);
+    load.is_served(100).await;
+    server.kill();
+    let error = held.select(1).await.expect_err("the server is gone");
+    assert!(is_connection_failure(&error), "{error:?}");
+    drop(held);
+    outages::is_refused(&load, &["unreachable"]).await;
+    server.start_again();
+    // The pooler itself tries again after a second.
+    load.is_served(100).await;
+    load.end().await;
+    nothing_is_lost(&pool).await;
 }
 
 fn connected(answer: Result<PooledConnection<Pg>, PoolError>) -> Option<PooledConnection<Pg>> {

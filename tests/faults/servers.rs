@@ -16,6 +16,7 @@ pub trait Faulty: Sized + Send + 'static {
     fn shared() -> &'static Self;
     fn port(&self) -> u16;
     fn url(&self) -> String;
+    fn log(&self) -> String;
     fn create_database(&self, name: &str) -> String;
     fn create_user(&self, name: &str) -> String;
     fn set_password(&self, user: &str, password: &str);
@@ -52,6 +53,10 @@ macro_rules! faulty {
 
             fn url(&self) -> String {
                 $server::url(self)
+            }
+
+            fn log(&self) -> String {
+                $server::log(self)
             }
 
             fn create_database(&self, name: &str) -> String {

@@ -135,6 +135,46 @@ async fn a_locked_file_fails_only_writes() {
     nothing_is_lost(&pool).await;
 }
 
+/// Waiting would not help: what the transaction has read is outdated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deferred_transaction_that_writes_late_fails_at_once() {
+    const TIMEOUT: Duration = Duration::from_secs(300);
+    let database = table("deferred").await;
+    let pool = four(&format!(
+        "{}?busy_timeout={}",
+        database.url,
+        TIMEOUT.as_millis()
+    ));
+    let (mut one, mut other) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let asked = Instant::now();
+    let late = one.transaction::<(), Error, _>(async |one| {
+        one.count("t").await?;
+        other.run("INSERT INTO t VALUES (1, NULL)").await?;
+        one.run("INSERT INTO t VALUES (2, NULL)").await.map(drop)
+    });
+    let error = late.await.unwrap_err();
+    assert!(error.to_string().contains("locked"), "{error}");
+    assert!(asked.elapsed() < TIMEOUT / 2);
+
+    // An immediate transaction has the write lock from its start, so the other one waits.
+    let (began, has_begun) = tokio::sync::oneshot::channel();
+    let waiting = tokio::spawn(async move {
+        has_begun.await.unwrap();
+        let written = other.run("INSERT INTO t VALUES (3, NULL)").await;
+        written.map(|_| other)
+    });
+    let immediate = one.immediate_transaction::<(), Error, _>(async |one| {
+        one.count("t").await?;
+        began.send(()).unwrap();
+        one.run("INSERT INTO t VALUES (2, NULL)").await.map(drop)
+    });
+    immediate.await.unwrap();
+    drop(waiting.await.unwrap().unwrap());
+    assert_eq!(one.count("t").await.unwrap(), 3);
+    drop(one);
+    nothing_is_lost(&pool).await;
+}
+
 async fn stop(load: Load<Lite>) {
     let seen = load.outcomes();
     assert_eq!((seen.failed, seen.refusals()), (0, 0), "{seen:?}");

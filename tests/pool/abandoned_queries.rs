@@ -65,8 +65,8 @@ async fn an_error_of_a_dropped_stream_is_not_the_next_querys() {
     assert_eq!(attribute(next, "error.type"), "", "{next:?}");
     assert_eq!(attribute(next, "db.response.returned_rows"), "1");
     let given_up = &ended(&spans, "wide", 1).await[0];
-    assert_eq!(attribute(given_up, "error.type"), "22012");
-    assert_eq!(attribute(given_up, "db.response.returned_rows"), "2");
+    assert_eq!(attribute(given_up, "error.type"), "", "nobody has seen it");
+    assert!(given_up.end_time <= next.start_time, "{given_up:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,16 +82,19 @@ async fn in_a_pipeline_only_the_failed_query_has_an_error() {
         sql_query(statement).execute(&mut conn).await
     };
     for round in 1..=3 {
-        let (failed, a, b) = tokio::join!(
+        let (failed, missing, a, b) = tokio::join!(
             run("INSERT INTO t VALUES (1) RETURNING n"),
+            run("SELECT n FROM nowhere"),
             run("SELECT 1 AS first"),
             run("SELECT 1 AS second"),
         );
-        assert!(failed.is_err() && a.is_ok() && b.is_ok());
+        assert!(failed.is_err() && missing.is_err() && a.is_ok() && b.is_ok());
         let inserts = ended(&spans, "RETURNING", round).await;
-        // The SQLSTATE is known only if no other query of the pipeline was in flight when this one ended.
-        let error = attribute(&inserts[round - 1], "error.type");
-        assert!(["unique_violation", "23505"].contains(&&*error), "{error}");
+        let insert = &inserts[round - 1];
+        assert_eq!(attribute(insert, "error.type"), "23505");
+        assert_eq!(attribute(insert, "db.response.status_code"), "23505");
+        let missing = ended(&spans, "nowhere", round).await;
+        assert_eq!(attribute(&missing[round - 1], "error.type"), "42P01");
         for text in ["AS first", "AS second"] {
             let fine = &ended(&spans, text, round).await[round - 1];
             assert_eq!(attribute(fine, "error.type"), "", "{fine:?}");
@@ -208,10 +211,58 @@ async fn a_query_whose_server_dies_is_lost_and_not_canceled() {
     }
     for span in ended(&spans, "pg_sleep", 8).await {
         let kind = attribute(&span, "error.type");
-        assert!(
-            ["connection_closed", "unable_to_send_command", "57P02"].contains(&&*kind),
-            "{kind}"
-        );
+        assert!(["connection_closed", "57P02"].contains(&&*kind), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminated_session_has_one_error_type_whoever_saw_it_first() {
+    let spans = Spans::new();
+    let database = Pg::database("terminated");
+    let pool: Pool<Pg> = database
+        .pool()
+        .tracer_provider(spans.provider.clone())
+        .build()
+        .unwrap();
+    let mut asking = Vec::new();
+    for at_work in [true, true, true, true, false, false, false, false] {
+        let mut conn = pool.get().await.unwrap();
+        let query = match at_work {
+            true => "SELECT pg_sleep(60) AS terminated",
+            false => "SELECT 1 AS terminated",
+        };
+        conn.run("SELECT 0 AS before").await.unwrap();
+        let killed = std::sync::Arc::new(tokio::sync::Notify::new());
+        let told = std::sync::Arc::clone(&killed);
+        let task = tokio::spawn(async move {
+            if !at_work {
+                told.notified().await;
+            }
+            conn.run(query).await.is_err()
+        });
+        asking.push((killed, task));
+    }
+    let server = crate::support::postgres::shared();
+    let sessions = "FROM pg_stat_activity WHERE datname = 'terminated'";
+    let at_work = format!("SELECT count(*) {sessions} AND query LIKE '%60%' AND state = 'active'");
+    until(
+        "four are at work",
+        async || server.psql(&at_work),
+        |n| n == "4",
+    )
+    .await;
+    server.psql(&format!(
+        "SELECT count(pg_terminate_backend(pid)) {sessions}"
+    ));
+    let left = format!("SELECT count(*) {sessions}");
+    until("all have ended", async || server.psql(&left), |n| n == "0").await;
+    for (killed, task) in asking {
+        killed.notify_one();
+        assert!(task.await.unwrap());
+    }
+    for span in ended(&spans, "AS terminated", 8).await {
+        assert_eq!(attribute(&span, "error.type"), "57P01", "{span:?}");
+        assert_eq!(attribute(&span, "db.response.status_code"), "57P01");
     }
 }
 

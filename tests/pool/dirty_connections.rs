@@ -9,6 +9,7 @@ use diesel_async::{
     AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
 };
 use poolscope::backend::AsyncSqliteConnection;
+use poolscope::settings::ResetOnReturn;
 use poolscope::{Pool, Settings};
 use tokio::time::timeout;
 
@@ -198,7 +199,15 @@ async fn diesel_asyncs_own_pool_reuses_a_connection_with_a_raw_begin() {
 /// The documented limit: a transaction that no statement's first word opens is not noticed if the server
 /// does not report it. The next borrower is inside it.
 async fn is_not_noticed<C: Tested>(name: &str, opens: &str, ends: &str) {
-    let (_database, pool) = one::<C>(name);
+    let database = C::database(name);
+    // The first two are noticed where sessions are reset.
+    let pool = database
+        .pool::<C>()
+        .pool_size(1)
+        .max_overflow(0)
+        .reset_on_return(ResetOnReturn::Never)
+        .build()
+        .unwrap();
     let mut conn = pool.get().await.unwrap();
     conn.batch_execute("CREATE TABLE t (n INTEGER)")
         .await

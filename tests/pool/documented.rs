@@ -12,7 +12,7 @@ use poolscope::{Checkout, Pool, RequestLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::databases::Tested;
-use crate::in_memory_exporters::{Kind, Meters, Spans};
+use crate::in_memory_exporters::{Kind, Meters, Spans, attribute};
 use crate::monitor_client;
 
 type Pg = AsyncPgConnection;
@@ -100,6 +100,7 @@ async fn the_guide_lists_exactly_the_metrics_and_spans() {
         .pool_size(1)
         .max_overflow(0)
         .name("orders")
+        .pre_ping_bypass(Duration::ZERO)
         .request_metrics(true)
         .settings(|settings| settings.max_pending = Some(1))
         .pool_timeout(Duration::from_secs(2))
@@ -109,6 +110,15 @@ async fn the_guide_lists_exactly_the_metrics_and_spans() {
         .unwrap();
     let layer = RequestLayer::new().tracer_provider(spans.provider.clone());
     everything(pool.clone(), layer).await;
+    // On another thread a ping may end before its checkout waits for it.
+    let pinged = || {
+        let checkouts = spans.checkouts();
+        let mut checkouts = checkouts.iter();
+        checkouts.any(|span| !attribute(span, "poolscope.checkout.pinging_time").is_empty())
+    };
+    while !pinged() {
+        drop(pool.get().await.unwrap());
+    }
     // A pool without a database: its failure is a metric too.
     let page = monitor_client::get(pool.monitor(), "metrics").await;
     let page = String::from_utf8(page.body.to_vec()).unwrap();

@@ -34,6 +34,7 @@ mod log_events;
 mod metrics;
 mod monitor_client;
 mod n_plus_one;
+mod nested;
 mod optimize;
 mod outage_reports;
 mod overflow;

@@ -1,14 +1,21 @@
 //! `pool_size`, `max_overflow`, `pool_recycle` and `pool_timeout`, with SQLAlchemy's meaning.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 use poolscope::PoolError;
+use tokio::sync::Semaphore;
 
 use crate::databases::{Tested, on_each_database};
+use crate::support::waiting::until;
 
 on_each_database!(
     overflow_connections_close_at_check_in,
+    connections_opened_for_dropped_checkouts_are_closed,
     the_timeout_bounds_the_whole_acquisition,
     an_old_connection_is_replaced_at_its_next_checkout,
 );
@@ -63,6 +70,51 @@ async fn overflow_connections_close_at_check_in<C: Tested>(name: &str) {
         (status.totals.checkouts, status.totals.connections_opened),
         (5, 5)
     );
+}
+
+async fn connections_opened_for_dropped_checkouts_are_closed<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let (set_up, connecting) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (waits, begins) = (Arc::clone(&set_up), Arc::clone(&connecting));
+    let pool = database
+        .pool::<C>()
+        .pool_size(1)
+        .max_overflow(3)
+        .max_connecting(4)
+        .on_connect(move |_| {
+            let waits = Arc::clone(&waits);
+            begins.fetch_add(1, Relaxed);
+            Box::pin(async move {
+                let _ = waits.acquire().await.map(|permit| permit.forget());
+                Ok(())
+            })
+        })
+        .build()
+        .unwrap();
+    let mut checkouts: Vec<_> = (0..4).map(|_| Box::pin(pool.get())).collect();
+    for checkout in &mut checkouts {
+        assert!(checkout.as_mut().now_or_never().is_none());
+    }
+    until(
+        "four connections are opened",
+        async || connecting.load(Relaxed),
+        |begun| *begun == 4,
+    )
+    .await;
+    drop(checkouts);
+    set_up.add_permits(4);
+    until(
+        "one connection is left",
+        async || {
+            (
+                pool.status().totals.connections_opened,
+                pool.status().total_connections,
+            )
+        },
+        |counts| *counts == (4, 1),
+    )
+    .await;
+    assert_eq!(pool.status().totals.connections_closed.overflow, 3);
 }
 
 async fn the_timeout_bounds_the_whole_acquisition<C: Tested>(name: &str) {

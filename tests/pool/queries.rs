@@ -126,7 +126,7 @@ async fn a_query_is_a_sibling_of_its_checkout<C: Tested>(name: &str) {
         assert_eq!(query.status, Status::Unset);
         assert_eq!(query.instrumentation_scope.name(), "poolscope");
         assert_eq!(attribute(query, "db.query.summary"), "SELECT");
-        assert_eq!(attribute(query, "db.operation.name"), "SELECT");
+        assert_eq!(attribute(query, "db.operation.name"), "");
         assert_eq!(attribute(query, "error.type"), "");
         let (system, server) = match C::database_name() {
             "postgres" => ("postgresql", "127.0.0.1"),
@@ -395,7 +395,7 @@ async fn a_unique_violation_on_returning_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_stream_ends_when_the_server_is_done() {
+async fn a_dropped_stream_ends_when_it_is_dropped() {
     let spans = Spans::new();
     let (_database, builder) = observed::<Pg>("given_up", &spans);
     let pool = builder.build().unwrap();
@@ -405,15 +405,45 @@ async fn a_dropped_stream_ends_when_the_server_is_done() {
         .await
         .unwrap();
     rows.next().await.unwrap().unwrap();
+    assert_eq!(spans.named_like("SELECT").len(), 0, "it is read");
     drop(rows);
     drop(conn);
-    ended(&spans, "SELECT", 1).await;
-    let ended = &spans.named_like("SELECT")[0];
-    assert!(
-        took(ended) > Duration::from_millis(100),
-        "{:?}",
-        took(ended)
-    );
+    let [ended] = &spans.named_like("SELECT")[..] else {
+        panic!("it ends at once")
+    };
+    assert_eq!(attribute(ended, "error.type"), "", "its caller had enough");
+    let rows: i32 = attribute(ended, "db.response.returned_rows")
+        .parse()
+        .unwrap();
+    assert!((1..10).contains(&rows), "{rows}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_query_ends_before_the_server_is_done() {
+    let spans = Spans::new();
+    let (_database, builder) = observed::<Pg>("abandoned", &spans);
+    let pool = builder.build().unwrap();
+    let mut conn = pool.get().await.unwrap();
+    let cut = timeout(
+        Duration::from_millis(50),
+        conn.run("SELECT 1 AS slow, pg_sleep(2)"),
+    )
+    .await;
+    assert!(cut.is_err());
+    // Waits for the server, which still works on the abandoned one.
+    conn.run("SELECT 2 AS next").await.unwrap();
+    let queries = spans.named("SELECT");
+    let [abandoned, next] = &queries[..] else {
+        panic!("{queries:?}")
+    };
+    assert_eq!(attribute(abandoned, "error.type"), "canceled");
+    assert_eq!(abandoned.status, Status::Unset);
+    assert!(abandoned.end_time <= next.start_time, "{queries:?}");
+    assert!(took(next) >= Duration::from_secs(1), "{:?}", took(next));
+    drop(conn);
+    // The hold has the time that the server was busy.
+    let worst = &pool.health().await.hold_efficiency.worst[0];
+    assert!(worst.mean_busy_ms >= Some(1_900.0), "{worst:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,7 @@ impl PgBouncer {
                  auth_type = scram-sha-256\n\
                  auth_file = {}\n\
                  pool_mode = transaction\n\
+                 server_login_retry = 1\n\
                  default_pool_size = {sessions}\n",
                 users.display()
             ),

@@ -240,6 +240,14 @@ impl Postgres {
         });
     }
 
+    /// Starts it again as a standby (of nobody): it is in recovery, and its sessions may only read.
+    /// `pg_promote()` makes it a primary.
+    pub fn make_standby(&mut self) {
+        self.stop(Stop::Fast);
+        self.server.folder.write("data/standby.signal", "");
+        self.start_again();
+    }
+
     /// Starts it again on the same port.
     pub fn start_again(&mut self) {
         self.server.start(is_ready);
@@ -287,5 +295,5 @@ pub fn is_ready(folder: &Folder) -> bool {
     let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
     let (pid, file) = (read("pid"), read("data/postmaster.pid"));
     let mut lines = file.lines().map(str::trim);
-    lines.next() == Some(pid.trim()) && lines.nth(6) == Some("ready")
+    lines.next() == Some(pid.trim()) && matches!(lines.nth(6), Some("ready" | "standby"))
 }

@@ -138,3 +138,62 @@ fn shutdown_sends_a_queue_longer_than_a_batch() {
         &EXPORT_AT_SHUTDOWN,
     );
 }
+
+#[test]
+fn a_flush_sends_what_is_queued_and_goes_on() {
+    child::body(async {
+        let receiver = Receiver::at(child::port(), Answer::Status(StatusCode::OK));
+        let telemetry = telemetry();
+        count_something();
+        for round in 1..=3 {
+            produce(&telemetry, 600);
+            let unsent = telemetry.flush(Duration::from_secs(60)).await;
+            assert!(unsent.is_none(), "{unsent}");
+            let exports = telemetry.exports().expect("it exported");
+            assert_eq!(exports.traces.exported, 600 * round);
+            assert_eq!(exports.logs.exported, 600 * round);
+            // The SDK adds metrics about itself.
+            assert!(exports.metrics.exported >= round);
+        }
+        // What the receiver refuses is lost, and said.
+        receiver.answer(Answer::Status(StatusCode::BAD_REQUEST));
+        produce(&telemetry, 5);
+        let unsent = telemetry.flush(Duration::from_secs(60)).await;
+        assert_eq!((unsent.spans, unsent.log_records), (5, 5), "{unsent}");
+        assert!(unsent.data_points >= 1, "{unsent}");
+        let reason = unsent.reason.as_deref().expect("there is one");
+        assert!(reason.contains("400"), "{reason}");
+        receiver.answer(Answer::Status(StatusCode::OK));
+        produce(&telemetry, 7);
+        assert!(telemetry.flush(Duration::from_secs(60)).await.is_none());
+        assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
+        assert!(telemetry.flush(Duration::from_secs(60)).await.is_none());
+    });
+    child::run(
+        "ending::a_flush_sends_what_is_queued_and_goes_on",
+        &[&EXPORT_AT_SHUTDOWN[..], &[(child::ONE_THREAD, "")]].concat(),
+    );
+}
+
+#[test]
+fn a_flush_ends_at_its_deadline() {
+    child::body(async {
+        let receiver = Receiver::at(child::port(), Answer::Never);
+        let telemetry = telemetry();
+        count_something();
+        produce(&telemetry, 600);
+        let flush = telemetry.flush(Duration::from_millis(500));
+        let unsent = soon("half a second", flush).await;
+        assert_eq!((unsent.spans, unsent.log_records), (600, 600), "{unsent}");
+        assert_eq!(unsent.data_points, 1, "{unsent}");
+        assert_eq!(unsent.reason.as_deref(), Some("the time was over"));
+        // They are not lost yet.
+        let exports = telemetry.exports().expect("it exported");
+        assert_eq!((exports.traces.failed, exports.traces.dropped), (0, 0));
+        assert!(!receiver.requests().is_empty());
+    });
+    child::run(
+        "ending::a_flush_ends_at_its_deadline",
+        &[&EXPORT_AT_SHUTDOWN[..], &[(child::ONE_THREAD, "")]].concat(),
+    );
+}

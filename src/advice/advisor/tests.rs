@@ -18,6 +18,7 @@ use crate::metrics::catalog::FAMILIES;
 use crate::metrics::family::Kind;
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::ledger::Holder;
+use crate::record::nested::Borrower;
 
 /// A reproducible source of exponentially distributed times.
 struct Times(u64);
@@ -101,8 +102,10 @@ impl OneConnection {
                         let key = self.recorder.granted(holder(Duration::ZERO), None, phases);
                         self.held = Some((key, arrives + self.times.next(0.007)));
                     } else {
-                        let waiter = self.recorder.queued(arrives, Some(Phase::Queued));
-                        self.waiting.push_back((arrives, waiter));
+                        let (queued, nobody) = (Some(Phase::Queued), Borrower::default());
+                        let checkout = Checkout::new();
+                        let waiter = self.recorder.queued(checkout, arrives, queued, &nobody);
+                        self.waiting.push_back((arrives, waiter.unwrap()));
                     }
                     self.arrives += self.times.next(0.01);
                 }

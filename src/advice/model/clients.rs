@@ -33,7 +33,7 @@ const MOST: u32 = 20;
 
 /// The time in which a number of clients hold a connection or wait, and the arrivals in it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Level {
+struct TimeAtLevel {
     seconds: f64,
     arrivals: f64,
 }
@@ -41,12 +41,12 @@ struct Level {
 impl Clients {
     /// Returns the clients of a record; `None` for open arrivals.
     pub(crate) fn of(trace: &Trace) -> Option<Self> {
-        let mut levels: Vec<Level> = Vec::new();
+        let mut levels: Vec<TimeAtLevel> = Vec::new();
         for run in &trace.runs {
             let from = run.from + UNSETTLED * run.seconds();
             for step in steps(trace.of_run(run), from) {
                 if levels.len() <= step.there {
-                    levels.resize(step.there + 1, Level::default());
+                    levels.resize(step.there + 1, TimeAtLevel::default());
                 }
                 let level = &mut levels[step.there];
                 level.seconds += step.seconds;
@@ -104,7 +104,7 @@ impl Clients {
 }
 
 /// Returns the think time of all clients, in client-seconds.
-fn idle(levels: &[Level], clients: f64) -> f64 {
+fn idle(levels: &[TimeAtLevel], clients: f64) -> f64 {
     let levels = levels.iter().enumerate();
     levels
         .map(|(n, level)| (clients - n as f64).max(0.0) * level.seconds)
@@ -112,7 +112,7 @@ fn idle(levels: &[Level], clients: f64) -> f64 {
 }
 
 /// Returns the log-likelihood, without the terms that do not depend on the number of clients.
-fn likelihood(levels: &[Level], clients: f64, arrivals: f64) -> f64 {
+fn likelihood(levels: &[TimeAtLevel], clients: f64, arrivals: f64) -> f64 {
     let asked = levels.iter().enumerate();
     let asked: f64 = asked
         .filter(|(_, level)| level.arrivals > 0.0)
@@ -122,7 +122,7 @@ fn likelihood(levels: &[Level], clients: f64, arrivals: f64) -> f64 {
 }
 
 /// The time between two events.
-struct Step {
+struct Interval {
     seconds: f64,
     /// The number of clients that hold a connection or wait.
     there: usize,
@@ -132,7 +132,7 @@ struct Step {
 
 /// Returns the steps from `from` to the last arrival, which is not counted. Later checkouts that still
 /// wait at the end of the run are not recorded.
-fn steps(checkouts: &[Checkout], from: f64) -> Vec<Step> {
+fn steps(checkouts: &[Checkout], from: f64) -> Vec<Interval> {
     let until = checkouts.last().map_or(0.0, |last| last.asked);
     let leaves = checkouts.iter().map(|it| (it.returned, false));
     let asks = checkouts.iter().map(|it| (it.asked, true));
@@ -145,7 +145,7 @@ fn steps(checkouts: &[Checkout], from: f64) -> Vec<Step> {
     for (at, asks) in events {
         if at >= from {
             let seconds = at - now;
-            steps.push(Step {
+            steps.push(Interval {
                 seconds,
                 there,
                 asks,

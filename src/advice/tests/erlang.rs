@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::advice::bottleneck::{Bottleneck, BottleneckKind, Contention};
 use crate::advice::learned::{Forecast, Learned, Measured};
 use crate::advice::model::{Clients, Model, NotEnoughData, Prediction, Recorded};
-use crate::record::traffic::{Level, Traffic};
+use crate::record::traffic::{GaugeValues, Traffic};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Erlang {
@@ -143,9 +143,9 @@ pub(crate) fn demand(seconds: f64, rate: f64, held: Duration) -> Traffic {
         peak_arrivals: rate as u64,
         returned: arrivals,
         held: arrivals * held.as_nanos() as u64,
-        peak: Level {
+        peak: GaugeValues {
             checked_out: 3,
-            ..Level::default()
+            ..GaugeValues::default()
         },
         ..Traffic::default()
     }

@@ -28,7 +28,7 @@ struct Process {
 }
 
 #[derive(QueryableByName)]
-struct Transaction {
+struct TransactionRow {
     #[diesel(sql_type = Unsigned<BigInt>)]
     id: u64,
     #[diesel(sql_type = Double)]
@@ -36,7 +36,7 @@ struct Transaction {
 }
 
 #[derive(QueryableByName)]
-struct ServerLimits {
+struct LimitsRow {
     #[diesel(sql_type = Unsigned<BigInt>)]
     max_connections: u64,
     #[diesel(sql_type = Unsigned<BigInt>)]
@@ -46,21 +46,21 @@ struct ServerLimits {
 }
 
 #[derive(QueryableByName)]
-struct Status {
+struct StatusRow {
     #[diesel(sql_type = Text, column_name = "Value")]
     value: String,
 }
 
 /// Reads the sessions and the limits of the server.
 pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResult<Activity> {
-    let limits: ServerLimits = sql_query(
+    let limits: LimitsRow = sql_query(
         "SELECT CAST(@@global.max_connections AS UNSIGNED) AS max_connections, \
          CAST(@@max_user_connections AS UNSIGNED) AS max_user_connections, \
          CAST(CONNECTION_ID() AS UNSIGNED) AS monitor",
     )
     .get_result(connection)
     .await?;
-    let connected: Status = sql_query("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+    let connected: StatusRow = sql_query("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         .get_result(connection)
         .await?;
     let processes: Vec<Process> = sql_query(
@@ -72,7 +72,7 @@ pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResu
     .load(connection)
     .await?;
     // This query needs the PROCESS privilege. Without it, the report says so and does not fail.
-    let transactions: QueryResult<Vec<Transaction>> = sql_query(
+    let transactions: QueryResult<Vec<TransactionRow>> = sql_query(
         "SELECT CAST(trx_mysql_thread_id AS UNSIGNED) AS id, \
          CAST(TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS DOUBLE) AS seconds \
          FROM information_schema.INNODB_TRX",

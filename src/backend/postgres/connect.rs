@@ -4,14 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
-use tokio_postgres::{CancelToken, Client, Connection, Socket};
+use tokio_postgres::CancelToken;
 
-use super::tap::Tap;
-use super::tls::{Connector, Transport};
+use super::open::open;
+use super::tls::Connector;
 use super::url::Target;
 use super::wire::Wire;
 use crate::backend::connect_error::{ConnectError, ConnectErrorKind, io_message, lower_first};
@@ -36,14 +35,14 @@ impl fmt::Debug for Connected {
 
 /// Opens a connection.
 ///
-/// The only time limit here is the URL's `connect_timeout`, which covers the socket alone. The
-/// caller must set a limit for the whole attempt.
+/// The time limit of the target covers the session's start, up to the authentication. The caller
+/// must set a limit for the whole attempt, which includes the session's set-up.
 pub(crate) async fn connect(target: &Target) -> Result<Connected, ConnectError> {
-    let opened = open(target).await?;
+    let (opened, connector) = open(target).await?;
     let token = opened.client.cancel_token();
     let cancel = Cancel {
         token,
-        connector: opened.connector,
+        connector,
         target: target.clone(),
     };
     let wire = opened.wire;
@@ -55,29 +54,6 @@ pub(crate) async fn connect(target: &Target) -> Result<Connected, ConnectError> 
         connection,
         wire,
         cancel,
-    })
-}
-
-/// A session before it is passed to diesel-async.
-pub(super) struct Opened {
-    pub(super) client: Client,
-    pub(super) connection: Connection<Socket, Tap<Transport>>,
-    pub(super) wire: Option<Arc<Wire>>,
-    connector: Connector,
-}
-
-/// Opens a session and waits until the server is ready for queries.
-pub(super) async fn open(target: &Target) -> Result<Opened, ConnectError> {
-    let mut connector = Connector::new(target.tls())
-        .map_err(|reason| ConnectError::new(ConnectErrorKind::Configuration, reason, None))?;
-    let connected = target.config().connect(&mut connector).await;
-    let (client, connection) = connected.map_err(|error| describe(&error, target))?;
-    let wire = connector.take_wire().filter(|_| !target.is_unix());
-    Ok(Opened {
-        client,
-        connection,
-        wire,
-        connector,
     })
 }
 
@@ -98,9 +74,6 @@ impl fmt::Debug for Cancel {
 }
 
 impl Cancel {
-    /// The time limit of a cancel request.
-    pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
-
     /// Sends a cancel request over a separate connection, with the same TLS settings.
     ///
     /// The server does not report whether it acted on the request. The request has no effect if no
@@ -108,26 +81,17 @@ impl Cancel {
     /// it only on a connection that will be closed.
     pub(crate) async fn cancel(mut self) -> Result<(), ConnectError> {
         let request = self.token.cancel_query(&mut self.connector);
-        match tokio::time::timeout(Self::TIMEOUT, request).await {
-            Ok(result) => result.map_err(|error| describe(&error, &self.target)),
-            Err(_) => {
-                let message = format!(
-                    "no answer to the cancel request ({})",
-                    self.target.addresses()
-                );
-                Err(ConnectError::new(ConnectErrorKind::TimedOut, message, None))
-            }
-        }
+        let result = request.await;
+        result.map_err(|error| describe(&error).at(self.target.addresses()))
     }
 }
 
-/// Describes the cause and the addresses; tokio-postgres itself reports only "error connecting to
-/// server".
-fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
+/// Describes the cause; tokio-postgres itself reports only "error connecting to server".
+pub(super) fn describe(error: &tokio_postgres::Error) -> ConnectError {
     if let Some(answer) = error.as_db_error() {
         let code = answer.code().code();
         return ConnectError::new(
-            kind_of(code),
+            kind_of(code, answer.message()),
             lower_first(answer.message()),
             Some(code.to_owned()),
         );
@@ -148,7 +112,6 @@ fn describe(error: &tokio_postgres::Error, target: &Target) -> ConnectError {
             };
             (ConnectErrorKind::of_text(&message), message)
         };
-    let message = format!("{message} ({})", target.addresses());
     ConnectError::new(kind, message, None)
 }
 
@@ -160,7 +123,9 @@ fn setup_failed(error: &ConnectionError, wire: Option<&Wire>) -> ConnectError {
         ConnectionError::CouldntSetupConfiguration(error) => error.to_string(),
         error => error.to_string(),
     };
-    let kind = code.as_deref().map_or(ConnectErrorKind::Other, kind_of);
+    let kind = code
+        .as_deref()
+        .map_or(ConnectErrorKind::Other, |code| kind_of(code, &why));
     ConnectError::new(
         kind,
         format!("setting up the session failed: {}", lower_first(&why)),
@@ -169,8 +134,10 @@ fn setup_failed(error: &ConnectionError, wire: Option<&Wire>) -> ConnectError {
 }
 
 /// Returns the error kind that an SQLSTATE stands for while connecting.
-fn kind_of(sqlstate: &str) -> ConnectErrorKind {
+fn kind_of(sqlstate: &str, message: &str) -> ConnectErrorKind {
     match sqlstate {
+        // The connection exceptions, which poolers send if their server is gone.
+        code if code.starts_with("08") && code != "08P01" => ConnectErrorKind::Unreachable,
         // insufficient_privilege: "permission denied for database", which needs a GRANT.
         "42501" => ConnectErrorKind::Authentication,
         "53300" => ConnectErrorKind::TooManyConnections,
@@ -184,7 +151,8 @@ fn kind_of(sqlstate: &str) -> ConnectErrorKind {
         // A session variable in `options` that the server does not know or does not accept.
         "22023" | "42704" | "42601" => ConnectErrorKind::Configuration,
         code if code.starts_with("28") => ConnectErrorKind::Authentication,
-        _ => ConnectErrorKind::Other,
+        // A pooler has one code for all its own errors. That of PgBouncer is 08P01, protocol_violation.
+        _ => ConnectErrorKind::of_text(message),
     }
 }
 
@@ -194,11 +162,50 @@ mod unit {
 
     #[test]
     fn the_kind_follows_from_the_sqlstate() {
-        assert_eq!(kind_of("28P01"), ConnectErrorKind::Authentication);
-        assert_eq!(kind_of("28000"), ConnectErrorKind::Authentication);
-        assert_eq!(kind_of("53300"), ConnectErrorKind::TooManyConnections);
-        assert_eq!(kind_of("57P03"), ConnectErrorKind::Starting);
-        assert_eq!(kind_of("3D000"), ConnectErrorKind::Database);
-        assert_eq!(kind_of("XX000"), ConnectErrorKind::Other);
+        for (code, message, kind) in [
+            ("28P01", "", ConnectErrorKind::Authentication),
+            ("28000", "", ConnectErrorKind::Authentication),
+            ("53300", "", ConnectErrorKind::TooManyConnections),
+            ("57P03", "", ConnectErrorKind::Starting),
+            ("3D000", "", ConnectErrorKind::Database),
+            ("08006", "", ConnectErrorKind::Unreachable),
+            ("XX000", "", ConnectErrorKind::Other),
+            (
+                "08P01",
+                "invalid frontend message type",
+                ConnectErrorKind::Other,
+            ),
+        ] {
+            assert_eq!(kind_of(code, message), kind, "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn a_pooler_without_its_server_is_unreachable() {
+        for (message, kind) in [
+            (
+                "server login has been failing, try again later (server_login_retry)",
+                ConnectErrorKind::Unreachable,
+            ),
+            (
+                "server login has been failing, cached error: connect failed (server_login_retry)",
+                ConnectErrorKind::Unreachable,
+            ),
+            ("server conn crashed?", ConnectErrorKind::Unreachable),
+            ("client_login_timeout", ConnectErrorKind::Unreachable),
+            ("query_wait_timeout", ConnectErrorKind::Unreachable),
+            (
+                "pgbouncer cannot connect to server",
+                ConnectErrorKind::Unreachable,
+            ),
+            (
+                "no more connections allowed (max_client_conn)",
+                ConnectErrorKind::TooManyConnections,
+            ),
+            ("no such database: shop", ConnectErrorKind::Database),
+            ("no such user: app", ConnectErrorKind::Authentication),
+        ] {
+            assert_eq!(kind_of("08P01", message), kind, "{message}");
+        }
     }
 }

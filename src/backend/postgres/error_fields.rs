@@ -1,16 +1,51 @@
-//! Reads the two fields of an `ErrorResponse` that concern the connection.
+//! Reads the fields of an `ErrorResponse` that concern the connection.
 
-/// Finds the SQLSTATE and the severity in the fields of an error, which may arrive in pieces.
+use super::server_errors::TextHash;
+use crate::backend::{Errors, KNOWN_TEXT};
+
+/// Finds the SQLSTATE, the severity, the server's function and the text in the fields of an error, which may
+/// arrive in pieces.
 #[derive(Debug, Default)]
 pub(super) struct ErrorFields {
     sqlstate: Option<[u8; 5]>,
     fatal: bool,
+    text_hash: TextHash,
     ended: bool,
     /// The type of the current field.
     field: Option<u8>,
-    /// The beginning of the field's text: one byte more than the longest text that is compared.
-    text: [u8; 6],
+    /// The beginning of the current field's text.
+    text: Beginning,
+    message: Beginning,
+    routine: Beginning,
+}
+
+/// The beginning of a text.
+#[derive(Debug, Clone, Copy)]
+struct Beginning {
+    bytes: [u8; KNOWN_TEXT],
     filled: usize,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Self {
+            bytes: [0; KNOWN_TEXT],
+            filled: 0,
+        }
+    }
+}
+
+impl Beginning {
+    fn push(&mut self, letter: u8) {
+        if let Some(place) = self.bytes.get_mut(self.filled) {
+            *place = letter;
+            self.filled += 1;
+        }
+    }
+
+    fn known(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
 }
 
 impl ErrorFields {
@@ -29,6 +64,17 @@ impl ErrorFields {
         self.fatal
     }
 
+    /// Returns the hash of the primary text.
+    pub(super) fn text_hash(&self) -> TextHash {
+        self.text_hash
+    }
+
+    /// Returns the invalidating error that this is, if it is one.
+    pub(super) fn invalidating(&self) -> Errors {
+        let of = |code| Errors::of_postgres(code, self.routine.known(), self.message.known());
+        self.sqlstate.map_or(Errors::NONE, of)
+    }
+
     /// Reads a piece of the body.
     pub(super) fn read(&mut self, piece: &[u8]) {
         for &byte in piece {
@@ -37,26 +83,28 @@ impl ErrorFields {
             }
             match (self.field, byte) {
                 (None, 0) => self.ended = true,
-                (None, kind) => (self.field, self.filled) = (Some(kind), 0),
+                (None, kind) => (self.field, self.text.filled) = (Some(kind), 0),
                 (Some(kind), 0) => {
                     self.end_field(kind);
                     self.field = None;
                 }
-                (Some(_), letter) => {
-                    if let Some(place) = self.text.get_mut(self.filled) {
-                        *place = letter;
-                        self.filled += 1;
+                (Some(kind), letter) => {
+                    if kind == b'M' {
+                        self.text_hash.push(letter);
                     }
+                    self.text.push(letter);
                 }
             }
         }
     }
 
     fn end_field(&mut self, kind: u8) {
-        match (kind, &self.text[..self.filled]) {
+        match (kind, self.text.known()) {
             // `V` is `S` without translation. Servers before 9.6 and some poolers send only `S`.
             (b'V' | b'S', b"FATAL" | b"PANIC") => self.fatal = true,
             (b'C', &[a, b, c, d, e]) => self.sqlstate = Some([a, b, c, d, e]),
+            (b'M', _) => self.message = self.text,
+            (b'R', _) => self.routine = self.text,
             _ => {}
         }
     }
@@ -75,6 +123,23 @@ mod tests {
             assert!(fields.ended() && fields.is_fatal(), "{size}");
             assert_eq!(fields.sqlstate(), Some(*b"57P01"));
         }
+    }
+
+    #[test]
+    fn an_invalidating_error_is_known_by_its_function_in_any_language() {
+        let body = "SFEHLER\0VERROR\0C0A000\0Mzwischengespeicherter Plan darf den Ergebnistyp nicht \
+             ändern\0Fplancache.c\0L719\0RRevalidateCachedQuery\0\0";
+        for size in 1..body.len() {
+            let mut fields = ErrorFields::default();
+            let pieces = body.as_bytes().chunks(size);
+            pieces.for_each(|piece| fields.read(piece));
+            let found = fields.invalidating();
+            let codes: Vec<_> = found.iter().map(|error| error.code).collect();
+            assert_eq!(codes, ["0A000"], "{size}");
+        }
+        let mut fields = ErrorFields::default();
+        fields.read(b"VERROR\0C0A000\0RtransformLimitClause\0\0");
+        assert_eq!(fields.invalidating(), Errors::NONE);
     }
 
     #[test]

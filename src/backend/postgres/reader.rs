@@ -1,15 +1,20 @@
 //! Reads the message headers of one connection, in both directions.
 //!
 //! Each message has a type byte and a length (the client's first message has no type). The reader
-//! skips all bodies except three small ones. It keeps only the current header, so a message may be
+//! skips all bodies except four small ones. It keeps only the current header, so a message may be
 //! split anywhere, and a row of a gigabyte costs as little as a short one. The first invalid header
 //! turns the reader off permanently.
 
+mod header;
+
 use std::sync::Arc;
 
+use self::header::{Header, LONGEST, LONGEST_SHORT, Nonsense, body_length, skip};
 use super::commands::Commands;
 use super::error_fields::ErrorFields;
+use super::parameter_status::ParameterStatus;
 use super::wire::Wire;
+use crate::backend::Errors;
 
 /// The reader of one connection, and the only writer of its [`Wire`].
 #[derive(Debug)]
@@ -25,7 +30,11 @@ pub(super) struct Reader {
     inspect: Inspect,
     /// The rows of the current command that are not published yet.
     rows: u64,
+    /// The invalidating errors that the next `ReadyForQuery` decides about.
+    invalidating: Errors,
     off: bool,
+    /// Whether the transport must be closed.
+    refused: bool,
 }
 
 /// How the reader treats the body of the server's current message.
@@ -40,17 +49,11 @@ enum Inspect {
         seen: u8,
     },
     /// `ErrorResponse`: fields of a type byte and a zero-terminated text.
-    Error(ErrorFields),
+    /// Boxed, because it is larger than all the rest, and rare.
+    Error(Box<ErrorFields>),
+    /// `ParameterStatus`: a name and a value, both zero-terminated.
+    Parameter(ParameterStatus),
 }
-
-/// The error of bytes that are not valid in the Postgres protocol.
-#[derive(Debug)]
-struct Nonsense;
-
-/// The longest message: the limit of a `StringInfo` in the server.
-const LONGEST: u32 = 1 << 30;
-/// libpq's limit for message types that are never long. libpq, too, treats a longer one as garbage.
-const LONGEST_SHORT: u32 = 30_000;
 
 impl Reader {
     /// Creates a reader for a connection on which nothing was sent yet.
@@ -65,8 +68,15 @@ impl Reader {
             server_body: 0,
             inspect: Inspect::Skip,
             rows: 0,
+            invalidating: Errors::NONE,
             off: false,
+            refused: false,
         }
+    }
+
+    /// Returns whether the transport must be closed, because nobody is there for what the server sends.
+    pub(super) fn refuses(&self) -> bool {
+        self.refused
     }
 
     /// Reads bytes of the client that the transport has accepted.
@@ -207,6 +217,7 @@ impl Reader {
         self.inspect = Inspect::Skip;
         match kind {
             b'D' => self.rows += 1,
+            b'A' => self.refused |= self.wire.notified(),
             b'Z' => self.inspect = Inspect::Ready,
             b'K' => {
                 self.inspect = Inspect::Key {
@@ -214,7 +225,8 @@ impl Reader {
                     seen: 0,
                 }
             }
-            b'E' => self.inspect = Inspect::Error(ErrorFields::default()),
+            b'E' => self.inspect = Inspect::Error(Box::default()),
+            b'S' => self.inspect = Inspect::Parameter(ParameterStatus::default()),
             b'G' => self.commands.copy_began().map_err(|_| Nonsense)?,
             _ => {}
         }
@@ -233,6 +245,10 @@ impl Reader {
                     self.publish_rows();
                     self.commands.ready().map_err(|_| Nonsense)?;
                     self.wire.set_transaction(status);
+                    if !self.invalidating.is_empty() {
+                        let errors = std::mem::take(&mut self.invalidating);
+                        self.wire.add_invalidating(errors, status != b'I');
+                    }
                     self.inspect = Inspect::Skip;
                 }
             }
@@ -246,12 +262,32 @@ impl Reader {
                     self.inspect = Inspect::Skip;
                 }
             }
+            Inspect::Parameter(status) => {
+                status.read(piece);
+                if let Some((parameter, on)) = status.read_only() {
+                    self.wire.set_read_only(parameter, on);
+                    self.inspect = Inspect::Skip;
+                }
+            }
             Inspect::Error(fields) => {
                 fields.read(piece);
                 if fields.ended() {
                     let (code, fatal) = (fields.sqlstate(), fields.is_fatal());
+                    let text = fields.text_hash();
+                    // The caller sees the error now, and may return the connection before the
+                    // `ReadyForQuery`. Only that shows whether a read-only error ended a transaction.
+                    let errors = fields.invalidating();
+                    let known = match self.wire.read_only() {
+                        Some(true) => errors,
+                        _ => errors.without_read_only(),
+                    };
+                    self.wire.add_invalidating(known, false);
+                    self.invalidating.0 |= errors.0 & !known.0;
                     self.inspect = Inspect::Skip;
                     self.wire.add_error(self.current(), code);
+                    if let Some(code) = code {
+                        self.wire.add_server_error(text, code, fatal);
+                    }
                     if fatal {
                         // Publish first, so that callbacks of answered commands see the answer;
                         // closing then calls all the others.
@@ -262,51 +298,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-}
-
-/// Returns the length of the body. The length in a header includes its own four bytes.
-fn body_length(length: u32, shortest: u32, longest: u32) -> Result<u32, Nonsense> {
-    if length < 4 + shortest || length > longest {
-        return Err(Nonsense);
-    }
-    Ok(length - 4)
-}
-
-/// Skips the part of the body that has arrived.
-fn skip(bytes: &mut &[u8], body: &mut u32) {
-    let here = bytes.len().min(*body as usize);
-    *bytes = &bytes[here..];
-    *body -= here as u32;
-}
-
-/// Collects the bytes of a header that may arrive in pieces.
-#[derive(Debug, Default)]
-struct Header {
-    bytes: [u8; 8],
-    filled: usize,
-}
-
-impl Header {
-    /// Returns the next `N` bytes if they have all arrived. Otherwise keeps those that have.
-    #[inline]
-    fn take<const N: usize>(&mut self, bytes: &mut &[u8]) -> Option<[u8; N]> {
-        if self.filled == 0
-            && let Some((whole, rest)) = bytes.split_first_chunk::<N>()
-        {
-            *bytes = rest;
-            return Some(*whole);
-        }
-        let here = bytes.len().min(N - self.filled);
-        let (piece, rest) = bytes.split_at(here);
-        self.bytes[self.filled..self.filled + here].copy_from_slice(piece);
-        self.filled += here;
-        *bytes = rest;
-        if self.filled < N {
-            return None;
-        }
-        self.filled = 0;
-        self.bytes.first_chunk().copied()
     }
 }
 

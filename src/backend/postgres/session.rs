@@ -13,11 +13,13 @@ use opentelemetry::KeyValue;
 use super::activity::activity;
 use super::application_name;
 use super::connect::{Cancel, connect};
+use super::reset::reset;
 use super::url::Target;
 use super::wire::Wire;
 use crate::backend::dial::place;
 use crate::backend::{
-    Activity, Backend, ConnectError, Dial, DialOptions, Dialed, Outcome, Session,
+    Activity, Backend, ConnectError, Credentials, Dial, DialOptions, Dialed, Errors, Outcome,
+    Session,
 };
 use crate::checkout::TransactionState;
 use crate::settings::{DatabaseKind, DatabaseUrl};
@@ -27,6 +29,7 @@ impl Backend for AsyncPgConnection {
 
     fn dialer(url: &DatabaseUrl, options: DialOptions) -> Result<Box<dyn Dial<Self>>, String> {
         let mut target = Target::parse(url.expose())?;
+        target.limit = options.connect_timeout;
         if options.application_name && !target.has_application_name() {
             target.set_application_name(&application_name::of_this_process());
         }
@@ -43,9 +46,15 @@ impl Backend for AsyncPgConnection {
 }
 
 impl Dial<AsyncPgConnection> for Target {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<AsyncPgConnection>, ConnectError>> {
-        Box::pin(async {
-            let connected = connect(self).await?;
+    fn dial<'a>(
+        &'a self,
+        credentials: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<AsyncPgConnection>, ConnectError>> {
+        Box::pin(async move {
+            let connected = match credentials {
+                None => connect(self).await?,
+                Some(credentials) => connect(&self.with_credentials(credentials)).await?,
+            };
             let session = PgSession {
                 wire: connected.wire,
                 cancel: connected.cancel,
@@ -53,8 +62,16 @@ impl Dial<AsyncPgConnection> for Target {
             Ok(Dialed {
                 connection: connected.connection,
                 session: Some(Arc::new(session)),
+                asked_read_only: self.asks_read_only(),
             })
         })
+    }
+
+    fn reset<'a>(
+        &'a self,
+        connection: &'a mut AsyncPgConnection,
+    ) -> Option<BoxFuture<'a, QueryResult<()>>> {
+        Some(Box::pin(reset(connection)))
     }
 
     fn attributes(&self) -> Vec<KeyValue> {
@@ -82,6 +99,15 @@ impl Session for PgSession {
 
     fn is_closed(&self) -> bool {
         self.wire.as_ref().is_some_and(|wire| wire.is_closed())
+    }
+
+    fn take_invalidating(&self) -> Errors {
+        let wire = self.wire.as_ref();
+        wire.map_or(Errors::NONE, |wire| wire.take_invalidating())
+    }
+
+    fn read_only(&self) -> Option<bool> {
+        self.wire.as_ref()?.read_only()
     }
 
     fn outstanding(&self) -> Option<u32> {
@@ -120,6 +146,14 @@ impl Session for PgSession {
         Some(all)
     }
 
+    fn code_of(&self, text: &str) -> Option<[u8; 5]> {
+        self.wire.as_ref()?.code_of(text)
+    }
+
+    fn ended_by(&self) -> Option<[u8; 5]> {
+        self.wire.as_ref()?.fatal()
+    }
+
     fn when_answered(&self, command: u64, done: Box<dyn FnOnce() + Send>) {
         match &self.wire {
             Some(wire) => wire.when_answered(command, done),
@@ -127,11 +161,19 @@ impl Session for PgSession {
         }
     }
 
-    fn cancel(&self) -> Option<BoxFuture<'static, ()>> {
-        let cancel = self.cancel.clone();
-        Some(Box::pin(async move {
-            // Best effort: the connection is closed in any case.
-            let _ = cancel.cancel().await;
-        }))
+    fn set_idle(&self, idle: bool) {
+        if let Some(wire) = &self.wire {
+            wire.set_idle(idle);
+        }
+    }
+
+    fn is_notified_while_idle(&self) -> bool {
+        self.wire
+            .as_ref()
+            .is_some_and(|wire| wire.is_notified_while_idle())
+    }
+
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
+        Some(Box::pin(self.cancel.clone().cancel()))
     }
 }

@@ -56,6 +56,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
             Some(bytes) => self.reader.received(bytes),
             None => {}
         }
+        if self.reader.refuses() {
+            let why = "a notification arrived while nobody held the connection";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+        }
         Poll::Ready(Ok(()))
     }
 }

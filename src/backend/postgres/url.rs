@@ -1,33 +1,58 @@
 //! Parses a Postgres URL.
 //!
-//! tokio-postgres knows neither `verify-ca` and `verify-full` nor `sslrootcert`. This parser reads
-//! the TLS parameters and passes the rest to tokio-postgres. tokio-postgres also reports only
-//! "invalid value"; the errors here name the parameter, its value and the allowed values. They
-//! never contain the password, even if an unescaped password broke the URL into the wrong parts.
+//! tokio-postgres knows only some of libpq's parameters, gives some another unit or meaning, and
+//! reports only "invalid value". So the URL is parsed here. The errors name the parameter, its value
+//! and the allowed values. They never contain the password, even if an unescaped password broke the
+//! URL into the wrong parts.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::config::{SslMode, SslNegotiation};
 
-use super::tls::{self, Connector, TlsMode, TlsRoots, TlsSettings};
+use self::encryption::TlsParameters;
+use self::hosts::Lists;
+pub(super) use self::hosts::{Host, Socket};
+use self::parameters::Parameters;
+use super::role::Role;
+use super::tls::{Connector, TlsSettings};
+use crate::backend::addresses::Hanging;
+use crate::backend::{Credentials, asks_read_only};
+
+mod encryption;
+mod hosts;
+mod parameters;
 
 /// A parsed Postgres URL.
 #[derive(Clone)]
 pub(crate) struct Target {
+    /// Everything but the hosts.
     config: Config,
     tls: TlsSettings,
     unix: bool,
+    pub(super) hosts: Arc<[Host]>,
+    /// Which of the servers is wanted.
+    pub(super) role: Role,
+    /// Whether the hosts and their addresses are tried in a random order.
+    pub(super) shuffled: bool,
+    /// How long one address may take, if the URL says so.
+    pub(super) connect_timeout: Option<Duration>,
+    /// How long all addresses together may take.
+    pub(super) limit: Duration,
+    pub(super) hanging: Arc<Hanging<Tried>>,
 }
 
-mod parameters;
+/// A host by its number, or one of its addresses.
+pub(super) type Tried = (usize, Option<std::net::IpAddr>);
 
-const MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 const EXAMPLE: &str = "postgres://user:password@host:5432/database";
 const ENCODE: &str = "in a user name or password, write @ : / ? # as %40 %3A %2F %3F %23";
+/// How long an attempt to connect may take if the pool sets no time.
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Target {
     /// Parses a `postgres://` or `postgresql://` URL.
@@ -40,13 +65,20 @@ impl Target {
     ///
     /// Returns a message with the parameter, its value and the allowed values; never the password.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let prefixes = ["postgres://", "postgresql://"];
+        let Some(rest) = prefixes.iter().find_map(|prefix| url.strip_prefix(prefix)) else {
             return Err(format!("expected a URL such as {EXAMPLE}"));
+        };
+        let (place, query) = split_query(rest)?;
+        let mut encryption = TlsParameters::new();
+        let mut parameters = Parameters::default();
+        let mut lists = Lists::default();
+        let authority = parameters.read_credentials(place)?;
+        let (authority, database) = authority.split_once('/').unwrap_or((authority, ""));
+        lists.read_authority(authority)?;
+        if !database.is_empty() {
+            parameters.config.dbname(decode(database)?);
         }
-        let (place, query) = split_query(url)?;
-        let mut sslmode = None;
-        let mut roots = TlsRoots::Unset;
-        let mut kept = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let Some((key, value)) = parameter.split_once('=') else {
                 return Err(format!(
@@ -54,64 +86,22 @@ impl Target {
                 ));
             };
             let (key, text) = (decode(key)?, decode(value)?);
-            match (&*key, &*text) {
-                ("sslmode", _) => sslmode = Some(parse_mode(&text)?),
-                // libpq accepts this for compatibility with JDBC, and the instructions of hosted
-                // databases use it.
-                ("ssl", "true") => sslmode = Some(TlsMode::Require),
-                ("sslrootcert", "system") => roots = TlsRoots::System,
-                ("sslrootcert", "") => {}
-                ("sslrootcert", _) => roots = TlsRoots::File(text.as_ref().into()),
-                // These values match what the pool does. Other values would silently have no
-                // effect.
-                ("sslnegotiation", "postgres") | ("gssencmode", "disable" | "prefer") => {}
-                ("sslnegotiation", _) => return Err(expected("sslnegotiation", &text, "postgres")),
-                ("gssencmode", _) => {
-                    return Err(expected("gssencmode", &text, "disable or prefer"));
-                }
-                // tokio-postgres splits a list of hosts in the authority part of a URL, but not in
-                // this parameter.
-                ("host", _) => kept.extend(value.split(',').map(|host| format!("host={host}"))),
-                _ => {
-                    parameters::check(&key, value, &text, query.contains('@'))?;
-                    kept.push(parameter.to_owned());
-                }
+            if !encryption.set(&key, &text)? && !lists.set(&key, &text)? {
+                parameters.set(&key, &text, query.contains('@'))?;
             }
         }
-        // tokio-postgres would take a raw @ anywhere as the end of the credentials.
-        let rest = kept.join("&").replace('@', "%40");
-        let config: Config = format!("{place}?{rest}")
-            .parse()
-            .map_err(|error| format!("the URL is invalid: {}; {ENCODE}", cause(&error)))?;
-        Self::new(config, sslmode, roots)
+        parameters.finish();
+        Self::new(parameters, lists.hosts()?, encryption)
     }
 
-    fn new(mut config: Config, sslmode: Option<TlsMode>, roots: TlsRoots) -> Result<Self, String> {
-        if config.get_hosts().is_empty() {
-            // tokio-postgres calls a TLS connector only if there is a host name.
-            for address in config.get_hostaddrs().to_vec() {
-                config.host(address.to_string());
-            }
-        }
-        let hosts = config.get_hosts();
-        if hosts.is_empty() || hosts.contains(&Host::Tcp(String::new())) {
-            return Err(format!("the URL has no host: expected {EXAMPLE}"));
-        }
-        if !matches!(config.get_ports().len(), 0 | 1) && config.get_ports().len() != hosts.len() {
-            return Err(
-                "the URL has the wrong number of ports: expected one, or one per host".to_owned(),
-            );
-        }
-        let unix = hosts.iter().any(is_unix);
-        if unix && !hosts.iter().all(is_unix) {
-            return Err(
-                "the URL mixes Unix sockets and TCP hosts: expected only one kind".to_owned(),
-            );
-        }
-        let tls = TlsSettings {
-            mode: effective_mode(sslmode, &roots, unix)?,
-            roots,
-        };
+    fn new(
+        parameters: Parameters,
+        hosts: Vec<Host>,
+        encryption: TlsParameters,
+    ) -> Result<Self, String> {
+        let mut config = parameters.config;
+        let unix = hosts.iter().any(Host::is_unix);
+        let tls = encryption.settings(unix)?;
         // The certificate files must exist and be readable.
         Connector::new(&tls)?;
         if unix {
@@ -123,21 +113,27 @@ impl Target {
                 .ssl_mode(SslMode::Require)
                 .ssl_negotiation(SslNegotiation::Direct);
         }
-        Ok(Self { config, tls, unix })
+        Ok(Self {
+            config,
+            tls,
+            unix,
+            hosts: hosts.into(),
+            role: parameters.role,
+            shuffled: parameters.shuffled,
+            connect_timeout: parameters.connect_timeout,
+            limit: LIMIT,
+            hanging: Arc::default(),
+        })
     }
 
     /// Returns the first host: a name, an address, or the directory of a Unix socket.
     pub(crate) fn host(&self) -> Option<&str> {
-        match self.config.get_hosts().first()? {
-            Host::Tcp(name) => Some(name),
-            #[cfg(unix)]
-            Host::Unix(folder) => folder.to_str(),
-        }
+        self.hosts.first()?.name()
     }
 
     /// Returns the port of the first host; 5432 if the URL has none.
     pub(crate) fn port(&self) -> u16 {
-        self.config.get_ports().first().copied().unwrap_or(5432)
+        self.hosts.first().map_or(5432, |host| host.port)
     }
 
     /// Returns the database, if the URL names one. Otherwise the server uses the user's name.
@@ -166,9 +162,24 @@ impl Target {
         self.application_name().is_some() || options.contains("application_name=")
     }
 
+    /// Returns whether the URL's `options` ask for read-only sessions.
+    pub(crate) fn asks_read_only(&self) -> bool {
+        self.config.get_options().is_some_and(asks_read_only)
+    }
+
     /// Sets the name that the server shows for the sessions.
     pub(crate) fn set_application_name(&mut self, name: &str) {
         self.config.application_name(name);
+    }
+
+    /// Returns the same with other credentials.
+    pub(super) fn with_credentials(&self, credentials: &Credentials) -> Self {
+        let mut target = self.clone();
+        if let Some(user) = credentials.user() {
+            target.config.user(user);
+        }
+        target.config.password(credentials.password().expose());
+        target
     }
 
     /// Returns whether this is a Unix socket, which has no TLS and cannot be tapped.
@@ -176,8 +187,24 @@ impl Target {
         self.unix
     }
 
+    /// Returns what tokio-postgres is told, without a host.
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Looks up all names in another way than by the operating system.
+    #[cfg(test)]
+    pub(super) fn set_resolver<F>(&mut self, resolve: F)
+    where
+        F: Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Clone + Send + Sync + 'static,
+    {
+        let mut hosts = self.hosts.to_vec();
+        for host in &mut hosts {
+            if let Socket::Tcp { name, lookup } = &mut host.socket {
+                *lookup = crate::backend::addresses::Lookup::by(name, resolve.clone());
+            }
+        }
+        self.hosts = hosts.into();
     }
 
     pub(super) fn tls(&self) -> &TlsSettings {
@@ -186,16 +213,8 @@ impl Target {
 
     /// Returns each `host:port`, separated by commas, for error messages.
     pub(super) fn addresses(&self) -> String {
-        let ports = self.config.get_ports();
-        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
-        let hosts = self.config.get_hosts().iter().enumerate();
-        let addresses = hosts.map(|(at, host)| match host {
-            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(at)),
-            Host::Tcp(name) => format!("{name}:{}", port(at)),
-            #[cfg(unix)]
-            Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(at)),
-        });
-        addresses.collect::<Vec<_>>().join(", ")
+        let hosts = self.hosts.iter().map(ToString::to_string);
+        hosts.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -233,61 +252,6 @@ fn expected(key: &str, value: &str, allowed: &str) -> String {
         return format!("parameter {key}: expected {allowed}; {ENCODE}");
     }
     format!("parameter {key}={value:?}: expected {allowed}")
-}
-
-fn parse_mode(text: &str) -> Result<TlsMode, String> {
-    let mut modes = TlsMode::ALL.into_iter();
-    let mode = modes.find(|mode| mode.as_str() == text);
-    let hint = match text {
-        "allow" => "; allow is not supported, use prefer instead",
-        _ => "",
-    };
-    mode.ok_or_else(|| expected("sslmode", text, MODES) + hint)
-}
-
-/// Returns the TLS mode that results from `sslmode`, `sslrootcert` and the kind of socket.
-fn effective_mode(asked: Option<TlsMode>, roots: &TlsRoots, unix: bool) -> Result<TlsMode, String> {
-    if unix {
-        return Ok(TlsMode::Disable);
-    }
-    let mode = match (asked, roots) {
-        (None, TlsRoots::System) => TlsMode::VerifyFull,
-        (None, _) => TlsMode::Prefer,
-        // Anyone can get a certificate of a public authority, so it proves nothing unless the host
-        // name is checked too.
-        (Some(mode), TlsRoots::System)
-            if !matches!(mode, TlsMode::VerifyFull | TlsMode::Disable) =>
-        {
-            return Err(expected(
-                "sslmode",
-                mode.as_str(),
-                "verify-full, because of sslrootcert=system",
-            ));
-        }
-        (Some(TlsMode::Require), TlsRoots::File(_)) => TlsMode::VerifyCa,
-        (Some(mode), _) => mode,
-    };
-    match mode {
-        TlsMode::Disable => Ok(mode),
-        _ if tls::AVAILABLE => Ok(mode),
-        TlsMode::Prefer => Ok(TlsMode::Disable),
-        _ => Err(format!(
-            "parameter sslmode={:?}: this build has no TLS: enable poolscope's feature `tls`",
-            mode.as_str()
-        )),
-    }
-}
-
-/// Returns the cause of a parse error.
-///
-/// tokio-postgres puts the cause only in the source of its error, and never quotes a value.
-fn cause(error: &tokio_postgres::Error) -> String {
-    let source = error.source().map(ToString::to_string);
-    source.unwrap_or_else(|| error.to_string())
-}
-
-fn is_unix(host: &Host) -> bool {
-    !matches!(host, Host::Tcp(_))
 }
 
 #[cfg(test)]

@@ -14,11 +14,15 @@
 //! A command that still waits in tokio-postgres's own queue is not included, because it has not
 //! been sent.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::awaited::Awaited;
 use super::outcomes::{Outcomes, code_in, word_of};
+use super::parameter_status::ReadOnlyParameter;
+use super::server_errors::{ServerErrors, TextHash};
+use super::validity::Validity;
+use crate::backend::Errors;
 use crate::checkout::TransactionState;
 
 /// The readings of one connection.
@@ -43,13 +47,18 @@ pub(crate) struct Wire {
     process_id: AtomicU64,
     /// The last SQLSTATE, encoded by [`word_of`].
     sqlstate: AtomicU64,
+    /// Whether nobody holds the connection. Written by the pool.
+    idle: AtomicBool,
     outcomes: Outcomes,
+    errors: ServerErrors,
     awaited: Awaited,
+    validity: Validity,
 }
 
 const TRANSACTION_SHIFT: u32 = 32;
 const OFF: u64 = 1 << 40;
 const CLOSED: u64 = 1 << 41;
+const NOTIFIED: u64 = 1 << 42;
 const RUNNING: u64 = 1 << 63;
 const KNOWN: u64 = 1 << 63;
 
@@ -62,8 +71,11 @@ impl Wire {
             work: AtomicU64::new(0),
             process_id: AtomicU64::new(0),
             sqlstate: AtomicU64::new(0),
+            idle: AtomicBool::new(false),
             outcomes: Outcomes::default(),
+            errors: ServerErrors::default(),
             awaited: Awaited::default(),
+            validity: Validity::default(),
         }
     }
 
@@ -116,9 +128,29 @@ impl Wire {
         self.state.load(Relaxed) & CLOSED != 0
     }
 
+    /// Records whether the connection is idle.
+    pub(crate) fn set_idle(&self, idle: bool) {
+        self.idle.store(idle, Relaxed);
+    }
+
+    /// Returns whether the connection was closed because a notification arrived while it was idle.
+    pub(crate) fn is_notified_while_idle(&self) -> bool {
+        self.state.load(Relaxed) & NOTIFIED != 0
+    }
+
     /// Returns the SQLSTATE of the last error that the server reported.
     pub(crate) fn last_sqlstate(&self) -> Option<[u8; 5]> {
         code_in(self.sqlstate.load(Relaxed)).filter(|_| !self.is_off())
+    }
+
+    /// Returns the SQLSTATE of the latest error with this text.
+    pub(crate) fn code_of(&self, text: &str) -> Option<[u8; 5]> {
+        self.errors.code_of(text)
+    }
+
+    /// Returns the SQLSTATE of the error that ended the session.
+    pub(crate) fn fatal(&self) -> Option<[u8; 5]> {
+        self.errors.fatal()
     }
 
     /// Returns the number of the last command sent.
@@ -146,6 +178,16 @@ impl Wire {
         if self.is_off() || self.is_closed() {
             self.awaited.call_all();
         }
+    }
+
+    /// Returns the errors since the last call that invalidate the session.
+    pub(crate) fn take_invalidating(&self) -> Errors {
+        self.validity.take_errors()
+    }
+
+    /// Returns whether the session's transactions are read-only unless they say otherwise.
+    pub(crate) fn read_only(&self) -> Option<bool> {
+        self.validity.read_only().filter(|_| !self.is_off())
     }
 
     fn is_off(&self) -> bool {
@@ -176,6 +218,24 @@ impl Wire {
         if let Some(code) = code {
             self.sqlstate.store(word_of(code), Relaxed);
         }
+    }
+
+    /// Records the text of an error, and whether the session ends with it.
+    pub(super) fn add_server_error(&self, text: TextHash, code: [u8; 5], fatal: bool) {
+        self.errors.add(text, code);
+        if fatal {
+            self.errors.end(code);
+        }
+    }
+
+    /// Records invalidating errors, and whether they ended a transaction.
+    pub(super) fn add_invalidating(&self, errors: Errors, in_transaction: bool) {
+        self.validity.add(errors, in_transaction);
+    }
+
+    /// Records the value of a parameter that makes transactions read-only.
+    pub(super) fn set_read_only(&self, parameter: ReadOnlyParameter, on: bool) {
+        self.validity.set(parameter, on);
     }
 
     /// Records rows of a command.
@@ -212,6 +272,18 @@ impl Wire {
         let state = self.state.load(Relaxed) & !(0xff << TRANSACTION_SHIFT);
         self.state
             .store(state | u64::from(status) << TRANSACTION_SHIFT, Relaxed);
+    }
+
+    /// Records a notification. Returns whether the connection must be closed, because nobody would
+    /// read the notifications and they would fill the memory.
+    pub(super) fn notified(&self) -> bool {
+        let idle = self.idle.load(Relaxed);
+        if idle {
+            self.state
+                .store(self.state.load(Relaxed) | NOTIFIED, Relaxed);
+            self.set_closed();
+        }
+        idle
     }
 
     /// Records that a header was invalid, and turns the readings from headers off.

@@ -131,13 +131,41 @@ async fn lifetimes_are_jittered_and_never_longer_than_the_setting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_invalidation_every_connection_is_pinged_once() {
+async fn a_suspected_connection_is_pinged_once() {
     let pool = Tested::new(|_| {});
     drop(pool.held(3).await);
-    pool.service.invalidate();
+    pool.suspect_all();
     drop(pool.held(3).await);
     drop(pool.held(3).await);
     assert_eq!(pool.script.pings(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_replaces_every_connection_once() {
+    let pool = Tested::new(|_| {});
+    let held = pool.held(1).await;
+    drop(pool.held(2).await);
+    pool.service.invalidate();
+    assert_eq!(pool.events.closed(), ["invalidated"; 2]);
+    drop(held);
+    assert_eq!(pool.events.closed(), ["invalidated"; 3]);
+    drop(pool.held(3).await);
+    drop(pool.held(3).await);
+    assert_eq!((pool.script.dials(), pool.script.pings()), (6, 0));
+    assert_eq!(pool.counts(), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_opening_began_before_an_invalidation_is_replaced() {
+    let pool = Tested::new(|_| {});
+    pool.script.dials_that(after(ms(100)));
+    let (held, ()) = tokio::join!(pool.get(), async {
+        sleep(ms(50)).await;
+        pool.service.invalidate();
+    });
+    assert_eq!(pool.events.closed(), ["invalidated"]);
+    drop(held.unwrap());
+    assert_eq!(pool.script.dials(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +215,8 @@ async fn a_warm_up_ends_at_its_deadline_and_late_connections_are_used() {
     assert_eq!((warm_up.opened, warm_up.failed), (0, 3));
     assert_eq!(warm_up.error.unwrap().kind(), ConnectErrorKind::TimedOut);
     assert_eq!(warm_up.took, Duration::from_secs(2));
-    sleep(Duration::from_secs(4)).await;
+    // Until one has succeeded, they begin a second apart.
+    sleep(Duration::from_secs(6)).await;
     assert_eq!(pool.counts(), (3, 3));
 
     // Late connections of a dropped pool are closed.

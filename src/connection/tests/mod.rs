@@ -15,8 +15,10 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{ConnectionPolicy, Lease, Manager, Opener, PolicySettings, PoolService};
-use crate::backend::{AsyncSqliteConnection, ConnectError, ConnectErrorKind, Dial, Dialed};
+use super::{ConnectionPolicy, Hooks, Lease, Manager, Opener, PolicySettings, PoolService};
+use crate::backend::{
+    AsyncSqliteConnection, ConnectError, ConnectErrorKind, Credentials, Dial, Dialed,
+};
 use crate::checkout::Checkout;
 use crate::error::PoolError;
 use crate::query::QueryOptions;
@@ -98,7 +100,10 @@ fn refuse() -> Step {
 }
 
 impl Dial<Connection> for Scripted {
-    fn dial(&self) -> BoxFuture<'_, Result<Dialed<Connection>, ConnectError>> {
+    fn dial<'a>(
+        &'a self,
+        _: Option<&'a Credentials>,
+    ) -> BoxFuture<'a, Result<Dialed<Connection>, ConnectError>> {
         self.0.dials.fetch_add(1, Ordering::SeqCst);
         let step = self.0.dial.lock().unwrap()();
         Box::pin(async {
@@ -107,6 +112,7 @@ impl Dial<Connection> for Scripted {
             Ok(Dialed {
                 connection,
                 session: None,
+                asked_read_only: false,
             })
         })
     }
@@ -176,7 +182,9 @@ impl Tested {
             pre_ping: true,
             pre_ping_bypass: Duration::from_secs(3600),
             pre_ping_timeout: Duration::from_secs(2),
+            connect_timeout: CONNECT_TIMEOUT,
             raw_transactions: false,
+            reset_on_return: settings.reset_on_return,
             queries: Arc::new(queries),
         };
         change(&mut policy);
@@ -185,6 +193,7 @@ impl Tested {
         let opener = Opener::new(
             Arc::new(script.clone()),
             None,
+            Hooks::default(),
             CONNECT_TIMEOUT,
             settings.database_url,
         );
@@ -196,6 +205,10 @@ impl Tested {
             script,
             events,
         }
+    }
+
+    fn suspect_all(&self) {
+        self.service.policy().policy.suspect_all();
     }
 
     fn get(&self) -> BoxFuture<'static, Result<Lease<Connection>, PoolError>> {

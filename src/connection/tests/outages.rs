@@ -207,6 +207,46 @@ async fn a_server_that_is_back_and_refuses_ends_the_outage() {
     assert!(pool.get().await.is_ok());
 }
 
+/// Each checkout is answered soon, and few logins are tried: by checkouts, by the monitoring connection
+/// and by a warm-up.
+#[tokio::test(start_paused = true)]
+async fn a_refused_login_is_reported_soon_while_connections_are_held() {
+    let pool = Tested::new(|_| {});
+    let held = pool.held(3).await;
+    sleep(Duration::from_secs(1)).await;
+    pool.script
+        .dials_that(fail(ConnectErrorKind::Authentication));
+    let (start, dialled) = (Instant::now(), pool.script.dials());
+    let checkouts = (0..200).map(|number| {
+        let pool = &pool;
+        async move {
+            sleep(ms(number * 50)).await;
+            let (kind, _, took) = pool.failure().await;
+            assert_eq!(kind, ConnectErrorKind::Authentication);
+            assert!(took <= ms(701), "{took:?}");
+        }
+    });
+    let others = async {
+        for _ in 0..100 {
+            sleep(ms(100)).await;
+            drop(pool.service.dedicated().await);
+            drop(pool.service.warm_up(ms(10)).await);
+        }
+    };
+    futures_util::future::join(join_all(checkouts), others).await;
+    let logins = u64::from(pool.script.dials() - dialled);
+    let seconds = start.elapsed().as_secs();
+    assert!(
+        (seconds - 1..=seconds + 1).contains(&logins),
+        "{logins} in {seconds} s"
+    );
+    // A connection that is returned in time is as good as a new one.
+    let waiting = tokio::spawn(pool.get());
+    sleep(ms(100)).await;
+    drop(held);
+    assert!(waiting.await.unwrap().is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outage_makes_open_connections_suspect() {
     let pool = Tested::new(|settings| settings.pool_size = 3);
@@ -238,7 +278,8 @@ async fn the_prober_ends_with_the_pool() {
     let pool = Tested::new(|_| {});
     pool.script.dials_that(refuse);
     drop(pool.failure().await);
-    pool.service.close().await;
+    pool.service.start_close();
+    pool.service.finish_close().await;
     sleep(Duration::from_secs(1)).await;
     let dialled = pool.script.dials();
     pool.script.dials_that(succeeds);

@@ -42,7 +42,8 @@ async fn simultaneous_attempts_never_exceed_max_connecting() {
     });
     let start = Instant::now();
     let held = pool.held(9).await;
-    assert_eq!((held.len(), start.elapsed()), (9, ms(300)));
+    // The first runs alone.
+    assert_eq!((held.len(), start.elapsed()), (9, ms(400)));
     assert_eq!(seen.load(Ordering::SeqCst), 3);
 }
 

@@ -21,7 +21,7 @@ async fn a_failed_old_connection_makes_newer_ones_suspect() {
     let old = pool.held(1).await;
     drop(pool.held(1).await);
     // After an earlier failure, the second connection passes its ping while the first is in use.
-    pool.service.invalidate();
+    pool.suspect_all();
     drop(pool.get().await.unwrap());
     assert_eq!(pool.script.pings(), 1);
     drop(old);
@@ -39,7 +39,7 @@ async fn a_failed_old_connection_makes_newer_ones_suspect() {
 async fn a_ping_that_fails_at_once_costs_only_its_own_connection() {
     let pool = Tested::new(|_| {});
     drop(pool.held(5).await);
-    pool.service.invalidate();
+    pool.suspect_all();
     pool.script.pings_that(fails_once());
     drop(pool.get().await.unwrap());
     assert_eq!(pool.counts(), (4, 4));

@@ -1,4 +1,4 @@
-//! What the end of a query leads to.
+//! Records the end of a query: the times, the outcome, and the repeats within a request.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -8,19 +8,21 @@ use diesel::result::Error;
 use tokio::time::Instant;
 
 use super::QueryInstrumentation;
-use crate::backend::{Outcome, is_connection_failure};
-use crate::checkout::query_context::{QueryContext, QueryFailure, Repeat};
+use crate::backend::is_connection_failure;
+use crate::checkout::query_context::{QueryContext, Repeat};
 use crate::query::failure::{by_code, failure};
 use crate::query::in_flight::Finished;
-use crate::query::running::Running;
 use crate::query::{statement, text};
 
 impl QueryInstrumentation {
     pub(super) fn finished(&mut self, query: &dyn Display, error: Option<&Error>) {
         let now = Instant::now();
         self.state.finished();
-        if error.is_some_and(is_connection_failure) {
-            self.state.failed.store(true, Relaxed);
+        if let Some(error) = error {
+            self.state.failed_with(error);
+            if is_connection_failure(error) {
+                self.state.failed.store(true, Relaxed);
+            }
         }
         let Some(Finished {
             mut running,
@@ -41,11 +43,15 @@ impl QueryInstrumentation {
                 None => self.identify(statement::hash(query), query),
             };
             running.statement = Some(statement);
+            self.state.leaves(statement.change);
             if running.in_request {
                 self.count_in_request(query, statement.hash);
             }
             // Of several queries in flight, the last one that has finished counts as the last query.
             self.keep(statement, query);
+        } else {
+            let change = self.change(query);
+            self.state.leaves(change);
         }
         // The commands of the query: to prepare, to execute and to close. Later commands belong to the
         // queries behind it. If nothing was sent for the query, it failed on the client's side.
@@ -62,7 +68,12 @@ impl QueryInstrumentation {
         let known = outcome.filter(|_| !running.shared);
         let code = known.and_then(|outcome| outcome.error);
         let failure = match error {
-            Some(error) => Some(failure(error, code)),
+            Some(error) => Some(failure(
+                error,
+                code,
+                self.options.kind,
+                wire.map(|wire| &**wire),
+            )),
             // The query failed after the first row, and diesel has seen no more than that row.
             None => code.map(by_code),
         };
@@ -75,9 +86,7 @@ impl QueryInstrumentation {
             (Some(wire), Some(commands), Some(outcome))
                 if failure.is_none() && !outcome.answered =>
             {
-                let (of, last) = (Arc::clone(wire), *commands.end());
-                let done = move || end_by(running, of.outcome(commands));
-                wire.when_answered(last, Box::new(done));
+                self.state.streams.add(running, wire, commands);
             }
             _ => running.end(now, failure.as_ref(), known.map(|outcome| outcome.rows)),
         }
@@ -110,16 +119,4 @@ impl QueryInstrumentation {
             observer.repeated(&request, &repeat);
         }
     }
-}
-
-/// Ends a query with the server's outcome, after diesel has seen only the first response.
-fn end_by(running: Running, outcome: Option<Outcome>) {
-    let known = outcome.filter(|_| !running.shared);
-    let failure = match (known.and_then(|outcome| outcome.error), outcome) {
-        (Some(code), _) => Some(by_code(code)),
-        (None, Some(outcome)) if !outcome.answered => Some(QueryFailure::LOST),
-        (None, _) => None,
-    };
-    let rows = known.map(|outcome| outcome.rows);
-    running.end(Instant::now(), failure.as_ref(), rows);
 }

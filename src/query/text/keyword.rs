@@ -11,8 +11,6 @@ pub(super) enum Keyword {
     Clause,
     /// `TRUE` and `FALSE`.
     Truth,
-    /// A word followed by a value: `LIKE`.
-    Operator,
     /// `NULL` and `DEFAULT`: a value in a list of values.
     Nothing,
     Array,
@@ -63,8 +61,6 @@ impl Keyword {
             b"ONLY" | b"IF" | b"NOT" | b"EXISTS" | b"INTO" | b"LATERAL" | b"CONCURRENTLY"
             | b"RECURSIVE" | b"IGNORE" | b"LOW_PRIORITY" | b"HIGH_PRIORITY" | b"DELAYED"
             | b"QUICK" | b"ON" | b"TABLE" | b"TABLES" => Self::Filler,
-            b"LIKE" | b"ILIKE" | b"GLOB" | b"MATCH" | b"REGEXP" | b"IS" | b"BETWEEN"
-            | b"ESCAPE" | b"THEN" | b"ELSE" => Self::Operator,
             _ => Self::Other,
         }
     }

@@ -11,7 +11,7 @@ pub(super) struct Token<'a> {
     pub(super) text: &'a str,
     /// Whether white space or a comment precedes it.
     pub(super) spaced: bool,
-    /// The next byte that is not white space; 0 at the end.
+    /// The next byte that is not white space; 0 at the end. A dot only if a name may follow it.
     pub(super) next: u8,
 }
 
@@ -28,6 +28,15 @@ pub(super) enum Kind {
     Placeholder,
     /// Any other character.
     Symbol(u8),
+}
+
+/// Whether a backslash escapes a quote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backslash {
+    Escapes,
+    Plain,
+    /// It depends on a setting of the server.
+    Unknown,
 }
 
 /// Reads a statement from left to right. Non-ASCII bytes occur only in words and within quotes, so each
@@ -71,11 +80,12 @@ impl<'a> Lexer<'a> {
 
         let first = self.ahead(0);
         match (first, self.dialect) {
-            (b'\'', dialect) => self.strings(dialect == Mysql),
-            (b'"', Mysql) => self.quoted(b'"', true, Kind::Literal),
+            (b'\'', _) => self.strings(self.backslash()),
+            (b'"', Mysql) => self.quoted(b'"', Backslash::Unknown, Kind::Literal),
             (b'"', _) | (b'`', Mysql | Sqlite) => self.name(first),
             (b'[', Sqlite) => self.name(b']'),
             (b'$', Postgres) => self.dollar(),
+            (b'$', Mysql) if self.begins_dollar_quote() => self.dollar(),
             (b'?', Mysql) => self.one(Kind::Placeholder),
             (b'?', Sqlite) => {
                 self.at += 1;
@@ -97,6 +107,23 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Returns what a backslash means in a string without a prefix.
+    fn backslash(&self) -> Backslash {
+        match self.dialect {
+            DatabaseKind::Sqlite => Backslash::Plain,
+            _ => Backslash::Unknown,
+        }
+    }
+
+    /// Returns whether a string such as `$tag$…$tag$` begins here. In MySQL, a name may begin with `$`, too.
+    fn begins_dollar_quote(&self) -> bool {
+        let rest = &self.bytes[self.at + 1..];
+        let tag = rest
+            .iter()
+            .take_while(|byte| is_word(**byte) && **byte != b'$');
+        rest.get(tag.count()) == Some(&b'$')
+    }
+
     fn one(&mut self, kind: Kind) -> Kind {
         self.at += 1;
         kind
@@ -109,7 +136,7 @@ impl<'a> Lexer<'a> {
 
     /// Reads a string from its opening quote, and the strings in following lines that continue it: in
     /// Postgres they are one string, with the escape rules of the first.
-    fn strings(&mut self, backslash: bool) -> Kind {
+    fn strings(&mut self, backslash: Backslash) -> Kind {
         loop {
             self.quoted(b'\'', backslash, Kind::Literal);
             let end = self.at;
@@ -121,13 +148,21 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads from an opening to a closing quote. An unterminated text is hidden.
-    fn quoted(&mut self, quote: u8, backslash: bool, kind: Kind) -> Kind {
+    fn quoted(&mut self, quote: u8, backslash: Backslash, kind: Kind) -> Kind {
         self.at += 1;
+        // Whether an odd number of backslashes precedes.
+        let mut odd = false;
         while let Some(&byte) = self.bytes.get(self.at) {
             self.at += 1;
-            if byte == b'\\' && backslash {
-                self.at += 1;
-            } else if byte == quote {
+            let was_odd = odd;
+            odd = byte == b'\\' && !was_odd;
+            if byte == quote {
+                match backslash {
+                    Backslash::Escapes if was_odd => continue,
+                    // The string ends here or it does not.
+                    Backslash::Unknown if was_odd => break,
+                    _ => {}
+                }
                 if self.ahead(0) != quote || quote == b']' {
                     return kind;
                 }
@@ -139,7 +174,7 @@ impl<'a> Lexer<'a> {
 
     /// Reads a quoted name, in which a quote is escaped by doubling it. In brackets there is no escape.
     fn name(&mut self, close: u8) -> Kind {
-        self.quoted(close, false, Kind::Quoted)
+        self.quoted(close, Backslash::Plain, Kind::Quoted)
     }
 
     /// Reads `$1`, or a string such as `$tag$…$tag$`.
@@ -195,13 +230,15 @@ impl<'a> Lexer<'a> {
         let word = &self.statement[start..self.at];
         if word.len() == 1 {
             match (word.as_bytes()[0].to_ascii_uppercase(), self.ahead(0)) {
-                (b'E', b'\'') if self.is(DatabaseKind::Postgres) => return self.strings(true),
-                (b'N', b'\'') => return self.strings(self.is(DatabaseKind::Mysql)),
-                (b'X' | b'B', b'\'') => return self.strings(false),
+                (b'E', b'\'') if self.is(DatabaseKind::Postgres) => {
+                    return self.strings(Backslash::Escapes);
+                }
+                (b'N', b'\'') => return self.strings(self.backslash()),
+                (b'X' | b'B', b'\'') => return self.strings(Backslash::Plain),
                 (b'U', b'&') if self.is(DatabaseKind::Postgres) => match self.ahead(1) {
                     b'\'' => {
                         self.at += 1;
-                        return self.strings(false);
+                        return self.strings(self.backslash());
                     }
                     b'"' => {
                         self.at += 1;
@@ -229,7 +266,12 @@ impl<'a> Iterator for Lexer<'a> {
         // If an escape is the last byte, the position is beyond the end.
         self.at = self.at.min(self.bytes.len());
         let rest = &self.bytes[self.at..];
-        let next = rest.iter().copied().find(|byte| !is_space(*byte));
+        let mut next = rest.iter().copied().filter(|byte| !is_space(*byte));
+        // A dot joins names only if one follows: `.5` is a number.
+        let next = match (next.next(), next.next()) {
+            (Some(b'.'), after) if after.is_none_or(|after| after.is_ascii_digit()) => after,
+            (next, _) => next,
+        };
         Some(Token {
             kind,
             text: &self.statement[start..self.at],

@@ -4,8 +4,10 @@
 //! be a different text for every number of values.
 
 use super::boundary;
+use super::double_quotes::Names;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
+use super::values::Values;
 use crate::settings::DatabaseKind;
 
 /// The maximum length of the text in bytes, without the `…` that marks a cut text.
@@ -13,12 +15,13 @@ pub(super) const LONGEST: usize = 2048;
 
 pub(super) struct Sanitized {
     text: String,
-    sqlite: bool,
     /// The previous token, as far as it determines the meaning of the next one.
-    before: Before,
-    list: Option<List>,
+    before: Preceding,
+    list: Option<ValueList>,
     rows: Rows,
-    setting: Setting,
+    values: Values,
+    /// SQLite reads `"text"` as a string where it is not a name.
+    names: Option<Names>,
     /// Whether a list with numbered binds was shortened. The numbers of later binds depend on its
     /// length, so they are hidden.
     renumbered: bool,
@@ -26,12 +29,10 @@ pub(super) struct Sanitized {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
+enum Preceding {
     /// `IN` or `ARRAY`: the following parentheses contain a list of values.
     List,
     Values,
-    /// An operator, followed by a value.
-    Operator,
     Dot,
     /// `::`, followed by a type.
     Colon,
@@ -39,37 +40,12 @@ enum Before {
 }
 
 /// A list that has contained only values so far.
-struct List {
+struct ValueList {
     /// The position in the text after its opening parenthesis.
     start: usize,
     depth: u32,
     numbered: bool,
     empty: bool,
-}
-
-/// The position of the next token in a `SET` statement, whose value may be a word without quotes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Setting {
-    /// At the beginning of a statement.
-    Begin,
-    Name,
-    Value,
-    /// In another statement.
-    None,
-}
-
-impl Setting {
-    fn after(self, token: &Token<'_>) -> Self {
-        let is = |word: &str| token.text.eq_ignore_ascii_case(word);
-        match (self, token.kind) {
-            (_, Kind::Symbol(b';')) => Self::Begin,
-            (Self::Begin, _) if is("set") => Self::Name,
-            (Self::Begin, _) => Self::None,
-            (Self::Name, Kind::Symbol(b'=')) => Self::Value,
-            (Self::Name, _) if is("to") => Self::Value,
-            (state, _) => state,
-        }
-    }
 }
 
 /// The position in the rows of `VALUES`.
@@ -88,33 +64,36 @@ impl Sanitized {
     pub(super) fn new(dialect: DatabaseKind, length: usize) -> Self {
         Self {
             text: String::with_capacity(length.min(LONGEST) + '…'.len_utf8()),
-            sqlite: dialect == DatabaseKind::Sqlite,
-            before: Before::Other,
+            before: Preceding::Other,
             list: None,
             rows: Rows::None,
-            setting: Setting::Begin,
+            values: Values::default(),
+            names: (dialect == DatabaseKind::Sqlite).then(Names::default),
             renumbered: false,
             full: false,
         }
     }
 
     pub(super) fn push(&mut self, token: &Token<'_>) {
+        let is_name = self.names.as_mut().is_none_or(|names| {
+            let is_name = names.is_name(token);
+            names.follow(token);
+            is_name
+        });
+        let value = self.values.hide(token);
         if self.full || self.left_out(token) {
             return;
         }
-        let literal = self.is_literal(token);
-        let word = matches!(token.kind, Kind::Word(_) | Kind::Quoted);
-        let set = word && self.setting == Setting::Value;
-        self.setting = self.setting.after(token);
+        let literal = self.is_literal(token, is_name);
         let shown = match token.kind {
-            _ if literal || set => "?",
+            _ if literal || value => "?",
             Kind::Placeholder if self.renumbered && is_numbered(token) => "?",
             _ => token.text,
         };
         self.write(shown, token.spaced);
         self.follow_list(token, literal);
         self.begin(token);
-        self.before = before(token, self.before);
+        self.before = before(token);
         if self.list.is_none() && self.text.len() > LONGEST {
             self.cut();
         }
@@ -152,20 +131,11 @@ impl Sanitized {
         self.full = true;
     }
 
-    fn is_literal(&self, token: &Token<'_>) -> bool {
+    fn is_literal(&self, token: &Token<'_>, is_name: bool) -> bool {
         match token.kind {
             Kind::Literal => true,
-            Kind::Word(Keyword::Truth) => self.before != Before::Dot && token.next != b'.',
-            Kind::Quoted => {
-                self.sqlite
-                    && token.text.starts_with('"')
-                    && self.before != Before::Dot
-                    && token.next != b'.'
-                    && (self.list.is_some()
-                        || self.rows != Rows::None
-                        || self.before == Before::Operator
-                        || !looks_like_a_name(token.text))
-            }
+            Kind::Word(Keyword::Truth) => self.before != Preceding::Dot && token.next != b'.',
+            Kind::Quoted => token.text.starts_with('"') && !is_name,
             _ => false,
         }
     }
@@ -195,15 +165,15 @@ impl Sanitized {
     fn begin(&mut self, token: &Token<'_>) {
         let opens = matches!(token.kind, Kind::Symbol(b'(' | b'['));
         match self.before {
-            Before::List if opens && self.list.is_none() => {
-                self.list = Some(List {
+            Preceding::List if opens && self.list.is_none() => {
+                self.list = Some(ValueList {
                     start: self.text.len(),
                     depth: 1,
                     numbered: false,
                     empty: true,
                 });
             }
-            Before::Values if opens && self.rows == Rows::None => self.rows = Rows::First(1),
+            Preceding::Values if opens && self.rows == Rows::None => self.rows = Rows::First(1),
             _ => {}
         }
     }
@@ -224,7 +194,7 @@ impl Sanitized {
             }
             Kind::Symbol(b',' | b':' | b'-' | b'+') | Kind::Placeholder => true,
             Kind::Word(Keyword::Nothing | Keyword::Array) => true,
-            Kind::Word(_) => literal || self.before == Before::Colon,
+            Kind::Word(_) => literal || self.before == Preceding::Colon,
             _ => literal,
         };
         if !value {
@@ -246,19 +216,13 @@ impl Sanitized {
     }
 }
 
-fn before(token: &Token<'_>, before: Before) -> Before {
+fn before(token: &Token<'_>) -> Preceding {
     match token.kind {
-        Kind::Word(Keyword::In | Keyword::Array) => Before::List,
-        Kind::Word(Keyword::Values) => Before::Values,
-        Kind::Word(Keyword::Operator) => Before::Operator,
-        // `IS NOT`.
-        Kind::Word(Keyword::Filler) if before == Before::Operator => before,
-        Kind::Symbol(b'.') => Before::Dot,
-        Kind::Symbol(b':') => Before::Colon,
-        Kind::Symbol(
-            b'=' | b'<' | b'>' | b'!' | b'|' | b'&' | b'~' | b'+' | b'-' | b'*' | b'/' | b'%',
-        ) => Before::Operator,
-        _ => Before::Other,
+        Kind::Word(Keyword::In | Keyword::Array) => Preceding::List,
+        Kind::Word(Keyword::Values) => Preceding::Values,
+        Kind::Symbol(b'.') => Preceding::Dot,
+        Kind::Symbol(b':') => Preceding::Colon,
+        _ => Preceding::Other,
     }
 }
 

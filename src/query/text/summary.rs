@@ -3,8 +3,6 @@
 //! Follows OpenTelemetry's "Generating a summary of the query", with two exceptions: operations are
 //! always in capitals, and names that do not need their quotes have none.
 
-use std::borrow::Cow;
-
 use super::boundary;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
@@ -28,11 +26,10 @@ const OBJECTS: &str = "DATABASE DOMAIN EVENT EXTENSION FUNCTION INDEX MATERIALIZ
 /// The summary of one or several statements.
 #[derive(Default)]
 pub(super) struct Summary {
-    first: Option<Statement>,
-    current: Statement,
+    first: Option<StatementReader>,
+    current: StatementReader,
     several: bool,
     differs: bool,
-    operation_differs: bool,
 }
 
 impl Summary {
@@ -43,36 +40,26 @@ impl Summary {
         }
     }
 
-    /// Returns the summary and the operation.
-    pub(super) fn finish(mut self) -> (String, Option<Cow<'static, str>>) {
+    pub(super) fn finish(mut self) -> String {
         self.end_statement();
-        let Some(Statement {
-            text, operation, ..
-        }) = self.first
-        else {
-            return (String::new(), None);
+        let Some(StatementReader { text, .. }) = self.first else {
+            return String::new();
         };
-        if !self.several {
-            return (cut(text), operation.map(Cow::Borrowed));
-        }
-        let text = match text.is_empty() || self.differs {
+        match text.is_empty() || self.differs {
+            _ if !self.several => cut(text),
             true => BATCH.to_owned(),
             false => cut(format!("{BATCH} {text}")),
-        };
-        let operation = operation.filter(|_| !self.operation_differs);
-        let operation = operation.map(|operation| format!("{BATCH} {operation}").into());
-        (text, operation.or(Some(BATCH.into())))
+        }
     }
 
     fn end_statement(&mut self) {
         let statement = std::mem::take(&mut self.current);
-        if statement.before == Before::Nothing {
+        if statement.before == PreviousToken::Nothing {
             return;
         }
         if let Some(first) = &self.first {
             self.several = true;
             self.differs |= statement.text != first.text;
-            self.operation_differs |= statement.operation != first.operation;
         } else {
             self.first = Some(statement);
         }
@@ -90,18 +77,14 @@ fn cut(mut text: String) -> String {
 
 /// What has been read of one statement.
 #[derive(Default)]
-struct Statement {
+struct StatementReader {
     text: String,
-    /// The first operation outside of the parentheses of common table expressions.
-    operation: Option<&'static str>,
     stage: Stage,
     expected: Expected,
-    before: Before,
+    before: PreviousToken,
     /// Whether another operation follows, as after `EXPLAIN` and `PREPARE`.
     introduces: bool,
     depth: u32,
-    /// The depth of the first word.
-    base: u32,
     /// Whether a comma is followed by another table: a bit for each level of parentheses, the
     /// innermost lowest.
     tables: u64,
@@ -135,7 +118,7 @@ enum Expected {
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Before {
+enum PreviousToken {
     #[default]
     Nothing,
     Parenthesis,
@@ -143,7 +126,7 @@ enum Before {
     Other,
 }
 
-impl Statement {
+impl StatementReader {
     fn push(&mut self, token: &Token<'_>) {
         match self.stage {
             Stage::Start => self.start(token),
@@ -151,14 +134,13 @@ impl Statement {
             Stage::Done => {}
         }
         self.before = match token.kind {
-            Kind::Symbol(b'(' | b')') => Before::Parenthesis,
-            Kind::Word(Keyword::Distinct) => Before::Distinct,
-            _ => Before::Other,
+            Kind::Symbol(b'(' | b')') => PreviousToken::Parenthesis,
+            Kind::Word(Keyword::Distinct) => PreviousToken::Distinct,
+            _ => PreviousToken::Other,
         };
     }
 
     fn start(&mut self, token: &Token<'_>) {
-        self.base = self.depth;
         self.stage = Stage::Query;
         match token.kind {
             Kind::Symbol(b'(') => {
@@ -176,7 +158,6 @@ impl Statement {
     }
 
     fn command(&mut self, command: &'static str) {
-        self.operation = Some(command);
         self.add(command);
         set(
             &mut self.tables,
@@ -241,7 +222,7 @@ impl Statement {
             }
             (Expected::Table | Expected::Target, Keyword::Or) => self.expected = Expected::Conflict,
             (Expected::Table | Expected::Target, Keyword::Filler) => {}
-            (_, Keyword::From) if is_set(self.from) && self.before != Before::Distinct => {
+            (_, Keyword::From) if is_set(self.from) && self.before != PreviousToken::Distinct => {
                 set(&mut self.from, false);
                 self.expect_tables();
             }
@@ -259,14 +240,11 @@ impl Statement {
     /// Returns whether the token begins an operation. `UPDATE` may be part of `FOR UPDATE` and `ON
     /// UPDATE`, and `REPLACE` may be a function.
     fn begins(&self, operation: &str, token: &Token<'_>) -> bool {
-        let place = self.before == Before::Parenthesis || self.introduces && self.depth == 0;
+        let place = self.before == PreviousToken::Parenthesis || self.introduces && self.depth == 0;
         operation == "SELECT" || place && token.next != b'('
     }
 
     fn operation(&mut self, operation: &'static str) {
-        if self.depth == self.base {
-            self.operation = self.operation.or(Some(operation));
-        }
         self.add(operation);
         self.introduces = false;
         // MySQL has `UPDATE a, b SET`, and Postgres has `UPDATE a SET … FROM b`.
@@ -325,6 +303,11 @@ fn set(bits: &mut u64, on: bool) {
 
 fn is_set(bits: u64) -> bool {
     bits & 1 == 1
+}
+
+/// Returns whether a statement that is not a query may begin with this word.
+pub(super) fn is_command(word: &str) -> bool {
+    one_of(COMMANDS, word).is_some()
 }
 
 fn one_of(words: &'static str, word: &str) -> Option<&'static str> {

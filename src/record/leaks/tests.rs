@@ -12,7 +12,10 @@ use super::*;
 use crate::checkout::{Checkout, ConnectionFacts, TransactionState};
 use crate::metrics::instruments::Metrics;
 use crate::record::inventory::{Counts, Inventory};
+use crate::record::nested::Nested;
+use crate::record::recorder::RecorderOptions;
 use crate::request::attribution::Attribution;
+use crate::settings::NestedCheckouts;
 use crate::telemetry::Tracing;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -30,9 +33,12 @@ fn recorder(threshold: impl Into<Option<Duration>>) -> Arc<Recorder> {
         Arc::from("orders"),
         Tracing::new(None),
         Box::new(Metrics::new(None)),
-        Duration::MAX,
-        Leaks::new(threshold.into()),
-        false,
+        RecorderOptions {
+            slow_wait: Duration::MAX,
+            leaks: Leaks::new(threshold.into()),
+            request_metrics: false,
+            nested: Nested::new(NestedCheckouts::Warn),
+        },
         Box::new(TenAllowed),
     )
 }
@@ -216,6 +222,7 @@ fn the_message_has_all_known_fields() {
         waited: Duration::ZERO,
         trace: None,
         request: Some(Attribution::new("GET", Some(route))),
+        task: None,
         facts: Some(Arc::new(Facts)),
         busy_before: None,
         position: None,

@@ -45,7 +45,8 @@ impl Environment<'_> {
     /// Returns the trimmed value. An empty one counts as not set.
     pub(super) fn find(&mut self, name: &str) -> Option<Set> {
         let Ok(value) = (self.lookup)(name)?.into_string() else {
-            self.warn(Problem::not_text(name, "text".to_owned()));
+            let problem = Problem::not_text(name, "text".to_owned());
+            self.warn(problem.with_hint(Some("it counts as not set")));
             return None;
         };
         let value = value.trim();
@@ -60,40 +61,48 @@ impl Environment<'_> {
         names.iter().find_map(|name| self.find(name))
     }
 
-    /// Reads one of a few words, in upper or lower case.
+    /// Reads one of a few words, in upper or lower case. `usual` is used if none is set.
     pub(super) fn word<T: Copy>(
         &mut self,
         names: &[impl AsRef<str>],
         words: &[(&str, T)],
+        usual: &str,
     ) -> Option<T> {
         let expected: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        self.first(names, &expected.join(" or "), |value| {
+        self.first(names, &expected.join(" or "), usual, |value| {
             let mut words = words.iter();
             let word = words.find(|(word, _)| value.eq_ignore_ascii_case(word));
             word.map(|(_, meaning)| *meaning)
         })
     }
 
-    /// Returns which of `words` are in a list with commas; `None` if none of them is.
+    /// Returns which of `words` are in a list with commas; `None` if none of them is. Then `usual` is used.
     pub(super) fn list<const N: usize>(
         &mut self,
         name: &str,
         words: [&str; N],
+        usual: &str,
     ) -> Option<[bool; N]> {
         let found = self.find(name)?;
         let value = found.value.to_ascii_lowercase();
         let listed: Vec<_> = value.split(',').map(str::trim).collect();
         let is_known = |word: &&str| word.is_empty() || words.contains(word);
-        if !listed.iter().all(is_known) {
-            let hint = "others are ignored here, and can be set up in code";
-            self.warn(found.problem(&words.join(" or "), Some(hint)));
-        }
         let known = words.map(|word| listed.contains(&word));
+        if !listed.iter().all(is_known) {
+            let used: Vec<_> = words.into_iter().filter(|it| listed.contains(it)).collect();
+            let used = if used.is_empty() {
+                usual
+            } else {
+                &used.join(",")
+            };
+            let hint = format!("{used} is used, and others can be set up in code");
+            self.warn(found.problem(&words.join(" or "), Some(&hint)));
+        }
         known.contains(&true).then_some(known)
     }
 
     pub(super) fn flag(&mut self, names: &[impl AsRef<str>]) -> bool {
-        self.word(names, &[("true", true), ("false", false)]) == Some(true)
+        self.word(names, &[("true", true), ("false", false)], "false") == Some(true)
     }
 
     pub(super) fn number(
@@ -104,26 +113,39 @@ impl Environment<'_> {
     ) -> u64 {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         let parse = |value: &str| value.parse().ok().filter(|number| range.contains(number));
-        self.first(names, &expected, parse).unwrap_or(default)
+        let number = self.first(names, &expected, &default.to_string(), parse);
+        number.unwrap_or(default)
     }
 
-    /// Returns the first value that can be parsed, and warns of those before it.
+    /// Returns the first value that can be parsed, and warns of those before it. `usual` is used if there is
+    /// none.
     pub(super) fn first<T>(
         &mut self,
         names: &[impl AsRef<str>],
         expected: &str,
+        usual: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
+        let mut ignored = Vec::new();
+        let mut used = None;
         for name in names {
             let Some(found) = self.find(name.as_ref()) else {
                 continue;
             };
-            match parse(&found.value) {
-                None => self.warn(found.problem(expected, None)),
-                parsed => return parsed,
+            if let Some(value) = parse(&found.value) {
+                used = Some((value, found));
+                break;
             }
+            ignored.push(found);
         }
-        None
+        let instead = match &used {
+            Some((_, found)) => format!("{} is used", found.name),
+            None => format!("{usual} is used"),
+        };
+        for found in ignored {
+            self.warn(found.problem(expected, Some(&instead)));
+        }
+        used.map(|(value, _)| value)
     }
 }
 

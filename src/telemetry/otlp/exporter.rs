@@ -24,16 +24,16 @@ use super::stats::ExportStats;
 
 /// What the exporters of a set-up share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ExportContext {
     pub(super) runtime: ExportRuntime,
     pub(super) stats: Arc<ExportStats>,
 }
 
 /// An exporter whose items are counted.
 #[derive(Debug)]
-pub(super) struct Watched<E> {
+pub(super) struct ObservedExporter<E> {
     exporter: E,
-    shared: Arc<Shared>,
+    shared: Arc<ExportContext>,
     queue: Arc<Queue>,
     timeout: Duration,
     last_error: LastError,
@@ -41,10 +41,10 @@ pub(super) struct Watched<E> {
     dispatch: Dispatch,
 }
 
-impl<E> Watched<E> {
+impl<E> ObservedExporter<E> {
     pub(super) fn new(
         exporter: E,
-        shared: &Arc<Shared>,
+        shared: &Arc<ExportContext>,
         queue: &Arc<Queue>,
         timeout: Duration,
         last_error: LastError,
@@ -64,14 +64,16 @@ impl<E> Watched<E> {
     /// Sends a batch. The SDK gets no error, because it would log each one.
     fn send(&self, items: u64, export: impl Future<Output = OTelSdkResult>) -> OTelSdkResult {
         let signal = self.queue.signal;
-        let Shared { runtime, stats } = &*self.shared;
+        let ExportContext { runtime, stats } = &*self.shared;
         if runtime.is_cut_off() {
             stats.add_dropped(signal, items);
             return Ok(());
         }
         self.last_error.send_replace(None);
+        stats.begin_sending(signal, items);
         let run = || runtime.run(export, self.timeout);
         let sent = dispatcher::with_default(&self.dispatch, run);
+        stats.end_sending(signal, items);
         let rejected = self.exporter_log.take();
         let last_error = self.last_error.send_replace(None);
         let limit = self.timeout.as_secs_f64();
@@ -118,7 +120,7 @@ fn in_words(error: &OTelSdkError) -> String {
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Watched<E> {
+impl<E: SpanExporter> SpanExporter for ObservedExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let items = batch.len() as u64;
         self.queue.taken(items);
@@ -134,7 +136,7 @@ impl<E: SpanExporter> SpanExporter for Watched<E> {
     }
 }
 
-impl<E: LogExporter> LogExporter for Watched<E> {
+impl<E: LogExporter> LogExporter for ObservedExporter<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let items = batch.iter().count() as u64;
         self.queue.taken(items);
@@ -150,7 +152,7 @@ impl<E: LogExporter> LogExporter for Watched<E> {
     }
 }
 
-impl<E: PushMetricExporter> PushMetricExporter for Watched<E> {
+impl<E: PushMetricExporter> PushMetricExporter for ObservedExporter<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         self.send(data_points(metrics), self.exporter.export(metrics))
     }

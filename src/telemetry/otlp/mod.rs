@@ -17,6 +17,7 @@ mod environment;
 mod error;
 mod export_runtime;
 mod exporter;
+mod flush;
 mod layers;
 mod pipeline;
 mod queue;

@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::connection::{Connector, LastError};
 use super::error::TelemetryError;
 use super::export_runtime::ExportRuntime;
-use super::exporter::{Shared, Watched};
+use super::exporter::{ExportContext, ObservedExporter};
 use super::queue::{Counted, Queue};
 use super::settings::{ExportSettings, Protocol, Settings, resource};
 use super::stats::{ExportStats, Signal};
@@ -31,7 +31,7 @@ pub(super) struct Pipeline {
     pub(super) meter_provider: Option<SdkMeterProvider>,
     pub(super) logger_provider: Option<SdkLoggerProvider>,
     pub(super) queues: Vec<Arc<Queue>>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ExportContext>,
 }
 
 /// Builds the exporter of a signal. A macro, because the builders share no trait.
@@ -54,7 +54,7 @@ macro_rules! exporter {
                 .with_timeout($to.timeout)
                 .build(),
         };
-        Watched::new(exporter?, $shared, $queue, $to.timeout, last_error)
+        ObservedExporter::new(exporter?, $shared, $queue, $to.timeout, last_error)
     }};
 }
 
@@ -62,7 +62,7 @@ impl Pipeline {
     pub(super) fn build(settings: &Settings) -> Result<Self, TelemetryError> {
         let [traces, metrics, logs] = &settings.exports;
         let each = || settings.exports.each_ref().map(Option::as_ref);
-        let shared = &Arc::new(Shared {
+        let shared = &Arc::new(ExportContext {
             runtime: ExportRuntime::start().map_err(TelemetryError::Thread)?,
             stats: ExportStats::new(
                 each().map(|to| to.map(ExportSettings::shown)),
@@ -89,7 +89,12 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    fn trace(&mut self, to: &ExportSettings, resource: Resource, shared: &Arc<Shared>) -> Built {
+    fn trace(
+        &mut self,
+        to: &ExportSettings,
+        resource: Resource,
+        shared: &Arc<ExportContext>,
+    ) -> Built {
         let queue = self.queue(Signal::Traces, to);
         let exporter = exporter!(SpanExporter::builder(), to, &queue, shared);
         let config = trace::BatchConfigBuilder::default()
@@ -107,7 +112,12 @@ impl Pipeline {
         Ok(())
     }
 
-    fn measure(&mut self, to: &ExportSettings, resource: Resource, shared: &Arc<Shared>) -> Built {
+    fn measure(
+        &mut self,
+        to: &ExportSettings,
+        resource: Resource,
+        shared: &Arc<ExportContext>,
+    ) -> Built {
         let queue = self.queue(Signal::Metrics, to);
         let exporter = exporter!(MetricExporter::builder(), to, &queue, shared);
         let reader = PeriodicReader::builder(exporter).with_interval(to.interval);
@@ -118,7 +128,12 @@ impl Pipeline {
         Ok(())
     }
 
-    fn log(&mut self, to: &ExportSettings, resource: Resource, shared: &Arc<Shared>) -> Built {
+    fn log(
+        &mut self,
+        to: &ExportSettings,
+        resource: Resource,
+        shared: &Arc<ExportContext>,
+    ) -> Built {
         let queue = self.queue(Signal::Logs, to);
         let exporter = exporter!(LogExporter::builder(), to, &queue, shared);
         let config = logs::BatchConfigBuilder::default()

@@ -140,6 +140,34 @@ impl Telemetry {
         Some(pipeline.shared.stats.read())
     }
 
+    /// Exports what is queued and the current readings of the metrics, for at most `deadline`, and goes on.
+    /// Returns the items that were lost meanwhile or are still not sent.
+    ///
+    /// For a function that is frozen between requests, such as one on AWS Lambda: what is queued then is sent
+    /// when it is thawed, or never. Flush at the end of each request. This blocks no thread of the runtime.
+    ///
+    /// ```
+    /// # #[cfg(feature = "otlp")] {
+    /// use poolscope::Telemetry;
+    /// use std::time::Duration;
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(async {
+    /// let telemetry = Telemetry::from_env()?.start()?;
+    /// // … answer a request …
+    /// let unsent = telemetry.flush(Duration::from_millis(500)).await;
+    /// assert!(unsent.is_none(), "not sent in time: {unsent}");
+    /// # Ok::<(), poolscope::telemetry::TelemetryError>(()) })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn flush(&self, deadline: Duration) -> Unsent {
+        match &self.pipeline {
+            Some(pipeline) => pipeline.flush(deadline.min(LONGEST)).await,
+            None => Unsent::default(),
+        }
+    }
+
     /// Sends the remaining items for at most `deadline`, and stops exporting. Returns the items that could
     /// not be sent, and logs them.
     ///

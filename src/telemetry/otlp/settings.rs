@@ -109,7 +109,8 @@ impl ExportSettings {
             return None;
         }
         let protocols = [("http/protobuf", Protocol::Http), ("grpc", Protocol::Grpc)];
-        let protocol = environment.word(&of_exporter(signal, "PROTOCOL"), &protocols);
+        let names = of_exporter(signal, "PROTOCOL");
+        let protocol = environment.word(&names, &protocols, "http/protobuf");
         let protocol = protocol.unwrap_or(Protocol::Http);
         let uri = endpoint::uri(signal, protocol, &endpoint, environment);
         let uri = environment.or_fail(uri)?;
@@ -121,6 +122,7 @@ impl ExportSettings {
         environment.word(
             &of_exporter(signal, "COMPRESSION"),
             &[("gzip", ()), ("none", ())],
+            "none",
         );
 
         let (prefix, interval, usual) = match signal {
@@ -192,7 +194,7 @@ pub(super) fn resource() -> Resource {
 /// Returns whether the list of exporters includes `otlp`, as in `otlp,console`.
 fn is_wanted(signal: Signal, environment: &mut Environment<'_>) -> bool {
     let name = format!("OTEL_{}_EXPORTER", signal.in_variables());
-    let known = environment.list(&name, ["otlp", "none"]);
+    let known = environment.list(&name, ["otlp", "none"], "otlp");
     known.is_none_or(|[otlp, none]| otlp || !none)
 }
 
@@ -225,18 +227,18 @@ fn check_headers(signal: Signal, environment: &mut Environment<'_>) {
 fn check_the_sdks(environment: &mut Environment<'_>) {
     let sampler = |value: &str| SAMPLERS.into_iter().find(|sampler| *sampler == value);
     let expected = SAMPLERS.join(" or ");
-    let sampler = environment.first(&["OTEL_TRACES_SAMPLER"], &expected, sampler);
+    let sampler = environment.first(&["OTEL_TRACES_SAMPLER"], &expected, SAMPLERS[0], sampler);
     if sampler.is_some_and(|sampler| sampler.ends_with("ratio")) {
         let ratio = |value: &str| value.parse().ok().filter(|it| (0.0..=1.0).contains(it));
         let expected = "a number from 0 to 1";
-        environment.first::<f64>(&["OTEL_TRACES_SAMPLER_ARG"], expected, ratio);
+        environment.first::<f64>(&["OTEL_TRACES_SAMPLER_ARG"], expected, "1", ratio);
     }
     let temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
     let temporalities = ["cumulative", "delta", "lowmemory"].map(|word| (word, ()));
-    environment.word(&[temporality], &temporalities);
+    environment.word(&[temporality], &temporalities, "cumulative");
     for limited in ["ATTRIBUTE", "EVENT", "LINK"] {
         let name = format!("OTEL_SPAN_{limited}_COUNT_LIMIT");
-        environment.number(&[name], 0..=u64::from(u32::MAX), 0);
+        environment.number(&[name], 0..=u64::from(u32::MAX), 128);
     }
     if let Some(found) = environment.find("OTEL_RESOURCE_ATTRIBUTES")
         && found
@@ -245,7 +247,7 @@ fn check_the_sdks(environment: &mut Environment<'_>) {
             .any(|pair| !pair.trim().is_empty() && !pair.contains('='))
     {
         let expected = "key=value pairs with commas between them";
-        environment.warn(found.problem(expected, None));
+        environment.warn(found.problem(expected, Some("the other parts are left out")));
     }
 }
 
@@ -254,7 +256,11 @@ fn propagators(
     is_on: bool,
     environment: &mut Environment<'_>,
 ) -> Option<TextMapCompositePropagator> {
-    let known = environment.list("OTEL_PROPAGATORS", ["tracecontext", "baggage", "none"]);
+    let known = environment.list(
+        "OTEL_PROPAGATORS",
+        ["tracecontext", "baggage", "none"],
+        "tracecontext,baggage",
+    );
     let [trace_context, baggage, _] = known.unwrap_or([true, true, false]);
     let mut propagators: Vec<Box<dyn TextMapPropagator + Send + Sync>> = Vec::new();
     if trace_context {
@@ -270,7 +276,7 @@ fn propagators(
 fn filter(environment: &mut Environment<'_>) -> String {
     let is_valid = |value: &str| EnvFilter::try_new(value).is_ok().then(|| value.to_owned());
     let expected = "directives with commas between them, such as info or warn,my_app=debug";
-    let filter = environment.first(&[EnvFilter::DEFAULT_ENV], expected, is_valid);
+    let filter = environment.first(&[EnvFilter::DEFAULT_ENV], expected, "info", is_valid);
     filter.unwrap_or_else(|| "info".to_owned())
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use super::pipeline::Pipeline;
 use crate::telemetry::exports::{Exports, in_words};
 
-/// The items that could not be sent at the end.
+/// The items that could not be sent at the end, or by a flush.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unsent {
@@ -27,6 +27,21 @@ impl Unsent {
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.counts() == [0; 3]
+    }
+
+    /// Returns the items that were lost since `before`, and those that are `pending`.
+    pub(super) fn since(before: [u64; 3], pending: [u64; 3], exports: &Exports) -> Self {
+        let now = lost(exports);
+        let unsent: [u64; 3] = std::array::from_fn(|at| now[at] - before[at] + pending[at]);
+        let mut errors = exports.signals().into_iter();
+        let error = errors.find_map(|it| it.failing_for_seconds.and(it.last_error.clone()));
+        let reason = || error.unwrap_or_else(|| "the time was over".to_owned());
+        Self {
+            spans: unsent[0],
+            data_points: unsent[1],
+            log_records: unsent[2],
+            reason: (unsent != [0; 3]).then(reason),
+        }
     }
 
     fn counts(&self) -> [u64; 3] {
@@ -81,23 +96,12 @@ impl Pipeline {
         for queue in &self.queues {
             queue.abandon();
         }
-        let exports = stats.read();
-        let now = lost(&exports);
-        let lost: [u64; 3] = std::array::from_fn(|at| now[at] - before[at]);
-        let mut errors = exports.signals().into_iter();
-        let error = errors.find_map(|it| it.failing_for_seconds.and(it.last_error.clone()));
-        let reason = || error.unwrap_or_else(|| "the time was over".to_owned());
-        Unsent {
-            spans: lost[0],
-            data_points: lost[1],
-            log_records: lost[2],
-            reason: (lost != [0; 3]).then(reason),
-        }
+        Unsent::since(before, [0; 3], &stats.read())
     }
 }
 
 /// Returns the items lost since the start, by signal.
-fn lost(exports: &Exports) -> [u64; 3] {
+pub(super) fn lost(exports: &Exports) -> [u64; 3] {
     exports.signals().map(|it| it.failed + it.dropped)
 }
 

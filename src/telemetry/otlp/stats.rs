@@ -36,18 +36,20 @@ pub(super) struct ExportStats {
     /// Numbers of occupied places in the queues; at least the numbers of items in the SDK's queues.
     /// Metrics have no queue.
     pub(super) queued: [AtomicU64; 3],
+    /// Numbers of items that are being exported.
+    sending: [AtomicU64; 3],
     by_export: Mutex<ByExport>,
 }
 
 /// Changes once an export.
 #[derive(Debug)]
 struct ByExport {
-    signals: [Counts; 3],
+    signals: [SignalCounts; 3],
     marker: Marker,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct SignalCounts {
     exported: u64,
     failed: u64,
     /// The dropped items that `lost` includes.
@@ -80,6 +82,7 @@ impl ExportStats {
             origins,
             dropped: Default::default(),
             queued: Default::default(),
+            sending: Default::default(),
             by_export: Mutex::new(ByExport {
                 signals: Default::default(),
                 marker: Marker::new(Instant::now()),
@@ -102,6 +105,19 @@ impl ExportStats {
 
     pub(super) fn add_dropped(&self, signal: Signal, items: u64) {
         self.dropped[signal as usize].fetch_add(items, Relaxed);
+    }
+
+    pub(super) fn begin_sending(&self, signal: Signal, items: u64) {
+        self.sending[signal as usize].fetch_add(items, Relaxed);
+    }
+
+    pub(super) fn end_sending(&self, signal: Signal, items: u64) {
+        self.sending[signal as usize].fetch_sub(items, Relaxed);
+    }
+
+    /// Returns the items that are queued or being exported.
+    pub(super) fn pending(&self) -> [u64; 3] {
+        std::array::from_fn(|at| self.queued[at].load(Relaxed) + self.sending[at].load(Relaxed))
     }
 
     /// Records a successful export of which the receiver rejected some items, with its reason.
@@ -194,7 +210,7 @@ impl ExportStats {
 
     /// Returns what was lost in an outage that is over: each signal of the server that has lost something
     /// has been exported again, or has nothing left to export.
-    fn end_of_outage(&self, signals: &mut [Counts; 3], at: usize) -> Option<[u64; 3]> {
+    fn end_of_outage(&self, signals: &mut [SignalCounts; 3], at: usize) -> Option<[u64; 3]> {
         let still_fails = |other: usize| {
             let counts = &signals[other];
             // There is always a next reading of the metrics.
@@ -238,7 +254,7 @@ impl ExportStats {
     }
 }
 
-impl Counts {
+impl SignalCounts {
     /// Returns the number of items dropped since the last export. Not logged where an item is dropped,
     /// which would slow the app.
     fn dropped_since_export(&mut self) -> u64 {

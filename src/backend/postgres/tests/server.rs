@@ -11,7 +11,8 @@ use super::support::ports::free_port;
 use super::support::postgres::{find_programs, is_ready};
 use super::support::server::{Server as Process, output_of};
 use crate::backend::connect_error::ConnectError;
-use crate::backend::postgres::connect::{Connected, Opened, connect, open};
+use crate::backend::postgres::connect::{Connected, connect};
+use crate::backend::postgres::open::{Opened, open};
 use crate::backend::postgres::url::Target;
 
 /// A running server.
@@ -24,22 +25,30 @@ pub(super) struct Server {
 pub(super) struct Identity {
     pub(super) certificate: String,
     pub(super) key: String,
+    /// The authority of clients: if set, the user `client` needs a certificate.
+    pub(super) clients: Option<String>,
 }
 
 /// The access rules: the database `demands` requires TLS and the user `scram` requires a password.
-/// The user `full` (see [`SET_UP`]) cannot connect, because its connection limit is zero.
+/// The user `full` (see [`SET_UP`]) cannot connect, because its connection limit is zero. `ldap` and `pam`
+/// cannot either, because there is nothing to ask.
 const ACCESS: &str = "
+host    offers  ldap    127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport=1 ldapprefix=cn-
+host    offers  pam     127.0.0.1/32 pam pamservice=poolscope-none
 local   all     all                 trust
 host    all     scram   127.0.0.1/32 scram-sha-256
 hostssl demands all     127.0.0.1/32 trust
 host    offers  all     127.0.0.1/32 trust
 host    postgres all    127.0.0.1/32 trust
 ";
-const SET_UP: [&str; 4] = [
+const SET_UP: [&str; 7] = [
     "CREATE DATABASE demands",
     "CREATE DATABASE offers",
     "CREATE ROLE scram LOGIN PASSWORD 'it''s@secret'",
     "CREATE ROLE \"full\" LOGIN CONNECTION LIMIT 0",
+    "CREATE ROLE client LOGIN",
+    "CREATE ROLE ldap LOGIN",
+    "CREATE ROLE pam LOGIN",
 ];
 
 /// Returns the server without TLS.
@@ -61,13 +70,19 @@ impl Server {
             "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nfsync = off\n",
             folder.path().display()
         );
-        if let Some(Identity { certificate, key }) = identity {
-            folder.write("data/server.crt", certificate);
-            folder.write("data/server.key", key);
+        let mut access = ACCESS.to_owned();
+        if let Some(identity) = identity {
+            folder.write("data/server.crt", identity.certificate);
+            folder.write("data/server.key", identity.key);
             settings.push_str("ssl = on\n");
+            if let Some(authority) = identity.clients {
+                folder.write("data/clients.crt", authority);
+                settings.push_str("ssl_ca_file = 'clients.crt'\n");
+                access.insert_str(0, "hostssl offers client 127.0.0.1/32 cert\n");
+            }
         }
         folder.write("data/postgresql.conf", settings);
-        folder.write("data/pg_hba.conf", ACCESS);
+        folder.write("data/pg_hba.conf", access);
         let command = (programs.join("postgres"), vec!["-D".into(), data.into()]);
         let mut process = Process::new("PostgreSQL", folder, Signal::QUIT, command);
         process.start(is_ready);
@@ -102,6 +117,7 @@ impl Server {
         open(&target(&self.url("127.0.0.1", "postgres")))
             .await
             .unwrap()
+            .0
     }
 }
 

@@ -9,8 +9,12 @@
 //! | `verify-full` | yes | the same, and issued for this host name |
 //!
 //! `sslrootcert=FILE` trusts the authorities in the file, `sslrootcert=system` the public ones.
+//! A server certificate that is itself in the file is accepted, whoever signed it.
 //! Without `sslrootcert`, the authorities in `~/.postgresql/root.crt` are trusted if the file
 //! exists, otherwise the public ones.
+//!
+//! `sslcert=FILE` and `sslkey=FILE` are the client's own certificate and its key. Unlike libpq, there is
+//! no default for them.
 //!
 //! Unlike libpq, `prefer` does not retry in plain text when an encrypted session fails: it uses
 //! plain text only if the server responds that it does not offer TLS. Also unlike libpq, `prefer`
@@ -53,6 +57,23 @@ pub(super) struct TlsSettings {
         expect(dead_code, reason = "there is no encryption without the feature")
     )]
     pub(super) roots: TlsRoots,
+    /// The client's certificate.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "there is no encryption without the feature")
+    )]
+    pub(super) client: Option<ClientFiles>,
+}
+
+/// The files of `sslcert` and `sslkey`.
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "tls"),
+    expect(dead_code, reason = "there is no encryption without the feature")
+)]
+pub(super) struct ClientFiles {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 /// The values of `sslmode`.

@@ -1,0 +1,171 @@
+//! Assesses a connection: whether it may be used again, and why not.
+
+use std::sync::Arc;
+
+use diesel_async::TransactionManager;
+use tokio::time::timeout;
+
+use super::Entry;
+use crate::backend::Backend;
+use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::connection::policy::ConnectionPolicy;
+use crate::record::pool_events::CloseReason;
+use crate::settings::DatabaseKind;
+
+impl<C: Backend> Entry<C> {
+    /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
+    pub(in crate::connection) fn judge(
+        &mut self,
+        policy: &ConnectionPolicy,
+    ) -> Option<CloseReason> {
+        self.state.queries.returned();
+        if let Some(reason) = self.retired {
+            return Some(reason);
+        }
+        // First, because a holder that panicked may have left any state, even a poisoned lock.
+        if std::thread::panicking() {
+            return Some(CloseReason::Broken);
+        }
+        if self.probing {
+            return Some(CloseReason::PingFailed);
+        }
+        if self.is_gone() {
+            return Some(self.gone(policy));
+        }
+        if self.abandon() {
+            // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
+            // the socket dies while the last statement is closed). Only the wire state
+            // distinguishes the two.
+            if self.wired().is_none() {
+                policy.suspect(self.generation);
+            }
+            return Some(CloseReason::Broken);
+        }
+        if self.is_invalidated(policy) {
+            return Some(CloseReason::Invalidated);
+        }
+        if self.connection_mut().is_broken() || !self.may_be_reused() {
+            self.report_lost_work(policy);
+            return Some(CloseReason::Broken);
+        }
+        if self.is_replaced(policy) {
+            return Some(CloseReason::Invalidated);
+        }
+        policy.is_closed().then_some(CloseReason::Shutdown)
+    }
+
+    /// Reports that work is rolled back whose caller has seen `Ok`. A transaction whose future was
+    /// dropped, by a timeout or a caught panic, stays open; one that is begun on the same connection
+    /// after that is a savepoint inside it.
+    fn report_lost_work(&self, policy: &ConnectionPolicy) {
+        if self.state.queries.has_nested_commit() {
+            let why = "it was returned inside a transaction that was dropped half-way; transactions \
+                that succeeded inside it are rolled back";
+            policy.notify(|observer| observer.closed_because(why, ""));
+        }
+    }
+
+    /// Returns whether connections of this era are to be replaced.
+    pub(in crate::connection) fn is_replaced(&self, policy: &ConnectionPolicy) -> bool {
+        self.era != policy.era()
+    }
+
+    /// Returns whether an error has invalidated the connection since the last call. If the server has not
+    /// answered completely, suspects the connection, so that it is asked again after a ping.
+    pub(in crate::connection) fn is_invalidated(&mut self, policy: &ConnectionPolicy) -> bool {
+        let (error, undecided) = self.state.take_invalidating();
+        if undecided && self.is_busy() {
+            self.generation = u64::MAX;
+        }
+        error.is_some_and(|error| policy.invalidates(error, self.state.became_read_only()))
+    }
+
+    /// Returns whether the session can no longer write, although it could when it was opened. Asked of
+    /// a suspect only.
+    pub(in crate::connection) fn became_read_only(&self) -> bool {
+        self.state.became_read_only()
+    }
+
+    /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
+    /// which a pool keeps open from test to test.
+    pub(in crate::connection) fn may_be_reused(&mut self) -> bool {
+        match self.state.transaction() {
+            None | Some(TransactionState::Idle) => true,
+            Some(TransactionState::Failed) => false,
+            Some(TransactionState::Open) => self.is_in_test_transaction(),
+        }
+    }
+
+    /// Returns whether diesel knows of a transaction and yet takes the connection for reusable. It does
+    /// so only after `begin_test_transaction`.
+    fn is_in_test_transaction(&mut self) -> bool {
+        let connection = self.connection_mut();
+        let status = C::TransactionManager::transaction_manager_status_mut(connection);
+        matches!(status.transaction_depth(), Ok(Some(_))) && !connection.is_broken()
+    }
+
+    /// Cancels the queries whose futures were dropped. Returns whether there are any.
+    pub(in crate::connection) fn abandon(&self) -> bool {
+        let any = self.state.queries.in_flight() > 0;
+        if any {
+            self.state.queries.give_up();
+            self.cancel();
+        }
+        any
+    }
+
+    /// Cancels the abandoned query on the server, which would otherwise keep running after the close.
+    /// This is best effort.
+    fn cancel(&self) {
+        let session = self.state.session.as_ref();
+        let Some(cancel) = session.and_then(|session| session.cancel()) else {
+            return;
+        };
+        let policy = Arc::clone(&self.registered.policy);
+        let limit = policy.settings.connect_timeout;
+        let cancelling = async move {
+            // On MySQL this takes a login.
+            if C::KIND != DatabaseKind::Mysql {
+                let _ = cancel.await;
+            } else if let Ok(permit) = policy.limiter.permit_outside().await {
+                permit.ended_outside(cancel.await.as_ref().err());
+            }
+        };
+        let runtime = self.registered.policy.runtime();
+        runtime.spawn(async move { timeout(limit, cancelling).await });
+    }
+
+    /// Returns whether the connection is known to be closed, without a round trip.
+    pub(in crate::connection) fn is_gone(&self) -> bool {
+        self.state.failed()
+    }
+
+    /// Returns why a connection that [is gone](Self::is_gone) is closed. If it has failed, so may have
+    /// the others.
+    pub(in crate::connection) fn gone(&self, policy: &ConnectionPolicy) -> CloseReason {
+        let session = self.state.session.as_ref();
+        if session.is_some_and(|session| session.is_notified_while_idle()) {
+            let why = "a notification arrived while nobody held it: LISTEN without UNLISTEN";
+            policy.notify(|observer| observer.closed_because(why, ""));
+            return CloseReason::Dirty;
+        }
+        policy.suspect_all();
+        CloseReason::Broken
+    }
+
+    /// Returns whether nothing speaks against another use of the connection, without side effects.
+    pub(in crate::connection) fn is_sound(&mut self) -> bool {
+        self.retired.is_none()
+            && !self.probing
+            && !std::thread::panicking()
+            && !self.is_gone()
+            && self.state.queries.in_flight() == 0
+            && !matches!(
+                self.state.transaction(),
+                Some(TransactionState::Open | TransactionState::Failed)
+            )
+            && !self.registered.policy.is_closed()
+            && !self.connection_mut().is_broken()
+            && !self.is_in_test_transaction()
+    }
+}
