@@ -361,7 +361,7 @@ mod tests {
             fields
         };
         let (before, after) = (fields(&builder().settings), fields(&changed));
-        assert_eq!(before.len(), 36);
+        assert_eq!(before.len(), 37);
         for (before, after) in before.iter().zip(&after) {
             assert_ne!(before, after);
         }
