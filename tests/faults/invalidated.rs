@@ -7,6 +7,7 @@ use diesel_async::{
     AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
 };
 use futures_util::future::try_join_all;
+use poolscope::settings::ResetOnReturn;
 use poolscope::{Pool, PoolBuilder, PooledConnection};
 
 use crate::databases::{Database, Tested};
@@ -35,7 +36,13 @@ fn of<C: Tested>(postgres: &'static str, mariadb: &'static str) -> &'static str 
 }
 
 fn sized<C: Tested>(builder: PoolBuilder<C>) -> Pool<C> {
-    builder.pool_size(SIZE).max_overflow(0).build().unwrap()
+    // A reset would undo what these tests do to a session.
+    builder
+        .pool_size(SIZE)
+        .max_overflow(0)
+        .reset_on_return(ResetOnReturn::Never)
+        .build()
+        .unwrap()
 }
 
 /// A pool on a database of its own, with a table in it, and all connections open.

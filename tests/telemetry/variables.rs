@@ -181,7 +181,7 @@ fn unknown_values_are_ignored_with_a_warning() {
         }
     });
     assert!(FOREIGN.len() >= 29);
-    let name = "variables::an_app_starts_with_foreign_values_and_a_warning";
+    let name = "variables::unknown_values_are_ignored_with_a_warning";
     for (at, (variable, value, instead)) in FOREIGN.iter().enumerate() {
         let more = (at % 2 == 0).then_some(("INSTALL", ""));
         let variables: Vec<_> = [HERE, (*variable, *value)]

@@ -170,8 +170,16 @@ impl<'a> ChangeReader<'a> {
         let symbol = |byte| token.kind == Kind::Symbol(byte);
         let changes = match self.tokens {
             0 => is(&["set", "use", "prepare", "lock", "handler", "xa"]),
+            // The scope of `SET TRANSACTION` is the next transaction.
             1 if self.begins_with("set")
-                && is(&["global", "persist", "persist_only", "password", "statement"]) =>
+                && is(&[
+                    "global",
+                    "persist",
+                    "persist_only",
+                    "password",
+                    "statement",
+                    "transaction",
+                ]) =>
             {
                 self.change = None;
                 false
