@@ -113,12 +113,13 @@ fn late(what: &str, time: Duration) -> ConnectError {
     ConnectError::new(ConnectErrorKind::TimedOut, message, None)
 }
 
-/// Rounds a time to tenths of a second, from one second on.
+/// Rounds a time up to tenths of a second, from one second on. A backend has a little less than the
+/// connect timeout, and the message names the timeout.
 fn shown(time: Duration) -> Duration {
     let millis = time.as_millis() as u64;
-    match millis + 50 {
-        rounded if rounded >= 1000 => Duration::from_millis(rounded / 100 * 100),
-        _ => Duration::from_millis(millis),
+    match millis {
+        0..1000 => Duration::from_millis(millis),
+        _ => Duration::from_millis(millis.div_ceil(100) * 100),
     }
 }
 
@@ -155,6 +156,14 @@ mod tests {
             let longest = Some(Duration::from_secs(longest));
             let turns = Turns::new(Duration::from_secs(12), longest);
             assert_eq!(hang(&turns, 2).await, Duration::from_secs(took));
+        }
+    }
+
+    #[test]
+    fn a_time_is_shown_as_the_timeout_that_it_comes_from() {
+        for (micros, is) in [(9_949_900, 10_000), (2_474_900, 2_500), (949_900, 949)] {
+            let (time, is) = (Duration::from_micros(micros), Duration::from_millis(is));
+            assert_eq!(shown(time), is);
         }
     }
 
