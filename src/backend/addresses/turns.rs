@@ -113,13 +113,11 @@ fn late(what: &str, time: Duration) -> ConnectError {
     ConnectError::new(ConnectErrorKind::TimedOut, message, None)
 }
 
-/// Rounds a time up to tenths of a second, from one second on. A backend has a little less than the
-/// connect timeout, and the message names the timeout.
+/// Rounds a time up to tenths of a second, from about a second on: a turn ends a little before its limit.
 fn shown(time: Duration) -> Duration {
-    let millis = time.as_millis() as u64;
-    match millis {
-        0..1000 => Duration::from_millis(millis),
-        _ => Duration::from_millis(millis.div_ceil(100) * 100),
+    match time.as_millis() as u64 {
+        millis @ 901.. => Duration::from_millis(millis.div_ceil(100) * 100),
+        millis => Duration::from_millis(millis),
     }
 }
 
@@ -161,7 +159,12 @@ mod tests {
 
     #[test]
     fn a_time_is_shown_as_the_timeout_that_it_comes_from() {
-        for (micros, is) in [(9_949_900, 10_000), (2_474_900, 2_500), (949_900, 949)] {
+        for (micros, is) in [
+            (9_949_900, 10_000),
+            (2_474_900, 2_500),
+            (949_900, 1000),
+            (400_000, 400),
+        ] {
             let (time, is) = (Duration::from_micros(micros), Duration::from_millis(is));
             assert_eq!(shown(time), is);
         }

@@ -315,7 +315,7 @@ mod tests {
                 ("SET autocommit=0", Resettable),
                 ("SET NAMES latin1", Resettable),
                 ("SET ROLE app", Resettable),
-                ("SET TRANSACTION READ ONLY", Resettable),
+                ("SET TRANSACTION READ ONLY", None),
                 ("SET GLOBAL max_connections = 10", None),
                 ("SET PASSWORD = 'x'", None),
                 ("SET STATEMENT max_statement_time = 1 FOR SELECT 1", None),
