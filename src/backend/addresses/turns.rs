@@ -158,6 +158,19 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_shown_as_the_timeout_that_it_comes_from() {
+        for (micros, is) in [
+            (9_949_900, 10_000),
+            (2_474_900, 2_500),
+            (949_900, 1000),
+            (400_000, 400),
+        ] {
+            let (time, is) = (Duration::from_micros(micros), Duration::from_millis(is));
+            assert_eq!(shown(time), is);
+        }
+    }
+
+    #[test]
     fn the_error_names_each_address_and_its_kind_is_the_most_telling() {
         use ConnectErrorKind::{
             Authentication, Other, Starting, TimedOut, TooManyConnections, Unreachable,

@@ -26,7 +26,10 @@ async fn each_address_of_a_name_gets_its_turn() {
     let target = named(addresses, &server.url(), Duration::from_secs(6));
     for _ in 0..2 {
         let dialed = target.dial(None).await.unwrap();
-        assert!(dialed.session.unwrap().process_id() > Some(0));
+        let session = dialed.session.unwrap();
+        assert!(session.process_id() > Some(0));
+        // By the same address.
+        session.cancel().unwrap().await.unwrap();
     }
 
     let addresses = &["127.0.0.3", "127.0.0.2"];
