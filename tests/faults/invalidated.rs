@@ -116,8 +116,8 @@ async fn sessions_that_became_read_only_are_replaced<S: Faulty>(name: &str) {
         health.warnings
     );
     let events = log.lines_with("connection invalidated");
-    let told = events.iter().any(|line| line.contains(code));
-    assert!(told, "{events:?}");
+    let is_logged = events.iter().any(|line| line.contains(code));
+    assert!(is_logged, "{events:?}");
     assert!(!events.concat().contains("'one'"));
     nothing_is_lost(&pool).await;
 }

@@ -233,10 +233,10 @@ async fn a_terminated_session_has_one_error_type_whoever_saw_it_first() {
         };
         conn.run("SELECT 0 AS before").await.unwrap();
         let killed = std::sync::Arc::new(tokio::sync::Notify::new());
-        let told = std::sync::Arc::clone(&killed);
+        let ended = std::sync::Arc::clone(&killed);
         let task = tokio::spawn(async move {
             if !at_work {
-                told.notified().await;
+                ended.notified().await;
             }
             conn.run(query).await.is_err()
         });

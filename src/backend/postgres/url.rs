@@ -187,7 +187,7 @@ impl Target {
         self.unix
     }
 
-    /// Returns what tokio-postgres is told, without a host.
+    /// Returns the settings for tokio-postgres, without a host.
     pub(super) fn config(&self) -> &Config {
         &self.config
     }

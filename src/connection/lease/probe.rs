@@ -84,7 +84,7 @@ impl<C: Backend> Lease<C> {
             answered.map(|_| !entry.is_gone())
         };
         entry.probing = false;
-        // The answer to a ping has told whether a suspect can still write.
+        // The answer to a ping shows whether a suspect can still write.
         if answered == Some(true)
             && (entry.is_invalidated(policy)
                 || entry.generation != generation && entry.became_read_only())

@@ -52,7 +52,7 @@ impl QueryInstrumentation {
             Box::new(Echo { statement, context })
         });
         // Identify the statement now if its text was printed, so that an abandoned query is attributed and the
-        // sampler is told. Otherwise that would be expensive, so identify it when it is recorded or finishes.
+        // sampler sees it. Otherwise that would be expensive, so identify it when it is recorded or finishes.
         let printed = hash.filter(|_| owner.is_some());
         let mut statement = printed.map(|hash| self.identify(hash, query));
         let known = statement.filter(|_| spans && occupant.is_some());
