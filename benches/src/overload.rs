@@ -81,7 +81,7 @@ async fn capacity(scale: Scale, url: &str) -> (f64, Duration) {
     progress("overload, capacity");
     let pool = pool(url, None);
     warm_up(&pool).await;
-    // More than can be served, but not so many that arrivals exhaust the machine.
+    // More than can be served. The arrivals alone must not exhaust the machine.
     let most = f64::from(CONNECTIONS) / SERVICE.as_secs_f64();
     let capacity = open(&pool, OVERLOAD * most, SERVICE, scale.seconds(4.0))
         .await
