@@ -62,7 +62,7 @@ impl<C: Backend> Entry<C> {
     fn needs_reset(&self) -> bool {
         match self.own.policy.settings.reset_on_return {
             ResetOnReturn::Never => false,
-            ResetOnReturn::WhenDirty => self.state.is_session_changed(),
+            ResetOnReturn::WhenDirty => self.state.queries.is_session_changed(),
             ResetOnReturn::Always => true,
         }
     }
@@ -81,7 +81,7 @@ impl<C: Backend> Entry<C> {
         if !self.needs_reset() {
             return Ok(());
         }
-        if self.state.is_session_changed_for_good() {
+        if self.state.queries.is_session_changed_for_good() {
             let why = "its session was changed in a way that no reset undoes";
             return Err(Unclean::impossible(why));
         }
@@ -97,7 +97,7 @@ impl<C: Backend> Entry<C> {
                 .await
                 .map_err(|error| Unclean::failed("on_connect failed after a reset", &error))?;
         }
-        self.state.session_is_reset();
+        self.state.queries.session_is_reset();
         Ok(())
     }
 }

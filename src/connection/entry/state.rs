@@ -23,18 +23,6 @@ pub(in crate::connection) struct EntryState {
 }
 
 impl EntryState {
-    pub(in crate::connection) fn is_session_changed(&self) -> bool {
-        self.queries.is_session_changed()
-    }
-
-    pub(in crate::connection) fn is_session_changed_for_good(&self) -> bool {
-        self.queries.is_session_changed_for_good()
-    }
-
-    pub(in crate::connection) fn session_is_reset(&self) {
-        self.queries.session_is_reset();
-    }
-
     fn read_only(&self) -> Option<bool> {
         self.session.as_ref()?.read_only()
     }
