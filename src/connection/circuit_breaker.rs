@@ -5,6 +5,8 @@
 //! the [`prober`](super::prober) connects. All other requests wait, for a limited time, for a result
 //! that is newer than themselves.
 
+mod listener;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
+use self::listener::Listener;
 use super::outage::Outage;
 use crate::backend::ConnectError;
 
@@ -247,7 +250,7 @@ impl<T> CircuitBreaker<T> {
                     Err(until) => until,
                 }
             };
-            waiting.breaker.demand.notify_one();
+            self.demand.notify_one();
             drop(timeout_at(until, news.changed()).await);
         }
     }
@@ -255,45 +258,6 @@ impl<T> CircuitBreaker<T> {
     /// Waits until a request begins to wait.
     pub(super) async fn demanded(&self) {
         self.demand.notified().await;
-    }
-}
-
-/// A waiting request. Counts until it leaves. A connection that was handed over stays available while
-/// any request waits.
-struct Listener<'a, T> {
-    breaker: &'a CircuitBreaker<T>,
-    left: bool,
-}
-
-impl<'a, T> Listener<'a, T> {
-    fn new(breaker: &'a CircuitBreaker<T>) -> Self {
-        breaker.state().waiting += 1;
-        Self {
-            breaker,
-            left: false,
-        }
-    }
-
-    fn leave(&mut self, state: &mut BreakerState<T>) {
-        state.waiting -= 1;
-        self.left = true;
-    }
-}
-
-impl<T> Drop for Listener<'_, T> {
-    fn drop(&mut self) {
-        if self.left {
-            return;
-        }
-        let abandoned = {
-            let mut state = self.breaker.state();
-            state.waiting -= 1;
-            match state.waiting {
-                0 => state.opened.take(),
-                _ => None,
-            }
-        };
-        drop(abandoned);
     }
 }
 
