@@ -1,4 +1,4 @@
-//! Content negotiation by the `Accept` header.
+//! Content negotiation by the `Accept` header: JSON, metrics or HTML.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -17,6 +17,7 @@ pub(super) struct Accept {
     versioned_text: Option<u16>,
     /// `text/plain` without a version.
     plain_text: Option<u16>,
+    html: Option<u16>,
     any_text: Option<u16>,
     json: Option<u16>,
     any_application: Option<u16>,
@@ -39,6 +40,14 @@ impl Accept {
         let metrics = self.openmetrics.max(self.versioned_text);
         let json = self.json.or(self.any_application).or(self.anything);
         metrics.unwrap_or(0) > json.unwrap_or(0)
+    }
+
+    /// Returns whether HTML is named and ranks above JSON. A range that merely includes both, such as
+    /// `*/*`, does not name it, and ranks below at the same weight.
+    pub(super) fn prefers_html(&self) -> bool {
+        let html = self.html.unwrap_or(0);
+        let range = self.any_application.or(self.anything).unwrap_or(0);
+        html > 0 && self.json.map_or(html >= range, |json| html > json)
     }
 
     /// Returns the metrics format with the higher weight. If the weights are equal, returns OpenMetrics
@@ -74,6 +83,7 @@ impl Accept {
             // Version 1.0.0 only adds quoted names to 0.0.4, and this page has none.
             ("text/plain", Some("0.0.4" | "1.0.0")) => &mut self.versioned_text,
             ("text/plain", None) => &mut self.plain_text,
+            ("text/html", _) => &mut self.html,
             ("text/*", _) => &mut self.any_text,
             ("application/json", _) => &mut self.json,
             ("application/*", _) => &mut self.any_application,

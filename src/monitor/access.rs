@@ -16,6 +16,8 @@ type Check = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 pub(super) struct Access {
     pub(super) settings: Arc<Settings>,
     pub(super) check: Option<Check>,
+    /// Whether browsers get the page.
+    pub(super) page: bool,
 }
 
 impl Access {
@@ -27,6 +29,11 @@ impl Access {
         {
             return Err(ErrorResponse::Unauthorized);
         }
+        self.admit_without_token(request)
+    }
+
+    /// Checks whether the request may see what needs no token.
+    pub(super) fn admit_without_token(&self, request: &Parts) -> Result<(), ErrorResponse> {
         match &self.check {
             Some(check) if !check(request) => Err(ErrorResponse::Forbidden),
             _ => Ok(()),
@@ -59,6 +66,7 @@ mod tests {
         Access {
             settings: Arc::new(settings),
             check: None,
+            page: true,
         }
     }
 

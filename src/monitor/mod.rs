@@ -2,6 +2,7 @@
 //!
 //! | route | answer |
 //! |---|---|
+//! | `GET /` | the live page for a browser, and otherwise a list of the reports |
 //! | `GET status` | the pool's own view, without I/O |
 //! | `GET health` | the full report with warnings and recommendations; 503 when the pool cannot serve. A metrics scraper gets the metrics instead |
 //! | `GET connections` | the database server's view; 503 when too many sessions idle in a transaction |
@@ -15,6 +16,7 @@
 
 mod accept;
 mod access;
+mod page;
 mod response;
 mod route;
 mod service;

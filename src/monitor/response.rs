@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::route::REPORTS;
 use crate::advice::WhatIfError;
 use crate::metrics::prometheus::Page;
 
@@ -32,6 +34,24 @@ pub(super) fn metrics(page: &Page<'_>) -> Response<Full<Bytes>> {
     by_accept(answer(StatusCode::OK, kind, body))
 }
 
+/// Returns the live page.
+pub(super) fn page(page: String) -> Response<Full<Bytes>> {
+    let mut answer = answer(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        page.into_bytes(),
+    );
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, super::page::POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    by_accept(answer)
+}
+
 /// Adds `Vary: Accept`, because the response depends on that header.
 pub(super) fn by_accept(mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let accept = HeaderValue::from_static("Accept");
@@ -43,9 +63,7 @@ pub(super) fn by_accept(mut answer: Response<Full<Bytes>>) -> Response<Full<Byte
 /// `optimize`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ErrorResponse {
-    #[error(
-        "no such report: the reports are status, health, connections, optimize, healthcheck and metrics"
-    )]
+    #[error("no such report: the reports are {}", reports())]
     NotFound,
     /// Only `healthcheck` is served, and the request is for another path.
     #[error("no such report: only healthcheck is served here")]
@@ -60,6 +78,13 @@ pub(super) enum ErrorResponse {
     Forbidden,
     #[error(transparent)]
     WhatIf(#[from] WhatIfError),
+}
+
+/// Returns the names of the reports: `status, health and metrics`.
+fn reports() -> String {
+    let names = REPORTS.map(|(name, ..)| name);
+    let (last, others) = names.split_last().unwrap_or((&"", &[]));
+    format!("{} and {last}", others.join(", "))
 }
 
 pub(super) fn refusal(refusal: &ErrorResponse) -> Response<Full<Bytes>> {
@@ -103,6 +128,7 @@ fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Ful
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_LENGTH, length);
     response
 }

@@ -1,8 +1,10 @@
 //! Maps a request's path to a report.
 
-/// A report that has a route.
+/// What has a route: the page, or a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReportRoute {
+pub(super) enum Route {
+    /// The page, or the list of the reports.
+    Index,
     Status,
     Health,
     Connections,
@@ -11,23 +13,50 @@ pub(super) enum ReportRoute {
     Metrics,
 }
 
+/// The reports by name, each with what it contains.
+pub(super) const REPORTS: [(&str, Route, &str); 6] = [
+    (
+        "status",
+        Route::Status,
+        "the pool's current counts, without a query to the database",
+    ),
+    (
+        "health",
+        Route::Health,
+        "the whole state with warnings and recommendations; 503 if the pool can't serve",
+    ),
+    (
+        "connections",
+        Route::Connections,
+        "the server's sessions of this pool, with their holders",
+    ),
+    (
+        "optimize",
+        Route::Optimize,
+        "the pool size that the load needs, the expected waits, and why",
+    ),
+    (
+        "healthcheck",
+        Route::Healthcheck,
+        "whether the pool can serve, for load balancers; 503 if not",
+    ),
+    ("metrics", Route::Metrics, "the metrics, for Prometheus"),
+];
+
 /// Returns the route of a path, with or without the prefix: a router may have stripped it. `None` if
 /// there is no such route.
-pub(super) fn route(path: &str, prefix: &str) -> Option<ReportRoute> {
+pub(super) fn route(path: &str, prefix: &str) -> Option<Route> {
     let rest = match path.strip_prefix(prefix) {
-        Some(rest) if rest.starts_with('/') => rest,
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
         _ => path,
     };
     let name = rest.strip_prefix('/').unwrap_or(rest);
-    Some(match name.strip_suffix('/').unwrap_or(name) {
-        "status" => ReportRoute::Status,
-        "health" => ReportRoute::Health,
-        "connections" => ReportRoute::Connections,
-        "optimize" => ReportRoute::Optimize,
-        "healthcheck" => ReportRoute::Healthcheck,
-        "metrics" => ReportRoute::Metrics,
-        _ => return None,
-    })
+    if name.is_empty() {
+        return Some(Route::Index);
+    }
+    let name = name.strip_suffix('/').unwrap_or(name);
+    let found = REPORTS.iter().find(|(report, ..)| *report == name);
+    found.map(|(_, route, _)| *route)
 }
 
 #[cfg(test)]
@@ -40,21 +69,29 @@ mod tests {
     #[test]
     fn a_path_matches_with_and_without_the_prefix() {
         for path in ["/status", "/status/", "/api/v1/monitoring/pool/status"] {
-            assert_eq!(route(path, PREFIX), Some(ReportRoute::Status), "{path}");
+            assert_eq!(route(path, PREFIX), Some(Route::Status), "{path}");
         }
-        assert_eq!(route("/healthcheck", ""), Some(ReportRoute::Healthcheck));
+        assert_eq!(route("/healthcheck", ""), Some(Route::Healthcheck));
+    }
+
+    #[test]
+    fn the_index_has_the_path_of_the_mount_with_and_without_a_slash() {
+        for path in ["", "/", PREFIX, "/api/v1/monitoring/pool/"] {
+            assert_eq!(route(path, PREFIX), Some(Route::Index), "{path}");
+        }
+        assert_eq!(route("/", ""), Some(Route::Index));
     }
 
     #[test]
     fn other_paths_match_no_route() {
         for path in [
-            "",
-            "/",
+            "//",
             "//status",
             "/Status",
             "/status/x",
             "/api/v1/monitoring/poolstatus",
-            "/api/v1/monitoring/pool",
+            "/api/v1/monitoring/pool//",
+            "/api/v1/monitoring",
         ] {
             assert_eq!(route(path, PREFIX), None, "{path}");
         }

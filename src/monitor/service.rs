@@ -12,8 +12,9 @@ use tower_service::Service;
 
 use super::accept::Accept;
 use super::access::Access;
-use super::response::{ErrorResponse, by_accept, metrics, refusal, report};
-use super::route::{ReportRoute, route};
+use super::page;
+use super::response::{self, ErrorResponse, by_accept, metrics, refusal, report};
+use super::route::{REPORTS, Route, route};
 use crate::advice::WhatIf;
 use crate::metrics::prometheus::Page;
 use crate::observe::Observe;
@@ -61,6 +62,7 @@ impl<S: Source + Clone> Observe<S> {
             access: Access {
                 settings: self.get_ref().facts().settings,
                 check: None,
+                page: true,
             },
         }
     }
@@ -152,6 +154,14 @@ impl<S> Monitor<S> {
         self
     }
 
+    /// Sets whether a browser gets the live page at the path of the mount. If not, it gets the list of the
+    /// routes, as other clients do. Defaults to true.
+    #[must_use]
+    pub fn page(mut self, shown: bool) -> Self {
+        self.access.page = shown;
+        self
+    }
+
     /// Serves only `healthcheck`, for a public listener; every other path is 404. Unless the request
     /// passes a token or a check, the reason is one of a few fixed texts without host names or numbers.
     #[must_use]
@@ -179,23 +189,31 @@ impl<S: Source> Monitor<S> {
     async fn answer(&self, request: &Parts) -> Result<Response<Full<Bytes>>, ErrorResponse> {
         let (pool, settings) = (&self.pool, &*self.access.settings);
         let route = route(request.uri.path(), &self.prefix);
-        if settings.monitor_only_healthcheck && route != Some(ReportRoute::Healthcheck) {
+        if settings.monitor_only_healthcheck && route != Some(Route::Healthcheck) {
             return Err(ErrorResponse::OnlyHealthcheck);
         }
+        let accept = Accept::of(&request.headers);
+        let is_read = [Method::GET, Method::HEAD].contains(&request.method);
+        let wants_page =
+            self.access.page && is_read && route == Some(Route::Index) && accept.prefers_html();
         let admitted = self.access.admit(request);
+        // Without data the page needs no token: it asks for it.
+        if wants_page && admitted.is_err() {
+            self.access.admit_without_token(request)?;
+            return Ok(response::page(page::shell()));
+        }
         let is_restricted = settings.monitor_token.is_some() || self.access.check.is_some();
         let is_public = settings.monitor_only_healthcheck && !is_restricted;
         let shows_reasons = admitted.is_ok() && !is_public;
         // Checked before the path, so that a denied request cannot find out which reports exist.
-        if route != Some(ReportRoute::Healthcheck) {
+        if route != Some(Route::Healthcheck) {
             admitted?;
         }
-        let accept = Accept::of(&request.headers);
         let route = match route.ok_or(ErrorResponse::NotFound)? {
-            ReportRoute::Health if accept.prefers_metrics() => ReportRoute::Metrics,
+            Route::Health if accept.prefers_metrics() => Route::Metrics,
             route => route,
         };
-        if ![Method::GET, Method::HEAD].contains(&request.method) {
+        if !is_read {
             return Err(ErrorResponse::MethodNotAllowed);
         }
         let facts = || SourceFacts {
@@ -203,12 +221,14 @@ impl<S: Source> Monitor<S> {
             ..pool.get_ref().facts()
         };
         Ok(match route {
-            ReportRoute::Status => report(true, &pool.status()),
-            ReportRoute::Health => {
+            Route::Index if wants_page => response::page(page::shell()),
+            Route::Index => by_accept(report(true, &index())),
+            Route::Status => report(true, &pool.status()),
+            Route::Health => {
                 let health = pool.health_by(facts()).await;
                 by_accept(report(health.can_serve(), &health))
             }
-            ReportRoute::Metrics => {
+            Route::Metrics => {
                 // The metrics report whether the database can be reached, also for an unused pool.
                 pool.ask_database().await;
                 metrics(&Page {
@@ -217,15 +237,15 @@ impl<S: Source> Monitor<S> {
                     source_lines: settings.monitor_source_lines,
                 })
             }
-            ReportRoute::Connections => {
+            Route::Connections => {
                 let connections = pool.connections_by(facts()).await;
                 report(!connections.too_many_idle_in_transaction, &connections)
             }
-            ReportRoute::Optimize => {
+            Route::Optimize => {
                 let what_if = WhatIf::from_query(request.uri.query().unwrap_or_default())?;
                 report(true, &pool.optimize_by(facts(), what_if).await)
             }
-            ReportRoute::Healthcheck => {
+            Route::Healthcheck => {
                 let check = pool.healthcheck().await;
                 let check = match shows_reasons {
                     true => check,
@@ -235,6 +255,12 @@ impl<S: Source> Monitor<S> {
             }
         })
     }
+}
+
+/// Returns the list of the routes.
+fn index() -> serde_json::Value {
+    let reports = REPORTS.map(|(name, _, content)| (name.to_owned(), content.into()));
+    serde_json::json!({ "reports": serde_json::Map::from_iter(reports) })
 }
 
 impl<S, B> Service<Request<B>> for Monitor<S>

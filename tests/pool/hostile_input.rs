@@ -23,6 +23,7 @@ const TOKEN: &str = "Tn5RgB8yHc-Tn5RgB8yHc";
 /// No answer contains this unless it echoes the request.
 const MARK: &str = "m4rk<script>\"'&m4rk";
 const PREFIX: &str = "/api/v1/monitoring/pool";
+const PAGE: &str = "text/html; charset=utf-8";
 
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -44,6 +45,7 @@ fn targets() -> impl Strategy<Value = String> {
         1 => Just("metrics".to_owned()),
         1 => report.clone().prop_map(|report| format!("{PREFIX}/{report}")),
         1 => report.prop_map(|report| format!("{report}/../health")),
+        1 => prop::sample::select(vec!["", PREFIX, "/api/v1/monitoring/pool/"]).prop_map(str::to_owned),
         2 => "[!-~&&[^?#]]{0,20}",
         1 => Just(urlencoded(MARK)),
     ];
@@ -86,6 +88,7 @@ fn accepts() -> impl Strategy<Value = Vec<u8>> {
         "application/json",
         "application/openmetrics-text;version=1.0.0",
         "text/plain;version=0.0.4;q=0.5",
+        "text/html",
         "*/*;q=0",
         ";;q=,",
         "text/\"",
@@ -157,7 +160,8 @@ fn is_documented(answer: &Response, method: &str) -> TestCaseResult {
         200 | 503 => prop_assert!(
             kind == "application/json"
                 || kind == "text/plain; version=0.0.4; charset=utf-8"
-                || kind == "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                || kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                || kind == PAGE,
             "{}",
             kind
         ),
@@ -176,7 +180,14 @@ fn is_documented(answer: &Response, method: &str) -> TestCaseResult {
     }
     let output = format!("{:?} {}", answer.headers, answer.text());
     for sent in ["m4rk", "Tn5RgB8yHc", "<script", &urlencoded(MARK)[..12]] {
-        prop_assert!(!output.contains(sent), "{} came back in {}", sent, output);
+        // The page has a script of its own.
+        let own = sent == "<script" && kind == PAGE;
+        prop_assert!(
+            own || !output.contains(sent),
+            "{} came back in {}",
+            sent,
+            output
+        );
     }
     Ok(())
 }
@@ -207,21 +218,26 @@ fn hostile_requests_get_documented_answers_without_echo() {
             .unwrap_or(path)
             .trim_end_matches('/');
         let takes_parameters = name == "/optimize" && request.uri().query().is_some();
+        let is_index = name.is_empty();
         let (is_check, let_in) = (name == "/healthcheck", has_token(request.headers()));
-        let status = {
+        let (status, is_page) = {
             let answer = runtime.block_on(call(monitors[which].clone(), request));
             is_documented(&answer, &method)?;
             if answer.status == 400 {
                 prop_assert!(takes_parameters, "only `optimize` has parameters");
                 prop_assert!(answer.body.len() < 1000, "{}", answer.text());
             }
-            answer.status.as_u16()
+            (
+                answer.status.as_u16(),
+                answer.header("content-type") == PAGE,
+            )
         };
-        // Access depends on the token and on nothing else in the request.
+        // Access depends on the token and on nothing else in the request. The page itself needs none.
         match which {
+            1 if is_page => prop_assert!(is_index),
             1 if !let_in && !is_check => prop_assert_eq!(status, 401),
             1 => prop_assert_ne!(status, 401),
-            2 if !is_check => prop_assert_eq!(status, if let_in { 403 } else { 401 }),
+            2 if !is_check => prop_assert!(status == 403 || status == 401 && !let_in, "{}", status),
             4 | 5 if !is_check => prop_assert_eq!(status, 404),
             _ => prop_assert!(matches!(status, 200 | 400 | 404 | 405), "{}", status),
         }

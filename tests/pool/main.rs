@@ -38,6 +38,7 @@ mod nested;
 mod optimize;
 mod outage_reports;
 mod overflow;
+mod page;
 mod pre_ping;
 mod prometheus;
 mod queries;

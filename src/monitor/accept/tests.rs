@@ -201,3 +201,40 @@ proptest! {
         prop_assert_eq!(accept(&[&header]).prefers_metrics(), wanted > json.or(any).unwrap_or(0), "{}", header);
     }
 }
+
+#[test]
+fn html_is_for_those_who_name_it_above_json() {
+    for header in [
+        FIREFOX,
+        CHROME,
+        "text/html",
+        "TEXT/HTML; charset=utf-8",
+        "text/html, */*",
+        "text/html, */*; q=0.01",
+        // w3m.
+        "text/html, text/*;q=0.5, image/*, application/*",
+        "application/json;q=0.9, text/html",
+        "text/html;q=0.1, application/json;q=0",
+    ] {
+        assert!(accept(&[header]).prefers_html(), "{header}");
+    }
+    for header in [
+        // curl, wget, fetch.
+        "*/*",
+        "",
+        "text/*",
+        "text/html;q=0",
+        "text/html, application/json",
+        // axios.
+        "application/json, text/plain, */*",
+        "application/json, text/html;q=0.9",
+        "text/html;q=0.5, */*;q=0.8",
+        "text/html;q=2",
+        PROMETHEUS_2,
+        PROMETHEUS_3,
+        PROMETHEUS_3_NATIVE,
+    ] {
+        assert!(!accept(&[header]).prefers_html(), "{header}");
+    }
+    assert!(!accept(&[]).prefers_html());
+}
