@@ -1,11 +1,12 @@
 //! Schedules the learning from the record on threads that do not serve requests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use tokio::task::spawn_blocking;
 
 use super::Optimization;
+use super::background;
 use super::learned::{Forecast, Learned, Measured};
 use super::model::{Model, Trace, queued_p95};
 use super::recommendation::{Asking, Findings, advise};
@@ -20,6 +21,8 @@ pub(crate) struct Advisor {
     /// The lock limits the computation to one thread at a time.
     latest: Arc<tokio::sync::Mutex<Latest>>,
     score: Mutex<Score>,
+    /// Whether the comparison of the last minute waits for its turn.
+    is_queued: AtomicBool,
 }
 
 /// The latest models.
@@ -53,22 +56,24 @@ impl Recorder {
         }
     }
 
-    /// Returns the accuracy of the compared predictions. Starts comparing the last minute on a separate
-    /// thread if this has not been done yet.
+    /// Returns the accuracy of the compared predictions. Has the last minute compared on a separate thread
+    /// if this has not been done yet.
     pub(crate) fn accuracy(&self) -> Option<Accuracy> {
         let advisor = &self.advisor;
         let ended = self.clock.now() / MINUTE;
-        if advisor.score().ended() < ended
-            && let Ok(alone) = Arc::clone(&advisor.latest).try_lock_owned()
-        {
+        if advisor.score().ended() < ended && !advisor.is_queued.swap(true, Ordering::Relaxed) {
             let (recorded, ..) = self.history([0; 3]);
             let scoring = Arc::clone(advisor);
-            let thread = thread::Builder::new().name("poolscope-advice".to_owned());
-            // Without a thread, the minute is compared at the next call.
-            let _ = thread.spawn(move || {
-                scoring.update(&Trace::of(&recorded.recent), ended);
-                drop(alone);
+            let queued = background::run(move || {
+                // A report that is computed at this moment compares it, too.
+                if let Ok(_alone) = scoring.latest.try_lock() {
+                    scoring.update(&Trace::of(&recorded.recent), ended);
+                }
+                scoring.is_queued.store(false, Ordering::Relaxed);
             });
+            if !queued {
+                advisor.is_queued.store(false, Ordering::Relaxed);
+            }
         }
         advisor.score().accuracy()
     }

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod advisor;
+mod background;
 mod bottleneck;
 mod causes;
 mod evidence;

@@ -1,7 +1,9 @@
 //! The metrics: one list, rendered as OpenTelemetry instruments and as a Prometheus page.
 
 pub(crate) mod catalog;
+pub(crate) mod durations;
 pub(crate) mod family;
 pub(crate) mod histograms;
-pub(crate) mod instruments;
+mod instruments;
 pub(crate) mod prometheus;
+pub(crate) mod provider;

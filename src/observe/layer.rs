@@ -7,7 +7,8 @@ use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use tower_layer::Layer;
 
-use crate::metrics::instruments::{Metrics, SharedMeterProvider};
+use crate::metrics::durations::Metrics;
+use crate::metrics::provider::Provider;
 use crate::observe::service::Observe;
 use crate::record::inventory::Inventory;
 use crate::record::leaks::Leaks;
@@ -22,7 +23,7 @@ use crate::telemetry::scope;
 #[derive(Clone)]
 pub struct ObserveLayer {
     name: Arc<str>,
-    meters: Option<SharedMeterProvider>,
+    meters: Option<Provider>,
     /// Creates tracers, because a tracer cannot be cloned.
     tracers: Option<Arc<dyn Fn() -> BoxedTracer + Send + Sync>>,
     slow_wait: Duration,
@@ -56,7 +57,7 @@ impl ObserveLayer {
     /// set later.
     #[must_use]
     pub fn meter_provider(mut self, provider: impl MeterProvider + Send + Sync + 'static) -> Self {
-        self.meters = Some(Arc::new(provider));
+        self.meters = Some(Provider::given(provider));
         self
     }
 

@@ -22,6 +22,27 @@ pub(crate) struct Histogram {
     max: u64,
 }
 
+/// A histogram that is not written to any more, in 8 bytes for each bucket with values.
+#[derive(Debug, Default)]
+pub(crate) struct Packed {
+    /// The buckets with values, in their order.
+    buckets: Box<[(u16, u32)]>,
+    count: u64,
+    sum: u64,
+    max: u64,
+}
+
+impl Packed {
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns the sum in nanoseconds.
+    pub(crate) fn sum(&self) -> u64 {
+        self.sum
+    }
+}
+
 impl Default for Histogram {
     fn default() -> Self {
         Self {
@@ -43,16 +64,36 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
-    pub(crate) fn merge(&mut self, other: &Self) {
-        if other.count == 0 {
-            return;
-        }
-        for (into, from) in self.buckets.iter_mut().zip(other.buckets.iter()) {
-            *into = into.saturating_add(*from);
+    /// Adds the values of a packed histogram.
+    pub(crate) fn merge(&mut self, other: &Packed) {
+        for &(bucket, values) in &other.buckets {
+            let bucket = &mut self.buckets[usize::from(bucket)];
+            *bucket = bucket.saturating_add(values);
         }
         self.count += other.count;
         self.sum = self.sum.saturating_add(other.sum);
         self.max = self.max.max(other.max);
+    }
+
+    /// Copies the values without the empty buckets.
+    pub(crate) fn pack(&self) -> Packed {
+        if self.count == 0 {
+            return Packed::default();
+        }
+        let used = || {
+            self.buckets
+                .iter()
+                .zip(0..)
+                .filter(|(values, _)| **values > 0)
+        };
+        let mut buckets = Vec::with_capacity(used().count());
+        buckets.extend(used().map(|(values, bucket)| (bucket, *values)));
+        Packed {
+            buckets: buckets.into_boxed_slice(),
+            count: self.count,
+            sum: self.sum,
+            max: self.max,
+        }
     }
 
     /// Removes all values. Keeps the memory.
@@ -165,9 +206,11 @@ mod tests {
                 h
             };
             let (mut merged, all) = (of(&a), of(&[a.clone(), b.clone()].concat()));
-            merged.merge(&of(&b));
+            merged.merge(&of(&b).pack());
             prop_assert_eq!(merged.count(), all.count());
             prop_assert_eq!(merged.quantile(0.9), all.quantile(0.9));
+            prop_assert_eq!(merged.max(), all.max());
+            prop_assert_eq!(merged.pack().buckets, all.pack().buckets);
             merged.clear();
             prop_assert_eq!(merged.quantile(0.9), None);
         }

@@ -1,48 +1,87 @@
-//! The pool's traffic in the last hour, in samples of five seconds.
+//! The pool's traffic in the last hour: five minutes in samples of five seconds, and the rest in samples of a
+//! minute.
 
 use std::collections::VecDeque;
 
 use crate::record::clock::{MINUTE, SECOND};
 use crate::record::traffic::Traffic;
 
-/// Time covered by one sample.
-const LENGTH: u64 = 5 * SECOND;
-/// Number of samples kept, which is one hour.
-const KEPT: usize = (60 * MINUTE / LENGTH) as usize;
+/// Time covered by one slot that is added.
+pub(super) const LENGTH: u64 = 5 * SECOND;
+/// Age from which samples are merged.
+const FINE: u64 = 5 * MINUTE;
+/// Age at which samples are discarded.
+const KEPT: u64 = 60 * MINUTE;
 
-/// The samples of the last hour, each with the time of its end.
+/// The traffic between two times.
+#[derive(Debug)]
+struct Sample {
+    began: u64,
+    ended: u64,
+    traffic: Traffic,
+}
+
+/// The samples of the last hour, the oldest first. There is none of a time in which nothing happened.
 #[derive(Debug, Default)]
-pub(crate) struct Hour(VecDeque<(u64, Traffic)>);
+pub(crate) struct Hour {
+    minutes: VecDeque<Sample>,
+    fine: VecDeque<Sample>,
+}
 
 impl Hour {
     /// Adds a completed slot of the windows.
-    pub(crate) fn push(&mut self, ended: u64, traffic: Traffic) {
-        if self.0.len() == KEPT {
-            self.0.pop_front();
+    pub(super) fn push(&mut self, ended: u64, traffic: Traffic) {
+        while let Some(oldest) = older(&mut self.fine, FINE, ended) {
+            self.coarsen(oldest);
         }
-        self.0.push_back((ended, traffic));
+        while older(&mut self.minutes, KEPT, ended).is_some() {}
+        if !traffic.is_idle() {
+            self.fine.push_back(Sample {
+                began: ended.saturating_sub(LENGTH),
+                ended,
+                traffic,
+            });
+        }
     }
 
-    /// Returns the sums over the last minutes, including the slots that have not ended.
-    pub(crate) fn last(
+    /// Moves a sample into that of its minute.
+    fn coarsen(&mut self, sample: Sample) {
+        match self.minutes.back_mut() {
+            Some(minute) if minute.began / MINUTE == sample.began / MINUTE => {
+                minute.traffic.add(&sample.traffic);
+                minute.ended = sample.ended;
+            }
+            _ => self.minutes.push_back(sample),
+        }
+    }
+
+    /// Returns the sums over the last minutes, including the slots that have not ended. A sample that
+    /// began earlier is included as a whole.
+    pub(super) fn last(
         &self,
         minutes: u64,
         now: u64,
         open: impl Iterator<Item = Traffic>,
     ) -> Traffic {
         let since = now.saturating_sub(minutes * MINUTE);
-        let samples = self.0.iter().rev().take_while(|(ended, _)| *ended > since);
+        let samples = self.minutes.iter().chain(&self.fine);
         let mut sum = Traffic::default();
         let mut began = since;
-        for (ended, sample) in samples {
-            sum.add(sample);
-            began = began.min(ended.saturating_sub(LENGTH));
+        for sample in samples.filter(|it| it.ended > since) {
+            sum.add(&sample.traffic);
+            began = began.min(sample.began);
         }
         open.for_each(|slot| sum.add(&slot));
-        // The windows do not count all of an idle time.
+        // Idle times have no sample.
         sum.observed = now - began;
         sum
     }
+}
+
+/// Removes and returns the oldest sample if it has this age.
+fn older(samples: &mut VecDeque<Sample>, age: u64, now: u64) -> Option<Sample> {
+    let oldest = samples.front()?;
+    (oldest.ended + age <= now).then(|| samples.pop_front())?
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::record::by_route::ByRoute;
 use crate::record::clock::Clock;
 use crate::record::duration_sink::DurationSink;
 use crate::record::history::{History, Recorded};
+use crate::record::interval::Interval;
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::leaks::Leaks;
 use crate::record::ledger::Ledger;
@@ -28,7 +29,7 @@ use crate::record::requests::Requests;
 use crate::record::totals::Totals;
 use crate::record::traffic::{GaugeValues, Traffic};
 use crate::record::usage::{BySite, Scraped, Usage, by_site};
-use crate::record::windows::{Interval, Span, Windows};
+use crate::record::windows::{Span, Windows};
 use crate::telemetry::Tracing;
 
 /// How long the result of a report's query on the monitoring connection is used.

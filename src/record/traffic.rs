@@ -74,6 +74,16 @@ impl Traffic {
         self.peak.reach(level);
     }
 
+    /// Returns whether nothing has happened, and no connection was in use.
+    pub(super) fn is_idle(&self) -> bool {
+        let observed = self.observed;
+        *self
+            == Self {
+                observed,
+                ..Self::default()
+            }
+    }
+
     fn mean_of(&self, integral: u64) -> f64 {
         match self.observed {
             0 => 0.0,

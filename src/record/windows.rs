@@ -1,20 +1,19 @@
 //! Sliding windows over the last 10 seconds, the last minute and the last 5 minutes.
 //!
-//! Only the current second is written to. When it ends, it moves into the ring of seconds and is merged
-//! into the ring of 5-second slots. So recording a value updates one histogram, regardless of the number
-//! of windows.
+//! Only the current second is written to. When it ends, its data moves into the ring of seconds; five of
+//! them are merged into the ring of 5-second slots. So recording a value updates one histogram, regardless
+//! of the number of windows. The rings take the memory that their values need.
 
 use std::collections::VecDeque;
 
-use crate::checkout::wait_phase::Phases;
 use crate::record::clock::SECOND;
-use crate::record::histogram::Histogram;
-use crate::record::hour::Hour;
+use crate::record::hour::{Hour, LENGTH};
+use crate::record::interval::{Interval, Slot};
 use crate::record::traffic::{GaugeValues, Traffic};
 
 const SECONDS: usize = 10;
 /// Seconds merged into one coarse slot.
-const COARSE: u32 = 5;
+const COARSE: usize = (LENGTH / SECOND) as usize;
 const COARSE_SLOTS: usize = 60;
 /// Slightly longer than the longest window.
 const HORIZON: u64 = 310 * SECOND;
@@ -27,62 +26,38 @@ pub(crate) enum Span {
     FiveMinutes,
 }
 
-/// The data of one slot, or of a whole window after merging.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Interval {
-    pub(crate) traffic: Traffic,
-    pub(crate) wait: Histogram,
-    pub(crate) held: Histogram,
-    pub(crate) create: Histogram,
-    /// Waits by phase, of the checkouts that waited in it; `None` if no checkout waited or the phases
-    /// are unknown.
-    pub(crate) phases: Option<Box<[Histogram; 3]>>,
+/// Slots of the same length, the newest first.
+#[derive(Debug)]
+struct Ring {
+    /// `None` for a slot in which nothing has happened.
+    slots: VecDeque<Option<Box<Slot>>>,
+    /// Number of slots kept.
+    kept: usize,
+    /// Length of a slot in nanoseconds.
+    length: u64,
 }
 
-impl Interval {
-    fn merge(&mut self, other: &Self) {
-        self.traffic.add(&other.traffic);
-        self.wait.merge(&other.wait);
-        self.held.merge(&other.held);
-        self.create.merge(&other.create);
-        if let Some(phases) = &other.phases {
-            let merged = self.phases.get_or_insert_default();
-            for (into, from) in merged.iter_mut().zip(phases.iter()) {
-                into.merge(from);
+impl Ring {
+    fn new(kept: usize, length: u64) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            kept,
+            length,
+        }
+    }
+
+    fn push(&mut self, slot: Option<Box<Slot>>) {
+        self.slots.truncate(self.kept - 1);
+        self.slots.push_front(slot);
+    }
+
+    /// Adds the newest slots, at most `newest`, to `sum`.
+    fn merge_into(&self, sum: &mut Interval, newest: usize) {
+        for slot in self.slots.iter().take(newest) {
+            match slot {
+                Some(slot) => sum.merge(slot),
+                None => sum.traffic.observed += self.length,
             }
-        }
-    }
-
-    /// Empties the slot. Keeps its memory.
-    fn clear(&mut self) {
-        self.traffic = Traffic::default();
-        let phases = self.phases.iter_mut().flat_map(|phases| phases.iter_mut());
-        [&mut self.wait, &mut self.held, &mut self.create]
-            .into_iter()
-            .chain(phases)
-            .for_each(Histogram::clear);
-    }
-
-    /// Records the phases of a checkout's wait.
-    pub(crate) fn waited_in(&mut self, phases: &Phases) {
-        let histograms = self.phases.get_or_insert_default();
-        for (phase, time) in phases.spent() {
-            histograms[phase as usize].record(time);
-        }
-    }
-
-    /// Sets the peak of the arrivals of a single second.
-    fn peaked(&mut self) -> &Self {
-        self.traffic.peak_arrivals = self.traffic.arrivals;
-        self
-    }
-
-    /// Returns the traffic with the connections returned.
-    fn traffic(&self) -> Traffic {
-        Traffic {
-            returned: self.held.count(),
-            held: self.held.sum(),
-            ..self.traffic
         }
     }
 }
@@ -97,11 +72,11 @@ pub(crate) struct Windows {
     /// Time up to which the level has been integrated.
     integrated: u64,
     level: GaugeValues,
-    seconds: VecDeque<Interval>,
-    /// 5-second slots, the newest first. The front one may not be complete.
-    coarse: VecDeque<Interval>,
-    /// Number of seconds merged into the front slot, modulo [`COARSE`].
-    filling: u32,
+    seconds: Ring,
+    /// 5-second slots.
+    coarse: Ring,
+    /// Number of completed seconds that are not in a coarse slot yet.
+    filling: usize,
     hour: Hour,
 }
 
@@ -112,8 +87,8 @@ impl Windows {
             ends: SECOND,
             integrated: 0,
             level: GaugeValues::default(),
-            seconds: VecDeque::with_capacity(SECONDS),
-            coarse: VecDeque::with_capacity(COARSE_SLOTS),
+            seconds: Ring::new(SECONDS, SECOND),
+            coarse: Ring::new(COARSE_SLOTS, LENGTH),
             filling: 0,
             hour: Hour::default(),
         }
@@ -150,19 +125,25 @@ impl Windows {
     /// Returns the merged data of a window that ends at `now`.
     pub(crate) fn read(&mut self, now: u64, span: Span) -> Interval {
         let mut sum = self.at(now).peaked().clone();
-        match span {
-            Span::TenSeconds => self.seconds.iter().for_each(|slot| sum.merge(slot)),
-            Span::Minute => self.coarse.iter().take(12).for_each(|slot| sum.merge(slot)),
-            Span::FiveMinutes => self.coarse.iter().for_each(|slot| sum.merge(slot)),
-        }
+        let slots = match span {
+            Span::TenSeconds => {
+                self.seconds.merge_into(&mut sum, SECONDS);
+                return sum;
+            }
+            Span::Minute => 12,
+            Span::FiveMinutes => COARSE_SLOTS,
+        };
+        self.seconds.merge_into(&mut sum, self.filling);
+        let complete = slots - usize::from(self.filling > 0);
+        self.coarse.merge_into(&mut sum, complete);
         sum
     }
 
     /// Returns the traffic of the last minutes (at most 60) up to `now`.
     pub(crate) fn traffic(&mut self, now: u64, minutes: u64) -> Traffic {
-        self.at(now).peaked();
-        let filling = self.coarse.iter().take(usize::from(self.filling > 0));
-        let open = filling.chain([&self.current]).map(Interval::traffic);
+        let current = self.at(now).peaked().traffic();
+        let filling = self.seconds.slots.iter().take(self.filling).flatten();
+        let open = filling.map(|slot| slot.traffic()).chain([current]);
         self.hour.last(minutes, now, open)
     }
 
@@ -180,31 +161,16 @@ impl Windows {
         self.integrate(end);
         self.ends = end + SECOND;
         self.current.peaked();
-        if self.filling == 0 {
-            let slot = unused(&mut self.coarse, COARSE_SLOTS);
-            self.coarse.push_front(slot);
+        self.seconds.push(self.current.end());
+        self.filling += 1;
+        if self.filling == COARSE {
+            self.filling = 0;
+            // The empty current second is the place where they are merged.
+            self.seconds.merge_into(&mut self.current, COARSE);
+            self.hour.push(end, self.current.traffic());
+            self.coarse.push(self.current.end());
         }
-        self.filling = (self.filling + 1) % COARSE;
-        if let Some(front) = self.coarse.front_mut() {
-            front.merge(&self.current);
-            if self.filling == 0 {
-                self.hour.push(end, front.traffic());
-            }
-        }
-        let fresh = unused(&mut self.seconds, SECONDS);
-        self.seconds
-            .push_front(std::mem::replace(&mut self.current, fresh));
     }
-}
-
-/// Returns an empty slot. Takes the memory of the oldest one if the ring has all of its `slots`.
-fn unused(ring: &mut VecDeque<Interval>, slots: usize) -> Interval {
-    if ring.len() < slots {
-        return Interval::default();
-    }
-    let mut oldest = ring.pop_back().unwrap_or_default();
-    oldest.clear();
-    oldest
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::record::interval::Interval;
 use crate::record::recorder::Recorder;
-use crate::record::windows::Interval;
 
 /// The number of routes in a report.
 const NAMED: usize = 10;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::record::histogram::Histogram;
-use crate::record::windows::Interval;
+use crate::record::interval::Interval;
 
 /// The distribution of a duration within a window, in milliseconds; `null` if `count` is 0.
 /// Percentiles are at most 7 % above the exact value, never below it.

@@ -9,7 +9,7 @@ use super::repeats::RepeatedStatement;
 use super::source::SettingNames;
 use super::status::Status;
 use super::timings::{lasting, millis, round};
-use crate::record::windows::Interval;
+use crate::record::interval::Interval;
 use crate::settings::Thresholds;
 
 /// Means over a shorter time are not evaluated.

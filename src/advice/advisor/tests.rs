@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::future::{Ready, ready};

@@ -10,7 +10,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use super::*;
 use crate::checkout::{Checkout, ConnectionFacts, TransactionState};
-use crate::metrics::instruments::Metrics;
+use crate::metrics::durations::Metrics;
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::nested::Nested;
 use crate::record::recorder::RecorderOptions;

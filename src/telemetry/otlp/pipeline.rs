@@ -12,7 +12,7 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{self, BatchLogProcessor, SdkLoggerProvider};
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, Stream};
 use opentelemetry_sdk::trace::{self, BatchSpanProcessor, SdkTracerProvider};
 use tonic::transport::{Channel, Endpoint};
 
@@ -23,6 +23,12 @@ use super::exporter::{ExportContext, ObservedExporter};
 use super::queue::{Counted, Queue};
 use super::settings::{ExportSettings, Protocol, Settings, resource};
 use super::stats::{ExportStats, Signal};
+use crate::telemetry::scope;
+
+/// Maximum number of series of each metric of this crate; the measurements of further ones share the
+/// series `otel.metric.overflow`. The SDK's own limit, 2,000, is for one pool in an app, and is reached by
+/// 222 pools: each has nine series of `poolscope.connection.closed`.
+const SERIES: usize = 20_000;
 
 /// The providers of the signals that are exported.
 #[derive(Debug)]
@@ -123,6 +129,7 @@ impl Pipeline {
         let reader = PeriodicReader::builder(exporter).with_interval(to.interval);
         let provider = SdkMeterProvider::builder()
             .with_reader(reader.build())
+            .with_view(limit_series)
             .with_resource(resource);
         self.meter_provider = Some(provider.build());
         Ok(())
@@ -158,6 +165,12 @@ impl Pipeline {
     }
 }
 
+/// Sets the maximum number of series of the metrics of this crate. The app's own keep the SDK's limit.
+fn limit_series(instrument: &Instrument) -> Option<Stream> {
+    let stream = Stream::builder().with_cardinality_limit(SERIES).build();
+    (instrument.scope().name() == scope().name()).then_some(stream.ok())?
+}
+
 type Built = Result<(), TelemetryError>;
 
 impl From<ExporterBuildError> for TelemetryError {
@@ -176,4 +189,50 @@ fn channel(to: &ExportSettings, connector: Connector, runtime: &ExportRuntime) -
     let endpoint = Endpoint::from(plain).origin(to.uri.clone());
     let _entered = runtime.handle.enter();
     endpoint.connect_with_connector_lazy(connector)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::KeyValue;
+    use opentelemetry::metrics::MeterProvider;
+    use opentelemetry_sdk::metrics::InMemoryMetricExporter;
+    use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+
+    use super::*;
+
+    #[test]
+    fn the_metrics_of_this_crate_may_have_more_series_than_those_of_the_app() {
+        let exporter = InMemoryMetricExporter::default();
+        let provider = SdkMeterProvider::builder()
+            .with_periodic_exporter(exporter.clone())
+            .with_view(limit_series)
+            .build();
+        for meter in [provider.meter_with_scope(scope()), provider.meter("app")] {
+            let histogram = meter
+                .f64_histogram("seconds")
+                .with_boundaries(vec![1.0])
+                .build();
+            for series in 0..5000 {
+                histogram.record(0.5, &[KeyValue::new("pool", series)]);
+            }
+        }
+        provider.force_flush().unwrap();
+        let exported = exporter.get_finished_metrics().unwrap();
+        let scopes = exported.iter().flat_map(|it| it.scope_metrics());
+        let mut series: Vec<_> = scopes
+            .flat_map(|scope| {
+                scope
+                    .metrics()
+                    .map(|metric| (scope.scope().name(), metric.data()))
+            })
+            .map(|(scope, data)| match data {
+                AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+                    (scope, histogram.data_points().count())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        series.sort_unstable();
+        assert_eq!(series, [("app", 2001), ("poolscope", 5000)]);
+    }
 }
