@@ -126,7 +126,11 @@ pub(crate) trait QueryObserver: Send + Sync {
     /// Returns a statement by the hash of its text as it was sent; `None` if there are too many
     /// distinct statements. Calls `read` for the statement without values if the hash is unknown;
     /// that is expensive, so it is done without holding a lock.
-    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known>;
+    fn statement(
+        &self,
+        hash: u64,
+        read: &mut dyn FnMut() -> Statement,
+    ) -> Option<IdentifiedStatement>;
 
     /// Returns the operations of a statement and their tables.
     fn summary(&self, statement: StatementId) -> Option<Arc<str>>;
@@ -160,7 +164,7 @@ pub(crate) struct Statement {
 
 /// A statement that has an id.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct IdentifiedStatement {
     pub(crate) id: StatementId,
     pub(crate) statement: Arc<Statement>,
 }

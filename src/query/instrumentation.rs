@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
     use crate::checkout::ConnectionFacts;
-    use crate::checkout::query_context::{Ended, Known, Repeat, Statement};
+    use crate::checkout::query_context::{Ended, IdentifiedStatement, Repeat, Statement};
     use crate::request::attribution::Attribution;
     use diesel::connection::StrQueryHelper;
     use opentelemetry::global::BoxedSpan;
@@ -297,13 +297,17 @@ mod tests {
             opentelemetry::trace::Tracer::build(&tracer, builder)
         }
 
-        fn statement(&self, _: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known> {
+        fn statement(
+            &self,
+            _: u64,
+            read: &mut dyn FnMut() -> Statement,
+        ) -> Option<IdentifiedStatement> {
             let mut all = self.read.lock().unwrap();
             all.push(read());
             if all.last()?.text.contains("too_many") {
                 return None;
             }
-            Some(Known {
+            Some(IdentifiedStatement {
                 id: StatementId::new(all.len()),
                 statement: Arc::new(all.last()?.clone()),
             })

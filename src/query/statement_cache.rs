@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
 
 use super::text::SessionChange;
-use crate::checkout::query_context::{Known, QueryObserver, Statement, StatementId};
+use crate::checkout::query_context::{IdentifiedStatement, QueryObserver, Statement, StatementId};
 use foldhash::fast::FixedState;
 
 /// Maximum number of statements remembered per connection; beyond it, all are forgotten. The limit is
@@ -22,7 +22,7 @@ pub(super) struct CachedStatement {
 
 /// A statement that is remembered.
 pub(super) struct Remembered {
-    pub(super) known: Known,
+    pub(super) known: IdentifiedStatement,
     /// What the text leaves in its session. Texts that differ only in their values may differ here.
     pub(super) change: Option<SessionChange>,
 }

@@ -11,7 +11,7 @@ use opentelemetry_semantic_conventions::attribute::{DB_RESPONSE_STATUS_CODE, ERR
 use tokio::time::Instant;
 
 use crate::checkout::query_context::{
-    Ended, Known, QueryFailure, QueryObserver, Repeat, Statement, StatementId,
+    Ended, IdentifiedStatement, QueryFailure, QueryObserver, Repeat, Statement, StatementId,
 };
 use crate::recent::Sum;
 use crate::record::buckets::{Buckets, SECONDS};
@@ -90,7 +90,11 @@ impl QueryObserver for Recorder {
         self.tracing.open(builder, parent)
     }
 
-    fn statement(&self, hash: u64, read: &mut dyn FnMut() -> Statement) -> Option<Known> {
+    fn statement(
+        &self,
+        hash: u64,
+        read: &mut dyn FnMut() -> Statement,
+    ) -> Option<IdentifiedStatement> {
         let find = |statements: &mut Statements| {
             let id = statements.find(hash, Instant::now())?;
             Some(statements.known(id))

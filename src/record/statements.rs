@@ -8,7 +8,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
-use crate::checkout::query_context::{Known, Statement, StatementId};
+use crate::checkout::query_context::{IdentifiedStatement, Statement, StatementId};
 use crate::recent::{Marker, Recent, Sum};
 
 /// Maximum number of statements recorded separately. Further ones share one entry, so that memory is
@@ -113,9 +113,9 @@ impl Statements {
     }
 
     /// Returns the statement with this id; `None` if it is beyond the bound.
-    pub(crate) fn known(&self, id: StatementId) -> Option<Known> {
+    pub(crate) fn known(&self, id: StatementId) -> Option<IdentifiedStatement> {
         let (statement, _) = self.all.get(id.index())?;
-        (id != StatementId::OTHER).then(|| Known {
+        (id != StatementId::OTHER).then(|| IdentifiedStatement {
             id,
             statement: Arc::clone(statement),
         })

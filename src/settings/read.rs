@@ -2,7 +2,7 @@
 
 use super::error::masked;
 use super::secret::HIDDEN;
-use super::value::Kind;
+use super::value::ValueKind;
 use super::variables::{self, Variable};
 use super::{Problem, Settings, SettingsError, contradictions, former};
 
@@ -61,7 +61,7 @@ pub(super) fn read(
         .collect();
     for (variable, found) in source.settings().zip(&found) {
         // Read secrets before any other value, so that no message shows one.
-        if let (Kind::Secret(_), Some(RawValue::Text(text))) = (variable.kind(), found)
+        if let (ValueKind::Secret(_), Some(RawValue::Text(text))) = (variable.kind(), found)
             && !text.trim().is_empty()
         {
             variable.kind().set(&mut settings, text.trim());
@@ -120,12 +120,12 @@ fn apply(
 
 fn problem(variable: &Variable, source: Source<'_>, settings: &Settings, value: &str) -> Problem {
     let name = source.name_of(variable);
-    if let Kind::Url = variable.kind() {
+    if let ValueKind::Url = variable.kind() {
         return settings.database_url.problem(name);
     }
     let hint = variable.hint(value).or_else(|| quoted(value));
     let value = match variable.kind() {
-        Kind::Secret(_) => HIDDEN.to_owned(),
+        ValueKind::Secret(_) => HIDDEN.to_owned(),
         _ => redact(settings, value),
     };
     Problem::wrong(name, &value, variable.kind().expected()).with_hint(hint)
@@ -142,7 +142,7 @@ pub(super) fn redact(settings: &Settings, value: &str) -> String {
 }
 
 fn missing(variable: &Variable, source: Source<'_>) -> Option<Problem> {
-    let Kind::Url = variable.kind() else {
+    let ValueKind::Url = variable.kind() else {
         return None;
     };
     let name = source.name_of(variable);

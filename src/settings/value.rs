@@ -13,7 +13,7 @@ type Slot<T> = fn(&mut Settings) -> &mut T;
 
 /// A kind of value, with its field and its bounds.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     Url,
     Preset,
     Name,
@@ -39,7 +39,7 @@ const TOKEN: RangeInclusive<usize> = 16..=256;
 /// The shortest duration for settings that cannot be zero.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 
-impl Kind {
+impl ValueKind {
     /// Returns a description of the allowed values, to follow "expected".
     pub(super) fn expected(&self) -> String {
         let duration = |from: &str| {
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn absent_durations_differ_from_zero() {
-        let recycle = Kind::TimeOr(|settings| &mut settings.pool_recycle, "-1", "never");
-        let leak = Kind::TimeOr(|settings| &mut settings.leak_threshold, "0", "off");
+        let recycle = ValueKind::TimeOr(|settings| &mut settings.pool_recycle, "-1", "never");
+        let leak = ValueKind::TimeOr(|settings| &mut settings.leak_threshold, "0", "off");
         let mut settings = Settings::new("app.db");
         for text in ["0", "0ms", "0.0"] {
             assert!(leak.set(&mut settings, text).is_some());
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn absent_counts_are_zero() {
-        let kind = Kind::CountOr(|settings| &mut settings.n_plus_one, 1..=50, "off");
+        let kind = ValueKind::CountOr(|settings| &mut settings.n_plus_one, 1..=50, "off");
         assert_eq!(kind.expected(), "a whole number from 1 to 50, or 0 for off");
         let mut settings = Settings::new("app.db");
         for (text, read) in [("0", None), ("1", Some(1)), ("50", Some(50))] {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// The cause of a [`ConnectError`].
+/// The cause of a [`ConnectError`](super::ConnectError).
 ///
 /// The kinds are divided by who has to act: each needs a different person or a different fix.
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 //! Everywhere else, SQLite reads `"text"` as a string if there is no such column.
 
 use super::keyword::Keyword;
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 
 /// The words that a name follows.
 const BEFORE_NAMES: &str =
@@ -45,52 +45,53 @@ impl Names {
 
     pub(super) fn follow(&mut self, token: &Token<'_>) {
         let is = |words: &str| {
-            matches!(token.kind, Kind::Word(_))
+            matches!(token.kind, TokenKind::Word(_))
                 && words
                     .split(' ')
                     .any(|one| one.eq_ignore_ascii_case(token.text))
         };
-        if token.kind == Kind::Symbol(b';') {
+        if token.kind == TokenKind::Symbol(b';') {
             *self = Self::default();
             return;
         }
         if !self.started {
             (self.started, self.creates) = (true, is("CREATE"));
         }
-        let dot = std::mem::replace(&mut self.dot, token.kind == Kind::Symbol(b'.'));
+        let dot = std::mem::replace(&mut self.dot, token.kind == TokenKind::Symbol(b'.'));
         let distinct = std::mem::replace(&mut self.distinct, is("DISTINCT"));
         self.expected = match token.kind {
-            Kind::Word(_) if dot => false,
-            Kind::Word(Keyword::From) => !distinct,
+            TokenKind::Word(_) if dot => false,
+            TokenKind::Word(Keyword::From) => !distinct,
             // `CREATE INDEX i ON "t"`, but not `JOIN t ON "a" = 1`.
-            Kind::Word(_) if is("ON") => std::mem::take(&mut self.creates),
-            Kind::Word(_) if is("EXISTS") => token.next == b'"',
-            Kind::Word(_) => is(BEFORE_NAMES),
-            Kind::Symbol(b'(' | b',') => self.begins_column(token),
+            TokenKind::Word(_) if is("ON") => std::mem::take(&mut self.creates),
+            TokenKind::Word(_) if is("EXISTS") => token.next == b'"',
+            TokenKind::Word(_) => is(BEFORE_NAMES),
+            TokenKind::Symbol(b'(' | b',') => self.begins_column(token),
             _ => false,
         };
         match token.kind {
-            Kind::Symbol(b'(') => self.depth += 1,
-            Kind::Symbol(b')') => self.depth = self.depth.saturating_sub(1),
+            TokenKind::Symbol(b'(') => self.depth += 1,
+            TokenKind::Symbol(b')') => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
         self.list = match (self.list, token.kind) {
-            (_, Kind::Word(_)) if !dot && is("INTO") => ColumnList::Into,
-            (_, Kind::Word(_)) if !dot && is("TABLE") && self.creates => ColumnList::Table,
-            (ColumnList::Into, Kind::Word(_) | Kind::Quoted) => ColumnList::Target,
-            (ColumnList::Target, Kind::Symbol(b'.')) => ColumnList::Into,
-            (ColumnList::Target, Kind::Symbol(b'(')) => ColumnList::Columns,
-            (ColumnList::Columns, Kind::Symbol(b',') | Kind::Word(_) | Kind::Quoted) => {
-                ColumnList::Columns
-            }
-            (ColumnList::Table, Kind::Word(_)) if is("AS SELECT USING") => ColumnList::None,
+            (_, TokenKind::Word(_)) if !dot && is("INTO") => ColumnList::Into,
+            (_, TokenKind::Word(_)) if !dot && is("TABLE") && self.creates => ColumnList::Table,
+            (ColumnList::Into, TokenKind::Word(_) | TokenKind::Quoted) => ColumnList::Target,
+            (ColumnList::Target, TokenKind::Symbol(b'.')) => ColumnList::Into,
+            (ColumnList::Target, TokenKind::Symbol(b'(')) => ColumnList::Columns,
+            (
+                ColumnList::Columns,
+                TokenKind::Symbol(b',') | TokenKind::Word(_) | TokenKind::Quoted,
+            ) => ColumnList::Columns,
+            (ColumnList::Table, TokenKind::Word(_)) if is("AS SELECT USING") => ColumnList::None,
             (ColumnList::Table, _) => ColumnList::Table,
             _ => ColumnList::None,
         };
     }
 
     fn begins_column(&self, token: &Token<'_>) -> bool {
-        let opens = token.kind == Kind::Symbol(b'(');
+        let opens = token.kind == TokenKind::Symbol(b'(');
         match self.list {
             ColumnList::Target => opens,
             ColumnList::Columns => !opens,

@@ -7,7 +7,7 @@ use crate::settings::DatabaseKind;
 /// A piece of a statement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: TokenKind,
     pub(super) text: &'a str,
     /// Whether white space or a comment precedes it.
     pub(super) spaced: bool,
@@ -17,7 +17,7 @@ pub(super) struct Token<'a> {
 
 /// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     /// A name or a keyword.
     Word(Keyword),
     /// A name in quotes.
@@ -75,27 +75,27 @@ impl<'a> Lexer<'a> {
         self.dialect == dialect
     }
 
-    fn lex(&mut self) -> Kind {
+    fn lex(&mut self) -> TokenKind {
         use DatabaseKind::{Mysql, Postgres, Sqlite};
 
         let first = self.ahead(0);
         match (first, self.dialect) {
             (b'\'', _) => self.strings(self.backslash()),
-            (b'"', Mysql) => self.quoted(b'"', Backslash::Unknown, Kind::Literal),
+            (b'"', Mysql) => self.quoted(b'"', Backslash::Unknown, TokenKind::Literal),
             (b'"', _) | (b'`', Mysql | Sqlite) => self.name(first),
             (b'[', Sqlite) => self.name(b']'),
             (b'$', Postgres) => self.dollar(),
             (b'$', Mysql) if self.begins_dollar_quote() => self.dollar(),
-            (b'?', Mysql) => self.one(Kind::Placeholder),
+            (b'?', Mysql) => self.one(TokenKind::Placeholder),
             (b'?', Sqlite) => {
                 self.at += 1;
                 self.skip(|byte| byte.is_ascii_digit());
-                Kind::Placeholder
+                TokenKind::Placeholder
             }
             (b':' | b'@' | b'$', Sqlite) if is_word(self.ahead(1)) => {
                 self.at += 1;
                 self.skip(is_word);
-                Kind::Placeholder
+                TokenKind::Placeholder
             }
             (b'/', Mysql) if self.ahead(1) == b'*' => self.hide(),
             // SQLite stops reading at a NUL byte, and it is invalid in the other databases.
@@ -103,7 +103,7 @@ impl<'a> Lexer<'a> {
             (b'.', _) if self.ahead(1).is_ascii_digit() => self.number(),
             (byte, _) if byte.is_ascii_digit() => self.number(),
             (byte, _) if is_word(byte) && (byte != b'$' || self.is(Mysql)) => self.word(),
-            (byte, _) => self.one(Kind::Symbol(byte)),
+            (byte, _) => self.one(TokenKind::Symbol(byte)),
         }
     }
 
@@ -124,31 +124,31 @@ impl<'a> Lexer<'a> {
         rest.get(tag.count()) == Some(&b'$')
     }
 
-    fn one(&mut self, kind: Kind) -> Kind {
+    fn one(&mut self, kind: TokenKind) -> TokenKind {
         self.at += 1;
         kind
     }
 
-    fn hide(&mut self) -> Kind {
+    fn hide(&mut self) -> TokenKind {
         self.at = self.bytes.len();
-        Kind::Literal
+        TokenKind::Literal
     }
 
     /// Reads a string from its opening quote, and the strings in following lines that continue it: in
     /// Postgres they are one string, with the escape rules of the first.
-    fn strings(&mut self, backslash: Backslash) -> Kind {
+    fn strings(&mut self, backslash: Backslash) -> TokenKind {
         loop {
-            self.quoted(b'\'', backslash, Kind::Literal);
+            self.quoted(b'\'', backslash, TokenKind::Literal);
             let end = self.at;
             if !self.is(DatabaseKind::Postgres) || !self.skip_lines() || self.ahead(0) != b'\'' {
                 self.at = end;
-                return Kind::Literal;
+                return TokenKind::Literal;
             }
         }
     }
 
     /// Reads from an opening to a closing quote. An unterminated text is hidden.
-    fn quoted(&mut self, quote: u8, backslash: Backslash, kind: Kind) -> Kind {
+    fn quoted(&mut self, quote: u8, backslash: Backslash, kind: TokenKind) -> TokenKind {
         self.at += 1;
         // Whether an odd number of backslashes precedes.
         let mut odd = false;
@@ -173,37 +173,37 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads a quoted name, in which a quote is escaped by doubling it. In brackets there is no escape.
-    fn name(&mut self, close: u8) -> Kind {
-        self.quoted(close, Backslash::Plain, Kind::Quoted)
+    fn name(&mut self, close: u8) -> TokenKind {
+        self.quoted(close, Backslash::Plain, TokenKind::Quoted)
     }
 
     /// Reads `$1`, or a string such as `$tag$…$tag$`.
-    fn dollar(&mut self) -> Kind {
+    fn dollar(&mut self) -> TokenKind {
         if self.ahead(1).is_ascii_digit() {
             self.at += 1;
             self.skip(|byte| byte.is_ascii_digit());
-            return Kind::Placeholder;
+            return TokenKind::Placeholder;
         }
         let start = self.at;
         self.at += 1;
         self.skip(|byte| is_word(byte) && byte != b'$');
         if self.ahead(0) != b'$' {
             self.at = start;
-            return self.one(Kind::Symbol(b'$'));
+            return self.one(TokenKind::Symbol(b'$'));
         }
         self.at += 1;
         let tag = &self.statement[start..self.at];
         match self.statement[self.at..].find(tag) {
             Some(end) => {
                 self.at += end + tag.len();
-                Kind::Literal
+                TokenKind::Literal
             }
             None => self.hide(),
         }
     }
 
     /// Reads a number with any characters attached to it: no name that begins with a digit is shown.
-    fn number(&mut self) -> Kind {
+    fn number(&mut self) -> TokenKind {
         let hex = self.ahead(0) == b'0' && matches!(self.ahead(1), b'x' | b'X');
         let mut last = 0;
         while let Some(&byte) = self.bytes.get(self.at) {
@@ -220,11 +220,11 @@ impl<'a> Lexer<'a> {
             last = byte;
             self.at += 1;
         }
-        Kind::Literal
+        TokenKind::Literal
     }
 
     /// Reads a word, or a string that it is the prefix of: `E'…'`, `N'…'`, `X'…'`, `B'…'`, `U&'…'`.
-    fn word(&mut self) -> Kind {
+    fn word(&mut self) -> TokenKind {
         let start = self.at;
         self.skip(is_word);
         let word = &self.statement[start..self.at];
@@ -249,7 +249,7 @@ impl<'a> Lexer<'a> {
                 _ => {}
             }
         }
-        Kind::Word(Keyword::of(word))
+        TokenKind::Word(Keyword::of(word))
     }
 }
 

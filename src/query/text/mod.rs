@@ -22,7 +22,7 @@ mod session_change;
 mod summary;
 mod values;
 
-use self::lexer::{Kind, Lexer};
+use self::lexer::{Lexer, TokenKind};
 use self::sanitized::Sanitized;
 pub(crate) use self::session_change::{SessionChange, session_change};
 use self::summary::Summary;
@@ -60,7 +60,7 @@ pub(super) fn each_statement<'a>(
     let mut lexer = Lexer::new(statements, dialect);
     let mut start = 0;
     while let Some(token) = lexer.next() {
-        if token.kind == Kind::Symbol(b';') {
+        if token.kind == TokenKind::Symbol(b';') {
             each(&statements[start..lexer.at - 1]);
             start = lexer.at;
         }

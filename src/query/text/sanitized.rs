@@ -6,7 +6,7 @@
 use super::boundary;
 use super::double_quotes::Names;
 use super::keyword::Keyword;
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 use super::values::Values;
 use crate::settings::DatabaseKind;
 
@@ -87,7 +87,7 @@ impl Sanitized {
         let literal = self.is_literal(token, is_name);
         let shown = match token.kind {
             _ if literal || value => "?",
-            Kind::Placeholder if self.renumbered && is_numbered(token) => "?",
+            TokenKind::Placeholder if self.renumbered && is_numbered(token) => "?",
             _ => token.text,
         };
         self.write(shown, token.spaced);
@@ -133,9 +133,9 @@ impl Sanitized {
 
     fn is_literal(&self, token: &Token<'_>, is_name: bool) -> bool {
         match token.kind {
-            Kind::Literal => true,
-            Kind::Word(Keyword::Truth) => self.before != Preceding::Dot && token.next != b'.',
-            Kind::Quoted => token.text.starts_with('"') && !is_name,
+            TokenKind::Literal => true,
+            TokenKind::Word(Keyword::Truth) => self.before != Preceding::Dot && token.next != b'.',
+            TokenKind::Quoted => token.text.starts_with('"') && !is_name,
             _ => false,
         }
     }
@@ -143,13 +143,15 @@ impl Sanitized {
     /// Returns whether the token belongs to an omitted row of values.
     fn left_out(&mut self, token: &Token<'_>) -> bool {
         let (rows, out) = match (self.rows, token.kind) {
-            (Rows::First(depth), Kind::Symbol(b'(')) => (Rows::First(depth + 1), false),
-            (Rows::First(1), Kind::Symbol(b')')) => (Rows::Between, false),
-            (Rows::First(depth), Kind::Symbol(b')')) => (Rows::First(depth - 1), false),
-            (Rows::Between, Kind::Symbol(b',')) if token.next == b'(' => (Rows::Further(0), true),
-            (Rows::Further(1), Kind::Symbol(b')')) => (Rows::Between, true),
-            (Rows::Further(depth), Kind::Symbol(b'(')) => (Rows::Further(depth + 1), true),
-            (Rows::Further(depth), Kind::Symbol(b')')) => (Rows::Further(depth - 1), true),
+            (Rows::First(depth), TokenKind::Symbol(b'(')) => (Rows::First(depth + 1), false),
+            (Rows::First(1), TokenKind::Symbol(b')')) => (Rows::Between, false),
+            (Rows::First(depth), TokenKind::Symbol(b')')) => (Rows::First(depth - 1), false),
+            (Rows::Between, TokenKind::Symbol(b',')) if token.next == b'(' => {
+                (Rows::Further(0), true)
+            }
+            (Rows::Further(1), TokenKind::Symbol(b')')) => (Rows::Between, true),
+            (Rows::Further(depth), TokenKind::Symbol(b'(')) => (Rows::Further(depth + 1), true),
+            (Rows::Further(depth), TokenKind::Symbol(b')')) => (Rows::Further(depth - 1), true),
             (Rows::Further(depth), _) => {
                 self.renumbered |= is_numbered(token);
                 (Rows::Further(depth), true)
@@ -163,7 +165,7 @@ impl Sanitized {
 
     /// Begins a list or the first row of values if the token opens one.
     fn begin(&mut self, token: &Token<'_>) {
-        let opens = matches!(token.kind, Kind::Symbol(b'(' | b'['));
+        let opens = matches!(token.kind, TokenKind::Symbol(b'(' | b'['));
         match self.before {
             Preceding::List if opens && self.list.is_none() => {
                 self.list = Some(ValueList {
@@ -184,17 +186,17 @@ impl Sanitized {
             return;
         };
         let value = match token.kind {
-            Kind::Symbol(b'(' | b'[') => {
+            TokenKind::Symbol(b'(' | b'[') => {
                 list.depth += 1;
                 true
             }
-            Kind::Symbol(b')' | b']') => {
+            TokenKind::Symbol(b')' | b']') => {
                 list.depth -= 1;
                 true
             }
-            Kind::Symbol(b',' | b':' | b'-' | b'+') | Kind::Placeholder => true,
-            Kind::Word(Keyword::Nothing | Keyword::Array) => true,
-            Kind::Word(_) => literal || self.before == Preceding::Colon,
+            TokenKind::Symbol(b',' | b':' | b'-' | b'+') | TokenKind::Placeholder => true,
+            TokenKind::Word(Keyword::Nothing | Keyword::Array) => true,
+            TokenKind::Word(_) => literal || self.before == Preceding::Colon,
             _ => literal,
         };
         if !value {
@@ -218,17 +220,17 @@ impl Sanitized {
 
 fn before(token: &Token<'_>) -> Preceding {
     match token.kind {
-        Kind::Word(Keyword::In | Keyword::Array) => Preceding::List,
-        Kind::Word(Keyword::Values) => Preceding::Values,
-        Kind::Symbol(b'.') => Preceding::Dot,
-        Kind::Symbol(b':') => Preceding::Colon,
+        TokenKind::Word(Keyword::In | Keyword::Array) => Preceding::List,
+        TokenKind::Word(Keyword::Values) => Preceding::Values,
+        TokenKind::Symbol(b'.') => Preceding::Dot,
+        TokenKind::Symbol(b':') => Preceding::Colon,
         _ => Preceding::Other,
     }
 }
 
 /// Returns whether the token is a numbered placeholder: `$1` or `?1`, but not `?` or `:name`.
 fn is_numbered(token: &Token<'_>) -> bool {
-    token.kind == Kind::Placeholder
+    token.kind == TokenKind::Placeholder
         && token.text.len() > 1
         && token.text[1..].bytes().all(|byte| byte.is_ascii_digit())
 }

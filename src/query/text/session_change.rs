@@ -4,7 +4,7 @@
 //! The rules look at the first words of each statement and at the names of a few functions. What a
 //! function, a procedure or a `DO` block does inside is not seen.
 
-use super::lexer::{Kind, Lexer, Token};
+use super::lexer::{Lexer, Token, TokenKind};
 use super::{READ, boundary};
 use crate::settings::DatabaseKind;
 
@@ -29,7 +29,7 @@ pub(crate) fn session_change(statements: &str, dialect: DatabaseKind) -> Session
     let mut whole = SessionChange::None;
     let mut current = ChangeReader::new(dialect);
     for token in Lexer::new(read, dialect) {
-        if token.kind == Kind::Symbol(b';') {
+        if token.kind == TokenKind::Symbol(b';') {
             whole = whole.max(current.change);
             current = ChangeReader::new(dialect);
         } else {
@@ -99,7 +99,7 @@ impl<'a> ChangeReader<'a> {
         use SessionChange::{Lasting, None, Resettable};
 
         let is = |words: &[&str]| is_any(token.text, words);
-        if !matches!(token.kind, Kind::Word(_)) {
+        if !matches!(token.kind, TokenKind::Word(_)) {
             self.set_config(token);
             return;
         }
@@ -142,10 +142,10 @@ impl<'a> ChangeReader<'a> {
     /// Reads the arguments of `set_config(…)`. Its scope is the transaction if the last is `true`.
     fn set_config(&mut self, token: &Token<'a>) {
         match token.kind {
-            Kind::Symbol(b'(') if self.set_config > 0 || self.follows("set_config") => {
+            TokenKind::Symbol(b'(') if self.set_config > 0 || self.follows("set_config") => {
                 self.set_config += 1;
             }
-            Kind::Symbol(b')') if self.set_config > 0 => {
+            TokenKind::Symbol(b')') if self.set_config > 0 => {
                 self.set_config -= 1;
                 if self.set_config == 0 && !self.follows("true") {
                     self.leaves(SessionChange::Resettable);
@@ -167,7 +167,7 @@ impl<'a> ChangeReader<'a> {
         use SessionChange::{None, Resettable};
 
         let is = |words: &[&str]| is_any(token.text, words);
-        let symbol = |byte| token.kind == Kind::Symbol(byte);
+        let symbol = |byte| token.kind == TokenKind::Symbol(byte);
         let changes = match self.tokens {
             0 => is(&["set", "use", "prepare", "lock", "handler", "xa"]),
             // The scope of `SET TRANSACTION` is the next transaction.
@@ -209,7 +209,7 @@ impl<'a> ChangeReader<'a> {
             "auto_vacuum",
         ];
         let pragma = self.begins_with("pragma")
-            && token.kind == Kind::Symbol(b'=')
+            && token.kind == TokenKind::Symbol(b'=')
             && !persistent.iter().any(|name| self.follows(name));
         if pragma
             || self.tokens == 0 && is(&["attach", "detach"])

@@ -8,7 +8,7 @@ mod statement_reader;
 pub(super) use self::statement_reader::is_command;
 use self::statement_reader::{PreviousToken, StatementReader};
 use super::boundary;
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 
 /// The maximum length of a summary, in bytes.
 pub(super) const LONGEST: usize = 255;
@@ -26,7 +26,7 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn push(&mut self, token: &Token<'_>) {
         match token.kind {
-            Kind::Symbol(b';') => self.end_statement(),
+            TokenKind::Symbol(b';') => self.end_statement(),
             _ => self.current.push(token),
         }
     }

@@ -5,7 +5,7 @@
 //! stand.
 
 use super::keyword::Keyword;
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 use super::summary::is_command;
 
 /// The words that may follow `=`, `DEFAULT`, `IS` and `PASSWORD` and are not values.
@@ -68,13 +68,13 @@ impl Values {
     /// Returns whether the token is a word or a quoted name that may be data.
     pub(super) fn hide(&mut self, token: &Token<'_>) -> bool {
         let hidden = match token.kind {
-            Kind::Symbol(b';') => {
+            TokenKind::Symbol(b';') => {
                 *self = Self::default();
                 return false;
             }
             _ if self.kind == StatementKind::Begin => self.begin(token),
-            Kind::Word(_) | Kind::Quoted => self.word(token),
-            Kind::Symbol(symbol) => {
+            TokenKind::Word(_) | TokenKind::Quoted => self.word(token),
+            TokenKind::Symbol(symbol) => {
                 self.symbol(symbol);
                 false
             }
@@ -83,22 +83,25 @@ impl Values {
                 false
             }
         };
-        self.dot = token.kind == Kind::Symbol(b'.');
+        self.dot = token.kind == TokenKind::Symbol(b'.');
         hidden
     }
 
     fn begin(&mut self, token: &Token<'_>) -> bool {
         self.kind = match token.kind {
             // `(SELECT …) UNION …`.
-            Kind::Symbol(b'(') => return false,
-            Kind::Word(Keyword::Query(_) | Keyword::With | Keyword::Values) => StatementKind::Query,
-            Kind::Word(_) if is_command(token.text) => statement(token.text),
+            TokenKind::Symbol(b'(') => return false,
+            TokenKind::Word(Keyword::Query(_) | Keyword::With | Keyword::Values) => {
+                StatementKind::Query
+            }
+            TokenKind::Word(_) if is_command(token.text) => statement(token.text),
             _ => StatementKind::Unknown,
         };
         if self.kind == StatementKind::Set {
             self.place = Position::Setting;
         }
-        self.kind == StatementKind::Unknown && matches!(token.kind, Kind::Word(_) | Kind::Quoted)
+        self.kind == StatementKind::Unknown
+            && matches!(token.kind, TokenKind::Word(_) | TokenKind::Quoted)
     }
 
     fn word(&mut self, token: &Token<'_>) -> bool {
@@ -124,7 +127,7 @@ impl Values {
             StatementKind::Vacuum if is(token, "INTO") => self.place = Position::Values,
             StatementKind::Introduction if is_query(token) => self.kind = StatementKind::Query,
             // No other query begins with a reserved word.
-            StatementKind::Other if token.kind == Kind::Word(Keyword::Query("SELECT")) => {
+            StatementKind::Other if token.kind == TokenKind::Word(Keyword::Query("SELECT")) => {
                 self.kind = StatementKind::Query;
             }
             _ => return self.option(token),
@@ -232,13 +235,13 @@ fn statement(command: &str) -> StatementKind {
 fn is_query(token: &Token<'_>) -> bool {
     matches!(
         token.kind,
-        Kind::Word(Keyword::Query(_) | Keyword::With | Keyword::Values)
+        TokenKind::Word(Keyword::Query(_) | Keyword::With | Keyword::Values)
     )
 }
 
 /// Returns whether the token is one of these words.
 fn is(token: &Token<'_>, words: &str) -> bool {
-    matches!(token.kind, Kind::Word(_)) && any(words, token.text)
+    matches!(token.kind, TokenKind::Word(_)) && any(words, token.text)
 }
 
 fn any(words: &str, word: &str) -> bool {

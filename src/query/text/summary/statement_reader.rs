@@ -1,7 +1,7 @@
 //! Reads the tokens of one statement, and finds its operations and their targets.
 
 use super::super::keyword::Keyword;
-use super::super::lexer::{Kind, Token};
+use super::super::lexer::{Token, TokenKind};
 use super::super::sanitized::looks_like_a_name;
 
 /// The first words of statements that are not queries. Any other first word may be data.
@@ -74,8 +74,8 @@ impl StatementReader {
             Stage::Done => {}
         }
         self.before = match token.kind {
-            Kind::Symbol(b'(' | b')') => PreviousToken::Parenthesis,
-            Kind::Word(Keyword::Distinct) => PreviousToken::Distinct,
+            TokenKind::Symbol(b'(' | b')') => PreviousToken::Parenthesis,
+            TokenKind::Word(Keyword::Distinct) => PreviousToken::Distinct,
             _ => PreviousToken::Other,
         };
     }
@@ -83,13 +83,13 @@ impl StatementReader {
     fn start(&mut self, token: &Token<'_>) {
         self.stage = Stage::Query;
         match token.kind {
-            Kind::Symbol(b'(') => {
+            TokenKind::Symbol(b'(') => {
                 self.open(false);
                 self.stage = Stage::Start;
             }
-            Kind::Word(Keyword::Query(operation)) => self.operation(operation),
-            Kind::Word(Keyword::With) => {}
-            Kind::Word(_) => match one_of(COMMANDS, token.text) {
+            TokenKind::Word(Keyword::Query(operation)) => self.operation(operation),
+            TokenKind::Word(Keyword::With) => {}
+            TokenKind::Word(_) => match one_of(COMMANDS, token.text) {
                 Some(command) => self.command(command),
                 None => self.stage = Stage::Done,
             },
@@ -117,23 +117,23 @@ impl StatementReader {
     fn query(&mut self, token: &Token<'_>) {
         match token.kind {
             _ if self.expected == Expected::Object => self.object(token),
-            Kind::Symbol(b'(') => {
+            TokenKind::Symbol(b'(') => {
                 let tables = self.expected == Expected::Table;
                 self.open(tables);
                 if !tables {
                     self.expected = Expected::Nothing;
                 }
             }
-            Kind::Symbol(b')') => {
+            TokenKind::Symbol(b')') => {
                 self.depth = self.depth.saturating_sub(1);
                 self.tables >>= 1;
                 self.from >>= 1;
                 self.expected = Expected::Nothing;
             }
-            Kind::Symbol(b',') if is_set(self.tables) => self.expected = Expected::Table,
-            Kind::Symbol(b'.') if self.expected == Expected::Part => self.text.push('.'),
-            Kind::Quoted => self.name(token),
-            Kind::Word(word) => self.word(word, token),
+            TokenKind::Symbol(b',') if is_set(self.tables) => self.expected = Expected::Table,
+            TokenKind::Symbol(b'.') if self.expected == Expected::Part => self.text.push('.'),
+            TokenKind::Quoted => self.name(token),
+            TokenKind::Word(word) => self.word(word, token),
             _ => self.expected = Expected::Nothing,
         }
     }
@@ -141,7 +141,7 @@ impl StatementReader {
     /// Reads a word after `CREATE` and similar commands. The names of savepoints and users are
     /// omitted, because they may be different each time.
     fn object(&mut self, token: &Token<'_>) {
-        if let Kind::Word(_) = token.kind
+        if let TokenKind::Word(_) = token.kind
             && let Some(object) = one_of(OBJECTS, token.text)
         {
             self.add(object);
@@ -208,7 +208,9 @@ impl StatementReader {
     /// Reads a name, which is a target if one is expected.
     fn name(&mut self, token: &Token<'_>) {
         let name = match token.kind {
-            Kind::Quoted if looks_like_a_name(token.text) => &token.text[1..token.text.len() - 1],
+            TokenKind::Quoted if looks_like_a_name(token.text) => {
+                &token.text[1..token.text.len() - 1]
+            }
             _ => token.text,
         };
         match std::mem::take(&mut self.expected) {
