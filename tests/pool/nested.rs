@@ -34,11 +34,19 @@ const LINE: &str = "a checkout waits for a connection, and this";
 /// Long enough to look at a checkout that waits, and to wait for its end.
 const SHORT: Duration = Duration::from_millis(300);
 
-fn pool<C: Tested>(name: &str, policy: NestedCheckouts, timeout: Duration) -> (Database, Pool<C>) {
+/// Returns a pool whose one connection is open, because on a busy machine that may take longer than the
+/// timeout.
+async fn pool<C: Tested>(
+    name: &str,
+    policy: NestedCheckouts,
+    timeout: Duration,
+) -> (Database, Pool<C>) {
     let database = C::database(name);
     let builder = database.pool().name(name).nested_checkouts(policy);
     let builder = builder.pool_size(1).max_overflow(0).pool_timeout(timeout);
-    (database, builder.build().unwrap())
+    let pool: Pool<C> = builder.build().unwrap();
+    while pool.get().await.is_err() {}
+    (database, pool)
 }
 
 /// Does the work as a request of `/orders`.
@@ -77,7 +85,7 @@ on_each_database!(
 
 async fn a_request_that_waits_for_itself_is_named<C: Tested>(name: &str) {
     log_capture::capture();
-    let (_database, pool) = pool::<C>(name, NestedCheckouts::Warn, SHORT);
+    let (_database, pool) = pool::<C>(name, NestedCheckouts::Warn, SHORT).await;
     in_a_request(|| async {
         let (labelled, held) = (Checkout::new().label("first"), line!());
         let mut first = pool.checkout(labelled).await.unwrap();
@@ -158,7 +166,7 @@ async fn a_request_that_waits_for_itself_is_named<C: Tested>(name: &str) {
 }
 
 async fn a_request_that_would_wait_for_itself_is_denied<C: Tested>(name: &str) {
-    let (_database, pool) = pool::<C>(name, NestedCheckouts::Deny, PATIENCE);
+    let (_database, pool) = pool::<C>(name, NestedCheckouts::Deny, PATIENCE).await;
     in_a_request(|| async {
         let (first, held) = (pool.get().await.unwrap(), line!());
         // It leaves the queue at once, even if its future is kept.
@@ -197,7 +205,7 @@ async fn a_request_that_would_wait_for_itself_is_denied<C: Tested>(name: &str) {
 /// Without a `RequestLayer`. The policy `deny` needs more than that.
 async fn a_task_that_waits_for_itself_is_named<C: Tested>(name: &str) {
     log_capture::capture();
-    let (_database, pool) = pool::<C>(name, NestedCheckouts::Deny, SHORT);
+    let (_database, pool) = pool::<C>(name, NestedCheckouts::Deny, SHORT).await;
     let (its, own) = (pool.clone(), name.to_owned());
     let task = tokio::spawn(async move {
         let (_first, held) = (its.get().await.unwrap(), line!());
@@ -234,7 +242,7 @@ async fn a_task_that_waits_for_itself_is_named<C: Tested>(name: &str) {
 async fn nothing_is_said_if_it_is_off() {
     log_capture::capture();
     let name = "nothing_is_said_if_it_is_off";
-    let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Off, SHORT);
+    let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Off, SHORT).await;
     in_a_request(|| async {
         let _first = pool.get().await.unwrap();
         let mut second = pin!(pool.get());
@@ -262,7 +270,7 @@ fn trace(number: u128) -> Context {
 async fn the_trace_is_evidence_too() {
     log_capture::capture();
     let name = "the_trace_is_evidence_too";
-    let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Warn, SHORT);
+    let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Warn, SHORT).await;
     let held = pool.get().with_context(trace(1)).await.unwrap();
     let of_another = pool.clone();
     let other = async move { of_another.get().with_context(trace(2)).await.unwrap_err() };
@@ -284,7 +292,7 @@ async fn the_trace_is_evidence_too() {
 async fn a_task_whose_connections_are_at_work_does_not_wait_for_itself() {
     log_capture::capture();
     let name = "a_task_whose_connections_are_at_work";
-    let (_database, pool) = pool::<AsyncPgConnection>(name, NestedCheckouts::Warn, SHORT);
+    let (_database, pool) = pool::<AsyncPgConnection>(name, NestedCheckouts::Warn, SHORT).await;
     let task = tokio::spawn(async move {
         let mut first = pool.get().await.unwrap();
         let work = first.run("SELECT pg_sleep(600)");
@@ -306,7 +314,7 @@ async fn a_task_whose_connections_are_at_work_does_not_wait_for_itself() {
 async fn a_suspended_pool_makes_nobody_wait_for_itself() {
     log_capture::capture();
     let name = "a_suspended_pool_makes_nobody_wait";
-    let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Deny, PATIENCE);
+    let (_database, pool) = pool::<Sqlite>(name, NestedCheckouts::Deny, PATIENCE).await;
     in_a_request(|| async {
         let first = pool.get().await.unwrap();
         pool.suspend();
