@@ -125,6 +125,39 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_takes_a_sample_for_each_minute_and_none_for_idle_time() {
+        let (mut hour, traffic) = (
+            Hour::default(),
+            Traffic {
+                observed: LENGTH,
+                arrivals: 10,
+                ..Traffic::default()
+            },
+        );
+        let mut now = 0;
+        for _ in 0..2000 {
+            now += LENGTH;
+            hour.push(now, traffic);
+            assert!(hour.fine.len() <= 60 && hour.minutes.len() <= 60);
+        }
+        for minutes in [1, 5, 60] {
+            let sum = hour.last(minutes, now, std::iter::empty());
+            assert_eq!(sum.rate(), 2.0, "{minutes}");
+            let observed = sum.observed().as_secs();
+            assert!(
+                (minutes * 60..minutes * 60 + 60).contains(&observed),
+                "{observed}"
+            );
+        }
+        let idle = Traffic {
+            observed: LENGTH,
+            ..Traffic::default()
+        };
+        hour.push(now + KEPT + FINE, idle);
+        assert!(hour.fine.is_empty() && hour.minutes.is_empty());
+    }
+
+    #[test]
     fn a_held_connection_counts_in_each_sample() {
         let mut windows = Windows::new();
         let level = |checked_out| GaugeValues {

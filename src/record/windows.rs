@@ -203,6 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_takes_memory_only_if_something_happened() {
+        let mut windows = Windows::new();
+        windows.at(0).held.record(MS);
+        windows.set_level(20 * SECOND, level(1));
+        windows.set_level(30 * SECOND, level(0));
+        let minute = windows.read(60 * SECOND, Span::Minute);
+        assert_eq!(minute.traffic.observed().as_secs(), 60);
+        assert_eq!(minute.traffic.checked_out_time, 10 * SECOND);
+        let used = windows.coarse.slots.iter().rev().map(Option::is_some);
+        let used: Vec<_> = used.collect();
+        let (yes, no) = (true, false);
+        assert_eq!(used, [yes, no, no, no, yes, yes, no, no, no, no, no, no]);
+        assert!(windows.seconds.slots.iter().all(Option::is_none));
+    }
+
+    #[test]
     fn the_mean_is_weighted_by_time_across_slots() {
         let mut windows = Windows::new();
         windows.set_level(0, level(10));
