@@ -117,8 +117,14 @@ async fn a_request_that_waits_for_itself_is_named<C: Tested>(name: &str) {
             "{warning}"
         );
         let health = pool.health().await;
-        let is_first = health.warnings[0].starts_with("nested checkouts: 1 waiting: ");
-        assert!(is_first, "the most urgent first: {:?}", health.warnings);
+        // On a busy machine the wait may already be as long as the timeout, which is more urgent.
+        let mut warnings = health.warnings.iter();
+        let first = warnings.find(|warning| !warning.starts_with("stalled: "));
+        assert!(
+            first.is_some_and(|first| first.starts_with("nested checkouts: 1 waiting: ")),
+            "the most urgent first: {:?}",
+            health.warnings
+        );
         let nested = health.longest_holders[0].nested_checkout.as_ref().unwrap();
         assert_eq!(
             (&*nested.caller, nested.by),
