@@ -6,7 +6,8 @@
 //!
 //! By default the database is a SQLite file in a temporary folder. `DATABASE_URL=postgres://…` or
 //! `mysql://…` selects another. The app reads every `DB_*` variable, `PORT`, and a file `.env`.
-//! `QUICKSTART_TRAFFIC=off` turns off the app's own traffic. `QUICKSTART_HOST=0.0.0.0` accepts
+//! `QUICKSTART_TRAFFIC=off` turns off the app's own traffic; `QUICKSTART_TRAFFIC=trouble` adds a slow report, N+1
+//! queries, a leak now and then, and a peak every minute. `QUICKSTART_HOST=0.0.0.0` accepts
 //! requests from other machines. With `OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318`, traces,
 //! metrics and logs are sent to that address.
 
@@ -103,9 +104,11 @@ async fn serve<C: Database>(settings: Settings) -> Result<(), Box<dyn Error>> {
 
     let stop = Stop::listen()?;
     let listener = server::listen(variables::host()?, variables::port()?).await?;
-    if variables::traffic()? {
-        tokio::spawn(traffic::run(app.clone(), pool.clone()));
-    }
+    tokio::spawn(traffic::run(
+        variables::traffic()?,
+        app.clone(),
+        pool.clone(),
+    ));
     print!("{}", router::welcome(&url, listener.local_addr()?));
     server::serve(listener, app, pool, stop).await?;
     Ok(())

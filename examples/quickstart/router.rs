@@ -21,6 +21,8 @@ pub fn router<C: Database>(pool: Pool<C>) -> Router {
         .route("/slow", get(trouble::slow::<C>))
         .route("/query", get(trouble::query::<C>))
         .route("/transaction", get(trouble::transaction::<C>))
+        .route("/report", get(trouble::report::<C>))
+        .route("/leak", get(trouble::leak::<C>))
         .fallback(async || problem(StatusCode::NOT_FOUND, "no such route"))
         .method_not_allowed_fallback(async || {
             problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
@@ -37,6 +39,7 @@ pub fn welcome(database: &str, address: SocketAddr) -> String {
     let url = format!("http://{address}");
     format!(
         "\
+the pool, live: {url}{MONITORING}/
 listening on {url}
 database: {database}
 
@@ -47,8 +50,10 @@ the app
   {url}/slow?ms=1000             holds a connection without using it
   {url}/query?ms=1000            runs a query of this duration
   {url}/transaction?ms=1000      idle in a transaction
+  {url}/report?ms=1000           a short query, then work with the connection in hand
+  {url}/leak                     keeps a connection for 90 s
 
-the pool
+the pool's reports
   {url}{MONITORING}/status
   {url}{MONITORING}/health
   {url}{MONITORING}/connections

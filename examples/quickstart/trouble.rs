@@ -6,7 +6,7 @@ use diesel::QueryResult;
 use diesel_async::AsyncConnection;
 use poolscope::Pool;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Duration, sleep};
 
 use super::database::Database;
 use super::error::AppError;
@@ -61,6 +61,31 @@ pub async fn transaction<C: Database>(
     Ok(done("kept a transaction open", time))
 }
 
-fn done(what: &str, time: std::time::Duration) -> Json<Value> {
+/// `GET /report?ms=`: queries for a tenth of the time, and computes for the rest, with the connection still in
+/// its hand.
+pub async fn report<C: Database>(
+    State(pool): State<Pool<C>>,
+    Ms(time): Ms,
+) -> Result<Json<Value>, AppError> {
+    let mut conn = pool.get().await?;
+    conn.sleep(time / 10).await?;
+    sleep(time - time / 10).await;
+    drop(conn);
+    Ok(done("computed a report", time))
+}
+
+/// `GET /leak`: a task keeps the connection long after the response.
+pub async fn leak<C: Database>(State(pool): State<Pool<C>>) -> Result<Json<Value>, AppError> {
+    // Longer than `DB_POOL_LEAK_THRESHOLD`, and short enough for the app to recover.
+    const LEAK: Duration = Duration::from_secs(90);
+    let conn = pool.get().await?;
+    tokio::spawn(async move {
+        sleep(LEAK).await;
+        drop(conn);
+    });
+    Ok(done("leaked a connection", LEAK))
+}
+
+fn done(what: &str, time: Duration) -> Json<Value> {
     Json(json!({ "did": what, "ms": time.as_millis() }))
 }

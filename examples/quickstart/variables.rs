@@ -7,6 +7,8 @@ use std::path::Path;
 use poolscope::Settings;
 use poolscope::settings::SettingsError;
 
+use super::traffic::Traffic;
+
 /// Adds the variables of a file `.env` to the environment, except for those already set.
 pub fn read_dot_env() -> Result<(), String> {
     match dotenvy::dotenv() {
@@ -54,12 +56,15 @@ pub fn port() -> Result<u16, String> {
     }
 }
 
-/// `QUICKSTART_TRAFFIC`: whether the app generates its own traffic.
-pub fn traffic() -> Result<bool, String> {
+/// `QUICKSTART_TRAFFIC`: which traffic the app generates.
+pub fn traffic() -> Result<Traffic, String> {
     match variable("QUICKSTART_TRAFFIC").as_str() {
-        "" | "on" => Ok(true),
-        "off" => Ok(false),
-        other => Err(format!("QUICKSTART_TRAFFIC={other:?}: expected on or off")),
+        "" | "on" => Ok(Traffic::Gentle),
+        "off" => Ok(Traffic::Off),
+        "trouble" => Ok(Traffic::Trouble),
+        other => Err(format!(
+            "QUICKSTART_TRAFFIC={other:?}: expected on, off or trouble"
+        )),
     }
 }
 

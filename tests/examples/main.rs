@@ -15,3 +15,4 @@ mod reports;
 mod requests;
 mod settings;
 mod small_examples;
+mod trouble;

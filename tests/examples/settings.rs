@@ -40,7 +40,7 @@ fn each_mistake_names_the_valid_values() {
     );
     let traffic = refused(&[("QUICKSTART_TRAFFIC", "heavy")]);
     assert!(
-        traffic.contains(r#"QUICKSTART_TRAFFIC="heavy": expected on or off"#),
+        traffic.contains(r#"QUICKSTART_TRAFFIC="heavy": expected on, off or trouble"#),
         "{traffic}"
     );
     let url = refused(&[("DATABASE_URL", "redis://user:secret@host")]);
