@@ -77,6 +77,9 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut answer = self.as_mut().advance(cx);
+        if let Poll::Ready(Ok(_)) = answer {
+            return answer;
+        }
         let mut this = self.project();
         if answer.is_pending() {
             answer = if this.checkout.waits() {
@@ -93,7 +96,7 @@ where
                 Poll::Ready(Err(PoolError::Rejected(Rejection::WouldWait)))
             };
         }
-        if answer.is_ready() {
+        if let Poll::Ready(Err(_)) = answer {
             // Release the queue entry or the permit at once.
             this.response.set(None);
             *this.step = Progress::Done;
@@ -111,8 +114,7 @@ where
     fn advance(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Admitted<T>, PoolError>> {
         let mut this = self.project();
         if this.response.is_none() {
-            let permit = ready!(this.step.enter(this.checkout.waits(), cx))?;
-            *this.step = Progress::Inside(permit);
+            ready!(this.step.enter(this.checkout.waits(), cx))?;
             let service = this.service.take().expect("the service is called once");
             this.response
                 .set(Some((this.call)(service, *this.checkout)));
@@ -134,20 +136,22 @@ where
 
 impl Progress {
     /// Takes a permit. Joins the queue only if the checkout `waits`.
-    fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<Permit, Refused>> {
-        let turn = match mem::replace(self, Self::Done) {
+    fn enter(&mut self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        *self = match mem::replace(self, Self::Done) {
             Self::Arriving(gate) => match gate.enter(waits, cx.waker())? {
-                Entered::In(permit) => return Poll::Ready(Ok(permit)),
-                Entered::Waits(turn) => turn,
+                Entered::In(permit) => Self::Inside(permit),
+                Entered::Waits(turn) => Self::Queued(turn),
                 Entered::Full => return Poll::Pending,
             },
             Self::Queued(mut turn) => match turn.poll(cx)? {
-                Poll::Ready(permit) => return Poll::Ready(Ok(permit)),
-                Poll::Pending => turn,
+                Poll::Ready(permit) => Self::Inside(permit),
+                Poll::Pending => Self::Queued(turn),
             },
             Self::Inside(_) | Self::Done => panic!("polled after completion"),
         };
-        *self = Self::Queued(turn);
+        if let Self::Inside(_) = self {
+            return Poll::Ready(Ok(()));
+        }
         wait_phase::waits_in(Phase::Queued);
         Poll::Pending
     }

@@ -124,7 +124,9 @@ impl Gate {
             let mut queue = self.queue();
             (change(&mut queue), queue.is_drained())
         };
-        woken.0.into_iter().for_each(Waker::wake);
+        if let Some(woken) = woken.0 {
+            woken.into_iter().for_each(Waker::wake);
+        }
         if drained {
             self.drained.notify_waiters();
         }

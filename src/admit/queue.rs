@@ -46,13 +46,17 @@ struct QueueEntry<W> {
     answer: Option<Result<(), Refused>>,
 }
 
-/// The waiters to wake once the lock is released.
+/// The waiters to wake once the lock is released; `None` if there are none, as usual.
 #[must_use = "these waiters have an answer and must be woken"]
 #[derive(Debug)]
 pub(super) struct Woken<W>(
-    // Usually there is none or one, which must not cost an allocation.
-    pub(super) SmallVec<[W; 1]>,
+    // The usual one must not cost an allocation.
+    pub(super) Option<SmallVec<[W; 1]>>,
 );
+
+impl<W> Woken<W> {
+    const NONE: Self = Self(None);
+}
 
 impl<W> AdmissionQueue<W> {
     pub(super) fn new(capacity: u32, rules: Rules) -> Self {
@@ -160,7 +164,7 @@ impl<W> AdmissionQueue<W> {
         match place.answer {
             // The waiter was admitted and does not use its permit.
             Some(Ok(())) => self.release(now),
-            _ => Woken(SmallVec::new()),
+            _ => Woken::NONE,
         }
     }
 
@@ -202,7 +206,7 @@ impl<W> AdmissionQueue<W> {
         self.suspended = true;
         match self.rules.fails_when_suspended {
             true => self.refuse_all(Refused::Suspended),
-            false => Woken(SmallVec::new()),
+            false => Woken::NONE,
         }
     }
 
@@ -221,12 +225,12 @@ impl<W> AdmissionQueue<W> {
     }
 
     fn refuse_all(&mut self, refusal: Refused) -> Woken<W> {
-        let mut woken = Woken(SmallVec::new());
+        let mut woken = SmallVec::new();
         while let Some(place) = self.places.pop() {
             place.answer = Some(Err(refusal));
-            woken.0.extend(place.waker.take());
+            woken.extend(place.waker.take());
         }
-        woken
+        Woken(Some(woken))
     }
 
     fn oldest(&self) -> Option<Instant> {
@@ -234,11 +238,16 @@ impl<W> AdmissionQueue<W> {
     }
 
     /// Admits waiters in order while permits are free, and sheds those that queued for too long.
+    #[inline]
     fn serve(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
-        let mut woken = Woken(SmallVec::new());
-        if self.pending() == 0 || self.suspended {
-            return woken;
+        match self.pending() == 0 || self.suspended {
+            true => Woken::NONE,
+            false => self.serve_queue(now),
         }
+    }
+
+    fn serve_queue(&mut self, now: impl FnOnce() -> Instant) -> Woken<W> {
+        let mut woken = SmallVec::new();
         // Most pools do not shed load and need no clock.
         let now = self.rules.shedding.as_ref().map(|_| now());
         while self.admitted < self.capacity {
@@ -260,9 +269,9 @@ impl<W> AdmissionQueue<W> {
                 self.admitted += 1;
             }
             place.answer = Some(answer);
-            woken.0.extend(place.waker.take());
+            woken.extend(place.waker.take());
         }
-        woken
+        Woken(Some(woken))
     }
 }
 

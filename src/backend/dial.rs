@@ -80,9 +80,9 @@ pub trait Session: fmt::Debug + Send + Sync {
     /// Returns the server's id of the session.
     fn process_id(&self) -> Option<u64>;
 
-    /// Returns whether the connection is known to be closed.
-    fn is_closed(&self) -> bool {
-        false
+    /// Returns what the session shows at this instant. Called for each checkout and check-in.
+    fn readings(&self) -> Readings {
+        Readings::default()
     }
 
     /// Returns the errors since the last call that invalidate the connection.
@@ -92,16 +92,6 @@ pub trait Session: fmt::Debug + Send + Sync {
 
     /// Returns whether the session's transactions are read-only unless they say otherwise.
     fn read_only(&self) -> Option<bool> {
-        None
-    }
-
-    /// Returns the number of commands sent and not yet answered.
-    fn outstanding(&self) -> Option<u32> {
-        None
-    }
-
-    /// Returns the state of the transaction, including transactions opened with raw SQL.
-    fn transaction(&self) -> Option<TransactionState> {
         None
     }
 
@@ -162,6 +152,27 @@ pub trait Session: fmt::Debug + Send + Sync {
     /// limit.
     fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
         None
+    }
+}
+
+/// What a session shows at an instant.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readings {
+    /// Whether the connection is known to be closed.
+    pub is_closed: bool,
+    /// Whether there are errors to [take](Session::take_invalidating).
+    pub is_invalidated: bool,
+    /// The number of commands sent and not yet answered.
+    pub outstanding: Option<u32>,
+    /// The state of the transaction, including transactions opened with raw SQL.
+    pub transaction: Option<TransactionState>,
+}
+
+impl Readings {
+    /// Returns whether commands are known to be unanswered.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.outstanding.is_some_and(|outstanding| outstanding > 0)
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) use self::connect_error::io_message;
 pub use self::connect_error::{ConnectError, ConnectErrorKind};
 pub use self::connection_failure::is_connection_failure;
 pub use self::credentials::{Credentials, CredentialsProvider};
-pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Session};
+pub use self::dial::{Dial, DialOptions, Dialed, Outcome, Readings, Session};
 pub(crate) use self::dial::{from_diesel, from_query};
 pub(crate) use self::invalidation::Affects;
 #[cfg(feature = "postgres")]

@@ -54,9 +54,7 @@ impl<C: Backend> Entry<C> {
     /// Returns whether the connection must be cleaned before it is idle. One that will be closed is not
     /// cleaned.
     pub(super) fn needs_cleaning(&mut self) -> bool {
-        self.lent
-            && (self.needs_reset() || self.own.opener.hooks().on_return.is_some())
-            && self.is_sound()
+        (self.needs_reset() || self.own.opener.hooks().on_return.is_some()) && self.is_sound()
     }
 
     fn needs_reset(&self) -> bool {
@@ -70,7 +68,7 @@ impl<C: Backend> Entry<C> {
     /// Runs the app's `on_return`, and resets the session if it was changed.
     async fn clean(&mut self, own: &OwnShared<C>) -> Result<(), Unclean> {
         let opener = &own.opener;
-        if self.is_busy() {
+        if self.readings().is_busy() {
             self.answered().await;
         }
         if let Some(on_return) = &opener.hooks().on_return {
@@ -119,7 +117,7 @@ impl<C: Backend> Lease<C> {
         match result {
             Ok(()) => drop(self),
             // Broken: the connection fails for another reason.
-            Err(_) if entry.is_gone() => drop(self),
+            Err(_) if entry.is_gone(&entry.readings()) => drop(self),
             Err(Unclean { why, error_type }) => {
                 entry.abandon();
                 own.policy
@@ -143,14 +141,14 @@ impl<C: Backend> Lease<C> {
                     Rejection::WouldWait,
                 )));
             }
-            self = self.lent();
             let entry = self.entry();
+            entry.lent = true;
             let limit = own.policy.settings.pre_ping_timeout;
             let result = timeout(limit, on_checkout(entry.connection_mut())).await;
             let (why, error, lost) = match result {
                 Ok(Ok(())) => return Ok(self),
                 Ok(Err(error)) => {
-                    let lost = entry.is_gone() || is_connection_failure(&error);
+                    let lost = entry.is_gone(&entry.readings()) || is_connection_failure(&error);
                     (error_type(&error), from_query(&error), lost)
                 }
                 Err(_) => {
@@ -171,6 +169,7 @@ impl<C: Backend> Lease<C> {
                 false => Unprepared::Failed(PoolError::ConnectFailed(own.opener.redacted(error))),
             });
         }
-        Ok(self.lent())
+        self.entry().lent = true;
+        Ok(self)
     }
 }

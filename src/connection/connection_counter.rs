@@ -28,11 +28,13 @@ fn opening(word: u64) -> u32 {
 
 impl Counter {
     /// Returns `(open, idle)`.
+    #[inline]
     pub(super) fn read(&self) -> (u32, u32) {
         let word = self.0.load(Ordering::Acquire);
         (open(word), idle(word))
     }
 
+    #[inline]
     pub(super) fn has_idle(&self) -> bool {
         idle(self.0.load(Ordering::Acquire)) > 0
     }

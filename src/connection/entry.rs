@@ -13,7 +13,7 @@ use super::connection_counter::{Open, Place};
 use super::jitter;
 use super::own_pool::OwnShared;
 use super::policy::ConnectionPolicy;
-use crate::backend::{Backend, Dialed};
+use crate::backend::{Backend, Dialed, Readings};
 use crate::query::QueryState;
 use crate::record::pool_events::CloseReason;
 
@@ -25,8 +25,6 @@ pub struct Entry<C: Backend> {
     pub(super) state: Arc<EntryState>,
     /// When the connection was last handed out or returned.
     pub(super) last_used: Instant,
-    /// The time of the return, if the holder has already read the clock.
-    pub(super) came_back: Option<Instant>,
     pub(super) generation: u64,
     /// The era in which opening the connection began.
     era: u64,
@@ -34,7 +32,7 @@ pub struct Entry<C: Backend> {
     pub(super) retired: Option<CloseReason>,
     /// Set if the connection was taken out of bb8 only for inspection and is put back unchanged.
     pub(super) untouched: bool,
-    /// Set while the connection is, or was, in the hands of a borrower, and not cleaned since.
+    /// Set while the connection is in the hands of a borrower.
     pub(super) lent: bool,
     /// Set while a probe, a hook or a reset runs. One that is cancelled proves nothing.
     pub(super) probing: bool,
@@ -94,7 +92,6 @@ impl<C: Backend> Entry<C> {
             connection: Some(dialed.connection),
             state,
             last_used: now,
-            came_back: None,
             generation: match era == policy.era() {
                 true => policy.generation(),
                 // A checkout looks closer at a connection of another generation.
@@ -167,9 +164,9 @@ impl<C: Backend> Entry<C> {
         self.expires.is_some_and(|expires| now >= expires)
     }
 
-    /// Returns whether the last user left commands that the server has not answered yet.
-    pub(super) fn is_busy(&self) -> bool {
-        self.wired().is_some_and(|outstanding| outstanding > 0)
+    /// Returns what the session shows; nothing if the backend does not observe it.
+    pub(super) fn readings(&self) -> Readings {
+        self.state.readings()
     }
 
     /// Waits until the server has answered every command sent so far.
@@ -188,11 +185,6 @@ impl<C: Backend> Entry<C> {
                 let _ = ended.await;
             }
         }
-    }
-
-    /// Returns the number of unanswered commands, or `None` if the wire is not observed.
-    fn wired(&self) -> Option<u32> {
-        self.state.session.as_ref()?.outstanding()
     }
 }
 

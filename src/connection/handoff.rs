@@ -67,8 +67,16 @@ impl<T> Handoff<T> {
 
     /// Hands a value to the oldest waiter, if it is older than `mine`. Returns the value if there is
     /// none.
-    pub(super) fn offer(&self, mine: Option<&HandoffEntry<'_, T>>, mut value: T) -> Option<T> {
-        while self.length.load(Ordering::Acquire) > 0 {
+    #[inline]
+    pub(super) fn offer(&self, mine: Option<&HandoffEntry<'_, T>>, value: T) -> Option<T> {
+        match self.is_empty() {
+            true => Some(value),
+            false => self.hand_over(mine, value),
+        }
+    }
+
+    fn hand_over(&self, mine: Option<&HandoffEntry<'_, T>>, mut value: T) -> Option<T> {
+        while !self.is_empty() {
             let Some(oldest) = self.take_older(mine.map(|place| place.number)) else {
                 break;
             };

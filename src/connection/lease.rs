@@ -75,7 +75,10 @@ impl<C: Backend> Lease<C> {
             .offer(None, Self::taken(connection))
             .ok_or(None)?;
         match lease.need(&own.policy) {
-            Need::Nothing if own.opener.hooks().on_checkout.is_none() => Ok(lease.lent()),
+            Need::Nothing if own.opener.hooks().on_checkout.is_none() => {
+                lease.entry().lent = true;
+                Ok(lease)
+            }
             _ => Err(Some(lease)),
         }
     }
@@ -246,12 +249,6 @@ impl<C: Backend> Lease<C> {
         }
     }
 
-    /// Marks the connection as handed to a borrower.
-    pub(super) fn lent(mut self) -> Self {
-        self.entry().lent = true;
-        self
-    }
-
     pub(super) fn entry(&mut self) -> &mut Entry<C> {
         self.connection.as_deref_mut().expect(HELD)
     }
@@ -310,22 +307,24 @@ impl<C: Backend> PooledGuard for Lease<C> {
     }
 
     fn comes_back(&mut self, at: Instant) {
-        self.entry().came_back = Some(at);
+        // An outer guard may have had the connection cleaned already.
+        if let Some(entry) = self.connection.as_deref_mut() {
+            entry.last_used = at;
+        }
     }
 
     fn clean(&mut self, permit: &mut dyn FnMut() -> Box<dyn Send>) {
         let Some(entry) = self.connection.as_deref_mut() else {
             return;
         };
-        if !entry.needs_cleaning() {
-            entry.lent = false;
+        let was_lent = std::mem::take(&mut entry.lent);
+        if !was_lent || !entry.needs_cleaning() {
             return;
         }
         let mut lease = Self {
             connection: self.connection.take(),
         };
         let entry = lease.entry();
-        entry.lent = false;
         entry.probing = true;
         let own = Arc::clone(&entry.own);
         let runtime = own.policy.runtime().clone();
@@ -336,7 +335,11 @@ impl<C: Backend> PooledGuard for Lease<C> {
 
 impl<C: Backend> Drop for Lease<C> {
     fn drop(&mut self) {
-        self.clean(&mut || Box::new(()));
+        // Usually the layers above have done both.
+        if self.connection.as_deref().is_some_and(|entry| entry.lent) {
+            self.comes_back(Instant::now());
+            self.clean(&mut || Box::new(()));
+        }
     }
 }
 

@@ -26,6 +26,7 @@ impl Limits {
     }
 
     /// Returns `(size, overflow)`.
+    #[inline]
     pub(super) fn read(&self) -> (u32, u32) {
         let word = self.word.load(Ordering::Acquire);
         ((word >> 32) as u32, word as u32)

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::entry::Entry;
 use super::opener::Opener;
 use super::own_pool::OwnShared;
@@ -54,8 +52,6 @@ impl<C: Backend> bb8::ManageConnection for Manager<C> {
                 false
             }
             Ok(()) => {
-                entry.last_used = entry.came_back.take().unwrap_or_else(Instant::now);
-                entry.lent = false;
                 entry.set_idle(true);
                 if self.own.breaker.is_down() {
                     self.own.breaker.life();

@@ -231,7 +231,7 @@ impl<C: Backend> OwnShared<C> {
         let wired = dialed
             .session
             .as_ref()
-            .is_some_and(|session| session.transaction().is_some());
+            .is_some_and(|session| session.readings().transaction.is_some());
         let watch = QueryInstrumentation::new(
             Arc::clone(&settings.queries),
             dialed.session.as_ref(),

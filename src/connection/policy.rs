@@ -101,6 +101,13 @@ impl ConnectionPolicy {
         Counts::new(open, idle, size, overflow)
     }
 
+    /// Returns the number of connections open beyond the pool size.
+    #[inline]
+    pub(crate) fn overflow(&self) -> u32 {
+        let ((open, _), (size, _)) = (self.counter.read(), self.limits.read());
+        open.saturating_sub(size)
+    }
+
     /// Reserves one more connection, unless the pool is at its limit.
     pub(super) fn place(&self) -> Option<Place> {
         self.counter.place(self.limits.most())
@@ -109,6 +116,7 @@ impl ConnectionPolicy {
     /// Keeps a connection as idle, or returns why to close it. The pool keeps `pool_size` idle
     /// connections and one more for each waiting request, because several connections may be returned
     /// before the first of those requests is served.
+    #[inline]
     pub(super) fn keep(&self, open: &mut Open) -> Result<(), CloseReason> {
         let (size, overflow) = self.limits.read();
         // Happens only after the pool has shrunk.
@@ -141,6 +149,7 @@ impl ConnectionPolicy {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    #[inline]
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }

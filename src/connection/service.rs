@@ -171,6 +171,10 @@ impl<C: Backend> Managed for Manager<C> {
         own.policy.counts()
     }
 
+    fn overflow(_: &bb8::Pool<Self>, own: &Arc<OwnShared<C>>) -> u32 {
+        own.policy.overflow()
+    }
+
     fn dedicated(
         _: &bb8::Pool<Self>,
         own: &Arc<OwnShared<C>>,

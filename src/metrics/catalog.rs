@@ -19,6 +19,7 @@ use crate::metrics::family::{Emit, Family, Kind};
 use crate::metrics::histograms::{
     CREATE_TIME, OPERATION_DURATION, PHASE_TIME, REQUEST, USE_TIME, WAIT_TIME,
 };
+use crate::record::clock::seconds;
 use crate::record::ledger::Holder;
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
@@ -222,22 +223,20 @@ pub(crate) static FAMILIES: [Family; 32] = [
         name: "poolscope.use.wait_time",
         unit: "s",
         description: "Time that checkouts waited for connections, by call site",
-        kind: Kind::Counter(|r, emit| {
-            sites(r, false, |used| Some(used.waited.as_secs_f64()), emit)
-        }),
+        kind: Kind::Counter(|r, emit| sites(r, false, |used| Some(seconds(used.waited)), emit)),
     },
     Family {
         name: "poolscope.use.held_time",
         unit: "s",
         description: "Time that connections were held, by call site",
-        kind: Kind::Counter(|r, emit| sites(r, false, |used| Some(used.held.as_secs_f64()), emit)),
+        kind: Kind::Counter(|r, emit| sites(r, false, |used| Some(seconds(used.held)), emit)),
     },
     Family {
         name: "poolscope.use.busy_time",
         unit: "s",
         description: "The part of the time that connections were held in which the database was at work, by call site",
         kind: Kind::Counter(|r, emit| {
-            let busy = |used: &Use| (!used.measured.is_zero()).then_some(used.busy.as_secs_f64());
+            let busy = |used: &Use| (used.measured > 0).then(|| seconds(used.busy));
             sites(r, false, busy, emit);
         }),
     },

@@ -27,7 +27,11 @@ pin_project! {
     /// The future of [`Observe`](crate::observe::Observe).
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
-        attempt: Option<PendingCheckout>,
+        // `None` once the checkout has completed.
+        recorder: Option<Arc<Recorder>>,
+        checkout: Checkout,
+        // `None` until the first poll.
+        begun: Option<Begun>,
         // Dropped early if the checkout is denied: it must leave the queue at once.
         #[pin]
         inner: Option<F>,
@@ -35,18 +39,13 @@ pin_project! {
 
     impl<F> PinnedDrop for ResponseFuture<F> {
         fn drop(this: Pin<&mut Self>) {
-            if let Some(attempt) = this.project().attempt.take() {
-                attempt.given_up();
+            let this = this.project();
+            // A future that was never polled has not requested a connection.
+            if let (Some(recorder), Some(begun)) = (this.recorder, this.begun.take()) {
+                begun.given_up(recorder);
             }
         }
     }
-}
-
-/// A checkout that has not completed.
-struct PendingCheckout {
-    recorder: Arc<Recorder>,
-    checkout: Checkout,
-    begun: Option<Begun>,
 }
 
 /// The state since the first poll.
@@ -76,24 +75,12 @@ struct Wait {
     phases: Option<Phases>,
 }
 
-/// A completed wait. Its time is zero if the checkout completed at the first poll.
-struct Waited {
-    asked: Instant,
-    time: Duration,
-    /// Key of the waiter in the pool state; `None` if it did not wait.
-    key: Option<u32>,
-    phases: Option<Phases>,
-}
-
 impl<F> ResponseFuture<F> {
     pub(crate) fn new(inner: F, recorder: &Arc<Recorder>, checkout: Checkout) -> Self {
-        let attempt = PendingCheckout {
-            recorder: Arc::clone(recorder),
+        Self {
+            recorder: Some(Arc::clone(recorder)),
             checkout,
             begun: None,
-        };
-        Self {
-            attempt: Some(attempt),
             inner: Some(inner),
         }
     }
@@ -109,34 +96,36 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let attempt = this.attempt.as_mut().expect("polled after completion");
-        let begun = match &mut attempt.begun {
+        let recorder = this.recorder.as_ref().expect("polled after completion");
+        let begun = match &mut *this.begun {
             Some(begun) => begun.woken(),
-            none => none.insert(Begun::now(&attempt.recorder, attempt.checkout)),
+            none => none.insert(Begun::now(recorder, *this.checkout)),
         };
         // Clears the phase that an unobserved checkout may have left.
         wait_phase::reason();
         let inner = this.inner.as_mut().as_pin_mut();
         let inner = inner.expect("polled after completion");
-        let Poll::Ready(answer) = inner.poll(cx) else {
-            let waits = begun.waits(&attempt.recorder, attempt.checkout, wait_phase::reason());
-            let Err(held) = waits else {
-                return Poll::Pending;
-            };
-            this.inner.set(None);
-            let attempt = this.attempt.take().expect("it was there above");
-            let denied = PoolError::Rejected(Rejection::Nested(held));
-            return Poll::Ready(Err(attempt.refused(denied)));
+        let answer = match inner.poll(cx) {
+            Poll::Ready(answer) => answer.map_err(|error| PoolError::from_layer(error.into())),
+            Poll::Pending => match begun.waits(recorder, *this.checkout, wait_phase::reason()) {
+                Ok(()) => return Poll::Pending,
+                Err(held) => {
+                    this.inner.set(None);
+                    Err(PoolError::Rejected(Rejection::Nested(held)))
+                }
+            },
         };
-        let attempt = this.attempt.take().expect("it was there above");
+        let recorder = this.recorder.take().expect("it was there above");
+        let begun = this.begun.take().expect("it was there above");
         Poll::Ready(match answer {
-            Ok(inner) => Ok(attempt.granted(inner)),
-            Err(error) => Err(attempt.refused(PoolError::from_layer(error.into()))),
+            Ok(inner) => Ok(begun.granted(recorder, *this.checkout, inner)),
+            Err(error) => Err(begun.refused(&recorder, error)),
         })
     }
 }
 
 impl Begun {
+    #[inline]
     fn now(recorder: &Recorder, checkout: Checkout) -> Self {
         let context = Context::current();
         Self {
@@ -191,58 +180,57 @@ impl Begun {
         Ok(())
     }
 
-    fn end_waiting(&mut self, now: Instant) -> Waited {
-        let Some(mut waiting) = self.waiting.take() else {
-            return Waited {
-                asked: now,
-                time: Duration::ZERO,
-                key: None,
-                phases: None,
-            };
+    /// Ends the wait. Returns how long it was; zero if the checkout completed at the first poll.
+    fn end_waiting(&mut self, now: Instant) -> Duration {
+        let Some(waiting) = &mut self.waiting else {
+            return Duration::ZERO;
         };
         waiting.end_phase(now);
         if let (Some(span), Some(phases)) = (&mut self.span, &waiting.phases) {
             span.waited(phases);
         }
-        Waited {
-            asked: waiting.asked,
-            time: now.saturating_duration_since(waiting.asked),
-            key: Some(waiting.key),
-            phases: waiting.phases,
-        }
+        now.saturating_duration_since(waiting.asked)
     }
 
     /// Records a refusal. The wait counts for the request, too.
-    fn refused(&self, recorder: &Arc<Recorder>, refusal: NotGranted, waited: &Waited) {
+    fn record_refusal(
+        &self,
+        recorder: &Arc<Recorder>,
+        refusal: NotGranted,
+        now: Instant,
+        waited: Duration,
+    ) {
+        let waiting = self.waiting.as_ref();
+        let asked = waiting.map_or(now, |waiting| waiting.asked);
         let route = self
             .request
             .as_ref()
             .and_then(|request| request.route.as_ref());
-        recorder.refused(refusal, waited.key, waited.asked, route);
+        recorder.refused(refusal, waiting.map(|waiting| waiting.key), asked, route);
         if let Some(request) = &self.request {
-            request.tally(recorder, |tally| tally.used.waited += waited.time);
+            request.tally(recorder, |tally| tally.used.waited += waited);
         }
     }
-}
 
-impl PendingCheckout {
-    fn granted<T: PooledGuard>(self, inner: T) -> Observed<T> {
-        let Self {
-            recorder, checkout, ..
-        } = self;
-        let mut begun = self.begun.expect("it was polled");
+    fn granted<T: PooledGuard>(
+        mut self,
+        recorder: Arc<Recorder>,
+        checkout: Checkout,
+        inner: T,
+    ) -> Observed<T> {
         // Without a wait, the hold begins when the connection read the clock.
-        let at_once = begun.waiting.is_none().then(|| inner.since()).flatten();
+        let at_once = match self.waiting {
+            None => inner.since(),
+            Some(_) => None,
+        };
         let now = at_once.unwrap_or_else(Instant::now);
-        let Waited {
-            time, key, phases, ..
-        } = begun.end_waiting(now);
-        let Begun {
+        let waited = self.end_waiting(now);
+        let Self {
             span,
             context,
             request,
-            ..
-        } = begun;
+            waiting,
+        } = self;
         let trace = trace_of(span.as_ref(), &context);
         drop(span);
         let facts = inner.facts();
@@ -260,7 +248,7 @@ impl PendingCheckout {
             checkout,
             since: now,
             at: 0,
-            waited: time,
+            waited,
             trace,
             task: task_of(request.as_ref()),
             request,
@@ -269,8 +257,12 @@ impl PendingCheckout {
             position: None,
             leak_reported: false,
         };
-        let key = recorder.granted(holder, key, phases);
-        recorder.log_slow_wait(checkout, time, phases);
+        let phases = waiting.as_ref().and_then(|waiting| waiting.phases.as_ref());
+        let waiter = waiting.as_ref().map(|waiting| waiting.key);
+        let key = recorder.granted(holder, waiter, phases);
+        if waited > recorder.slow_wait {
+            recorder.log_slow_wait(checkout, waited, phases);
+        }
         Observed {
             recorder,
             key,
@@ -278,31 +270,29 @@ impl PendingCheckout {
         }
     }
 
-    fn refused(self, mut error: PoolError) -> PoolError {
-        let mut begun = self.begun.expect("it was polled");
+    fn refused(mut self, recorder: &Arc<Recorder>, mut error: PoolError) -> PoolError {
         let now = Instant::now();
-        let waited = begun.end_waiting(now);
-        begun.refused(&self.recorder, NotGranted::from(&error), &waited);
+        let waited = self.end_waiting(now);
+        self.record_refusal(recorder, NotGranted::from(&error), now, waited);
         if let PoolError::TimedOut(timeout) = &mut error {
-            timeout.waited = waited.time.max(timeout.waited);
-            timeout.phases = waited.phases;
-            timeout.scene = Some(self.recorder.scene(now, &begun.borrower()));
+            timeout.waited = waited.max(timeout.waited);
+            timeout.phases = self.waiting.as_ref().and_then(|waiting| waiting.phases);
+            timeout.scene = Some(recorder.scene(now, &self.borrower()));
         }
-        if let Some(span) = begun.span {
+        if let Some(span) = self.span {
             span.failed(&error);
         }
         error
     }
 
     /// Records that the caller dropped the future.
-    fn given_up(self) {
-        // A future that was never polled has not requested a connection.
-        let Some(mut begun) = self.begun else { return };
-        let waited = begun.end_waiting(Instant::now());
-        if let Some(span) = begun.span.take() {
+    fn given_up(mut self, recorder: &Arc<Recorder>) {
+        let now = Instant::now();
+        let waited = self.end_waiting(now);
+        if let Some(span) = self.span.take() {
             span.canceled();
         }
-        begun.refused(&self.recorder, NotGranted::Canceled, &waited);
+        self.record_refusal(recorder, NotGranted::Canceled, now, waited);
     }
 }
 

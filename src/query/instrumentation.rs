@@ -220,13 +220,16 @@ fn is_in_failed_transaction(wire: &dyn Session) -> bool {
     let unanswered = wire.answered().zip(wire.sent());
     let failing = unanswered.and_then(|(answered, sent)| wire.outcome(answered + 1..=sent));
     failing.is_some_and(|outcome| outcome.error.is_some())
-        || wire.transaction() == Some(TransactionState::Failed)
+        || wire.readings().transaction == Some(TransactionState::Failed)
 }
 
 impl Drop for QueryInstrumentation {
     fn drop(&mut self) {
         // diesel-async sends no event for a query whose connection has failed.
-        if self.wire.as_ref().is_some_and(|wire| wire.is_closed())
+        if self
+            .wire
+            .as_ref()
+            .is_some_and(|wire| wire.readings().is_closed)
             && !self.state.given_up.load(Relaxed)
         {
             let lost = lost(self.wire.as_deref());

@@ -56,8 +56,11 @@ pub(super) fn open(
         };
         let mut builder =
             SpanBuilder::from_name::<Cow<'static, str>>(name).with_kind(start.kind.clone());
-        let more = start.likely || above.is_sampled();
-        let mut attributes = Vec::with_capacity(if more { ATTRIBUTES } else { 0 });
+        let capacity = match start.likely || above.is_sampled() {
+            true => ATTRIBUTES,
+            false => options.attributes.len() + usize::from(summary.is_some()),
+        };
+        let mut attributes = Vec::with_capacity(capacity);
         attributes.extend(options.attributes.iter().cloned());
         attributes.extend(summary.map(|it| KeyValue::new(DB_QUERY_SUMMARY, Arc::clone(it))));
         builder.attributes = Some(attributes);

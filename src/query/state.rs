@@ -76,11 +76,13 @@ impl QueryState {
 
     /// Returns the number of queries started and not finished: at check-in, those whose futures were
     /// dropped.
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
     /// Returns whether a query failed because its connection failed.
+    #[inline]
     pub(crate) fn connection_failed(&self) -> bool {
         self.failed.load(Relaxed)
     }
@@ -113,12 +115,15 @@ impl QueryState {
         }
     }
 
+    /// Returns whether there are errors to [take](Self::take_invalidating).
+    #[inline]
+    pub(crate) fn is_invalidated(&self) -> bool {
+        self.invalidating.load(Relaxed) != 0
+    }
+
     /// Returns the errors since the last call that invalidate the connection.
     pub(crate) fn take_invalidating(&self) -> Errors {
-        match self.invalidating.load(Relaxed) {
-            0 => Errors::NONE,
-            _ => Errors(self.invalidating.swap(0, Relaxed)),
-        }
+        Errors(self.invalidating.swap(0, Relaxed))
     }
 
     /// Records that the connection is closed because its queries were abandoned: the end of the
@@ -141,8 +146,11 @@ impl QueryState {
     }
 
     /// Records that the connection was returned. Nobody reads its streams any more.
+    #[inline]
     pub(crate) fn returned(&self) {
-        self.streams.give_up();
+        if self.streams.any() {
+            self.streams.give_up();
+        }
     }
 
     /// Returns whether a nested transaction has ended successfully inside the one that is open.
@@ -151,6 +159,7 @@ impl QueryState {
     }
 
     /// Returns whether a statement has left something in the session.
+    #[inline]
     pub(crate) fn is_session_changed(&self) -> bool {
         self.change.load(Relaxed) != SessionChange::None as u8
     }

@@ -50,15 +50,14 @@ impl Streams {
         session.when_answered(last, Box::new(move || stream.answered()));
     }
 
+    #[inline]
     pub(super) fn any(&self) -> bool {
         self.any.load(Relaxed)
     }
 
     /// Ends all of them now, because no caller reads them.
+    #[cold]
     pub(super) fn give_up(&self) {
-        if !self.any() {
-            return;
-        }
         self.any.store(false, Relaxed);
         let all = std::mem::take(&mut *self.all.lock().unwrap_or_else(PoisonError::into_inner));
         for stream in all.iter().filter_map(Weak::upgrade) {

@@ -29,7 +29,9 @@ impl Buckets {
 
     /// Records a value. A value on a boundary belongs to the bucket below it.
     pub(crate) fn record(&mut self, value: f64) {
-        let bucket = self.boundaries.partition_point(|bound| *bound < value);
+        // From the lowest, because most durations are short.
+        let bucket = self.boundaries.iter().position(|bound| value <= *bound);
+        let bucket = bucket.unwrap_or(self.boundaries.len());
         self.counts[bucket] += 1;
         self.sum += value;
     }

@@ -57,9 +57,8 @@ impl Recorder {
         let (key, held) = {
             let mut state = self.state();
             let entered = self.enter_waiter(&mut state, checkout, since, phase, borrower)?;
-            state.windows.at(now).traffic.arrivals += 1;
             state.history.asked();
-            self.level(&mut state, now);
+            self.level(&mut state, now).traffic.arrivals += 1;
             entered
         };
         if let Some(held) = held {
@@ -81,7 +80,7 @@ impl Recorder {
         self: &Arc<Self>,
         mut holder: Holder,
         waiter: Option<u32>,
-        phases: Option<Phases>,
+        phases: Option<&Phases>,
     ) -> u32 {
         let (now, waited) = (holder.since, holder.waited);
         if let Some(request) = &holder.request {
@@ -93,12 +92,6 @@ impl Recorder {
         let at = self.clock.at(now);
         let (key, rebind) = {
             let mut state = self.state();
-            let slot = state.windows.at(at);
-            slot.wait.record(waited);
-            if let Some(phases) = &phases {
-                slot.waited_in(phases);
-            }
-            slot.traffic.arrivals += u64::from(waiter.is_none());
             let queued = match waiter {
                 None => {
                     state.history.asked();
@@ -121,14 +114,19 @@ impl Recorder {
             holder.position = state.history.granted(at, turn, asked);
             state.totals.checkouts += 1;
             state.waits.record_time(waited);
-            if let Some(phases) = &phases {
+            if let Some(phases) = phases {
                 for (phase, time) in phases.spent() {
                     state.phases[phase as usize].record_time(time);
                 }
             }
             state.last_granted = Some(now);
             let key = state.ledger.holders.insert(holder);
-            self.level(&mut state, at);
+            let slot = self.level(&mut state, at);
+            slot.wait.record(waited);
+            if let Some(phases) = phases {
+                slot.waited_in(phases);
+            }
+            slot.traffic.arrivals += u64::from(waiter.is_none());
             let rebind = now >= state.next_bind;
             if rebind {
                 state.next_bind = now + Duration::from_secs(1);
@@ -141,7 +139,7 @@ impl Recorder {
             self.tracing.bind();
             self.look_for_leaks();
         }
-        self.metrics.waited(waited, phases.as_ref());
+        self.metrics.waited(waited, phases);
         key
     }
 
@@ -214,7 +212,7 @@ impl Recorder {
         let times = holder.as_ref().map(|holder| {
             let held = Duration::from_nanos(at.saturating_sub(holder.at));
             let busy = holder.busy();
-            state.windows.at(at).held.record(held);
+            self.level(&mut state, at).held.record(held);
             state.holds.record_time(held);
             if let Some(position) = holder.position {
                 let queries = holder.queries(busy, self.clock);
@@ -227,7 +225,6 @@ impl Recorder {
             (held, busy)
         });
         state.last_returned = Some(now);
-        self.level(&mut state, at);
         drop(state);
         if let (Some(holder), Some((held, busy))) = (&holder, times) {
             self.notify_return(holder, held, busy);

@@ -114,25 +114,31 @@ impl History {
 
     /// Records the return of a connection.
     pub(crate) fn returned(&mut self, position: Position, now: u64, queries: Option<Queries>) {
-        let mut segments = self.writing.iter_mut().chain(&mut self.closing);
-        if let Some(segment) = segments.find(|segment| segment.number == position.segment) {
-            segment.returned(position.entry as usize, now, queries);
-        }
-        if self
-            .closing
-            .as_ref()
-            .is_some_and(|closing| closing.held == 0)
-        {
-            self.keep_closing();
+        let entry = position.entry as usize;
+        let is_its = |segment: &&mut Segment| segment.number == position.segment;
+        if let Some(segment) = self.writing.as_mut().filter(is_its) {
+            segment.returned(entry, now, queries);
+        } else if let Some(segment) = self.closing.as_mut().filter(is_its) {
+            segment.returned(entry, now, queries);
+            if segment.held == 0 {
+                self.keep_closing();
+            }
         }
     }
 
     /// Returns the segment to write to, and begins one if it is due. `None` in a gap between segments.
     fn segment(&mut self, now: u64, asked: u64) -> Option<&mut Segment> {
-        if self.writing.as_ref().is_some_and(|it| it.is_over(now)) {
+        if self.writing.as_ref().is_none_or(|it| it.is_over(now)) {
             self.close(now);
+            self.begin(now, asked);
         }
-        if self.writing.is_none() && now >= self.next {
+        self.writing.as_mut()
+    }
+
+    /// Begins a segment if it is due.
+    #[cold]
+    fn begin(&mut self, now: u64, asked: u64) {
+        if now >= self.next {
             let before = self
                 .closing
                 .as_ref()
@@ -158,16 +164,15 @@ impl History {
             // The segments of a young pool cover its whole life, at growing intervals.
             self.next = now + (COVERED.min(now) / FULL as u64);
         }
-        self.writing.as_mut()
     }
 
     /// Ends the current segment. Its outstanding returns are recorded until the next segment ends.
     #[cold]
     fn close(&mut self, now: u64) {
-        self.keep_closing();
         let Some(mut segment) = self.writing.take() else {
             return;
         };
+        self.keep_closing();
         if segment.is_full() {
             segment.ended = now;
         } else {

@@ -124,10 +124,12 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T> Entries<T> {
+    #[inline]
     pub(crate) fn insert(&mut self, entry: T) -> u32 {
         self.0.insert(entry) as u32
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
         let entry = self.0.try_remove(key as usize);
         // A burst of waiters must not keep its memory forever.

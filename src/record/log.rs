@@ -19,15 +19,13 @@ const LASTING: Duration = Duration::from_secs(60);
 
 impl Recorder {
     /// Logs a wait that was longer than the `slow_wait` setting, at most one per second.
+    #[cold]
     pub(crate) fn log_slow_wait(
         &self,
         checkout: Checkout,
         waited: Duration,
-        phases: Option<Phases>,
+        phases: Option<&Phases>,
     ) {
-        if waited <= self.slow_wait {
-            return;
-        }
         let Some(suppressed) = self.slow_waits.try_log(Instant::now()) else {
             return;
         };

@@ -260,13 +260,13 @@ impl Recorder {
         (recorded, traffic, now)
     }
 
-    /// Records the current gauge values in the windows.
-    pub(crate) fn level(&self, state: &mut PoolState, now: u64) {
+    /// Records the current gauge values in the windows. Returns the slot of the current second.
+    pub(crate) fn level<'a>(&self, state: &'a mut PoolState, now: u64) -> &'a mut Interval {
         let level = GaugeValues {
             checked_out: state.ledger.holders.len(),
             pending: state.ledger.waiters.len(),
             overflow: self.inventory.overflow(),
         };
-        state.windows.set_level(now, level);
+        state.windows.set_level(now, level)
     }
 }

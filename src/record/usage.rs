@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 use std::ops::Sub;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
 use crate::recent::{Marker, Recent, Sum};
+use crate::record::clock::nanos;
 use crate::record::ledger::Holder;
 
 /// Maximum number of call sites recorded separately. Further ones share one entry, so that memory and the
@@ -22,24 +24,23 @@ const SCRAPE: Duration = Duration::from_secs(1);
 /// Replaces a source line that must not be shown.
 pub(crate) const HIDDEN: &str = "_HIDDEN";
 
-/// Use of the pool by the checkouts of one call site.
+/// Use of the pool by the checkouts of one call site. Times are in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Use {
     pub(crate) checkouts: u64,
-    pub(crate) waited: Duration,
-    pub(crate) held: Duration,
+    pub(crate) waited: u64,
+    pub(crate) held: u64,
     /// The part of [`measured`](Self::measured) in which the database was at work.
-    pub(crate) busy: Duration,
+    pub(crate) busy: u64,
     /// The part of the time held for which `busy` is known.
-    pub(crate) measured: Duration,
+    pub(crate) measured: u64,
 }
 
 impl Use {
     /// Returns the share of the time held (0 to 1) in which the database was at work; `None` if not
     /// measured.
     pub(crate) fn efficiency(&self) -> Option<f64> {
-        (self.measured > Duration::ZERO)
-            .then(|| (self.busy.as_secs_f64() / self.measured.as_secs_f64()).min(1.0))
+        (self.measured > 0).then(|| (self.busy as f64 / self.measured as f64).min(1.0))
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -77,7 +78,7 @@ pub(crate) struct Site {
 /// A call site by the addresses of its parts, so that it is found without comparing texts. One call site
 /// may have several keys. Addresses are not reused: callers and labels are static, and the [`Site`] keeps
 /// its route alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SiteKey {
     caller: usize,
     label: (usize, usize),
@@ -97,9 +98,19 @@ impl SiteKey {
     /// Returns the number of the call site, which does not change. Two call sites may have the same number
     /// by chance.
     pub(super) fn number(&self) -> u16 {
-        let mixed = self.caller ^ self.label.0.rotate_left(21) ^ self.route.rotate_left(42);
         // Fibonacci hashing; the upper bits are the mixed ones.
-        ((mixed as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16
+        (self.word().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16
+    }
+
+    /// Returns all addresses in one word.
+    fn word(&self) -> u64 {
+        (self.caller ^ self.label.0.rotate_left(21) ^ self.route.rotate_left(42)) as u64
+    }
+}
+
+impl Hash for SiteKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.word());
     }
 }
 
@@ -171,12 +182,13 @@ impl Usage {
         now: Instant,
     ) {
         self.advance(now);
+        let held = nanos(held);
         let used = Use {
             checkouts: 1,
-            waited: holder.waited,
+            waited: nanos(holder.waited),
             held,
-            busy: busy.unwrap_or_default(),
-            measured: if busy.is_some() { held } else { Duration::ZERO },
+            busy: busy.map_or(0, nanos),
+            measured: if busy.is_some() { held } else { 0 },
         };
         let full = self.sites.len() >= SITES;
         let tracked = match self.sites.entry(SiteKey::of(holder)) {
@@ -275,7 +287,10 @@ mod tests {
             .find(|(site, _)| site.route.is_some())
             .unwrap()
             .1;
-        assert_eq!((users.total.checkouts, users.total.held), (2, 8 * SECOND));
+        assert_eq!(
+            (users.total.checkouts, users.total.held),
+            (2, nanos(8 * SECOND))
+        );
         assert_eq!(users.total.efficiency(), Some(0.25));
         let later = by_site(usage.read(now + Duration::from_secs(3600)));
         assert!(later.values().all(|used| used.recent == Use::default()));

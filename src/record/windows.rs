@@ -116,10 +116,11 @@ impl Windows {
         }
     }
 
-    /// Sets the gauge values from `now` on.
-    pub(crate) fn set_level(&mut self, now: u64, level: GaugeValues) {
+    /// Sets the gauge values from `now` on. Returns the slot of the current second.
+    pub(crate) fn set_level(&mut self, now: u64, level: GaugeValues) -> &mut Interval {
         self.at(now).traffic.peak.reach(level);
         self.level = level;
+        &mut self.current
     }
 
     /// Returns the merged data of a window that ends at `now`.

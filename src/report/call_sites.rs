@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::timings::{millis, percent, round, seconds};
+use super::timings::{percent, round};
+use crate::record::clock::seconds;
 use crate::record::recorder::Recorder;
 use crate::record::usage::{HIDDEN, Use, without_callers};
 
@@ -47,20 +48,19 @@ impl CallSite {
         let mut sites: Vec<_> = sites
             .filter(|(_, used)| used.checkouts > 0)
             .map(|(site, used)| {
-                let mean_held_ms = millis(used.held) / used.checkouts as f64;
+                let held_seconds = seconds(used.held);
+                let mean_held_ms = held_seconds * 1e3 / used.checkouts as f64;
                 let efficiency = used.efficiency();
                 Self {
                     caller: site.caller.to_string(),
                     label: site.label,
                     route: site.route.map(|route| route.to_string()),
                     checkouts: used.checkouts,
-                    held_seconds: seconds(used.held),
+                    held_seconds: round(held_seconds, 3),
                     mean_held_ms: round(mean_held_ms, 3),
                     mean_busy_ms: efficiency.map(|share| round(mean_held_ms * share, 3)),
                     efficiency_pct: efficiency.map(percent),
-                    share_of_held_pct: percent(
-                        used.held.as_secs_f64() / all.held.as_secs_f64().max(1e-9),
-                    ),
+                    share_of_held_pct: percent(held_seconds / seconds(all.held).max(1e-9)),
                 }
             })
             .collect();

@@ -113,7 +113,7 @@ proptest! {
                 Step::Release => {
                     // A waiter that has not collected its answer has no permit to return.
                     if model.inside as usize > model.admitted.len() {
-                        woken.extend(gate.release(|| now).0.into_iter());
+                        woken.extend(gate.release(|| now).0.into_iter().flatten());
                         model.inside -= 1;
                         model.serve();
                     }
@@ -121,7 +121,7 @@ proptest! {
                 Step::ConnectPermit(which) => {
                     if keys.is_empty() { continue }
                     let (number, key) = keys.swap_remove(which % keys.len());
-                    woken.extend(gate.leave(key, || now, &mut None).0.into_iter());
+                    woken.extend(gate.leave(key, || now, &mut None).0.into_iter().flatten());
                     model.queued.retain(|other| *other != number);
                     model.refused.retain(|other| *other != number);
                     if model.admitted.contains(&number) {
@@ -150,21 +150,21 @@ proptest! {
                     }
                 }
                 Step::Resize(capacity) => {
-                    woken.extend(gate.resize(capacity, || now).0.into_iter());
+                    woken.extend(gate.resize(capacity, || now).0.into_iter().flatten());
                     model.capacity = capacity;
                     model.serve();
                 }
                 Step::Suspend => {
-                    woken.extend(gate.suspend().0.into_iter());
+                    woken.extend(gate.suspend().0.into_iter().flatten());
                     model.suspended = true;
                 }
                 Step::Resume => {
-                    woken.extend(gate.resume(now).0.into_iter());
+                    woken.extend(gate.resume(now).0.into_iter().flatten());
                     model.suspended = false;
                     model.serve();
                 }
                 Step::Close => {
-                    woken.extend(gate.close().0.into_iter());
+                    woken.extend(gate.close().0.into_iter().flatten());
                     model.closed = true;
                     model.refused.extend(model.queued.drain(..));
                 }
@@ -217,11 +217,11 @@ fn each_waiter_is_woken_exactly_once() {
     for waiter in 1..=3 {
         gate.enter_or_wait(now, waiter).unwrap().unwrap();
     }
-    let woken: Vec<_> = gate.resize(3, || now).0.into_iter().collect();
+    let woken: Vec<_> = gate.resize(3, || now).0.into_iter().flatten().collect();
     assert_eq!(woken, [1, 2]);
-    let woken: Vec<_> = gate.close().0.into_iter().collect();
+    let woken: Vec<_> = gate.close().0.into_iter().flatten().collect();
     assert_eq!(woken, [3]);
-    assert_eq!(gate.close().0.into_iter().count(), 0);
+    assert_eq!(gate.close().0.into_iter().flatten().count(), 0);
 }
 
 #[test]
@@ -232,7 +232,10 @@ fn a_suspended_gate_rejects_if_configured() {
         ..rules()
     });
     let key = gate.enter_or_wait(now, 7).unwrap().unwrap();
-    assert_eq!(gate.suspend().0.into_iter().collect::<Vec<_>>(), [7]);
+    assert_eq!(
+        gate.suspend().0.into_iter().flatten().collect::<Vec<_>>(),
+        [7]
+    );
     assert_eq!(
         gate.answer(key, |_| None, &mut None),
         Some(Err(Refused::Suspended))

@@ -91,7 +91,7 @@ impl OneConnection {
                             ..Phases::default()
                         };
                         let holder = holder(queued);
-                        let key = self.recorder.granted(holder, Some(waiter), Some(phases));
+                        let key = self.recorder.granted(holder, Some(waiter), Some(&phases));
                         (key, ends + self.times.next(0.007))
                     });
                 }
@@ -100,7 +100,9 @@ impl OneConnection {
                     sleep_until(arrives).await;
                     if self.held.is_none() {
                         let phases = Some(Phases::default());
-                        let key = self.recorder.granted(holder(Duration::ZERO), None, phases);
+                        let key =
+                            self.recorder
+                                .granted(holder(Duration::ZERO), None, phases.as_ref());
                         self.held = Some((key, arrives + self.times.next(0.007)));
                     } else {
                         let (queued, nobody) = (Some(Phase::Queued), Borrower::default());

@@ -19,9 +19,8 @@ use super::wire::Wire;
 use crate::backend::dial::place;
 use crate::backend::{
     Activity, Backend, ConnectError, Credentials, Dial, DialOptions, Dialed, Errors, Outcome,
-    Session,
+    Readings, Session,
 };
-use crate::checkout::TransactionState;
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 impl Backend for AsyncPgConnection {
@@ -97,8 +96,9 @@ impl Session for PgSession {
         u64::try_from(self.wire.as_ref()?.process_id()?).ok()
     }
 
-    fn is_closed(&self) -> bool {
-        self.wire.as_ref().is_some_and(|wire| wire.is_closed())
+    fn readings(&self) -> Readings {
+        let wire = self.wire.as_ref();
+        wire.map_or_else(Readings::default, |wire| wire.readings())
     }
 
     fn take_invalidating(&self) -> Errors {
@@ -108,14 +108,6 @@ impl Session for PgSession {
 
     fn read_only(&self) -> Option<bool> {
         self.wire.as_ref()?.read_only()
-    }
-
-    fn outstanding(&self) -> Option<u32> {
-        self.wire.as_ref()?.outstanding()
-    }
-
-    fn transaction(&self) -> Option<TransactionState> {
-        self.wire.as_ref()?.transaction()
     }
 
     fn busy(&self) -> Option<Duration> {

@@ -47,11 +47,16 @@ impl Validity {
         (bits & KNOWN != 0).then_some(bits & (KNOWN << 1) != 0)
     }
 
+    /// Returns whether there are errors to take.
+    pub(super) fn has_errors(&self) -> bool {
+        self.outside.load(Relaxed) | self.inside.load(Relaxed) != 0
+    }
+
     /// Returns the errors since the last call that invalidate the session. A transaction that was
     /// opened read-only in a session that is not does not invalidate it. Outside a transaction, the
     /// error is believed and not the parameter, because a pooler may have reported another session's.
     pub(super) fn take_errors(&self) -> Errors {
-        if (self.outside.load(Relaxed) | self.inside.load(Relaxed)) == 0 {
+        if !self.has_errors() {
             return Errors::NONE;
         }
         let outside = self.outside.swap(0, Relaxed);

@@ -23,7 +23,7 @@ use super::awaited::Awaited;
 use super::outcomes::{Outcomes, code_in};
 use super::server_errors::ServerErrors;
 use super::validity::Validity;
-use crate::backend::Errors;
+use crate::backend::{Errors, Readings};
 use crate::checkout::TransactionState;
 
 /// The readings of one connection.
@@ -86,25 +86,33 @@ impl Wire {
         (word & KNOWN != 0 && !self.is_off()).then_some(word as u32 as i32)
     }
 
-    /// Returns the number of commands sent and not yet answered by `ReadyForQuery`. The startup of
-    /// the connection counts as a command.
-    pub(crate) fn outstanding(&self) -> Option<u32> {
+    /// Returns whether the connection is closed, the number of commands not yet answered by
+    /// `ReadyForQuery`, and the transaction state of the last one. The startup of the connection counts
+    /// as a command; before its `ReadyForQuery`, the transaction state is `None`.
+    pub(crate) fn readings(&self) -> Readings {
         let state = self.state.load(Relaxed);
-        (state & OFF == 0).then_some(state as u32)
+        let is_on = state & OFF == 0;
+        Readings {
+            is_closed: state & CLOSED != 0,
+            is_invalidated: self.validity.has_errors(),
+            outstanding: is_on.then_some(state as u32),
+            transaction: match (state >> TRANSACTION_SHIFT) as u8 {
+                b'I' if is_on => Some(TransactionState::Idle),
+                b'T' if is_on => Some(TransactionState::Open),
+                b'E' if is_on => Some(TransactionState::Failed),
+                _ => None,
+            },
+        }
     }
 
-    /// Returns the transaction state of the last `ReadyForQuery`; `None` also before the first one.
+    #[cfg(test)]
+    pub(crate) fn outstanding(&self) -> Option<u32> {
+        self.readings().outstanding
+    }
+
+    #[cfg(test)]
     pub(crate) fn transaction(&self) -> Option<TransactionState> {
-        let state = self.state.load(Relaxed);
-        if state & OFF != 0 {
-            return None;
-        }
-        match (state >> TRANSACTION_SHIFT) as u8 {
-            b'I' => Some(TransactionState::Idle),
-            b'T' => Some(TransactionState::Open),
-            b'E' => Some(TransactionState::Failed),
-            _ => None,
-        }
+        self.readings().transaction
     }
 
     /// Returns the total time during which commands were outstanding, including the current period.

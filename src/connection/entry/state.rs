@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Errors, InvalidatingError, Session};
+use crate::backend::{Errors, InvalidatingError, Readings, Session};
 use crate::checkout::query_context::ContextSlot;
 use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::query::QueryState;
@@ -35,13 +35,11 @@ impl EntryState {
 
     /// Returns the error since the last call that has invalidated the connection, if there was one, and
     /// whether there was another that the session has not confirmed.
+    #[cold]
     pub(super) fn take_invalidating(&self) -> (Option<&'static InvalidatingError>, bool) {
         let session = self.session.as_ref();
         let seen = session.map_or(Errors::NONE, |session| session.take_invalidating());
         let mut shown = self.queries.take_invalidating();
-        if seen.is_empty() && shown.is_empty() {
-            return (None, false);
-        }
         let is_shown = !shown.is_empty();
         // The session knows better than diesel's error whether it can write.
         if self.read_only().is_some() {
@@ -55,12 +53,18 @@ impl EntryState {
         (errors.iter().next(), is_shown && errors.is_empty())
     }
 
-    pub(super) fn failed(&self) -> bool {
-        self.queries.connection_failed()
-            || self
-                .session
-                .as_ref()
-                .is_some_and(|session| session.is_closed())
+    /// Returns what the session shows; nothing if the backend does not observe it.
+    #[inline]
+    pub(super) fn readings(&self) -> Readings {
+        let session = self.session.as_ref();
+        session.map_or_else(Readings::default, |session| session.readings())
+    }
+
+    /// Returns the state of the transaction. Prefers the wire protocol; otherwise uses the state derived
+    /// from the statements' first words.
+    #[inline]
+    pub(super) fn transaction_seen(&self, seen: &Readings) -> Option<TransactionState> {
+        seen.transaction.or_else(|| self.queries.transaction())
     }
 }
 
@@ -87,12 +91,7 @@ impl ConnectionFacts for EntryState {
     }
 
     fn transaction(&self) -> Option<TransactionState> {
-        // Prefer the wire protocol; otherwise use the state derived from the statements' first words.
-        let wire = self
-            .session
-            .as_ref()
-            .and_then(|session| session.transaction());
-        wire.or_else(|| self.queries.transaction())
+        self.transaction_seen(&self.readings())
     }
 
     fn queries_in_flight(&self) -> Option<u32> {

@@ -6,8 +6,8 @@ use diesel_async::TransactionManager;
 use tokio::time::timeout;
 
 use super::Entry;
-use crate::backend::Backend;
-use crate::checkout::{ConnectionFacts, TransactionState};
+use crate::backend::{Backend, Readings};
+use crate::checkout::TransactionState;
 use crate::connection::policy::ConnectionPolicy;
 use crate::record::pool_events::CloseReason;
 use crate::settings::DatabaseKind;
@@ -29,22 +29,23 @@ impl<C: Backend> Entry<C> {
         if self.probing {
             return Some(CloseReason::PingFailed);
         }
-        if self.is_gone() {
+        let seen = self.readings();
+        if self.is_gone(&seen) {
             return Some(self.gone(policy));
         }
         if self.abandon() {
             // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
             // the socket dies while the last statement is closed). Only the wire state
             // distinguishes the two.
-            if self.wired().is_none() {
+            if seen.outstanding.is_none() {
                 policy.suspect(self.generation);
             }
             return Some(CloseReason::Broken);
         }
-        if self.is_invalidated(policy) {
+        if self.is_invalidated(&seen, policy) {
             return Some(CloseReason::Invalidated);
         }
-        if self.connection_mut().is_broken() || !self.may_be_reused() {
+        if self.connection_mut().is_broken() || !self.may_be_reused(&seen) {
             self.report_lost_work(policy);
             return Some(CloseReason::Broken);
         }
@@ -72,9 +73,16 @@ impl<C: Backend> Entry<C> {
 
     /// Returns whether an error has invalidated the connection since the last call. If the server has not
     /// answered completely, suspects the connection, so that it is asked again after a ping.
-    pub(in crate::connection) fn is_invalidated(&mut self, policy: &ConnectionPolicy) -> bool {
+    pub(in crate::connection) fn is_invalidated(
+        &mut self,
+        seen: &Readings,
+        policy: &ConnectionPolicy,
+    ) -> bool {
+        if !seen.is_invalidated && !self.state.queries.is_invalidated() {
+            return false;
+        }
         let (error, undecided) = self.state.take_invalidating();
-        if undecided && self.is_busy() {
+        if undecided && self.readings().is_busy() {
             self.generation = u64::MAX;
         }
         error.is_some_and(|error| policy.invalidates(error, self.state.became_read_only()))
@@ -88,8 +96,8 @@ impl<C: Backend> Entry<C> {
 
     /// Returns whether no transaction is open, as far as is known, or only diesel's test transaction,
     /// which a pool keeps open from test to test.
-    pub(in crate::connection) fn may_be_reused(&mut self) -> bool {
-        match self.state.transaction() {
+    pub(in crate::connection) fn may_be_reused(&mut self, seen: &Readings) -> bool {
+        match self.state.transaction_seen(seen) {
             None | Some(TransactionState::Idle) => true,
             Some(TransactionState::Failed) => false,
             Some(TransactionState::Open) => self.is_in_test_transaction(),
@@ -136,12 +144,13 @@ impl<C: Backend> Entry<C> {
     }
 
     /// Returns whether the connection is known to be closed, without a round trip.
-    pub(in crate::connection) fn is_gone(&self) -> bool {
-        self.state.failed()
+    pub(in crate::connection) fn is_gone(&self, seen: &Readings) -> bool {
+        seen.is_closed || self.state.queries.connection_failed()
     }
 
     /// Returns why a connection that [is gone](Self::is_gone) is closed. If it has failed, so may have
     /// the others.
+    #[cold]
     pub(in crate::connection) fn gone(&self, policy: &ConnectionPolicy) -> CloseReason {
         let session = self.state.session.as_ref();
         if session.is_some_and(|session| session.is_notified_while_idle()) {
@@ -155,13 +164,14 @@ impl<C: Backend> Entry<C> {
 
     /// Returns whether nothing speaks against another use of the connection, without side effects.
     pub(in crate::connection) fn is_sound(&mut self) -> bool {
+        let seen = self.readings();
         self.retired.is_none()
             && !self.probing
             && !std::thread::panicking()
-            && !self.is_gone()
+            && !self.is_gone(&seen)
             && self.state.queries.in_flight() == 0
             && !matches!(
-                self.state.transaction(),
+                self.state.transaction_seen(&seen),
                 Some(TransactionState::Open | TransactionState::Failed)
             )
             && !self.registered.policy.is_closed()

@@ -37,7 +37,8 @@ impl<C: Backend> Lease<C> {
         } = policy.settings;
         let entry = self.entry();
         let now = Instant::now();
-        if entry.is_gone() {
+        let seen = entry.readings();
+        if entry.is_gone(&seen) {
             Need::Replace(entry.gone(policy))
         } else if entry.is_too_old(now) {
             Need::Replace(CloseReason::Recycle)
@@ -53,7 +54,7 @@ impl<C: Backend> Lease<C> {
                 .is_some_and(|from| now >= from)
         {
             Need::Ping
-        } else if entry.is_busy() {
+        } else if seen.is_busy() {
             Need::Quiet
         } else {
             entry.last_used = now;
@@ -81,19 +82,20 @@ impl<C: Backend> Lease<C> {
             timeout(limit, ping).await.ok().map(|pong| pong.is_ok())
         } else {
             let answered = timeout(limit, entry.answered()).await.ok();
-            answered.map(|_| !entry.is_gone())
+            answered.map(|_| !entry.is_gone(&entry.readings()))
         };
         entry.probing = false;
+        let seen = entry.readings();
         // The answer to a ping shows whether a suspect can still write.
         if answered == Some(true)
-            && (entry.is_invalidated(policy)
+            && (entry.is_invalidated(&seen, policy)
                 || entry.generation != generation && entry.became_read_only())
         {
             lease.retire(CloseReason::Invalidated);
             return Probed::Unfit;
         }
         // The outstanding command may have left a transaction open.
-        if answered == Some(true) && entry.may_be_reused() {
+        if answered == Some(true) && entry.may_be_reused(&seen) {
             entry.generation = generation;
             entry.last_used = Instant::now();
             return Probed::Fit(lease);
