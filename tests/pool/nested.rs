@@ -119,9 +119,9 @@ async fn a_request_that_waits_for_itself_is_named<C: Tested>(name: &str) {
         let health = pool.health().await;
         // On a busy machine the wait may already be as long as the timeout, which is more urgent.
         let mut all = health.warnings.iter();
-        let first = all.find(|warning| !warning.starts_with("stalled: "));
+        let most_urgent = all.find(|warning| !warning.starts_with("stalled: "));
         assert!(
-            first.is_some_and(|first| first.starts_with("nested checkouts: 1 waiting: ")),
+            most_urgent.is_some_and(|it| it.starts_with("nested checkouts: 1 waiting: ")),
             "the most urgent first: {:?}",
             health.warnings
         );
