@@ -105,7 +105,8 @@ function drawLane(row, lane) {
   say(id, `#${lane.id}`);
   say(held, current && duration(heldSeconds(current)));
   say(state, current && (STATES[current.state] ?? "state unknown"));
-  say(caller, place?.caller);
+  // The line number is worth more than the first folders.
+  say(caller, place?.caller?.split("/").slice(-2).join("/"));
   say(query, current?.query);
 }
 

@@ -142,6 +142,7 @@ function draw(live) {
   show($("locked"), false);
   show($("data"), true);
   show($("hour"), true);
+  show($("sessions"), true);
   show($("forget"), sessionStorage.getItem(TOKEN) !== null);
   assignSlots(live);
   showPulse();
