@@ -4,7 +4,13 @@ use std::sync::LazyLock;
 
 /// The document, with a [marker](Part::marker) in place of each part.
 const DOCUMENT: &str = include_str!("page/page.html");
-static STYLE: LazyLock<String> = LazyLock::new(|| lean(&[include_str!("page/page.css")]));
+static STYLE: LazyLock<String> = LazyLock::new(|| {
+    let style = lean(&[include_str!("page/page.css")]);
+    style
+        .replace("; ", ";")
+        .replace(" { ", "{")
+        .replace(" }", "}")
+});
 /// The scripts, one after the other; `scripts/page` reads their order here.
 static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     lean(&[

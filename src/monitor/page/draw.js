@@ -132,7 +132,9 @@ function assignSlots(live) {
   }
 }
 
-const placeName = (place) => [place?.route, place?.label].filter(Boolean).join(" · ") || place?.caller || "a checkout";
+// The line number is worth more than the first folders.
+const shortLine = (caller) => (caller ?? "").split("/").slice(-2).join("/");
+const placeName = (place) => [place?.route, place?.label].filter(Boolean).join(" · ") || shortLine(place?.caller) || "a checkout";
 
 // `A GET /report`, with the source line if `withCaller`. Writes only if it is another place than before.
 function showPlace(node, place, withCaller) {
@@ -144,5 +146,5 @@ function showPlace(node, place, withCaller) {
   const chip = element("span", "chip", slotOf(place) || "·");
   chip.dataset.slot = slotOf(place);
   node.append(chip, placeName(place));
-  if (withCaller && place.caller && place.caller !== placeName(place)) node.append(element("span", "caller", place.caller));
+  if (withCaller && place.caller && shortLine(place.caller) !== placeName(place)) node.append(element("span", "caller", place.caller));
 }

@@ -105,8 +105,7 @@ function drawLane(row, lane) {
   say(id, `#${lane.id}`);
   say(held, current && duration(heldSeconds(current)));
   say(state, current && (STATES[current.state] ?? "state unknown"));
-  // The line number is worth more than the first folders.
-  say(caller, place?.caller?.split("/").slice(-2).join("/"));
+  say(caller, shortLine(place?.caller));
   say(query, current?.query);
 }
 

@@ -82,7 +82,7 @@ function showVerdict({ severity, sentence, action }, warnings) {
   document.body.dataset.severity = severity;
   say($("sentence"), sentence);
   say($("action"), action);
-  const others = warnings.filter(({ message }) => message !== sentence);
+  const others = warnings.filter(({ message }) => !sentence.toLowerCase().startsWith(message.toLowerCase()));
   reconcile($("warnings"), others, (_, index) => index, makeWarning, (item, warning) => {
     item.dataset.severity = warning.severity;
     say(item.firstChild, warning.message);

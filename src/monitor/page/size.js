@@ -46,7 +46,7 @@ const waitText = (wait) => (isNumber(wait.p95_ms) ? duration(wait.p95_ms / 1000)
 function columnTitle(wait) {
   const range = wait.p95_range_ms ? ` (${wait.p95_range_ms.map((ms) => duration(ms / 1000)).join(" to ")} by chance)` : "";
   const beyond = wait.beyond_data ? `; ${wait.beyond_data} more than ever were in use, so not verified` : "";
-  return `${wait.connections} connections: p95 wait ${waitText(wait)}${range}; ${number(wait.queueing_pct)} % of the checkouts queue; ${number(wait.utilization_pct)} % in use${beyond}`;
+  return `p95 wait ${waitText(wait)}${range}; ${number(wait.queueing_pct)} % queue; ${number(wait.utilization_pct)} % in use${beyond}`;
 }
 
 function sizeColumn(wait, x, width, y, mark) {
