@@ -1,6 +1,7 @@
 //! The error of a failed checkout: its kind, its duration and its cause.
 
 mod already_held;
+mod most_blamed;
 #[cfg(feature = "axum")]
 mod response;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::backend::ConnectError;
 
 pub use self::already_held::{AlreadyHeld, HeldBy};
+pub use self::most_blamed::MostBlamed;
 pub use crate::checkout::wait_phase::{Phase, Phases};
 
 /// A boxed error, as the tower ecosystem uses it.
@@ -196,6 +198,9 @@ pub struct PoolSnapshot {
     pub pending: u32,
     /// The holder that has held a connection longest.
     pub longest_holder: Option<LongestHolder>,
+    /// The call site whose holds this checkout has waited for most; `None` if it has not queued behind
+    /// any.
+    pub most_blamed: Option<MostBlamed>,
     /// The connection that the request itself held when its checkout timed out, unless
     /// [`nested_checkouts`](crate::Settings::nested_checkouts) is `off`.
     pub already_held: Option<AlreadyHeld>,
@@ -250,6 +255,9 @@ impl fmt::Display for TimedOut {
             }
             write!(f, " for {:.1?}", holder.held)?;
         }
+        if let Some(most) = &scene.most_blamed {
+            write!(f, "; {most}")?;
+        }
         if let Some(held) = &scene.already_held {
             write!(f, "; {held}")?;
         }
@@ -286,6 +294,11 @@ mod tests {
                 label: Some("report"),
                 held: Duration::from_millis(31_500),
             }),
+            most_blamed: Some(MostBlamed {
+                call_site: "/report at src/report.rs:33".to_owned(),
+                share: 0.612,
+                idle_share: Some(0.48),
+            }),
             already_held: Some(AlreadyHeld {
                 by: HeldBy::Request,
                 caller: Location::caller(),
@@ -300,7 +313,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("error.rs:"), "{text}");
-        assert!(text.contains("(report) for 31.5s"), "{text}");
+        let parts = [
+            "(report) for 31.5s",
+            "; 61 % of the waiting was behind /report at src/report.rs:33, 48 % of it while its connection was idle; ",
+        ];
+        parts
+            .iter()
+            .for_each(|part| assert!(text.contains(part), "{text}"));
         let (_, own) = text.split_once("; this request").unwrap();
         assert!(
             own.starts_with(" already holds a connection, taken at src/error.rs:"),
@@ -319,6 +338,7 @@ mod tests {
             checked_out: 0,
             pending: 0,
             longest_holder: None,
+            most_blamed: None,
             already_held: None,
             last_connect_error: Some((error.clone(), Duration::from_secs(3))),
         };

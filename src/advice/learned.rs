@@ -13,6 +13,9 @@ pub(super) trait Forecast: Debug + Send + Sync {
     /// Predicts the waits with `connections`, under `times` the recorded load.
     fn at(&self, connections: u32, times: f64) -> Prediction;
 
+    /// Predicts the waits with the holds of these call sites half as long.
+    fn halved(&self, places: &[u16], connections: u32, times: f64) -> Prediction;
+
     /// Returns the measurements of the record.
     fn recorded(&self) -> Recorded;
 
@@ -26,6 +29,10 @@ pub(super) trait Forecast: Debug + Send + Sync {
 impl Forecast for Model {
     fn at(&self, connections: u32, times: f64) -> Prediction {
         Self::at(self, connections, times)
+    }
+
+    fn halved(&self, places: &[u16], connections: u32, times: f64) -> Prediction {
+        Self::halved(self, places, connections, times)
     }
 
     fn recorded(&self) -> Recorded {

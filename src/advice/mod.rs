@@ -11,6 +11,7 @@ mod background;
 mod bottleneck;
 mod causes;
 mod evidence;
+mod halved;
 mod learned;
 pub(crate) mod model;
 mod predicted;
@@ -27,12 +28,14 @@ use serde::Serialize;
 
 pub use self::bottleneck::{Bottleneck, BottleneckKind, Contention};
 pub use self::evidence::{CurvePoint, Evidence, EvidenceWindow, EvidenceWindows, ReplayedRecord};
+pub use self::halved::HalvedHolds;
 pub use self::model::NotEnoughData;
 pub use self::predicted::PredictedWait;
 pub use self::score::{Accuracy, Comparison};
 pub use self::statements::StatementShare;
 pub use self::what_if::{WhatIf, WhatIfError};
 
+use self::halved::BlamedPlaces;
 use self::recommendation::{Asking, Findings};
 use crate::backend::MonitorConnection;
 use crate::observe::Observe;
@@ -75,6 +78,9 @@ pub struct Optimization {
     pub predicted: Vec<PredictedWait>,
     /// The predicted waits at the requested size; `null` if none was requested.
     pub asked: Option<PredictedWait>,
+    /// The effect of halving the holds of the call site to blame for most waiting; `null` if nobody queued
+    /// within the last five minutes, or without enough data.
+    pub halved: Option<HalvedHolds>,
     /// What limits the throughput of more connections; `null` without enough data.
     pub bottleneck: Option<Bottleneck>,
     /// The other users of the server; `null` if it has no limit or could not be queried.
@@ -153,6 +159,7 @@ impl<S: Source> Observe<S> {
             fleet,
             server_can_grant: granted.map(|grant| grant.available),
             call_sites,
+            most_blamed: BlamedPlaces::read(&self.recorder, facts.source_lines),
             places: CallSite::names(&self.recorder, facts.source_lines),
             statements: self.statement_shares(facts.settings.query_text),
             accuracy: None,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::bottleneck::{Bottleneck, BottleneckKind};
 use super::evidence::{CurvePoint, Evidence, EvidenceWindow, EvidenceWindows, ReplayedRecord};
+use super::halved::{BlamedPlaces, HalvedHolds};
 use super::learned::{Learned, Measured};
 use super::model::{NotEnoughData, Recorded};
 use super::predicted::{PredictedWait, finite};
@@ -41,6 +42,8 @@ pub(super) struct Findings {
     pub(super) fleet: Option<Fleet>,
     pub(super) server_can_grant: Option<u32>,
     pub(super) call_sites: Vec<CallSite>,
+    /// The call site whose holds owe most.
+    pub(super) most_blamed: Option<BlamedPlaces>,
     /// The names of call sites, by their numbers in the record.
     pub(super) places: HashMap<u16, String>,
     pub(super) statements: Vec<StatementShare>,
@@ -63,6 +66,8 @@ pub(super) struct Recommendation<'a> {
     pub(super) now: Demand<'a>,
     pub(super) bottleneck: Bottleneck,
     pub(super) sizing: Sizing,
+    /// The effect of shorter holds, and of more connections.
+    pub(super) halved: Option<HalvedHolds>,
     /// The measured p95 wait, in seconds, if the size in force is kept for it: it was within the
     /// target, and no size is predicted to be.
     pub(super) kept_for: Option<f64>,
@@ -99,6 +104,13 @@ impl<'a> Recommendation<'a> {
             now: (counts.pool_size, counts.max_overflow),
             overflows: asking.overflows,
         });
+        let halved = found.most_blamed.as_ref().and_then(|blamed| {
+            let recent = Demand {
+                forecast: usual,
+                times: asking.what_if.rate.unwrap_or(1.0),
+            };
+            HalvedHolds::predict(blamed, recent, counts.max_connections(), sizing.total())
+        });
         let is_kept = is_met && sizing.need.is_none() && sizing.verdict == SizeChange::Stays;
         Ok(Self {
             asking,
@@ -110,6 +122,7 @@ impl<'a> Recommendation<'a> {
             now: at_rate(measured.minute.rate(), 1.0),
             bottleneck,
             sizing,
+            halved,
             kept_for: is_kept.then_some(recorded.queued_p95),
         })
     }
@@ -136,6 +149,7 @@ impl<'a> Recommendation<'a> {
             .map(row)
             .collect();
         advice.asked = asked.map(row);
+        advice.halved = self.halved;
         advice.bottleneck = Some(self.bottleneck);
     }
 }
@@ -165,6 +179,7 @@ pub(super) fn advise(
         target_p95_ms: round(asking.target * 1e3, 3),
         predicted: Vec::new(),
         asked: None,
+        halved: None,
         bottleneck: None,
         fleet: None,
         call_sites: Vec::new(),

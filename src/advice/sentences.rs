@@ -1,6 +1,7 @@
 //! The recommendations as text, each with its numbers.
 
 use super::bottleneck::BottleneckKind;
+use super::halved::HalvedHolds;
 use super::model::{Model, NotEnoughData, Prediction};
 use super::recommendation::Recommendation;
 use super::sizes::SizeChange;
@@ -38,6 +39,7 @@ impl Recommendation<'_> {
         [
             self.overloaded(),
             Some(self.verdict()),
+            self.halved.as_ref().and_then(HalvedHolds::sentence),
             self.not_understood(),
             self.no_size_helps(),
             self.saturated(),

@@ -25,6 +25,11 @@ impl Demand<'_> {
         self.forecast.at(connections, self.times)
     }
 
+    /// Predicts the same with the holds of these call sites half as long.
+    pub(super) fn halved(&self, places: &[u16], connections: u32) -> Prediction {
+        self.forecast.halved(places, connections, self.times)
+    }
+
     /// Returns the smallest size up to `most` that meets the target and serves at least `least`
     /// checkouts per second.
     fn smallest(&self, target: f64, least: f64, most: u32) -> Option<u32> {

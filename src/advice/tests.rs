@@ -52,6 +52,7 @@ impl Scene {
                 fleet: None,
                 server_can_grant: None,
                 call_sites: Vec::new(),
+                most_blamed: None,
                 statements: Vec::new(),
                 accuracy: None,
                 unreachable: None,

@@ -20,6 +20,7 @@ use crate::metrics::histograms::{
     CREATE_TIME, OPERATION_DURATION, PHASE_TIME, REQUEST, USE_TIME, WAIT_TIME,
 };
 use crate::record::clock::seconds;
+use crate::record::debt::Over;
 use crate::record::ledger::Holder;
 use crate::record::pool_events::CloseReason;
 use crate::record::recorder::Recorder;
@@ -36,7 +37,7 @@ const OUTCOME: &str = "poolscope.checkout.outcome";
 const CLOSE_REASON: &str = "poolscope.connection.close_reason";
 
 /// All metrics, in the order of the guide.
-pub(crate) static FAMILIES: [Family; 32] = [
+pub(crate) static FAMILIES: [Family; 33] = [
     Family {
         name: DB_CLIENT_CONNECTION_COUNT,
         unit: "{connection}",
@@ -241,6 +242,17 @@ pub(crate) static FAMILIES: [Family; 32] = [
         }),
     },
     Family {
+        name: "poolscope.use.blamed_time",
+        unit: "s",
+        description: "Time that checkouts queued because of the connections held, by call site of the holds",
+        kind: Kind::Counter(|r, emit| {
+            let [owing] = r.owing([Over::Life]);
+            for (site, debt) in &owing.sites {
+                emit(debt.owed.seconds(), &site.attributes());
+            }
+        }),
+    },
+    Family {
         name: "poolscope.request.n_plus_one",
         unit: "{request}",
         description: "Requests that sent the same statement more often than the N+1 threshold",
@@ -270,7 +282,7 @@ fn sites(r: &Recorder, is_first: bool, value: fn(&Use) -> Option<f64>, emit: Emi
 }
 
 impl Site {
-    fn attributes(&self) -> Vec<KeyValue> {
+    pub(crate) fn attributes(&self) -> Vec<KeyValue> {
         let mut attributes = vec![KeyValue::new(CALLER, Arc::clone(&self.caller))];
         attributes.extend(self.label.map(|label| KeyValue::new(LABEL, label)));
         attributes.extend(route_attribute(self.route.as_ref()));

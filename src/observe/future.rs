@@ -16,8 +16,10 @@ use crate::checkout::wait_phase::{self, Phase, Phases};
 use crate::checkout::{Checkout, PooledGuard};
 use crate::error::{AlreadyHeld, BoxError, PoolError, Rejection};
 use crate::observe::guard::Observed;
-use crate::observe::span::{self, CheckoutSpan, trace_of};
+use crate::observe::span::{self, CheckoutSpan, reference};
+use crate::record::blame::Mark;
 use crate::record::checkouts::NotGranted;
+use crate::record::culprits::Culprits;
 use crate::record::ledger::Holder;
 use crate::record::nested::{Borrower, task_of};
 use crate::record::recorder::Recorder;
@@ -147,7 +149,7 @@ impl Begun {
     fn borrower(&self) -> Borrower<'_> {
         Borrower {
             request: self.request.as_ref(),
-            trace: trace_of(self.span.as_ref(), &self.context),
+            trace: reference(self.span.as_ref(), &self.context).map(|span| span.trace),
         }
     }
 
@@ -192,6 +194,19 @@ impl Begun {
         now.saturating_duration_since(waiting.asked)
     }
 
+    /// Records who made the checkout wait if that was slow or in vain, and links to their spans. Called
+    /// before the end of the wait is recorded.
+    fn blames(&mut self, recorder: &Recorder, now: Instant) -> Culprits {
+        let Some(waiting) = &self.waiting else {
+            return Culprits::default();
+        };
+        let culprits = recorder.culprits(waiting.key, now);
+        if let Some(span) = &mut self.span {
+            span.waited_for(&culprits);
+        }
+        culprits
+    }
+
     /// Records a refusal. The wait counts for the request, too.
     fn record_refusal(
         &self,
@@ -225,13 +240,16 @@ impl Begun {
         };
         let now = at_once.unwrap_or_else(Instant::now);
         let waited = self.end_waiting(now);
+        if waited > recorder.slow_wait {
+            self.blames(&recorder, now);
+        }
         let Self {
             span,
             context,
             request,
             waiting,
         } = self;
-        let trace = trace_of(span.as_ref(), &context);
+        let linked = reference(span.as_ref(), &context);
         drop(span);
         let facts = inner.facts();
         if let Some(slot) = facts.as_ref().and_then(|facts| facts.slot()) {
@@ -249,12 +267,13 @@ impl Begun {
             since: now,
             at: 0,
             waited,
-            trace,
+            span: linked,
             task: task_of(request.as_ref()),
             request,
             busy_before: facts.as_ref().and_then(|facts| facts.busy()),
             facts,
             position: None,
+            mark: Mark::default(),
             leak_reported: false,
         };
         let phases = waiting.as_ref().and_then(|waiting| waiting.phases.as_ref());
@@ -273,11 +292,15 @@ impl Begun {
     fn refused(mut self, recorder: &Arc<Recorder>, mut error: PoolError) -> PoolError {
         let now = Instant::now();
         let waited = self.end_waiting(now);
+        let culprits = match &error {
+            PoolError::TimedOut(_) => self.blames(recorder, now),
+            _ => Culprits::default(),
+        };
         self.record_refusal(recorder, NotGranted::from(&error), now, waited);
         if let PoolError::TimedOut(timeout) = &mut error {
             timeout.waited = waited.max(timeout.waited);
             timeout.phases = self.waiting.as_ref().and_then(|waiting| waiting.phases);
-            timeout.scene = Some(recorder.scene(now, &self.borrower()));
+            timeout.scene = Some(recorder.scene(now, &self.borrower(), &culprits));
         }
         if let Some(span) = self.span {
             span.failed(&error);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanBuilder, SpanContext, Status, TraceContextExt, TraceId};
+use opentelemetry::trace::{Span, SpanBuilder, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_semantic_conventions::attribute::{
     CODE_FILE_PATH, CODE_LINE_NUMBER, DB_CLIENT_CONNECTION_POOL_NAME, ERROR_TYPE,
@@ -13,6 +13,8 @@ use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::PoolError;
 use crate::metrics::catalog::LABEL;
+use crate::record::culprits::Culprits;
+use crate::record::ledger::SpanRef;
 use crate::telemetry::Tracing;
 
 /// Name of the span. The pool's name is an attribute.
@@ -45,16 +47,18 @@ pub(crate) fn start(
     Some(CheckoutSpan(span))
 }
 
-/// Returns the trace that a checkout belongs to, sampled or not: that of its span, or without a span
-/// that of its context.
-pub(crate) fn trace_of(span: Option<&CheckoutSpan>, context: &Context) -> Option<TraceId> {
-    let of = |span: &SpanContext| span.is_valid().then(|| span.trace_id());
+/// Returns the span that others may link to, sampled or not: that of the checkout, or without one that of
+/// its context.
+pub(crate) fn reference(span: Option<&CheckoutSpan>, context: &Context) -> Option<SpanRef> {
     match span {
-        Some(span) => of(span.0.span_context()),
-        None if context.has_active_span() => of(context.span().span_context()),
+        Some(span) => SpanRef::of(span.0.span_context()),
+        None if context.has_active_span() => SpanRef::of(context.span().span_context()),
         None => None,
     }
 }
+
+/// Attribute of a link: the part of the wait that the linked hold owes, in seconds.
+const BLAMED_TIME: &str = "poolscope.blamed_time";
 
 /// The open span of a checkout; it ends when dropped.
 pub(crate) struct CheckoutSpan(BoxedSpan);
@@ -72,6 +76,18 @@ impl CheckoutSpan {
                 Phase::Pinging => "poolscope.checkout.pinging_time",
             };
             self.0.set_attribute(KeyValue::new(key, time.as_secs_f64()));
+        }
+    }
+
+    /// Links to the holds that the checkout has waited for.
+    pub(crate) fn waited_for(&mut self, culprits: &Culprits) {
+        if !self.0.is_recording() {
+            return;
+        }
+        for (span, site, owed) in &culprits.links {
+            let mut attributes = site.attributes();
+            attributes.push(KeyValue::new(BLAMED_TIME, owed.seconds()));
+            self.0.add_link(span.context(), attributes);
         }
     }
 

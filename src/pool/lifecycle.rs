@@ -50,6 +50,7 @@ impl<C: Backend> Pool<C> {
     /// the pool is suspended, `health` and `healthcheck` answer 503.
     pub fn suspend(&self) {
         self.observed.get_ref().gate().suspend();
+        self.observed.recorder.availability_changed();
         tracing::info!(target: "poolscope", pool = self.name(), "pool suspended");
     }
 
@@ -63,6 +64,7 @@ impl<C: Backend> Pool<C> {
     pub fn resume(&self) {
         self.service().invalidate();
         self.observed.get_ref().gate().resume();
+        self.observed.recorder.availability_changed();
         tracing::info!(target: "poolscope", pool = self.name(), "pool resumed");
     }
 
@@ -125,6 +127,7 @@ impl<C: Backend> Pool<C> {
         let stack = self.observed.get_ref();
         let (gate, service) = (Arc::clone(stack.gate()), stack.admit.get_ref().clone());
         gate.close();
+        self.observed.recorder.availability_changed();
         service.start_close();
         let runtime = service.policy().policy.runtime().clone();
         let closing = runtime.spawn(async move {

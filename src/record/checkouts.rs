@@ -56,6 +56,7 @@ impl Recorder {
         let now = self.clock.at(since);
         let (key, held) = {
             let mut state = self.state();
+            state.owe(now);
             let entered = self.enter_waiter(&mut state, checkout, since, phase, borrower)?;
             state.history.asked();
             self.level(&mut state, now).traffic.arrivals += 1;
@@ -69,9 +70,12 @@ impl Recorder {
 
     /// Records that a waiting checkout enters another phase.
     pub(crate) fn waits_for(&self, key: u32, phase: Option<Phase>) {
-        if let Some(waiter) = self.state().ledger.waiters.get_mut(key) {
-            waiter.phase = phase;
-        }
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.owe(now);
+        let each = state.blame.mark().each;
+        state.ledger.waiters.enter(key, phase, each);
+        self.level_blame(&mut state, now);
     }
 
     /// Records that a checkout got a connection. `waiter` is the key of its waiter if it waited.
@@ -92,6 +96,7 @@ impl Recorder {
         let at = self.clock.at(now);
         let (key, rebind) = {
             let mut state = self.state();
+            state.owe(at);
             let queued = match waiter {
                 None => {
                     state.history.asked();
@@ -103,7 +108,7 @@ impl Recorder {
                     phases.map_or(waited, |phases| phases.queued)
                 }
             };
-            holder.at = at;
+            (holder.at, holder.mark) = (at, state.blame.mark());
             let asked = at.saturating_sub(nanos(waited));
             let turn = asked + nanos(queued);
             let asked = Asked {
@@ -154,6 +159,7 @@ impl Recorder {
         let now = Instant::now();
         let at = self.clock.at(now);
         let mut state = self.state();
+        state.owe(at);
         let waiting = waiter.and_then(|key| state.ledger.waiters.remove(key));
         // Refusals by a closed pool, and of checkouts that do not wait, do not count as demand, because a
         // larger pool would not serve them. A checkout that waited was counted when its wait began.
@@ -162,7 +168,7 @@ impl Recorder {
             state.windows.at(at).traffic.arrivals += 1;
         }
         let was_queued =
-            waiting.is_some_and(|waiter| waiter.phase.is_none_or(|it| it == Phase::Queued));
+            waiting.is_some_and(|waiter| waiter.phase().is_none_or(|it| it == Phase::Queued));
         let is_unserved = match refusal {
             NotGranted::TimedOut | NotGranted::Canceled => was_queued,
             NotGranted::Shed | NotGranted::Overloaded => true,
@@ -208,6 +214,7 @@ impl Recorder {
         let now = Instant::now();
         let at = self.clock.at(now);
         let mut state = self.state();
+        state.owe(at);
         let holder = state.ledger.holders.remove(key);
         let times = holder.as_ref().map(|holder| {
             let held = Duration::from_nanos(at.saturating_sub(holder.at));
@@ -218,7 +225,9 @@ impl Recorder {
                 let queries = holder.queries(busy, self.clock);
                 state.history.returned(position, at, queries);
             }
-            state.usage.returned(holder, held, busy, now);
+            let site = state.usage.id(holder.checkout, holder.route());
+            state.usage.returned(site, holder.waited, held, busy, now);
+            state.paid(holder, site, held, busy);
             if self.leaks.is_leak(held) && !holder.leak_reported {
                 state.totals.leaks += 1;
             }

@@ -157,7 +157,7 @@ impl Recorder {
             caller = format!("{}:{}", caller.file(), caller.line()),
             label = holder.checkout.label_text(),
             route = holder.route().map(|route| &**route),
-            trace_id = holder.trace.map(|trace| trace.to_string()),
+            trace_id = holder.trace().map(|trace| trace.to_string()),
             state = holder.state().map(SessionState::as_str),
             process_id = facts.and_then(ConnectionFacts::process_id),
             last_query = last_query.as_deref(),

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::trace::TraceId;
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use slab::Slab;
 use tokio::task;
 use tokio::time::Instant;
@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use crate::backend::SessionState;
 use crate::checkout::wait_phase::Phase;
 use crate::checkout::{Checkout, ConnectionFacts};
+use crate::record::blame::Mark;
 use crate::record::clock::{Clock, nanos};
 use crate::record::history::{Position, Queries};
-use crate::record::nested::OwnHold;
+use crate::record::waiters::{Waiter, Waiters};
 use crate::request::attribution::Attribution;
 
 /// A checkout that holds a connection; read through [`Recorder`](crate::record::recorder::Recorder).
@@ -26,7 +27,8 @@ pub(crate) struct Holder {
     pub(crate) at: u64,
     /// Time from the request for the connection to its grant.
     pub(crate) waited: Duration,
-    pub(crate) trace: Option<TraceId>,
+    /// The span of the checkout, or without one the span that it was made in.
+    pub(crate) span: Option<SpanRef>,
     /// The HTTP request that the checkout belongs to, if any.
     pub(crate) request: Option<Arc<Attribution>>,
     /// The task that it was checked out in; `None` if the request is known, or outside a task.
@@ -36,8 +38,33 @@ pub(crate) struct Holder {
     pub(crate) busy_before: Option<Duration>,
     /// Position of its entry in the history; `None` if the history has none.
     pub(crate) position: Option<Position>,
+    /// The pool's blame at the beginning of this hold; set when the holder is recorded.
+    pub(crate) mark: Mark,
     /// Whether it was logged as a leak.
     pub(crate) leak_reported: bool,
+}
+
+/// A span that others may link to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpanRef {
+    pub(crate) trace: TraceId,
+    span: SpanId,
+    flags: TraceFlags,
+}
+
+impl SpanRef {
+    /// Returns `None` if there is no such span.
+    pub(crate) fn of(context: &SpanContext) -> Option<Self> {
+        context.is_valid().then(|| Self {
+            trace: context.trace_id(),
+            span: context.span_id(),
+            flags: context.trace_flags(),
+        })
+    }
+
+    pub(crate) fn context(self) -> SpanContext {
+        SpanContext::new(self.trace, self.span, self.flags, false, TraceState::NONE)
+    }
 }
 
 impl Holder {
@@ -48,6 +75,13 @@ impl Holder {
     /// Returns the route of the request that the checkout belongs to.
     pub(crate) fn route(&self) -> Option<&Arc<str>> {
         self.request.as_ref()?.route.as_ref()
+    }
+
+    /// Returns which connection it holds: the same value in each hold of one connection; `None` if that is
+    /// unknown.
+    pub(crate) fn connection(&self) -> Option<usize> {
+        let facts = self.facts.as_ref()?;
+        Some(Arc::as_ptr(facts).addr())
     }
 
     /// Returns how long the database has worked during this hold; `None` if not measured.
@@ -74,6 +108,11 @@ impl Holder {
         ))
     }
 
+    /// Returns the id of the trace that the checkout belongs to.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        Some(self.span?.trace)
+    }
+
     pub(crate) fn held(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
@@ -88,27 +127,16 @@ impl Holder {
             since: Instant::now(),
             at: 0,
             waited: Duration::ZERO,
-            trace: None,
+            span: None,
             request: None,
             task: None,
             facts: None,
             busy_before: None,
             position: None,
+            mark: Mark::default(),
             leak_reported: false,
         }
     }
-}
-
-/// A checkout that waits for a connection.
-#[derive(Clone, Copy)]
-pub(crate) struct Waiter {
-    pub(crate) since: Instant,
-    /// Current phase of the wait; `None` if unknown.
-    pub(crate) phase: Option<Phase>,
-    /// The source line of its checkout.
-    pub(crate) caller: &'static Location<'static>,
-    /// The hold of the same request, if the wait began beside one.
-    pub(crate) own_hold: Option<OwnHold>,
 }
 
 /// Capacity above which the memory is freed when the last entry is removed, after a burst.
@@ -168,7 +196,7 @@ impl<T> Entries<T> {
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) holders: Entries<Holder>,
-    pub(crate) waiters: Entries<Waiter>,
+    pub(crate) waiters: Waiters,
 }
 
 impl Ledger {
@@ -185,7 +213,9 @@ impl Ledger {
     /// Returns how many checkouts wait in this phase.
     pub(crate) fn waiting_in(&self, phase: Phase) -> u32 {
         let waiters = self.waiters.iter();
-        waiters.filter(|waiter| waiter.phase == Some(phase)).count() as u32
+        waiters
+            .filter(|waiter| waiter.phase() == Some(phase))
+            .count() as u32
     }
 
     /// Returns the waiter whose wait began first.

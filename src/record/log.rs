@@ -10,6 +10,7 @@ use crate::checkout::Checkout;
 use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{LongestHolder, PoolSnapshot};
 use crate::log_limiter::LogLimiter;
+use crate::record::culprits::Culprits;
 use crate::record::nested::Borrower;
 use crate::record::pool_events::{CloseReason, PoolEvents};
 use crate::record::recorder::{Recorder, TARGET};
@@ -52,7 +53,12 @@ impl Recorder {
     }
 
     /// Returns the pool snapshot for the error of a timeout of this borrower.
-    pub(crate) fn scene(&self, now: Instant, borrower: &Borrower<'_>) -> PoolSnapshot {
+    pub(crate) fn scene(
+        &self,
+        now: Instant,
+        borrower: &Borrower<'_>,
+        culprits: &Culprits,
+    ) -> PoolSnapshot {
         let counts = self.counts();
         let already_held = self.held_at_timeout(borrower, now);
         let state = self.state();
@@ -67,6 +73,7 @@ impl Recorder {
                 label: holder.checkout.label_text(),
                 held: holder.held(now),
             }),
+            most_blamed: culprits.most_blamed(),
             already_held,
             last_connect_error: state
                 .last_connect_error

@@ -3,10 +3,14 @@
 //! Everything that belongs together is under one lock ([`recorder`]), so every reading is consistent. The
 //! middleware in `observe/` writes it, and metrics, reports and advice read it.
 
+pub(crate) mod blame;
+pub(crate) mod blamed;
 pub(crate) mod buckets;
 pub(crate) mod by_route;
 pub(crate) mod checkouts;
 pub(crate) mod clock;
+pub(crate) mod culprits;
+pub(crate) mod debt;
 pub(crate) mod duration_sink;
 pub(crate) mod histogram;
 pub(crate) mod history;
@@ -27,4 +31,5 @@ pub(crate) mod statements;
 pub(crate) mod totals;
 pub(crate) mod traffic;
 pub(crate) mod usage;
+pub(crate) mod waiters;
 pub(crate) mod windows;

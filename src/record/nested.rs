@@ -14,8 +14,9 @@ use crate::checkout::wait_phase::Phase;
 use crate::error::{AlreadyHeld, HeldBy};
 use crate::log_limiter::LogLimiter;
 use crate::record::inventory::Availability;
-use crate::record::ledger::{Holder, Ledger, Waiter};
+use crate::record::ledger::{Holder, Ledger};
 use crate::record::recorder::{PoolState, Recorder, TARGET};
+use crate::record::waiters::Waiter;
 use crate::request::attribution::Attribution;
 use crate::settings::NestedCheckouts;
 
@@ -69,7 +70,7 @@ impl Borrower<'_> {
         }
         let by = if task.is_some() && task == holder.task {
             HeldBy::Task
-        } else if self.trace.is_some() && self.trace == holder.trace {
+        } else if self.trace.is_some() && self.trace == holder.trace() {
             HeldBy::Trace
         } else {
             return None;
@@ -143,12 +144,11 @@ impl Recorder {
         {
             return Err(held);
         }
-        let key = state.ledger.waiters.insert(Waiter {
-            since,
-            phase,
-            caller: checkout.caller(),
-            own_hold,
-        });
+        let route = borrower.request.and_then(|it| it.route.as_ref());
+        let site = state.usage.id(checkout, route);
+        let (each, caller) = (state.blame.mark().each, checkout.caller());
+        let waiter = Waiter::new(since, phase, site, each, caller, own_hold);
+        let key = state.ledger.waiters.insert(waiter);
         Ok((key, held))
     }
 

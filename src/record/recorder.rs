@@ -13,9 +13,12 @@ use crate::advice::advisor::Advisor;
 use crate::backend::{ConnectError, InvalidatingError};
 use crate::log_limiter::LogLimiter;
 use crate::recent::Sum;
+use crate::record::blame::{Blame, Owed};
 use crate::record::buckets::{Buckets, SECONDS};
 use crate::record::by_route::ByRoute;
 use crate::record::clock::Clock;
+use crate::record::culprits::{Pairs, PastHolds};
+use crate::record::debt::Debts;
 use crate::record::duration_sink::DurationSink;
 use crate::record::history::{History, Recorded};
 use crate::record::interval::Interval;
@@ -82,8 +85,17 @@ pub(crate) struct PoolState {
     /// Recent checkouts, which advice replays.
     pub(crate) history: History,
     pub(crate) totals: Totals,
-    /// Connection time used, by call site.
+    /// Connection time used and owed, by call site.
     pub(crate) usage: Usage,
+    pub(crate) blame: Blame,
+    /// The reading up to which what the current holders owe is in `usage`.
+    pub(crate) settled: Owed,
+    /// The time queued that no hold owes.
+    pub(crate) nobodys: Debts,
+    pub(crate) past_holds: PastHolds,
+    pub(crate) pairs: Pairs,
+    /// Whether the pool was neither suspended nor closed when that was last looked at.
+    pub(crate) is_open: bool,
     /// Shed checkouts.
     pub(crate) shed: ByRoute<()>,
     /// Durations since the start, in the buckets of the metrics.
@@ -149,6 +161,12 @@ impl Recorder {
                     ..Totals::default()
                 },
                 usage: Usage::new(now),
+                blame: Blame::default(),
+                settled: Owed::ZERO,
+                nobodys: Debts::default(),
+                past_holds: PastHolds::default(),
+                pairs: Pairs::default(),
+                is_open: true,
                 shed,
                 waits: Buckets::new(SECONDS),
                 holds: Buckets::new(SECONDS),
@@ -260,13 +278,15 @@ impl Recorder {
         (recorded, traffic, now)
     }
 
-    /// Records the current gauge values in the windows. Returns the slot of the current second.
+    /// Records the current gauge values in the windows, and who owes from now on. Returns the slot of the
+    /// current second.
     pub(crate) fn level<'a>(&self, state: &'a mut PoolState, now: u64) -> &'a mut Interval {
         let level = GaugeValues {
             checked_out: state.ledger.holders.len(),
             pending: state.ledger.waiters.len(),
             overflow: self.inventory.overflow(),
         };
+        self.level_blame(state, now);
         state.windows.set_level(now, level)
     }
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
+use crate::checkout::Checkout;
 use crate::recent::{Marker, Recent, Sum};
 use crate::record::clock::nanos;
+use crate::record::debt::{Debt, Debts};
 use crate::record::ledger::Holder;
 
 /// Maximum number of call sites recorded separately. Further ones share one entry, so that memory and the
@@ -87,11 +89,15 @@ pub(super) struct SiteKey {
 
 impl SiteKey {
     pub(super) fn of(holder: &Holder) -> Self {
+        Self::new(holder.checkout, holder.route())
+    }
+
+    fn new(checkout: Checkout, route: Option<&Arc<str>>) -> Self {
         let text = |text: &str| (text.as_ptr().addr(), text.len());
         Self {
-            caller: std::ptr::from_ref(holder.caller()).addr(),
-            label: holder.checkout.label_text().map_or((0, 0), text),
-            route: holder.route().map_or(0, |route| text(route).0),
+            caller: std::ptr::from_ref(checkout.caller()).addr(),
+            label: checkout.label_text().map_or((0, 0), text),
+            route: route.map_or(0, |route| text(route).0),
         }
     }
 
@@ -114,12 +120,40 @@ impl Hash for SiteKey {
     }
 }
 
+/// The number of a call site in the record of its pool. One call site may have several, one for each key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SiteId(u16);
+
+impl SiteId {
+    /// The number of all call sites beyond the bound.
+    pub(crate) const OTHER: Self = Self(0);
+}
+
+/// What is recorded of one call site.
+#[derive(Debug)]
+struct Tracked {
+    site: Site,
+    used: Recent<Use>,
+    debts: Debts,
+}
+
+impl Tracked {
+    fn new(site: Site) -> Self {
+        Self {
+            site,
+            used: Recent::default(),
+            debts: Debts::default(),
+        }
+    }
+}
+
 /// Use of one pool by all call sites. The hash function need not resist attacks, because no client can
 /// choose an address.
 #[derive(Debug)]
 pub(crate) struct Usage {
-    sites: HashMap<SiteKey, (Site, Recent<Use>), FixedState>,
-    other: Recent<Use>,
+    ids: HashMap<SiteKey, SiteId, FixedState>,
+    /// By their numbers. The first one is that of the call sites beyond the bound.
+    sites: Vec<Tracked>,
     marker: Marker,
 }
 
@@ -167,82 +201,138 @@ impl Scraped {
 impl Usage {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            sites: HashMap::default(),
-            other: Recent::default(),
+            ids: HashMap::default(),
+            sites: Vec::new(),
             marker: Marker::new(now),
         }
     }
 
-    /// Adds a completed hold.
+    /// Returns the number of a call site, which is entered if it is new and the bound is not reached.
+    pub(crate) fn id(&mut self, checkout: Checkout, route: Option<&Arc<str>>) -> SiteId {
+        let full = self.ids.len() >= SITES;
+        match self.ids.entry(SiteKey::new(checkout, route)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(_) if full => SiteId::OTHER,
+            Entry::Vacant(new) => {
+                if self.sites.is_empty() {
+                    self.sites.push(Tracked::new(Site::other()));
+                }
+                let id = SiteId(self.sites.len() as u16);
+                self.sites.push(Tracked::new(Site::new(checkout, route)));
+                *new.insert(id)
+            }
+        }
+    }
+
+    /// Adds a completed hold of this call site.
     pub(crate) fn returned(
         &mut self,
-        holder: &Holder,
+        id: SiteId,
+        waited: Duration,
         held: Duration,
         busy: Option<Duration>,
         now: Instant,
     ) {
         self.advance(now);
         let held = nanos(held);
-        let used = Use {
+        self.tracked(id).used.total.add(&Use {
             checkouts: 1,
-            waited: nanos(holder.waited),
+            waited: nanos(waited),
             held,
             busy: busy.map_or(0, nanos),
             measured: if busy.is_some() { held } else { 0 },
-        };
-        let full = self.sites.len() >= SITES;
-        let tracked = match self.sites.entry(SiteKey::of(holder)) {
-            Entry::Occupied(known) => &mut known.into_mut().1,
-            Entry::Vacant(_) if full => &mut self.other,
-            Entry::Vacant(new) => &mut new.insert((Site::of(holder), Recent::default())).1,
-        };
-        tracked.total.add(&used);
+        });
+    }
+
+    /// Adds what holds of this call site have come to owe in a slot of time.
+    pub(crate) fn owes(&mut self, id: SiteId, slot: u64, debt: Debt) {
+        self.tracked(id).debts.add(slot, debt);
+    }
+
+    fn tracked(&mut self, id: SiteId) -> &mut Tracked {
+        &mut self.sites[usize::from(id.0)]
     }
 
     /// Copies the use by all call sites, so that the caller holds the lock only for the copy. A call
     /// site may occur more than once; see [`by_site`].
     pub(crate) fn read(&mut self, now: Instant) -> Vec<(Site, Sum<Use>)> {
         self.advance(now);
-        let known = self.sites.values();
-        let known = known.map(|(site, tracked)| (site.clone(), tracked.read()));
-        let other = (self.other.total.checkouts > 0).then(|| (Site::other(), self.other.read()));
-        known.chain(other).collect()
+        let used = self.sites.iter();
+        let used = used.filter(|tracked| tracked.used.total.checkouts > 0);
+        used.map(|tracked| (tracked.site.clone(), tracked.used.read()))
+            .collect()
     }
 
-    /// Returns the call sites by their numbers. If several have the same number, returns one of them.
-    pub(crate) fn places(&self) -> HashMap<u16, Site> {
-        let sites = self.sites.iter();
+    /// Returns what each call site owes. A call site may occur more than once.
+    pub(crate) fn debts(&self) -> impl Iterator<Item = (&Site, &Debts)> {
+        let sites = self.sites.iter().enumerate();
+        let is_used = |index: usize, debts: &Debts| index > 0 || !debts.are_empty();
         sites
-            .map(|(key, (site, _))| (key.number(), site.clone()))
+            .filter(move |(index, tracked)| is_used(*index, &tracked.debts))
+            .map(|(_, tracked)| (&tracked.site, &tracked.debts))
+    }
+
+    /// Returns the call site with this number.
+    pub(crate) fn site(&self, id: SiteId) -> &Site {
+        &self.sites[usize::from(id.0)].site
+    }
+
+    /// Returns the call sites by their numbers in the history. If several have the same number, returns
+    /// one of them.
+    pub(crate) fn places(&self) -> HashMap<u16, Site> {
+        let ids = self.ids.iter();
+        ids.map(|(key, id)| (key.number(), self.site(*id).clone()))
             .collect()
     }
 
     fn advance(&mut self, now: Instant) {
-        let all = self.sites.values_mut().map(|(_, tracked)| tracked);
-        self.marker.advance(now, all.chain([&mut self.other]));
+        let all = self.sites.iter_mut().map(|tracked| &mut tracked.used);
+        self.marker.advance(now, all);
     }
 }
 
 /// Hides the source lines, and merges the call sites with the same label and route.
 pub(crate) fn without_callers(sites: BySite) -> BySite {
-    let caller: Arc<str> = Arc::from(HIDDEN);
-    by_site(sites.into_iter().map(|(site, used)| {
-        let caller = Arc::clone(&caller);
-        (Site { caller, ..site }, used)
-    }))
+    let sites = sites.into_iter();
+    by_site(sites.map(|(site, used)| (site.without_caller(), used)))
 }
 
 impl Site {
-    fn of(holder: &Holder) -> Self {
-        let caller = holder.caller();
+    /// Returns `/orders at src/orders.rs:41 (label)`, without the parts that are unknown or hidden.
+    pub(crate) fn name(&self) -> String {
+        let (route, label) = (self.route.as_deref(), self.label);
+        if &*self.caller == HIDDEN {
+            return match (route, label) {
+                (Some(route), Some(label)) => format!("{route} ({label})"),
+                (Some(only), None) | (None, Some(only)) => only.to_owned(),
+                (None, None) => "call sites without label and route".to_owned(),
+            };
+        }
+        let route = route.map(|route| format!("{route} at "));
+        let label = label.map(|label| format!(" ({label})"));
+        format!(
+            "{}{}{}",
+            route.unwrap_or_default(),
+            self.caller,
+            label.unwrap_or_default()
+        )
+    }
+
+    /// Returns this call site without its source line.
+    pub(crate) fn without_caller(self) -> Self {
+        Self {
+            caller: Arc::from(HIDDEN),
+            ..self
+        }
+    }
+
+    fn new(checkout: Checkout, route: Option<&Arc<str>>) -> Self {
+        let caller = checkout.caller();
         Self {
             caller: Arc::from(format!("{}:{}", caller.file(), caller.line())),
             // Prometheus treats an empty label as absent.
-            label: holder
-                .checkout
-                .label_text()
-                .filter(|label| !label.is_empty()),
-            route: holder.route().cloned(),
+            label: checkout.label_text().filter(|label| !label.is_empty()),
+            route: route.cloned(),
         }
     }
 
@@ -258,16 +348,20 @@ impl Site {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkout::Checkout;
-    use crate::request::attribution::Attribution;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn holder(checkout: Checkout, route: Option<&Arc<str>>) -> Holder {
-        Holder {
-            waited: SECOND,
-            request: route.map(|route| Attribution::new("GET", Some(Arc::clone(route)))),
-            ..Holder::bare(checkout)
+    impl Usage {
+        fn hold(
+            &mut self,
+            checkout: Checkout,
+            route: Option<&Arc<str>>,
+            held: Duration,
+            busy: Option<Duration>,
+            now: Instant,
+        ) {
+            let id = self.id(checkout, route);
+            self.returned(id, SECOND, held, busy, now);
         }
     }
 
@@ -276,10 +370,10 @@ mod tests {
         let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
         let checkout = Checkout::new();
         let (one, same): (Arc<str>, Arc<str>) = (Arc::from("/users"), Arc::from("/users"));
-        usage.returned(&holder(checkout, Some(&one)), 4 * SECOND, Some(SECOND), now);
-        usage.returned(&holder(checkout, Some(&same)), 4 * SECOND, None, now);
-        usage.returned(&holder(checkout, None), SECOND, None, now);
-        usage.returned(&holder(checkout.label("nightly"), None), SECOND, None, now);
+        usage.hold(checkout, Some(&one), 4 * SECOND, Some(SECOND), now);
+        usage.hold(checkout, Some(&same), 4 * SECOND, None, now);
+        usage.hold(checkout, None, SECOND, None, now);
+        usage.hold(checkout.label("nightly"), None, SECOND, None, now);
         let read = by_site(usage.read(now));
         assert_eq!(read.len(), 3);
         let users = read
@@ -322,7 +416,7 @@ mod tests {
         let (now, mut usage) = (Instant::now(), Usage::new(Instant::now()));
         for number in 0..2 * SITES {
             let route = Arc::from(format!("/{number}"));
-            usage.returned(&holder(Checkout::new(), Some(&route)), SECOND, None, now);
+            usage.hold(Checkout::new(), Some(&route), SECOND, None, now);
         }
         let read = by_site(usage.read(now));
         assert_eq!(read.len(), SITES + 1);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::timings::{percent, round};
 use crate::record::clock::seconds;
 use crate::record::recorder::Recorder;
-use crate::record::usage::{HIDDEN, Use, without_callers};
+use crate::record::usage::{Site, Use, without_callers};
 
 /// The use of connections by one call site within the last five minutes.
 #[non_exhaustive]
@@ -75,30 +75,22 @@ impl CallSite {
     /// Returns the names of all call sites, by their numbers in the record.
     pub(crate) fn names(recorder: &Recorder, source_lines: bool) -> HashMap<u16, String> {
         let places = recorder.state().usage.places();
-        let named = places.into_iter().map(|(number, site)| {
-            let caller = if source_lines { &*site.caller } else { HIDDEN };
-            (number, name(site.route.as_deref(), caller, site.label))
-        });
-        named.collect()
+        let shown = |site: Site| match source_lines {
+            true => site,
+            false => site.without_caller(),
+        };
+        let named = places.into_iter();
+        named
+            .map(|(number, site)| (number, shown(site).name()))
+            .collect()
     }
 
     pub(crate) fn name(&self) -> String {
-        name(self.route.as_deref(), &self.caller, self.label)
+        Site {
+            caller: self.caller.as_str().into(),
+            label: self.label,
+            route: self.route.as_deref().map(Into::into),
+        }
+        .name()
     }
-}
-
-/// Returns `/orders at src/orders.rs:41 (label)`, without the parts that are unknown or hidden.
-fn name(route: Option<&str>, caller: &str, label: Option<&str>) -> String {
-    if caller == HIDDEN {
-        return match (route, label) {
-            (Some(route), Some(label)) => format!("{route} ({label})"),
-            (Some(only), None) | (None, Some(only)) => only.to_owned(),
-            (None, None) => "call sites without label and route".to_owned(),
-        };
-    }
-    let route = route
-        .map(|route| format!("{route} at "))
-        .unwrap_or_default();
-    let label = label.map(|label| format!(" ({label})"));
-    format!("{route}{caller}{}", label.unwrap_or_default())
 }

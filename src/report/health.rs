@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::blame::BlameReport;
 use super::efficiency::HoldEfficiency;
 use super::grant::{Grant, Own};
 use super::holders::HolderReport;
@@ -45,6 +46,8 @@ pub struct Health {
     pub windows: Windows,
     /// Number of checkouts that timed out within the last minute.
     pub timeouts_last_1m: u64,
+    /// Whose holds make checkouts queue.
+    pub blame: BlameReport,
     /// Checkouts rejected by load shedding.
     pub shed: ShedReport,
     /// How long the oldest waiting checkout has waited, in seconds; `null` if none waits.
@@ -196,6 +199,7 @@ impl<S: Source> Observe<S> {
                 last_5m: Window::from(&self.recorder.window(Span::FiveMinutes)),
             },
             timeouts_last_1m: minute.traffic.timeouts,
+            blame: BlameReport::read(&self.recorder, facts.source_lines),
             shed: ShedReport::read(&self.recorder, &minute),
             longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
             longest_holders: holders,

@@ -127,7 +127,7 @@ impl<S> Observe<S> {
                 caller: line(holder.caller()),
                 label: holder.checkout.label_text(),
                 route: holder.route().map(|route| route.to_string()),
-                trace_id: holder.trace.map(|trace| trace.to_string()),
+                trace_id: holder.trace().map(|trace| trace.to_string()),
                 held_seconds: seconds(held),
                 process_id: seen.and_then(ConnectionFacts::process_id),
                 transaction: seen.and_then(ConnectionFacts::transaction),

@@ -2,6 +2,7 @@
 //!
 //! The reports are methods of [`Observe`](crate::service::Observe), for any observed stack that is a [`Source`].
 
+mod blame;
 pub(crate) mod call_sites;
 mod connections;
 mod efficiency;
@@ -19,6 +20,7 @@ mod status;
 pub(crate) mod timings;
 pub(crate) mod warnings;
 
+pub use self::blame::{BlameReport, BlameWindow, BlamedPair, BlamedSite};
 pub use self::call_sites::CallSite;
 pub use self::connections::{Connections, SessionReport};
 pub use self::efficiency::HoldEfficiency;
@@ -35,7 +37,7 @@ pub use self::timings::{PhaseTimings, Timings, Window};
 
 pub use crate::advice::{
     Accuracy, Bottleneck, BottleneckKind, Comparison, Contention, CurrentUsage, CurvePoint,
-    Evidence, EvidenceWindow, EvidenceWindows, NotEnoughData, Optimization, PredictedWait,
-    ReplayedRecord, StatementShare, WhatIf, WhatIfError,
+    Evidence, EvidenceWindow, EvidenceWindows, HalvedHolds, NotEnoughData, Optimization,
+    PredictedWait, ReplayedRecord, StatementShare, WhatIf, WhatIfError,
 };
 pub use crate::record::totals::{Closed, Totals};

@@ -100,14 +100,16 @@ fn exhausted(health: &Health, names: &SettingNames) -> Option<Finding> {
         .take(3)
         .map(HolderReport::sentence)
         .collect();
+    let blamed = health.blame.sentence();
     finding(
         format!(
-            "pool exhausted: all {max} connections are checked out and {waiting}, the longest for {waited}; held longest by {}",
+            "pool exhausted: all {max} connections are checked out and {waiting}, the longest for {waited}; held longest by {}{}",
             if held.is_empty() {
                 "checkouts made outside of poolscope".to_owned()
             } else {
                 held.join(", ")
             },
+            blamed.map(|it| format!("; {it}")).unwrap_or_default(),
         ),
         format!(
             "Shorten the longest holds (make no slow calls while holding a connection), or raise {} if the database allows more connections.",
@@ -306,6 +308,7 @@ fn lost_telemetry(health: &Health) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::blame::BlameReport;
     use super::super::efficiency::HoldEfficiency;
     use super::super::health::{DatabaseHealth, Windows};
     use super::super::shed::ShedReport;
@@ -375,6 +378,7 @@ mod tests {
                 last_5m: window,
             },
             timeouts_last_1m: 0,
+            blame: BlameReport::default(),
             shed: ShedReport::default(),
             longest_wait_seconds: None,
             longest_holders: Vec::new(),

@@ -8,6 +8,7 @@ mod abandoned_queries;
 mod access;
 mod admission;
 mod advice;
+mod blame;
 mod checkout_spans;
 mod closing;
 mod connect_errors;

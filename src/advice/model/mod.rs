@@ -15,7 +15,7 @@ mod clients;
 mod events;
 mod handover;
 mod prediction;
-mod random;
+pub(crate) mod random;
 mod replay;
 mod simulator;
 mod size;
@@ -53,6 +53,9 @@ pub struct NotEnoughData {
     pub checkouts_more: u64,
 }
 
+/// A predicted case: the connections, the bits of the load, and the call sites with shorter holds.
+type Case = (u32, u64, Vec<u16>);
+
 /// A model of a recorded load.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -60,7 +63,7 @@ pub(crate) struct Model {
     pub(crate) fit: Fit,
     pub(crate) recorded: Recorded,
     /// Cached predictions, so that no replay runs twice.
-    known: Mutex<HashMap<(u32, u64), Prediction>>,
+    known: Mutex<HashMap<Case, Prediction>>,
 }
 
 /// The measurements of a record.
@@ -125,13 +128,18 @@ impl Model {
 
     /// Predicts the waits with `connections`, under `load` times the recorded load.
     pub(crate) fn at(&self, connections: u32, load: f64) -> Prediction {
+        self.halved(&[], connections, load)
+    }
+
+    /// Predicts the same with the holds of these call sites half as long.
+    pub(crate) fn halved(&self, places: &[u16], connections: u32, load: f64) -> Prediction {
         let connections = connections.clamp(1, Self::MOST);
         let load = if load.is_finite() {
             load.clamp(1e-3, 1e3)
         } else {
             1.0
         };
-        let key = (connections, load.to_bits());
+        let key = (connections, load.to_bits(), places.to_vec());
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(prediction) = known().get(&key) {
             return *prediction;
@@ -143,7 +151,7 @@ impl Model {
                 in_use: self.recorded.demand() * load,
                 ..Replayed::default()
             },
-            false => self.replay.run(connections, load),
+            false => self.replay.run(connections, load, places),
         };
         let prediction = Prediction {
             beyond_data: connections.saturating_sub(self.recorded.in_use),

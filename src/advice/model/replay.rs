@@ -102,8 +102,9 @@ impl Replay {
         replay
     }
 
-    /// Replays the record through a pool of `connections`, under `load` times the recorded load.
-    pub(crate) fn run(&self, connections: u32, load: f64) -> Replayed {
+    /// Replays the record through a pool of `connections`, under `load` times the recorded load, with the
+    /// holds of the call sites `halved` half as long.
+    pub(crate) fn run(&self, connections: u32, load: f64, halved: &[u16]) -> Replayed {
         let runs = self.runs.iter();
         let once: usize = runs.map(|(run, times)| run.range.len() * times).sum();
         let times = (REPLAYED / once.max(1)).clamp(1, TIMES);
@@ -111,7 +112,7 @@ impl Replay {
         let pool = self.pool(connections);
         let (mut waiting, mut count, mut seconds, mut held) = (0, 0, 0.0, 0.0);
         for number in 0..times {
-            let passages = self.pass(&pool, number, load, times);
+            let passages = self.pass(&pool, number, load, halved, times);
             let last = passages.last().map_or(0.0, |it| it.asked);
             let skipped = (UNSETTLED * passages.len() as f64) as usize;
             let settled = passages.get(skipped..).unwrap_or_default();
@@ -137,7 +138,7 @@ impl Replay {
     /// Returns the Kolmogorov distance between the recorded hold times and those of a replay at the
     /// recorded size.
     pub(crate) fn distance(&self, trace: &Trace, connections: u32) -> f64 {
-        let replayed = self.pass(&self.pool(connections), 0, 1.0, 1);
+        let replayed = self.pass(&self.pool(connections), 0, 1.0, &[], 1);
         let replayed = replayed.iter().map(|it| it.returned - it.granted);
         let recorded = trace.checkouts.iter().filter(|it| it.is_complete());
         statistics::distance(replayed, recorded.map(Checkout::held))
@@ -146,7 +147,7 @@ impl Replay {
     /// Returns the throughput, in checkouts per second, of clients without think time on a connection
     /// each.
     pub(crate) fn throughput(&self, clients: u32) -> f64 {
-        let (mut jobs, _) = self.plan(0, 1.0);
+        let (mut jobs, _) = self.plan(0, 1.0, &[]);
         jobs.truncate((THROUGHPUT * clients as usize).max(16 * THROUGHPUT));
         // No client waits for a connection, so none is handed over.
         let always_busy = Arrivals::Closed {
@@ -173,8 +174,15 @@ impl Replay {
     }
 
     /// Runs replay `number` of `of`.
-    fn pass(&self, pool: &Pool, number: usize, load: f64, of: usize) -> Vec<Passage> {
-        let (jobs, arrivals) = self.plan(number as u64, load);
+    fn pass(
+        &self,
+        pool: &Pool,
+        number: usize,
+        load: f64,
+        halved: &[u16],
+        of: usize,
+    ) -> Vec<Passage> {
+        let (jobs, arrivals) = self.plan(number as u64, load, halved);
         match self.clients {
             None => pool.run(&jobs, Arrivals::Open(&arrivals)),
             Some(clients) => {
@@ -193,7 +201,7 @@ impl Replay {
     }
 
     /// Returns the jobs and arrivals of a replay, shuffled by `seed`.
-    fn plan(&self, seed: u64, load: f64) -> (Vec<Job>, Vec<Arrival>) {
+    fn plan(&self, seed: u64, load: f64, halved: &[u16]) -> (Vec<Job>, Vec<Arrival>) {
         let mut random = Random::new(seed);
         let (mut jobs, mut arrivals) = (Vec::new(), Vec::new());
         let mut offset = 0.0;
@@ -208,8 +216,9 @@ impl Replay {
                 for places in order.chunk_by(|a, b| block[*a].place == block[*b].place) {
                     let mut drawn: Vec<Job> = places.iter().map(|at| block[*at].job).collect();
                     random.shuffle(&mut drawn);
+                    let is_halved = halved.contains(&block[places[0]].place);
                     for (at, job) in places.iter().zip(drawn) {
-                        jobs[first + at] = job;
+                        jobs[first + at] = if is_halved { job.halved() } else { job };
                     }
                 }
                 let indices = block.iter().zip(first..);

@@ -19,6 +19,15 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// Returns the same work in half the time.
+    pub(crate) fn halved(&self) -> Self {
+        Self {
+            before: self.before / 2.0,
+            inside: self.inside / 2.0,
+            after: self.after / 2.0,
+        }
+    }
+
     /// Returns the hold time without slowdown.
     pub(crate) fn whole(&self) -> f64 {
         self.before + self.inside + self.after

@@ -169,6 +169,10 @@ impl Forecast for Workers {
         }
     }
 
+    fn halved(&self, _: &[u16], _: u32, _: f64) -> Prediction {
+        unreachable!("not used by the rules")
+    }
+
     fn recorded(&self) -> Recorded {
         unreachable!("not used by the rules")
     }
@@ -326,6 +330,10 @@ impl Forecast for Nonsense {
     fn at(&self, connections: u32, times: f64) -> Prediction {
         let said = self.0[connections as usize % 3] * times;
         all(connections, said)
+    }
+
+    fn halved(&self, _: &[u16], _: u32, _: f64) -> Prediction {
+        unreachable!("not used by the rules")
     }
 
     fn recorded(&self) -> Recorded {

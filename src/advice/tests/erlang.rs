@@ -96,6 +96,15 @@ impl Forecast for Erlang {
         }
     }
 
+    fn halved(&self, _: &[u16], connections: u32, times: f64) -> Prediction {
+        let held = self.held / 2.0;
+        Self {
+            held,
+            ..self.clone()
+        }
+        .at(connections, times)
+    }
+
     fn recorded(&self) -> Recorded {
         Recorded {
             checkouts: 20_000,

@@ -216,17 +216,9 @@ impl ConnectionFacts for Facts {
 fn the_message_has_all_known_fields() {
     let route = Arc::from("/export/{id}");
     let mut holder = Holder {
-        checkout: Checkout::new().label("nightly"),
-        since: Instant::now(),
-        at: 0,
-        waited: Duration::ZERO,
-        trace: None,
         request: Some(Attribution::new("GET", Some(route))),
-        task: None,
         facts: Some(Arc::new(Facts)),
-        busy_before: None,
-        position: None,
-        leak_reported: false,
+        ..Holder::bare(Checkout::new().label("nightly"))
     };
     let text = |holder: &Holder| {
         let last_query = holder.facts.as_ref().and_then(|facts| facts.last_query());

@@ -119,6 +119,8 @@ pub(crate) struct Seen {
     pub(crate) trace: Trace,
     /// Seconds queued, sorted.
     pub(crate) waits: Vec<f64>,
+    /// Each checkout with its call site.
+    pub(crate) passages: Vec<(u16, Passage)>,
 }
 
 impl Seen {
@@ -148,6 +150,10 @@ impl Load {
         Seen {
             trace: self.record(&passages, &made, size, until),
             waits,
+            passages: passages
+                .iter()
+                .map(|it| (made[it.job].place, *it))
+                .collect(),
         }
     }
 

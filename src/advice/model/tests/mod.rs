@@ -1,4 +1,5 @@
 mod accuracy;
 mod erlang;
+mod halving;
 pub(crate) mod loads;
 mod properties;
