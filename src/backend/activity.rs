@@ -27,6 +27,7 @@ pub(crate) struct ServerSession {
     pub(crate) transaction_seconds: Option<f64>,
     pub(crate) wait_event: Option<String>,
     pub(crate) application_name: Option<String>,
+    pub(crate) user: Option<String>,
     /// The replica of this service that the session belongs to, if known.
     ///
     /// On Postgres it is the instance in the session's name, if the name is one of this service; on
@@ -35,6 +36,9 @@ pub(crate) struct ServerSession {
     pub(crate) same_user: bool,
     pub(crate) same_database: bool,
     pub(crate) query: Option<String>,
+    /// The sessions that hold the lock that this one waits for, or [`PREPARED`](super::PREPARED);
+    /// empty if it waits for none, `None` if that is unknown.
+    pub(crate) blocked_by: Option<Vec<u64>>,
 }
 
 /// The state of a session.

@@ -14,6 +14,8 @@ mod credentials;
 mod dial;
 #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 mod invalidation;
+#[cfg_attr(not(any(feature = "postgres", feature = "mysql")), allow(dead_code))]
+mod lock_waits;
 mod monitor_connection;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -49,6 +51,7 @@ pub(crate) use self::invalidation::Affects;
 #[cfg(feature = "postgres")]
 pub(crate) use self::invalidation::KNOWN_TEXT;
 pub use self::invalidation::{Errors, InvalidatingError};
+pub(crate) use self::lock_waits::PREPARED;
 #[cfg(test)]
 pub(crate) use self::monitor_connection::Known;
 pub(crate) use self::monitor_connection::{

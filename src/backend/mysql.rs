@@ -23,6 +23,7 @@ use super::{
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 mod activity;
+mod lock_waits;
 #[cfg(test)]
 mod tests;
 

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::grant::count;
 use super::holders::HolderReport;
+use super::lock_waits::Blocker;
 use super::sessions::{SessionTally, ours};
 use super::source::{Source, SourceFacts};
 use super::timings::round;
-use crate::backend::{MonitorConnection, ServerSession, SessionState};
+use crate::backend::{Activity, MonitorConnection, ServerSession, SessionState};
 use crate::observe::Observe;
 use crate::query::describe;
 use crate::settings::DatabaseKind;
@@ -69,6 +70,9 @@ pub struct SessionReport {
     pub transaction_seconds: Option<f64>,
     /// The event that the session waits for on the server.
     pub wait_event: Option<String>,
+    /// The sessions that hold the lock that this one waits for, at most five. Those that wait for the same
+    /// lock are left out. Empty if it waits for no lock; `null` if unknown.
+    pub blocked_by: Option<Vec<Blocker>>,
     /// The query without values; only with `DB_POOL_QUERY_TEXT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
@@ -116,7 +120,7 @@ impl<S: Source> Observe<S> {
                 }
                 let tally = SessionTally::of_sessions(&sessions);
                 let shows_query = facts.settings.query_text && scope == "pool";
-                let reports = server_view(sessions, holders, shows_query, facts.kind);
+                let reports = server_view(sessions, activity, &holders, shows_query, facts.kind);
                 (scope, tally, reports)
             }
             None => {
@@ -154,12 +158,13 @@ impl<S: Source> Observe<S> {
 /// Returns the sessions that the server shows, each with its holder.
 fn server_view(
     sessions: Vec<ServerSession>,
-    holders: Vec<HolderReport>,
+    activity: &Activity,
+    holders: &[HolderReport],
     shows_query: bool,
     kind: DatabaseKind,
 ) -> Vec<SessionReport> {
-    let mut by_id: HashMap<u64, HolderReport> = holders
-        .into_iter()
+    let by_id: HashMap<u64, &HolderReport> = holders
+        .iter()
         .filter_map(|h| Some((h.process_id?, h)))
         .collect();
     let reports = sessions.into_iter().map(|session| SessionReport {
@@ -168,6 +173,7 @@ fn server_view(
         state_seconds: session.state_seconds.map(|s| round(s, 3)),
         query_seconds: session.query_seconds.map(|s| round(s, 3)),
         transaction_seconds: session.transaction_seconds.map(|s| round(s, 3)),
+        blocked_by: Blocker::of(&session, activity, holders),
         wait_event: session.wait_event,
         // MySQL and MariaDB insert bind values into the statement's text while a general log or a
         // binlog is enabled.
@@ -175,7 +181,7 @@ fn server_view(
             .query
             .filter(|_| shows_query)
             .map(|query| describe(&query, kind).text.to_string()),
-        holder: by_id.remove(&session.process_id),
+        holder: by_id.get(&session.process_id).copied().cloned(),
     });
     reports.collect()
 }

@@ -172,10 +172,12 @@ mod tests {
             transaction_seconds: None,
             wait_event: None,
             application_name: None,
+            user: None,
             replica: replica.map(str::to_owned),
             same_user: true,
             same_database: true,
             query: None,
+            blocked_by: None,
         }
     }
 

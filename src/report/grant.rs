@@ -83,10 +83,12 @@ mod tests {
             transaction_seconds: None,
             wait_event: None,
             application_name: None,
+            user: None,
             replica: None,
             same_user: true,
             same_database: true,
             query: None,
+            blocked_by: None,
         };
         Activity {
             sessions: Some((1..=sessions).map(session).collect()),

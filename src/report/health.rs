@@ -8,6 +8,7 @@ use super::efficiency::HoldEfficiency;
 use super::grant::{Grant, Own};
 use super::holders::HolderReport;
 use super::invalidation::Invalidation;
+use super::lock_waits;
 use super::repeats::RepeatedStatement;
 use super::sessions::count;
 use super::shed::ShedReport;
@@ -160,6 +161,7 @@ impl<S: Source> Observe<S> {
             .map(|activity| count(activity, &facts, &holders, evidence.counts.open))
             .unwrap_or_default();
         let grant = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
+        let locks = activity.and_then(|activity| lock_waits::finding(activity, &facts, &holders));
         let minute = self.recorder.window(Span::Minute);
         let last_connect_error = {
             let state = self.recorder.state();
@@ -222,7 +224,12 @@ impl<S: Source> Observe<S> {
             recommendation: cannot_serve_advice(evidence.availability).to_owned(),
         });
         let invalidation = last_invalidation.and_then(|last| last.finding(&health.status));
-        for finding in cannot_serve.into_iter().chain(invalidation).chain(findings) {
+        for finding in cannot_serve
+            .into_iter()
+            .chain(invalidation)
+            .chain(locks)
+            .chain(findings)
+        {
             health.warnings.push(finding.warning);
             health.recommendations.push(finding.recommendation);
         }

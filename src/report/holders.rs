@@ -76,6 +76,16 @@ impl HolderReport {
         format!("{} for {}", self.named(), lasting(self.held_seconds))
     }
 
+    /// Returns the route or the label, and the source line: `POST /orders (src/orders.rs:41)`.
+    pub(super) fn place(&self) -> String {
+        let name = self.route.as_deref().or(self.label);
+        match (name, self.caller == HIDDEN) {
+            (Some(name), false) => format!("{name} ({})", self.caller),
+            (None, false) => self.caller.clone(),
+            (name, true) => name.unwrap_or("a checkout").to_owned(),
+        }
+    }
+
     /// Returns `src/orders.rs:41 (label)`.
     fn named(&self) -> String {
         let label = self.label.map(|label| format!(" ({label})"));

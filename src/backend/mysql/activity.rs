@@ -1,10 +1,13 @@
 //! Reads the process list and the connection limits of the server.
 
+use std::collections::HashSet;
+
 use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text, Unsigned};
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl};
 
-use crate::backend::{Activity, Limits, ServerSession, SessionState};
+use super::lock_waits;
+use crate::backend::{Activity, Limits, ServerSession, SessionState, is_connection_failure};
 
 #[derive(QueryableByName)]
 struct Process {
@@ -21,6 +24,8 @@ struct Process {
     /// The host and the port of the client; the host alone on a Unix socket.
     #[diesel(sql_type = Nullable<Text>)]
     client: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    user: Option<String>,
     #[diesel(sql_type = Integer)]
     same_user: i32,
     #[diesel(sql_type = Integer)]
@@ -33,6 +38,9 @@ struct TransactionRow {
     id: u64,
     #[diesel(sql_type = Double)]
     seconds: f64,
+    /// Whether it waits for a lock of InnoDB.
+    #[diesel(sql_type = Integer)]
+    waits: i32,
 }
 
 #[derive(QueryableByName)]
@@ -43,6 +51,8 @@ struct LimitsRow {
     max_user_connections: u64,
     #[diesel(sql_type = Unsigned<BigInt>)]
     monitor: u64,
+    #[diesel(sql_type = Text)]
+    version: String,
 }
 
 #[derive(QueryableByName)]
@@ -56,7 +66,7 @@ pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResu
     let limits: LimitsRow = sql_query(
         "SELECT CAST(@@global.max_connections AS UNSIGNED) AS max_connections, \
          CAST(@@max_user_connections AS UNSIGNED) AS max_user_connections, \
-         CAST(CONNECTION_ID() AS UNSIGNED) AS monitor",
+         CAST(CONNECTION_ID() AS UNSIGNED) AS monitor, VERSION() AS version",
     )
     .get_result(connection)
     .await?;
@@ -65,7 +75,7 @@ pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResu
         .await?;
     let processes: Vec<Process> = sql_query(
         "SELECT CAST(ID AS UNSIGNED) AS id, COMMAND AS command, CAST(TIME AS DOUBLE) AS seconds, STATE AS stage, \
-         INFO AS statement, HOST AS client, CAST(USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS SIGNED) AS same_user, \
+         INFO AS statement, HOST AS client, USER AS user, CAST(USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS SIGNED) AS same_user, \
          CAST(COALESCE(DB = DATABASE(), 0) AS SIGNED) AS same_database \
          FROM information_schema.PROCESSLIST WHERE COMMAND NOT IN ('Daemon', 'Binlog Dump')",
     )
@@ -74,20 +84,23 @@ pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResu
     // This query needs the PROCESS privilege. Without it, the report says so and does not fail.
     let transactions: QueryResult<Vec<TransactionRow>> = sql_query(
         "SELECT CAST(trx_mysql_thread_id AS UNSIGNED) AS id, \
-         CAST(TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS DOUBLE) AS seconds \
+         CAST(TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS DOUBLE) AS seconds, \
+         CAST(trx_state = 'LOCK WAIT' AS SIGNED) AS waits \
          FROM information_schema.INNODB_TRX",
     )
     .load(connection)
     .await;
-    let (transactions, restricted) = match transactions {
+    let (transactions, mut restricted) = match transactions {
         Ok(transactions) => (Some(transactions), None),
-        Err(error) if crate::backend::is_connection_failure(&error) => return Err(error),
+        Err(error) if is_connection_failure(&error) => return Err(error),
         Err(_) => (
             None,
-            Some("sessions of other users and InnoDB transactions are not visible: GRANT PROCESS ON *.* to this user".to_owned()),
+            Some("sessions of other users, InnoDB transactions and lock waits are not visible: GRANT PROCESS ON *.* to this user".to_owned()),
         ),
     };
-    let sessions = processes
+    let waiting = transactions.iter().flatten().filter(|trx| trx.waits != 0);
+    let waiting: HashSet<u64> = waiting.map(|trx| trx.id).collect();
+    let mut sessions: Vec<_> = processes
         .into_iter()
         .map(|process| {
             let transaction = transactions
@@ -100,21 +113,32 @@ pub(super) async fn activity(connection: &mut AsyncMysqlConnection) -> QueryResu
                 ("Connect", _) => SessionState::Other,
                 _ => SessionState::Active,
             };
+            let stage = process.stage.filter(|stage| !stage.is_empty());
+            let is_blocked = waiting.contains(&process.id)
+                || stage.as_deref().is_some_and(lock_waits::waits_elsewhere);
             ServerSession {
                 process_id: process.id,
                 state,
                 state_seconds: process.seconds,
                 query_seconds: process.seconds.filter(|_| state == SessionState::Active),
                 transaction_seconds: transaction.flatten().map(|trx| trx.seconds),
-                wait_event: process.stage.filter(|stage| !stage.is_empty()),
+                wait_event: stage,
                 application_name: None,
+                user: process.user,
                 replica: process.client.as_deref().map(host_of).map(str::to_owned),
                 same_user: process.same_user != 0,
                 same_database: process.same_database != 0,
                 query: process.statement,
+                blocked_by: (transactions.is_some() && !is_blocked).then(Vec::new),
             }
         })
         .collect();
+    match lock_waits::complete(connection, &limits.version, &waiting, &mut sessions).await {
+        Ok(()) => {}
+        Err(error) if is_connection_failure(&error) => return Err(error),
+        // Reads performance_schema on MySQL 8.
+        Err(_) => restricted = Some("the holders of locks are not visible: GRANT SELECT ON performance_schema.* to this user".to_owned()),
+    }
     let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(Activity {
         sessions: Some(sessions),

@@ -5,7 +5,8 @@ use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::application_name::instance_of_ours;
-use crate::backend::{Activity, Limits, ServerSession, SessionState};
+use super::lock_waits;
+use crate::backend::{Activity, Limits, ServerSession, SessionState, is_connection_failure};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -24,6 +25,8 @@ struct Row {
     wait_event: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     application_name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    user: Option<String>,
     #[diesel(sql_type = Bool)]
     same_user: bool,
     #[diesel(sql_type = Bool)]
@@ -32,17 +35,18 @@ struct Row {
     query: Option<String>,
 }
 
+/// The type of other users' sessions is NULL for a user without `pg_monitor`.
 const SESSIONS: &str = "\
     SELECT pid, state, \
         extract(epoch FROM clock_timestamp() - state_change)::float8 AS state_seconds, \
         extract(epoch FROM clock_timestamp() - query_start)::float8 AS query_seconds, \
         extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds, \
         CASE WHEN state = 'active' THEN wait_event_type || ':' || wait_event END AS wait_event, \
-        application_name, \
+        application_name, usename::text AS user, \
         coalesce(usename = current_user, false) AS same_user, \
         coalesce(datname = current_database(), false) AS same_database, \
         CASE WHEN usename = current_user THEN query END AS query \
-    FROM pg_stat_activity WHERE backend_type = 'client backend'";
+    FROM pg_stat_activity WHERE coalesce(backend_type = 'client backend', datname IS NOT NULL)";
 
 #[derive(QueryableByName)]
 struct ServerLimits {
@@ -68,16 +72,27 @@ const LIMITS: &str = "\
             (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user), \
             (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()) \
         ) AS user_limit, \
-        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS in_use";
+        (SELECT count(*) FROM pg_stat_activity \
+            WHERE coalesce(backend_type = 'client backend', datname IS NOT NULL)) AS in_use";
 
 /// Reads the sessions and the limits of the server.
 pub(super) async fn activity(connection: &mut AsyncPgConnection) -> QueryResult<Activity> {
     let limits: ServerLimits = sql_query(LIMITS).get_result(connection).await?;
     let rows: Vec<Row> = sql_query(SESSIONS).load(connection).await?;
     let hidden = rows.iter().filter(|row| row.state.is_none()).count();
+    let mut sessions: Vec<_> = rows.into_iter().map(ServerSession::from).collect();
+    let unknown_holders = match lock_waits::complete(connection, &mut sessions).await {
+        Err(error) if is_connection_failure(&error) => return Err(error),
+        answer => answer.err(),
+    };
+    let restricted = [
+        (hidden > 0).then(|| format!("the states of {hidden} sessions of other users are not visible: GRANT pg_monitor to this user")),
+        unknown_holders.map(|error| format!("the holders of locks are not visible: {error}")),
+    ];
+    let restricted: Vec<_> = restricted.into_iter().flatten().collect();
     let narrow = |n: i64| u32::try_from(n.max(0)).unwrap_or(u32::MAX);
     Ok(Activity {
-        sessions: Some(rows.into_iter().map(ServerSession::from).collect()),
+        sessions: Some(sessions),
         limits: Some(Limits {
             max_connections: narrow(limits.max_connections.into()),
             reserved: narrow(limits.reserved.into()),
@@ -85,9 +100,7 @@ pub(super) async fn activity(connection: &mut AsyncPgConnection) -> QueryResult<
             user_limit: limits.user_limit.map(|limit| narrow(limit.into())),
         }),
         monitor_process_id: u64::try_from(limits.monitor).ok(),
-        restricted: (hidden > 0).then(|| {
-            format!("the states of {hidden} sessions of other users are not visible: GRANT pg_monitor to this user")
-        }),
+        restricted: (!restricted.is_empty()).then(|| restricted.join("; ")),
     })
 }
 
@@ -101,7 +114,7 @@ impl From<Row> for ServerSession {
             }
             _ => SessionState::Other,
         };
-        Self {
+        let mut session = Self {
             process_id: u64::try_from(row.pid).unwrap_or_default(),
             state,
             state_seconds: row.state_seconds,
@@ -110,9 +123,15 @@ impl From<Row> for ServerSession {
             wait_event: row.wait_event,
             replica: row.application_name.as_deref().and_then(instance_of_ours),
             application_name: row.application_name,
+            user: row.user,
             same_user: row.same_user,
             same_database: row.same_database,
             query: row.query,
+            blocked_by: None,
+        };
+        if row.state.is_some() && !lock_waits::waits(&session) {
+            session.blocked_by = Some(Vec::new());
         }
+        session
     }
 }

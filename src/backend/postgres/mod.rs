@@ -6,6 +6,7 @@ mod awaited;
 pub(crate) mod commands;
 pub(crate) mod connect;
 pub(crate) mod error_fields;
+mod lock_waits;
 mod open;
 mod outcomes;
 mod parameter_status;

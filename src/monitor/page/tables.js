@@ -64,15 +64,15 @@ function showConfiguration(live) {
 
 const holderText = (holder) => [placeName(holder), holder.caller].join(" · ");
 
-// `4711 · POST /checkout · src/checkout.rs:118` if that session belongs to this pool, else its number alone.
-function blockerText(blocker) {
-  if (typeof blocker !== "object") return String(blocker);
-  return blocker.holder ? `${blocker.process_id} · ${holderText(blocker.holder)}` : blocker.process_id;
+// `4711 · POST /checkout · src/checkout.rs:118` if that session belongs to this pool, else its application and user.
+function blockerText({ process_id, holder, application_name, user }) {
+  const who = holder ? holderText(holder) : [application_name, user].filter(Boolean).join(" · ");
+  return [process_id ?? "a prepared transaction", who].filter(Boolean).join(" · ");
 }
 
 function showSessions(report) {
   const held = (session) => session.holder?.held_seconds ?? -1;
-  const blocked = (session) => [session.blocked_by ?? []].flat();
+  const blocked = (session) => session.blocked_by ?? [];
   const rows = [...report.sessions].sort((a, b) => blocked(b).length - blocked(a).length || held(b) - held(a)).slice(0, 100);
   const sentences = [
     report.error && `The server does not answer: ${report.error}. This is the pool's own view.`,
