@@ -102,13 +102,15 @@ async fn serve<C: Database>(settings: Settings) -> Result<(), Box<dyn Error>> {
         .build()?;
     let app = router::router(pool.clone());
 
-    let stop = Stop::listen()?;
-    let listener = server::listen(variables::host()?, variables::port()?).await?;
-    tokio::spawn(traffic::run(
+    let (host, port, traffic) = (
+        variables::host()?,
+        variables::port()?,
         variables::traffic()?,
-        app.clone(),
-        pool.clone(),
-    ));
+    );
+
+    let stop = Stop::listen()?;
+    let listener = server::listen(host, port).await?;
+    tokio::spawn(traffic::run(traffic, app.clone(), pool.clone()));
     print!("{}", router::welcome(&url, listener.local_addr()?));
     server::serve(listener, app, pool, stop).await?;
     Ok(())
