@@ -271,7 +271,7 @@ async fn an_abandoned_query_does_not_keep_an_existing_pool_alive() {
     let spans = Spans::new();
     let (_database, observed) = existing("existing_given_up", &spans).await;
     let mut conn = observed.get().await.unwrap();
-    let cut = timeout(Duration::from_millis(50), conn.run("SELECT pg_sleep(1)")).await;
+    let cut = timeout(Duration::from_millis(500), conn.run("SELECT pg_sleep(2)")).await;
     assert!(cut.is_err());
     drop(conn);
     let given_up = &ended(&spans, "pg_sleep", 1).await[0];

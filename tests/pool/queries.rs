@@ -190,7 +190,7 @@ async fn a_query_whose_future_is_dropped_ends_as_canceled<C: Tested>(name: &str)
         // SQLite's query cannot be stopped: its drop waits for it, so it is not dropped half-way.
         _ => return,
     };
-    let cut = timeout(Duration::from_millis(50), conn.run(slow)).await;
+    let cut = timeout(Duration::from_millis(500), conn.run(slow)).await;
     assert!(cut.is_err());
     assert_eq!(
         spans.named("SELECT").len(),
@@ -425,13 +425,14 @@ async fn an_abandoned_query_ends_before_the_server_is_done() {
     let pool = builder.build().unwrap();
     let mut conn = pool.get().await.unwrap();
     let cut = timeout(
-        Duration::from_millis(50),
+        Duration::from_millis(500),
         conn.run("SELECT 1 AS slow, pg_sleep(2)"),
     )
     .await;
     assert!(cut.is_err());
     // Waits for the server, which still works on the abandoned one.
     conn.run("SELECT 2 AS next").await.unwrap();
+    ended(&spans, "SELECT", 2).await;
     let queries = spans.named("SELECT");
     let [abandoned, next] = &queries[..] else {
         panic!("{queries:?}")
@@ -535,7 +536,8 @@ async fn a_hold_without_queries_is_inefficient() {
     assert!(worst.mean_held_ms >= 550.0, "{worst:?}");
     assert!(worst.mean_busy_ms >= Some(50.0), "{worst:?}");
     assert!(
-        worst.mean_busy_ms < Some(worst.mean_held_ms - 450.0),
+        // On a busy machine the answer of the server is read late.
+        worst.mean_busy_ms < Some(worst.mean_held_ms - 250.0),
         "{worst:?}"
     );
     let other = &efficiency.worst[1];
