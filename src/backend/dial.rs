@@ -148,9 +148,9 @@ pub trait Session: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns a future that cancels the query that the server runs for this session. It has no time
-    /// limit.
-    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
+    /// Returns a future that asks the server to cancel the query that it runs for this session, and returns
+    /// false if the server has no such session. It has no time limit.
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<bool, ConnectError>>> {
         None
     }
 }

@@ -1,6 +1,5 @@
 //! The backend for MySQL and MariaDB, on the driver that diesel-async uses.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +7,22 @@ use std::time::Duration;
 use diesel::QueryResult;
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
-use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use opentelemetry::KeyValue;
 
 use self::activity::activity;
+use self::kill::{Killer, Thread};
 use super::addresses::{Hanging, Lookup, Turns};
 use super::connect_error::io_message;
 use super::dial::{from_connection, place};
 use super::{
     Activity, Backend, ConnectError, ConnectErrorKind, Credentials, CredentialsProvider, Dial,
-    DialOptions, Dialed, Session,
+    DialOptions, Dialed,
 };
 use crate::settings::{DatabaseKind, DatabaseUrl};
 
 mod activity;
+mod kill;
 mod lock_waits;
 #[cfg(test)]
 mod tests;
@@ -85,6 +85,7 @@ struct Target {
     hanging: Hanging<IpAddr>,
     /// Asked before a query is cancelled, which takes another login.
     credentials: Option<CredentialsProvider>,
+    killer: Arc<Killer>,
 }
 
 impl Dial<AsyncMysqlConnection> for Target {
@@ -103,6 +104,7 @@ impl Dial<AsyncMysqlConnection> for Target {
                     .into(),
                 url: self.url.clone(),
                 credentials: self.credentials.clone(),
+                killer: Arc::clone(&self.killer),
             };
             let connection = AsyncMysqlConnection::try_from(connection)
                 .await
@@ -136,6 +138,7 @@ impl Target {
             limit,
             hanging: Hanging::default(),
             credentials: None,
+            killer: Arc::default(),
         }
     }
 
@@ -229,54 +232,5 @@ fn kind_of(code: u16) -> ConnectErrorKind {
         1049 => ConnectErrorKind::Database,
         1053 => ConnectErrorKind::Starting,
         _ => ConnectErrorKind::Other,
-    }
-}
-
-/// The id of a connection on the server, and what is needed to cancel its query.
-#[derive(Clone)]
-struct Thread {
-    id: u32,
-    opts: Opts,
-    url: DatabaseUrl,
-    credentials: Option<CredentialsProvider>,
-}
-
-impl Thread {
-    /// Cancels the query of the connection, over another connection to the same server.
-    async fn kill_query(self) -> Result<(), ConnectError> {
-        let credentials = match &self.credentials {
-            None => None,
-            Some(provider) => Some(provider.ask().await?),
-        };
-        let killed = async {
-            let opts = with_credentials(&self.opts, credentials.as_ref());
-            let mut connection = Conn::new(opts).await?;
-            let statement = format!("KILL QUERY {}", self.id);
-            connection.query_drop(statement).await?;
-            connection.disconnect().await
-        };
-        killed.await.map_err(|error| {
-            let error = explain(&error, &self.url);
-            match &credentials {
-                Some(credentials) => error.without(credentials.password()),
-                None => error,
-            }
-        })
-    }
-}
-
-impl Session for Thread {
-    fn process_id(&self) -> Option<u64> {
-        Some(u64::from(self.id))
-    }
-
-    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
-        Some(Box::pin(self.clone().kill_query()))
-    }
-}
-
-impl fmt::Debug for Thread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Thread").field(&self.id).finish()
     }
 }

@@ -119,10 +119,9 @@ impl<C: Backend> Lease<C> {
             // Broken: the connection fails for another reason.
             Err(_) if entry.is_gone(&entry.readings()) => drop(self),
             Err(Unclean { why, error_type }) => {
-                entry.abandon();
                 own.policy
                     .notify(|observer| observer.closed_because(why, error_type));
-                self.retire(CloseReason::Dirty);
+                return self.cancel(CloseReason::Dirty, permit);
             }
         }
         drop(permit);
@@ -157,13 +156,12 @@ impl<C: Backend> Lease<C> {
                     ("timed_out", error, false)
                 }
             };
-            entry.abandon();
             if lost {
                 own.policy.suspect(entry.generation);
             }
             own.policy
                 .notify(|observer| observer.closed_because("on_checkout failed", why));
-            self.retire(CloseReason::Dirty);
+            self.cancel(CloseReason::Dirty, Box::new(()));
             return Err(match lost {
                 true => Unprepared::Lost,
                 false => Unprepared::Failed(PoolError::ConnectFailed(own.opener.redacted(error))),

@@ -317,13 +317,19 @@ impl<C: Backend> PooledGuard for Lease<C> {
         let Some(entry) = self.connection.as_deref_mut() else {
             return;
         };
-        let was_lent = std::mem::take(&mut entry.lent);
-        if !was_lent || !entry.needs_cleaning() {
+        if !std::mem::take(&mut entry.lent) {
+            return;
+        }
+        let abandons_query = entry.abandons_query();
+        if !abandons_query && !entry.needs_cleaning() {
             return;
         }
         let mut lease = Self {
             connection: self.connection.take(),
         };
+        if abandons_query {
+            return lease.cancel(CloseReason::Broken, permit());
+        }
         let entry = lease.entry();
         entry.probing = true;
         let own = Arc::clone(&entry.own);

@@ -5,6 +5,7 @@
 
 mod admin;
 mod between;
+mod cancellation;
 mod circuit_breaker;
 mod connect_attempts;
 mod connect_errors;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connect_errors::ConnectErrors;
@@ -51,6 +52,8 @@ pub(crate) struct ConnectionPolicy {
     pub(super) counter: Arc<Counter>,
     pub(super) connect_errors: Arc<ConnectErrors>,
     pub(super) limiter: ConnectLimiter,
+    /// The one request to cancel a query that may be left to itself, unanswered.
+    pub(super) unanswered: Arc<Semaphore>,
     /// Incremented by every connection failure. Connections of an older generation are pinged before
     /// their next use, at any age, because the cause of one failure often affects them all.
     generation: AtomicU64,
@@ -83,6 +86,7 @@ impl ConnectionPolicy {
             settings,
             counter,
             connect_errors,
+            unanswered: Arc::new(Semaphore::new(1)),
             generation: AtomicU64::new(0),
             era: AtomicU64::new(0),
             eras_begun: LogLimiter::default(),

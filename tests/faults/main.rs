@@ -26,6 +26,7 @@ mod servers;
 mod addresses;
 mod documented;
 mod dropped;
+mod given_up;
 mod holders;
 mod invalidated;
 mod logins;

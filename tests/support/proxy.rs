@@ -31,7 +31,11 @@ struct Network {
     delay: Duration,
     /// Incremented to reset every connection made before.
     resets: u64,
+    loses_cancel_requests: bool,
 }
+
+/// A request of Postgres' protocol to cancel a query: its length and its code.
+const CANCEL_REQUEST: [u8; 8] = [0, 0, 0, 16, 4, 210, 22, 46];
 
 impl Proxy {
     /// Starts a proxy to a port of this machine.
@@ -45,6 +49,7 @@ impl Proxy {
             passes: true,
             delay: Duration::ZERO,
             resets: 0,
+            loses_cancel_requests: false,
         };
         let mut proxy = Proxy {
             port,
@@ -79,6 +84,12 @@ impl Proxy {
     /// A slow network: delays each piece of data, each way.
     pub fn delay(&self, each_way: Duration) {
         self.network.send_modify(|network| network.delay = each_way);
+    }
+
+    /// Loses each request of Postgres' protocol to cancel a query, as if it had arrived.
+    pub fn lose_cancel_requests(&self, lost: bool) {
+        self.network
+            .send_modify(|network| network.loses_cancel_requests = lost);
     }
 
     /// Resets every connection (RST); accepts new ones.
@@ -151,6 +162,12 @@ async fn pump(from: &OwnedReadHalf, mut to: OwnedWriteHalf, mut network: watch::
             sleep(delay).await;
         }
         match read {
+            Ok(16..)
+                if buffer.starts_with(&CANCEL_REQUEST)
+                    && network.borrow().loses_cancel_requests =>
+            {
+                return;
+            }
             Ok(length) if length > 0 => {
                 if to.write_all(&buffer[..length]).await.is_err() {
                     return;

@@ -165,7 +165,11 @@ impl Session for PgSession {
             .is_some_and(|wire| wire.is_notified_while_idle())
     }
 
-    fn cancel(&self) -> Option<BoxFuture<'static, Result<(), ConnectError>>> {
-        Some(Box::pin(self.cancel.clone().cancel()))
+    fn cancel(&self) -> Option<BoxFuture<'static, Result<bool, ConnectError>>> {
+        let cancel = self.cancel.clone();
+        // The server does not say whether it has the session.
+        Some(Box::pin(
+            async move { cancel.cancel().await.map(|()| true) },
+        ))
     }
 }

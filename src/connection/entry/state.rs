@@ -14,7 +14,7 @@ use crate::query::QueryState;
 #[derive(Debug)]
 pub(in crate::connection) struct EntryState {
     pub(super) born: Instant,
-    pub(super) session: Option<Arc<dyn Session>>,
+    pub(in crate::connection) session: Option<Arc<dyn Session>>,
     pub(in crate::connection) queries: Arc<QueryState>,
     /// Whether the URL or the app's set-up asked for a read-only session.
     pub(super) asked_read_only: bool,

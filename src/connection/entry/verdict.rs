@@ -1,16 +1,12 @@
 //! Assesses a connection: whether it may be used again, and why not.
 
-use std::sync::Arc;
-
 use diesel_async::TransactionManager;
-use tokio::time::timeout;
 
 use super::Entry;
 use crate::backend::{Backend, Readings};
 use crate::checkout::TransactionState;
 use crate::connection::policy::ConnectionPolicy;
 use crate::record::pool_events::CloseReason;
-use crate::settings::DatabaseKind;
 
 impl<C: Backend> Entry<C> {
     /// Assesses a returned connection. Returns why to close it, or `None` if it may be used again.
@@ -33,13 +29,8 @@ impl<C: Backend> Entry<C> {
         if self.is_gone(&seen) {
             return Some(self.gone(policy));
         }
-        if self.abandon() {
-            // The query was cancelled, or it failed without a report from diesel-async (on MySQL, if
-            // the socket dies while the last statement is closed). Only the wire state
-            // distinguishes the two.
-            if seen.outstanding.is_none() {
-                policy.suspect(self.generation);
-            }
+        // One that was lent is not returned like this, but closed when the server has ended its query.
+        if self.state.queries.in_flight() > 0 {
             return Some(CloseReason::Broken);
         }
         if self.is_invalidated(&seen, policy) {
@@ -110,37 +101,6 @@ impl<C: Backend> Entry<C> {
         let connection = self.connection_mut();
         let status = C::TransactionManager::transaction_manager_status_mut(connection);
         matches!(status.transaction_depth(), Ok(Some(_))) && !connection.is_broken()
-    }
-
-    /// Cancels the queries whose futures were dropped. Returns whether there are any.
-    pub(in crate::connection) fn abandon(&self) -> bool {
-        let any = self.state.queries.in_flight() > 0;
-        if any {
-            self.state.queries.give_up();
-            self.cancel();
-        }
-        any
-    }
-
-    /// Cancels the abandoned query on the server, which would otherwise keep running after the close.
-    /// This is best effort.
-    fn cancel(&self) {
-        let session = self.state.session.as_ref();
-        let Some(cancel) = session.and_then(|session| session.cancel()) else {
-            return;
-        };
-        let policy = Arc::clone(&self.registered.policy);
-        let limit = policy.settings.connect_timeout;
-        let cancelling = async move {
-            // On MySQL this takes a login.
-            if C::KIND != DatabaseKind::Mysql {
-                let _ = cancel.await;
-            } else if let Ok(permit) = policy.limiter.permit_outside().await {
-                permit.ended_outside(cancel.await.as_ref().err());
-            }
-        };
-        let runtime = self.registered.policy.runtime();
-        runtime.spawn(async move { timeout(limit, cancelling).await });
     }
 
     /// Returns whether the connection is known to be closed, without a round trip.

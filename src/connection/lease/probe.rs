@@ -101,7 +101,10 @@ impl<C: Backend> Lease<C> {
             return Probed::Fit(lease);
         }
         policy.suspect_all();
-        lease.retire(CloseReason::PingFailed);
+        match ping {
+            true => lease.retire(CloseReason::PingFailed),
+            false => lease.cancel(CloseReason::PingFailed, Box::new(())),
+        }
         match answered {
             None => Probed::Hung,
             Some(_) => Probed::Unfit,
