@@ -35,6 +35,12 @@ pub enum PoolError {
     /// The pool is closed or draining.
     #[error("the pool is closed: it hands out no more connections")]
     Closed,
+    /// The tokio runtime in which the pool was built has ended, and the pool with it. This happens to a pool
+    /// in a `static` that several `#[tokio::test]`s use: each has a runtime of its own.
+    #[error(
+        "the pool has ended with the tokio runtime that it was built in: build a pool in each runtime that uses one"
+    )]
+    RuntimeEnded,
     /// The checkout was rejected before the pool's timeout.
     #[error("checkout rejected: {0}")]
     Rejected(Rejection),
@@ -66,7 +72,7 @@ impl PoolError {
         match self {
             Self::TimedOut(_) => "timeout",
             Self::ConnectFailed(error) => error.kind().as_str(),
-            Self::Closed => "closed",
+            Self::Closed | Self::RuntimeEnded => "closed",
             Self::Rejected(Rejection::Shed { .. } | Rejection::TooManyPending { .. }) => "shed",
             Self::Rejected(_) => "rejected",
             Self::Suspended => "suspended",
@@ -86,7 +92,7 @@ impl PoolError {
         match self {
             Self::TimedOut(_) | Self::Rejected(_) | Self::Other(_) => Duration::from_secs(1),
             Self::ConnectFailed(_) => Duration::from_secs(2),
-            Self::Closed | Self::Suspended => Duration::from_secs(5),
+            Self::Closed | Self::RuntimeEnded | Self::Suspended => Duration::from_secs(5),
         }
     }
 
@@ -358,6 +364,7 @@ mod tests {
             (PoolError::TimedOut(Box::new(timeout)), "timeout", 1),
             (PoolError::ConnectFailed(error), "tls", 2),
             (PoolError::Closed, "closed", 5),
+            (PoolError::RuntimeEnded, "closed", 5),
             (PoolError::Rejected(Rejection::Overloaded), "rejected", 1),
             (PoolError::Suspended, "suspended", 5),
             (

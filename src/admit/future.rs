@@ -212,6 +212,7 @@ impl From<Refused> for PoolError {
     fn from(refusal: Refused) -> Self {
         match refusal {
             Refused::Closed => Self::Closed,
+            Refused::RuntimeEnded => Self::RuntimeEnded,
             Refused::Suspended => Self::Suspended,
             Refused::Rejected(why) => Self::Rejected(why),
         }

@@ -94,13 +94,18 @@ impl Gate {
     /// Rejects every waiting and every later checkout with
     /// [`PoolError::Closed`](crate::PoolError::Closed). Admitted checkouts keep their permits.
     pub fn close(&self) {
-        self.steer(AdmissionQueue::close);
+        self.steer(|queue| queue.close(Refused::Closed));
+    }
+
+    /// As [`close`](Self::close), with [`PoolError::RuntimeEnded`](crate::PoolError::RuntimeEnded).
+    pub(crate) fn runtime_ended(&self) {
+        self.steer(|queue| queue.close(Refused::RuntimeEnded));
     }
 
     /// Returns whether [`close`](Self::close) was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.queue().closed
+        self.queue().closed.is_some()
     }
 
     /// Waits until the gate is closed and every permit was returned.

@@ -18,7 +18,8 @@ pub(super) struct AdmissionQueue<W> {
     places: Places<QueueEntry<W>>,
     rules: Rules,
     pub(super) suspended: bool,
-    pub(super) closed: bool,
+    /// Why the queue is closed, if it is.
+    pub(super) closed: Option<Refused>,
 }
 
 /// The settings of a gate, fixed at its creation.
@@ -33,6 +34,7 @@ pub(super) struct Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     Closed,
+    RuntimeEnded,
     Suspended,
     Rejected(Rejection),
 }
@@ -66,7 +68,7 @@ impl<W> AdmissionQueue<W> {
             places: Places::default(),
             rules,
             suspended: false,
-            closed: false,
+            closed: None,
         }
     }
 
@@ -76,13 +78,13 @@ impl<W> AdmissionQueue<W> {
 
     /// Returns whether the gate is closed and all permits were returned.
     pub(super) fn is_drained(&self) -> bool {
-        self.closed && self.admitted == 0
+        self.closed.is_some() && self.admitted == 0
     }
 
     /// Admits a newcomer at once if a permit is free and no checkout waits. Returns whether it did.
     pub(super) fn enter(&mut self) -> Result<bool, Refused> {
-        if self.closed {
-            return Err(Refused::Closed);
+        if let Some(why) = self.closed {
+            return Err(why);
         }
         if self.suspended {
             return match self.rules.fails_when_suspended {
@@ -219,9 +221,9 @@ impl<W> AdmissionQueue<W> {
     }
 
     /// Rejects all waiting and all later checkouts.
-    pub(super) fn close(&mut self) -> Woken<W> {
-        self.closed = true;
-        self.refuse_all(Refused::Closed)
+    pub(super) fn close(&mut self, why: Refused) -> Woken<W> {
+        let why = *self.closed.get_or_insert(why);
+        self.refuse_all(why)
     }
 
     fn refuse_all(&mut self, refusal: Refused) -> Woken<W> {

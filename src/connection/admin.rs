@@ -89,6 +89,17 @@ impl<C: Backend> PoolService<Manager<C>> {
         while self.close_one_idle(CloseReason::Shutdown) {}
     }
 
+    /// Returns a function that closes the pool because its runtime has ended. It does not keep the pool alive.
+    pub(crate) fn close_after_runtime(&self) -> impl FnOnce() + Send + use<C> {
+        let pool = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = pool.upgrade() {
+                shared.policy.policy.runtime_ended();
+                Self { shared }.start_close();
+            }
+        }
+    }
+
     /// Closes the monitoring connection, and the pool's connections that were returned meanwhile.
     pub(crate) async fn finish_close(&self) {
         self.shared.monitor.close().await;

@@ -200,7 +200,7 @@ impl<C: Backend> Lease<C> {
         let mut ticket = policy.connect_errors.ticket(since);
         // The ticket may be younger than the failure that a close delivers to all.
         if policy.is_closed() {
-            return Err(PoolError::Closed);
+            return Err(policy.closed_error());
         }
         let mut failed = pin!(ticket.failed());
         let mut give_up = pin!(own.breaker.give_up(asked));
@@ -220,7 +220,7 @@ impl<C: Backend> Lease<C> {
                 return Ok(Next::Nothing);
             }
             Ok(Either::Left((got, _))) => got,
-            Ok(Either::Right(_)) if policy.is_closed() => return Err(PoolError::Closed),
+            Ok(Either::Right(_)) if policy.is_closed() => return Err(policy.closed_error()),
             Ok(Either::Right((failure, got))) => {
                 let error = match failure {
                     Either::Left((error, _)) => error,

@@ -17,6 +17,7 @@ use super::entry::EntryState;
 use super::limits::Limits;
 use crate::backend::{Affects, InvalidatingError};
 use crate::checkout::ConnectionFacts;
+use crate::error::PoolError;
 use crate::log_limiter::LogLimiter;
 use crate::query::QueryOptions;
 use crate::record::inventory::Counts;
@@ -62,6 +63,7 @@ pub(crate) struct ConnectionPolicy {
     era: AtomicU64,
     eras_begun: LogLimiter,
     closed: AtomicBool,
+    runtime_ended: AtomicBool,
     /// Whether the keepalive has taken all idle connections out of bb8 for a moment.
     gathered: AtomicBool,
     observer: OnceLock<Weak<dyn PoolEvents>>,
@@ -91,6 +93,7 @@ impl ConnectionPolicy {
             era: AtomicU64::new(0),
             eras_begun: LogLimiter::default(),
             closed: AtomicBool::new(false),
+            runtime_ended: AtomicBool::new(false),
             gathered: AtomicBool::new(false),
             observer: OnceLock::new(),
             runtime,
@@ -156,6 +159,19 @@ impl ConnectionPolicy {
     #[inline]
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Records that the pool's runtime has ended. The caller closes the pool.
+    pub(crate) fn runtime_ended(&self) {
+        self.runtime_ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns the error of a checkout from a closed pool.
+    pub(super) fn closed_error(&self) -> PoolError {
+        match self.runtime_ended.load(Ordering::SeqCst) {
+            true => PoolError::RuntimeEnded,
+            false => PoolError::Closed,
+        }
     }
 
     /// Blocks new connections until the guard is dropped, because the missing ones are put back at

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tower_layer::Layer;
 
 use super::handle::Pool;
+use super::runtime_watch::RuntimeWatch;
 use super::stack::{Built, Stack};
 use crate::admit::AdmitLayer;
 use crate::backend::{Backend, CredentialsProvider, Dial, DialOptions};
@@ -156,7 +157,13 @@ impl<C: Backend> PoolBuilder<C> {
         );
         let manager = Manager::new(opener, Arc::clone(&policy));
         let service = PoolService::new(manager, &policy);
+        let close = service.close_after_runtime();
         let admit = admission(&settings).layer(service);
+        let gate = Arc::clone(admit.gate());
+        let runtime_watch = RuntimeWatch::new(policy.runtime(), move || {
+            gate.runtime_ended();
+            close();
+        });
         let name = settings
             .name
             .clone()
@@ -170,6 +177,7 @@ impl<C: Backend> PoolBuilder<C> {
             built: Arc::new(Built {
                 settings: Arc::new(settings),
                 resizing: Mutex::default(),
+                _runtime_watch: runtime_watch,
             }),
         };
         let warm_up = stack.built.settings.warm_up;

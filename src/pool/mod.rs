@@ -7,6 +7,7 @@ pub mod drop_in;
 mod handle;
 mod lifecycle;
 mod pooled_connection;
+mod runtime_watch;
 mod source;
 mod stack;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tower_service::Service;
 
+use super::runtime_watch::RuntimeWatch;
 use crate::admit::{Admit, Admitted, Gate, ResponseFuture as AdmitFuture};
 use crate::backend::Backend;
 use crate::checkout::Checkout;
@@ -28,6 +29,7 @@ type Taking<C> = AdmitFuture<PoolService<Manager<C>>, LeaseFuture<Manager<C>>>;
 pub(super) struct Built {
     pub(super) settings: Arc<Settings>,
     pub(super) resizing: Mutex<()>,
+    pub(super) _runtime_watch: RuntimeWatch,
 }
 
 impl<C: Backend> Stack<C> {

@@ -37,7 +37,10 @@ impl From<&PoolError> for NotGranted {
                 Self::Shed
             }
             PoolError::Rejected(Rejection::Overloaded) => Self::Overloaded,
-            PoolError::Closed | PoolError::Suspended | PoolError::Rejected(_) => Self::Rejected,
+            PoolError::Closed
+            | PoolError::RuntimeEnded
+            | PoolError::Suspended
+            | PoolError::Rejected(_) => Self::Rejected,
             PoolError::ConnectFailed(_) | PoolError::Other(_) => Self::Failed,
         }
     }

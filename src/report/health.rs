@@ -119,7 +119,7 @@ fn cannot_serve_advice(availability: Availability) -> &'static str {
             "The application has suspended the pool and must resume it (`Pool::resume`) when the maintenance is over."
         }
         Availability::Draining | Availability::Closed => {
-            "No action needed if the application is shutting down; otherwise, find where the application closes the pool."
+            "No action needed if the application is shutting down; otherwise, find where the application closes the pool, or ends the runtime in which it was built."
         }
     }
 }

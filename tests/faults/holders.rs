@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use diesel::result::Error;
-use diesel_async::{AsyncConnection, AsyncPgConnection};
+use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection};
+use futures_util::FutureExt;
 use poolscope::PoolError;
 use poolscope::backend::AsyncSqliteConnection;
 use tokio::runtime::Runtime;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::databases::{Tested, on_each_database};
 use crate::lost::{at_rest, nothing_is_lost, within_patience};
-use crate::support::waiting::PATIENCE;
+use crate::support::waiting::{PATIENCE, soon};
 
 on_each_database!(panicking_holders_release_their_connections);
 
@@ -102,15 +103,55 @@ fn shut_down<C: Tested>(name: &str) {
     let status = pool.status();
     assert_eq!((status.checked_out, status.pending), (0, 0), "{status:?}");
     assert_eq!(pool.as_service().get_ref().gate().admitted(), 0);
-    // A pool ends with its runtime. Checkouts in another runtime still end.
+    // A pool ends with its runtime.
     let another = Runtime::new().unwrap();
-    another.block_on(async {
-        let answer = pool.try_get();
-        assert!(
-            matches!(answer, Ok(_) | Err(PoolError::Rejected(_))),
-            "{answer:?}"
-        );
-        drop(answer);
+    another.block_on(at_rest(&pool));
+}
+
+/// As in a `static` that several `#[tokio::test]`s use.
+#[test]
+fn a_pool_whose_runtime_has_ended_says_so() {
+    runtime_ended::<AsyncPgConnection>("runtime_ended_pg");
+    runtime_ended::<AsyncMysqlConnection>("runtime_ended_my");
+    runtime_ended::<AsyncSqliteConnection>("runtime_ended_lite");
+}
+
+fn runtime_ended<C: Tested>(name: &str) {
+    let database = C::database(name);
+    let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let pool = first.block_on(async {
+        let builder = database.pool::<C>().pool_size(1).max_overflow(0);
+        let pool = builder.build().unwrap();
+        assert_eq!(pool.get().await.unwrap().select(1).await.unwrap(), 1);
+        pool
+    });
+    // Another runtime may use it as long as its own is there.
+    let held = second.block_on(async {
+        let mut held = pool.get().await.unwrap();
+        assert_eq!(held.select(2).await.unwrap(), 2);
+        held
+    });
+    let waiting = second.spawn({
+        let pool = pool.clone();
+        async move { pool.get().await.map(drop) }
+    });
+    while pool.status().pending == 0 {
+        std::thread::yield_now();
+    }
+    first.shutdown_timeout(PATIENCE);
+
+    let ended = |answer: Result<(), PoolError>| {
+        let error = answer.expect_err("the runtime has ended");
+        assert!(matches!(error, PoolError::RuntimeEnded), "{error}");
+        assert!(error.to_string().contains("build a pool in each runtime"));
+    };
+    second.block_on(async {
+        ended(soon("the answer", waiting).await.unwrap());
+        // At once: without another poll.
+        ended(pool.get().now_or_never().expect("at once").map(drop));
+        ended(pool.try_get().map(drop));
+        drop(held);
         at_rest(&pool).await;
     });
+    ended(pool.try_get().map(drop));
 }

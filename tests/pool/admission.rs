@@ -656,31 +656,3 @@ async fn a_checkout_that_waits_for_a_slow_connect_is_not_overtaken() {
         assert_eq!(next, Some(expected));
     }
 }
-
-/// No background prober runs: each checkout looks for the database itself.
-#[test]
-fn an_outage_ends_although_the_pools_runtime_has_ended() {
-    let first = tokio::runtime::Runtime::new().unwrap();
-    let server = crate::support::ports::free_port();
-    let pool = {
-        let _in = first.enter();
-        Pool::<AsyncPgConnection>::builder(Settings::new(format!(
-            "postgres://app@127.0.0.1:{server}/app"
-        )))
-        .build()
-        .unwrap()
-    };
-    first.shutdown_timeout(PATIENCE);
-    let second = tokio::runtime::Runtime::new().unwrap();
-    second.block_on(async {
-        for _ in 0..3 {
-            let error = within_patience("an answer", pool.get()).await.unwrap_err();
-            assert_eq!(error.error_type(), "unreachable", "{error}");
-            // A new error, not a cached one: the checkout has tried.
-            assert!(
-                !error.to_string().contains("the database has been down"),
-                "{error}"
-            );
-        }
-    });
-}

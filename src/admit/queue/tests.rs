@@ -164,7 +164,7 @@ proptest! {
                     model.serve();
                 }
                 Step::Close => {
-                    woken.extend(gate.close().0.into_iter().flatten());
+                    woken.extend(gate.close(Refused::Closed).0.into_iter().flatten());
                     model.closed = true;
                     model.refused.extend(model.queued.drain(..));
                 }
@@ -219,9 +219,17 @@ fn each_waiter_is_woken_exactly_once() {
     }
     let woken: Vec<_> = gate.resize(3, || now).0.into_iter().flatten().collect();
     assert_eq!(woken, [1, 2]);
-    let woken: Vec<_> = gate.close().0.into_iter().flatten().collect();
+    let woken: Vec<_> = gate
+        .close(Refused::Closed)
+        .0
+        .into_iter()
+        .flatten()
+        .collect();
     assert_eq!(woken, [3]);
-    assert_eq!(gate.close().0.into_iter().flatten().count(), 0);
+    assert_eq!(
+        gate.close(Refused::Closed).0.into_iter().flatten().count(),
+        0
+    );
 }
 
 #[test]
