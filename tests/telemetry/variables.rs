@@ -212,6 +212,60 @@ fn unknown_values_are_ignored_with_a_warning() {
     }
 }
 
+/// Telemetry must not keep an app from starting, whatever the platform sets.
+#[test]
+fn an_endpoint_that_cannot_be_used_turns_the_export_off() {
+    child::body(async {
+        let builder = poolscope::Telemetry::from_env().expect("no error");
+        let telemetry = match std::env::var_os("INSTALL") {
+            Some(_) => builder.install(),
+            None => builder.start(),
+        };
+        let telemetry = telemetry.expect("no error");
+        assert!(!telemetry.is_exporting());
+        produce(&telemetry, 1);
+        assert!(telemetry.shutdown(Duration::from_secs(60)).await.is_none());
+    });
+    let name = "variables::an_endpoint_that_cannot_be_used_turns_the_export_off";
+    let https = (ENDPOINT, "https://127.0.0.1:{port}");
+    for (variables, expected) in [
+        (&[(ENDPOINT, "no URL")][..], "a URL such as"),
+        (&[(ENDPOINT, "collector:4318")], "a URL such as"),
+        (&[(ENDPOINT, "unix:///run/collector.sock")], "a URL such as"),
+        (&[(ENDPOINT, "http://collector:99999")], "a URL such as"),
+        (
+            &[https, ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem")],
+            "a PEM file with certificates",
+        ),
+        (
+            &[https, ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/nowhere/key.pem")],
+            "both a CLIENT_CERTIFICATE and a CLIENT_KEY",
+        ),
+    ] {
+        let (variable, value) = variables[variables.len() - 1];
+        for install in [None, Some(("INSTALL", ""))] {
+            let variables: Vec<_> = variables.iter().copied().chain(install).collect();
+            let printed = child::run(name, &variables);
+            let warnings: Vec<_> = printed
+                .lines()
+                .filter(|line| line.contains("ignored: "))
+                .collect();
+            let [warning] = &warnings[..] else {
+                panic!("{variable}={value:?}: {printed}")
+            };
+            // What follows `://` may be a secret.
+            let (shown, _) = value.split_once("://").unwrap_or((value, ""));
+            for part in [
+                &format!("ignored: {variable}=\"{shown}"),
+                &format!(": expected {expected}"),
+                "; the signals that it is for are not exported",
+            ] {
+                assert!(warning.contains(part), "{warning}");
+            }
+        }
+    }
+}
+
 /// Without an endpoint, or if disabled, variables that only an export needs are not read.
 #[test]
 fn any_value_is_accepted_if_nothing_is_exported() {

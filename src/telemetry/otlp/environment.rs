@@ -7,13 +7,10 @@ use std::ops::RangeInclusive;
 use super::stats::Signal;
 use crate::settings::Problem;
 
-/// The variables, and the problems found so far.
+/// The variables, and the ignored values found so far.
 pub(super) struct Environment<'a> {
     pub(super) lookup: &'a dyn Fn(&str) -> Option<OsString>,
-    /// The ignored values.
     pub(super) warnings: Vec<Problem>,
-    /// The values that make the export impossible.
-    pub(super) problems: Vec<Problem>,
 }
 
 /// A variable with its value.
@@ -32,13 +29,23 @@ impl Set {
 impl Environment<'_> {
     /// Adds a warning, unless the variable has one. Three signals may read the same variable.
     pub(super) fn warn(&mut self, problem: Problem) {
-        push(&mut self.warnings, problem);
+        let same = |other: &Problem| other.variable() == problem.variable();
+        if !self.warnings.iter().any(same) {
+            self.warnings.push(problem);
+        }
     }
 
-    /// Returns the value, or adds the problem.
-    pub(super) fn or_fail<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+    /// Returns the value, or warns that without it a signal cannot be exported.
+    pub(super) fn or_off<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        const OFF: &str = "the signals that it is for are not exported";
         result
-            .map_err(|problem| push(&mut self.problems, problem))
+            .map_err(|problem| {
+                let hint = match problem.hint() {
+                    Some(hint) => format!("{hint}; {OFF}"),
+                    None => OFF.to_owned(),
+                };
+                self.warn(problem.with_hint(Some(hint)));
+            })
             .ok()
     }
 
@@ -156,11 +163,4 @@ pub(super) fn of_exporter(signal: Signal, what: &str) -> [String; 2] {
         format!("OTEL_EXPORTER_OTLP_{signal}_{what}"),
         format!("OTEL_EXPORTER_OTLP_{what}"),
     ]
-}
-
-fn push(problems: &mut Vec<Problem>, problem: Problem) {
-    let same = |other: &Problem| other.variable() == problem.variable();
-    if !problems.iter().any(same) {
-        problems.push(problem);
-    }
 }

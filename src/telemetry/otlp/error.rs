@@ -2,20 +2,14 @@
 
 use std::{fmt, io};
 
-use crate::settings::SettingsError;
-
 /// Why telemetry cannot be set up.
 ///
 /// An absent collector is not an error, because it may come later and telemetry must not keep an app from
-/// starting. An unknown value is not an error either. It is ignored with a warning.
+/// starting. Nor is a value of an `OTEL_*` variable that cannot be used: platforms set them for all apps. It is
+/// ignored with a warning, and if no export is possible without it, nothing is exported.
 #[non_exhaustive]
 #[derive(thiserror::Error)]
 pub enum TelemetryError {
-    /// Variables make the export impossible: an endpoint that is not a URL, a certificate that cannot be read.
-    /// The error lists all of them.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-
     /// [`install`](super::TelemetryBuilder::install) found a `tracing` subscriber. A process can have only one.
     #[error(
         "a tracing subscriber is installed already: call `start` instead of `install`, and add `telemetry.layer()` to that subscriber"

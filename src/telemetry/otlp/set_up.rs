@@ -65,15 +65,16 @@ pub struct TelemetryBuilder {
 impl Telemetry {
     /// Reads the `OTEL_*` variables.
     ///
-    /// An unknown value, such as a sampler of another SDK, is ignored. `install` and `start` log a warning
-    /// with the variable and its value.
+    /// A value that cannot be used is ignored. `install` and `start` log a warning with the variable and its
+    /// value, without header values and passwords. Without an endpoint that is a URL, or if a certificate
+    /// cannot be read, the signals are not exported.
     ///
     /// # Errors
     ///
-    /// Returns one error for all values that make an export impossible, such as an endpoint that is not a
-    /// URL. The error contains no header values and no passwords.
+    /// None at present: a platform may set any value for all its apps, and telemetry must not keep an app from
+    /// starting.
     pub fn from_env() -> Result<TelemetryBuilder, TelemetryError> {
-        let settings = Settings::read(&|name| std::env::var_os(name))?;
+        let settings = Settings::read(&|name| std::env::var_os(name));
         Ok(TelemetryBuilder { settings })
     }
 

@@ -23,7 +23,7 @@ use super::environment::{Environment, of_exporter};
 use super::stats::Signal;
 use super::tls::{self, Tls};
 use crate::identity;
-use crate::settings::{Problem, SettingsError};
+use crate::settings::Problem;
 
 /// One day, in milliseconds. A longer time counts as a mistake.
 const LONGEST: u64 = 24 * 3600 * 1000;
@@ -71,11 +71,10 @@ pub(super) enum Protocol {
 }
 
 impl Settings {
-    pub(super) fn read(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
+    pub(super) fn read(lookup: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let mut environment = Environment {
             lookup,
             warnings: Vec::new(),
-            problems: Vec::new(),
         };
         let disabled = environment.flag(&["OTEL_SDK_DISABLED"]);
         let exports = Signal::ALL.map(|signal| match disabled {
@@ -86,13 +85,12 @@ impl Settings {
         if is_on {
             check_the_sdks(&mut environment);
         }
-        let settings = Self {
+        Self {
             exports,
             propagators: propagators(is_on, &mut environment),
             filter: filter(&mut environment),
             warnings: environment.warnings,
-        };
-        SettingsError::unless_none(environment.problems, settings)
+        }
     }
 
     /// Returns whether anything is exported.
@@ -102,7 +100,8 @@ impl Settings {
 }
 
 impl ExportSettings {
-    /// Returns `None` if the signal is not exported: it has no endpoint, or its exporter is `none`.
+    /// Returns `None` if the signal is not exported: it has no endpoint or one that cannot be used, or its
+    /// exporter is `none`.
     fn read(signal: Signal, environment: &mut Environment<'_>) -> Option<Self> {
         let endpoint = environment.find_first(&of_exporter(signal, "ENDPOINT"))?;
         if !is_wanted(signal, environment) {
@@ -113,10 +112,10 @@ impl ExportSettings {
         let protocol = environment.word(&names, &protocols, "http/protobuf");
         let protocol = protocol.unwrap_or(Protocol::Http);
         let uri = endpoint::uri(signal, protocol, &endpoint, environment);
-        let uri = environment.or_fail(uri)?;
+        let uri = environment.or_off(uri)?;
         let encrypted = uri.scheme() == Some(&Scheme::HTTPS);
         let tls = encrypted.then(|| tls::read(signal, protocol, &endpoint, environment));
-        let tls = environment.or_fail(tls.transpose())?;
+        let tls = environment.or_off(tls.transpose())?;
         // The exporter reads these two itself.
         check_headers(signal, environment);
         environment.word(
