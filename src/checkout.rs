@@ -140,6 +140,12 @@ pub trait PooledGuard {
 /// Reports read it while the holder uses the connection, so implementations read atomics, or hold a
 /// lock only while copying.
 pub trait ConnectionFacts: fmt::Debug + Send + Sync {
+    /// Returns a number that identifies the connection within its pool. It is not used again.
+    #[doc(hidden)]
+    fn number(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns the server's id of this session (Postgres: backend pid; MySQL: connection id).
     fn process_id(&self) -> Option<u64> {
         None

@@ -1,4 +1,5 @@
-# Finds and installs the telemetry backends: the OpenTelemetry Collector, Jaeger, Prometheus and promtool.
+# Finds and installs the telemetry backends and the browser: the OpenTelemetry Collector, Jaeger, Prometheus and
+# promtool, Chromium and chromedriver.
 # Sourced by scripts/test and scripts/stack.
 #
 # Each program is taken from the folder POOLSCOPE_BACKENDS if that is set, else from PATH, else from a folder
@@ -11,11 +12,14 @@ backends=${XDG_CACHE_HOME:-$HOME/.cache}/poolscope/backends
 install_backends() {
     local program missing=()
     if ! has_backends prometheus promtool; then
-        install_prometheus || echo 'Prometheus could not be installed.' >&2
+        install_by_apt prometheus || echo 'Prometheus could not be installed.' >&2
+    fi
+    if ! has_backends chromium chromedriver; then
+        install_by_apt chromium chromium-driver || echo 'Chromium could not be installed.' >&2
     fi
     build_backends || echo 'The collector or Jaeger could not be built.' >&2
 
-    for program in otelcol jaeger prometheus promtool; do
+    for program in otelcol jaeger prometheus promtool chromium chromedriver; do
         if has_backends "$program"; then
             echo "$program: $(find_backend "$program")"
         else
@@ -49,16 +53,17 @@ find_backend() {
     fi
 }
 
-install_prometheus() {
+# install_by_apt PACKAGE...: fails if apt cannot install them.
+install_by_apt() {
     if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-        echo 'Prometheus is missing. On Debian or Ubuntu, as root:' \
-            'apt-get update && apt-get install -y --no-install-recommends prometheus' >&2
+        echo "Missing. On Debian or Ubuntu, as root:" \
+            "apt-get update && apt-get install -y --no-install-recommends $*" >&2
         return 1
     fi
-    echo 'installing prometheus'
+    echo "installing $*"
     apt-get update -q </dev/null \
         && DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends prometheus </dev/null
+            apt-get install -q -y --no-install-recommends "$@" </dev/null
 }
 
 # Does nothing if the user has both programs. Rebuilds those that were built here from other versions.

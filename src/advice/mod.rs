@@ -19,7 +19,6 @@ mod recommendation;
 pub(crate) mod score;
 mod sentences;
 mod sizes;
-mod statements;
 #[cfg(test)]
 mod tests;
 mod what_if;
@@ -32,21 +31,19 @@ pub use self::halved::HalvedHolds;
 pub use self::model::NotEnoughData;
 pub use self::predicted::PredictedWait;
 pub use self::score::{Accuracy, Comparison};
-pub use self::statements::StatementShare;
 pub use self::what_if::{WhatIf, WhatIfError};
 
 use self::halved::BlamedPlaces;
 use self::recommendation::{Asking, Findings};
 use crate::backend::MonitorConnection;
 use crate::observe::Observe;
-use crate::record::statements::OTHER;
 use crate::report::call_sites::CallSite;
 use crate::report::fleet::Fleet;
 use crate::report::grant::{Grant, Own};
 use crate::report::sessions::count;
-use crate::report::{Configuration, Source, SourceFacts, warnings};
+use crate::report::{Configuration, Source, SourceFacts, StatementShare, warnings};
 
-/// The number of call sites and of statements in a report.
+/// The number of call sites in a report.
 const NAMED: usize = 10;
 
 /// The recommended settings, and the reasons for them. The seed system's `optimize_pool_settings`.
@@ -133,8 +130,9 @@ impl<S: Source> Observe<S> {
         let answer = facts.monitor.activity(MonitorConnection::TIMEOUT).await;
         let activity = answer.as_deref().ok();
         let counts = self.recorder.counts();
+        let process_ids = facts.process_ids();
         let own = Own {
-            process_ids: facts.process_ids.as_deref(),
+            process_ids: process_ids.as_deref(),
             open: counts.open,
         };
         let fleet = activity.and_then(|activity| {
@@ -161,7 +159,7 @@ impl<S: Source> Observe<S> {
             call_sites,
             most_blamed: BlamedPlaces::read(&self.recorder, facts.source_lines),
             places: CallSite::names(&self.recorder, facts.source_lines),
-            statements: self.statement_shares(facts.settings.query_text),
+            statements: StatementShare::read(&self.recorder, facts.settings.query_text),
             accuracy: None,
             unreachable: answer.as_ref().err().map(|error| error.cause.to_string()),
         };
@@ -179,20 +177,5 @@ impl<S: Source> Observe<S> {
             advice.recommendations.extend(sessions);
         }
         advice
-    }
-
-    /// Returns the statements by text if the settings allow it, else by summary. Neither has values.
-    fn statement_shares(&self, query_text: bool) -> Vec<StatementShare> {
-        let all = self.recorder.statements().into_iter();
-        StatementShare::read(all.map(|(statement, spent)| {
-            let (text, summary) = (&*statement.text, &*statement.summary);
-            // Beyond the limit no text is kept, and a text that begins with no word has no summary.
-            let name = match (query_text && !text.is_empty(), summary.is_empty()) {
-                (true, _) => text,
-                (false, false) => summary,
-                (false, true) => OTHER,
-            };
-            (name.to_owned(), spent.recent.count, spent.recent.time)
-        }))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::Location;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(crate) struct QueryContext {
     pub(crate) context: Context,
     /// The request that holds the connection, if any.
     pub(crate) request: Option<Arc<Attribution>>,
+    /// The source line that checked out the connection.
+    pub(crate) caller: &'static Location<'static>,
 }
 
 /// The context slot of a connection: holds its [`QueryContext`].
@@ -193,6 +196,8 @@ pub(crate) struct Repeat<'a> {
     pub(crate) text: &'a str,
     /// Its operations and their tables.
     pub(crate) summary: &'a str,
+    /// The source line that checked out the connection.
+    pub(crate) caller: &'static Location<'static>,
     /// The number of times it was sent so far.
     pub(crate) times: u32,
 }

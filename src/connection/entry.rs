@@ -67,6 +67,7 @@ impl<C: Backend> Entry<C> {
         let now = Instant::now();
         let session = dialed.session;
         let state = Arc::new(EntryState {
+            number: policy.next_number(),
             born: now,
             opened_read_only: session.as_ref().and_then(|session| session.read_only()),
             asked_read_only: dialed.asked_read_only,
@@ -76,10 +77,10 @@ impl<C: Backend> Entry<C> {
         let mut open = place.opened();
         // Idle until a checkout takes it, so that the counts stay correct if the checkout is cancelled.
         open.idle();
-        let key = policy.enter(&state);
+        policy.enter(&state);
         let registered = Registered {
             policy: Arc::clone(policy),
-            key,
+            key: state.number,
             reason: CloseReason::Shutdown,
             open,
         };

@@ -135,15 +135,13 @@ impl ConnectionPolicy {
             .ok_or_else(|| self.limits.reason_beyond())
     }
 
-    /// Returns the known server process ids of the open connections. `None` if there are connections
-    /// and all of their ids are unknown.
-    pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
+    /// Returns the open connections.
+    pub(crate) fn connections(&self) -> Vec<Arc<dyn ConnectionFacts>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids: Vec<_> = entries
-            .values()
-            .filter_map(|entry| entry.process_id())
-            .collect();
-        (entries.is_empty() || !ids.is_empty()).then_some(ids)
+        let facts = entries.values();
+        facts
+            .map(|entry| Arc::clone(entry) as Arc<dyn ConnectionFacts>)
+            .collect()
     }
 
     pub(crate) fn observe(&self, observer: Weak<dyn PoolEvents>) {
@@ -266,11 +264,13 @@ impl ConnectionPolicy {
         }
     }
 
-    pub(super) fn enter(&self, entry: &Arc<EntryState>) -> u64 {
-        let key = self.next_entry.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_entry.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn enter(&self, entry: &Arc<EntryState>) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.insert(key, Arc::clone(entry));
-        key
+        entries.insert(entry.number, Arc::clone(entry));
     }
 
     pub(super) fn leave(&self, key: u64, reason: CloseReason) {

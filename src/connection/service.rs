@@ -57,10 +57,6 @@ pub trait Managed: bb8::ManageConnection {
     fn observe(policy: &Self::State, observer: Weak<dyn PoolEvents>) {
         let _ = (policy, observer);
     }
-    fn process_ids(policy: &Self::State) -> Option<Vec<u64>> {
-        let _ = policy;
-        None
-    }
     fn database(policy: &Self::State) -> Vec<KeyValue>;
     fn timeout(pool: &bb8::Pool<Self>) -> Option<Duration> {
         let _ = pool;
@@ -131,10 +127,6 @@ impl<M: Managed> PoolService<M> {
         &self.shared.policy
     }
 
-    pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
-        M::process_ids(&self.shared.policy)
-    }
-
     pub(crate) async fn dedicated(&self) -> Result<M::Diesel, ConnectError> {
         M::dedicated(&self.shared.pool, &self.shared.policy).await
     }
@@ -185,10 +177,6 @@ impl<C: Backend> Managed for Manager<C> {
 
     fn observe(own: &Arc<OwnShared<C>>, observer: Weak<dyn PoolEvents>) {
         own.policy.observe(observer);
-    }
-
-    fn process_ids(own: &Arc<OwnShared<C>>) -> Option<Vec<u64>> {
-        own.policy.process_ids()
     }
 
     fn database(own: &Arc<OwnShared<C>>) -> Vec<KeyValue> {

@@ -8,6 +8,7 @@
 //! | `GET connections` | the database server's view; 503 when too many sessions idle in a transaction |
 //! | `GET optimize` | the pool size that the load needs, the expected waits, and why; 400 for an invalid parameter |
 //! | `GET healthcheck` | `{"status":"ok"}`, or 503 with the reason, within 800 ms |
+//! | `GET live` | what the page shows, without a query to the database |
 //! | `GET metrics` | the metrics, for Prometheus |
 //!
 //! The routes show source lines, host names and the database's error messages. Mount them where only
@@ -20,5 +21,6 @@ mod page;
 mod response;
 mod route;
 mod service;
+mod snapshots;
 
 pub use self::service::Monitor;

@@ -1,6 +1,10 @@
 //! The live page: one HTML document with its style and its script, which loads nothing else.
 
+pub(super) mod content;
+
 use std::sync::LazyLock;
+
+use self::content::Content;
 
 /// The document, with a [marker](Part::marker) in place of each part.
 const DOCUMENT: &str = include_str!("page/page.html");
@@ -84,15 +88,17 @@ fn lean(files: &[&str]) -> String {
     code.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Returns the page without any data of the pool, which asks for the token.
-pub(super) fn shell() -> String {
+/// Returns the page with what the server writes into it.
+pub(super) fn page(content: &Content) -> String {
     fill(|part| match part {
         Part::Style => &STYLE,
         Part::Script => &SCRIPT,
-        Part::Title => "poolscope",
-        Part::Severity => "unknown",
-        Part::Sentence => "This page needs the monitor's token.",
-        Part::Action | Part::Warnings | Part::Holders => "",
+        Part::Title => &content.title,
+        Part::Severity => content.severity,
+        Part::Sentence => &content.sentence,
+        Part::Action => &content.action,
+        Part::Warnings => &content.warnings,
+        Part::Holders => &content.holders,
     })
 }
 
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_script_and_the_style_end_where_their_elements_end() {
-        let page = shell();
+        let page = page(&Content::without_data());
         for (text, end) in [(&SCRIPT, "</script>"), (&STYLE, "</style>")] {
             assert!(page.contains(&format!(">{}{end}", text.as_str())));
             assert!(!text.to_ascii_lowercase().contains(&end[..end.len() - 1]));

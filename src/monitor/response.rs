@@ -13,6 +13,8 @@ use super::route::REPORTS;
 use crate::advice::WhatIfError;
 use crate::metrics::prometheus::Page;
 
+const JSON: &str = "application/json";
+
 /// Returns a report, with the status 503 unless it is `ok`.
 pub(super) fn report(ok: bool, report: &impl Serialize) -> Response<Full<Bytes>> {
     let status = match ok {
@@ -20,7 +22,7 @@ pub(super) fn report(ok: bool, report: &impl Serialize) -> Response<Full<Bytes>>
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
     match serde_json::to_vec(report) {
-        Ok(body) => answer(status, "application/json", body),
+        Ok(body) => answer(status, JSON, body),
         Err(_) => problem(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the report could not be serialized",
@@ -34,13 +36,14 @@ pub(super) fn metrics(page: &Page<'_>) -> Response<Full<Bytes>> {
     by_accept(answer(StatusCode::OK, kind, body))
 }
 
+/// Returns what the page shows, as JSON.
+pub(super) fn live(body: Bytes) -> Response<Full<Bytes>> {
+    answer(StatusCode::OK, JSON, body)
+}
+
 /// Returns the live page.
-pub(super) fn page(page: String) -> Response<Full<Bytes>> {
-    let mut answer = answer(
-        StatusCode::OK,
-        "text/html; charset=utf-8",
-        page.into_bytes(),
-    );
+pub(super) fn page(page: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut answer = answer(StatusCode::OK, "text/html; charset=utf-8", page);
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, super::page::POLICY),
         (REFERRER_POLICY, "no-referrer"),
@@ -121,7 +124,8 @@ fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
     )
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let body = body.into();
     let length = HeaderValue::from(body.len());
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

@@ -11,10 +11,11 @@ pub(super) enum Route {
     Optimize,
     Healthcheck,
     Metrics,
+    Live,
 }
 
 /// The reports by name, each with what it contains.
-pub(super) const REPORTS: [(&str, Route, &str); 6] = [
+pub(super) const REPORTS: [(&str, Route, &str); 7] = [
     (
         "status",
         Route::Status,
@@ -41,6 +42,11 @@ pub(super) const REPORTS: [(&str, Route, &str); 6] = [
         "whether the pool can serve, for load balancers; 503 if not",
     ),
     ("metrics", Route::Metrics, "the metrics, for Prometheus"),
+    (
+        "live",
+        Route::Live,
+        "what the page shows; its fields may change",
+    ),
 ];
 
 /// Returns the route of a path, with or without the prefix: a router may have stripped it. `None` if
@@ -57,6 +63,21 @@ pub(super) fn route(path: &str, prefix: &str) -> Option<Route> {
     let name = name.strip_suffix('/').unwrap_or(name);
     let found = REPORTS.iter().find(|(report, ..)| *report == name);
     found.map(|(_, route, _)| *route)
+}
+
+/// Returns where the service is mounted, by the path of a request for one of its routes:
+/// `/internal/db/status` is under `/internal/db/`.
+pub(super) fn mount(path: &str, route: Route) -> String {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    match route {
+        Route::Index => format!("{path}/"),
+        _ => {
+            path.rsplit_once('/')
+                .map_or("", |(mount, _)| mount)
+                .to_owned()
+                + "/"
+        }
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +101,21 @@ mod tests {
             assert_eq!(route(path, PREFIX), Some(Route::Index), "{path}");
         }
         assert_eq!(route("/", ""), Some(Route::Index));
+    }
+
+    #[test]
+    fn the_mount_is_the_path_without_the_report() {
+        for (path, route, expected) in [
+            ("", Route::Index, "/"),
+            ("/", Route::Index, "/"),
+            ("/db", Route::Index, "/db/"),
+            ("/db/", Route::Index, "/db/"),
+            ("/status", Route::Status, "/"),
+            ("/a/db/status", Route::Status, "/a/db/"),
+            ("/a/db/status/", Route::Status, "/a/db/"),
+        ] {
+            assert_eq!(mount(path, route), expected, "{path}");
+        }
     }
 
     #[test]

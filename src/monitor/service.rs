@@ -12,12 +12,14 @@ use tower_service::Service;
 
 use super::accept::Accept;
 use super::access::Access;
-use super::page;
+use super::page::{self, content::Content};
 use super::response::{self, ErrorResponse, by_accept, metrics, refusal, report};
-use super::route::{REPORTS, Route, route};
+use super::route::{REPORTS, Route, mount, route};
+use super::snapshots::{Kind, Snapshots};
 use crate::advice::WhatIf;
 use crate::metrics::prometheus::Page;
 use crate::observe::Observe;
+use crate::report::live::Extent;
 use crate::report::{Source, SourceFacts};
 use crate::settings::{Secret, Settings, SettingsError};
 
@@ -34,6 +36,7 @@ pub struct Monitor<S> {
     pool: Observe<S>,
     prefix: Arc<str>,
     access: Access,
+    snapshots: Arc<Snapshots>,
 }
 
 impl<S: Source + Clone> Observe<S> {
@@ -64,6 +67,7 @@ impl<S: Source + Clone> Observe<S> {
                 check: None,
                 page: true,
             },
+            snapshots: Arc::default(),
         }
     }
 }
@@ -200,7 +204,7 @@ impl<S: Source> Monitor<S> {
         // Without data the page needs no token: it asks for it.
         if wants_page && admitted.is_err() {
             self.access.admit_without_token(request)?;
-            return Ok(response::page(page::shell()));
+            return Ok(response::page(page::page(&Content::without_data())));
         }
         let is_restricted = settings.monitor_token.is_some() || self.access.check.is_some();
         let is_public = settings.monitor_only_healthcheck && !is_restricted;
@@ -213,6 +217,9 @@ impl<S: Source> Monitor<S> {
             Route::Health if accept.prefers_metrics() => Route::Metrics,
             route => route,
         };
+        if let Some(path) = self.path(request) {
+            pool.recorder.mounted(&mount(path, route));
+        }
         if !is_read {
             return Err(ErrorResponse::MethodNotAllowed);
         }
@@ -220,8 +227,15 @@ impl<S: Source> Monitor<S> {
             source_lines: settings.monitor_source_lines,
             ..pool.get_ref().facts()
         };
+        let shared = |kind| self.shared(kind, &facts());
         Ok(match route {
-            Route::Index if wants_page => response::page(page::shell()),
+            Route::Index if wants_page => response::page(shared(Kind::Page)),
+            Route::Live => {
+                let query = request.uri.query().unwrap_or_default();
+                let mut pairs = form_urlencoded::parse(query.as_bytes());
+                let whole = pairs.any(|(name, value)| name == "hour" && value == "1");
+                response::live(shared(if whole { Kind::Whole } else { Kind::Latest }))
+            }
             Route::Index => by_accept(report(true, &index())),
             Route::Status => report(true, &pool.status()),
             Route::Health => {
@@ -253,6 +267,29 @@ impl<S: Source> Monitor<S> {
                 };
                 report(check.is_ok(), &check)
             }
+        })
+    }
+}
+
+impl<S: Source> Monitor<S> {
+    /// Returns the whole path of the request; `None` if a router may have stripped it.
+    fn path<'a>(&self, request: &'a Parts) -> Option<&'a str> {
+        #[cfg(feature = "axum")]
+        if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
+            return Some(original.path());
+        }
+        let path = request.uri.path();
+        path.starts_with(&*self.prefix).then_some(path)
+    }
+
+    /// Returns an answer that all viewers share.
+    fn shared(&self, kind: Kind, facts: &SourceFacts) -> Bytes {
+        let live = |extent| self.pool.live_by(facts, extent);
+        let json = |extent| serde_json::to_vec(&live(extent)).unwrap_or_default();
+        self.snapshots.get(kind, facts.source_lines, || match kind {
+            Kind::Page => page::page(&Content::of(&live(Extent::Latest))).into_bytes(),
+            Kind::Latest => json(Extent::Latest),
+            Kind::Whole => json(Extent::Whole),
         })
     }
 }

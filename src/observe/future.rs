@@ -257,6 +257,7 @@ impl Begun {
                 observer: Arc::clone(&recorder) as Arc<dyn QueryObserver>,
                 context,
                 request: request.clone(),
+                caller: checkout.caller(),
             });
         }
         if let Some(facts) = &facts {

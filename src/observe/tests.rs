@@ -22,6 +22,7 @@ use crate::error::PoolError;
 use crate::observe::{Observe, ObserveLayer, Observed};
 use crate::record::clock::SECOND;
 use crate::record::inventory::{Counts, Inventory};
+use crate::record::timeline::Size;
 use crate::record::traffic::GaugeValues;
 use crate::record::windows::{Span, Windows};
 
@@ -108,7 +109,7 @@ proptest! {
     #[test]
     fn the_windows_agree_with_the_model(events in events()) {
         let mut now = 0;
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         let mut memory = Memory { arrivals: Vec::new(), levels: vec![(0, 0)] };
         for event in events {
             match event {

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::handle::Pool;
 use crate::backend::Backend;
 use crate::connection::WarmUp;
+use crate::record::events::Event;
 use crate::settings::SettingsError;
 
 impl<C: Backend> Pool<C> {
@@ -52,6 +53,7 @@ impl<C: Backend> Pool<C> {
         self.observed.get_ref().gate().suspend();
         self.observed.recorder.availability_changed();
         tracing::info!(target: "poolscope", pool = self.name(), "pool suspended");
+        self.observed.recorder.happened(Event::Suspended);
     }
 
     /// Ends a [`suspend`](Self::suspend) and serves waiting checkouts in order.
@@ -66,6 +68,7 @@ impl<C: Backend> Pool<C> {
         self.observed.get_ref().gate().resume();
         self.observed.recorder.availability_changed();
         tracing::info!(target: "poolscope", pool = self.name(), "pool resumed");
+        self.observed.recorder.happened(Event::Resumed);
     }
 
     /// Opens connections until `pool_size` are open, and waits for them up to `deadline`. An
@@ -129,6 +132,7 @@ impl<C: Backend> Pool<C> {
         gate.close();
         self.observed.recorder.availability_changed();
         service.start_close();
+        self.observed.recorder.happened(Event::Closed);
         let runtime = service.policy().policy.runtime().clone();
         let closing = runtime.spawn(async move {
             let all_back = timeout(deadline, gate.drained()).await.is_ok();

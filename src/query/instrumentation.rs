@@ -338,6 +338,7 @@ mod tests {
             observer: Arc::clone(&observer) as _,
             context,
             request: None,
+            caller: std::panic::Location::caller(),
         });
         observer
     }

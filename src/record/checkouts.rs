@@ -190,6 +190,7 @@ impl Recorder {
         }
         let PoolState {
             windows,
+            events,
             totals,
             shed,
             ..
@@ -199,6 +200,7 @@ impl Recorder {
             NotGranted::TimedOut => {
                 totals.timeouts += 1;
                 traffic.timeouts += 1;
+                events.timed_out(at);
             }
             NotGranted::Failed => totals.errors += 1,
             NotGranted::Rejected | NotGranted::Overloaded => totals.rejected += 1,
@@ -222,6 +224,7 @@ impl Recorder {
         let times = holder.as_ref().map(|holder| {
             let held = Duration::from_nanos(at.saturating_sub(holder.at));
             let busy = holder.busy();
+            state.windows.timeline.returned(busy.map(nanos));
             self.level(&mut state, at).held.record(held);
             state.holds.record_time(held);
             if let Some(position) = holder.position {

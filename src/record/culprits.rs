@@ -34,9 +34,8 @@ const WATCHED: u64 = 60 * SECOND;
 /// A hold that has ended. Times are nanoseconds of the pool's [clock](crate::record::clock).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PastHold {
-    /// Which connection it was; `None` if that is unknown.
-    #[expect(dead_code, reason = "the page will read it")]
-    pub(crate) connection: Option<usize>,
+    /// The number of the connection within its pool; `None` if it has none.
+    pub(crate) connection: Option<u64>,
     pub(crate) site: SiteId,
     pub(crate) span: Option<SpanRef>,
     pub(crate) from: u64,
@@ -45,7 +44,6 @@ pub(crate) struct PastHold {
     /// The readings of [`Mark::each`](crate::record::blame::Mark::each) at its beginning and at its end.
     pub(super) each: (Owed, Owed),
     /// What it owes to all checkouts that have queued.
-    #[expect(dead_code, reason = "the page will read it")]
     pub(crate) owed: Owed,
 }
 
@@ -71,8 +69,6 @@ impl PastHolds {
     }
 
     /// Returns the holds, the latest first. From now on and for a minute, all holds are kept.
-    #[allow(dead_code)] // The page reads them.
-    #[expect(dead_code, reason = "the page will read it")]
     pub(crate) fn watch(&mut self, now: u64) -> impl Iterator<Item = &PastHold> {
         self.watched_until = now + WATCHED;
         self.ring.iter().rev()

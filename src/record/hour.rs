@@ -7,7 +7,7 @@ use crate::record::clock::{MINUTE, SECOND};
 use crate::record::traffic::Traffic;
 
 /// Time covered by one slot that is added.
-pub(super) const LENGTH: u64 = 5 * SECOND;
+pub(crate) const LENGTH: u64 = 5 * SECOND;
 /// Age from which samples are merged.
 const FINE: u64 = 5 * MINUTE;
 /// Age at which samples are discarded.
@@ -87,13 +87,14 @@ fn older(samples: &mut VecDeque<Sample>, age: u64, now: u64) -> Option<Sample> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::timeline::Size;
     use crate::record::traffic::GaugeValues;
     use crate::record::windows::Windows;
     use std::time::Duration;
 
     #[test]
     fn samples_add_up_and_expire_after_an_hour() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         for second in 0..600 {
             let slot = windows.at(second * SECOND);
             slot.traffic.arrivals += 2;
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn idle_time_counts_as_observed() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         windows.at(0).traffic.arrivals += 30;
         let hour = windows.traffic(50 * MINUTE, 60);
         assert_eq!(
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_held_connection_counts_in_each_sample() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         let level = |checked_out| GaugeValues {
             checked_out,
             ..GaugeValues::default()

@@ -16,8 +16,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::backend::SessionState;
 use crate::checkout::ConnectionFacts;
+use crate::record::events::Event;
 use crate::record::ledger::Holder;
 use crate::record::recorder::{Recorder, TARGET};
+use crate::record::usage::Site;
 
 /// Margin added to the threshold: a leak is longer than the threshold, and timers count in milliseconds.
 const TICK: Duration = Duration::from_millis(1);
@@ -120,6 +122,13 @@ impl Recorder {
                 }
             }
             state.totals.leaks += found.len() as u64;
+            let at = self.clock.at(now);
+            for holder in &found {
+                state.events.add(
+                    at,
+                    Event::Leaked(Site::new(holder.checkout, holder.route())),
+                );
+            }
         }
         found.sort_by_key(|holder| holder.since);
         for holder in &found {

@@ -15,6 +15,7 @@ use crate::checkout::{Checkout, ConnectionFacts};
 use crate::record::blame::Mark;
 use crate::record::clock::{Clock, nanos};
 use crate::record::history::{Position, Queries};
+use crate::record::timeline::AtWork;
 use crate::record::waiters::{Waiter, Waiters};
 use crate::request::attribution::Attribution;
 
@@ -77,11 +78,9 @@ impl Holder {
         self.request.as_ref()?.route.as_ref()
     }
 
-    /// Returns which connection it holds: the same value in each hold of one connection; `None` if that is
-    /// unknown.
-    pub(crate) fn connection(&self) -> Option<usize> {
-        let facts = self.facts.as_ref()?;
-        Some(Arc::as_ptr(facts).addr())
+    /// Returns the number of the connection within its pool; `None` if it has none.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        self.facts.as_ref()?.number()
     }
 
     /// Returns how long the database has worked during this hold; `None` if not measured.
@@ -208,6 +207,26 @@ impl Ledger {
     /// Returns when the newest hold began.
     pub(crate) fn newest_hold(&self) -> Option<Instant> {
         self.holders.iter().map(|holder| holder.since).max()
+    }
+
+    /// Returns what the holders do now.
+    pub(crate) fn at_work(&self) -> AtWork {
+        let mut all = AtWork {
+            busy: Some(0),
+            ..AtWork::default()
+        };
+        for holder in self.holders.iter() {
+            let busy = holder.busy().map(nanos);
+            all.busy = all.busy.zip(busy).map(|(all, busy)| all + busy);
+            let in_transaction = match holder.state() {
+                Some(SessionState::IdleInTransaction) => true,
+                Some(SessionState::Idle | SessionState::IdleUnknown) => false,
+                _ => continue,
+            };
+            all.idle += 1;
+            all.idle_in_transaction += u32::from(in_transaction);
+        }
+        all
     }
 
     /// Returns how many checkouts wait in this phase.

@@ -1,6 +1,6 @@
 //! A list of living pools.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::record::ledger::Entries;
 use crate::record::recorder::Recorder;
@@ -16,7 +16,15 @@ pub(crate) struct Entered {
     key: u32,
 }
 
+/// All pools of the process.
+static ALL: LazyLock<Arc<Living>> = LazyLock::new(Arc::default);
+
 impl Living {
+    /// Returns the list of all pools of the process.
+    pub(crate) fn all() -> &'static Arc<Self> {
+        &ALL
+    }
+
     /// Adds a pool.
     pub(crate) fn enter(self: &Arc<Self>, pool: &Arc<Recorder>) -> Entered {
         Entered {

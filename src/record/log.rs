@@ -11,9 +11,11 @@ use crate::checkout::wait_phase::{Phase, Phases};
 use crate::error::{LongestHolder, PoolSnapshot};
 use crate::log_limiter::LogLimiter;
 use crate::record::culprits::Culprits;
+use crate::record::events::Event;
 use crate::record::nested::Borrower;
 use crate::record::pool_events::{CloseReason, PoolEvents};
 use crate::record::recorder::{Recorder, TARGET};
+use crate::record::timeline::Size;
 
 /// Interval at which a lasting outage, or the reason for closing connections, is logged again.
 const LASTING: Duration = Duration::from_secs(60);
@@ -47,7 +49,11 @@ impl Recorder {
     }
 
     fn count_failed_dial(&self, error: &ConnectError) {
+        let now = self.clock.now();
         let mut state = self.state();
+        if error.is_absence() {
+            state.events.outage(now, error.kind());
+        }
         *state.totals.connect_failures.get_or_insert_default() += 1;
         state.last_connect_error = Some((error.clone(), Instant::now()));
     }
@@ -85,8 +91,12 @@ impl Recorder {
 
 impl PoolEvents for Recorder {
     fn resized(&self) {
-        let size = self.counts().max_connections();
-        self.state().history.set_size(size);
+        let size = Size::of(self.counts());
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.history.set_size(size.max_connections.into());
+        state.windows.set_size(now, size);
+        state.events.add(now, Event::Resized(size));
     }
 
     fn opened(&self, took: Duration) {
@@ -96,7 +106,9 @@ impl PoolEvents for Recorder {
             state.totals.connections_opened += 1;
             back = state.last_connect_error.take().is_some();
             state.last_opened = Some(Instant::now());
-            state.windows.at(self.clock.now()).create.record(took);
+            let now = self.clock.now();
+            state.windows.at(now).create.record(took);
+            state.events.opened(now);
             state.creates.record_time(took);
         }
         if back {
@@ -166,7 +178,11 @@ impl PoolEvents for Recorder {
 
     fn invalidated(&self, error: &'static InvalidatingError) {
         let now = Instant::now();
-        self.state().last_invalidation = Some((error, now));
+        {
+            let mut state = self.state();
+            state.last_invalidation = Some((error, now));
+            state.events.invalidated(self.clock.at(now), error);
+        }
         if let Some(suppressed) = self.invalidations_log.try_log(now) {
             tracing::warn!(
                 target: TARGET,

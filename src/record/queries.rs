@@ -136,6 +136,7 @@ impl QueryObserver for Recorder {
             let repeated = requests.repeated.add(route, count, now);
             statement.text.clone_into(&mut repeated.text);
             statement.summary.clone_into(&mut repeated.summary);
+            repeated.caller = Some(statement.caller);
         }
         if let Some(suppressed) = self.n_plus_ones.try_log(now) {
             tracing::warn!(
@@ -143,6 +144,7 @@ impl QueryObserver for Recorder {
                 pool = &*self.name,
                 http.request.method = request.method,
                 http.route = route.map(|route| &**route),
+                caller = %format_args!("{}:{}", statement.caller.file(), statement.caller.line()),
                 db.query.summary = statement.summary,
                 db.query.text = statement.text,
                 times = statement.times,

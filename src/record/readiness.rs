@@ -131,8 +131,13 @@ impl Readiness {
         if !cause.is_absence() && self.counts.open > 0 {
             return None;
         }
-        Some(format!("the database can't be reached: {cause}"))
+        Some(cannot_be_reached(cause))
     }
+}
+
+/// Returns the reason that a database without an answer is.
+pub(crate) fn cannot_be_reached(cause: &ConnectError) -> String {
+    format!("the database can't be reached: {cause}")
 }
 
 #[cfg(test)]

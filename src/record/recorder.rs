@@ -3,8 +3,8 @@
 //! Holders and waiters, windows and totals are under one lock, which a checkout takes twice if it does
 //! not wait (granted, returned). So every reading is consistent, and no count can drift from another.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::KeyValue;
 use tokio::time::Instant;
@@ -20,15 +20,18 @@ use crate::record::clock::Clock;
 use crate::record::culprits::{Pairs, PastHolds};
 use crate::record::debt::Debts;
 use crate::record::duration_sink::DurationSink;
+use crate::record::events::{Event, Events};
 use crate::record::history::{History, Recorded};
 use crate::record::interval::Interval;
 use crate::record::inventory::{Counts, Inventory};
 use crate::record::leaks::Leaks;
 use crate::record::ledger::Ledger;
+use crate::record::living::{Entered, Living};
 use crate::record::nested::Nested;
 use crate::record::queries::QueryDurations;
-use crate::record::readiness::Readiness;
+use crate::record::readiness::{Readiness, cannot_be_reached};
 use crate::record::requests::Requests;
+use crate::record::timeline::{Samples, Size};
 use crate::record::totals::Totals;
 use crate::record::traffic::{GaugeValues, Traffic};
 use crate::record::usage::{BySite, Scraped, Usage, by_site};
@@ -62,12 +65,18 @@ pub(crate) struct Recorder {
     /// The attributes that describe the database in telemetry.
     pub(crate) database: Vec<KeyValue>,
     pub(crate) clock: Clock,
+    /// The start of the clock, in Unix seconds.
+    pub(crate) began: f64,
     state: Mutex<PoolState>,
     // Separate locks, because queries and requests end at other times than checkouts.
     operations: Mutex<QueryDurations>,
     requests: Mutex<Requests>,
     scraped: Scraped,
     pub(crate) advisor: Arc<Advisor>,
+    /// Where the monitor of this pool was last reached: `/api/v1/monitoring/pool/`.
+    mount: Mutex<Option<Arc<str>>>,
+    /// This pool's entry in the list of all.
+    entered: OnceLock<Entered>,
 }
 
 /// The options of a [`Recorder`].
@@ -82,6 +91,7 @@ pub(crate) struct RecorderOptions {
 pub(crate) struct PoolState {
     pub(crate) ledger: Ledger,
     pub(crate) windows: Windows,
+    pub(crate) events: Events,
     /// Recent checkouts, which advice replays.
     pub(crate) history: History,
     pub(crate) totals: Totals,
@@ -111,8 +121,9 @@ pub(crate) struct PoolState {
     pub(crate) last_connect_error: Option<(ConnectError, Instant)>,
     /// The last error that has invalidated a connection.
     pub(crate) last_invalidation: Option<(&'static InvalidatingError, Instant)>,
-    /// Whether a report could last reach the database over the monitoring connection, and when.
-    monitor_verdict: Option<(bool, Instant)>,
+    /// Why the last report could not reach the database over the monitoring connection, `None` if it
+    /// could, and when that was.
+    monitor_verdict: Option<(Option<String>, Instant)>,
     pub(crate) next_bind: Instant,
 }
 
@@ -131,7 +142,8 @@ impl Recorder {
             nested,
         } = options;
         let now = Instant::now();
-        let size = inventory.counts().max_connections();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        let size = Size::of(inventory.counts());
         let mut shed = ByRoute::new(now);
         // Exported as 0 from the start, so that the first one shed is an increase.
         shed.add(None, 0, now);
@@ -152,10 +164,12 @@ impl Recorder {
             database: inventory.database(),
             inventory,
             clock: Clock { start: now },
+            began: unix.map_or(0.0, |since| since.as_secs_f64()),
             state: Mutex::new(PoolState {
                 ledger: Ledger::default(),
-                windows: Windows::new(),
-                history: History::new(size),
+                windows: Windows::new(size),
+                events: Events::default(),
+                history: History::new(size.max_connections.into()),
                 totals: Totals {
                     connect_failures: Some(0),
                     ..Totals::default()
@@ -184,7 +198,10 @@ impl Recorder {
             requests: Mutex::new(Requests::new(now)),
             scraped: Scraped::default(),
             advisor: Arc::default(),
+            mount: Mutex::default(),
+            entered: OnceLock::new(),
         });
+        let _ = recorder.entered.set(Living::all().enter(&recorder));
         recorder.metrics.bind(&recorder);
         recorder
     }
@@ -193,6 +210,20 @@ impl Recorder {
     /// inconsistent in a way that matters.
     pub(crate) fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records where the monitor of this pool is reached.
+    pub(crate) fn mounted(&self, path: &str) {
+        let mut mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner);
+        if mount.as_deref() != Some(path) {
+            *mount = Some(Arc::from(path));
+        }
+    }
+
+    /// Returns where the monitor of this pool was last reached; `None` if it never was.
+    pub(crate) fn mount(&self) -> Option<Arc<str>> {
+        let mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner);
+        mount.clone()
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -237,22 +268,29 @@ impl Recorder {
 
     /// Records whether a report could reach the database. Passes on the reason why it could not.
     pub(crate) fn monitor_verdict(&self, unreachable: Option<String>) -> Option<String> {
-        self.state().monitor_verdict = Some((unreachable.is_none(), Instant::now()));
+        self.state().monitor_verdict = Some((unreachable.clone(), Instant::now()));
         unreachable
     }
 
     /// Returns whether the database can be reached, as far as known without asking it.
     pub(crate) fn is_database_reachable(&self) -> bool {
+        self.known_unreachable().is_none()
+    }
+
+    /// Returns why the database can't be reached, as far as known without asking it.
+    pub(crate) fn known_unreachable(&self) -> Option<String> {
         let state = self.state();
         let served_since = |at: Instant| state.last_granted.is_some_and(|granted| granted >= at);
-        let refused = state
-            .last_connect_error
-            .as_ref()
-            .is_some_and(|(error, at)| error.is_absence() && !served_since(*at));
-        let asked = state.monitor_verdict.is_some_and(|(reached, at)| {
-            !reached && at.elapsed() < VERDICT_AGE && !served_since(at)
-        });
-        !refused && !asked
+        let refused = state.last_connect_error.as_ref();
+        let refused = refused.filter(|(error, at)| error.is_absence() && !served_since(*at));
+        let asked = || {
+            let (reason, at) = state.monitor_verdict.as_ref()?;
+            let holds = at.elapsed() < VERDICT_AGE && !served_since(*at);
+            reason.clone().filter(|_| holds)
+        };
+        refused
+            .map(|(error, _)| cannot_be_reached(error))
+            .or_else(asked)
     }
 
     /// Returns whether the pool can serve, as far as known without asking the database.
@@ -278,6 +316,20 @@ impl Recorder {
         (recorded, traffic, now)
     }
 
+    /// Returns the last samples of the timeline, at most `most`.
+    pub(crate) fn timeline(&self, most: usize) -> Samples {
+        let now = self.clock.now();
+        let mut state = self.state();
+        self.level(&mut state, now);
+        state.windows.timeline.read(most)
+    }
+
+    /// Records an event of the pool.
+    pub(crate) fn happened(&self, event: Event) {
+        let now = self.clock.now();
+        self.state().events.add(now, event);
+    }
+
     /// Records the current gauge values in the windows, and who owes from now on. Returns the slot of the
     /// current second.
     pub(crate) fn level<'a>(&self, state: &'a mut PoolState, now: u64) -> &'a mut Interval {
@@ -287,6 +339,17 @@ impl Recorder {
             overflow: self.inventory.overflow(),
         };
         self.level_blame(state, now);
-        state.windows.set_level(now, level)
+        state.windows.set_level(now, level);
+        if state.windows.timeline.is_open() {
+            settle_timeline(state, now);
+        }
+        state.windows.slot()
     }
+}
+
+/// Completes the samples of the timeline that have ended.
+#[cold]
+fn settle_timeline(state: &mut PoolState, now: u64) {
+    let holders = state.ledger.at_work();
+    state.windows.timeline.settle(now, holders);
 }

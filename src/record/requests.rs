@@ -1,6 +1,7 @@
 //! Records how requests use the pool, by route.
 
 use std::collections::HashMap;
+use std::panic::Location;
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
@@ -34,6 +35,8 @@ pub(crate) struct Repeated {
     pub(crate) text: String,
     /// Operation and tables.
     pub(crate) summary: String,
+    /// The source line that checked out the connection; set with the rest.
+    pub(crate) caller: Option<&'static Location<'static>>,
 }
 
 impl Requests {

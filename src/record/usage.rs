@@ -326,7 +326,7 @@ impl Site {
         }
     }
 
-    fn new(checkout: Checkout, route: Option<&Arc<str>>) -> Self {
+    pub(crate) fn new(checkout: Checkout, route: Option<&Arc<str>>) -> Self {
         let caller = checkout.caller();
         Self {
             caller: Arc::from(format!("{}:{}", caller.file(), caller.line())),

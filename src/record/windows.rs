@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use crate::record::clock::SECOND;
 use crate::record::hour::{Hour, LENGTH};
 use crate::record::interval::{Interval, Slot};
+use crate::record::timeline::{Size, Timeline};
 use crate::record::traffic::{GaugeValues, Traffic};
 
 const SECONDS: usize = 10;
@@ -78,10 +79,12 @@ pub(crate) struct Windows {
     /// Number of completed seconds that are not in a coarse slot yet.
     filling: usize,
     hour: Hour,
+    pub(super) timeline: Timeline,
 }
 
 impl Windows {
-    pub(crate) fn new() -> Self {
+    /// Creates the windows of a pool of this size.
+    pub(crate) fn new(size: Size) -> Self {
         Self {
             current: Interval::default(),
             ends: SECOND,
@@ -91,6 +94,7 @@ impl Windows {
             coarse: Ring::new(COARSE_SLOTS, LENGTH),
             filling: 0,
             hour: Hour::default(),
+            timeline: Timeline::new(size),
         }
     }
 
@@ -105,22 +109,40 @@ impl Windows {
 
     #[cold]
     fn catch_up(&mut self, now: u64) {
-        // After a long idle time, only the seconds that the windows can still show are closed one by one.
+        // After a long time without an event, only the seconds that the windows can still show are closed
+        // one by one.
         if let Some(horizon) = now.checked_sub(HORIZON)
-            && self.ends < horizon
+            && self.ends + LENGTH < horizon
         {
-            (self.ends, self.integrated) = (horizon + SECOND, horizon);
+            self.close_second();
+            while self.filling > 0 {
+                self.close_second();
+            }
+            let slots = horizon.saturating_sub(self.integrated) / LENGTH;
+            self.timeline.pass(slots, self.level);
+            self.integrated += slots * LENGTH;
+            self.ends = self.integrated + SECOND;
         }
         while now >= self.ends {
             self.close_second();
         }
     }
 
-    /// Sets the gauge values from `now` on. Returns the slot of the current second.
-    pub(crate) fn set_level(&mut self, now: u64, level: GaugeValues) -> &mut Interval {
+    /// Sets the gauge values from `now` on.
+    pub(crate) fn set_level(&mut self, now: u64, level: GaugeValues) {
         self.at(now).traffic.peak.reach(level);
         self.level = level;
+    }
+
+    /// Returns the slot of the current second, as of the last event.
+    pub(crate) fn slot(&mut self) -> &mut Interval {
         &mut self.current
+    }
+
+    /// Sets how many connections the pool may have from `now` on.
+    pub(crate) fn set_size(&mut self, now: u64, size: Size) {
+        self.at(now);
+        self.timeline.size = size;
     }
 
     /// Returns the merged data of a window that ends at `now`.
@@ -169,6 +191,7 @@ impl Windows {
             // The empty current second is the place where they are merged.
             self.seconds.merge_into(&mut self.current, COARSE);
             self.hour.push(end, self.current.traffic());
+            self.timeline.push(&self.current);
             self.coarse.push(self.current.end());
         }
     }
@@ -190,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_window_drops_older_data() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         windows.at(0).held.record(MS);
         let seen = |w: &mut Windows, after: u64| {
             let now = after * SECOND;
@@ -205,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_slot_takes_memory_only_if_something_happened() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         windows.at(0).held.record(MS);
         windows.set_level(20 * SECOND, level(1));
         windows.set_level(30 * SECOND, level(0));
@@ -221,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_mean_is_weighted_by_time_across_slots() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         windows.set_level(0, level(10));
         windows.set_level(5 * SECOND / 2, level(0));
         let minute = windows.read(10 * SECOND, Span::Minute);
@@ -236,7 +259,7 @@ mod tests {
 
     #[test]
     fn windows_survive_an_idle_hour_and_a_clock_that_goes_back() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         windows.at(0).traffic.arrivals += 5;
         let later = 3600 * SECOND;
         let minute = windows.read(later, Span::Minute);
@@ -247,7 +270,7 @@ mod tests {
 
     #[test]
     fn peaks_of_arrivals_are_kept_per_second() {
-        let mut windows = Windows::new();
+        let mut windows = Windows::new(Size::default());
         windows.at(0).traffic.arrivals += 3;
         windows.at(4 * SECOND).traffic.arrivals += 30;
         let minute = windows.read(6 * SECOND, Span::Minute);

@@ -114,7 +114,7 @@ impl<S: Source> Observe<S> {
         let mut holders = self.holder_reports(&facts);
         let (scope, tally, sessions) = match activity {
             Some(activity) => {
-                let (scope, sessions) = ours(activity, facts.process_ids.as_deref(), &holders);
+                let (scope, sessions) = ours(activity, facts.process_ids().as_deref(), &holders);
                 if scope == "pool" {
                     name_queries_under_way(&mut holders, &sessions, facts.kind);
                 }

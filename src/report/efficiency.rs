@@ -57,8 +57,8 @@ impl HoldEfficiency {
         if !matters {
             return None;
         }
-        Some(Finding {
-            warning: format!(
+        Some(Finding::new(
+            format!(
                 "low hold efficiency: {} holds a connection for {:.0} ms on average, but queries for only {:.0} ms ({} checkouts within the last 5 minutes, {:.0} % of the total hold time)",
                 worst.name(),
                 worst.mean_held_ms,
@@ -66,11 +66,11 @@ impl HoldEfficiency {
                 worst.checkouts,
                 worst.share_of_held_pct,
             ),
-            recommendation: format!(
+            format!(
                 "Do work that needs no database before the checkout or after the drop: the same connections could then serve up to {:.1} times as many checkouts of this call site.",
                 (worst.mean_held_ms / busy.max(0.1)).min(1000.0),
             ),
-        })
+        ))
     }
 }
 

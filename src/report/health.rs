@@ -16,7 +16,7 @@ use super::source::{Configuration, Source, SourceFacts};
 use super::status::Status;
 use super::timings::{Window, round};
 use super::warnings::{Finding, judge};
-use crate::backend::MonitorConnection;
+use crate::backend::{Activity, MonitorConnection};
 use crate::observe::Observe;
 use crate::record::inventory::Availability;
 use crate::record::readiness::Readiness;
@@ -101,6 +101,13 @@ pub struct Windows {
     pub last_5m: Window,
 }
 
+/// What is known of the database, besides the record.
+struct Known<'a> {
+    activity: Option<&'a Activity>,
+    reachable: bool,
+    error: Option<String>,
+}
+
 impl Health {
     /// Returns whether the pool can serve. Warnings do not affect this.
     #[must_use]
@@ -151,17 +158,48 @@ impl<S: Source> Observe<S> {
                 .monitor_verdict(evidence.unreachable(reached.as_ref().map(|_| ())))
         });
 
-        let activity = answer.as_ref().ok();
+        let known = Known {
+            activity: answer.as_deref().ok(),
+            reachable: reached.is_ok(),
+            error: answer.as_ref().err().map(|error| error.cause.to_string()),
+        };
+        self.judged(&facts, status, evidence, reason, known).0
+    }
+
+    /// Returns the health as far as it is known without asking the database, and its findings.
+    pub(crate) fn health_now(&self, facts: &SourceFacts) -> (Health, Vec<Finding>) {
+        let (status, evidence) = (self.status(), Readiness::gather(&self.recorder));
+        let unreachable = self.recorder.known_unreachable();
+        let known = Known {
+            activity: None,
+            reachable: unreachable.is_none(),
+            error: None,
+        };
+        let reason = evidence.own_verdict().or(unreachable);
+        self.judged(facts, status, evidence, reason, known)
+    }
+
+    /// Returns the health with its findings, the most urgent first.
+    fn judged(
+        &self,
+        facts: &SourceFacts,
+        status: Status,
+        evidence: Readiness,
+        reason: Option<String>,
+        known: Known<'_>,
+    ) -> (Health, Vec<Finding>) {
+        let activity = known.activity;
+        let process_ids = facts.process_ids();
         let own = Own {
-            process_ids: facts.process_ids.as_deref(),
+            process_ids: process_ids.as_deref(),
             open: evidence.counts.open,
         };
-        let holders = self.holder_reports(&facts);
+        let holders = self.holder_reports(facts);
         let tally = activity
-            .map(|activity| count(activity, &facts, &holders, evidence.counts.open))
+            .map(|activity| count(activity, facts, &holders, evidence.counts.open))
             .unwrap_or_default();
         let grant = activity.and_then(|activity| Grant::of(activity, own.count(activity)));
-        let locks = activity.and_then(|activity| lock_waits::finding(activity, &facts, &holders));
+        let locks = activity.and_then(|activity| lock_waits::finding(activity, facts, &holders));
         let minute = self.recorder.window(Span::Minute);
         let last_connect_error = {
             let state = self.recorder.state();
@@ -186,8 +224,8 @@ impl<S: Source> Observe<S> {
             warnings: Vec::new(),
             recommendations: Vec::new(),
             database: DatabaseHealth {
-                reachable: reached.is_ok(),
-                error: answer.as_ref().err().map(|error| error.cause.to_string()),
+                reachable: known.reachable,
+                error: known.error,
                 last_connect_error,
                 last_invalidation: last_invalidation.as_ref().map(Invalidation::sentence),
                 idle_in_transaction: tally.idle_in_transaction,
@@ -206,12 +244,12 @@ impl<S: Source> Observe<S> {
             longest_wait_seconds: evidence.longest_wait.map(super::timings::seconds),
             longest_holders: holders,
             hold_efficiency: HoldEfficiency::read(&self.recorder, facts.source_lines),
-            n_plus_one: RepeatedStatement::read(&self.recorder, facts.settings.query_text),
+            n_plus_one: RepeatedStatement::read(&self.recorder, facts),
             telemetry: Exports::snapshot(),
             reason,
             status,
         };
-        let findings = judge(
+        let judged = judge(
             &health,
             &minute,
             grant,
@@ -219,21 +257,21 @@ impl<S: Source> Observe<S> {
             facts.names(),
         );
         // The reason is also the first warning, because some readers only look at the warnings.
-        let cannot_serve = health.reason.clone().map(|warning| Finding {
-            warning,
-            recommendation: cannot_serve_advice(evidence.availability).to_owned(),
+        let cannot_serve = health.reason.clone().map(|warning| {
+            Finding::new(warning, cannot_serve_advice(evidence.availability)).critical_if(true)
         });
         let invalidation = last_invalidation.and_then(|last| last.finding(&health.status));
-        for finding in cannot_serve
+        let findings = cannot_serve
             .into_iter()
             .chain(invalidation)
             .chain(locks)
-            .chain(findings)
-        {
-            health.warnings.push(finding.warning);
-            health.recommendations.push(finding.recommendation);
+            .chain(judged);
+        let findings: Vec<_> = findings.collect();
+        for finding in &findings {
+            health.warnings.push(finding.warning.clone());
+            health.recommendations.push(finding.recommendation.clone());
         }
         health.longest_holders.truncate(NAMED);
-        health
+        (health, findings)
     }
 }

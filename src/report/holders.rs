@@ -13,7 +13,7 @@ use crate::checkout::{ConnectionFacts, TransactionState};
 use crate::error::HeldBy;
 use crate::observe::Observe;
 use crate::record::ledger::Holder;
-use crate::record::usage::HIDDEN;
+use crate::record::usage::{HIDDEN, Site};
 
 /// A checkout that holds a connection now.
 #[non_exhaustive]
@@ -67,13 +67,19 @@ impl HolderReport {
         }
     }
 
-    /// Returns text for a sentence: `src/orders.rs:41 (label) for 3.2 s`.
+    /// Returns text for a sentence: `/orders at src/orders.rs:41 (label) for 3.2 s`.
     pub(super) fn sentence(&self) -> String {
-        if self.caller == HIDDEN {
-            let name = self.label.or(self.route.as_deref()).unwrap_or("a checkout");
-            return format!("{name} for {}", lasting(self.held_seconds));
-        }
-        format!("{} for {}", self.named(), lasting(self.held_seconds))
+        let is_nameless = self.label.is_none() && self.route.is_none();
+        let named = match self.caller == HIDDEN && is_nameless {
+            true => "a checkout".to_owned(),
+            false => Site {
+                caller: self.caller.as_str().into(),
+                label: self.label,
+                route: self.route.as_deref().map(Into::into),
+            }
+            .name(),
+        };
+        format!("{named} for {}", lasting(self.held_seconds))
     }
 
     /// Returns the route or the label, and the source line: `POST /orders (src/orders.rs:41)`.

@@ -50,13 +50,13 @@ impl Invalidation {
                 "All connections opened before are replaced. No action needed after a change of the schema."
             }
         };
-        (self.age < RECENT).then(|| Finding {
-            warning: format!(
+        let warning = || {
+            format!(
                 "connections invalidated: {} since the start, the last by {}",
                 status.totals.connections_closed.invalidated,
                 self.sentence()
-            ),
-            recommendation: recommendation.to_owned(),
-        })
+            )
+        };
+        (self.age < RECENT).then(|| Finding::new(warning(), recommendation))
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn finding(
     if !activity.sessions.iter().flatten().any(is_blocked) {
         return None;
     }
-    let (_, mut sessions) = ours(activity, facts.process_ids.as_deref(), holders);
+    let (_, mut sessions) = ours(activity, facts.process_ids().as_deref(), holders);
     sessions.retain(is_blocked);
     if !sessions
         .iter()
@@ -153,12 +153,12 @@ pub(super) fn finding(
         }
         (id, _) => format!("`KILL {id}` ends it at once."),
     };
-    Some(Finding {
+    Some(Finding::new(
         warning,
-        recommendation: format!(
+        format!(
             "Shorten that transaction: change rows that many requests share last, and commit before slow work outside the database. {end}"
         ),
-    })
+    ))
 }
 
 #[cfg(test)]

@@ -12,11 +12,13 @@ mod health;
 mod healthcheck;
 mod holders;
 mod invalidation;
+pub(crate) mod live;
 mod lock_waits;
 mod repeats;
 pub(crate) mod sessions;
 mod shed;
 pub(crate) mod source;
+mod statements;
 mod status;
 pub(crate) mod timings;
 pub(crate) mod warnings;
@@ -34,12 +36,13 @@ pub use self::repeats::RepeatedStatement;
 pub use self::shed::{ShedReport, ShedRoute};
 pub use self::source::Configuration;
 pub(crate) use self::source::{Source, SourceFacts};
+pub use self::statements::StatementShare;
 pub use self::status::{Status, WaitingFor};
 pub use self::timings::{PhaseTimings, Timings, Window};
 
 pub use crate::advice::{
     Accuracy, Bottleneck, BottleneckKind, Comparison, Contention, CurrentUsage, CurvePoint,
     Evidence, EvidenceWindow, EvidenceWindows, HalvedHolds, NotEnoughData, Optimization,
-    PredictedWait, ReplayedRecord, StatementShare, WhatIf, WhatIfError,
+    PredictedWait, ReplayedRecord, WhatIf, WhatIfError,
 };
 pub use crate::record::totals::{Closed, Totals};

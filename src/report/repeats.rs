@@ -3,8 +3,10 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::source::SourceFacts;
 use super::warnings::Finding;
 use crate::record::recorder::Recorder;
+use crate::record::usage::{HIDDEN, Site};
 
 /// The number of routes in a report.
 const NAMED: usize = 5;
@@ -22,11 +24,14 @@ pub struct RepeatedStatement {
     /// The last repeated statement: its summary, or its text with `DB_POOL_QUERY_TEXT`; never a
     /// bind value.
     pub statement: String,
+    /// The source line that checked out the connection it was last sent on; `_HIDDEN` if the routes may
+    /// not show source lines.
+    pub caller: String,
 }
 
 impl RepeatedStatement {
     /// Returns the routes with such requests within the last five minutes, those with the most first.
-    pub(super) fn read(recorder: &Recorder, query_text: bool) -> Vec<Self> {
+    pub(super) fn read(recorder: &Recorder, facts: &SourceFacts) -> Vec<Self> {
         let mut requests = recorder.requests();
         let mut all: Vec<_> = requests
             .repeated
@@ -35,7 +40,13 @@ impl RepeatedStatement {
                 route: route.map(|route| route.to_string()),
                 requests_last_5m: count.recent,
                 requests: count.total,
-                statement: match query_text {
+                caller: match repeated.caller {
+                    Some(caller) if facts.source_lines => {
+                        format!("{}:{}", caller.file(), caller.line())
+                    }
+                    _ => HIDDEN.to_owned(),
+                },
+                statement: match facts.settings.query_text {
                     true => repeated.text.clone(),
                     false => repeated.summary.clone(),
                 },
@@ -58,12 +69,18 @@ impl RepeatedStatement {
             .route
             .as_deref()
             .unwrap_or("a request without a route");
-        Some(Finding {
-            warning: format!(
-                "N+1: {route} repeats the same statement within a request ({}), in {} requests within the last 5 minutes",
+        let named = Site {
+            caller: worst.caller.as_str().into(),
+            label: None,
+            route: Some(route.into()),
+        };
+        let named = named.name();
+        Some(Finding::new(
+            format!(
+                "N+1: {named} repeats the same statement within a request ({}), in {} requests within the last 5 minutes",
                 worst.statement, worst.requests_last_5m,
             ),
-            recommendation: "Fetch the rows in one query (a join, or `belonging_to`/`eq_any` over all ids): each repetition adds a round trip while the connection is held.".to_owned(),
-        })
+            "Fetch the rows in one query (a join, or `belonging_to`/`eq_any` over all ids): each repetition adds a round trip while the connection is held.",
+        ))
     }
 }

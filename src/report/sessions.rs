@@ -65,7 +65,7 @@ pub(crate) fn count(
 ) -> SessionTally {
     match activity.sessions {
         Some(_) => {
-            SessionTally::of_sessions(&ours(activity, facts.process_ids.as_deref(), holders).1)
+            SessionTally::of_sessions(&ours(activity, facts.process_ids().as_deref(), holders).1)
         }
         None => SessionTally::of_holders(holders, open),
     }

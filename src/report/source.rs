@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::backend::MonitorConnection;
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, ConnectionFacts};
 use crate::record::inventory::{Counts, Inventory};
 use crate::settings::{DatabaseKind, Settings};
 
@@ -28,8 +28,8 @@ pub struct SourceFacts {
     pub(crate) kind: DatabaseKind,
     pub(crate) monitor: Arc<MonitorConnection>,
     pub(crate) configuration: Configuration,
-    /// The server's session ids of the pool's connections; `None` for an existing pool.
-    pub(crate) process_ids: Option<Vec<u64>>,
+    /// The open connections; `None` for an existing pool, which does not show them.
+    pub(crate) connections: Option<Vec<Arc<dyn ConnectionFacts>>>,
     /// The pool's settings; an existing pool has the defaults.
     pub(crate) settings: Arc<Settings>,
     /// Whether the pool has an overflow setting.
@@ -75,6 +75,14 @@ impl SettingNames {
 }
 
 impl SourceFacts {
+    /// Returns the server's session ids of the pool's connections. `None` if there are connections and all
+    /// of their ids are unknown, and for an existing pool.
+    pub(crate) fn process_ids(&self) -> Option<Vec<u64>> {
+        let open = self.connections.as_ref()?;
+        let ids: Vec<_> = open.iter().filter_map(|it| it.process_id()).collect();
+        (open.is_empty() || !ids.is_empty()).then_some(ids)
+    }
+
     pub(crate) fn names(&self) -> &'static SettingNames {
         match self.overflows {
             true => &SettingNames::VARIABLES,

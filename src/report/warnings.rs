@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::grant::Grant;
 use super::health::Health;
 use super::holders::HolderReport;
@@ -19,8 +21,51 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A warning and its recommendation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    /// The warning in fewer words, if it is long.
+    pub(crate) headline: Option<String>,
     pub(crate) warning: String,
     pub(crate) recommendation: String,
+}
+
+/// How serious a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Severity {
+    /// Worth a line in `health`, and no reason to act.
+    Ok,
+    Warning,
+    /// Requests fail or wait because of it.
+    Critical,
+}
+
+impl Severity {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl Finding {
+    pub(crate) fn new(warning: impl Into<String>, recommendation: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            headline: None,
+            warning: warning.into(),
+            recommendation: recommendation.into(),
+        }
+    }
+
+    /// Makes the finding critical if `serious`.
+    pub(crate) fn critical_if(mut self, serious: bool) -> Self {
+        if serious {
+            self.severity = Severity::Critical;
+        }
+        self
+    }
 }
 
 /// Returns the findings, the most urgent first. `health` has all holders, the longest hold first, and
@@ -34,8 +79,8 @@ pub(super) fn judge(
 ) -> Vec<Finding> {
     [
         nested(health),
-        exhausted(health, names),
         leaks(health, names),
+        exhausted(health, limits, names),
         utilization(health, minute, limits, names),
         overflow(health, minute, limits),
         timeouts(minute, limits, names),
@@ -59,10 +104,11 @@ fn is_exhausted(status: &Status) -> bool {
 }
 
 fn finding(warning: String, recommendation: impl Into<String>) -> Option<Finding> {
-    Some(Finding {
-        warning,
-        recommendation: recommendation.into(),
-    })
+    Some(Finding::new(warning, recommendation))
+}
+
+fn critical(warning: String, recommendation: impl Into<String>) -> Option<Finding> {
+    Some(Finding::new(warning, recommendation).critical_if(true))
 }
 
 /// Warns of requests that wait for a connection while they hold one. Nothing else can end such a wait than
@@ -77,14 +123,15 @@ fn nested(health: &Health) -> Option<Finding> {
     if number == 0 {
         return None;
     }
-    finding(
+    critical(
         format!("nested checkouts: {number} waiting: {}", shown.join("; ")),
         "Return the first connection before you ask for the second, or pass it on and use it for both; `nested_checkouts` = deny makes the second checkout fail at once while the pool is full.",
     )
 }
 
-/// Warns of an exhausted pool at once, without waiting for a mean over a minute.
-fn exhausted(health: &Health, names: &SettingNames) -> Option<Finding> {
+/// Warns of an exhausted pool at once, without waiting for a mean over a minute. A busy pool is exhausted now
+/// and then: it is serious once a checkout waits for longer than the average may be.
+fn exhausted(health: &Health, limits: &Thresholds, names: &SettingNames) -> Option<Finding> {
     let max = health.status.max_connections;
     if !is_exhausted(&health.status) {
         return None;
@@ -101,7 +148,8 @@ fn exhausted(health: &Health, names: &SettingNames) -> Option<Finding> {
         .map(HolderReport::sentence)
         .collect();
     let blamed = health.blame.sentence();
-    finding(
+    let longest = health.longest_wait_seconds.unwrap_or_default();
+    let finding = finding(
         format!(
             "pool exhausted: all {max} connections are checked out and {waiting}, the longest for {waited}; held longest by {}{}",
             if held.is_empty() {
@@ -115,7 +163,20 @@ fn exhausted(health: &Health, names: &SettingNames) -> Option<Finding> {
             "Shorten the longest holds (make no slow calls while holding a connection), or raise {} if the database allows more connections.",
             names.more,
         ),
-    )
+    )?;
+    let is_serious = longest > limits.average_wait.as_secs_f64();
+    let first = held.first().map(|first| {
+        format!("All {max} connections are in use and {waiting}, the longest for {waited}; held longest by {first}")
+    });
+    Some(Finding {
+        headline: first,
+        severity: if is_serious {
+            Severity::Critical
+        } else {
+            Severity::Ok
+        },
+        ..finding
+    })
 }
 
 fn leaks(health: &Health, names: &SettingNames) -> Option<Finding> {
@@ -128,7 +189,7 @@ fn leaks(health: &Health, names: &SettingNames) -> Option<Finding> {
     if leaks.is_empty() {
         return None;
     }
-    finding(
+    let finding = finding(
         format!(
             "possible connection leak: {} held longer than {}: {}",
             leaks.len(),
@@ -139,7 +200,18 @@ fn leaks(health: &Health, names: &SettingNames) -> Option<Finding> {
             "Drop the connection before other work, and check that no task keeps it; raise {} if holds of this length are intended.",
             names.leak_threshold,
         ),
-    )
+    )?;
+    let first = format!(
+        "Possible connection leak: {} held longer than {}, the longest by {}",
+        leaks.len(),
+        names.leak_threshold,
+        leaks[0],
+    );
+    let finding = Finding {
+        headline: Some(first),
+        ..finding
+    };
+    Some(finding.critical_if(is_exhausted(&health.status)))
 }
 
 fn utilization(
@@ -193,7 +265,7 @@ fn timeouts(minute: &Interval, limits: &Thresholds, names: &SettingNames) -> Opt
     if timeouts as f64 <= limits.timeouts_per_minute {
         return None;
     }
-    finding(
+    critical(
         format!(
             "connection timeouts: {timeouts} in the last minute (threshold {} a minute)",
             limits.timeouts_per_minute,
@@ -209,7 +281,7 @@ fn shed(health: &Health, names: &SettingNames) -> Option<Finding> {
     if health.shed.last_1m == 0 {
         return None;
     }
-    finding(
+    critical(
         format!(
             "load shed: {} checkouts were rejected in the last minute; in the last five minutes by route: {}",
             health.shed.last_1m,

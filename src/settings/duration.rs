@@ -33,6 +33,14 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// Writes a duration so that [`parse`] reads it: `30s`, `250ms`.
+pub(super) fn text(time: Duration) -> String {
+    match time.subsec_nanos() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_secs_f64() * 1e3),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

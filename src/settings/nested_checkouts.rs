@@ -31,6 +31,14 @@ pub enum NestedCheckouts {
 impl NestedCheckouts {
     pub(super) const EXPECTED: &str = "off, warn or deny";
 
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Warn => "warn",
+            Self::Deny => "deny",
+        }
+    }
+
     pub(super) fn find(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "off" => Some(Self::Off),

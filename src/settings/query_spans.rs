@@ -28,6 +28,14 @@ pub enum QuerySpans {
 impl QuerySpans {
     pub(super) const EXPECTED: &str = "off, summary or text";
 
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Summary => "summary",
+            Self::Text => "text",
+        }
+    }
+
     pub(super) fn find(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "off" => Some(Self::Off),

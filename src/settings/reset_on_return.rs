@@ -24,6 +24,14 @@ pub enum ResetOnReturn {
 impl ResetOnReturn {
     pub(super) const EXPECTED: &str = "never, when_dirty or always";
 
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::WhenDirty => "when_dirty",
+            Self::Always => "always",
+        }
+    }
+
     pub(super) fn find(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "never" => Some(Self::Never),

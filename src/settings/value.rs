@@ -105,6 +105,31 @@ impl ValueKind {
         Some(())
     }
 
+    /// Returns the value as it is written, and a secret as `***`; `None` if there is none.
+    pub(super) fn text(&self, settings: &mut Settings) -> Option<String> {
+        Some(match self {
+            Self::Url => settings.database_url.to_string(),
+            Self::Preset => return None,
+            Self::Name => settings.name.clone()?,
+            Self::Secret(slot) => {
+                slot(settings).as_ref()?;
+                HIDDEN.to_owned()
+            }
+            Self::Flag(slot) => slot(settings).to_string(),
+            Self::QuerySpans => settings.query_spans.as_str().to_owned(),
+            Self::NestedCheckouts => settings.nested_checkouts.as_str().to_owned(),
+            Self::ResetOnReturn => settings.reset_on_return.as_str().to_owned(),
+            Self::Count(slot, _) => slot(settings).to_string(),
+            Self::CountOr(slot, ..) => slot(settings).unwrap_or(0).to_string(),
+            Self::Number(slot, _) => slot(settings).to_string(),
+            Self::Time(slot, _) => duration::text(*slot(settings)),
+            Self::TimeOr(slot, none, _) => match slot(settings) {
+                Some(time) => duration::text(*time),
+                None => (*none).to_owned(),
+            },
+        })
+    }
+
     /// Returns the value as a text if it is out of bounds.
     pub(super) fn out_of_bounds(&self, settings: &mut Settings) -> Option<String> {
         let time = |time: Option<Duration>, from| {

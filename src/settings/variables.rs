@@ -75,6 +75,20 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Returns each setting that has a variable and a value: its name, its value without secrets, and whether
+    /// that is the default.
+    pub(crate) fn in_force(&self) -> Vec<(&'static str, String, bool)> {
+        let (mut own, mut default) = (self.clone(), Self::new(""));
+        let shown = VARIABLES.iter().filter_map(|variable| {
+            let value = variable.kind.text(&mut own)?;
+            let is_default = variable.kind.text(&mut default).as_ref() == Some(&value);
+            Some((variable.name, value, is_default))
+        });
+        shown.collect()
+    }
+}
+
 /// Returns every setting: those with a variable, then those without.
 pub(super) fn all() -> impl Iterator<Item = &'static Variable> {
     VARIABLES.iter().chain(WITHOUT_VARIABLE)

@@ -30,6 +30,7 @@ mod health;
 mod hostile_input;
 mod in_memory_exporters;
 mod leaks;
+mod live;
 mod lock_waits;
 mod log_capture;
 mod log_events;

@@ -13,7 +13,14 @@ use tower::{Service, ServiceExt};
 use crate::support::http::Response;
 pub use crate::support::waiting::{PATIENCE, until};
 
-pub const ROUTES: [&str; 5] = ["status", "health", "connections", "optimize", "healthcheck"];
+pub const ROUTES: [&str; 6] = [
+    "status",
+    "health",
+    "connections",
+    "optimize",
+    "healthcheck",
+    "live",
+];
 
 /// Raises the slow-checkout threshold, so that a slow connect causes no warning.
 pub fn patient<C: Backend>(builder: PoolBuilder<C>) -> PoolBuilder<C> {

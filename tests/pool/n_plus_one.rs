@@ -84,9 +84,14 @@ async fn a_repeated_statement_is_reported<C: Tested>(name: &str) {
         panic!("{:?}", health.warnings)
     };
     assert!(
-        warning.contains("/users repeats the same statement within a request"),
+        warning.contains("N+1: /users at tests/pool/n_plus_one.rs:"),
         "{warning}"
     );
+    assert!(
+        warning.contains("repeats the same statement within a request"),
+        "{warning}"
+    );
+    assert!(first.caller.starts_with(file!()), "{}", first.caller);
 
     let logged = lines.lines_with("N+1: a request has sent the same statement 4 times");
     let logged: Vec<_> = logged.iter().filter(|line| line.contains(name)).collect();

@@ -134,6 +134,7 @@ impl<C: Tested> Outputs<C> {
         for path in ROUTES.into_iter().chain(others) {
             for accept in [
                 "*/*",
+                "text/html",
                 "application/openmetrics-text",
                 "text/plain;version=0.0.4",
             ] {

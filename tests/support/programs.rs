@@ -1,4 +1,4 @@
-//! Programs that some machines lack: the collector, Jaeger, Prometheus and PgBouncer.
+//! Programs that some machines lack: the collector, Jaeger, Prometheus, PgBouncer and Chromium.
 
 use std::env;
 use std::io::{self, Write};

@@ -13,6 +13,8 @@ use crate::query::QueryState;
 /// The part of an entry that reports read while the connection is in use.
 #[derive(Debug)]
 pub(in crate::connection) struct EntryState {
+    /// Identifies the connection within its pool.
+    pub(in crate::connection) number: u64,
     pub(super) born: Instant,
     pub(in crate::connection) session: Option<Arc<dyn Session>>,
     pub(in crate::connection) queries: Arc<QueryState>,
@@ -69,6 +71,10 @@ impl EntryState {
 }
 
 impl ConnectionFacts for EntryState {
+    fn number(&self) -> Option<u64> {
+        Some(self.number)
+    }
+
     fn process_id(&self) -> Option<u64> {
         self.session.as_ref()?.process_id()
     }

@@ -107,6 +107,7 @@ impl QueryInstrumentation {
             && let Some(QueryContext {
                 observer,
                 request: Some(request),
+                caller,
                 ..
             }) = self.occupant()
         {
@@ -114,6 +115,7 @@ impl QueryInstrumentation {
             let repeat = Repeat {
                 text: &known.text,
                 summary: &known.summary,
+                caller,
                 times,
             };
             observer.repeated(&request, &repeat);

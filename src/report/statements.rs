@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::NAMED;
-use crate::report::timings::{millis, percent, round, seconds};
+use super::timings::{millis, percent, round, seconds};
+use crate::record::recorder::Recorder;
+use crate::record::statements::OTHER;
+
+/// The number of statements in a report.
+const NAMED: usize = 10;
 
 /// The query time used by one statement within the last five minutes.
 #[non_exhaustive]
@@ -26,9 +30,24 @@ pub struct StatementShare {
 }
 
 impl StatementShare {
-    /// Returns the statements that took most time, in descending order, at most ten. `used` has the
-    /// name, the number of executions and the total time; equal names are added up.
-    pub(super) fn read(used: impl IntoIterator<Item = (String, u64, Duration)>) -> Vec<Self> {
+    /// Returns the statements that took most time within the last five minutes, in descending order, at
+    /// most ten: by text if `query_text`, else by summary. Neither has values.
+    pub(crate) fn read(recorder: &Recorder, query_text: bool) -> Vec<Self> {
+        let all = recorder.statements().into_iter();
+        Self::of(all.map(|(statement, spent)| {
+            let (text, summary) = (&*statement.text, &*statement.summary);
+            // Beyond the limit no text is kept, and a text that begins with no word has no summary.
+            let name = match (query_text && !text.is_empty(), summary.is_empty()) {
+                (true, _) => text,
+                (false, false) => summary,
+                (false, true) => OTHER,
+            };
+            (name.to_owned(), spent.recent.count, spent.recent.time)
+        }))
+    }
+
+    /// `used` has the name, the number of executions and the total time; equal names are added up.
+    fn of(used: impl IntoIterator<Item = (String, u64, Duration)>) -> Vec<Self> {
         let mut by_name = HashMap::<String, (u64, Duration)>::new();
         for (name, count, time) in used.into_iter().filter(|(_, count, _)| *count > 0) {
             let sum = by_name.entry(name).or_default();
@@ -68,14 +87,14 @@ mod tests {
         ];
         let used = used
             .map(|(name, count, millis)| (name.to_owned(), count, Duration::from_millis(millis)));
-        let read = StatementShare::read(used);
+        let read = StatementShare::of(used);
         assert_eq!(read.len(), 2);
         assert_eq!((&*read[0].statement, read[0].executions), ("SELECT a", 40));
         assert_eq!((read[0].share_pct, read[0].mean_ms), (66.7, 25.0));
         assert_eq!((read[1].share_pct, read[1].seconds), (33.3, 0.5));
         let many = (0..50).map(|n| (format!("{n}"), 1, Duration::from_secs(n)));
-        let read = StatementShare::read(many);
+        let read = StatementShare::of(many);
         assert_eq!((read.len(), &*read[0].statement), (NAMED, "49"));
-        assert!(StatementShare::read([]).is_empty());
+        assert!(StatementShare::of([]).is_empty());
     }
 }
