@@ -56,6 +56,7 @@ impl Marker {
     }
 
     /// Sets the marks that are due.
+    #[inline]
     pub(crate) fn advance<'a, T>(
         &mut self,
         now: Instant,

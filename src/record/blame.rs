@@ -109,6 +109,7 @@ pub(crate) struct Blame {
 
 impl Blame {
     /// Returns whether anybody queues.
+    #[inline]
     pub(crate) fn is_due(&self) -> bool {
         self.queued > 0
     }
@@ -118,6 +119,7 @@ impl Blame {
         self.at
     }
 
+    #[inline]
     pub(crate) fn mark(&self) -> Mark {
         self.mark
     }

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::record::blame::Owed;
-use crate::record::clock::nanos;
 use crate::record::culprits::PastHold;
 use crate::record::debt::{Debt, Over, SLOT};
 use crate::record::inventory::Availability;
@@ -22,12 +21,14 @@ const MISSED: u64 = 64;
 
 impl PoolState {
     /// Computes what is owed up to `now`. Called before each change of the holders and the waiters.
+    #[inline]
     pub(crate) fn owe(&mut self, now: u64) {
         if self.blame.is_due() {
             self.catch_up(now);
         }
     }
 
+    #[inline(never)]
     fn catch_up(&mut self, now: u64) {
         let slot = |at: u64| at / SLOT;
         if slot(self.blame.at()) < slot(now) {
@@ -86,19 +87,24 @@ impl PoolState {
     }
 
     /// Adds what a hold that ends owes and is not settled yet. Keeps the hold, if it owes anything.
+    #[inline]
     pub(crate) fn paid(
         &mut self,
         holder: &Holder,
         site: SiteId,
-        held: Duration,
+        until: u64,
         busy: Option<Duration>,
     ) {
+        if self.blame.mark() != holder.mark || self.past_holds.are_watched(until) {
+            self.pay(holder, site, until, busy);
+        }
+    }
+
+    #[inline(never)]
+    fn pay(&mut self, holder: &Holder, site: SiteId, until: u64, busy: Option<Duration>) {
         let mark = self.blame.mark();
         let owed = mark.owed.since(holder.mark.owed);
-        let until = holder.at + nanos(held);
-        if owed == Owed::ZERO && !self.past_holds.are_watched(until) {
-            return;
-        }
+        let held = Duration::from_nanos(until.saturating_sub(holder.at));
         let rest = mark.owed.since(holder.mark.owed.max(self.settled));
         // It became owed when the integral last grew.
         let slot = self.blame.at() / SLOT;
@@ -138,11 +144,16 @@ impl Owing {
 
 impl Recorder {
     /// Records who owes from `now` on.
+    #[inline]
     pub(crate) fn level_blame(&self, state: &mut PoolState, now: u64) {
-        let (due, waiting) = (state.blame.is_due(), state.ledger.waiters.len() > 0);
-        if !due && !waiting {
-            return;
+        if state.blame.is_due() || state.ledger.waiters.len() > 0 {
+            self.share(state, now);
         }
+    }
+
+    #[inline(never)]
+    fn share(&self, state: &mut PoolState, now: u64) {
+        let due = state.blame.is_due();
         state.owe(now);
         let queued = state.ledger.waiters.queued(|| {
             let counts = self.counts();

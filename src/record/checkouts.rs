@@ -233,7 +233,7 @@ impl Recorder {
             }
             let site = state.usage.id(holder.checkout, holder.route());
             state.usage.returned(site, holder.waited, held, busy, now);
-            state.paid(holder, site, held, busy);
+            state.paid(holder, site, at, busy);
             if self.leaks.is_leak(held) && !holder.leak_reported {
                 state.totals.leaks += 1;
             }

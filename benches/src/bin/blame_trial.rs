@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use diesel::sql_query;
 use diesel::sql_types::Double;
-use diesel_async::RunQueryDsl;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use poolscope::Checkout;
@@ -130,6 +129,9 @@ async fn run(url: &str, mix: &Mix, halved: Option<usize>) -> Outcome {
 
 /// Half of each hold is a query, and half is other work.
 async fn serve(pool: Ours, arrival: Arrival, factor: f64) {
+    // Not in scope elsewhere, because it has a method `first` for everything.
+    use diesel_async::RunQueryDsl;
+
     let half = arrival.held * factor / 2.0;
     let checkout = Checkout::new().label(LABELS[arrival.route]);
     let mut connection = pool.checkout(checkout).await.expect("a connection");
