@@ -53,8 +53,6 @@ mod connection;
 pub mod error;
 #[cfg(doctest)]
 mod guides;
-// Used by the Postgres backend and by OpenTelemetry export.
-#[cfg(any(test, feature = "postgres", feature = "otlp"))]
 mod identity;
 mod log_limiter;
 mod metrics;
