@@ -136,7 +136,7 @@ async fn a_request_that_waits_for_itself_is_named<C: Tested>(name: &str) {
             .text();
         assert!(
             hidden.contains(
-                "a checkout waits, and this request already holds a connection: first for"
+                "a checkout waits, and this request already holds a connection: /orders (first) for"
             ),
             "{hidden}"
         );
