@@ -107,9 +107,9 @@ impl<C: Backend> Client<C> {
         while running.join_next().await.is_some() {}
     }
 
-    /// Requests reports that hold a third of the connections, most of the time without using them.
+    /// Requests reports that hold up to half of the connections, most of the time without using them.
     async fn reports(&self) {
-        let clients = (self.pool.status().max_connections / 3).max(1);
+        let clients = (self.pool.status().max_connections / 2).max(1);
         self.together(
             clients,
             &["/report?ms=2500"],
