@@ -96,7 +96,7 @@ const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 function duration(seconds) {
   if (!isNumber(seconds)) return "—";
   const s = Math.max(0, seconds);
-  if (s === 0) return "0\u00a0s";
+  if (s < 5e-6) return "0\u00a0s";
   if (s < 0.9995) return `${(s * 1000).toFixed(s < 0.00095 ? 2 : s < 0.0095 ? 1 : 0)}\u00a0ms`;
   if (s < 59.95) return `${s.toFixed(1)}\u00a0s`;
   const [first, second] = UNITS.slice(UNITS.findIndex(([, size]) => s >= size));
