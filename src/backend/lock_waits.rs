@@ -87,7 +87,7 @@ fn all_behind(
 mod tests {
     use super::*;
 
-    /// Asserts who holds the locks that each session waits for, given who is directly ahead of whom.
+    /// Asserts who holds the locks that each session waits for, given the sessions directly ahead of each.
     #[track_caller]
     fn holders(waits: &[(u64, &[u64])], expected: &[(u64, &[u64])]) {
         let mut all = LockWaits::default();

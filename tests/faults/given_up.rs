@@ -148,7 +148,7 @@ impl<S: Stubborn> GivingUp<S> {
         }
     }
 
-    /// Watches the sessions until so many callers have given up.
+    /// Watches the sessions until this number of callers has given up.
     async fn watch(&mut self, counter: fn(&Self) -> &AtomicU32, count: u32) {
         let from = counter(self).load(Ordering::Relaxed);
         let mut conn = self.watcher.get().await.unwrap();

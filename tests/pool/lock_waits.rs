@@ -238,7 +238,7 @@ async fn behind_a_queued_table_lock_the_holder_is_named() {
     waits.await.unwrap();
 }
 
-/// Postgres shows whom a session of another user blocks, and not what it does.
+/// Postgres shows which sessions another user's session blocks, and not what it does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocker_of_another_user_is_named_without_its_state() {
     let url = postgres::shared().create_user("lock_plain");

@@ -63,7 +63,7 @@ impl Content {
     }
 }
 
-/// Returns the first of these texts, as many as fit into what is left.
+/// Returns the leading texts that fit into what is left.
 fn fitting(left: &mut usize, texts: impl Iterator<Item = String>) -> String {
     let fit = texts.map_while(|text| {
         *left = left.checked_sub(text.len())?;
