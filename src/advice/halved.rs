@@ -29,13 +29,8 @@ impl BlamedPlaces {
         let places = recorder.state().usage.places();
         let own = places.into_iter().filter(|(_, other)| *other == site);
         let places: Vec<u16> = own.map(|(number, _)| number).collect();
-        let shown = if source_lines {
-            site
-        } else {
-            site.without_caller()
-        };
         (debt.owed > Owed::ZERO && !places.is_empty()).then(|| Self {
-            call_site: shown.name(),
+            call_site: site.shown(source_lines).name(),
             places,
         })
     }

@@ -319,10 +319,18 @@ impl Site {
     }
 
     /// Returns this call site without its source line.
-    pub(crate) fn without_caller(self) -> Self {
+    fn without_caller(self) -> Self {
         Self {
             caller: Arc::from(HIDDEN),
             ..self
+        }
+    }
+
+    /// Returns this call site, without its source line unless source lines are shown.
+    pub(crate) fn shown(self, source_lines: bool) -> Self {
+        match source_lines {
+            true => self,
+            false => self.without_caller(),
         }
     }
 

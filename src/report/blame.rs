@@ -112,7 +112,7 @@ impl BlameWindow {
         let queued = owing.queued().seconds();
         let mut sites: HashMap<Site, Debt> = HashMap::new();
         for (site, debt) in &owing.sites {
-            *sites.entry(shown(site, source_lines)).or_default() += *debt;
+            *sites.entry(site.clone().shown(source_lines)).or_default() += *debt;
         }
         let owing_something = sites.into_iter().filter(|(_, debt)| debt.owed > Owed::ZERO);
         let mut call_sites: Vec<_> = owing_something
@@ -159,7 +159,7 @@ impl BlamedPair {
     fn read(pairs: HashMap<(Site, Site), Owed>, source_lines: bool) -> Vec<Self> {
         let mut merged: HashMap<_, Owed> = HashMap::new();
         for ((waiting, holding), owed) in pairs {
-            let pair = (waiting.route, shown(&holding, source_lines));
+            let pair = (waiting.route, holding.shown(source_lines));
             *merged.entry(pair).or_default() += owed;
         }
         let mut merged: Vec<_> = merged.into_iter().collect();
@@ -173,13 +173,6 @@ impl BlamedPair {
             seconds: precise(owed.seconds()),
         })
         .collect()
-    }
-}
-
-fn shown(site: &Site, source_lines: bool) -> Site {
-    match source_lines {
-        true => site.clone(),
-        false => site.clone().without_caller(),
     }
 }
 

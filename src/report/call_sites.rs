@@ -75,13 +75,9 @@ impl CallSite {
     /// Returns the names of all call sites, by their numbers in the record.
     pub(crate) fn names(recorder: &Recorder, source_lines: bool) -> HashMap<u16, String> {
         let places = recorder.state().usage.places();
-        let shown = |site: Site| match source_lines {
-            true => site,
-            false => site.without_caller(),
-        };
         let named = places.into_iter();
         named
-            .map(|(number, site)| (number, shown(site).name()))
+            .map(|(number, site)| (number, site.shown(source_lines).name()))
             .collect()
     }
 

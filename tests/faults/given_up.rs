@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::databases::Tested;
 use crate::lost::nothing_is_lost;
 use crate::monitor_client::until;
+use crate::network::proxied;
 use crate::servers::{Faulty, on_each_server};
 use crate::support::mariadb::MariaDb;
 use crate::support::postgres::Postgres;
@@ -105,13 +106,7 @@ struct GivingUp<S: Faulty> {
 impl<S: Stubborn> GivingUp<S> {
     async fn new(name: &str, sessions: &str) -> Self {
         let server = S::shared();
-        let url = tokio::task::block_in_place(|| server.create_database(name));
-        let proxy = Proxy::to(server.port()).await;
-        let direct = match S::Connection::database_name() {
-            "mariadb" => "?prefer_socket=false",
-            _ => "",
-        };
-        let url = format!("{}{direct}", server.url_by(&url, proxy.port()));
+        let (proxy, url) = proxied::<S>(name).await;
         let pool = |url: String, size| {
             let builder = Pool::<S::Connection>::builder(Settings::new(url));
             builder.pool_size(size).max_overflow(0).build().unwrap()

@@ -28,7 +28,7 @@ on_each_server!(
 );
 
 /// A proxy before the shared server, and the URL of a new database by way of it.
-async fn proxied<S: Faulty>(name: &str) -> (Proxy, String) {
+pub async fn proxied<S: Faulty>(name: &str) -> (Proxy, String) {
     let server = S::shared();
     let url = tokio::task::block_in_place(|| server.create_database(name));
     let proxy = Proxy::to(server.port()).await;

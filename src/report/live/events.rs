@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::PageClock;
 use crate::record::events::Event;
 use crate::record::recorder::Recorder;
-use crate::record::usage::Site;
 use crate::report::timings::lasting;
 
 /// An event, with its kind for the reader of the page's data.
@@ -41,7 +40,7 @@ pub(super) fn read(recorder: &Recorder, clock: PageClock, source_lines: bool) ->
                 format!(
                     "held for more than {}: {}",
                     lasting(threshold),
-                    named(site, source_lines)
+                    site.shown(source_lines).name()
                 ),
             ),
             Event::Suspended => ("suspended", "pool suspended".to_owned()),
@@ -62,11 +61,4 @@ pub(super) fn read(recorder: &Recorder, clock: PageClock, source_lines: bool) ->
         }
     };
     events.into_iter().map(report).collect()
-}
-
-fn named(site: Site, source_lines: bool) -> String {
-    match source_lines {
-        true => site.name(),
-        false => site.without_caller().name(),
-    }
 }

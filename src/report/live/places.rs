@@ -33,10 +33,7 @@ impl Places {
 
     /// Returns the index of a place.
     pub(super) fn add(&mut self, site: Site) -> usize {
-        let site = match self.source_lines {
-            true => site,
-            false => site.without_caller(),
-        };
+        let site = site.shown(self.source_lines);
         *self.index.entry(site).or_insert_with_key(|site| {
             self.all.push(Place {
                 route: site.route.as_deref().map(str::to_owned),
